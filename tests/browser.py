@@ -1,0 +1,189 @@
+"""JupyterLab in headless Chromium: one server and one browser for the whole run, a new notebook a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+PATIENCE_MS = 120_000
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+TOKEN = "the-tests-own"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Debian's Chromium; its absence is a failure, never a skip."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "Chromium is missing. On Debian: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+class JupyterServer:
+    """A Jupyter server with a home, configuration and runtime of its own."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._environment = environment
+        settings = Path(environment["JUPYTER_CONFIG_DIR"]) / "lab" / "user-settings"
+        _write(
+            settings / "@jupyterlab/apputils-extension/notification.jupyterlab-settings",
+            {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
+        )
+        self._theme = settings / "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def api(self, path: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers={"Authorization": f"token {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+    @contextmanager
+    def running(self) -> Iterator[JupyterServer]:
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
+            "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.folder}",
+        ]  # fmt: skip
+        log = (self.folder.parent / "jupyter.log").open("wb")
+        process = subprocess.Popen(command, env=self._environment, cwd=self.folder, stdout=log, stderr=log)
+        try:
+            self._wait(process)
+            yield self
+        finally:
+            process.terminate()
+            process.wait(30)
+            log.close()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert process.poll() is None, "the Jupyter server stopped"
+            try:
+                self.api("status")
+            except OSError:
+                time.sleep(0.2)
+            else:
+                return
+        raise AssertionError("the Jupyter server did not answer")
+
+
+def _write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+class Lab:
+    """One notebook, open in JupyterLab."""
+
+    def __init__(self, server: JupyterServer, page: Page, name: str) -> None:
+        self.server = server
+        self.page = page
+        self.name = name
+
+    @classmethod
+    def open(cls, server: JupyterServer, page: Page, name: str, cells: list[str]) -> Lab:
+        """Make a notebook of code cells and open it; returns when its kernel is idle."""
+        notebook = {
+            "cells": [
+                {
+                    "id": f"cell-{number}",
+                    "cell_type": "code",
+                    "source": source,
+                    "metadata": {},
+                    "outputs": [],
+                    "execution_count": None,
+                }
+                for number, source in enumerate(cells)
+            ],
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        (server.folder / name).write_text(json.dumps(notebook))
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"{server.url}/doc/tree/{name}?token={TOKEN}")
+        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        lab = cls(server, page, name)
+        lab._wait_for_kernel()
+        return lab
+
+    def _wait_for_kernel(self) -> None:
+        deadline = time.monotonic() + PATIENCE_MS / 1000
+        while time.monotonic() < deadline:
+            for session in self.server.api("sessions"):
+                kernel = session["kernel"]
+                if session["path"] == self.name and kernel["execution_state"] == "idle" and kernel["connections"]:
+                    return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("the notebook's kernel never became idle")
+
+    def cell(self, number: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(number)
+
+    def output(self, number: int) -> Locator:
+        return self.cell(number).locator(".jp-OutputArea-output")
+
+    def run(self, number: int, *, wait: bool = True) -> None:
+        """Run a cell with Shift+Enter, as a person does."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+        if wait:
+            self.wait_until_run(number)
+
+    def wait_until_run(self, number: int) -> None:
+        prompt = self.cell(number).locator(".jp-InputPrompt")
+        from playwright.sync_api import expect
+
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=PATIENCE_MS)
+
+    def save(self) -> dict[str, Any]:
+        """Save with Ctrl+S and return the notebook as it is on disk."""
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        path = self.server.folder / self.name
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            notebook = json.loads(path.read_text())
+            if any(cell.get("outputs") for cell in notebook["cells"]):
+                return dict(notebook)
+            self.page.wait_for_timeout(100)
+        raise AssertionError("the notebook was not saved")
+
+
+def machine_environment(clean: dict[str, str]) -> dict[str, str]:
+    """Add what a Jupyter server needs of this machine to a clean environment."""
+    return clean | {name: os.environ[name] for name in ("VIRTUAL_ENV",) if name in os.environ}

@@ -1,0 +1,68 @@
+"""What the tests share: a service, W&B's hosts, kernels, each with a home and an environment of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from kernels import Kernel, running_kernel
+from service import Service, Wandb
+
+
+def clean_environment(folder: Path) -> dict[str, str]:
+    """Return an environment without keys, proxies and settings of the machine; its home is `folder`."""
+    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    return environment | {
+        "HOME": str(folder),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter-config"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter-data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter-runtime"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # Nothing of the tests may leave this machine.
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service().running() as running:
+        yield running
+
+
+@pytest.fixture
+def wandb(tmp_path: Path) -> Iterator[Wandb]:
+    with Wandb(tmp_path).running() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A clean environment, to be added to before a kernel is started with it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return clean_environment(home)
+
+
+@pytest.fixture
+def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels with the test's environment and variables of their own."""
+    with ExitStack() as stack:
+
+        def start(**variables: str) -> Kernel:
+            return stack.enter_context(running_kernel(environment | variables, tmp_path))
+
+        yield start
+
+
+@pytest.fixture
+def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
+    """A kernel with the extension loaded, its endpoint the test's service, its model `test/model-a`."""
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    loaded = kernel.run("%load_ext wandb_inference_magic")
+    assert loaded.ok
+    return kernel

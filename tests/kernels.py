@@ -1,0 +1,184 @@
+"""A real kernel, and a front end's view of what it sends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+PATIENCE = 120
+
+
+@dataclass
+class Message:
+    """A message as the front end receives it; `at` is perf_counter's time, `size` its length on the wire."""
+
+    type: str
+    content: dict[str, Any]
+    at: float
+    size: int
+
+
+@dataclass
+class Run:
+    """One execution: all its messages, and what a front end shows in the end."""
+
+    messages: list[Message] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, *types: str) -> list[Message]:
+        return [message for message in self.messages if message.type in types]
+
+    @property
+    def bytes(self) -> int:
+        return sum(message.size for message in self.messages)
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.reply.get("status") == "ok")
+
+    @property
+    def error(self) -> str:
+        """The error the user reads, without colours; fails when there is none or more than one."""
+        (message,) = self.of("error")
+        return plain("\n".join(message.content["traceback"]))
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The outputs left in the cell, as a notebook would save them."""
+        shown: list[dict[str, Any]] = []
+        clear = False
+        for message in self.messages:
+            content = message.content
+            if message.type == "clear_output":
+                clear = content["wait"]
+                if not clear:
+                    shown.clear()
+            elif message.type == "update_display_data":
+                for output in shown:
+                    if output.get("id") and output["id"] == content["transient"]["display_id"]:
+                        output.update(data=content["data"], metadata=content["metadata"])
+            elif message.type in ("display_data", "execute_result", "stream", "error"):
+                if clear:
+                    shown.clear()
+                    clear = False
+                shown.append(_output(message.type, content))
+        return shown
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """The only output; fails when there is another number of them."""
+        (output,) = self.outputs
+        return output
+
+    @property
+    def text(self) -> str:
+        """All plain text the cell shows in the end."""
+        return "\n".join(output["data"].get("text/plain", "") for output in self.outputs)
+
+
+def _output(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    if kind == "stream":
+        return {"type": kind, "data": {"text/plain": content["text"]}}
+    if kind == "error":
+        return {"type": kind, "data": {"text/plain": plain("\n".join(content["traceback"]))}}
+    return {
+        "type": kind,
+        "data": content["data"],
+        "metadata": content["metadata"],
+        "id": content.get("transient", {}).get("display_id"),
+    }
+
+
+def plain(text: str) -> str:
+    import re
+
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+class Kernel:
+    """A kernel of its own process, spoken to as a front end does."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
+        self.client = client
+
+    def start(self, code: str, *, cell_id: str | None = None, allow_stdin: bool = False) -> str:
+        """Send code and return the request's id."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": allow_stdin,
+            "stop_on_error": True,
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else {})
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def messages(self, request: str) -> Iterator[Message]:
+        """Yield the messages of a request as they arrive, until the kernel is idle again."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                return
+            if kind not in ("status", "execute_input"):
+                size = len(_packed(content))
+                yield Message(kind, content, time.perf_counter(), size)
+
+    def finish(self, request: str, run: Run | None = None) -> Run:
+        run = run or Run()
+        run.messages.extend(self.messages(request))
+        while True:
+            reply = self.client.get_shell_msg(timeout=PATIENCE)
+            if reply["parent_header"].get("msg_id") == request:
+                run.reply = reply["content"]
+                return run
+
+    def run(self, code: str, *, cell_id: str | None = None) -> Run:
+        """Run code to its end, whatever it is."""
+        return self.finish(self.start(code, cell_id=cell_id))
+
+    def value(self, expression: str) -> Any:
+        """Evaluate an expression in the kernel and return its value, a plain one."""
+        import ast
+
+        content = self.client.execute("", silent=True, user_expressions={"value": f"repr({expression})"}, reply=True)
+        found = content["content"]["user_expressions"]["value"]
+        assert found["status"] == "ok", found
+        return ast.literal_eval(ast.literal_eval(found["data"]["text/plain"]))
+
+    def interrupt(self) -> None:
+        self.manager.interrupt_kernel()
+
+
+def _packed(content: dict[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+@contextmanager
+def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
+    """Start a kernel with exactly this environment, working in `folder`; end it afterwards."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env=environment, cwd=str(folder))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=PATIENCE)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+        manager.context.destroy(linger=0)

@@ -1,0 +1,224 @@
+"""`%%wbchat` and `%wbchat` in a real kernel: what the front end receives, and what goes over the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+from threading import Event
+from typing import Any
+
+import pytest
+from kernels import Kernel, Run
+from service import MODEL, Service, Streamed, completion, usage
+
+WORDS = [f"word{number} " for number in range(500)]
+
+
+def markdown(run: Run) -> str:
+    return str(run.output["data"]["text/markdown"])
+
+
+def test_the_first_words_show_before_the_last_leave_the_server(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    script = Streamed(WORDS, gate=gate, hold_after=5)
+    service.then(script)
+    request = kernel.start("%%wbchat\nCount to 500.")
+    run = Run()
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        if "word0" in json.dumps(message.content) and not gate.is_set():
+            assert not script.sent_last.is_set()
+            gate.set()
+    assert gate.is_set()
+    assert run.output["data"]["text/markdown"].startswith("".join(WORDS).strip())
+
+
+def test_a_reply_ends_as_one_tidy_output(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["# Title\n\n", "First *paragraph*.\n\n", "- a\n- b\n\n", "Last."], per_second=10))
+    run = kernel.run("%%wbchat\nHi")
+    assert set(run.output["data"]) == {"text/markdown", "text/plain"}
+    assert markdown(run).startswith("# Title\n\nFirst *paragraph*.\n\n- a\n- b\n\nLast.")
+    assert run.output["data"]["text/plain"].startswith("# Title\n\nFirst *paragraph*.\n\n- a\n- b\n\nLast.")
+    for part in (re.escape(MODEL), r"12 \+ 3 tokens", r"\d\.\d s", "cost unknown", "turn 1"):
+        assert re.search(part, run.output["data"]["text/plain"]), part
+    facts = run.output["metadata"]["wandb_inference"]
+    assert facts["model"] == MODEL
+    assert facts["request_id"] == "req-test-1"
+    assert (facts["prompt_tokens"], facts["completion_tokens"]) == (12, 3)
+
+
+def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed([f"word{number} " + ("\n\n" if number % 40 == 39 else "") for number in range(500)], per_second=250))
+    run = kernel.run("%%wbchat\nHi")
+    drawn = run.of("display_data", "update_display_data")
+    seconds = drawn[-1].at - drawn[0].at
+    # Each refresh may end one output and begin the next.
+    assert 5 < len(drawn) <= 2 * (15 * seconds + 2)
+
+
+@pytest.mark.parametrize("separator", ["\n\n", ""], ids=["paragraphs", "one block"])
+def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Service, separator: str) -> None:
+    def size(tokens: int) -> int:
+        pieces = [f"word{number % 90 + 10} " + (separator if number % 40 == 39 else "") for number in range(tokens)]
+        service.then(Streamed(pieces, per_second=2000))
+        return kernel.run("%%wbchat --once\nHi").bytes
+
+    size(100)
+    assert size(5000) <= 10 * 1.3 * size(500)
+
+
+def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed(["One.\n\n", "Two.\n\n", "Three."], per_second=20)
+    run = kernel.run("print('above')\nr = %wbchat hi\nprint('below')")
+    texts = [output["data"]["text/plain"] for output in run.outputs]
+    assert texts[0] == "above\n"
+    assert texts[1].startswith("One.\n\nTwo.\n\nThree.")
+    assert texts[2] == "below\n"
+    assert len(texts) == 3
+
+
+def test_two_chats_in_one_cell_both_stay(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["A1.\n\n", "A2."], per_second=20), Streamed(["B1.\n\n", "B2."], per_second=20))
+    run = kernel.run("%wbchat first\n%wbchat second")
+    assert [output["data"]["text/plain"][:3] for output in run.outputs] == ["A1.", "B1."]
+
+
+def test_the_line_form_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -> None:
+    assert len(kernel.run("r = %wbchat hello").outputs) == 1
+    assert len(kernel.run("%wbchat hello").outputs) == 1
+    assert len(kernel.run("get_ipython().run_line_magic('wbchat', 'hello')").outputs) == 1
+    assert kernel.value("r.text") == "Hello there."
+    again = kernel.run("r")
+    assert again.output["type"] == "execute_result"
+    assert again.output["data"]["text/markdown"].startswith("Hello there.")
+
+
+def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service: Service) -> None:
+    assert kernel.run("%wbchat what is pandas?").ok
+    assert service.last.body["messages"][-1]["content"] == "what is pandas?"
+    assert kernel.run("if True:\n    answer = %wbchat and what's numpy ?").ok
+    assert service.last.body["messages"][-1]["content"] == "and what's numpy ?"
+    assert kernel.value("answer.text") == "Hello there."
+
+
+def test_help_is_whole(kernel: Kernel) -> None:
+    content = kernel.client.execute("%%wbchat?", reply=True)["content"]
+    shown = content["payload"][0]["data"]["text/plain"]
+    for words in ("%%wbchat [options]", "--temperature NUMBER", "-o, --output NAME", "In [1]: %%wbchat -t 0.2"):
+        assert words in shown
+
+
+def test_the_conversation_goes_on_and_a_rerun_replaces_its_turn(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["First."]), Streamed(["Second."]), Streamed(["First again."]))
+    kernel.run("%%wbchat\nOne", cell_id="cell-1")
+    second = kernel.run("%%wbchat\nTwo", cell_id="cell-2")
+    assert [message["content"] for message in service.last.body["messages"]] == ["One", "First.", "Two"]
+    assert "turn 2" in second.text
+    again = kernel.run("%%wbchat\nOne, edited", cell_id="cell-1")
+    assert [message["content"] for message in service.last.body["messages"]] == ["One, edited"]
+    assert "turn 1" in again.text
+
+
+def test_once_new_and_named_threads(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat one")
+    kernel.run("%wbchat --once two")
+    assert len(service.last.body["messages"]) == 1
+    kernel.run("%wbchat --thread other three")
+    assert len(service.last.body["messages"]) == 1
+    kernel.run("%wbchat four")
+    assert len(service.last.body["messages"]) == 3
+    kernel.run("%wbchat --new five")
+    assert len(service.last.body["messages"]) == 1
+
+
+def test_only_what_the_user_set_is_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat --once hi")
+    assert service.last.body == {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_every_option_reaches_the_wire(kernel: Kernel, service: Service) -> None:
+    line = (
+        "-m other/model -s 'Be brief.' -t 0.5 --max-tokens 9 --top-p 0.9 --seed 3 --stop X --stop 'Y Z' "
+        "--param top_k=5 --param 'chat_template_kwargs={\"enable_thinking\": false}'"
+    )
+    assert kernel.run(f"%%wbchat {line}\nHi {{x}} $y \\(z\\)").ok
+    body = dict(service.last.body)
+    assert body.pop("messages") == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi {x} $y \\(z\\)"},
+    ]
+    assert body.pop("stream_options") and body.pop("stream")
+    assert body == {
+        "model": "other/model",
+        "temperature": 0.5,
+        "max_tokens": 9,
+        "top_p": 0.9,
+        "seed": 3,
+        "stop": ["X", "Y Z"],
+        "top_k": 5,
+        "chat_template_kwargs": {"enable_thinking": False},
+    }
+
+
+def test_a_reply_in_one_piece(kernel: Kernel, service: Service) -> None:
+    service.then(completion("All at once.", reasoning="hm"))
+    run = kernel.run("%wbchat --no-stream hi")
+    assert "stream" not in service.last.body
+    assert "All at once." in markdown(run)
+    assert kernel.value("(_wbreply.reasoning, _wbreply.usage.total_tokens)") == ("hm", 15)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+def test_reasoning_is_kept_apart_and_folded(kernel: Kernel, service: Service, name: str) -> None:
+    service.then(Streamed(["42"], reasoning=["Let me ", "think."], reasoning_name=name))
+    run = kernel.run("%wbchat hi")
+    assert kernel.value("(_wbreply.text, _wbreply.reasoning)") == ("42", "Let me think.")
+    assert "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n42" in markdown(run)
+    assert "think" not in run.output["data"]["text/plain"]
+
+
+def test_outputs_go_where_they_are_told(kernel: Kernel) -> None:
+    run = kernel.run("%wbchat --quiet -o answer hi")
+    assert run.outputs == []
+    assert kernel.value("(answer.text, _wbreply is answer)") == ("Hello there.", True)
+
+
+FORMATS: list[tuple[str, str, dict[str, Any]]] = [
+    ("text", "**a** <b>", {"text/plain": "**a** <b>"}),
+    ("html", "**a** <b>", {"text/html": "<p><strong>a</strong> &lt;b&gt;</p>"}),
+    ("json", 'Sure:\n```json\n{"a": [1]}\n```', {"text/markdown": '```json\n{\n  "a": [\n    1\n  ]\n}\n```'}),
+]
+
+
+@pytest.mark.parametrize(("format", "text", "expected"), FORMATS, ids=[one[0] for one in FORMATS])
+def test_formats(kernel: Kernel, service: Service, format: str, text: str, expected: dict[str, str]) -> None:
+    service.then(Streamed([text]))
+    data = kernel.run(f"%wbchat --format {format} hi").output["data"]
+    for kind, start in expected.items():
+        assert data[kind].startswith(start), data[kind]
+
+
+def test_a_missing_usage_chunk_is_tolerated(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(counted=None), Streamed(finish=None), Streamed(done=False))
+    for _ in range(3):
+        assert kernel.run("%wbchat --once hi").ok
+
+
+def test_the_model_that_answered_is_named(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(model="base/model"))
+    assert "base/model" in kernel.run("%wbchat hi").text
+    assert kernel.value("(_wbreply.asked_model, _wbreply.model)") == (MODEL, "base/model")
+
+
+def test_facts_of_a_reply(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["x"], counted=usage(100, 7, cached=40)))
+    kernel.run("%wbchat --once hello")
+    assert kernel.value("_wbreply.usage.cached_tokens") == 40
+    assert kernel.value("_wbreply.messages") == ({"role": "user", "content": "hello"},)
+    assert kernel.value("0 < _wbreply.seconds_to_first <= _wbreply.seconds") is True
+    assert kernel.value("repr(_wbreply)").startswith("<Reply 'x' from test/model-a, 7 tokens")

@@ -1,0 +1,122 @@
+"""The line of a magic: options, then text, never mixed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.line import declared_options, read_line
+from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
+
+
+def chat(line: str) -> tuple[ChatOptions, str]:
+    return read_line(ChatOptions, "%wbchat", line, takes_text=True)
+
+
+def test_options_then_text() -> None:
+    options, text = chat("-t 0.2 --max-tokens=50 what's the -t option for?")
+    assert options == ChatOptions(temperature=0.2, max_tokens=50)
+    assert text == "what's the -t option for?"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["it's 5 o'clock", '"quoted" words', "a = {b} $c \\d %e", "-5 degrees?", "- a dash", "a -m b", "x\ty  z"],
+)
+def test_text_arrives_as_it_stands(line: str) -> None:
+    assert chat(line) == (ChatOptions(), line)
+
+
+def test_two_dashes_end_the_options() -> None:
+    assert chat("--once -- --new is an option") == (ChatOptions(once=True), "--new is an option")
+
+
+def test_quotes_hold_a_value_together() -> None:
+    options, text = chat("""-s "You are brief." --stop '"' --stop 'a b' hi""")
+    assert (options.system, options.stop, text) == ("You are brief.", ('"', "a b"), "hi")
+
+
+def test_parameters_are_json_or_text() -> None:
+    options, _ = chat("""--param top_k=20 --param name=abc --param 'a={"b": [1, 2]}' hi""")
+    assert options.param == (("top_k", 20), ("name", "abc"), ("a", {"b": [1, 2]}))
+
+
+def test_a_value_may_be_negative() -> None:
+    assert chat("--seed -3 hi")[0].seed == -3
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--temprature 1 hi", ["--temprature", "Did you mean --temperature"]),
+        ("-x hi", ["no option -x"]),
+        ("-t 0.1 -t 0.2 hi", ["--temperature is given twice"]),
+        ("-t hot hi", ["--temperature", "'hot'", "a number from 0 to 2"]),
+        ("-t nan hi", ["a number from 0 to 2"]),
+        ("-t 3 hi", ["a number from 0 to 2"]),
+        ("--max-tokens 0 hi", ["a whole number above 0"]),
+        ("--max-tokens 1.5 hi", ["a whole number above 0"]),
+        ("--seed 1" + "0" * 400 + " hi", ["a whole number"]),
+        ("-t", ["--temperature lacks its value", "a number"]),
+        ("-t --new hi", ["--temperature lacks its value"]),
+        ("--new=yes hi", ["--new takes no value"]),
+        ("-o 2x hi", ["--output", "a variable's name"]),
+        ("-s ' ' hi", ["--system", "a text in quotes"]),
+        ("-s 'open hi", ["quotation mark is not closed"]),
+        ("--format markdwon hi", ["'markdwon' is not one of", "Did you mean markdown"]),
+        ("--param top_k hi", ["a name and a value"]),
+        ("--param messages=[] hi", ["messages is not set with --param"]),
+        ("--param temperature=1 hi", ["Use -t"]),
+        ("-m '' hi", ["--model"]),
+    ],
+)
+def test_what_is_wrong_is_said(line: str, words: list[str]) -> None:
+    with pytest.raises(InferenceError) as caught:
+        chat(line)
+    assert caught.value.cause == "option"
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_text_on_the_cell_magics_line_is_refused() -> None:
+    with pytest.raises(InferenceError, match="options only, not 'Tell me'.*lines below"):
+        read_line(ChatOptions, "%%wbchat", "-t 1 Tell me")
+
+
+def test_a_key_in_a_cell_is_refused_and_never_quoted() -> None:
+    with pytest.raises(InferenceError) as caught:
+        read_line(ConfigOptions, "%wbconfig", "--key 0123456789abcdef")
+    assert "no key is accepted in a cell" in str(caught.value)
+    assert "0123456789" not in str(caught.value)
+    with pytest.raises(InferenceError) as caught:
+        read_line(ConfigOptions, "%wbconfig", "--key=0123456789abcdef")
+    assert "0123456789" not in str(caught.value)
+
+
+@pytest.mark.parametrize("declared", [ChatOptions, ModelsOptions, ConfigOptions])
+def test_every_flag_is_declared_once_and_has_help(declared: type) -> None:
+    flags = [flag for one in declared_options(declared) for flag in one.flags]
+    assert len(flags) == len(set(flags))
+    assert all(one.help.endswith(".") for one in declared_options(declared))
+    assert len(declared_options(declared)) == len(dataclasses.fields(declared))
+
+
+@given(st.text())
+def test_any_line_is_read_or_refused_in_words(line: str) -> None:
+    try:
+        options, text = chat(line)
+    except InferenceError as error:
+        assert error.cause == "option"
+        assert str(error)
+    else:
+        assert isinstance(options, ChatOptions)
+        assert line.strip().endswith(text)
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), min_size=1).filter(lambda t: t.strip() == t and not t.startswith("-")))
+def test_any_text_arrives_byte_for_byte(text: str) -> None:
+    assert chat(f"-t 1 {text}") == (ChatOptions(temperature=1.0), text)

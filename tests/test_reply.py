@@ -1,0 +1,81 @@
+"""What arrives adds up to a Reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_inference_magic.catalog import Price
+from wandb_inference_magic.reply import Reply, ReplyBuilder
+
+
+def built(*payloads: dict[str, Any], price: Price | None = None) -> Reply:
+    builder = ReplyBuilder()
+    for payload in payloads:
+        builder.add(payload)
+    return builder.build(asked_model="m", endpoint="wandb", price=price, messages=[])
+
+
+def delta(finish: str | None = None, **piece: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": piece, "finish_reason": finish}]}
+
+
+def test_text_and_reasoning_are_kept_apart() -> None:
+    reply = built(delta(reasoning="think "), delta(reasoning_content="more"), delta(content="a"), delta("stop", content="b"))
+    assert (reply.text, reply.reasoning, reply.finish_reason) == ("ab", "think more", "stop")
+
+
+def test_usage_in_a_last_chunk_without_choices_and_its_cost() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}}
+    reply = built(delta(content="a"), {"choices": [], "usage": usage}, price=Price(1.0, 10.0, 0.5))
+    assert reply.usage is not None
+    assert reply.usage.total_tokens == 1100
+    assert reply.cost == pytest.approx((600 * 1.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
+
+
+def test_an_unknown_price_or_usage_is_not_zero() -> None:
+    assert built(delta(content="a"), price=Price(1.0, 1.0, None)).cost is None
+    assert built({"usage": {"prompt_tokens": 1, "completion_tokens": 1}}).cost is None
+
+
+def test_the_model_that_answers_is_told_from_the_one_asked() -> None:
+    reply = built({"model": "base", **delta(content="a")})
+    assert (reply.asked_model, reply.model) == ("m", "base")
+
+
+def test_tool_calls_come_in_pieces() -> None:
+    reply = built(
+        delta(tool_calls=[{"index": 0, "id": "1", "function": {"name": "f", "arguments": '{"a"'}}]),
+        delta(tool_calls=[{"index": 1, "id": "2", "function": {"name": "g", "arguments": "{}"}}]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}}]),
+    )
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [("1", "f", '{"a": 1}'), ("2", "g", "{}")]
+
+
+def test_a_whole_completion() -> None:
+    reply = built({"choices": [{"message": {"content": None, "reasoning": "r"}, "finish_reason": "length"}]})
+    assert (reply.text, reply.reasoning, reply.finish_reason) == ("", "r", "length")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["choices", "delta", "message", "content", "reasoning", "tool_calls", "function", "usage", "index"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["choices", "usage", "model"]), json_values), max_size=4))
+def test_no_payload_breaks_it(payloads: list[dict[str, Any]]) -> None:
+    assert isinstance(built(*payloads).text, str)
+
+
+def test_repr_says_what_it_is() -> None:
+    assert repr(built(delta(content="x" * 100))).startswith("<Reply 'xxx")

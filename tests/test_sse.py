@@ -1,0 +1,39 @@
+"""The bytes of a stream, however they are cut."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_inference_magic.sse import data_of
+
+WHOLE = (
+    'data: {"text": "caf\u00e9 \u2028 end"}\n\n'
+    ": a comment\n\n"
+    "event: message\r\ndata: one\r\ndata: two\r\n\r\n"
+    "data:tight\r\r"
+    "data: [DONE]"
+).encode()
+EVENTS = ['{"text": "café \u2028 end"}', "one\ntwo", "tight", "[DONE]"]
+
+
+def test_events_of_a_whole_stream() -> None:
+    assert list(data_of([WHOLE])) == EVENTS
+
+
+def test_bytes_one_at_a_time() -> None:
+    assert list(data_of(bytes([one]) for one in WHOLE)) == EVENTS
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=12))
+def test_any_cut_gives_the_same_events(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(WHOLE)]
+    parts = [WHOLE[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    assert list(data_of(parts)) == EVENTS
+
+
+def test_bytes_that_are_not_utf8_are_marked() -> None:
+    assert list(data_of([b"data: a\xff\xfeb\n\n"])) == ["a\ufffd\ufffdb"]
+
+
+@given(st.lists(st.binary(max_size=20), max_size=20))
+def test_no_bytes_raise(parts: list[bytes]) -> None:
+    assert list(data_of(parts)) == list(data_of([b"".join(parts)]))

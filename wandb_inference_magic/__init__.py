@@ -1,0 +1,36 @@
+"""Chat with the models of the W&B Inference service in a notebook cell.
+
+`%load_ext wandb_inference_magic` registers `%%wbchat`, `%wbmodels` and `%wbconfig`; from Python the same parts
+are `chat`, `models` and `client`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import InferenceError
+
+# The submodule `client` is loaded by now, so that this name stays the function of the public API.
+from .python_api import chat, client, models
+from .reply import Reply
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__version__ = "0.1.0"
+
+__all__ = ["InferenceError", "Reply", "chat", "client", "load_ipython_extension", "models", "unload_ipython_extension"]
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics: what `%load_ext wandb_inference_magic` calls."""
+    from .extension import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Leave the shell as it was: what `%unload_ext wandb_inference_magic` calls."""
+    from .extension import unload
+
+    unload(shell)

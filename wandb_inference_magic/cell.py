@@ -1,0 +1,74 @@
+"""What is known about the cell that is running: its id, its run, and how it calls a magic."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+RUNNERS = ("run_line_magic", "run_cell_magic")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The running cell. `id` is None where the front end names none; `source` is what Python runs."""
+
+    id: str | None
+    execution: str | None
+    source: str
+
+    @classmethod
+    def running(cls, shell: InteractiveShell) -> Cell:
+        """Read the running cell off the shell: a kernel's request, else the terminal's history."""
+        get_parent = getattr(shell, "get_parent", None)
+        parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
+        content = parent.get("content") or {}
+        source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
+        try:
+            source = shell.transform_cell(str(source or ""))
+        except SyntaxError:
+            source = ""
+        header = parent.get("header") or {}
+        return cls(_cell_id(parent.get("metadata") or {}), header.get("msg_id"), source)
+
+    @cached_property
+    def _statements(self) -> list[ast.stmt]:
+        try:
+            return ast.parse(self.source).body
+        except SyntaxError:
+            return []
+
+    def starts_with(self, magic: str) -> bool:
+        """Whether the first thing the cell does is to run `magic`, so that no other output stands above its own."""
+        first = self._statements[:1]
+        return bool(first) and isinstance(first[0], ast.Expr | ast.Assign) and _call(first[0].value, magic) is not None
+
+    def echoes(self, magic: str, line: str) -> bool:
+        """Whether `%magic line` stands in the cell as a statement of its own, whose value IPython would show."""
+        return any(
+            isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
+            for statement in self._statements
+        )
+
+
+def _cell_id(metadata: Mapping[str, Any]) -> str | None:
+    """Return the cell's id as JupyterLab, Notebook and VS Code (`cellId`) or Colab send it."""
+    colab = metadata.get("colab")
+    found = metadata.get("cellId") or (colab.get("cell_id") if isinstance(colab, dict) else None)
+    return found if isinstance(found, str) else None
+
+
+def _call(value: ast.expr, magic: str) -> str | None:
+    """Return the line of a call `get_ipython().run_*_magic(magic, line)`; None for anything else."""
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return None
+    arguments = [one.value for one in value.args if isinstance(one, ast.Constant)]
+    if value.func.attr not in RUNNERS or arguments[:1] != [magic] or len(arguments) < 2:
+        return None
+    return str(arguments[1]).strip()

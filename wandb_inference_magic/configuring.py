@@ -1,0 +1,116 @@
+"""The friendly face of the settings: what `%wbconfig` shows, sets and checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import exchange
+from .errors import InferenceError
+from .tables import table_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .client import Endpoint
+    from .options import ConfigOptions
+    from .session import Session
+
+SETTABLE = ("endpoint", "project", "model", "timeout")
+
+
+def configure(session: Session, options: ConfigOptions, show: Callable[[dict[str, Any]], None]) -> None:
+    """Do what `%wbconfig` is told, then show the settings, or what the check found.
+
+    Raises
+    ------
+    InferenceError
+        For a setting that cannot be, when no key is typed, and after a check that failed.
+    """
+    if options.reset:
+        session.forget()
+    values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
+    if values:
+        session.settings.set(**values)
+    if options.key:
+        _ask_for_key(session)
+    if options.check:
+        _check(session, show)
+        return
+    show(settings_table(session))
+
+
+def _ask_for_key(session: Session) -> None:
+    if session.ask_secret is None:
+        raise InferenceError(
+            "The key cannot be asked for here: nobody can type into this run.",
+            remedy="Set WANDB_API_KEY (or, for another endpoint, WANDB_INFERENCE_API_KEY) in the environment before "
+            "the kernel starts.",
+            cause="key",
+        )
+    if session.type_key() is None:
+        raise InferenceError("No key was typed; nothing has changed.", remedy="Run %wbconfig --key again.", cause="key")
+
+
+def settings_table(session: Session) -> dict[str, Any]:
+    """Return every setting with its value and where it came from; of the key only the source."""
+    settings = session.resolve()
+    endpoint = session.endpoint(ask=False, start=False)
+    rows = [
+        ("endpoint", _endpoint_words(endpoint), _endpoint_source(settings.endpoint, settings.sources["endpoint"])),
+        ("key", "found, not shown" if endpoint.key else "none", endpoint.key.source if endpoint.key else ""),
+    ]
+    for name, source in settings.sources.items():
+        if name == "endpoint":
+            continue
+        value = getattr(settings, name)
+        if name == "model" and not value:
+            value = session.model_in_force_or_none(endpoint) or ""
+        rows.append((name, _value_words(value), source))
+    return table_bundle(("setting", "value", "from"), rows)
+
+
+def _endpoint_words(endpoint: Endpoint) -> str:
+    if endpoint.kind == "local":
+        return "local, the practice model on this machine"
+    return f"wandb, {endpoint.url}" if endpoint.kind == "wandb" else endpoint.url
+
+
+def _endpoint_source(name: str, source: str) -> str:
+    return f"{source}: auto, by whether a key is found" if name == "auto" else source
+
+
+def _value_words(value: object) -> str:
+    if value in (None, "", []):
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _check(session: Session, show: Callable[[dict[str, Any]], None]) -> None:
+    """Show what works, line by line; the first failure ends the check and fails the cell."""
+    rows: list[tuple[str, str]] = []
+    try:
+        for name, found in _findings(session):
+            rows.append((f"✓ {name}", found))
+    except InferenceError as error:
+        rows.append(("✗ failed", error.what))
+        show(table_bundle(("check", "found"), rows))
+        raise
+    show(table_bundle(("check", "found"), rows))
+
+
+def _findings(session: Session) -> Any:
+    endpoint = session.endpoint()
+    yield "endpoint", _endpoint_words(endpoint)
+    yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
+    yield "project", endpoint.project or "not set: the account's own is used"
+    catalog = session.catalog(endpoint, refresh=True)
+    yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
+    model = session.model_in_force(endpoint)
+    reply = exchange.send(
+        session, exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+    )
+    seconds = f"{reply.seconds:.1f} s"
+    yield "reply", f"{reply.model} answered in {seconds}"
+

@@ -1,0 +1,277 @@
+"""Drawing a reply while it grows and when it is whole, for the front end at hand: notebook or terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextvars import copy_context
+from threading import Event, Lock, Thread
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import uuid4
+
+from .blocks import split_finished
+from .rendering import BLANK, MARKDOWN, PLAIN, footer, reply_bundle, status_markdown
+from .safety import safe_markdown, safe_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .reply import Reply, ReplyBuilder
+
+# A reply that begins sooner shows no line saying that it is awaited.
+QUIET_SECONDS: Final = 0.8
+# A growing block is drawn again once it has grown by a part of itself, so that what is sent stays in
+# proportion to the reply however long a single block becomes.
+BLOCK_GROWTH: Final = 1 / 16
+WHOLE_GROWTH: Final = 1 / 8
+SETTLE_SECONDS: Final = 1.0
+
+
+class Canvas(Protocol):
+    """Where one reply is drawn."""
+
+    def status(self, words: str) -> None:
+        """Show what is awaited, while there is no text."""
+
+    def grow(self, text: str) -> None:
+        """Add text that has come and show it, at once or with what follows."""
+
+    def settle(self) -> None:
+        """Show all that was added: nothing more has come for a while."""
+
+    def finish(self, reply: Reply) -> None:
+        """Leave the reply, whole or as far as it came, in its final form."""
+
+    def abandon(self) -> None:
+        """Take away the status: no reply came."""
+
+
+def is_notebook(shell: InteractiveShell) -> bool:
+    """Whether the shell runs in a kernel, whose front end takes rich output."""
+    return hasattr(shell, "kernel")
+
+
+def publish(
+    shell: InteractiveShell,
+    data: dict[str, Any],
+    *,
+    metadata: dict[str, Any] | None = None,
+    display_id: str | None = None,
+    update: bool = False,
+) -> None:
+    """Send a MIME bundle to the front end; in a terminal print its plain text."""
+    if not is_notebook(shell):
+        print(data[PLAIN])
+        return
+    transient = {"display_id": display_id} if display_id else {}
+    shell.display_pub.publish(data, metadata or {}, transient=transient, update=update)
+
+
+class NotebookCanvas:
+    """A reply in a notebook: finished blocks are sent once, the last one again while it grows.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Its display publisher carries the messages, so that `%%capture` and Output widgets work.
+    owns_cell : bool
+        Whether no other output stands above in this cell. Then the blocks are outputs of their own while
+        the reply streams, and are cleared for the one tidy output at the end. Otherwise the reply keeps to
+        one output throughout.
+    format : str
+        How the whole reply is shown; see `rendering.reply_bundle`.
+    allow_images_from : collection of str
+        Hosts whose images may load.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        *,
+        owns_cell: bool,
+        format: str = "markdown",
+        allow_images_from: Collection[str] = (),
+    ) -> None:
+        self._shell = shell
+        self._owns_cell = owns_cell
+        self._format = format
+        self._images = allow_images_from
+        self._outputs = 0
+        self._id = ""
+        self._open = ""
+        self._drawn = 0
+
+    def status(self, words: str) -> None:
+        self._draw({MARKDOWN: status_markdown(words), PLAIN: safe_plain(words)})
+
+    def grow(self, text: str) -> None:
+        self._open += text
+        if self._owns_cell and "\n" in text:
+            self._let_go_of_finished()
+        part = BLOCK_GROWTH if self._owns_cell else WHOLE_GROWTH
+        if len(self._open) - self._drawn > len(self._open) * part:
+            self.settle()
+
+    def settle(self) -> None:
+        if len(self._open) > self._drawn:
+            self._draw_text(self._open)
+            self._drawn = len(self._open)
+
+    def _let_go_of_finished(self) -> None:
+        finished, rest = split_finished(self._open)
+        if not finished.strip():
+            return
+        self._draw_text(finished)
+        self._open, self._drawn, self._id = rest, 0, ""
+
+    def _draw_text(self, text: str) -> None:
+        markdown = _as_source(text) if self._format != "markdown" else safe_markdown(text, self._images)
+        self._draw({MARKDOWN: markdown.strip("\n") or BLANK, PLAIN: safe_plain(text).strip("\n") or BLANK})
+
+    def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        update = bool(self._id)
+        if not update:
+            self._id = uuid4().hex
+            self._outputs += 1
+        publish(self._shell, data, metadata=metadata, display_id=self._id, update=update)
+
+    def finish(self, reply: Reply) -> None:
+        data = reply_bundle(reply, self._format, self._images)
+        if self._outputs > 1:
+            # `wait` keeps the blocks on screen until the output that replaces them is there.
+            self._shell.display_pub.clear_output(wait=True)
+            self._id = ""
+        self._draw(data, {"wandb_inference": reply.facts()})
+
+    def abandon(self) -> None:
+        if self._outputs and self._owns_cell:
+            self._shell.display_pub.clear_output(wait=False)
+        elif self._id:
+            self._draw({MARKDOWN: BLANK, PLAIN: BLANK})
+
+
+def _as_source(text: str) -> str:
+    """Show a growing text as it came, in a fence that it cannot close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}text\n{safe_plain(text)}\n{fence}"
+
+
+class TerminalCanvas:
+    """A reply in a terminal: the text as it arrives, then the footer."""
+
+    def __init__(self) -> None:
+        self._has_status = False
+        self._ends_line = True
+
+    def status(self, words: str) -> None:
+        if sys.stdout.isatty():
+            self._write(f"\r\x1b[K\x1b[2m{safe_plain(words)}\x1b[0m")
+            self._has_status = True
+
+    def grow(self, text: str) -> None:
+        self._clear_status()
+        text = safe_plain(text)
+        self._write(text)
+        self._ends_line = text.endswith("\n") if text else self._ends_line
+
+    def settle(self) -> None:
+        """Nothing is held back here."""
+
+    def finish(self, reply: Reply) -> None:
+        self._clear_status()
+        if not reply.text:
+            self.grow(reply_bundle(reply, "text")[PLAIN].rpartition("\n\n[")[0])
+        line = f"[{footer(reply)}]"
+        end = "" if self._ends_line else "\n"
+        self._write(f"{end}\x1b[2m{line}\x1b[0m\n" if sys.stdout.isatty() else f"{end}{line}\n")
+
+    def abandon(self) -> None:
+        self._clear_status()
+        if not self._ends_line:
+            self._write("\n")
+
+    def _clear_status(self) -> None:
+        if self._has_status:
+            self._write("\r\x1b[K")
+            self._has_status = False
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+class Painter:
+    """Moves what has come from a ReplyBuilder to a Canvas, at a bounded rate.
+
+    The first words are drawn by the thread that receives them, at once; all later ones by a thread of the
+    painter's own, so that they show even when the service pauses, and receiving never waits for drawing.
+
+    Use as a context manager around receiving; call `notice` after each piece.
+    """
+
+    def __init__(self, builder: ReplyBuilder, canvas: Canvas, *, model: str, per_second: float) -> None:
+        self._builder = builder
+        self._canvas = canvas
+        self._model = model
+        self._interval = 1 / per_second
+        self._taken = 0
+        self._last_text = 0.0
+        self._status = ""
+        self._failure: BaseException | None = None
+        self._lock = Lock()
+        self._stopped = Event()
+        # A copied context lets the thread's output reach the cell that is running here.
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-painter", daemon=True)
+
+    def __enter__(self) -> Painter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def notice(self) -> None:
+        """Draw the first words at once; of later ones take no notice."""
+        if self._taken == 0 and self._builder.text_pieces:
+            self._paint()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            try:
+                self._paint()
+            except BaseException as error:  # noqa: BLE001 - raised again in the receiving thread
+                self._failure = error
+                return
+
+    def _paint(self) -> None:
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            pieces = self._builder.text_pieces[self._taken :]
+            now = perf_counter()
+            if pieces:
+                self._taken += len(pieces)
+                self._last_text = now
+                self._canvas.grow("".join(pieces))
+            elif self._taken and now - self._last_text > SETTLE_SECONDS:
+                self._last_text = now
+                self._canvas.settle()
+            elif not self._taken:
+                self._paint_status(now - self._builder.started)
+
+    def _paint_status(self, waited: float) -> None:
+        if waited < QUIET_SECONDS:
+            return
+        words = sum(piece.count(" ") for piece in self._builder.reasoning_pieces)
+        doing = f"{self._model} is thinking · {words:,} words" if words else f"waiting for {self._model}"
+        line = f"{doing} · {waited:.0f} s"
+        if line != self._status:
+            self._status = line
+            self._canvas.status(line)

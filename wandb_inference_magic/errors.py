@@ -1,0 +1,97 @@
+"""What went wrong, why, and what to do next: the one kind of error that users of this package see."""
+
+from __future__ import annotations
+
+import traceback
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Literal
+
+from .safety import safe_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Cause = Literal[
+    "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
+    "key",  # there is no key, or the service does not take it
+    "quota",  # the account has no credit left
+    "refused",  # the service does not serve this account, organisation or country
+    "model",  # the model is unknown or retired
+    "request",  # the service does not accept the request as it is
+    "busy",  # too many requests, or the service is overloaded or failing
+    "network",  # the service could not be reached, or the connection broke
+    "reply",  # what came back is not a (whole) reply
+    "missing",  # an optional package is not installed
+]
+
+
+class InferenceError(Exception):
+    """A failure told in one short message.
+
+    Parameters
+    ----------
+    what : str
+        What happened, as one sentence.
+    why : str
+        The reason, as far as it is known; may quote the service's own words.
+    remedy : str
+        What the user can do next.
+    cause : Cause
+        The kind of failure, for code that wants to tell them apart.
+    status : int, optional
+        The HTTP status, where the service answered.
+    request_id : str, optional
+        The service's id of the request, to quote to its support.
+
+    Notes
+    -----
+    IPython shows what `_render_traceback_` returns instead of a traceback, and the cell still counts as
+    failed. With `show_traceback` (the `debug` setting) the full traceback is shown.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        remedy: str = "",
+        cause: Cause,
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.what, self.why, self.remedy = (safe_plain(part).strip() for part in (what, why, remedy))
+        self.cause: Cause = cause
+        self.status = status
+        self.request_id = request_id
+        self.show_traceback = False
+        super().__init__(" ".join(part for part in (self.what, self.why, self.remedy) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (dict(self.__dict__),)
+
+    def _render_traceback_(self) -> list[str]:
+        if self.show_traceback:
+            return [safe_plain(line.rstrip("\n")) for line in traceback.format_exception(self)]
+        lines = [f"\x1b[1;31m{self.what}\x1b[0m"]
+        if self.why:
+            lines.append(self.why)
+        if self.remedy:
+            lines.append(f"\x1b[1mWhat to do:\x1b[0m {self.remedy}")
+        if self.request_id:
+            lines.append(f"\x1b[2mRequest id: {safe_plain(self.request_id)}\x1b[0m")
+        return lines
+
+
+def _rebuild(state: dict[str, object]) -> InferenceError:
+    """Make an error again from its pickled state: joblib and multiprocessing carry exceptions this way."""
+    error = InferenceError(str(state["what"]), cause="reply")
+    error.__dict__.update(state)
+    error.args = (" ".join(str(state[part]) for part in ("what", "why", "remedy") if state[part]),)
+    return error
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string."""
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""

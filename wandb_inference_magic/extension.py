@@ -1,0 +1,71 @@
+"""Loading into a shell and leaving it as it was."""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import sys
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from IPython.core.error import StdinNotImplementedError
+
+from . import question
+from .magics import InferenceMagics
+from .python_api import current_session, end_session, start_session
+from .settings import WandbInference
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+# What the first chat needs; importing it takes seconds on a busy machine.
+HEAVY = ("openai", "openai.resources.chat", "markdown_it")
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics and the settings; ask nothing, print nothing, import nothing heavy."""
+    settings = WandbInference(parent=shell)
+    session = start_session(settings, _ask_secret)
+    magics = InferenceMagics(shell, session)
+    shell.register_magics(magics)
+    # Here `%config` looks for classes it can set.
+    shell.configurables.append(settings)
+    shell.events.register("post_run_cell", magics.after_cell)
+    question.install(shell)
+    Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take away all that `load` added, and close the client."""
+    magics = shell.magics_manager.registry.pop(InferenceMagics.__name__, None)
+    if not isinstance(magics, InferenceMagics):
+        return
+    for kind, names in magics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+    mine = (magics, current_session().settings)
+    shell.configurables[:] = [one for one in shell.configurables if not any(one is other for other in mine)]
+    shell.events.unregister("post_run_cell", magics.after_cell)
+    question.uninstall(shell)
+    end_session()
+
+
+def _import_ahead() -> None:
+    """Import what the first chat needs while the user still reads; a failure is told when it is needed."""
+    for name in HEAVY:
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - the chat that needs it imports it again and says what is wrong
+            return
+
+
+def _ask_secret(asking: str) -> str | None:
+    """Ask for a secret without showing it; None where nobody can answer."""
+    in_kernel = "ipykernel" in sys.modules and not sys.stdin.isatty()
+    if not in_kernel and not sys.stdin.isatty():
+        return None
+    try:
+        # In a kernel ipykernel has put its own in the place of getpass: a masked field in the front end.
+        return getpass.getpass(asking)
+    except (StdinNotImplementedError, EOFError):
+        return None

@@ -1,0 +1,223 @@
+"""The one place that turns a failure of the service or the wire into an error for users."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import Cause, InferenceError
+from .safety import safe_plain
+
+if TYPE_CHECKING:
+    from .catalog import Catalog
+    from .client import Endpoint
+
+BILLING_URL: Final = "forge.coreweave.com/subscriptions"
+LONGEST_QUOTE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What was going on when a call failed: whom it went to, and which model it asked."""
+
+    endpoint: Endpoint
+    model: str
+    catalog: Catalog
+
+    @property
+    def service(self) -> str:
+        if self.endpoint.kind == "wandb":
+            return "W&B Inference"
+        return "The practice model" if self.endpoint.kind == "local" else f"The endpoint {self.endpoint.url}"
+
+
+def explain(failure: Exception, situation: Situation) -> InferenceError:
+    """Return the error that tells a user about `failure`.
+
+    Parameters
+    ----------
+    failure : Exception
+        What the client raised.
+    situation : Situation
+        Which call it was.
+
+    Returns
+    -------
+    InferenceError
+        The failure itself when it is one already.
+    """
+    import openai
+
+    if isinstance(failure, InferenceError):
+        return failure
+    if isinstance(failure, openai.APIStatusError):
+        return _of_status(failure, situation)
+    if isinstance(failure, openai.APITimeoutError):
+        return InferenceError(
+            f"{situation.service} said nothing in time.",
+            why="The waiting time is the `timeout` setting.",
+            remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
+            cause="network",
+        )
+    if isinstance(failure, openai.APIConnectionError):
+        return _of_connection(failure, situation)
+    return InferenceError(
+        "The request could not be made.",
+        why=_quoted(str(failure)),
+        remedy="Check the options of the cell and the settings (%wbconfig).",
+        cause="request",
+    )
+
+
+def _of_status(failure: Any, situation: Situation) -> InferenceError:
+    status: int = failure.status_code
+    said = _message(failure)
+    what, why, remedy, cause = _words(status, said, situation)
+    if said and cause != "model":
+        why = f'{why} It said: "{_quoted(said)}"'.strip()
+    return InferenceError(what, why=why, remedy=remedy, cause=cause, status=status, request_id=failure.request_id)
+
+
+def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str, Cause]:
+    """Return what, why, remedy and cause for a status, after the table in the service's facts (2026-10-07)."""
+    service = situation.service
+    quota = "quota" in said.lower()
+    if 300 <= status < 400:
+        return (
+            f"{service} redirected the request to another address.",
+            "Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
+            "Set the address it really has: %wbconfig --endpoint URL.",
+            "network",
+        )
+    if status == 401:
+        return f"{service} did not accept the key.", _who(situation), _key_remedy(situation), "key"
+    if status == 402 or (status == 429 and quota):
+        return (
+            "The account's credit or spending limit is used up.",
+            "",
+            f"See {BILLING_URL}." if situation.endpoint.kind == "wandb" else "Ask whoever runs the endpoint.",
+            "quota",
+        )
+    if status == 403:
+        return f"{service} refused the request.", "", _refusal_remedy(said), "refused"
+    if status == 404:
+        unknown = situation.catalog.explain_unknown(situation.model)
+        return (
+            f"{service} does not know the model {situation.model!r}.",
+            unknown.why,
+            unknown.remedy,
+            "model",
+        )
+    if status == 429:
+        return (
+            f"{service} is getting too many requests at once.",
+            "The limit counts requests in flight per project, user and model.",
+            "Wait a moment and run the cell again; run fewer at once.",
+            "busy",
+        )
+    if status in (400, 413, 422):
+        return (
+            f"{service} did not accept the request as it is.",
+            "",
+            "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new).",
+            "request",
+        )
+    if status >= 500:
+        return (
+            f"{service} is overloaded or failing at the moment.",
+            "",
+            "Run the cell again in a minute or two, or choose another model with %wbmodels.",
+            "busy",
+        )
+    return f"{service} answered with status {status}.", "", "Check the endpoint with %wbconfig --check.", "request"
+
+
+def _who(situation: Situation) -> str:
+    """Say which key and which project went along: with W&B, 401 can mean either."""
+    endpoint = situation.endpoint
+    key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
+    if endpoint.kind != "wandb":
+        return key
+    project = f"The project was {endpoint.project}." if endpoint.project else "No project was named."
+    return f"{key} {project} W&B answers the same for a wrong key and for a wrong project."
+
+
+def _key_remedy(situation: Situation) -> str:
+    if situation.endpoint.kind != "wandb":
+        return "Set the endpoint's own key: %wbconfig --key, or WANDB_INFERENCE_API_KEY."
+    return (
+        "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
+        "a project is set with %wbconfig --project team/project."
+    )
+
+
+def _refusal_remedy(said: str) -> str:
+    if "country" in said.lower() or "region" in said.lower():
+        return (
+            "The service goes by the address this kernel runs at (of a hosted notebook: its host's). "
+            "Use it from a region it serves."
+        )
+    if "organization" in said.lower():
+        return "Ask an administrator of your W&B organization to enable the inference gateway."
+    return "Ask an administrator of the account whether it may use this model."
+
+
+def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
+    why, remedy = _wire(failure, situation)
+    if situation.endpoint.kind == "local":
+        return InferenceError(
+            "The practice model on this machine did not answer.", why=why, remedy="Restart the kernel.", cause="network"
+        )
+    return InferenceError(
+        f"{situation.service} could not be reached or the connection broke.", why=why, remedy=remedy, cause="network"
+    )
+
+
+def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
+    """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
+    beneath = list(_causes(failure))
+    words = " ".join(str(error) for error in beneath)
+    if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
+        return (
+            f"The encrypted connection failed: {_quoted(words)}",
+            "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
+            "the environment variable SSL_CERT_FILE.",
+        )
+    if any(type(error).__name__ == "ProxyError" for error in beneath):
+        return "The proxy refused.", "Check HTTPS_PROXY and NO_PROXY in the environment."
+    if any(type(error).__name__ == "gaierror" for error in beneath) or "Name or service" in words:
+        return "Its name could not be looked up.", _NETWORK_REMEDY
+    if "refused" in words:
+        return "Nothing answers at that address.", (
+            _NETWORK_REMEDY if situation.endpoint.kind == "wandb" else "Check the address (%wbconfig) and whether it runs."
+        )
+    return _quoted(words), _NETWORK_REMEDY
+
+
+_NETWORK_REMEDY: Final = (
+    "Check the network of the machine the kernel runs on, then run the cell again. "
+    "%wbconfig --endpoint local chats with the practice model, without a network."
+)
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    error = failure.__cause__ or failure.__context__
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _message(failure: Any) -> str:
+    """Return the service's own words: `error.message`, `detail`, or nothing for a page."""
+    body = failure.body
+    if isinstance(body, Mapping):
+        said = body.get("message") or body.get("detail") or ""
+        return said if isinstance(said, str) else str(said)
+    return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
+
+
+def _quoted(said: str) -> str:
+    said = " ".join(safe_plain(said).split())
+    return said if len(said) <= LONGEST_QUOTE else f"{said[:LONGEST_QUOTE - 1]}…"

@@ -1,0 +1,183 @@
+"""The options of every magic, and what they take. The help and the README's reference come from here."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .catalog import check_model_id
+from .credentials import check_project
+from .errors import InferenceError, did_you_mean
+from .line import Value, option, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def number(low: float, high: float) -> Value:
+    """A number from `low` to `high`."""
+    return Value("NUMBER", f"a number from {low:g} to {high:g}", _number(low, high, float))
+
+
+def seconds() -> Value:
+    return Value("SECONDS", "a number of seconds above 0, such as 120", _number(0.001, 86_400, float))
+
+
+def integer(low: int, says: str, high: float = math.inf) -> Value:
+    return Value("N", says, _number(low, min(high, 2**63 - 1), int))
+
+
+def text(name: str, says: str) -> Value:
+    """Any text that is not blank."""
+
+    def read(given: str) -> str:
+        if not given.strip():
+            raise ValueError(given)
+        return given
+
+    return Value(name, says, read)
+
+
+def choice(*names: str) -> Value:
+    """One of a few words."""
+
+    def read(given: str) -> str:
+        if given not in names:
+            raise InferenceError(
+                f"{shortened(given)!r} is not one of {', '.join(names)}.",
+                remedy=did_you_mean(given, names),
+                cause="option",
+            )
+        return given
+
+    return Value("|".join(names), f"one of {', '.join(names)}", read)
+
+
+def variable() -> Value:
+    """A name for a variable of the notebook."""
+
+    def read(given: str) -> str:
+        if not given.isidentifier():
+            raise ValueError(given)
+        return given
+
+    return Value("NAME", "a variable's name, such as answer", read)
+
+
+def parameter() -> Value:
+    """`NAME=VALUE`, the value read as JSON where it is JSON, else as text."""
+
+    def read(given: str) -> tuple[str, Any]:
+        import json
+
+        name, equals, value = given.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(given)
+        if name in _OWN_PARAMETERS:
+            raise InferenceError(f"{name} is not set with --param.", remedy=_OWN_PARAMETERS[name], cause="option")
+        try:
+            return name, json.loads(value)
+        except ValueError:
+            return name, value
+
+    return Value("NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", read)
+
+
+_OWN_PARAMETERS = {
+    "model": "Use -m.",
+    "temperature": "Use -t.",
+    "max_tokens": "Use --max-tokens.",
+    "top_p": "Use --top-p.",
+    "seed": "Use --seed.",
+    "stop": "Use --stop.",
+    "messages": "They come from the prompt and the thread.",
+    "stream": "Use --no-stream to have the reply in one piece.",
+    "stream_options": "They are always sent with a streamed request.",
+    "n": "One reply is shown; run the cell again for another.",
+    "extra_headers": "Headers belong to the client, not to a cell.",
+    "extra_body": "Give what belongs into the body as --param of its own.",
+    "extra_query": "The endpoint's address is set with %wbconfig --endpoint.",
+    "timeout": "Use %wbconfig --timeout.",
+}
+
+MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id)
+PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """Options of %%wbchat and %wbchat."""
+
+    model: str | None = option("-m", "--model", value=MODEL, help="The model to ask, for this cell.")
+    system: str | None = option(
+        "-s", "--system", value=text("TEXT", "a text in quotes"), help="The system prompt: who the model should be."
+    )
+    temperature: float | None = option(
+        "-t", "--temperature", value=number(0, 2), help="0 for the likeliest words, higher for more variety."
+    )
+    max_tokens: int | None = option(
+        "--max-tokens", value=integer(1, "a whole number above 0"), help="The most tokens the reply may have."
+    )
+    top_p: float | None = option("--top-p", value=number(0, 1), help="Sample from the likeliest words only.")
+    seed: int | None = option(
+        "--seed", value=integer(-(2**63), "a whole number"), help="Ask for the same reply each time, as far as the model can."
+    )
+    stop: tuple[str, ...] = option(
+        "--stop", value=text("TEXT", "a text in quotes"), repeats=True, help="End the reply before this text. May repeat."
+    )
+    param: tuple[tuple[str, Any], ...] = option(
+        "--param", value=parameter(), repeats=True, help="Any other parameter of the service. May repeat."
+    )
+    thread: str | None = option(
+        "--thread", value=text("NAME", "a thread's name"), help="The thread to continue; `main` unless told."
+    )
+    new: bool = option("--new", help="Clear the thread first.")
+    once: bool = option("--once", help="No history: neither read nor written.")
+    output: str | None = option("-o", "--output", value=variable(), help="Put the Reply into this variable.")
+    no_stream: bool = option("--no-stream", help="Wait for the whole reply instead of showing it as it comes.")
+    format: str | None = option(
+        "--format",
+        value=choice("markdown", "text", "json", "html"),
+        help="How the reply is shown: rendered Markdown (the default), the text as it came, "
+        "pretty-printed JSON, or static HTML.",
+    )
+    quiet: bool = option("--quiet", help="Show nothing; the Reply is in _wbreply, or where -o puts it.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsOptions:
+    """Options of %wbmodels."""
+
+    table: bool = option("--table", help="A static table instead of the picker.")
+    refresh: bool = option("--refresh", help="Ask the service again instead of using the list already fetched.")
+    use: str | None = option("--use", value=MODEL, help="Choose this model, without the picker.")
+    output: str | None = option("-o", "--output", value=variable(), help="Put the list into this variable, as a DataFrame.")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """Options of %wbconfig."""
+
+    key: bool = option("--key", help="Ask for the key, without showing it. Kept for this session only.")
+    project: str | None = option("--project", value=PROJECT, help="The W&B project that the usage is counted for.")
+    model: str | None = option("--model", "-m", value=MODEL, help="The model for the next chats.")
+    endpoint: str | None = option(
+        "--endpoint",
+        value=text("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL"),
+        help="The service spoken to.",
+    )
+    timeout: float | None = option("--timeout", value=seconds(), help="How long to wait for the service to say something.")
+    check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
+    reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

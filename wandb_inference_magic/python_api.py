@@ -1,0 +1,121 @@
+"""The same parts from Python, without a magic: `chat`, `models`, `client`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .exchange import Ask, send
+from .session import Session
+from .settings import WandbInference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai import OpenAI
+
+    from .catalog import Catalog
+    from .reply import Reply
+
+_session: Session | None = None
+
+
+def current_session() -> Session:
+    """Return the session that the magics and this module share; without an extension loaded, one of its own."""
+    global _session
+    if _session is None:
+        _session = Session(WandbInference())
+    return _session
+
+
+def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
+    """End the session there was, and start one with these settings."""
+    global _session
+    end_session()
+    _session = Session(settings, ask_secret)
+    return _session
+
+
+def end_session() -> None:
+    """Close the session's client; what is asked next starts a new session."""
+    global _session
+    ended, _session = _session, None
+    if ended is not None:
+        ended.close()
+
+
+def client() -> OpenAI:
+    """Return the one configured `openai.OpenAI` client, the same that the magics use.
+
+    Returns
+    -------
+    openai.OpenAI
+        Built on first use, and again after a setting it depends on has changed: do not keep it for long.
+
+    Raises
+    ------
+    InferenceError
+        When there is no key and no practice model, or a setting is not usable.
+    """
+    return current_session().client()
+
+
+def models(*, refresh: bool = False) -> Catalog:
+    """Return what is known of the endpoint's models: its live list joined with W&B's public feed.
+
+    Parameters
+    ----------
+    refresh : bool
+        Whether to ask the service again instead of using the list already fetched.
+
+    Raises
+    ------
+    InferenceError
+        When there is no key and no practice model, or a setting is not usable.
+    """
+    return current_session().catalog(refresh=refresh)
+
+
+def chat(
+    prompt: str,
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    thread: str | None = None,
+    stream: bool = True,
+    **parameters: Any,
+) -> Reply:
+    """Send a prompt and return the Reply; nothing is drawn.
+
+    Parameters
+    ----------
+    prompt : str
+        The prompt, as it is sent.
+    model, system : str, optional
+        The model's id and the system prompt; as the settings say unless given.
+    thread : str, optional
+        The thread to continue; without one, no history is read or written.
+    stream : bool
+        Whether to receive the reply as it is made: reasoning models can time out otherwise.
+    **parameters
+        Parameters of the service, such as `temperature=0.2`, `max_tokens=100` or `top_k=20`.
+
+    Returns
+    -------
+    Reply
+
+    Raises
+    ------
+    InferenceError
+        For anything that goes wrong, with its cause and what to do.
+    """
+    known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
+    ask = Ask(
+        prompt=prompt,
+        model=model,
+        system=system,
+        parameters=tuple((name, value) for name, value in parameters.items() if name in known),
+        extra=tuple((name, value) for name, value in parameters.items() if name not in known),
+        thread=thread,
+        stream=stream,
+    )
+    return send(current_session(), ask)

@@ -1,0 +1,57 @@
+"""Lets `%wbchat what is pandas?` reach the magic: IPython would take the final `?` for a request for help."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+# `%wbchat?` and `%wbchat ?` ask for help and stay what they are.
+_QUESTION = re.compile(r"(^|=)\s*%wbchat\s+\S.*\?\s*$")
+
+
+def _asks(found: Any, tokens_by_line: Any) -> bool:
+    if found is None:
+        return False
+    lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
+    return bool(_QUESTION.search(next(lines, "")))
+
+
+class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
+    """A line `%wbchat text?`, taken before IPython looks for help requests."""
+
+    priority = 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)
+        return found if _asks(found, tokens_by_line) else None
+
+
+class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
+    """A line `name = %wbchat text?`, taken before IPython looks for help requests."""
+
+    priority = 1
+
+    @classmethod
+    def find(cls, tokens_by_line: Any) -> Any:
+        found = super().find(tokens_by_line)
+        return found if _asks(found, tokens_by_line) else None
+
+
+_TRANSFORMS = (QuestionLine, QuestionAssign)
+
+
+def install(shell: InteractiveShell) -> None:
+    """Add the transforms to the shell's own, which are left as they are."""
+    shell.input_transformer_manager.token_transformers.extend(_TRANSFORMS)
+
+
+def uninstall(shell: InteractiveShell) -> None:
+    """Take the transforms away again."""
+    transforms = shell.input_transformer_manager.token_transformers
+    transforms[:] = [transform for transform in transforms if transform not in _TRANSFORMS]

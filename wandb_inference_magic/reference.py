@@ -1,0 +1,95 @@
+"""What users read about each magic: `%%wbchat?` and the README's reference are both made here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .line import declared_options
+from .options import ChatOptions, ConfigOptions, ModelsOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The help of one magic."""
+
+    usage: tuple[str, ...]
+    purpose: str
+    options: type
+    notes: str
+    examples: str
+
+
+CHAT = Page(
+    usage=("%%wbchat [options]  + the prompt on the lines below", "%wbchat [options] text"),
+    purpose="Send a prompt to a model and show its reply as it comes.",
+    options=ChatOptions,
+    notes="The conversation continues from cell to cell; a cell that is run again replaces its own turn. "
+    "The last Reply is always in _wbreply, and the line form can be assigned. On the line of %%wbchat stand "
+    "options only; in %wbchat options come first, then the text to the end of the line.",
+    examples="""\
+In [1]: %%wbchat -t 0.2
+   ...: Explain what a p-value is, in two sentences.
+
+In [2]: %wbchat And what is it not?
+
+In [3]: answer = %wbchat --once -m openai/gpt-oss-20b Name three colours.""",
+)
+
+MODELS = Page(
+    usage=("%wbmodels [text] [options]",),
+    purpose="See the models and pick one.",
+    options=ModelsOptions,
+    notes="Shows a dropdown with a search box; choosing sets the model for the next %%wbchat at once. With text, "
+    "only the models whose facts hold all its words. Where no dropdown can be shown, a table.",
+    examples="""\
+In [1]: %wbmodels
+
+In [2]: %wbmodels qwen --table
+
+In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
+)
+
+CONFIG = Page(
+    usage=("%wbconfig [options]",),
+    purpose="Show the settings and where each comes from; set them; check the key.",
+    options=ConfigOptions,
+    notes="Without options it shows. No key is ever accepted in a cell: --key asks for it without showing it.",
+    examples="""\
+In [1]: %wbconfig --key
+
+In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
+
+In [3]: %wbconfig --check""",
+)
+
+PAGES = {"wbchat": CHAT, "wbmodels": MODELS, "wbconfig": CONFIG}
+
+
+def help_text(page: Page) -> str:
+    """Return a magic's docstring: purpose, usage, options, notes, examples."""
+    rows = [(one.usage, _help(one.help, repeats=one.repeats)) for one in declared_options(page.options)]
+    width = max(len(usage) for usage, _ in rows)
+    options = "\n".join(f"  {usage:<{width}}  {words}" for usage, words in rows)
+    usage = "\n".join(f"  {line}" for line in page.usage)
+    examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())
+    return f"{page.purpose}\n\n{usage}\n\n{page.notes}\n\nOptions:\n{options}\n\nExamples:\n{examples}\n"
+
+
+def _help(words: str, *, repeats: bool) -> str:
+    return words if not repeats or "repeat" in words else f"{words} May repeat."
+
+
+def markdown_reference() -> str:
+    """Return the reference of every magic and option as Markdown, as it stands in the README."""
+    return "\n\n".join(_markdown(name, page) for name, page in PAGES.items())
+
+
+def _markdown(name: str, page: Page) -> str:
+    title = f"%%{name}" if page.usage[0].startswith("%%") else f"%{name}"
+    lines = [f"### `{title}`", "", page.purpose, "", "```text", *page.usage, "```", "", page.notes, ""]
+    lines += ["| option | what it does |", "|---|---|"]
+    for one in declared_options(page.options):
+        usage = one.usage.replace("|", "\\|")
+        words = _help(one.help, repeats=one.repeats).replace("|", "\\|")
+        lines.append(f"| `{usage}` | {words} |")
+    return "\n".join(lines)

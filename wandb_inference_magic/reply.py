@@ -1,0 +1,244 @@
+"""What comes back: the pieces of a reply as they arrive, and the Reply they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .catalog import Price
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one call, as the endpoint counted them; `prompt_tokens` includes the cached ones."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    @classmethod
+    def read(cls, payload: object) -> Usage | None:
+        """Read the `usage` object of a response; None where it is missing or holds no counts."""
+        if not isinstance(payload, Mapping):
+            return None
+        prompt, completion = payload.get("prompt_tokens"), payload.get("completion_tokens")
+        if not isinstance(prompt, int) or not isinstance(completion, int):
+            return None
+        details = payload.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+        return cls(prompt, completion, cached if isinstance(cached, int) else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for: the tool's name and its arguments as the JSON text that came."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(eq=False)
+class Reply:
+    """A model's reply and what is known about it.
+
+    Attributes
+    ----------
+    text : str
+        The answer, as received.
+    reasoning : str
+        What the model thought before it answered; empty where it does not say.
+    tool_calls : tuple of ToolCall
+        The calls the model asks for.
+    asked_model, model : str
+        The model asked, and the model that says it answered (for a LoRA it can be the base).
+    endpoint : str
+        `wandb`, `local` (the practice model on this machine) or the URL.
+    finish_reason : str or None
+        `stop`, `length`, `tool_calls`, `content_filter`, ..., or None where the endpoint never said.
+    incomplete : str
+        Why the reply stops short (`interrupted`, `connection lost`); empty for a whole one.
+    usage : Usage or None
+        Tokens, where the endpoint counted them.
+    cost : float or None
+        USD; 0.0 for the practice model, None where the price or the usage is not known.
+    seconds, seconds_to_first : float, float or None
+        From sending the request to the end, and to the first piece of reasoning or text.
+    messages : tuple of dict
+        The messages that were sent.
+    request_id : str or None
+        The endpoint's id of the request.
+    thread, turn : str or None, int or None
+        Where in which thread this reply stands (turns count from 1).
+    on_screen : bool
+        Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
+    """
+
+    text: str
+    asked_model: str
+    model: str
+    endpoint: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    incomplete: str = ""
+    usage: Usage | None = None
+    cost: float | None = None
+    seconds: float = 0.0
+    seconds_to_first: float | None = None
+    messages: tuple[Message, ...] = ()
+    request_id: str | None = None
+    thread: str | None = None
+    turn: int | None = None
+    on_screen: bool = field(default=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        words = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        tokens = f"{self.usage.completion_tokens} tokens" if self.usage else "tokens not counted"
+        state = f", {self.incomplete}" if self.incomplete else ""
+        return f"<Reply {words!r} from {self.model}, {tokens}, {self.seconds:.1f} s{state}>"
+
+    def _ipython_display_(self) -> None:
+        # IPython falls back to `_repr_mimebundle_` on NotImplementedError; returning shows nothing.
+        if not self.on_screen:
+            raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> object:  # noqa: ARG002
+        from .rendering import reply_bundle
+
+        return reply_bundle(self), {"wandb_inference": self.facts()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what an output's metadata says of this reply: model, usage, cost, times, request id."""
+        return {
+            "model": self.model,
+            "asked_model": self.asked_model,
+            "endpoint": self.endpoint,
+            "finish_reason": self.finish_reason,
+            "incomplete": self.incomplete,
+            "prompt_tokens": self.usage.prompt_tokens if self.usage else None,
+            "completion_tokens": self.usage.completion_tokens if self.usage else None,
+            "cached_tokens": self.usage.cached_tokens if self.usage else None,
+            "cost_usd": self.cost,
+            "seconds": round(self.seconds, 3),
+            "seconds_to_first": None if self.seconds_to_first is None else round(self.seconds_to_first, 3),
+            "request_id": self.request_id,
+            "thread": self.thread,
+            "turn": self.turn,
+        }
+
+
+class ReplyBuilder:
+    """Adds up what arrives: chunks of a stream, or one whole completion.
+
+    Tolerates what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
+    `reasoning` or the older `reasoning_content`, tool calls in pieces (service.md, 2026-10-07).
+    `text_pieces` and `reasoning_pieces` only ever grow, so another thread may read along.
+    """
+
+    def __init__(self) -> None:
+        self.started = perf_counter()
+        self.first_at: float | None = None
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.model = ""
+        self.request_id: str | None = None
+        self.text_pieces: list[str] = []
+        self.reasoning_pieces: list[str] = []
+        self._tools: dict[int, dict[str, str]] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any text, reasoning or tool call has come."""
+        return self.first_at is not None
+
+    def add(self, payload: Mapping[str, Any]) -> None:
+        """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
+        self.usage = Usage.read(payload.get("usage")) or self.usage
+        if isinstance(model := payload.get("model"), str) and model:
+            self.model = model
+        choices = payload.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+            return
+        choice = choices[0]
+        if isinstance(reason := choice.get("finish_reason"), str):
+            self.finish_reason = reason
+        piece = choice.get("delta") or choice.get("message")
+        if isinstance(piece, Mapping):
+            self._add_piece(piece)
+
+    def _add_piece(self, piece: Mapping[str, Any]) -> None:
+        reasoning = piece.get("reasoning") or piece.get("reasoning_content")
+        if isinstance(reasoning, str) and reasoning:
+            self._mark_first()
+            self.reasoning_pieces.append(reasoning)
+        content = piece.get("content")
+        if isinstance(content, str) and content:
+            self._mark_first()
+            self.text_pieces.append(content)
+        if isinstance(calls := piece.get("tool_calls"), list):
+            for position, call in enumerate(calls):
+                if isinstance(call, Mapping):
+                    self._add_tool_call(position, call)
+
+    def _add_tool_call(self, position: int, call: Mapping[str, Any]) -> None:
+        self._mark_first()
+        index = call.get("index")
+        tool = self._tools.setdefault(
+            index if isinstance(index, int) else position, {"id": "", "name": "", "arguments": ""}
+        )
+        function = call.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        tool["id"] = str(call.get("id") or tool["id"])
+        tool["name"] = str(function.get("name") or tool["name"])
+        tool["arguments"] += str(function.get("arguments") or "")
+
+    def _mark_first(self) -> None:
+        if self.first_at is None:
+            self.first_at = perf_counter()
+
+    def build(
+        self,
+        *,
+        asked_model: str,
+        endpoint: str,
+        price: Price | None,
+        messages: Sequence[Message],
+        incomplete: str = "",
+    ) -> Reply:
+        """Return the Reply that has come so far, with its cost at `price`."""
+        cost = None
+        if price is not None and self.usage is not None:
+            used = self.usage
+            cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+        return Reply(
+            text="".join(self.text_pieces),
+            reasoning="".join(self.reasoning_pieces),
+            tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
+            asked_model=asked_model,
+            model=self.model or asked_model,
+            endpoint=endpoint,
+            finish_reason=self.finish_reason,
+            incomplete=incomplete,
+            usage=self.usage,
+            cost=cost,
+            seconds=perf_counter() - self.started,
+            seconds_to_first=None if self.first_at is None else self.first_at - self.started,
+            messages=tuple(messages),
+            request_id=self.request_id,
+        )
+

@@ -1,0 +1,360 @@
+"""The one place that makes untrusted text safe to show: for terminals, for one line, and as Markdown.
+
+A reply is shown by parsers that differ (marked, markdown-it, mistune, cmark) and that may not sanitise. So
+Markdown is not filtered but rewritten until nothing active is left for any of them: outside code no `<`
+stands, images are links, links go to the web only, and nothing refers to anything elsewhere in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from . import maths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+LARGEST_DATA_IMAGE: Final = 2_000_000
+_DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
+_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
+_ESCAPES: Final = re.compile(
+    r"(?:\x1b\]|\x9d|\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, links
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
+    r"|\x1b[ -/]*[0-~]?"
+)
+# All control characters but tab and newline, and the marks that reorder text.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
+_ACTIVE: Final = re.compile(r"[\\`*_\[\]$|~]")
+_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)]))")
+
+
+def safe_plain(text: str) -> str:
+    """Return text without terminal escape sequences, control characters and marks that reorder it."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def safe_inline(text: str) -> str:
+    """Return a short text as one line of Markdown that shows it literally, in a table cell too."""
+    line = " ".join(safe_plain(text).split())
+    line = _ACTIVE.sub(r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;"))
+    return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
+
+
+def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
+    """Return untrusted Markdown with the same look and nothing active in it.
+
+    Parameters
+    ----------
+    text : str
+        A model's reply, as received.
+    allow_images_from : collection of str
+        Hosts whose images may load. Other images become links, but for small `data:` pictures.
+
+    Returns
+    -------
+    str
+        Markdown without HTML, remote images, links other than to the web, reference definitions and
+        unclosed code, its maths in the marks that Jupyter renders. Text that cannot be rewritten with
+        certainty is shown as it came, in a block of code.
+    """
+    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).replace("\t", "    ")
+    allowed = frozenset(host.lower() for host in allow_images_from)
+    try:
+        rewritten = _Rewriting(text, allowed).result()
+    except _CannotRewriteError:
+        return _as_code(text)
+    return rewritten if _is_inert(rewritten, allowed) else _as_code(text)
+
+
+def _as_code(text: str) -> str:
+    fence = "`" * max(3, max((len(run) + 1 for run in re.findall("`+", text)), default=3))
+    return f"{fence}text\n{text}\n{fence}"
+
+
+class _CannotRewriteError(Exception):
+    """A piece of the text was not found again in its source."""
+
+
+# Parsing, with the places of what was found -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Something found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
+
+    kind: str
+    start: int
+    end: int
+    token: Token
+    label_end: int = -1
+
+
+@cache
+def block_parser() -> MarkdownIt:
+    """Return the parser that replies are read with: CommonMark with tables and maths; HTML is only text."""
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import reference
+    from markdown_it.rules_inline import autolink, backtick, image, link
+
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser.validateLink = lambda url: True  # type: ignore[method-assign,assignment]
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    maths.install(parser)
+    for name, rule in (("autolink", autolink), ("backticks", backtick), ("image", image), ("link", link)):
+        parser.inline.ruler.at(name, _recorded(name, rule))
+    parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
+    parser.block.ruler.at("reference", _recorded_reference(reference), {"alt": []})
+    return parser
+
+
+def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """Wrap an inline rule so that what it finds is told to `env["spans"]` with its place."""
+
+    def run(state: StateInline, silent: bool) -> bool:
+        start, mark = state.pos, len(state.tokens)
+        if not rule(state, silent):
+            return False
+        # An image's alternative text is parsed by a state of its own, whose places are others.
+        if not silent and state is state.env["state"]:
+            token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
+            if token is not None:
+                label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
+                state.env["spans"].append(_Span(kind, start, state.pos, token, label_end))
+        return True
+
+    return run
+
+
+def _inline_maths(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] not in "\\$":
+        return False
+    found = maths.match_inline(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("maths", "", 0).content = maths.inline_text(found)
+    state.pos = found.end()
+    return True
+
+
+def _recorded_reference(rule: Any) -> Any:
+    def run(state: Any, start: int, end: int, silent: bool) -> bool:
+        if not rule(state, start, end, silent):
+            return False
+        if not silent:
+            state.env["definitions"].append((start, state.line))
+        return True
+
+    return run
+
+
+# Rewriting ----------------------------------------------------------------------------------------------
+
+
+class _Rewriting:
+    """Rewrites the lines of one text, block by block."""
+
+    def __init__(self, text: str, allowed: frozenset[str]) -> None:
+        self._lines = text.split("\n")
+        self._allowed = allowed
+        self._env: dict[str, Any] = {"definitions": [], "spans": [], "state": None}
+        self._tokens = block_parser().parse(text, self._env)
+        # In each line, how far it has been rewritten: the cells of a table share one.
+        self._cursors = [0] * len(self._lines)
+
+    def result(self) -> str:
+        for token in self._tokens:
+            if token.map is not None:
+                self._rewrite(token, *token.map)
+        for start, end in self._env["definitions"]:
+            self._lines[start:end] = [""] * (end - start)
+        return "\n".join(self._lines)
+
+    def _rewrite(self, token: Token, start: int, end: int) -> None:
+        if token.type == "inline":
+            self._rewrite_inline(token.content, start)
+        elif token.type == "fence":
+            self._rewrite_fence(token, start, end)
+        elif token.type == "code_block":
+            self._rewrite_indented_code(token, start, end)
+        elif token.type == maths.BLOCK:
+            self._lines[start:end] = maths.block_lines(self._lines[start:end])
+        elif token.type == maths.OPEN_BLOCK:
+            self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
+
+    def _rewrite_inline(self, content: str, start: int) -> None:
+        old = content.split("\n")
+        new = self._inline(content).split("\n")
+        if len(old) != len(new):
+            raise _CannotRewriteError
+        for number, (before, after) in enumerate(zip(old, new, strict=True), start):
+            self._replace(number, before, after)
+
+    def _replace(self, number: int, before: str, after: str) -> None:
+        line, cursor = self._lines[number], self._cursors[number]
+        position = line.find(before, cursor)
+        if position < 0:
+            # In a table's cell the parser has taken the backslash from an escaped pipe.
+            before, after = before.replace("|", "\\|"), after.replace("|", "\\|")
+            position = line.find(before, cursor)
+        if position < 0:
+            raise _CannotRewriteError
+        self._lines[number] = line[:position] + after + line[position + len(before) :]
+        self._cursors[number] = position + len(after)
+
+    def _rewrite_fence(self, token: Token, start: int, end: int) -> None:
+        opening = self._lines[start]
+        prefix = opening[: opening.index(token.markup)]
+        language = re.match(r"[A-Za-z0-9_+#.-]*", token.info.strip())
+        word = language.group() if language else ""
+        # JupyterLab draws mermaid as a picture of its own making.
+        self._lines[start] = f"{prefix}{token.markup}{'text' if word.lower() == 'mermaid' else word}"
+        closing = self._lines[end - 1].lstrip(" >").rstrip()
+        is_closed = end - start > 1 and len(closing) >= len(token.markup) and not closing.strip(token.markup[0])
+        if not is_closed:
+            self._lines[end - 1] += f"\n{re.sub(r'[^>]', ' ', prefix)}{token.markup}"
+
+    def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
+        """Parsers differ on indented code: a block of its own becomes a fence, one within another plain text."""
+        if token.level:
+            self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
+            return
+        self._lines[start:end] = [line[4:] for line in self._lines[start:end]]
+        fence = _as_code("\n".join(self._lines[start:end])).partition("text\n")[0]
+        self._lines[start] = f"{fence}\n{self._lines[start]}"
+        self._lines[end - 1] += f"\n{fence}"
+
+    def _inline(self, content: str) -> str:
+        from markdown_it.rules_inline import StateInline
+
+        parser = block_parser()
+        self._env["spans"] = []
+        state = self._env["state"] = StateInline(content, parser, self._env, [])
+        parser.inline.tokenize(state)
+        spans = self._env["spans"]
+        edits = sorted(edit for span in spans for edit in self._edits(span, content, spans))
+        parts, position = [], 0
+        for start, end, replacement in edits:
+            if start < position:
+                raise _CannotRewriteError
+            parts += [_literal(content[position:start], before_link=replacement.startswith("[")), replacement]
+            position = end
+        parts.append(_literal(content[position:]))
+        return "".join(parts)
+
+    def _edits(self, span: _Span, content: str, spans: list[_Span]) -> Iterator[tuple[int, int, str]]:
+        source = content[span.start : span.end]
+        if span.kind == "backticks":
+            yield span.start, span.end, source
+        elif span.kind == "maths":
+            yield span.start, span.end, span.token.content
+        elif span.kind == "autolink":
+            href = str(span.token.attrs["href"])
+            words = _literal(source[1:-1]).replace("[", "\\[").replace("]", "\\]")
+            yield span.start, span.end, f"[{words}]({_quoted(href)})" if _is_link(href) else _literal(source)
+        elif span.kind == "image":
+            in_link = any(one.kind == "link" and one.start < span.start < one.end for one in spans)
+            yield span.start, span.end, self._image(span, source, in_link=in_link)
+        else:
+            href = str(span.token.attrs["href"])
+            breaks = "\n" * content.count("\n", span.label_end, span.end)
+            yield span.start, span.start + 1, "[" if _is_link(href) else ""
+            yield span.label_end, span.end, _destination(href, breaks)
+
+    def _image(self, span: _Span, source: str, *, in_link: bool) -> str:
+        url = str(span.token.attrs["src"])
+        breaks = "\n" * source.count("\n")
+        alt = safe_inline(span.token.content)
+        if _may_load(url, self._allowed):
+            return f"![{alt}]({breaks}{_quoted(url)})"
+        host = safe_inline(_host(url) or "not shown")
+        words = f"image: {alt} ({host})" if alt else f"image ({host})"
+        if in_link or not _is_link(url):
+            return words + breaks
+        return f"[{words}]({breaks}{_quoted(url)})"
+
+
+def _destination(href: str, breaks: str) -> str:
+    """Return what follows a link's label: where it goes, or, for a dead link, where it would have gone."""
+    if _is_link(href):
+        return f"]({breaks}{_quoted(href)})"
+    shown = re.sub(r"[`|\s]", " ", safe_plain(href)).strip() or "nowhere"
+    return f" (`{shown}`){breaks}"
+
+
+def _literal(text: str, *, before_link: bool = False) -> str:
+    """Return inline text, its emphasis as it is, with nothing in it that any parser could take for more."""
+    text = text.replace("<", "&lt;")
+    text = re.sub(r"(\\.)|\$", lambda found: found[1] or r"\$", text, flags=re.DOTALL)
+    text = re.sub(r"!(?=\[)", "&#33;", text)
+    text = text.replace("](", "]&#40;").replace("][", "]&#91;")
+    text = re.sub(r"^([^\n\]]*\]):", r"\1&#58;", text, flags=re.MULTILINE)
+    return f"{text[:-1]}&#33;" if before_link and text.endswith("!") else text
+
+
+def _is_link(href: str) -> bool:
+    """Whether a link leads to the web, to mail or within the page, whatever blanks a browser would ignore."""
+    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
+
+
+def _quoted(url: str) -> str:
+    """Return a URL in which nothing ends a link's destination or begins maths, code or a table's cell."""
+    bare = "".join(one for one in url if unicodedata.category(one) not in ("Cc", "Cs"))
+    return quote(bare, safe="/:?#@!&'+,;=%-._~*")
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _may_load(url: str, allowed: frozenset[str]) -> bool:
+    if _DATA_IMAGE.fullmatch(url):
+        return len(url) <= LARGEST_DATA_IMAGE
+    return bool(allowed) and url.lower().startswith(("http://", "https://")) and _host(url) in allowed
+
+
+# Making sure ----------------------------------------------------------------------------------------------
+
+
+@cache
+def _checking_parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser.validateLink = lambda url: True  # type: ignore[method-assign,assignment]
+    return parser
+
+
+def _is_inert(markdown: str, allowed: frozenset[str]) -> bool:
+    """Read the result as a front end would, HTML enabled, and see that nothing active is left."""
+    return all(_is_harmless(token, allowed) for token in _all_tokens(_checking_parser().parse(markdown)))
+
+
+def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from _all_tokens(token.children or [])
+
+
+def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
+    if token.type in ("html_block", "html_inline"):
+        return False
+    if token.type == "image":
+        return _may_load(str(token.attrs["src"]), allowed)
+    return token.type != "link_open" or _is_link(str(token.attrs["href"]))

@@ -1,0 +1,255 @@
+"""What one loaded extension shares: settings, client, catalog, threads and the last Reply."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from . import local
+from .catalog import Catalog, Price, join, read_listing, read_modelsdev, snapshot
+from .client import Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
+from .credentials import Key, find_key, no_key_error
+from .errors import InferenceError
+from .failures import Situation, explain
+from .settings import FEED_URL, WANDB_URL
+from .thread import Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai import OpenAI
+
+    from .reply import Reply
+    from .settings import Resolved, WandbInference
+
+# On the service on 2026-10-07, and among the cheapest there.
+DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
+FREE: Final = Price(0.0, 0.0, 0.0)
+
+
+class Session:
+    """One configured client and what goes with it.
+
+    Parameters
+    ----------
+    settings : WandbInference
+        The settings, resolved anew for each call.
+    ask_secret : callable, optional
+        Asks the user for a secret, given the question, without showing it; None where nobody can be asked.
+        Returns None when the user gives none.
+    """
+
+    def __init__(self, settings: WandbInference, ask_secret: Callable[[str], str | None] | None = None) -> None:
+        self.settings = settings
+        self.ask_secret = ask_secret
+        self.threads: dict[str, Thread] = {}
+        self.last_reply: Reply | None = None
+        self._shared_client = SharedClient()
+        self._typed_keys: dict[str, Key] = {}
+        self._catalogs: dict[str, Catalog] = {}
+        self._at_close: list[Callable[[], None]] = []
+
+    # Endpoint and client
+
+    def resolve(self) -> Resolved:
+        """Return the settings in force."""
+        return self.settings.resolve()
+
+    def find_key(self, url: str, notes: list[str] | None = None) -> Key | None:
+        """Find the key for an endpoint: typed in this session, else where the environment and the files have one."""
+        typed = self._typed_keys.get(url)
+        return typed or find_key(os.environ, for_wandb=is_wandb(url), notes=notes)
+
+    def endpoint(self, *, ask: bool = True, start: bool = True) -> Endpoint:
+        """Return the endpoint in force.
+
+        Parameters
+        ----------
+        ask : bool
+            Whether the user may be asked for W&B's key when none is found.
+        start : bool
+            Whether the practice model may be started when it is the endpoint.
+
+        Raises
+        ------
+        InferenceError
+            Without a key for W&B (unless `ask` and `start` are false), or without the practice model.
+        """
+        settings = self.resolve()
+        name = self._endpoint_name(settings)
+        if name == "local":
+            return self._practice_endpoint(settings, start=start)
+        if name != "wandb":
+            kind: Any = "wandb" if is_wandb(name) else "custom"
+            return Endpoint(kind, name, self.find_key(name), settings.project)
+        notes: list[str] = []
+        key = self.find_key(WANDB_URL, notes) or (self.type_key(WANDB_URL) if ask else None)
+        if key is None and start:
+            raise no_key_error(notes)
+        return Endpoint("wandb", WANDB_URL, key, settings.project)
+
+    def _endpoint_name(self, settings: Resolved) -> str:
+        if settings.endpoint != "auto":
+            return settings.endpoint
+        if self.find_key(WANDB_URL) is None and local.installed(_path(settings.weights)):
+            return "local"
+        return "wandb"
+
+    def _practice_endpoint(self, settings: Resolved, *, start: bool) -> Endpoint:
+        weights = _path(settings.weights)
+        if not start:
+            return Endpoint("local", "", model=local.model_id(weights))
+        practice = local.start(weights)
+        return Endpoint("local", practice.base_url, Key(practice.key, "made for this session"), model=practice.model)
+
+    def type_key(self, url: str | None = None) -> Key | None:
+        """Ask the user for the key of an endpoint (the one in force unless told) and keep it for this session."""
+        if self.ask_secret is None:
+            return None
+        url = url or self._url_in_force()
+        whose = "W&B (made at forge.coreweave.com/settings)" if is_wandb(url) else url
+        typed = (self.ask_secret(f"Key for {whose}: ") or "").strip()
+        if not typed:
+            return None
+        self._typed_keys[url] = Key(typed, "typed in")
+        return self._typed_keys[url]
+
+    def _url_in_force(self) -> str:
+        name = self.resolve().endpoint
+        return WANDB_URL if name in ("auto", "wandb", "local") else name
+
+    def client(self, endpoint: Endpoint | None = None) -> OpenAI:
+        """Return the one configured client, built on first use and rebuilt when a setting it needs has changed."""
+        settings = self.resolve()
+        return self._shared_client.get(
+            endpoint or self.endpoint(), timeout=settings.timeout, max_retries=settings.max_retries
+        )
+
+    def forget(self) -> None:
+        """Forget what was set in this session: settings, typed keys, fetched lists."""
+        self.settings.reset()
+        self._typed_keys.clear()
+        self._catalogs.clear()
+        self._shared_client.close()
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the session is closed."""
+        self._at_close.append(callback)
+
+    def close(self) -> None:
+        """Close the client, stop the practice model and tell whoever asked to be told."""
+        while self._at_close:
+            self._at_close.pop()()
+        self._shared_client.close()
+        local.stop()
+
+    # Models
+
+    def known_catalog(self, endpoint: Endpoint) -> Catalog:
+        """Return what is known of the endpoint's models without asking anybody."""
+        if endpoint.url in self._catalogs:
+            return self._catalogs[endpoint.url]
+        return join(None, None, snapshot()) if endpoint.kind == "wandb" else join([], None, None)
+
+    def catalog(self, endpoint: Endpoint | None = None, *, refresh: bool = False) -> Catalog:
+        """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
+
+        A list that cannot be had is replaced by what is known without it, and `note` says so.
+        """
+        endpoint = endpoint or self.endpoint()
+        if endpoint.url not in self._catalogs or refresh:
+            self._catalogs[endpoint.url] = self._fetch_catalog(endpoint)
+        return self._catalogs[endpoint.url]
+
+    def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
+        notes: list[str] = []
+        listing = self._try(lambda: read_listing(fetch_listing(self.client(endpoint))), endpoint, notes)
+        if endpoint.kind != "wandb":
+            return join(listing or [], None, None, notes=notes)
+        feed = None
+        if self.resolve().catalog:
+            feed = self._try(lambda: read_modelsdev(fetch_feed(FEED_URL)), endpoint, [])
+        return join(listing, feed, snapshot(), notes=notes)
+
+    def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
+        try:
+            return fetch()
+        except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
+            error = explain(failure, Situation(endpoint, "", self.known_catalog(endpoint)))
+            notes.append(f"{error.what} {error.why}".strip())
+            return None
+
+    def default_model(self, endpoint: Endpoint) -> str:
+        """Return the model to ask when none is set.
+
+        Raises
+        ------
+        InferenceError
+            When the endpoint has several and none is set.
+        """
+        if endpoint.kind == "local":
+            return endpoint.model
+        if endpoint.kind == "wandb":
+            return DEFAULT_MODEL
+        ids = [model.id for model in self.catalog(endpoint).models]
+        if len(ids) == 1:
+            return ids[0]
+        raise InferenceError(
+            "No model is chosen.",
+            why=f"The endpoint {endpoint.url} has {len(ids) or 'no'} models." if ids else self.catalog(endpoint).note,
+            remedy="Choose one with %wbmodels, or with -m.",
+            cause="model",
+        )
+
+    def model_in_force(self, endpoint: Endpoint) -> str:
+        """Return the model the next chat would ask."""
+        return self.resolve().model or self.default_model(endpoint)
+
+    def model_in_force_or_none(self, endpoint: Endpoint) -> str | None:
+        """Return the model the next chat would ask, or None when one must be chosen first."""
+        try:
+            return self.model_in_force(endpoint)
+        except InferenceError:
+            return None
+
+    def check_model(self, model: str, endpoint: Endpoint) -> None:
+        """Refuse a model the endpoint is known not to have, before anything is sent.
+
+        Raises
+        ------
+        InferenceError
+            With near ids, or the replacement of a retired one.
+        """
+        if endpoint.kind == "local":
+            if model != endpoint.model:
+                raise InferenceError(
+                    f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
+                    remedy=f"Leave the model out, or set it to {endpoint.model}; with a key (%wbconfig --key) "
+                    "the models of W&B Inference are there.",
+                    cause="model",
+                )
+            return
+        known = self._catalogs.get(endpoint.url)
+        if known is None or not known.live or model.startswith("wandb-artifact:///"):
+            return
+        found = known.find(model)
+        if found is None or found.available is False:
+            raise known.explain_unknown(model)
+
+    def price(self, model: str, endpoint: Endpoint) -> Price | None:
+        """Return what a model costs; None where that is not known."""
+        if endpoint.kind == "local":
+            return FREE
+        found = self.known_catalog(endpoint).find(model)
+        return found.price if found else None
+
+    # Threads
+
+    def thread(self, name: str) -> Thread:
+        """Return the thread of that name, an empty one if there is none yet."""
+        return self.threads.get(name) or Thread(name)
+
+
+def _path(weights: str) -> Path | None:
+    return Path(weights).expanduser() if weights else None

@@ -1,0 +1,238 @@
+"""The settings: one traitlets `Configurable`, and where each value in force comes from."""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from traitlets import Bool, CFloat, CInt, Float, Integer, List, TraitError, Unicode, validate
+from traitlets.config import Config, Configurable
+
+from .catalog import check_model_id
+from .credentials import check_project, find_project
+from .errors import InferenceError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from traitlets import Bunch
+
+WANDB_URL: Final = "https://api.inference.wandb.ai/v1"
+FEED_URL: Final = "https://trace.wandb.ai/inference/modelsdev/models"
+
+SESSION: Final = "set in this session"
+FILE: Final = "IPython's configuration"
+DEFAULT: Final = "default"
+
+# Which environment variable sets which trait. The project has a finder of its own, in credentials.
+ENVIRONMENT: Final = {"endpoint": "WANDB_INFERENCE_BASE_URL", "model": "WANDB_INFERENCE_MODEL"}
+
+
+class WandbInference(Configurable):
+    """Settings of the W&B Inference magics.
+
+    Set them with `%wbconfig`, with `%config WandbInference.model = "..."`, or in `ipython_config.py` as
+    `c.WandbInference.model = "..."`.
+    """
+
+    endpoint = Unicode(
+        "auto",
+        help="The service spoken to: `wandb`, `local` (the practice model on this machine), a URL, or `auto`: "
+        "wandb where a key is found, else the practice model where it is installed.",
+    ).tag(config=True)
+    project = Unicode("", help="Count the usage for this W&B project, written team/project.").tag(config=True)
+    model = Unicode("", help="Ask this model, by its id. Empty: the endpoint's default.").tag(config=True)
+    system = Unicode("", help="Send this system prompt with every chat.").tag(config=True)
+    temperature = Float(None, allow_none=True, help="Send this temperature, 0 to 2. None: do not send one.").tag(
+        config=True
+    )
+    max_tokens = Integer(None, allow_none=True, help="Limit each reply to so many tokens. None: no limit.").tag(
+        config=True
+    )
+    timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
+    max_retries = CInt(2, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
+    refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
+        config=True
+    )
+    catalog = Bool(True, help="Fetch W&B's public list of prices and context sizes (no key is sent).").tag(config=True)
+    allow_images_from = List(
+        Unicode(), help="Load images that a reply names from these hosts. Others become links."
+    ).tag(config=True)
+    weights = Unicode("", help="Use this GGUF file as the practice model instead of the packaged one.").tag(config=True)
+    debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._file: dict[str, Any] = deepcopy(dict(self.config.get("WandbInference", {})))
+
+    @validate("endpoint")
+    def _check_endpoint(self, proposal: Bunch) -> str:
+        return _as_trait(check_endpoint, proposal.value)
+
+    @validate("project")
+    def _check_project(self, proposal: Bunch) -> str:
+        return _as_trait(check_project, proposal.value) if proposal.value else ""
+
+    @validate("model")
+    def _check_model(self, proposal: Bunch) -> str:
+        return _as_trait(check_model_id, proposal.value) if proposal.value else ""
+
+    @validate("temperature")
+    def _check_temperature(self, proposal: Bunch) -> float | None:
+        return _in_range("temperature", proposal.value, 0, 2)
+
+    @validate("max_tokens")
+    def _check_max_tokens(self, proposal: Bunch) -> int | None:
+        return _in_range("max_tokens", proposal.value, 1, 10**9)
+
+    @validate("timeout")
+    def _check_timeout(self, proposal: Bunch) -> float:
+        return _in_range("timeout", proposal.value, 0.001, 86_400)
+
+    @validate("max_retries")
+    def _check_max_retries(self, proposal: Bunch) -> int:
+        return _in_range("max_retries", proposal.value, 0, 20)
+
+    @validate("refresh_per_second")
+    def _check_refresh(self, proposal: Bunch) -> float:
+        return _in_range("refresh_per_second", proposal.value, 0.1, 15)
+
+    def update_config(self, config: Config) -> None:
+        """Take over changed settings (`%config` calls this); a value that is refused leaves none behind."""
+        before = self.config
+        try:
+            super().update_config(config)
+        except TraitError:
+            self.config = before
+            raise
+
+    def set(self, **values: Any) -> None:
+        """Set traits for this session, the same way as `%config` does.
+
+        Raises
+        ------
+        InferenceError
+            For a value that the trait does not take.
+        """
+        # Through the configuration: an attribute set past it would be undone by the next `%config`.
+        try:
+            self.update_config(Config({"WandbInference": values}))
+        except TraitError as error:
+            raise InferenceError(str(error), cause="option") from None
+
+    def reset(self) -> None:
+        """Go back to what IPython's configuration and the defaults say."""
+        self.config = Config({"WandbInference": deepcopy(self._file)})
+        for name, trait in self.traits(config=True).items():
+            if name not in self._file:
+                setattr(self, name, trait.default(self))
+
+    def source(self, name: str, environ: Mapping[str, str] | None = None) -> str:
+        """Say where the value in force of a trait comes from."""
+        return self._in_force(name, os.environ if environ is None else environ)[1]
+
+    def resolve(self, environ: Mapping[str, str] | None = None) -> Resolved:
+        """Return the values in force: this session's, else the environment's, else the files', else the default.
+
+        Raises
+        ------
+        InferenceError
+            For an environment variable that does not hold what the setting takes.
+        """
+        environ = os.environ if environ is None else environ
+        in_force = {name: self._in_force(name, environ) for name in self.trait_names(config=True)}
+        return Resolved(
+            **{name: value for name, (value, _) in in_force.items()},
+            sources={name: source for name, (_, source) in in_force.items()},
+        )
+
+    def _in_force(self, name: str, environ: Mapping[str, str]) -> tuple[Any, str]:
+        configured = self.config.get("WandbInference", {})
+        if name in configured and (name not in self._file or configured[name] != self._file[name]):
+            return getattr(self, name), SESSION
+        if name == "project" and (found := find_project(environ)):
+            return found
+        variable = ENVIRONMENT.get(name)
+        if variable and environ.get(variable, "").strip():
+            return self._from_environment(name, variable, environ[variable].strip()), variable
+        return getattr(self, name), FILE if name in self._file else DEFAULT
+
+    def _from_environment(self, name: str, variable: str, text: str) -> str:
+        check = {"endpoint": check_endpoint, "model": check_model_id}[name]
+        try:
+            return check(text)
+        except InferenceError as error:
+            raise InferenceError(
+                f"The environment variable {variable} is not usable: {error.what}",
+                why=error.why,
+                remedy=error.remedy,
+                cause="option",
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force at one moment, and where each comes from. The fields are the traits."""
+
+    endpoint: str
+    project: str
+    model: str
+    system: str
+    temperature: float | None
+    max_tokens: int | None
+    timeout: float
+    max_retries: int
+    refresh_per_second: float
+    catalog: bool
+    allow_images_from: list[str]
+    weights: str
+    debug: bool
+    sources: Mapping[str, str]
+
+
+def check_endpoint(text: str) -> str:
+    """Return the endpoint's name or its URL without a trailing slash.
+
+    Raises
+    ------
+    InferenceError
+        When it is neither `wandb`, `local`, `auto` nor an http(s) URL without a user name or password.
+    """
+    text = text.strip()
+    if text in ("wandb", "local", "auto"):
+        return text
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() or not character.isprintable() for character in text):
+        raise InferenceError(
+            "This is not an endpoint: it is neither wandb, local, auto nor a URL.",
+            remedy=did_you_mean(text, ("wandb", "local", "auto"))
+            or "A URL looks like https://my-server.example/v1.",
+            cause="option",
+        )
+    if "@" in parts.netloc:
+        raise InferenceError(
+            "An endpoint's URL holds no user name or password: it is shown and saved.",
+            remedy="Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY.",
+            cause="option",
+        )
+    return text.rstrip("/")
+
+
+def _as_trait(check: Callable[[str], str], value: str) -> str:
+    try:
+        return check(value)
+    except InferenceError as error:
+        raise TraitError(str(error)) from None
+
+
+def _in_range(name: str, value: Any, low: float, high: float) -> Any:
+    if value is not None and not low <= value <= high:
+        raise TraitError(f"{name} is a number from {low:g} to {high:g}, not {value!r}.")
+    return value
