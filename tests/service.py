@@ -194,13 +194,7 @@ class Service:
         self.listing_script: Script | None = None
         self.documents: dict[str, Any] = {}
         self._scripts: deque[Script] = deque()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.service_for = lambda host: self  # type: ignore[attr-defined]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
+        self.url = ""
 
     def then(self, *scripts: Script) -> None:
         self._scripts.extend(scripts)
@@ -227,14 +221,9 @@ class Service:
 
     @contextmanager
     def running(self) -> Iterator[Service]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
+        with _serving(_Server(lambda host: self)) as server:
+            self.url = f"http://127.0.0.1:{server.server_port}/v1"
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
 
 def listing(*ids: str) -> dict[str, Any]:
@@ -258,49 +247,69 @@ class Wandb:
         self.certificate = folder / "authority.pem"
         authority.cert_pem.write_to_path(str(self.certificate))
         self.api, self.feed = Service(), Service()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.service_for = {self.API: self.api, self.FEED: self.feed}.get  # type: ignore[attr-defined]
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(self.API, self.FEED).configure_cert(context)
-        self._server.tls = context  # type: ignore[attr-defined]
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(self.API, self.FEED).configure_cert(self.tls)
+        self.environment: dict[str, str] = {}
         self.connected_to: list[str] = []
-        self._server.connected_to = self.connected_to  # type: ignore[attr-defined]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "HTTPS_PROXY": f"http://127.0.0.1:{self._server.server_port}",
-            "SSL_CERT_FILE": str(self.certificate),
-        }
 
     @contextmanager
     def running(self) -> Iterator[Wandb]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
+        services = {self.API: self.api, self.FEED: self.feed}
+        with _serving(_Server(services.get, self.tls, self.connected_to)) as server:
+            self.environment = {
+                "HTTPS_PROXY": f"http://127.0.0.1:{server.server_port}",
+                "SSL_CERT_FILE": str(self.certificate),
+            }
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(
+        self,
+        service_for: Callable[[str], Service | None],
+        tls: ssl.SSLContext | None = None,
+        connected_to: list[str] | None = None,
+    ) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.service_for = service_for
+        self.tls = tls
+        self.connected_to = [] if connected_to is None else connected_to
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that goes away is what some tests are about."""
+
+
+@contextmanager
+def _serving(server: _Server) -> Iterator[_Server]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     host = ""
+    server: _Server
 
     def do_CONNECT(self) -> None:
         host = self.path.partition(":")[0]
-        self.server.connected_to.append(host)  # type: ignore[attr-defined]
-        if self.server.service_for(host) is None:  # type: ignore[attr-defined]
+        self.server.connected_to.append(host)
+        if self.server.service_for(host) is None:
             self.send_error(502)
             return
         self.send_response(200)
         self.end_headers()
         self.wfile.flush()
+        assert self.server.tls is not None
         try:
-            secured = self.server.tls.wrap_socket(self.connection, server_side=True)  # type: ignore[attr-defined]
+            secured = self.server.tls.wrap_socket(self.connection, server_side=True)
             type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
             secured.close()
         except OSError:
@@ -312,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.command, self.host, self.path, headers, json.loads(body) if body else None)
-        service = self.server.service_for(self.host)  # type: ignore[attr-defined]
+        service = self.server.service_for(self.host)
         try:
             service.answer(Answer(self, received))
         except (BrokenPipeError, ConnectionResetError, ValueError):

@@ -48,7 +48,12 @@ def test_a_reply_ends_as_one_tidy_output(kernel: Kernel, service: Service) -> No
 
 
 def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:
-    service.then(Streamed([f"word{number} " + ("\n\n" if number % 40 == 39 else "") for number in range(500)], per_second=250))
+    service.then(
+        Streamed(
+            [f"word{number} " + ("\n\n" if number % 40 == 39 else "") for number in range(500)],
+            per_second=250,
+        )
+    )
     run = kernel.run("%%wbchat\nHi")
     drawn = run.of("display_data", "update_display_data")
     seconds = drawn[-1].at - drawn[0].at
@@ -56,15 +61,23 @@ def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:
     assert 5 < len(drawn) <= 2 * (15 * seconds + 2)
 
 
-@pytest.mark.parametrize("separator", ["\n\n", ""], ids=["paragraphs", "one block"])
-def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Service, separator: str) -> None:
-    def size(tokens: int) -> int:
-        pieces = [f"word{number % 90 + 10} " + (separator if number % 40 == 39 else "") for number in range(tokens)]
-        service.then(Streamed(pieces, per_second=2000))
-        return kernel.run("%%wbchat --once\nHi").bytes
+def received_bytes(kernel: Kernel, service: Service, tokens: int, paragraph: int) -> int:
+    """Return what the front end receives for a reply of so many tokens, a new paragraph after each few of them."""
+    pieces = [
+        f"word{number % 90 + 10} " + ("\n\n" if number % paragraph == 0 else "") for number in range(1, tokens + 1)
+    ]
+    service.then(Streamed(pieces, per_second=2000))
+    return kernel.run("%%wbchat --once\nHi").bytes
 
-    size(100)
-    assert size(5000) <= 10 * 1.3 * size(500)
+
+def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Service) -> None:
+    received_bytes(kernel, service, 100, paragraph=40)
+    assert received_bytes(kernel, service, 5000, 40) <= 10 * 1.3 * received_bytes(kernel, service, 500, 40)
+
+
+def test_a_single_long_block_is_sent_a_bounded_number_of_times(kernel: Kernel, service: Service) -> None:
+    received_bytes(kernel, service, 100, paragraph=40)
+    assert received_bytes(kernel, service, 10_000, 10**6) <= 2.2 * received_bytes(kernel, service, 5000, 10**6)
 
 
 def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service) -> None:
@@ -104,7 +117,12 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
 def test_help_is_whole(kernel: Kernel) -> None:
     content = kernel.client.execute("%%wbchat?", reply=True)["content"]
     shown = content["payload"][0]["data"]["text/plain"]
-    for words in ("%%wbchat [options]", "--temperature NUMBER", "-o, --output NAME", "In [1]: %%wbchat -t 0.2"):
+    for words in (
+        "%%wbchat [options]",
+        "--temperature NUMBER",
+        "-o, --output NAME",
+        "In [1]: %%wbchat -t 0.2",
+    ):
         assert words in shown
 
 
@@ -191,7 +209,11 @@ def test_outputs_go_where_they_are_told(kernel: Kernel) -> None:
 FORMATS: list[tuple[str, str, dict[str, Any]]] = [
     ("text", "**a** <b>", {"text/plain": "**a** <b>"}),
     ("html", "**a** <b>", {"text/html": "<p><strong>a</strong> &lt;b&gt;</p>"}),
-    ("json", 'Sure:\n```json\n{"a": [1]}\n```', {"text/markdown": '```json\n{\n  "a": [\n    1\n  ]\n}\n```'}),
+    (
+        "json",
+        'Sure:\n```json\n{"a": [1]}\n```',
+        {"text/markdown": '```json\n{\n  "a": [\n    1\n  ]\n}\n```'},
+    ),
 ]
 
 

@@ -14,7 +14,7 @@ from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOpti
 
 
 def chat(line: str) -> tuple[ChatOptions, str]:
-    return read_line(ChatOptions, "%wbchat", line, takes_text=True)
+    return read_line(ChatOptions, "%wbchat", line, text="rest")
 
 
 def test_options_then_text() -> None:
@@ -82,8 +82,13 @@ def test_what_is_wrong_is_said(line: str, words: list[str]) -> None:
         assert word in str(caught.value)
 
 
+def test_words_may_stand_among_the_options() -> None:
+    read = read_line(ModelsOptions, "%wbmodels", "qwen --table image -o found", text="words")
+    assert read == (ModelsOptions(table=True, output="found"), "qwen image")
+
+
 def test_text_on_the_cell_magics_line_is_refused() -> None:
-    with pytest.raises(InferenceError, match="options only, not 'Tell me'.*lines below"):
+    with pytest.raises(InferenceError, match=r"options only, not 'Tell me'.*lines below"):
         read_line(ChatOptions, "%%wbchat", "-t 1 Tell me")
 
 
@@ -117,6 +122,10 @@ def test_any_line_is_read_or_refused_in_words(line: str) -> None:
         assert line.strip().endswith(text)
 
 
-@given(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), min_size=1).filter(lambda t: t.strip() == t and not t.startswith("-")))
+@given(
+    st.text(alphabet=st.characters(blacklist_categories=("Cs",)), min_size=1).filter(
+        lambda t: t.strip() == t and not t.startswith("-")
+    )
+)
 def test_any_text_arrives_byte_for_byte(text: str) -> None:
     assert chat(f"-t 1 {text}") == (ChatOptions(temperature=1.0), text)

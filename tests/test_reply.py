@@ -24,7 +24,12 @@ def delta(finish: str | None = None, **piece: Any) -> dict[str, Any]:
 
 
 def test_text_and_reasoning_are_kept_apart() -> None:
-    reply = built(delta(reasoning="think "), delta(reasoning_content="more"), delta(content="a"), delta("stop", content="b"))
+    reply = built(
+        delta(reasoning="think "),
+        delta(reasoning_content="more"),
+        delta(content="a"),
+        delta("stop", content="b"),
+    )
     assert (reply.text, reply.reasoning, reply.finish_reason) == ("ab", "think more", "stop")
 
 
@@ -52,7 +57,10 @@ def test_tool_calls_come_in_pieces() -> None:
         delta(tool_calls=[{"index": 1, "id": "2", "function": {"name": "g", "arguments": "{}"}}]),
         delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}}]),
     )
-    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [("1", "f", '{"a": 1}'), ("2", "g", "{}")]
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [
+        ("1", "f", '{"a": 1}'),
+        ("2", "g", "{}"),
+    ]
 
 
 def test_a_whole_completion() -> None:
@@ -62,11 +70,25 @@ def test_a_whole_completion() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["choices", "delta", "message", "content", "reasoning", "tool_calls", "function", "usage", "index"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "choices",
+                    "delta",
+                    "message",
+                    "content",
+                    "reasoning",
+                    "tool_calls",
+                    "function",
+                    "usage",
+                    "index",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

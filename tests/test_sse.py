@@ -1,5 +1,7 @@
 """The bytes of a stream, however they are cut."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ def test_bytes_one_at_a_time() -> None:
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12))
 def test_any_cut_gives_the_same_events(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(WHOLE)]
-    parts = [WHOLE[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+    parts = [WHOLE[low:high] for low, high in pairwise(edges)]
     assert list(data_of(parts)) == EVENTS
 
 

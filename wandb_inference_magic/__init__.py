@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["InferenceError", "Reply", "chat", "client", "load_ipython_extension", "models", "unload_ipython_extension"]
+__all__ = [
+    "InferenceError",
+    "Reply",
+    "chat",
+    "client",
+    "load_ipython_extension",
+    "models",
+    "unload_ipython_extension",
+]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

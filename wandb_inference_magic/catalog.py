@@ -90,7 +90,10 @@ class Catalog:
         if replacement := self.replacements.get(id):
             why, remedy = "It is retired.", f"Its replacement is {replacement}."
         else:
-            why, remedy = "", did_you_mean(id, ids) or _named_alike(id, ids) or "See the models with %wbmodels."
+            why, remedy = (
+                "",
+                did_you_mean(id, ids) or _named_alike(id, ids) or "See the models with %wbmodels.",
+            )
         return InferenceError(f"There is no model {id!r} at this endpoint.", why=why, remedy=remedy, cause="model")
 
 
@@ -102,9 +105,8 @@ def _named_alike(id: str, ids: Sequence[str]) -> str:
     """Suggest the id whose last part is meant when the maker's part was left out."""
     by_name = {one.rpartition("/")[2]: one for one in ids}
     suggestion = did_you_mean(id.rpartition("/")[2], by_name)
-    for name, one in by_name.items():
-        suggestion = re.sub(rf"(?<=\s){re.escape(name)}(?=[ ?])", lambda _, one=one: one, suggestion)
-    return suggestion
+    words = [word.rstrip("?") for word in suggestion.split()]
+    return " ".join(by_name.get(word, word) for word in words) + "?" * bool(words)
 
 
 def check_model_id(text: str) -> str:
@@ -249,7 +251,9 @@ def _count(value: object) -> int | None:
 
 
 def _price(input: object, output: object, cached: object) -> Price | None:
-    usable = [isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1e9 for one in (input, output, cached)]
+    usable = [
+        isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1e9 for one in (input, output, cached)
+    ]
     if not usable[0] or not usable[1]:
         return None
     return Price(float(input), float(output), float(cached) if usable[2] else None)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ class Cell:
         content = parent.get("content") or {}
         source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
         try:
-            source = shell.transform_cell(str(source or ""))
+            source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
         except SyntaxError:
             source = ""
         header = parent.get("header") or {}

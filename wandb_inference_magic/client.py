@@ -15,7 +15,7 @@ from .settings import WANDB_URL
 from .sse import DONE, data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from openai import OpenAI
 
@@ -82,13 +82,13 @@ class SharedClient:
 def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
     import openai
 
-    headers: dict[str, Any] = {name: openai.Omit() for name in _headers_meant_for_openai()}
-    if endpoint.key is None:
-        headers["Authorization"] = openai.Omit()
+    # The SDK wants a key even where none is to be sent.
+    key = endpoint.key.reveal() if endpoint.key else "none"
+    own = {"authorization": f"Bearer {key}", "content-type": "application/json", "accept": "application/json"}
+    headers: dict[str, Any] = {name: own.get(name.lower(), openai.Omit()) for name in _headers_meant_for_openai()}
     sdk = openai.OpenAI(
         base_url=endpoint.url,
-        # The SDK wants a key even where none is sent: the header is left out above.
-        api_key=endpoint.key.reveal() if endpoint.key else "none",
+        api_key=key,
         timeout=openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         max_retries=max_retries,
         default_headers=headers,
@@ -97,12 +97,17 @@ def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
             follow_redirects=False,
             # The practice model is on this machine: a proxy meant for the internet cannot reach it.
             trust_env=endpoint.kind != "local",
+            event_hooks={} if endpoint.key else {"request": [_leave_out_key]},
         ),
     )
     # Without this the SDK sends what OPENAI_ORG_ID and OPENAI_PROJECT_ID hold, even when told None.
     sdk.organization = None
     sdk.project = endpoint.project or None
     return sdk
+
+
+def _leave_out_key(request: Any) -> None:
+    request.headers.pop("Authorization", None)
 
 
 def _headers_meant_for_openai() -> list[str]:
@@ -135,7 +140,9 @@ class Arrival:
     request_id: str | None = None
 
 
-def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival) -> Iterator[Mapping[str, Any]]:
+def receive(
+    sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+) -> Generator[Mapping[str, Any], None, None]:
     """Send one chat request and yield what comes back, piece by piece.
 
     Parameters

@@ -40,15 +40,13 @@ def configure(session: Session, options: ConfigOptions, show: Callable[[dict[str
 
 
 def _ask_for_key(session: Session) -> None:
-    if session.ask_secret is None:
+    if session.type_key() is None:
         raise InferenceError(
-            "The key cannot be asked for here: nobody can type into this run.",
-            remedy="Set WANDB_API_KEY (or, for another endpoint, WANDB_INFERENCE_API_KEY) in the environment before "
-            "the kernel starts.",
+            "No key was typed; nothing has changed.",
+            remedy="Run %wbconfig --key again. Where nobody can type (a scheduled run), set WANDB_API_KEY in the "
+            "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
             cause="key",
         )
-    if session.type_key() is None:
-        raise InferenceError("No key was typed; nothing has changed.", remedy="Run %wbconfig --key again.", cause="key")
 
 
 def settings_table(session: Session) -> dict[str, Any]:
@@ -56,7 +54,11 @@ def settings_table(session: Session) -> dict[str, Any]:
     settings = session.resolve()
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
-        ("endpoint", _endpoint_words(endpoint), _endpoint_source(settings.endpoint, settings.sources["endpoint"])),
+        (
+            "endpoint",
+            _endpoint_words(endpoint),
+            _endpoint_source(settings.endpoint, settings.sources["endpoint"]),
+        ),
         ("key", "found, not shown" if endpoint.key else "none", endpoint.key.source if endpoint.key else ""),
     ]
     for name, source in settings.sources.items():
@@ -109,8 +111,8 @@ def _findings(session: Session) -> Any:
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
     model = session.model_in_force(endpoint)
     reply = exchange.send(
-        session, exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+        session,
+        exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None),
     )
     seconds = f"{reply.seconds:.1f} s"
     yield "reply", f"{reply.model} answered in {seconds}"
-

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -97,7 +98,7 @@ def _read(place: _Place, notes: list[str]) -> str | None:
 
 
 def _places(environ: Mapping[str, str], for_wandb: bool, folder: Path, notes: list[str]) -> Iterator[_Place]:
-    yield _Place(OWN_VARIABLE, lambda: environ.get(OWN_VARIABLE))
+    yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
     if not for_wandb:
         return
     host = environ.get("WANDB_BASE_URL", "")
@@ -105,12 +106,12 @@ def _places(environ: Mapping[str, str], for_wandb: bool, folder: Path, notes: li
         notes.append(f"WANDB_BASE_URL names {_host(host)}: the W&B keys found here belong to that host")
         return
     for name in WANDB_VARIABLES:
-        yield _Place(name, lambda name=name: environ.get(name))  # type: ignore[misc]
+        yield _Place(name, partial(environ.get, name))
     for path in _netrc_files(environ):
         for machine in WANDB_HOSTS:
-            yield _Place(f"{_shown(path, environ)} ({machine})", lambda path=path, machine=machine: _from_netrc(path, machine))  # type: ignore[misc]
+            yield _Place(f"{_shown(path, environ)} ({machine})", partial(_from_netrc, path, machine))
     for path in settings_files(environ, folder):
-        yield _Place(_shown(path, environ), lambda path=path: _from_settings(path, notes))  # type: ignore[misc]
+        yield _Place(_shown(path, environ), partial(_from_settings, path, notes))
     yield _Place("Colab secrets", _from_colab)
     yield _Place("Kaggle secrets", _from_kaggle)
 

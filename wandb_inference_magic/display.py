@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # A reply that begins sooner shows no line saying that it is awaited.
 QUIET_SECONDS: Final = 0.8
-# A growing block is drawn again once it has grown by a part of itself, so that what is sent stays in
+# A long block is drawn again only once it has grown by a part of itself, so that what is sent stays in
 # proportion to the reply however long a single block becomes.
-BLOCK_GROWTH: Final = 1 / 16
-WHOLE_GROWTH: Final = 1 / 8
+LONG_BLOCK: Final = 2000
+GROWTH: Final = 1 / 8
 SETTLE_SECONDS: Final = 1.0
 
 
@@ -104,14 +104,13 @@ class NotebookCanvas:
         self._drawn = 0
 
     def status(self, words: str) -> None:
-        self._draw({MARKDOWN: status_markdown(words), PLAIN: safe_plain(words)})
+        self._draw({MARKDOWN: status_markdown(words)})
 
     def grow(self, text: str) -> None:
         self._open += text
         if self._owns_cell and "\n" in text:
             self._let_go_of_finished()
-        part = BLOCK_GROWTH if self._owns_cell else WHOLE_GROWTH
-        if len(self._open) - self._drawn > len(self._open) * part:
+        if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
             self.settle()
 
     def settle(self) -> None:
@@ -128,7 +127,8 @@ class NotebookCanvas:
 
     def _draw_text(self, text: str) -> None:
         markdown = _as_source(text) if self._format != "markdown" else safe_markdown(text, self._images)
-        self._draw({MARKDOWN: markdown.strip("\n") or BLANK, PLAIN: safe_plain(text).strip("\n") or BLANK})
+        # The plain text comes with the whole reply: a front end that shows only that shows it once.
+        self._draw({MARKDOWN: markdown.strip("\n") or BLANK})
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         update = bool(self._id)
@@ -141,13 +141,13 @@ class NotebookCanvas:
         data = reply_bundle(reply, self._format, self._images)
         if self._outputs > 1:
             # `wait` keeps the blocks on screen until the output that replaces them is there.
-            self._shell.display_pub.clear_output(wait=True)
+            self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id = ""
         self._draw(data, {"wandb_inference": reply.facts()})
 
     def abandon(self) -> None:
         if self._outputs and self._owns_cell:
-            self._shell.display_pub.clear_output(wait=False)
+            self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
         elif self._id:
             self._draw({MARKDOWN: BLANK, PLAIN: BLANK})
 

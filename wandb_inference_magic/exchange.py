@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -162,15 +162,16 @@ def _receive(
     painter = Painter(builder, canvas, model=request.model, per_second=per_second) if canvas else nullcontext()
     arrival = Arrival()
     with painter as painting:
-        payloads = receive(session.client(request.endpoint), request.body, stream=stream, arrival=arrival)
-        try:
-            for payload in payloads:
-                builder.add(payload)
-                if painting is not None:
-                    painting.notice()
-        finally:
-            payloads.close()
-            builder.request_id = arrival.request_id
+        received = receive(session.client(request.endpoint), request.body, stream=stream, arrival=arrival)
+        # Closing closes the connection, also when the user interrupts.
+        with closing(received) as payloads:
+            try:
+                for payload in payloads:
+                    builder.add(payload)
+                    if painting is not None:
+                        painting.notice()
+            finally:
+                builder.request_id = arrival.request_id
 
 
 def _record(session: Session, ask: Ask, request: _Request, reply: Reply, cell: Cell | None) -> None:

@@ -29,7 +29,7 @@ def load(shell: InteractiveShell) -> None:
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
     # Here `%config` looks for classes it can set.
-    shell.configurables.append(settings)
+    shell.configurables.append(settings)  # type: ignore[arg-type,unused-ignore]
     shell.events.register("post_run_cell", magics.after_cell)
     question.install(shell)
     Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
@@ -43,8 +43,8 @@ def unload(shell: InteractiveShell) -> None:
     for kind, names in magics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)
-    mine = (magics, current_session().settings)
-    shell.configurables[:] = [one for one in shell.configurables if not any(one is other for other in mine)]
+    mine = {id(magics), id(current_session().settings)}
+    shell.configurables[:] = [one for one in shell.configurables if id(one) not in mine]
     shell.events.unregister("post_run_cell", magics.after_cell)
     question.uninstall(shell)
     end_session()

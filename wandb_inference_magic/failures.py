@@ -131,7 +131,12 @@ def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str,
             "Run the cell again in a minute or two, or choose another model with %wbmodels.",
             "busy",
         )
-    return f"{service} answered with status {status}.", "", "Check the endpoint with %wbconfig --check.", "request"
+    return (
+        f"{service} answered with status {status}.",
+        "",
+        "Check the endpoint with %wbconfig --check.",
+        "request",
+    )
 
 
 def _who(situation: Situation) -> str:
@@ -168,10 +173,16 @@ def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
     why, remedy = _wire(failure, situation)
     if situation.endpoint.kind == "local":
         return InferenceError(
-            "The practice model on this machine did not answer.", why=why, remedy="Restart the kernel.", cause="network"
+            "The practice model on this machine did not answer.",
+            why=why,
+            remedy="Restart the kernel.",
+            cause="network",
         )
     return InferenceError(
-        f"{situation.service} could not be reached or the connection broke.", why=why, remedy=remedy, cause="network"
+        f"{situation.service} could not be reached or the connection broke.",
+        why=why,
+        remedy=remedy,
+        cause="network",
     )
 
 
@@ -191,7 +202,9 @@ def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
         return "Its name could not be looked up.", _NETWORK_REMEDY
     if "refused" in words:
         return "Nothing answers at that address.", (
-            _NETWORK_REMEDY if situation.endpoint.kind == "wandb" else "Check the address (%wbconfig) and whether it runs."
+            _NETWORK_REMEDY
+            if situation.endpoint.kind == "wandb"
+            else "Check the address (%wbconfig) and whether it runs."
         )
     return _quoted(words), _NETWORK_REMEDY
 
@@ -220,4 +233,4 @@ def _message(failure: Any) -> str:
 
 def _quoted(said: str) -> str:
     said = " ".join(safe_plain(said).split())
-    return said if len(said) <= LONGEST_QUOTE else f"{said[:LONGEST_QUOTE - 1]}…"
+    return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, field, fields
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .errors import InferenceError, did_you_mean
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+TextForm = Literal["none", "rest", "words"]
+
+# `-5 degrees` and `- a point` are text; `--` alone ends the options.
+_OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,7 @@ def option(*flags: str, help: str, value: Value | None = None, repeats: bool = F
     return field(default=default, metadata={"option": Option(flags, help, value, repeats)})
 
 
-@cache
-def options_of(declared: type) -> dict[str, tuple[str, Option]]:
+def _by_flag(declared: Any) -> dict[str, tuple[str, Option]]:
     """Return, for each flag of an options class, the field's name and its option."""
     return {
         flag: (entry.name, entry.metadata["option"])
@@ -63,7 +66,7 @@ def options_of(declared: type) -> dict[str, tuple[str, Option]]:
     }
 
 
-def read_line(declared: type[T], magic: str, line: str, *, takes_text: bool = False) -> tuple[T, str]:
+def read_line(declared: type[T], magic: str, line: str, *, text: TextForm = "none") -> tuple[T, str]:
     """Read a magic's line.
 
     Parameters
@@ -74,111 +77,121 @@ def read_line(declared: type[T], magic: str, line: str, *, takes_text: bool = Fa
         The magic as the user typed it (`%%wbchat`), for messages.
     line : str
         What follows the magic's name.
-    takes_text : bool
-        Whether free text may follow the options. The text starts at the first word that is not an
-        option, or after `--`, and is taken as it stands: quotes and dashes in it mean nothing.
+    text : str
+        `none`: no text belongs on the line. `rest`: the text starts at the first word that is not an option,
+        or after `--`, and goes to the end of the line as it stands: quotes and dashes in it mean nothing.
+        `words`: words may stand before, between and after the options.
 
     Returns
     -------
     tuple
-        The options, and the text (empty without `takes_text`).
+        The options, and the text (empty for `none`).
 
     Raises
     ------
     InferenceError
         For an unknown or repeated option, a missing or wrong value, or text where none belongs.
     """
-    known = options_of(declared)
+    known = _by_flag(declared)
     values: dict[str, Any] = {}
+    words: list[str] = []
     rest = line.strip()
     while rest:
-        word, after = _next_word(magic, rest) if rest.startswith("-") else ("", rest)
-        if word == "--" and takes_text:
-            return declared(**values), after
-        if not re.match(r"--?[A-Za-z]", word):
-            break
-        flag, equals, attached = word.partition("=")
-        if flag not in known:
-            raise _unknown(magic, flag, known)
-        name, one = known[flag]
-        rest = after
-        if one.value is None:
-            if equals:
-                raise _refused(magic, f"The option {flag} takes no value.", f"Write {flag} alone.")
-            values[name] = _once(magic, values, name, one, value=True)
+        if not _OPTION.match(rest):
+            if text != "words":
+                break
+            word, rest = _next_word(rest)
+            words.append(word)
             continue
-        text = attached
-        if not equals:
-            text, rest = _value_word(magic, one, rest)
-        values[name] = _once(magic, values, name, one, value=_read_value(magic, one, text))
-    if rest and not takes_text:
+        word, after = _next_word(rest)
+        if word == "--":
+            rest = after
+            break
+        rest = _read_option(magic, known, values, word, after)
+    if rest and text == "none":
         raise _stray(magic, rest, known)
-    return declared(**values), rest
+    return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
-def _next_word(magic: str, text: str) -> tuple[str, str]:
+def _read_option(magic: str, known: dict[str, Any], values: dict[str, Any], word: str, rest: str) -> str:
+    """Read one option into `values` and return what follows it."""
+    flag, equals, attached = word.partition("=")
+    if flag not in known:
+        raise _unknown(magic, flag, known)
+    name, one = known[flag]
+    if one.value is None:
+        if equals:
+            raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
+        values[name] = _once(values, name, one, value=True)
+        return rest
+    given = attached
+    if not equals:
+        given, rest = _value_word(one, rest)
+    values[name] = _once(values, name, one, value=_read_value(one, given))
+    return rest
+
+
+def _next_word(text: str) -> tuple[str, str]:
     """Split off the first word; quotes hold a word together, a backslash is an ordinary character."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    stream = StringIO(text)
+    lexer = shlex.shlex(stream, posix=True)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
     try:
         word = lexer.get_token() or ""
     except ValueError:
-        raise _refused(magic, f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.") from None
-    return word, text[lexer.instream.tell() :].lstrip()
+        raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.") from None
+    return word, text[stream.tell() :].lstrip()
 
 
-def _value_word(magic: str, one: Option, rest: str) -> tuple[str, str]:
+def _value_word(one: Option, rest: str) -> tuple[str, str]:
     assert one.value is not None
-    looks_like_option = re.match(r"--?[A-Za-z]", rest)
-    if not rest or looks_like_option:
-        raise _refused(magic, f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
-    return _next_word(magic, rest)
+    if not rest or _OPTION.match(rest):
+        raise _refused(f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
+    return _next_word(rest)
 
 
-def _read_value(magic: str, one: Option, text: str) -> Any:
+def _read_value(one: Option, text: str) -> Any:
     assert one.value is not None
     try:
         return one.value.read(text)
     except InferenceError as error:
-        raise _refused(magic, f"{one.name}: {error.what}", " ".join((error.why, error.remedy)).strip()) from None
+        raise _refused(f"{one.name}: {error.what}", " ".join((error.why, error.remedy)).strip()) from None
     except ValueError:
         raise _refused(
-            magic, f"The option {one.name} does not take {shortened(text)!r}.", f"It takes {one.value.says}."
+            f"The option {one.name} does not take {shortened(text)!r}.", f"It takes {one.value.says}."
         ) from None
 
 
-def _once(magic: str, values: dict[str, Any], name: str, one: Option, *, value: Any) -> Any:
+def _once(values: dict[str, Any], name: str, one: Option, *, value: Any) -> Any:
     if one.repeats:
         return (*values.get(name, ()), value)
     if name in values:
-        raise _refused(magic, f"The option {one.name} is given twice.", "Give it once.")
+        raise _refused(f"The option {one.name} is given twice.", "Give it once.")
     return value
 
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
     near = did_you_mean(flag, known)
-    return _refused(magic, f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
+    return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
 
 
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if "--key" in known:
         # Never quoted back: what stands there may be a key.
         return _refused(
-            magic,
             f"{magic} takes options only, and no key is accepted in a cell: cells are saved and shared.",
             f"Run {magic} --key alone: it asks for the key without showing it. If you typed a real key, delete it "
             "from the cell and make a new one.",
         )
     if magic.startswith("%%"):
         return _refused(
-            magic,
             f"On the line of {magic} stand options only, not {shortened(rest)!r}.",
             f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
         )
-    return _refused(magic, f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
+    return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
 
 
-def _refused(magic: str, what: str, remedy: str) -> InferenceError:
+def _refused(what: str, remedy: str) -> InferenceError:
     return InferenceError(what, remedy=remedy, cause="option")
 
 

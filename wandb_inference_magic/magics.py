@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps, partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -51,6 +51,8 @@ def _documented(page: Page) -> Callable[[Method], Method]:
 class InferenceMagics(Magics):
     """`%%wbchat`, `%wbmodels` and `%wbconfig`, over one session."""
 
+    shell: InteractiveShell
+
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
@@ -62,7 +64,7 @@ class InferenceMagics(Magics):
     @_documented(CHAT)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | None:
         magic = "%wbchat" if cell is None else "%%wbchat"
-        options, text = read_line(ChatOptions, magic, line, takes_text=cell is None)
+        options, text = read_line(ChatOptions, magic, line, text="rest" if cell is None else "none")
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip():
             raise _no_prompt(magic)
@@ -106,7 +108,7 @@ class InferenceMagics(Magics):
     def wbmodels(self, line: str) -> None:
         from .picker import show_models
 
-        options, text = read_line(ModelsOptions, "%wbmodels", line, takes_text=True)
+        options, text = read_line(ModelsOptions, "%wbmodels", line, text="words")
         show_models(self.shell, self.session, options, text)
 
     @no_var_expand
@@ -148,5 +150,7 @@ def _ask(options: ChatOptions, prompt: str) -> Ask:
 def _no_prompt(magic: str) -> InferenceError:
     where = "on the lines below it" if magic == "%%wbchat" else "behind it, on the same line"
     return InferenceError(
-        "There is no prompt: nothing was sent.", remedy=f"Write the prompt of {magic} {where}.", cause="option"
+        "There is no prompt: nothing was sent.",
+        remedy=f"Write the prompt of {magic} {where}.",
+        cause="option",
     )

@@ -122,7 +122,10 @@ class ChatOptions:
 
     model: str | None = option("-m", "--model", value=MODEL, help="The model to ask, for this cell.")
     system: str | None = option(
-        "-s", "--system", value=text("TEXT", "a text in quotes"), help="The system prompt: who the model should be."
+        "-s",
+        "--system",
+        value=text("TEXT", "a text in quotes"),
+        help="The system prompt: who the model should be.",
     )
     temperature: float | None = option(
         "-t", "--temperature", value=number(0, 2), help="0 for the likeliest words, higher for more variety."
@@ -132,10 +135,15 @@ class ChatOptions:
     )
     top_p: float | None = option("--top-p", value=number(0, 1), help="Sample from the likeliest words only.")
     seed: int | None = option(
-        "--seed", value=integer(-(2**63), "a whole number"), help="Ask for the same reply each time, as far as the model can."
+        "--seed",
+        value=integer(-(2**63), "a whole number"),
+        help="Ask for the same reply each time, as far as the model can.",
     )
     stop: tuple[str, ...] = option(
-        "--stop", value=text("TEXT", "a text in quotes"), repeats=True, help="End the reply before this text. May repeat."
+        "--stop",
+        value=text("TEXT", "a text in quotes"),
+        repeats=True,
+        help="End the reply before this text. May repeat.",
     )
     param: tuple[tuple[str, Any], ...] = option(
         "--param", value=parameter(), repeats=True, help="Any other parameter of the service. May repeat."
@@ -163,7 +171,9 @@ class ModelsOptions:
     table: bool = option("--table", help="A static table instead of the picker.")
     refresh: bool = option("--refresh", help="Ask the service again instead of using the list already fetched.")
     use: str | None = option("--use", value=MODEL, help="Choose this model, without the picker.")
-    output: str | None = option("-o", "--output", value=variable(), help="Put the list into this variable, as a DataFrame.")
+    output: str | None = option(
+        "-o", "--output", value=variable(), help="Put the list into this variable, as a DataFrame."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,8 @@ class ConfigOptions:
         value=text("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL"),
         help="The service spoken to.",
     )
-    timeout: float | None = option("--timeout", value=seconds(), help="How long to wait for the service to say something.")
+    timeout: float | None = option(
+        "--timeout", value=seconds(), help="How long to wait for the service to say something."
+    )
     check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

@@ -99,7 +99,9 @@ def _data_frame(models: Sequence[Model]) -> Any:
         import pandas as pd
     except ImportError:
         raise InferenceError(
-            "A DataFrame needs pandas, which is not installed.", remedy="Run: pip install pandas", cause="missing"
+            "A DataFrame needs pandas, which is not installed.",
+            remedy="Run: pip install pandas",
+            cause="missing",
         ) from None
     return pd.DataFrame(rows(models))
 
@@ -128,11 +130,12 @@ class Picker:
         self._details = widgets.HTML()
         source = widgets.HTML(_small(" ".join((_practice_words(endpoint), _source_words(catalog)))))
         row = widgets.HBox(
-            [self._search, self._dropdown, self._use], layout=widgets.Layout(flex_flow="row wrap", gap="2px 8px")
+            [self._search, self._dropdown, self._use],
+            layout=widgets.Layout(flex_flow="row wrap", gap="2px 8px"),
         )
         self._box = widgets.VBox([row, self._details, source])
-        self._offer()
         self._dropdown.observe(self._chosen, "value")
+        self._offer()
         self._search.observe(self._searched, "value")
         self._use.on_click(self._typed_id_used)
         session.settings.observe(self._model_changed, "model")
@@ -149,9 +152,11 @@ class Picker:
         if chosen and chosen not in ids:
             ids.insert(0, chosen)
         options = [("choose a model", ""), *((one, one) for one in ids)] if not chosen else [(one, one) for one in ids]
-        with self._dropdown.hold_trait_notifications():
-            self._dropdown.options = options
-            self._dropdown.value = chosen or ""
+        # A dropdown given new options chooses the first by itself: that is not the user's choice.
+        self._dropdown.unobserve(self._chosen, "value")
+        self._dropdown.options = options
+        self._dropdown.value = chosen or ""
+        self._dropdown.observe(self._chosen, "value")
         self._describe()
 
     def _describe(self) -> None:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 _QUESTION = re.compile(r"(^|=)\s*%wbchat\s+\S.*\?\s*$")
 
 
-def _asks(found: Any, tokens_by_line: Any) -> bool:
+def _if_asking(found: Any, tokens_by_line: Any) -> Any:
+    """Return a magic that IPython found if its line is a question to `%wbchat`, else None."""
     if found is None:
-        return False
+        return None
     lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
-    return bool(_QUESTION.search(next(lines, "")))
+    return found if _QUESTION.search(next(lines, "")) else None
 
 
 class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
@@ -28,8 +29,8 @@ class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)
-        return found if _asks(found, tokens_by_line) else None
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        return _if_asking(found, tokens_by_line)
 
 
 class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
@@ -39,8 +40,8 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)
-        return found if _asks(found, tokens_by_line) else None
+        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        return _if_asking(found, tokens_by_line)
 
 
 _TRANSFORMS = (QuestionLine, QuestionAssign)

@@ -50,9 +50,7 @@ def _cost_words(cost: float | None) -> str:
     return "cost unknown" if cost is None else usd(cost)
 
 
-def reply_bundle(
-    reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()
-) -> dict[str, Any]:
+def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return a reply's one tidy output as a MIME bundle, made safe.
 
     Parameters
@@ -141,7 +139,7 @@ def read_json(text: str) -> Any:
     raise InferenceError(
         "The reply is not JSON.",
         why="The Reply with its text is in _wbreply.",
-        remedy="Ask for JSON in the prompt, and try --param 'response_format={\"type\": \"json_object\"}'.",
+        remedy='Ask for JSON in the prompt, and try --param \'response_format={"type": "json_object"}\'.',
         cause="reply",
     )
 

@@ -241,4 +241,3 @@ class ReplyBuilder:
             messages=tuple(messages),
             request_id=self.request_id,
         )
-

@@ -81,23 +81,23 @@ class WandbInference(Configurable):
         return _as_trait(check_model_id, proposal.value) if proposal.value else ""
 
     @validate("temperature")
-    def _check_temperature(self, proposal: Bunch) -> float | None:
+    def _check_temperature(self, proposal: Bunch) -> Any:
         return _in_range("temperature", proposal.value, 0, 2)
 
     @validate("max_tokens")
-    def _check_max_tokens(self, proposal: Bunch) -> int | None:
+    def _check_max_tokens(self, proposal: Bunch) -> Any:
         return _in_range("max_tokens", proposal.value, 1, 10**9)
 
     @validate("timeout")
-    def _check_timeout(self, proposal: Bunch) -> float:
+    def _check_timeout(self, proposal: Bunch) -> Any:
         return _in_range("timeout", proposal.value, 0.001, 86_400)
 
     @validate("max_retries")
-    def _check_max_retries(self, proposal: Bunch) -> int:
+    def _check_max_retries(self, proposal: Bunch) -> Any:
         return _in_range("max_retries", proposal.value, 0, 20)
 
     @validate("refresh_per_second")
-    def _check_refresh(self, proposal: Bunch) -> float:
+    def _check_refresh(self, proposal: Bunch) -> Any:
         return _in_range("refresh_per_second", proposal.value, 0.1, 15)
 
     def update_config(self, config: Config) -> None:
@@ -212,8 +212,7 @@ def check_endpoint(text: str) -> str:
     if not usable or any(character.isspace() or not character.isprintable() for character in text):
         raise InferenceError(
             "This is not an endpoint: it is neither wandb, local, auto nor a URL.",
-            remedy=did_you_mean(text, ("wandb", "local", "auto"))
-            or "A URL looks like https://my-server.example/v1.",
+            remedy=did_you_mean(text, ("wandb", "local", "auto")) or "A URL looks like https://my-server.example/v1.",
             cause="option",
         )
     if "@" in parts.netloc:

@@ -1,0 +1,188 @@
+"""What is known about the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_inference_magic.catalog import (
+    REASONING_WORDS,
+    Model,
+    Price,
+    check_model_id,
+    context_words,
+    join,
+    price_words,
+    read_listing,
+    read_modelsdev,
+    rows,
+    snapshot,
+    usd,
+)
+from wandb_inference_magic.errors import InferenceError
+
+FEED = {
+    "wandb": {
+        "models": {
+            "a/one": {
+                "id": "a/one",
+                "name": "One",
+                "reasoning": True,
+                "reasoning_options": [{"type": "toggle"}, {"type": "effort", "values": ["low", "high"]}],
+                "tool_call": True,
+                "cost": {"input": 1.5, "output": 3, "cache_read": 0.5},
+                "limit": {"context": 131072, "output": 4096},
+                "modalities": {"input": ["text", "image"], "output": ["text"]},
+            },
+            "a/odd": {"cost": {"input": "free"}, "limit": None, "modalities": []},
+            "a/broken": "nothing",
+        }
+    }
+}
+
+
+def test_the_snapshot_is_whole() -> None:
+    known = snapshot()
+    assert known.as_of == "2026-10-07"
+    assert len(known.models) == 20
+    assert {model.reasoning for model in known.models.values()} <= set(REASONING_WORDS)
+    assert all(model.price and model.context and model.input for model in known.models.values())
+    assert all(replacement in known.models for replacement in known.replacements.values())
+    assert not set(known.replacements) & set(known.models)
+
+
+def test_the_feed_is_read_and_odd_entries_do_not_break_it() -> None:
+    models = read_modelsdev(FEED)
+    assert models["a/one"] == Model(
+        id="a/one",
+        name="One",
+        context=131072,
+        input=("text", "image"),
+        price=Price(1.5, 3.0, 0.5),
+        reasoning="toggle-on",
+        efforts=("low", "high"),
+        tools=True,
+    )
+    assert models["a/odd"] == Model(id="a/odd")
+    assert "a/broken" not in models
+
+
+def test_the_listing_tolerates_missing_fields() -> None:
+    document = {"data": [{"id": "b"}, {"id": "a", "created": 0}, {"created": 1}, "odd", {"id": "b"}]}
+    assert read_listing(document) == ["b", "a"]
+    with pytest.raises(ValueError, match="not a list"):
+        read_listing({"error": "x"})
+
+
+def test_the_list_says_what_is_there_and_the_facts_come_from_elsewhere() -> None:
+    catalog = join(["new/unheard-of", "openai/gpt-oss-20b", "a/one"], read_modelsdev(FEED), snapshot())
+    assert [model.id for model in catalog.models] == ["a/one", "new/unheard-of", "openai/gpt-oss-20b"]
+    assert catalog.live
+    assert all(model.available for model in catalog.models)
+    assert catalog.find("openai/gpt-oss-20b").price == Price(0.03, 0.13, 0.03)  # type: ignore[union-attr]
+    assert catalog.find("new/unheard-of").price is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("listing", [None, []])
+def test_without_a_list_the_snapshot_stands_in_and_says_so(listing: list[str] | None) -> None:
+    catalog = join(listing, None, snapshot(), notes=["The list failed."])
+    assert len(catalog.models) == 20
+    assert not catalog.live
+    assert "The list failed." in catalog.note
+    assert "known without it" in catalog.note
+    assert catalog.as_of == "snapshot of 2026-10-07"
+
+
+def test_filtering() -> None:
+    catalog = join(None, None, snapshot())
+    assert {model.id for model in catalog.matching("QWEN image")} == {
+        "Qwen/Qwen3.8-27B",
+        "Qwen/Qwen3.6-35B-A3B",
+    }
+    assert catalog.matching("no such") == []
+    assert len(catalog.matching("")) == 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("meta-llama/Llama-3.1-70B-Instruct", "Its replacement is meta-llama/Llama-3.3-70B-Instruct."),
+        ("openai/gpt-oss-20", "Did you mean openai/gpt-oss-20b"),
+        ("OPENAI/GPT-OSS-20B", "Did you mean openai/gpt-oss-20b"),
+        ("gpt-oss-20b", "Did you mean openai/gpt-oss-20b"),
+        ("entirely-other", "%wbmodels"),
+    ],
+)
+def test_an_unknown_id_is_explained(wrong: str, words: str) -> None:
+    error = join(None, None, snapshot()).explain_unknown(wrong)
+    assert error.cause == "model"
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("id", ["a", "openai/gpt-oss-20b", "wandb-artifact:///t/p/n", "wandb-artifact:///t/p/n:v3"])
+def test_ids(id: str) -> None:
+    assert check_model_id(f" {id} ") == id
+
+
+@pytest.mark.parametrize("bad", ["", " ", "a b", "a\nb", "a\x00", "wandb-artifact://t/p/n", "wandb-artifact:///t/p"])
+def test_what_is_no_id(bad: str) -> None:
+    with pytest.raises(InferenceError):
+        check_model_id(bad)
+
+
+def test_facts_in_words() -> None:
+    assert [context_words(n) for n in (None, 512, 131072, 1048576)] == ["unknown", "512", "131k", "1.0M"]
+    assert price_words(None) == "unknown"
+    assert price_words(Price(0.03, 0.13)) == "$0.03 / $0.13"
+    assert [usd(n) for n in (0, 0.0000012, 0.000123, 0.0456, 1.5, 1234.5)] == [
+        "$0", "$0.0000012", "$0.00012", "$0.046", "$1.50", "$1,234.50",
+    ]  # fmt: skip
+
+
+def test_the_cost_counts_cached_tokens_at_their_price() -> None:
+    assert Price(2.0, 4.0, 1.0).cost(1_000_000, 500_000, 250_000) == pytest.approx(1.5 + 0.25 + 2.0)
+    assert Price(2.0, 4.0).cost(1_000_000, 0, 250_000) == pytest.approx(2.0)
+
+
+def test_rows_hold_numbers() -> None:
+    row = rows([snapshot().models["openai/gpt-oss-20b"]])[0]
+    assert (row["id"], row["context"], row["usd_in"]) == ("openai/gpt-oss-20b", 131072, 0.03)
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "data",
+                    "id",
+                    "models",
+                    "cost",
+                    "input",
+                    "limit",
+                    "context",
+                    "modalities",
+                    "reasoning_options",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@given(documents)
+def test_no_document_breaks_the_readers(document: Any) -> None:
+    for read in (read_listing, read_modelsdev):
+        try:
+            found = read(document)
+        except ValueError:
+            continue
+        join(list(found), read_modelsdev(FEED), snapshot())

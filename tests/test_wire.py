@@ -1,0 +1,135 @@
+"""Keys, projects and environments: what a request carries, to whom, over a real (for W&B: encrypted) socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kernels import Kernel
+from service import Service, Wandb
+
+KEY = "wandb_v1_0123456789abcdefghij"
+CHAT = "%load_ext wandb_inference_magic\n%wbchat --once hi"
+
+
+def chat_with(start_kernel: Callable[..., Kernel], **variables: str) -> Kernel:
+    kernel = start_kernel(**variables)
+    run = kernel.run(CHAT)
+    assert run.ok, run.text
+    return kernel
+
+
+def test_wandbs_key_goes_to_wandb(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
+    assert wandb.connected_to == [wandb.API]
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    assert wandb.api.last.path == "/v1/chat/completions"
+    assert wandb.api.last.body["model"] == "openai/gpt-oss-20b"
+    assert "openai-project" not in wandb.api.last.headers
+
+
+def test_a_footer_knows_the_price(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
+    # 12 tokens in at 0.03 and 3 out at 0.13 USD per million, by the snapshot of 2026-10-07.
+    assert kernel.value("_wbreply.cost") == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
+
+
+def test_wandbs_key_goes_to_no_other_endpoint(
+    start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
+) -> None:
+    home = Path(environment["HOME"])
+    (home / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    (home / ".netrc").chmod(0o600)
+    variables = {"WANDB_API_KEY": KEY, "COREWEAVE_API_KEY": KEY, "OPENAI_API_KEY": "sk-openai"}
+    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a", **variables)
+    assert "authorization" not in service.last.headers
+    assert KEY not in str(service.last)
+
+
+def test_an_endpoints_own_key_goes_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    chat_with(
+        start_kernel,
+        WANDB_INFERENCE_BASE_URL=service.url,
+        WANDB_INFERENCE_MODEL="test/model-a",
+        WANDB_INFERENCE_API_KEY="its-own",
+        WANDB_API_KEY=KEY,
+    )
+    assert service.last.headers["authorization"] == "Bearer its-own"
+
+
+def test_what_was_set_for_openai_is_not_sent(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    for_openai = {
+        "OPENAI_API_KEY": "sk-openai-1",
+        "OPENAI_ORG_ID": "org-openai-2",
+        "OPENAI_PROJECT_ID": "proj-openai-3",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/openai-4",
+        "OPENAI_ADMIN_KEY": "sk-openai-5",
+        "OPENAI_CUSTOM_HEADERS": "X-Secret: openai-6\nAuthorization: Bearer openai-7",
+    }
+    chat_with(start_kernel, WANDB_API_KEY=KEY, **for_openai, **wandb.environment)
+    request = wandb.api.last
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert "openai-" not in " ".join(request.headers.values())
+    assert not {"openai-organization", "openai-project", "x-secret"} & set(request.headers)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WANDB_INFERENCE_PROJECT": "my-team/my.project_1"},
+        {"WANDB_ENTITY": "my-team", "WANDB_PROJECT": "my.project_1"},
+    ],
+    ids=["own", "both"],
+)
+def test_the_project_is_sent(start_kernel: Callable[..., Kernel], wandb: Wandb, variables: dict[str, str]) -> None:
+    chat_with(start_kernel, WANDB_API_KEY=KEY, **variables, **wandb.environment)
+    assert wandb.api.last.headers["openai-project"] == "my-team/my.project_1"
+
+
+def test_a_malformed_project_is_refused_before_anything_is_sent(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="just-a-team", **wandb.environment)
+    run = kernel.run(CHAT)
+    assert not run.ok
+    assert "WANDB_INFERENCE_PROJECT" in run.error
+    assert "team/project" in run.error
+    assert wandb.connected_to == []
+
+
+def test_one_client_serves_all_and_is_rebuilt_only_for_what_matters(kernel: Kernel, service: Service) -> None:
+    kernel.run("from wandb_inference_magic import client, chat\nfirst = client()")
+    kernel.run("%wbchat hi\n%config WandbInference.temperature = 0.5\n%wbconfig --model test/model-b")
+    assert kernel.value("client() is first") is True
+    kernel.run("%wbconfig --timeout 33")
+    assert kernel.value("(client() is first, first.is_closed(), client().timeout.read)") == (
+        False,
+        True,
+        33.0,
+    )
+    kernel.run("%wbconfig --project a/b")
+    kernel.run("r = chat('from Python', max_tokens=5, top_k=3)")
+    assert service.last.headers["openai-project"] == "a/b"
+    assert service.last.body["max_tokens"] == 5
+    assert service.last.body["top_k"] == 3
+    assert service.last.body["model"] == "test/model-b"
+
+
+def test_a_key_file_is_used(start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]) -> None:
+    netrc = Path(environment["HOME"]) / ".netrc"
+    netrc.write_text(f"machine api.forge.coreweave.com\n  login user\n  password {KEY}\n")
+    netrc.chmod(0o600)
+    kernel = chat_with(start_kernel, **wandb.environment)
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    shown = kernel.run("%wbconfig").text
+    assert "~/.netrc (api.forge.coreweave.com)" in shown
+    assert KEY not in shown
+
+
+def test_a_redirect_is_not_followed(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
+    wandb.api.then(lambda answer: answer.json({}, 307, Location=f"{service.url}/chat/completions"))
+    kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
+    run = kernel.run(CHAT)
+    assert "redirected" in run.error
+    assert service.received == []
