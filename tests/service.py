@@ -114,7 +114,7 @@ class Streamed:
     at_piece: Callable[[int], None] | None = None
 
     def __call__(self, answer: Answer) -> None:
-        more = {"model": self.model} if self.model else {}
+        more = {"model": self.model or answer.received.body["model"]}
         answer.start(x_request_id="req-test-1")
         answer.event(chunk({"role": "assistant", "content": ""}, **more))
         for piece in self.reasoning:

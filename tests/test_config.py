@@ -31,7 +31,7 @@ def test_every_setting_is_shown_with_its_source(
     assert setting(run, "endpoint") == (service.url, "WANDB_INFERENCE_BASE_URL")
     assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
     assert setting(run, "temperature") == ("0.25", "IPython's configuration")
-    assert setting(run, "timeout") == ("77.0", "set in this session")
+    assert setting(run, "timeout") == ("77", "set in this session")
     assert setting(run, "max_retries") == ("2", "default")
     assert setting(run, "key")[0] == "none"
     run = kernel.run("%config WandbInference.model = 'from/session'\n%wbconfig")
@@ -39,7 +39,7 @@ def test_every_setting_is_shown_with_its_source(
     assert setting(run, "temperature") == ("0.25", "IPython's configuration")
     run = kernel.run("%wbconfig --reset")
     assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
-    assert setting(run, "timeout") == ("120.0", "default")
+    assert setting(run, "timeout") == ("120", "default")
     kernel.run("%wbchat --once hi")
     assert service.last.body["temperature"] == 0.25
     assert service.last.body["model"] == "from/environment"
@@ -55,7 +55,7 @@ def test_percent_config_does_not_undo_what_wbconfig_set(kernel: Kernel, service:
 def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
     kernel.run("%config WandbInference.timeout = -5")
     assert kernel.run("%config WandbInference.temperature = 0.5").of("error") == []
-    assert setting(kernel.run("%wbconfig"), "timeout") == ("120.0", "default")
+    assert setting(kernel.run("%wbconfig"), "timeout") == ("120", "default")
     assert setting(kernel.run("%wbconfig"), "temperature")[0] == "0.5"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -358,7 +359,8 @@ def usd(amount: float) -> str:
         return "$0"
     if amount >= 0.1:
         return f"${amount:,.2f}"
-    return f"${amount:.2g}" if amount >= 0.0001 else f"${amount:.7f}".rstrip("0")
+    decimals = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{decimals}f}"
 
 
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:

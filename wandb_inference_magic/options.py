@@ -182,7 +182,7 @@ class ConfigOptions:
 
     key: bool = option("--key", help="Ask for the key, without showing it. Kept for this session only.")
     project: str | None = option("--project", value=PROJECT, help="The W&B project that the usage is counted for.")
-    model: str | None = option("--model", "-m", value=MODEL, help="The model for the next chats.")
+    model: str | None = option("-m", "--model", value=MODEL, help="The model for the next chats.")
     endpoint: str | None = option(
         "--endpoint",
         value=text("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL"),

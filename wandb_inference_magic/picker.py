@@ -168,12 +168,12 @@ class Picker:
         context, price, takes, reasoning = _facts(model, self._endpoint)
         facts = (
             ("context", f"{context} tokens" if model.context else context),
-            ("price", price if self._endpoint.kind == "local" else f"{price} per million tokens in / out"),
+            ("price", price if self._endpoint.kind == "local" else f"{price} per million tokens"),
             ("takes", takes),
             ("reasoning", reasoning),
         )
-        cells = " &nbsp;·&nbsp; ".join(f"<b>{escape(name)}</b> {escape(value)}" for name, value in facts)
-        self._details.value = f"<div>{cells}</div>"
+        cells = " · ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in facts)
+        self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
 
     def _chosen(self, change: Any) -> None:
         if change["new"] and change["new"] != self._session.model_in_force_or_none(self._endpoint):
@@ -209,4 +209,4 @@ def _is_model_id(text: str) -> bool:
 
 
 def _small(text: str) -> str:
-    return f"<small>{escape(text)}</small>"
+    return f'<div style="line-height: 1.5"><small>{escape(text)}</small></div>'

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .line import declared_options
 from .options import ChatOptions, ConfigOptions, ModelsOptions
+from .settings import SETTING_NAMES, WandbInference
+
+if TYPE_CHECKING:
+    from traitlets import TraitType
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +98,15 @@ def _markdown(name: str, page: Page) -> str:
         words = _help(one.help, repeats=one.repeats).replace("|", "\\|")
         lines.append(f"| `{usage}` | {words} |")
     return "\n".join(lines)
+
+
+def markdown_settings() -> str:
+    """Return the table of settings as it stands in the README."""
+    traits = WandbInference.class_traits(config=True)
+    rows = [f"| `{name}` | {_default_words(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
+    return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
+
+
+def _default_words(trait: TraitType[Any, Any]) -> str:
+    value = trait.default()
+    return f"`{value!r}`" if value not in (None, "", []) else "not set"

@@ -35,7 +35,7 @@ _ESCAPES: Final = re.compile(
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
 _ACTIVE: Final = re.compile(r"[\\`*_\[\]$|~]")
-_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)]))")
+_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 
 
 def safe_plain(text: str) -> str:

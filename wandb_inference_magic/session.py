@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import local
-from .catalog import Catalog, Price, join, read_listing, read_modelsdev, snapshot
+from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
 from .credentials import Key, find_key, no_key_error
 from .errors import InferenceError
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
+    from .catalog import Price
     from .reply import Reply
     from .settings import Resolved, WandbInference
 
 # On the service on 2026-10-07, and among the cheapest there.
 DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
-FREE: Final = Price(0.0, 0.0, 0.0)
 
 
 class Session:
@@ -163,6 +163,8 @@ class Session:
         return self._catalogs[endpoint.url]
 
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
+        if endpoint.kind == "local":
+            return Catalog(models=(local.facts(endpoint.model),), live=True)
         notes: list[str] = []
         listing = self._try(lambda: read_listing(fetch_listing(self.client(endpoint))), endpoint, notes)
         if endpoint.kind != "wandb":
@@ -240,7 +242,7 @@ class Session:
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
         """Return what a model costs; None where that is not known."""
         if endpoint.kind == "local":
-            return FREE
+            return local.FREE
         found = self.known_catalog(endpoint).find(model)
         return found.price if found else None
 

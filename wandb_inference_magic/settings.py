@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -191,6 +191,9 @@ class Resolved:
     weights: str
     debug: bool
     sources: Mapping[str, str]
+
+
+SETTING_NAMES: Final = tuple(field.name for field in fields(Resolved) if field.name != "sources")
 
 
 def check_endpoint(text: str) -> str:

