@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,10 +16,13 @@ from wandb_inference_magic.catalog import (
     Price,
     check_model_id,
     context_words,
+    is_lora,
     join,
     price_words,
     read_listing,
     read_modelsdev,
+    read_playground,
+    reasoning_words,
     rows,
     snapshot,
     usd,
@@ -60,10 +65,11 @@ def test_the_feed_is_read_and_odd_entries_do_not_break_it() -> None:
         id="a/one",
         name="One",
         context=131072,
+        max_output=4096,
         input=("text", "image"),
         price=Price(1.5, 3.0, 0.5),
         reasoning="toggle-on",
-        efforts=("low", "high"),
+        reasoning_efforts=("low", "high"),
         tools=True,
     )
     assert models["a/odd"] == Model(id="a/odd")
@@ -138,7 +144,7 @@ def test_facts_in_words() -> None:
     assert price_words(None) == "unknown"
     assert price_words(Price(0.03, 0.13)) == "$0.03 / $0.13"
     assert [usd(n) for n in (0, 0.0000012, 0.000123, 0.0456, 1.5, 1234.5)] == [
-        "$0", "$0.0000012", "$0.00012", "$0.046", "$1.50", "$1,234.50",
+        "free", "$0.0000012", "$0.00012", "$0.046", "$1.50", "$1,234.50",
     ]  # fmt: skip
 
 
@@ -180,9 +186,145 @@ documents = st.recursive(
 
 @given(documents)
 def test_no_document_breaks_the_readers(document: Any) -> None:
-    for read in (read_listing, read_modelsdev):
+    for read in (read_listing, read_modelsdev, read_playground):
         try:
             found = read(document)
         except ValueError:
             continue
-        join(list(found), read_modelsdev(FEED), snapshot())
+        catalog = join(list(found), found if isinstance(found, dict) else None, snapshot())
+        for model in catalog.models:
+            words = (context_words(model.context), price_words(model.price), reasoning_words(model.reasoning))
+            assert all(words)
+        assert len(rows(catalog.models)) == len(catalog.models)
+
+
+odd = (
+    documents
+    | st.integers(min_value=10**300)
+    | st.sampled_from(["text", "toggle", [], [{"type": []}], {"type": "effort"}])
+)
+FIELDS = {
+    read_modelsdev: ["id", "name", "reasoning", "reasoning_options", "cost", "limit", "modalities", "status"],
+    read_playground: ["idPlayground", "label", "contextWindow", "modalitiesInput", "featureReasoning"]
+    + [f"priceCentsPerBillionTokens{kind}" for kind in ("Input", "Output", "Cached")],
+}
+
+
+@given(st.data())
+def test_an_odd_entry_never_raises(data: st.DataObject) -> None:
+    for read, fields in FIELDS.items():
+        entry = data.draw(st.fixed_dictionaries(dict.fromkeys(fields, odd)))
+        models = read({"models": [entry], "p": {"models": {"a/b": entry}}})
+        rows(join(None, models, None).models)
+
+
+def test_the_second_feed() -> None:
+    entry = {
+        "idPlayground": "a/one",
+        "label": "One",
+        "descriptionShort": "Small.",
+        "contextWindow": 262144,
+        "modalitiesInput": ["Text", "Image"],
+        "featureReasoning": False,
+        "featureToolCalling": True,
+        "featureStructuredOutput": False,
+        "lifecycleStage": "general-availability",
+        "priceCentsPerBillionTokensInput": 13000,
+        "priceCentsPerBillionTokensOutput": 28000,
+    }
+    models = read_playground({"models": [entry, {"label": "without an id"}, "odd", None]})
+    assert models == {
+        "a/one": Model(
+            id="a/one",
+            name="One",
+            context=262144,
+            input=("text", "image"),
+            price=Price(0.13, 0.28, None),
+            reasoning="none",
+            tools=True,
+            structured=False,
+            description="Small.",
+            lifecycle="general-availability",
+        )
+    }
+    with pytest.raises(ValueError, match="not a feed"):
+        read_playground({"models": {}})
+
+
+@pytest.mark.parametrize("text", ["NaN", "-1", "true", '"0.1"', "1e999", "null"])
+def test_a_price_that_is_none_is_unknown_and_never_nothing(text: str) -> None:
+    entry = {"cost": {"input": json.loads(text), "output": 1}, "modalities": {"input": "text"}}
+    model = read_modelsdev({"p": {"models": {"a/b": entry}}})["a/b"]
+    assert model.price is None
+    assert model.input == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "reasoning"),
+    [
+        ({}, "unknown"),
+        ({"reasoning": False}, "none"),
+        ({"reasoning": True}, "unknown"),
+        ({"reasoning": True, "reasoning_options": [{"type": "effort", "values": ["low"]}]}, "always"),
+        ({"reasoning": True, "reasoning_options": [{"type": "toggle"}]}, "toggle-on"),
+    ],
+)
+def test_how_a_model_reasons_as_far_as_the_feed_tells(said: dict[str, Any], reasoning: str) -> None:
+    assert read_modelsdev({"p": {"models": {"a/b": said}}})["a/b"].reasoning == reasoning
+
+
+@pytest.mark.parametrize(
+    ("id", "feed_says", "reasoning"),
+    [
+        ("google/gemma-4-31B-it", "toggle-on", "toggle-off"),
+        ("MiniMaxAI/MiniMax-M3", "unknown", "adaptive"),
+        ("openai/gpt-oss-20b", "none", "none"),
+        ("Qwen/Qwen3.8-27B", "toggle-on", "toggle-on"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "toggle-on", "toggle-on"),
+    ],
+)
+def test_the_snapshot_tells_what_the_feed_leaves_open(id: str, feed_says: str, reasoning: str) -> None:
+    model = join([id], {id: Model(id, reasoning=feed_says)}, snapshot()).find(id)
+    assert model is not None
+    assert model.reasoning == reasoning
+
+
+def test_the_words_and_the_snapshot_do_not_drift() -> None:
+    for word in {model.reasoning for model in snapshot().models.values()} - {"unknown"}:
+        assert reasoning_words(word) != "unknown"
+    assert reasoning_words("new-word") == "unknown"
+
+
+def test_the_sources_of_the_facts_are_named() -> None:
+    feed = {"openai/gpt-oss-20b": Model("openai/gpt-oss-20b"), "a/gone": Model("a/gone", lifecycle="retired")}
+    fetched = date(2026, 11, 1)
+    both = join(["openai/gpt-oss-20b", "zai-org/GLM-5.2"], feed, snapshot(), fetched=fetched)
+    assert both.as_of == "W&B's public feed, fetched 2026-11-01 and snapshot of 2026-10-07"
+    assert join(["openai/gpt-oss-20b"], feed, snapshot(), fetched=fetched).as_of.endswith("2026-11-01")
+    assert join(["new/x"], None, None).as_of == ""
+
+
+def test_without_a_list_the_feed_stands_in_without_what_is_retired() -> None:
+    feed = {"a/one": Model("a/one"), "a/gone": Model("a/gone", lifecycle="retired")}
+    catalog = join(None, feed, snapshot())
+    assert [(model.id, model.available) for model in catalog.models] == [("a/one", None)]
+    assert catalog.note == "The service's own list is not known. These are the models known without it."
+    assert join([], None, snapshot()).note.startswith("The service gave an empty list.")
+
+
+def test_loras() -> None:
+    lora = "wandb-artifact:///team/project/name:latest"
+    assert is_lora(lora)
+    assert not is_lora("openai/gpt-oss-20b")
+    assert "base model" in join(None, None, snapshot()).explain_unknown(lora).why
+
+
+def test_more_facts_in_words() -> None:
+    assert (context_words(262144), context_words(1_500_000)) == ("262k", "1.5M")
+    assert price_words(Price(0.1, 0.044)) == "$0.10 / $0.044"
+    assert price_words(Price(12345.678, 0)) == "$12345.70 / $0.00"
+    assert (usd(None), usd(0.0), usd(0.05), usd(1e-9)) == ("unknown", "free", "$0.050", "$0.0000000010")
+
+
+def test_more_cached_tokens_than_there_are_cost_no_less_than_nothing() -> None:
+    assert Price(2.0, 4.0, 1.0).cost(100, 0, 1_000) == pytest.approx(100 * 1.0 / 1e6)

@@ -109,8 +109,8 @@ def test_the_line_form_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) ->
 def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbchat what is pandas?").ok
     assert service.last.body["messages"][-1]["content"] == "what is pandas?"
-    assert kernel.run("if True:\n    answer = %wbchat and what's numpy ?").ok
-    assert service.last.body["messages"][-1]["content"] == "and what's numpy ?"
+    assert kernel.run("if True:\n    answer = %wbchat and what's numpy?\nx = 1").ok
+    assert service.last.body["messages"][-1]["content"] == "and what's numpy?"
     assert kernel.value("answer.text") == "Hello there."
 
 

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
+import sys
+import traceback
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wandb_inference_magic.credentials import Key, check_project, find_key, find_project, no_key_error
+from wandb_inference_magic.credentials import (
+    Key,
+    SecretStore,
+    check_project,
+    find_key,
+    find_project,
+    no_key_error,
+    notebook_secrets,
+)
 from wandb_inference_magic.errors import InferenceError
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -121,6 +133,7 @@ def test_a_key_is_never_shown() -> None:
             carry(key)
     assert key == Key(SECRET, "WANDB_API_KEY")
     assert key != Key("another", "WANDB_API_KEY")
+    assert len({key, Key(SECRET, "WANDB_API_KEY"), Key("another", "WANDB_API_KEY")}) == 2
 
 
 def test_the_project_and_its_source(tmp_path: Path) -> None:
@@ -150,3 +163,130 @@ def test_the_error_without_a_key_says_what_to_do() -> None:
         "netrc",
     ):
         assert words in str(error)
+
+
+@dataclasses.dataclass
+class Holder:
+    key: Key
+
+
+def test_no_attribute_of_a_key_holds_it() -> None:
+    key = Key(SECRET, "WANDB_API_KEY")
+    assert key.reveal() == SECRET
+    assert SECRET not in str(dataclasses.asdict(key))
+    assert SECRET not in str(dataclasses.asdict(Holder(key)))
+    assert SECRET not in str([getattr(key, name) for name in dir(key) if name != "__slots__"])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        key.source = "elsewhere"  # type: ignore[misc]
+
+
+def test_no_traceback_shows_the_key_of_a_frame() -> None:
+    key = Key(SECRET, "WANDB_API_KEY")
+    try:
+        pickle.dumps({"key": key})
+    except TypeError as error:
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+        assert SECRET not in "".join(shown.format())
+
+
+def test_a_file_that_cannot_be_parsed_is_noted_without_its_lines(home: Path) -> None:
+    (home / ".netrc").write_text(f"machine api.wandb.ai login user\n{SECRET}\n")
+    (home / "work/wandb/settings").write_text(f"api_key = {SECRET}\n")
+    (home / ".config/wandb/settings").write_text("[default]\nentity = team\n")
+    notes: list[str] = []
+    assert find_key({"HOME": str(home)}, for_wandb=True, notes=notes, folder=home / "work", secrets=()) is None
+    assert notes == [
+        "~/.netrc could not be read (NetrcParseError)",
+        "~/work/wandb/settings could not be read (MissingSectionHeaderError)",
+        "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.config/wandb/settings",
+    ]
+    assert SECRET not in str(no_key_error(notes))
+
+
+def test_without_a_key_the_notes_say_where_was_looked(tmp_path: Path) -> None:
+    notes: list[str] = []
+    assert find_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
+    assert notes == [
+        "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.netrc, "
+        "./none/wandb/settings, ~/.config/wandb/settings"
+    ]
+    notes.clear()
+    assert find_key({}, for_wandb=False, notes=notes, home=tmp_path) is None
+    assert notes == ["nothing in WANDB_INFERENCE_API_KEY"]
+
+
+def test_the_own_variable_wins_over_a_custom_host(home: Path) -> None:
+    environ = {"HOME": str(home), "WANDB_INFERENCE_API_KEY": "key-own", "WANDB_BASE_URL": "https://x.example"}
+    assert find_key(environ, for_wandb=True, folder=home) == Key("key-own", "WANDB_INFERENCE_API_KEY")
+
+
+@pytest.mark.parametrize("url", ["https://api.wandb.ai@evil.example", "http://[", "api.wandb.ai.evil.example"])
+def test_a_host_that_looks_like_one_of_wandb_is_another(home: Path, url: str) -> None:
+    environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": url}
+    assert find_key(environ, for_wandb=True, folder=home) is None
+
+
+def test_a_machine_of_another_name_and_the_default_are_not_wandb(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine wandb.example login user password a\ndefault login user password b\n")
+    assert find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+
+
+def test_the_windows_name_of_netrc_is_the_second_choice(tmp_path: Path) -> None:
+    (tmp_path / "_netrc").write_text("machine api.wandb.ai login someone password key-windows\n")
+    found = find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path)
+    assert found == Key("key-windows", "~/_netrc (api.wandb.ai)")
+    (tmp_path / ".netrc").write_text("")
+    assert find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+
+
+@pytest.mark.parametrize("named", ["~/mine", "{home}/mine"])
+def test_the_config_folder_and_netrc_may_be_named(tmp_path: Path, named: str) -> None:
+    folder = named.format(home=tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/settings").write_text("\ufeff[default]\napi_key = key-mine\n", encoding="utf-8")
+    environ = {"WANDB_CONFIG_DIR": folder, "NETRC": f"{folder}/none"}
+    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    assert found == Key("key-mine", "~/mine/settings")
+
+
+@pytest.mark.parametrize("variable", ["NETRC", "WANDB_CONFIG_DIR"])
+def test_the_home_of_nobody_does_not_raise(tmp_path: Path, variable: str) -> None:
+    environ = {variable: "~no-such-user/x"}
+    assert find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+
+
+def test_secrets_come_last_and_a_store_that_fails_is_noted(tmp_path: Path) -> None:
+    def fails(name: str) -> str:
+        raise RuntimeError(f"{name}: {SECRET}")
+
+    notes: list[str] = []
+    stores = [SecretStore("A", fails), SecretStore("B", lambda name: None), SecretStore("C", lambda name: f" {name} ")]
+    found = find_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=tmp_path, secrets=stores)
+    assert found == Key("WANDB_API_KEY", "C")
+    assert notes == ["A could not be read (RuntimeError)"]
+    assert find_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
+
+
+def test_the_secrets_of_colab_and_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert notebook_secrets({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}) == ()
+    colab, kaggle = ModuleType("google.colab"), ModuleType("kaggle_secrets")
+    colab.userdata = type("userdata", (), {"get": staticmethod({"WANDB_API_KEY": "key-colab"}.get)})  # type: ignore[attr-defined]
+    kaggle.UserSecretsClient = type("Client", (), {"get_secret": lambda self, name: f"kaggle-{name}"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "kaggle_secrets", kaggle)
+    environ = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
+    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    assert found == Key("kaggle-WANDB_API_KEY", "Kaggle secrets")
+    google = ModuleType("google")
+    google.colab = colab  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "google", google)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    assert found == Key("key-colab", "Colab secrets")
+
+
+def test_a_key_in_the_place_of_the_project_is_not_shown() -> None:
+    with pytest.raises(InferenceError) as caught:
+        find_project({"WANDB_INFERENCE_PROJECT": SECRET})
+    assert caught.value.cause == "option"
+    assert "WANDB_INFERENCE_PROJECT" in str(caught.value)
+    assert SECRET not in str(caught.value)

@@ -1,13 +1,17 @@
-"""What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot."""
+"""What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot.
+
+The feeds' shapes and the formula of the cost are those of service.md (facts as of 2026-10-07).
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -28,9 +32,10 @@ class Price:
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         """Return the USD of one call; `prompt_tokens` includes the cached ones (service.md)."""
-        cached = self.input if self.cached is None else self.cached
-        fresh = prompt_tokens - cached_tokens
-        return (fresh * self.input + cached_tokens * cached + completion_tokens * self.output) / 1e6
+        price_cached = self.input if self.cached is None else self.cached
+        cached = min(max(cached_tokens, 0), prompt_tokens)
+        fresh = prompt_tokens - cached
+        return (fresh * self.input + cached * price_cached + completion_tokens * self.output) / 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +43,22 @@ class Model:
     """What is known of one model; None and empty mean: not known.
 
     `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's words.
+    `lifecycle` is the feed's own word: `general-availability`, `deprecated`, `retired`.
     """
 
     id: str
     name: str = ""
     context: int | None = None
+    max_output: int | None = None
     input: tuple[str, ...] = ()
     price: Price | None = None
     reasoning: str = "unknown"
-    efforts: tuple[str, ...] = ()
+    reasoning_efforts: tuple[str, ...] = ()
     tools: bool | None = None
     structured: bool | None = None
     description: str = ""
     available: bool | None = None
+    lifecycle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +98,12 @@ class Catalog:
         ids = [model.id for model in self.models]
         if replacement := self.replacements.get(id):
             why, remedy = "It is retired.", f"Its replacement is {replacement}."
+        elif is_lora(id):
+            why = "Its address is wrong, or its base model is not served."
+            remedy = "Check the team, project, name and version; %wbmodels shows the models served."
         else:
-            why, remedy = (
-                "",
-                did_you_mean(id, ids) or _named_alike(id, ids) or "See the models with %wbmodels.",
-            )
+            why = ""
+            remedy = did_you_mean(id, ids) or _named_alike(id, ids) or "See the models with %wbmodels."
         return InferenceError(f"There is no model {id!r} at this endpoint.", why=why, remedy=remedy, cause="model")
 
 
@@ -150,11 +159,11 @@ def read_listing(document: object) -> list[str]:
     ValueError
         When the document is no such answer.
     """
-    data = document.get("data") if isinstance(document, Mapping) else None
-    if not isinstance(data, Sequence) or isinstance(data, str):
+    data = _mapping(document).get("data")
+    if not isinstance(data, list):
         raise ValueError("not a list of models")
-    ids = [entry.get("id") for entry in data if isinstance(entry, Mapping)]
-    return list(dict.fromkeys(one for one in ids if isinstance(one, str) and one))
+    ids = [_text(_mapping(entry).get("id")) for entry in data]
+    return list(dict.fromkeys(one for one in ids if one))
 
 
 def read_modelsdev(document: object) -> dict[str, Model]:
@@ -165,29 +174,29 @@ def read_modelsdev(document: object) -> dict[str, Model]:
     ValueError
         When the document is no such feed.
     """
-    providers = document.values() if isinstance(document, Mapping) else ()
-    tables = [one["models"] for one in providers if isinstance(one, Mapping) and isinstance(one.get("models"), Mapping)]
+    found = [_mapping(provider).get("models") for provider in _mapping(document).values()]
+    tables = [table for table in found if isinstance(table, Mapping)]
     if not tables:
         raise ValueError("not a feed of models")
-    entries = [(str(key), entry) for table in tables for key, entry in table.items() if isinstance(entry, Mapping)]
-    models = [_of_feed(key, entry) for key, entry in entries]
-    return {model.id: model for model in models}
+    entries = [(key, entry) for table in tables for key, entry in table.items() if isinstance(entry, Mapping)]
+    return _by_id(_of_modelsdev(str(key), entry) for key, entry in entries)
 
 
-def _of_feed(key: str, entry: Mapping[str, Any]) -> Model:
-    id = entry.get("id")
+def _of_modelsdev(key: str, entry: Mapping[str, Any]) -> Model:
     cost, limit, kinds = (_mapping(entry.get(name)) for name in ("cost", "limit", "modalities"))
     return Model(
-        id=id if isinstance(id, str) and id else key,
+        id=_text(entry.get("id")) or key,
         name=_text(entry.get("name")),
         context=_count(limit.get("context")),
+        max_output=_count(limit.get("output")),
         input=_texts(kinds.get("input")),
         price=_price(cost.get("input"), cost.get("output"), cost.get("cache_read")),
         reasoning=_reasoning(entry),
-        efforts=_efforts(entry),
+        reasoning_efforts=_efforts(entry),
         tools=_flag(entry.get("tool_call")),
         structured=_flag(entry.get("structured_output")),
         description=_text(entry.get("description")),
+        lifecycle=_text(entry.get("status")),
     )
 
 
@@ -195,19 +204,59 @@ def _reasoning(entry: Mapping[str, Any]) -> str:
     """Say how a model reasons as far as the feed tells: whether a toggle is on at first it does not."""
     if entry.get("reasoning") is False:
         return "none"
-    options = entry.get("reasoning_options")
-    kinds = {_mapping(one).get("type") for one in options} if isinstance(options, Sequence) else set()
-    if "toggle" in kinds:
+    options = _options(entry)
+    if any(option.get("type") == "toggle" for option in options):
         return "toggle-on"
-    return "always" if entry.get("reasoning") is True else "unknown"
+    # Options are optional there: without any, how it reasons is not told.
+    return "always" if entry.get("reasoning") is True and options else "unknown"
 
 
 def _efforts(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    efforts = (_texts(option.get("values")) for option in _options(entry) if option.get("type") == "effort")
+    return next(efforts, ())
+
+
+def _options(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     options = entry.get("reasoning_options")
-    for one in options if isinstance(options, Sequence) else ():
-        if _mapping(one).get("type") == "effort":
-            return _texts(_mapping(one).get("values"))
-    return ()
+    return [option for option in options if isinstance(option, Mapping)] if isinstance(options, list) else []
+
+
+def read_playground(document: object) -> dict[str, Model]:
+    """Return the models in W&B's second public feed (`/inference/catalog/models`), by id.
+
+    Raises
+    ------
+    ValueError
+        When the document is no such feed.
+    """
+    entries = _mapping(document).get("models")
+    if not isinstance(entries, list):
+        raise ValueError("not a feed of models")
+    return _by_id(_of_playground(entry) for entry in entries if isinstance(entry, Mapping))
+
+
+def _of_playground(entry: Mapping[str, Any]) -> Model:
+    prices = (
+        _usd_per_million(entry.get(f"priceCentsPerBillionTokens{kind}")) for kind in ("Input", "Output", "Cached")
+    )
+    return Model(
+        id=_text(entry.get("idPlayground")),
+        name=_text(entry.get("label")),
+        context=_count(entry.get("contextWindow")),
+        input=tuple(kind.lower() for kind in _texts(entry.get("modalitiesInput"))),
+        price=_price(*prices),
+        # This feed tells whether a model reasons, not how.
+        reasoning="none" if entry.get("featureReasoning") is False else "unknown",
+        tools=_flag(entry.get("featureToolCalling")),
+        structured=_flag(entry.get("featureStructuredOutput")),
+        description=_text(entry.get("descriptionShort")),
+        lifecycle=_text(entry.get("lifecycleStage")),
+    )
+
+
+def _usd_per_million(cents_per_billion: object) -> float | None:
+    number = _number(cents_per_billion)
+    return None if number is None else number / 100_000
 
 
 @cache
@@ -231,6 +280,10 @@ def _of_snapshot(entry: Mapping[str, Any]) -> Model:
     )
 
 
+def _by_id(models: Iterable[Model]) -> dict[str, Model]:
+    return {model.id: model for model in models if model.id}
+
+
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -240,24 +293,28 @@ def _text(value: object) -> str:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, Sequence) else ()
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
 
 
 def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _number(value: object) -> float | None:
+    """Return a number that can be one of these facts; JSON may hold NaN and integers too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        return None
+    return float(value)
+
+
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    number = _number(value)
+    return int(number) if number else None
 
 
 def _price(input: object, output: object, cached: object) -> Price | None:
-    usable = [
-        isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1e9 for one in (input, output, cached)
-    ]
-    if not usable[0] or not usable[1]:
-        return None
-    return Price(float(input), float(output), float(cached) if usable[2] else None)  # type: ignore[arg-type]
+    usd_in, usd_out = _number(input), _number(output)
+    return None if usd_in is None or usd_out is None else Price(usd_in, usd_out, _number(cached))
 
 
 # Joining -----------------------------------------------------------------------------------------------
@@ -269,6 +326,7 @@ def join(
     known: Snapshot | None = None,
     *,
     notes: Sequence[str] = (),
+    fetched: date | None = None,
 ) -> Catalog:
     """Join the live list with the facts.
 
@@ -282,47 +340,68 @@ def join(
         The snapshot; None for an endpoint that is not W&B's, of whose models nothing is known.
     notes : sequence of str
         What went wrong while these were fetched.
+    fetched : date, optional
+        When the feed was fetched; today unless given.
 
     Returns
     -------
     Catalog
         With a list, its models, also those of which nothing else is known. Without one, or with an empty
-        one, the models the feed or the snapshot knows.
+        one, the models that the feed, or else the snapshot, knows, without the retired ones.
     """
     facts = _facts(feed, known)
-    as_of = _as_of(feed, known)
-    said = list(notes)
-    if listing:
-        models = [replace(facts.get(one, Model(one)), available=True) for one in listing]
-    else:
-        models = list(facts.values())
-        if listing is not None and known is not None:
-            said.append("The service gave an empty list.")
-        if said and models:
-            said.append("These are the models known without it.")
+    ids = list(listing or _known_ids(feed, known))
+    available = True if listing else None
+    models = [replace(facts.get(id, Model(id)), available=available) for id in ids]
     return Catalog(
-        models=tuple(sorted(models, key=lambda model: model.id.lower())),
+        models=tuple(sorted(models, key=lambda model: (model.id.lower(), model.id))),
         live=bool(listing),
-        as_of=as_of,
-        note=" ".join(said),
+        as_of=_as_of(ids, feed, known, fetched),
+        note=" ".join(notes) if listing else _note(listing, known, notes, bool(models)),
         replacements=known.replacements if known else {},
     )
+
+
+def _known_ids(feed: Mapping[str, Model] | None, known: Snapshot | None) -> list[str]:
+    # Not both: what the newer feed has no longer is most likely retired.
+    models = feed or (known.models if known else {})
+    return [id for id, model in models.items() if model.lifecycle != "retired"]
+
+
+def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence[str], has_models: bool) -> str:
+    said = list(notes)
+    if listing is not None and known:
+        said.append("The service gave an empty list.")
+    elif known and not said:
+        said.append("The service's own list is not known.")
+    if said and has_models:
+        said.append("These are the models known without it.")
+    return " ".join(said)
 
 
 def _facts(feed: Mapping[str, Model] | None, known: Snapshot | None) -> dict[str, Model]:
     facts = dict(known.models) if known else {}
     for id, model in (feed or {}).items():
-        older = facts.get(id)
-        # The feed does not say how a model reasons when nothing is said; the snapshot does.
-        keep = older is not None and model.reasoning in ("unknown", "toggle-on") and older.reasoning != "unknown"
-        facts[id] = replace(model, reasoning=older.reasoning) if older and keep else model
+        facts[id] = replace(model, reasoning=_more_exact(model, facts.get(id)))
     return facts
 
 
-def _as_of(feed: Mapping[str, Model] | None, known: Snapshot | None) -> str:
+def _more_exact(model: Model, older: Model | None) -> str:
+    """Return how a model reasons: the feed's word, unless it leaves open what the snapshot tells."""
+    if older is None:
+        return model.reasoning
+    leaves_open = ("toggle-off", "adaptive") if model.reasoning == "toggle-on" else ()
+    return older.reasoning if model.reasoning == "unknown" or older.reasoning in leaves_open else model.reasoning
+
+
+def _as_of(ids: Sequence[str], feed: Mapping[str, Model] | None, known: Snapshot | None, fetched: date | None) -> str:
+    """Name the sources of the facts, and their dates; beside a feed, the snapshot only where it is drawn on."""
+    sources = []
     if feed:
-        return f"W&B's public feed, {date.today().isoformat()}"
-    return f"snapshot of {known.as_of}" if known else ""
+        sources.append(f"W&B's public feed, fetched {(fetched or date.today()).isoformat()}")
+    if known and (not feed or any(id in known.models and id not in feed for id in ids)):
+        sources.append(f"snapshot of {known.as_of}")
+    return " and ".join(sources)
 
 
 # Facts as users read them ------------------------------------------------------------------------------
@@ -338,29 +417,40 @@ REASONING_WORDS: Final = {
 
 
 def reasoning_words(reasoning: str) -> str:
+    """Return how a model reasons in words; a word that is not the snapshot's is unknown."""
     return REASONING_WORDS.get(reasoning, "unknown")
 
 
 def context_words(tokens: int | None) -> str:
-    """Return a context size as `131k` or `1.0M`."""
+    """Return a context size as `262k` or `1.0M`."""
     if tokens is None:
         return "unknown"
-    return f"{tokens / 1e6:.1f}M" if tokens >= 1_000_000 else f"{tokens // 1000}k" if tokens >= 1000 else str(tokens)
+    if tokens >= 1_000_000:
+        return f"{tokens / 1e6:.1f}M"
+    return f"{tokens // 1000}k" if tokens >= 1000 else str(tokens)
 
 
 def price_words(price: Price | None) -> str:
     """Return a price as `$0.03 / $0.13`: USD per million tokens in and out."""
-    return "unknown" if price is None else f"${price.input:.4g} / ${price.output:.4g}"
+    return "unknown" if price is None else f"${_price_digits(price.input)} / ${_price_digits(price.output)}"
 
 
-def usd(amount: float) -> str:
-    """Return an amount with two digits that count: `$0.00012`, `$1.50`."""
+def usd(amount: float | None) -> str:
+    """Return an amount with two digits that count: `$0.00012`, `$1.50`; `free` for 0, `unknown` for None."""
+    if amount is None:
+        return "unknown"
     if amount == 0:
-        return "$0"
+        return "free"
     if amount >= 0.1:
         return f"${amount:,.2f}"
     decimals = 1 - math.floor(math.log10(amount))
     return f"${amount:.{decimals}f}"
+
+
+def _price_digits(amount: float) -> str:
+    """Return a price exactly as far as prices go, with at least two decimals and never an exponent."""
+    whole, _, decimals = format(Decimal(f"{amount:.6g}"), "f").partition(".")
+    return f"{whole}.{decimals.ljust(2, '0')}"
 
 
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:
@@ -370,14 +460,18 @@ def rows(models: Sequence[Model]) -> list[dict[str, object]]:
             "id": model.id,
             "name": model.name,
             "context": model.context,
+            "max_output": model.max_output,
             "input": ", ".join(model.input),
             "usd_in": model.price.input if model.price else None,
             "usd_out": model.price.output if model.price else None,
             "usd_cached": model.price.cached if model.price else None,
             "reasoning": model.reasoning,
+            "reasoning_efforts": ", ".join(model.reasoning_efforts),
             "tools": model.tools,
             "structured": model.structured,
             "available": model.available,
+            "lifecycle": model.lifecycle,
+            "description": model.description,
         }
         for model in models
     ]

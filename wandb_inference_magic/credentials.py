@@ -1,54 +1,95 @@
-"""Finding the key and the project, as `wandb login` and the environment leave them. Importing wandb is not needed."""
+"""Finding the key and the project, as `wandb login` and the environment leave them. Importing wandb is not needed.
+
+Where they are, and which host a key belongs to, is told in service.md (facts as of 2026-10-07).
+"""
 
 from __future__ import annotations
 
 import configparser
 import netrc
-import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 OWN_VARIABLE: Final = "WANDB_INFERENCE_API_KEY"
 WANDB_VARIABLES: Final = ("WANDB_API_KEY", "COREWEAVE_API_KEY")
-# wandb 0.31 and newer write the second into netrc, older ones the first (service.md, 2026-10-07).
+PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
+# wandb 0.31 and newer write the second into netrc, older ones the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Key:
-    """A key and where it came from. No way of showing it shows the key: only `reveal` returns it."""
+    """A key and where it came from. No way of showing it shows the key: only `reveal` returns it.
 
-    _value: str
+    Parameters
+    ----------
+    value : str
+        The secret itself.
+    source : str
+        Where it was found, in words for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
+    """
+
+    value: InitVar[str]
     source: str
+    _reveal: Callable[[], str] = field(init=False)
+
+    def __post_init__(self, value: str) -> None:
+        # In a closure, since `asdict`, `__getstate__` and variable inspectors show every attribute.
+        object.__setattr__(self, "_reveal", lambda: value)
 
     def reveal(self) -> str:
         """Return the key itself, for the one place that puts it into a header."""
-        return self._value
+        return self._reveal()
 
     def __repr__(self) -> str:
         return f"<Key from {self.source}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return (self.reveal(), self.source) == (other.reveal(), other.source)
+
+    def __hash__(self) -> int:
+        return hash((self.reveal(), self.source))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A key is not pickled: find it anew where it is needed.")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """One place where a key may be: its name for users, and how it is read (None: nothing there)."""
+class SecretStore:
+    """A notebook service's secrets: its name for users, and how the secret of a given name is read."""
 
     source: str
-    read: Callable[[], str | None]
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One place where a key may be: its name for users, how it is read (None: nothing there), which part of it."""
+
+    name: str
+    read: Callable[[], object]
+    part: str = ""
+
+    @property
+    def source(self) -> str:
+        return f"{self.name} ({self.part})" if self.part else self.name
+
+
+class _UnusableError(Exception):
+    """A place has something that cannot be used; the message goes on after the place's name."""
 
 
 def find_key(
@@ -56,21 +97,27 @@ def find_key(
     *,
     for_wandb: bool,
     notes: list[str] | None = None,
+    home: Path | None = None,
     folder: Path | None = None,
+    secrets: Sequence[SecretStore] | None = None,
 ) -> Key | None:
     """Find the key for an endpoint.
 
     Parameters
     ----------
     environ : mapping
-        The environment; `HOME` tells where the files are.
+        The environment.
     for_wandb : bool
         Whether the endpoint is W&B's own. A key found for W&B is for no other endpoint: those have
         `WANDB_INFERENCE_API_KEY` alone.
     notes : list of str, optional
-        Is told why a place that has something gave no key.
+        Is told why a place that has something gave no key and, when no key is found, which places have nothing.
+    home : Path, optional
+        Where netrc and the user's settings file are looked for; what `HOME` says unless given.
     folder : Path, optional
         Where `./wandb/settings` is looked for; the working directory unless given.
+    secrets : sequence of SecretStore, optional
+        Looked into last; those of the notebook service that this runs in unless given.
 
     Returns
     -------
@@ -78,184 +125,270 @@ def find_key(
         From the first place that has a usable one, in the order of service.md.
     """
     notes = [] if notes is None else notes
-    for place in _places(environ, for_wandb, folder or Path(), notes):
-        value = _read(place, notes)
+    empty: list[str] = []
+    for place in _places(environ, for_wandb, home or _home(environ), folder or Path(), secrets, notes):
+        try:
+            value = _value(place)
+        except _UnusableError as reason:
+            _note(notes, f"{place.name} {reason}")
+            continue
         if value:
             return Key(value, place.source)
+        _note(empty, place.name)
+    if empty:
+        notes.append(f"nothing in {', '.join(empty)}")
     return None
 
 
-def _read(place: _Place, notes: list[str]) -> str | None:
+def _note(notes: list[str], note: str) -> None:
+    """Add a note once: a netrc file is asked for two machines."""
+    if note not in notes:
+        notes.append(note)
+
+
+def _value(place: _Place) -> str:
     try:
-        value = (place.read() or "").strip()
+        found = place.read()
+    except _UnusableError:
+        raise
     except Exception as error:  # noqa: BLE001 - a place that cannot be read is told about and passed over
-        notes.append(f"{place.source} could not be read ({type(error).__name__})")
-        return None
+        # The type alone: a parser's own message may quote the line with the key.
+        raise _UnusableError(f"could not be read ({type(error).__name__})") from None
+    value = found.strip() if isinstance(found, str) else ""
+    # A key goes into a header; beyond that, no shape is insisted on.
     if value and not re.fullmatch(r"[\x21-\x7e]+", value):
-        notes.append(f"{place.source} holds something that cannot be a key")
-        return None
+        raise _UnusableError("holds something that cannot be a key")
     return value
 
 
-def _places(environ: Mapping[str, str], for_wandb: bool, folder: Path, notes: list[str]) -> Iterator[_Place]:
+def _places(
+    environ: Mapping[str, str],
+    for_wandb: bool,
+    home: Path,
+    folder: Path,
+    secrets: Sequence[SecretStore] | None,
+    notes: list[str],
+) -> Iterator[_Place]:
     yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
     if not for_wandb:
         return
-    host = environ.get("WANDB_BASE_URL", "")
-    if host and not _is_wandb_host(host):
-        notes.append(f"WANDB_BASE_URL names {_host(host)}: the W&B keys found here belong to that host")
+    if other := _other_host(environ.get("WANDB_BASE_URL", "")):
+        notes.append(f"WANDB_BASE_URL names {other}: the W&B keys found here belong to that host")
         return
     for name in WANDB_VARIABLES:
         yield _Place(name, partial(environ.get, name))
-    for path in _netrc_files(environ):
-        for machine in WANDB_HOSTS:
-            yield _Place(f"{_shown(path, environ)} ({machine})", partial(_from_netrc, path, machine))
-    for path in settings_files(environ, folder):
-        yield _Place(_shown(path, environ), partial(_from_settings, path, notes))
-    yield _Place("Colab secrets", _from_colab)
-    yield _Place("Kaggle secrets", _from_kaggle)
+    netrc_file = _netrc_file(environ, home)
+    for machine in WANDB_HOSTS:
+        yield _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
+    for path in _settings_files(environ, home, folder):
+        yield _Place(_shown(path, home), partial(_from_settings, path))
+    for store in notebook_secrets(environ) if secrets is None else secrets:
+        yield _Place(store.source, partial(store.read, "WANDB_API_KEY"))
+
+
+def _other_host(url: str) -> str:
+    """Return the host a URL names when it is not one of W&B's own, else nothing."""
+    if not url.strip():
+        return ""
+    try:
+        host = (urlsplit(url if "//" in url else f"//{url}").hostname or "").lower()
+    except ValueError:
+        host = ""
+    return "" if host in WANDB_HOSTS else host or "another host"
+
+
+# Files -------------------------------------------------------------------------------------------------
 
 
 def _home(environ: Mapping[str, str]) -> Path:
     named = environ.get("HOME") or environ.get("USERPROFILE")
-    return Path(named) if named else Path.home()
+    if named:
+        return Path(named)
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user without a home: nothing will be found in this folder
+        return Path("~")
 
 
-def _shown(path: Path, environ: Mapping[str, str]) -> str:
+def _expanded(text: str, home: Path) -> Path:
+    """Return a path with `~/` replaced; unlike `Path.expanduser` it never raises."""
+    return home / text[2:] if text.startswith("~/") else Path(text)
+
+
+def _shown(path: Path, home: Path) -> str:
     """Return a path as users write it, without their name in it."""
-    home = _home(environ)
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+    if path.is_relative_to(home):
+        return f"~/{path.relative_to(home).as_posix()}"
+    return str(path) if path.is_absolute() else f"./{path.as_posix()}"
 
 
-def _netrc_files(environ: Mapping[str, str]) -> list[Path]:
+def _netrc_file(environ: Mapping[str, str], home: Path) -> Path:
     if named := environ.get("NETRC"):
-        return [Path(named).expanduser()]
-    for name in (".netrc", "_netrc"):
-        if (path := _home(environ) / name).is_file():
-            return [path]
-    return []
+        return _expanded(named, home)
+    usual, windows = home / ".netrc", home / "_netrc"
+    return windows if _is_missing(usual) and not _is_missing(windows) else usual
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # there, or in a folder that cannot be looked into: reading it will tell
+        return False
 
 
 def _from_netrc(path: Path, machine: str) -> str | None:
-    if not path.is_file():
+    try:
+        hosts = netrc.netrc(str(path)).hosts
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    # The parser is given the file's own name, so that a malformed one raises here and not elsewhere.
-    found = netrc.netrc(str(path)).hosts.get(machine)
-    return found[2] if found else None
+    # Not `authenticators`: that falls back to the `default` entry, which is some other host's.
+    return hosts[machine][2] if machine in hosts else None
 
 
-def settings_files(environ: Mapping[str, str], folder: Path) -> list[Path]:
+def _settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
     """Return where the wandb SDK keeps settings: the folder's own, then the user's."""
     named = environ.get("WANDB_CONFIG_DIR")
-    mine = Path(named).expanduser() if named else _home(environ) / ".config" / "wandb"
-    return [path for path in (folder / "wandb" / "settings", mine / "settings") if path.is_file()]
+    own = _expanded(named, home) if named else home / ".config" / "wandb"
+    return folder / "wandb" / "settings", own / "settings"
 
 
 def _settings(path: Path) -> Mapping[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(path.read_text(encoding="utf-8"))
+    parser.read_string(text)
     return parser["default"] if parser.has_section("default") else {}
 
 
-def _from_settings(path: Path, notes: list[str]) -> str | None:
+def _from_settings(path: Path) -> str | None:
     settings = _settings(path)
-    host = settings.get("base_url", "")
-    if settings.get("api_key") and host and not _is_wandb_host(host):
-        notes.append(f"the key in {path.name} belongs to {_host(host)}")
-        return None
-    return settings.get("api_key")
+    key = settings.get("api_key")
+    if key and (other := _other_host(settings.get("base_url", ""))):
+        raise _UnusableError(f"has a key that belongs to {other}")
+    return key
 
 
-def _is_wandb_host(url: str) -> bool:
-    return _host(url) in WANDB_HOSTS
+# Secrets of notebook services --------------------------------------------------------------------------
 
 
-def _host(url: str) -> str:
-    try:
-        return (urlsplit(url if "//" in url else f"//{url}").hostname or "").lower()
-    except ValueError:
-        return ""
+def notebook_secrets(environ: Mapping[str, str]) -> tuple[SecretStore, ...]:
+    """Return the secrets of the notebook service that this runs in; none elsewhere, and nothing is imported."""
+    stores = []
+    if "google.colab" in sys.modules:
+        stores.append(SecretStore("Colab secrets", _from_colab))
+    if "KAGGLE_KERNEL_RUN_TYPE" in environ and _is_importable("kaggle_secrets"):
+        stores.append(SecretStore("Kaggle secrets", _from_kaggle))
+    return tuple(stores)
 
 
-def _from_colab() -> str | None:
-    if "google.colab" not in sys.modules:
-        return None
+def _is_importable(module: str) -> bool:
+    # A module in `sys.modules` may have no spec, for which `find_spec` raises.
+    return module in sys.modules or find_spec(module) is not None
+
+
+def _from_colab(name: str) -> object:
     from google.colab import userdata
 
-    return _secret(lambda: userdata.get("WANDB_API_KEY"))
+    secret: object = userdata.get(name)
+    return secret
 
 
-def _from_kaggle() -> str | None:
-    if "KAGGLE_KERNEL_RUN_TYPE" not in os.environ or find_spec("kaggle_secrets") is None:
-        return None
+def _from_kaggle(name: str) -> object:
     from kaggle_secrets import UserSecretsClient
 
-    return _secret(lambda: UserSecretsClient().get_secret("WANDB_API_KEY"))
+    secret: object = UserSecretsClient().get_secret(name)
+    return secret
 
 
-def _secret(get: Callable[[], Any]) -> str | None:
-    value = get()
-    return value if isinstance(value, str) else None
+# The project -------------------------------------------------------------------------------------------
 
 
-def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
+def find_project(
+    environ: Mapping[str, str], folder: Path | None = None, *, home: Path | None = None
+) -> tuple[str, str] | None:
     """Find the project `team/project` and its source in the environment and W&B's settings files.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+    folder, home : Path, optional
+        Where the settings files are looked for, as in `find_key`.
+
+    Returns
+    -------
+    tuple of str, or None
+        The project and, in words for users, where it was found.
 
     Raises
     ------
     InferenceError
-        When `WANDB_INFERENCE_PROJECT` is not of that form.
+        When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
+        sent is passed over.
     """
-    if own := environ.get("WANDB_INFERENCE_PROJECT", "").strip():
-        try:
-            return check_project(own), "WANDB_INFERENCE_PROJECT"
-        except InferenceError as error:
-            raise InferenceError(
-                f"The environment variable WANDB_INFERENCE_PROJECT is not usable: {error.what}",
-                remedy=error.remedy,
-                cause="option",
-            ) from None
-    team, project = environ.get("WANDB_ENTITY", "").strip(), environ.get("WANDB_PROJECT", "").strip()
-    if team and project and (found := _usable(f"{team}/{project}")):
+    if own := environ.get(PROJECT_VARIABLE, "").strip():
+        return _own_project(own), PROJECT_VARIABLE
+    home = home or _home(environ)
+    if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
         return found, "WANDB_ENTITY and WANDB_PROJECT"
-    for path in settings_files(environ, folder or Path()):
+    for path in _settings_files(environ, home, folder or Path()):
         try:
             settings = _settings(path)
         except (OSError, ValueError, configparser.Error):
             continue
-        if found := _usable(f"{settings.get('entity', '')}/{settings.get('project', '')}"):
-            return found, _shown(path, environ)
+        if found := _usable(settings.get("entity", ""), settings.get("project", "")):
+            return found, _shown(path, home)
     return None
 
 
-def _usable(project: str) -> str | None:
-    """Return a project that was set for the wandb SDK if it can be sent; what was not set for us is no error."""
+def _own_project(text: str) -> str:
     try:
-        return check_project(project)
+        return check_project(text)
+    except InferenceError as error:
+        raise InferenceError(
+            f"The environment variable {PROJECT_VARIABLE} is not usable: {error.what}",
+            remedy=error.remedy,
+            cause="option",
+        ) from None
+
+
+def _usable(team: str, project: str) -> str | None:
+    try:
+        return check_project(f"{team.strip()}/{project.strip()}")
     except InferenceError:
         return None
 
 
 def check_project(text: str) -> str:
-    """Return a project of the form `team/project`.
+    """Return a project of the form `team/project`, stripped.
 
     Raises
     ------
     InferenceError
-        For any other form: the service answers it as it answers a wrong key.
+        For any other form: it goes into a header, and the service answers it as it answers a wrong key.
     """
     text = text.strip()
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text):
+        # Without a slash it may be a key, put into the wrong variable: not to be shown.
+        shown = repr(text[:60]) if "/" in text else "This"
         raise InferenceError(
-            f"{text[:60]!r} is not a project.",
+            f"{shown} is not a project.",
             remedy="Write it as team/project: letters, digits, dashes, dots and underscores, with one slash between.",
             cause="option",
         )
     return text
 
 
-def no_key_error(notes: list[str]) -> InferenceError:
-    """Return the error for a call that needs W&B's key when there is none."""
+def no_key_error(notes: Sequence[str]) -> InferenceError:
+    """Return the error for a call that needs W&B's key when there is none.
+
+    Parameters
+    ----------
+    notes : sequence of str
+        What `find_key` noted.
+    """
     return InferenceError(
         "No W&B key was found; nothing was sent.",
         why=f"What was looked at: {'; '.join(notes)}." if notes else "",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from .blocks import split_finished
-from .rendering import BLANK, MARKDOWN, PLAIN, footer, reply_bundle, status_markdown
+from .rendering import BLANK, MARKDOWN, PLAIN, footer, reply_bundle, status_markdown, why_empty
 from .safety import safe_markdown, safe_plain
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class TerminalCanvas:
     def __init__(self) -> None:
         self._has_status = False
         self._ends_line = True
+        self._given = 0
 
     def status(self, words: str) -> None:
         if sys.stdout.isatty():
@@ -174,17 +175,15 @@ class TerminalCanvas:
 
     def grow(self, text: str) -> None:
         self._clear_status()
-        text = safe_plain(text)
-        self._write(text)
-        self._ends_line = text.endswith("\n") if text else self._ends_line
+        self._given += len(text)
+        self._print(safe_plain(text))
 
     def settle(self) -> None:
         """Nothing is held back here."""
 
     def finish(self, reply: Reply) -> None:
         self._clear_status()
-        if not reply.text:
-            self.grow(reply_bundle(reply, "text")[PLAIN].rpartition("\n\n[")[0])
+        self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
         line = f"[{footer(reply)}]"
         end = "" if self._ends_line else "\n"
         self._write(f"{end}\x1b[2m{line}\x1b[0m\n" if sys.stdout.isatty() else f"{end}{line}\n")
@@ -193,6 +192,11 @@ class TerminalCanvas:
         self._clear_status()
         if not self._ends_line:
             self._write("\n")
+
+    def _print(self, text: str) -> None:
+        if text:
+            self._write(text)
+            self._ends_line = text.endswith("\n")
 
     def _clear_status(self) -> None:
         if self._has_status:

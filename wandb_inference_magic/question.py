@@ -37,11 +37,19 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
     """A line `name = %wbchat text?`, taken before IPython looks for help requests."""
 
     priority = 1
+    magic_col: int
 
     @classmethod
     def find(cls, tokens_by_line: Any) -> Any:
-        found = super().find(tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
-        return _if_asking(found, tokens_by_line)
+        found = _if_asking(super().find(tokens_by_line), tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
+        if found is not None:
+            # IPython goes by the column first, and a help request begins where the line does.
+            found.magic_col, found.start_col = found.start_col, 0
+        return found
+
+    def transform(self, lines: list[str]) -> Any:
+        self.start_col = self.magic_col
+        return super().transform(lines)  # type: ignore[no-untyped-call,unused-ignore]
 
 
 _TRANSFORMS = (QuestionLine, QuestionAssign)

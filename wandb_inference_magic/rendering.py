@@ -90,7 +90,7 @@ def _body(reply: Reply, allow_images_from: Collection[str]) -> str:
     if reply.reasoning.strip():
         parts.append(_folded("Reasoning", safe_markdown(reply.reasoning)))
     text = safe_markdown(reply.text, allow_images_from).strip("\n")
-    parts.append(text or f"*{_why_empty(reply)}*")
+    parts.append(text or f"*{safe_inline(why_empty(reply))}*")
     return "\n\n".join(parts)
 
 
@@ -99,9 +99,10 @@ def _folded(title: str, markdown: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{markdown.strip()}\n\n</details>"
 
 
-def _why_empty(reply: Reply) -> str:
+def why_empty(reply: Reply) -> str:
+    """Return what stands in the place of a text that did not come."""
     if reply.tool_calls:
-        names = ", ".join(safe_inline(call.name) for call in reply.tool_calls)
+        names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
         return f"The model asks to call: {names}"
     if reply.finish_reason == "length":
         return "No answer: the token limit was used up before it. Raise --max-tokens."
@@ -113,7 +114,7 @@ def _with_footer(markdown: str, reply: Reply) -> str:
 
 
 def _plain(reply: Reply) -> str:
-    text = safe_plain(reply.text).strip("\n") or _why_empty(reply)
+    text = safe_plain(reply.text).strip("\n") or why_empty(reply)
     return f"{text}\n\n[{footer(reply)}]"
 
 

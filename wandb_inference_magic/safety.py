@@ -186,19 +186,29 @@ class _Rewriting:
                 self._rewrite(token, *token.map)
         for start, end in self._env["definitions"]:
             self._lines[start:end] = [""] * (end - start)
+            self._finish(start, end)
+        # What belongs to no token, such as a row's cells beyond its table's columns, another parser may show.
+        for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
+            self._lines[number] = line[:cursor] + _literal(line[cursor:])
         return "\n".join(self._lines)
+
+    def _finish(self, start: int, end: int) -> None:
+        """Mark lines as rewritten to their ends."""
+        self._cursors[start:end] = [len(line) for line in self._lines[start:end]]
 
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
             self._rewrite_inline(token.content, start)
-        elif token.type == "fence":
+            return
+        if token.type == "fence":
             self._rewrite_fence(token, start, end)
         elif token.type == "code_block":
             self._rewrite_indented_code(token, start, end)
         elif token.type == maths.BLOCK:
             self._lines[start:end] = maths.block_lines(self._lines[start:end])
-        elif token.type == maths.OPEN_BLOCK:
-            self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
+        else:
+            return
+        self._finish(start, end)
 
     def _rewrite_inline(self, content: str, start: int) -> None:
         old = content.split("\n")

@@ -1,0 +1,65 @@
+"""The quickstart, executed as it stands on the real practice model, as `jupyter execute` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from service import Wandb
+
+from wandb_inference_magic import local
+
+pytestmark = pytest.mark.practice
+
+QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart.ipynb"
+
+
+def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
+    client = NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    return notebook
+
+
+def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    notebook = executed(nbformat.read(QUICKSTART, as_version=4), environment | wandb.environment, tmp_path)
+    assert wandb.connected_to == []
+    chats = [cell for cell in notebook.cells if "wbchat" in cell.source and cell.cell_type == "code"]
+    assert len(chats) == 3
+    for cell in chats:
+        output = cell.outputs[0]
+        assert set(output.data) == {"text/markdown", "text/plain"}
+        facts = output.metadata["wandb_inference"]
+        assert facts["endpoint"] == "local"
+        assert facts["model"] == local.PACKAGED_MODEL
+        assert facts["cost_usd"] == 0.0
+        assert facts["prompt_tokens"] > 0
+        assert facts["completion_tokens"] > 0
+        text, _, footer = output.data["text/plain"].rpartition("\n\n[")
+        assert text.strip()
+        assert footer.startswith(f"practice model {local.PACKAGED_MODEL} on this machine")
+    models = next(cell for cell in notebook.cells if cell.source == "%wbmodels").outputs[0].data
+    assert "This is the practice model" in models["text/plain"]
+
+
+def test_the_quickstart_is_saved_without_outputs() -> None:
+    notebook = nbformat.read(QUICKSTART, as_version=4)
+    assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+
+
+def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Path) -> None:
+    cells = ["%load_ext wandb_inference_magic", "%wbchat -m no/such-model hi", "ran = True"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    with pytest.raises(CellExecutionError, match="practice model on this machine"):
+        executed(notebook, environment, tmp_path)
+    assert notebook.cells[2].execution_count is None
+
+
+def test_a_key_goes_before_the_practice_model(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    cells = ["%load_ext wandb_inference_magic", "%wbchat hi"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    executed(notebook, environment | wandb.environment | {"WANDB_API_KEY": "a-key"}, tmp_path)
+    assert notebook.cells[1].outputs[0].metadata["wandb_inference"]["endpoint"] == "wandb"
