@@ -138,11 +138,15 @@ class Kernel:
     def finish(self, request: str, run: Run | None = None) -> Run:
         run = run or Run()
         run.messages.extend(self.messages(request))
+        run.reply = self.reply(request)
+        return run
+
+    def reply(self, request: str) -> dict[str, Any]:
+        """Return the kernel's reply to a request."""
         while True:
             reply = self.client.get_shell_msg(timeout=PATIENCE)
             if reply["parent_header"].get("msg_id") == request:
-                run.reply = reply["content"]
-                return run
+                return dict(reply["content"])
 
     def run(self, code: str, *, cell_id: str | None = None) -> Run:
         """Run code to its end, whatever it is."""

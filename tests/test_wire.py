@@ -42,9 +42,11 @@ def test_wandbs_key_goes_to_no_other_endpoint(
     (home / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     (home / ".netrc").chmod(0o600)
     variables = {"WANDB_API_KEY": KEY, "COREWEAVE_API_KEY": KEY, "OPENAI_API_KEY": "sk-openai"}
+    variables |= {"WANDB_ENTITY": "my-team", "WANDB_PROJECT": "secret-project"}
     chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a", **variables)
     assert "authorization" not in service.last.headers
     assert KEY not in str(service.last)
+    assert "secret-project" not in str(service.last)
 
 
 def test_an_endpoints_own_key_goes_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:

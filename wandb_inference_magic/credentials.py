@@ -326,10 +326,12 @@ def find_project(
     ------
     InferenceError
         When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
-        sent is passed over.
+        sent, or is for another host than W&B's (`WANDB_BASE_URL`), is passed over.
     """
     if own := environ.get(PROJECT_VARIABLE, "").strip():
         return _own_project(own), PROJECT_VARIABLE
+    if _other_host(environ.get("WANDB_BASE_URL", "")):
+        return None
     home = home or _home(environ)
     if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
         return found, "WANDB_ENTITY and WANDB_PROJECT"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
-from .credentials import Key, find_key, no_key_error
+from .credentials import PROJECT_VARIABLE, Key, find_key, no_key_error
 from .errors import InferenceError
 from .failures import Situation, explain
-from .settings import FEED_URL, WANDB_URL
+from .settings import FEED_URL, FILE, SESSION, WANDB_URL
 from .thread import Thread
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Session:
             return self._practice_endpoint(settings, start=start)
         if name != "wandb":
             kind: Any = "wandb" if is_wandb(name) else "custom"
-            return Endpoint(kind, name, self.find_key(name), settings.project)
+            project = settings.project if kind == "wandb" or _is_set_for_us(settings) else ""
+            return Endpoint(kind, name, self.find_key(name), project)
         notes: list[str] = []
         key = self.find_key(WANDB_URL, notes) or (self.type_key(WANDB_URL) if ask else None)
         if key is None and start:
@@ -251,6 +252,11 @@ class Session:
     def thread(self, name: str) -> Thread:
         """Return the thread of that name, an empty one if there is none yet."""
         return self.threads.get(name) or Thread(name)
+
+
+def _is_set_for_us(settings: Resolved) -> bool:
+    """Whether the project was set for this extension; one found where W&B keeps its own is for W&B alone."""
+    return settings.sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
 
 
 def _path(weights: str) -> Path | None:

@@ -1,0 +1,12 @@
+"""The benchmarks run; what they measure is not judged here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_short_form_runs() -> None:
+    script = Path(__file__).parent / "benchmarks" / "run.py"
+    done = subprocess.run([sys.executable, str(script), "--short"], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n| ") == 4

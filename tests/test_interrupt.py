@@ -1,0 +1,80 @@
+"""Interrupting a reply, by a real signal to a real kernel."""
+
+from __future__ import annotations
+
+import json
+from threading import Event
+
+import pytest
+from kernels import Kernel, Run
+from service import Answer, Service, Streamed
+
+
+def interrupted_after(kernel: Kernel, request: str, words: str) -> Run:
+    """Interrupt as soon as the front end has received `words`, and return the whole run."""
+    run = Run()
+    sent = False
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        if words in json.dumps(message.content) and not sent:
+            sent = True
+            kernel.interrupt()
+    run.reply = kernel.reply(request)
+    assert sent
+    return run
+
+
+def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> None:
+    gate, gone = Event(), Event()
+
+    def watching(answer: Answer) -> None:
+        answer.start()
+        answer.event({"choices": [{"index": 0, "delta": {"content": "Half an answer"}}]})
+        try:
+            while True:
+                answer.raw(b": still here\n\n")
+                gate.wait(0.05)
+        except OSError:
+            gone.set()
+            raise
+
+    kernel.run("%wbchat Before")
+    service.then(watching)
+    run = interrupted_after(kernel, kernel.start("%wbchat hi"), "Half an answer")
+    assert not run.ok
+    assert "Interrupted." in run.error
+    assert "Half an answer" in run.outputs[0]["data"]["text/markdown"]
+    assert "incomplete: interrupted" in run.outputs[0]["data"]["text/plain"]
+    assert gone.wait(30), "the server never saw the connection close"
+    assert kernel.value("(_wbreply.text, _wbreply.incomplete)") == ("Half an answer", "interrupted")
+    assert kernel.run("%wbchat And now").ok
+    assert [message["content"] for message in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+
+
+def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    service.then(Streamed(gate=gate, hold_after=0))
+    try:
+        run = interrupted_after(kernel, kernel.start("%%wbchat\nhi"), "waiting for test/model-a")
+    finally:
+        gate.set()
+    assert "Interrupted." in run.error
+    # The line that said what is awaited is gone.
+    assert [output["type"] for output in run.outputs] == ["error"]
+    assert kernel.run("%wbchat hi").ok
+
+
+@pytest.mark.parametrize("code", ["%wbchat hi", "print('above')\nr = %wbchat hi"], ids=["owned", "shared"])
+def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service, code: str) -> None:
+    def cut(answer: Answer) -> None:
+        answer.start()
+        answer.event({"choices": [{"index": 0, "delta": {"content": "Half an answer"}}]})
+        answer.end()
+
+    service.then(cut)
+    run = kernel.run(code)
+    assert "stopped before its end" in run.error
+    assert "incomplete: the reply broke off" in run.text
+    assert kernel.value("_wbreply.text") == "Half an answer"
+    kernel.run("%wbchat again")
+    assert len(service.last.body["messages"]) == 1
