@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import importlib
 import sys
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from IPython.core.error import StdinNotImplementedError
 
 from . import question
+from .display import is_notebook
 from .magics import InferenceMagics
 from .python_api import current_session, end_session, start_session
 from .settings import WandbInference
@@ -25,7 +27,7 @@ HEAVY = ("openai", "openai.resources.chat", "markdown_it")
 def load(shell: InteractiveShell) -> None:
     """Register the magics and the settings; ask nothing, print nothing, import nothing heavy."""
     settings = WandbInference(parent=shell)
-    session = start_session(settings, _ask_secret)
+    session = start_session(settings, partial(_ask_secret, shell))
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
     # Here `%config` looks for classes it can set.
@@ -59,10 +61,9 @@ def _import_ahead() -> None:
             return
 
 
-def _ask_secret(asking: str) -> str | None:
+def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     """Ask for a secret without showing it; None where nobody can answer."""
-    in_kernel = "ipykernel" in sys.modules and not sys.stdin.isatty()
-    if not in_kernel and not sys.stdin.isatty():
+    if not is_notebook(shell) and not sys.stdin.isatty():
         return None
     try:
         # In a kernel ipykernel has put its own in the place of getpass: a masked field in the front end.

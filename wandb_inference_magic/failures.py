@@ -48,10 +48,12 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
     InferenceError
         The failure itself when it is one already.
     """
-    import openai
-
     if isinstance(failure, InferenceError):
         return failure
+    if isinstance(failure, ImportError):
+        return _not_importable(failure)
+    import openai
+
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure, situation)
     if isinstance(failure, openai.APITimeoutError):
@@ -64,10 +66,21 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
     if isinstance(failure, openai.APIConnectionError):
         return _of_connection(failure, situation)
     return InferenceError(
-        "The request could not be made.",
-        why=_quoted(str(failure)),
-        remedy="Check the options of the cell and the settings (%wbconfig).",
+        "The request could not be made, or its reply not be shown.",
+        why=_quoted(f"{type(failure).__name__}: {failure}"),
+        remedy="Check the options of the cell and the settings (%wbconfig). "
+        "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",
+    )
+
+
+def _not_importable(failure: ImportError) -> InferenceError:
+    name = (failure.name or "a package").partition(".")[0]
+    return InferenceError(
+        f"The package {name} cannot be imported; nothing was sent.",
+        why=_quoted(str(failure)),
+        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
+        cause="missing",
     )
 
 
