@@ -32,7 +32,7 @@ def test_every_setting_is_shown_with_its_source(
     assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
     assert setting(run, "temperature") == ("0.25", "IPython's configuration")
     assert setting(run, "timeout") == ("77", "set in this session")
-    assert setting(run, "max_retries") == ("2", "default")
+    assert setting(run, "max_retries") == ("3", "default")
     assert setting(run, "key")[0] == "none"
     run = kernel.run("%config WandbInference.model = 'from/session'\n%wbconfig")
     assert setting(run, "model") == ("from/session", "set in this session")

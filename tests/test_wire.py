@@ -69,11 +69,15 @@ def test_what_was_set_for_openai_is_not_sent(start_kernel: Callable[..., Kernel]
         "OPENAI_ADMIN_KEY": "sk-openai-5",
         "OPENAI_CUSTOM_HEADERS": "X-Secret: openai-6\nAuthorization: Bearer openai-7",
     }
-    chat_with(start_kernel, WANDB_API_KEY=KEY, **for_openai, **wandb.environment)
-    request = wandb.api.last
-    assert request.headers["authorization"] == f"Bearer {KEY}"
-    assert "openai-" not in " ".join(request.headers.values())
-    assert not {"openai-organization", "openai-project", "x-secret"} & set(request.headers)
+    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **for_openai, **wandb.environment)
+    kernel.run("%wbmodels")
+    # Also through copies that a user makes of the client: the SDK reads the environment anew for each.
+    kernel.run("from wandb_inference_magic import client\nclient().with_options(timeout=5).models.list()")
+    assert len(wandb.api.received) == 3
+    for request in wandb.api.received:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert "openai-" not in " ".join(request.headers.values())
+        assert not {"openai-organization", "openai-project", "x-secret"} & set(request.headers)
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from .settings import WANDB_URL
 from .sse import DONE, data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from openai import OpenAI
 
     from .credentials import Key
 
 CONNECT_SECONDS: Final = 20.0
+LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
 
 
@@ -82,45 +83,60 @@ class SharedClient:
 def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
     import openai
 
-    # The SDK wants a key even where none is to be sent.
-    key = endpoint.key.reveal() if endpoint.key else "none"
-    own = {"authorization": f"Bearer {key}", "content-type": "application/json", "accept": "application/json"}
-    headers: dict[str, Any] = {name: own.get(name.lower(), openai.Omit()) for name in _headers_meant_for_openai()}
     sdk = openai.OpenAI(
         base_url=endpoint.url,
-        api_key=key,
+        # The SDK wants a key even where none is to be sent.
+        api_key=endpoint.key.reveal() if endpoint.key else "none",
         timeout=openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         max_retries=max_retries,
-        default_headers=headers,
         http_client=openai.DefaultHttpxClient(
             # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
             follow_redirects=False,
             # The practice model is on this machine: a proxy meant for the internet cannot reach it.
             trust_env=endpoint.kind != "local",
-            event_hooks={} if endpoint.key else {"request": [_leave_out_key]},
+            event_hooks={"request": [_guard(endpoint)]},
         ),
     )
-    # Without this the SDK sends what OPENAI_ORG_ID and OPENAI_PROJECT_ID hold, even when told None.
+    # Without this the SDK holds what OPENAI_ORG_ID and OPENAI_PROJECT_ID say, even when told None.
     sdk.organization = None
     sdk.project = endpoint.project or None
     return sdk
 
 
-def _leave_out_key(request: Any) -> None:
-    request.headers.pop("Authorization", None)
+def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
+    """Return the last check of every request: it carries this endpoint's key and project, and nothing of OpenAI's.
+
+    The SDK puts what it finds in OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS into headers, anew
+    for each copy of a client (`with_options`). Copies share this hook.
+    """
+    own: dict[str, str | None] = dict.fromkeys(_headers_meant_for_openai())
+    own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
+    own |= {"openai-organization": None, "openai-project": endpoint.project or None}
+    host = urlsplit(endpoint.url).hostname
+
+    def check(request: Any) -> None:
+        belongs = endpoint.key is not None and request.url.host == host
+        key = f"Bearer {endpoint.key.reveal()}" if endpoint.key and belongs else None
+        for name, value in {**own, "authorization": key}.items():
+            request.headers.pop(name, None)
+            if value is not None:
+                request.headers[name] = value
+
+    return check
 
 
 def _headers_meant_for_openai() -> list[str]:
-    """Name the headers that the SDK would add from OPENAI_CUSTOM_HEADERS, a variable set for OpenAI."""
+    """Name the headers that the SDK adds from OPENAI_CUSTOM_HEADERS, a variable set for OpenAI."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
-    return [line.partition(":")[0].strip() for line in lines if ":" in line]
+    return [line.partition(":")[0].strip().lower() for line in lines if ":" in line]
 
 
 def fetch_listing(sdk: OpenAI) -> object:
     """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
     import openai
 
-    response = sdk.with_options(timeout=openai.Timeout(30.0, connect=10.0)).models.with_raw_response.list()
+    quick = sdk.with_options(max_retries=0, timeout=openai.Timeout(LISTING_SECONDS, connect=10.0))
+    response = quick.models.with_raw_response.list()
     return json.loads(response.http_response.content)
 
 
@@ -168,7 +184,8 @@ def receive(
     openai.OpenAIError
         For any failure of the service or the wire.
     """
-    create = cast("Any", sdk.chat.completions.create)
+    # The SDK would try again unseen; who receives decides about that, and says so.
+    create = cast("Any", sdk.with_options(max_retries=0).chat.completions.create)
     if not stream:
         completion = create(**body)
         arrival.request_id = getattr(completion, "_request_id", None)

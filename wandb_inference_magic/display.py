@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import copy_context
+from math import ceil
 from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -225,6 +226,7 @@ class Painter:
         self._taken = 0
         self._last_text = 0.0
         self._status = ""
+        self._pause: tuple[str, float] | None = None
         self._failure: BaseException | None = None
         self._lock = Lock()
         self._stopped = Event()
@@ -245,6 +247,11 @@ class Painter:
             self._paint()
         if self._failure is not None:
             raise self._failure
+
+    def pause(self, words: str, seconds: float) -> None:
+        """Say why nothing comes for so many seconds, counting them down."""
+        self._pause = (words, perf_counter() + seconds)
+        self._paint()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval):
@@ -271,11 +278,21 @@ class Painter:
                 self._paint_status(now - self._builder.started)
 
     def _paint_status(self, waited: float) -> None:
-        if waited < QUIET_SECONDS:
-            return
-        words = sum(piece.count(" ") for piece in self._builder.reasoning_pieces)
-        doing = f"{self._model} is thinking · {words:,} words" if words else f"waiting for {self._model}"
-        line = f"{doing} · {waited:.0f} s"
-        if line != self._status:
+        line = self._status_line(waited)
+        if line and line != self._status:
             self._status = line
             self._canvas.status(line)
+
+    def _status_line(self, waited: float) -> str:
+        if self._pause is not None:
+            words, until = self._pause
+            if (left := until - perf_counter()) > 0:
+                return f"{words} in {ceil(left)} s"
+            self._pause = None
+        if waited < QUIET_SECONDS:
+            return ""
+        words_thought = sum(piece.count(" ") for piece in self._builder.reasoning_pieces)
+        doing = (
+            f"{self._model} is thinking · {words_thought:,} words" if words_thought else f"waiting for {self._model}"
+        )
+        return f"{doing} · {waited:.0f} s"

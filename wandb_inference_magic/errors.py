@@ -43,6 +43,13 @@ class InferenceError(Exception):
     request_id : str, optional
         The service's id of the request, to quote to its support.
 
+    Attributes
+    ----------
+    retryable : bool
+        Whether the same request may succeed a little later.
+    retry_after : float or None
+        The seconds after which the service asked to try again.
+
     Notes
     -----
     IPython shows what `_render_traceback_` returns instead of a traceback, and the cell still counts as
@@ -63,8 +70,13 @@ class InferenceError(Exception):
         self.cause: Cause = cause
         self.status = status
         self.request_id = request_id
+        self.retryable = False
+        self.retry_after: float | None = None
         self.show_traceback = False
-        super().__init__(" ".join(part for part in (self.what, self.why, self.remedy) if part))
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.what, self.why, self.remedy) if part)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (dict(self.__dict__),)
@@ -86,7 +98,6 @@ def _rebuild(state: dict[str, object]) -> InferenceError:
     """Make an error again from its pickled state: joblib and multiprocessing carry exceptions this way."""
     error = InferenceError(str(state["what"]), cause="reply")
     error.__dict__.update(state)
-    error.args = (" ".join(str(state[part]) for part in ("what", "why", "remedy") if state[part]),)
     return error
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .client import Arrival, receive
 from .display import Painter
+from .errors import InferenceError
 from .failures import Situation, explain
 from .reply import Reply, ReplyBuilder
+from .retries import pause, wait
 from .thread import DEFAULT_THREAD, Place, Thread, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from openai import OpenAI
 
     from .catalog import Price
     from .cell import Cell
@@ -112,11 +117,9 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
     except KeyboardInterrupt:
         _keep_partial(session, request.build(builder, "interrupted"), canvas)
         raise ChatInterrupted("What had come is in _wbreply; the thread is as it was before.") from None
-    except Exception as failure:
-        known = session.known_catalog(request.endpoint)
-        error = explain(failure, Situation(request.endpoint, request.model, known))
+    except InferenceError:
         _keep_partial(session, request.build(builder, "the reply broke off"), canvas)
-        raise error from failure
+        raise
     reply = session.last_reply = request.build(builder)
     _record(session, ask, request, reply, cell)
     if canvas is not None:
@@ -158,20 +161,49 @@ def _body(model: str, messages: list[Message], ask: Ask, settings: Resolved) -> 
 def _receive(
     session: Session, request: _Request, builder: ReplyBuilder, *, stream: bool, canvas: Canvas | None
 ) -> None:
-    per_second = session.resolve().refresh_per_second
-    painter = Painter(builder, canvas, model=request.model, per_second=per_second) if canvas else nullcontext()
-    arrival = Arrival()
+    """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
+    settings = session.resolve()
+    painter = (
+        Painter(builder, canvas, model=request.model, per_second=settings.refresh_per_second)
+        if canvas
+        else nullcontext()
+    )
     with painter as painting:
-        received = receive(session.client(request.endpoint), request.body, stream=stream, arrival=arrival)
-        # Closing closes the connection, also when the user interrupts.
-        with closing(received) as payloads:
+        for tries in count(1):
             try:
-                for payload in payloads:
-                    builder.add(payload)
-                    if painting is not None:
-                        painting.notice()
-            finally:
-                builder.request_id = arrival.request_id
+                _receive_once(session.client(request.endpoint), request, builder, stream=stream, painter=painting)
+            except Exception as failure:
+                known = session.known_catalog(request.endpoint)
+                error = explain(failure, Situation(request.endpoint, request.model, known))
+                seconds = None if builder.has_begun else pause(error, tries, settings.max_retries)
+                if seconds is None:
+                    raise _told_of_tries(error, tries) from failure
+                if painting is not None:
+                    painting.pause(f"{error.what} Trying again ({tries} of {settings.max_retries})", seconds)
+                wait(seconds)
+            else:
+                return
+
+
+def _receive_once(
+    client: OpenAI, request: _Request, builder: ReplyBuilder, *, stream: bool, painter: Painter | None
+) -> None:
+    arrival = Arrival()
+    # Closing closes the connection, also when the user interrupts.
+    with closing(receive(client, request.body, stream=stream, arrival=arrival)) as payloads:
+        try:
+            for payload in payloads:
+                builder.add(payload)
+                if painter is not None:
+                    painter.notice()
+        finally:
+            builder.request_id = arrival.request_id
+
+
+def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
+    if tries > 1:
+        error.why = f"{error.why} It was tried {tries} times.".strip()
+    return error
 
 
 def _record(session: Session, ask: Ask, request: _Request, reply: Reply, cell: Cell | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import Cause, InferenceError
+from .retries import read_retry_after
 from .safety import safe_plain
 
 if TYPE_CHECKING:
@@ -90,7 +91,10 @@ def _of_status(failure: Any, situation: Situation) -> InferenceError:
     what, why, remedy, cause = _words(status, said, situation)
     if said and cause != "model":
         why = f'{why} It said: "{_quoted(said)}"'.strip()
-    return InferenceError(what, why=why, remedy=remedy, cause=cause, status=status, request_id=failure.request_id)
+    error = InferenceError(what, why=why, remedy=remedy, cause=cause, status=status, request_id=failure.request_id)
+    error.retryable = cause == "busy"
+    error.retry_after = read_retry_after(failure.response.headers.get("retry-after"))
+    return error
 
 
 def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str, Cause]:
@@ -202,7 +206,7 @@ def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
 def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
     """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
     beneath = list(_causes(failure))
-    words = " ".join(str(error) for error in beneath)
+    words = _words_beneath(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
         return (
             f"The encrypted connection failed: {_quoted(words)}",
@@ -233,6 +237,10 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _words_beneath(failure: BaseException) -> str:
+    return " ".join(str(error) for error in _causes(failure))
 
 
 def _message(failure: Any) -> str:

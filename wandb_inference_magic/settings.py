@@ -53,7 +53,7 @@ class WandbInference(Configurable):
         config=True
     )
     timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
-    max_retries = CInt(2, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
+    max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
     refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
         config=True
     )
