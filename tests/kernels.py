@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,7 +164,12 @@ class Kernel:
         return ast.literal_eval(ast.literal_eval(found["data"]["text/plain"]))
 
     def interrupt(self) -> None:
-        self.manager.interrupt_kernel()
+        """Send the kernel the signal that Kernel > Interrupt sends."""
+        os.kill(self.pid, signal.SIGINT)
+
+    @property
+    def pid(self) -> int:
+        return int(self.manager.provisioner.pid)
 
 
 def _packed(content: dict[str, Any]) -> bytes:

@@ -34,6 +34,10 @@ class Answer:
         self.received = received
         self._handler = handler
 
+    @property
+    def connection(self) -> Any:
+        return self._handler.connection
+
     def start(self, status: int = 200, content_type: str = "text/event-stream", **headers: str) -> None:
         self._handler.send_response(status)
         self._handler.send_header("Content-Type", content_type)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from threading import Event
+import random
+from threading import Event, Timer
 
 import pytest
 from kernels import Kernel, Run
-from service import Answer, Service, Streamed
+from service import Answer, Service, Streamed, refused
 
 
 def interrupted_after(kernel: Kernel, request: str, words: str) -> Run:
@@ -78,3 +79,30 @@ def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service
     assert kernel.value("_wbreply.text") == "Half an answer"
     kernel.run("%wbchat again")
     assert len(service.last.body["messages"]) == 1
+
+
+def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
+    """Connecting, waiting, streaming, drawing, retrying: whenever the signal comes, the next cell works."""
+    moments = random.Random(7)
+    kernel.run("%wbchat Before")
+    words = [f"word{number} " + ("\n\n" if number % 7 == 0 else "") for number in range(400)]
+    interrupted = 0
+    for number in range(30):
+        service.then(refused(503, "busy", Retry_After="1") if number % 5 == 0 else Streamed(words, per_second=600))
+        request = kernel.start("%%wbchat\nGo on")
+        timer = Timer(moments.uniform(0.0, 0.7), kernel.interrupt)
+        timer.start()
+        run = kernel.finish(request)
+        timer.join()
+        if not run.ok:
+            interrupted += 1
+            assert "Interrupted" in run.error or "KeyboardInterrupt" in run.error
+            # An answer that was interrupted is no part of the conversation.
+            kernel.run("%wbchat --quiet And now")
+            assert service.last.body["messages"][-1]["content"] == "And now"
+            assert "Go on" not in [message["content"] for message in service.last.body["messages"]][:2]
+        kernel.run("%wbchat --quiet --new Before")
+    assert interrupted > 15
+    assert kernel.value("1 + 1") == 2
+    threads = kernel.value("[one.name for one in __import__('threading').enumerate()]")
+    assert "wbchat-painter" not in threads

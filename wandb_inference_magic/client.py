@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
-from .errors import InferenceError
+from .errors import InferenceError, quoted
 from .settings import WANDB_URL
 from .sse import DONE, data_of
 
@@ -85,8 +85,8 @@ def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
 
     sdk = openai.OpenAI(
         base_url=endpoint.url,
-        # The SDK wants a key even where none is to be sent.
-        api_key=endpoint.key.reveal() if endpoint.key else "none",
+        # The SDK never holds the key, so that none of its logs, reprs and tracebacks can show it.
+        api_key="put-in-at-the-last-moment",
         timeout=openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         max_retries=max_retries,
         http_client=openai.DefaultHttpxClient(
@@ -220,12 +220,23 @@ def _payloads(response: Any, arrival: Arrival) -> Iterator[Mapping[str, Any] | s
     http = response.response
     arrival.request_id = http.headers.get("x-request-id")
     if "event-stream" in http.headers.get("content-type", "event-stream"):
-        yield from (data if data == DONE else _parsed(data) for data in data_of(_bytes_of(http)))
+        yield from _events(data_of(_bytes_of(http)))
         return
-    payload = _parsed(b"".join(_bytes_of(http)).decode("utf-8", "replace"))
+    # An endpoint that does not stream answers with the whole completion.
+    text = b"".join(_bytes_of(http)).decode("utf-8", "replace")
+    payload = _parsed(text)
+    if payload is None or not isinstance(payload.get("choices"), list):
+        raise _not_a_reply(text)
     yield payload
-    if isinstance(payload.get("choices"), list):
-        yield DONE
+    yield DONE
+
+
+def _events(events: Iterable[str]) -> Iterator[Mapping[str, Any] | str]:
+    for number, data in enumerate(events):
+        payload = data if data == DONE else _parsed(data)
+        if payload is None:
+            raise _not_readable() if number else _not_a_reply(data)
+        yield payload
 
 
 def _bytes_of(http: Any) -> Iterator[bytes]:
@@ -240,14 +251,12 @@ def _bytes_of(http: Any) -> Iterator[bytes]:
         raise openai.APIConnectionError(request=http.request) from error
 
 
-def _parsed(data: str) -> Mapping[str, Any]:
+def _parsed(data: str) -> Mapping[str, Any] | None:
     try:
         payload = json.loads(data)
     except ValueError:
-        raise _not_a_reply(data) from None
-    if not isinstance(payload, Mapping):
-        raise _not_a_reply(data)
-    return payload
+        return None
+    return payload if isinstance(payload, Mapping) else None
 
 
 def _whole(payloads: Iterable[Mapping[str, Any] | str]) -> Iterator[Mapping[str, Any]]:
@@ -269,6 +278,7 @@ def _whole(payloads: Iterable[Mapping[str, Any] | str]) -> Iterator[Mapping[str,
             why="The service closed the connection in the middle.",
             remedy="Run the cell again.",
             cause="reply",
+            retryable=True,
         )
 
 
@@ -276,9 +286,20 @@ def _told_by_service(error: object) -> InferenceError:
     message = error.get("message") if isinstance(error, Mapping) else error
     return InferenceError(
         "The service stopped the reply with an error.",
-        why=f'It said: "{str(message)[:200]}"',
+        why=f'It said: "{quoted(str(message))}"',
         remedy="Run the cell again; if it happens again, choose another model with %wbmodels.",
         cause="busy",
+        retryable=True,
+    )
+
+
+def _not_readable() -> InferenceError:
+    return InferenceError(
+        "A part of the reply could not be read.",
+        why="The service sent a line that is not of the form it should be.",
+        remedy="Run the cell again.",
+        cause="reply",
+        retryable=True,
     )
 
 

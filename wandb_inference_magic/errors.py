@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import traceback
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from .safety import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+LONGEST_QUOTE: Final = 200
 
 Cause = Literal[
     "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
@@ -42,12 +44,9 @@ class InferenceError(Exception):
         The HTTP status, where the service answered.
     request_id : str, optional
         The service's id of the request, to quote to its support.
-
-    Attributes
-    ----------
     retryable : bool
         Whether the same request may succeed a little later.
-    retry_after : float or None
+    retry_after : float, optional
         The seconds after which the service asked to try again.
 
     Notes
@@ -65,13 +64,15 @@ class InferenceError(Exception):
         cause: Cause,
         status: int | None = None,
         request_id: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         self.what, self.why, self.remedy = (safe_plain(part).strip() for part in (what, why, remedy))
         self.cause: Cause = cause
         self.status = status
         self.request_id = request_id
-        self.retryable = False
-        self.retry_after: float | None = None
+        self.retryable = retryable
+        self.retry_after = retry_after
         self.show_traceback = False
         super().__init__(what)
 
@@ -106,3 +107,9 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
+
+
+def quoted(said: str) -> str:
+    """Return somebody else's words as a message quotes them: safe, on one line, short."""
+    said = " ".join(safe_plain(said).split())
+    return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"

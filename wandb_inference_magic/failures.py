@@ -6,17 +6,16 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
-from .errors import Cause, InferenceError
+from .errors import Cause, InferenceError, quoted
 from .retries import read_retry_after
-from .safety import safe_plain
 
 if TYPE_CHECKING:
     from .catalog import Catalog
     from .client import Endpoint
 
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
-LONGEST_QUOTE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
         return _of_connection(failure, situation)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
-        why=_quoted(f"{type(failure).__name__}: {failure}"),
+        why=quoted(f"{type(failure).__name__}: {failure}"),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",
@@ -79,7 +78,7 @@ def _not_importable(failure: ImportError) -> InferenceError:
     name = (failure.name or "a package").partition(".")[0]
     return InferenceError(
         f"The package {name} cannot be imported; nothing was sent.",
-        why=_quoted(str(failure)),
+        why=quoted(str(failure)),
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
     )
@@ -90,11 +89,17 @@ def _of_status(failure: Any, situation: Situation) -> InferenceError:
     said = _message(failure)
     what, why, remedy, cause = _words(status, said, situation)
     if said and cause != "model":
-        why = f'{why} It said: "{_quoted(said)}"'.strip()
-    error = InferenceError(what, why=why, remedy=remedy, cause=cause, status=status, request_id=failure.request_id)
-    error.retryable = cause == "busy"
-    error.retry_after = read_retry_after(failure.response.headers.get("retry-after"))
-    return error
+        why = f'{why} It said: "{quoted(said)}"'.strip()
+    return InferenceError(
+        what,
+        why=why,
+        remedy=remedy,
+        cause=cause,
+        status=status,
+        request_id=failure.request_id,
+        retryable=cause == "busy",
+        retry_after=read_retry_after(failure.response.headers.get("retry-after")),
+    )
 
 
 def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str, Cause]:
@@ -200,7 +205,16 @@ def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
         why=why,
         remedy=remedy,
         cause="network",
+        retryable=_may_pass(failure, situation),
     )
+
+
+def _may_pass(failure: Exception, situation: Situation) -> bool:
+    """Whether trouble of the wire may be over a little later; a server that does not run here is not."""
+    if any(isinstance(beneath, ssl.SSLError) for beneath in _causes(failure)):
+        return False
+    is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
+    return not (is_here and "refused" in _words_beneath(failure))
 
 
 def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
@@ -209,7 +223,7 @@ def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
     words = _words_beneath(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
         return (
-            f"The encrypted connection failed: {_quoted(words)}",
+            f"The encrypted connection failed: {quoted(words)}",
             "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
             "the environment variable SSL_CERT_FILE.",
         )
@@ -223,7 +237,7 @@ def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
             if situation.endpoint.kind == "wandb"
             else "Check the address (%wbconfig) and whether it runs."
         )
-    return _quoted(words), _NETWORK_REMEDY
+    return quoted(words), _NETWORK_REMEDY
 
 
 _NETWORK_REMEDY: Final = (
@@ -240,7 +254,8 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _words_beneath(failure: BaseException) -> str:
-    return " ".join(str(error) for error in _causes(failure))
+    # Each library wraps the words of the one beneath.
+    return " ".join(dict.fromkeys(str(error) for error in _causes(failure)))
 
 
 def _message(failure: Any) -> str:
@@ -250,8 +265,3 @@ def _message(failure: Any) -> str:
         said = body.get("message") or body.get("detail") or ""
         return said if isinstance(said, str) else str(said)
     return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
-
-
-def _quoted(said: str) -> str:
-    said = " ".join(safe_plain(said).split())
-    return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"

@@ -77,10 +77,12 @@ class InferenceMagics(Magics):
     def _chat(self, options: ChatOptions, prompt: str, running: Cell) -> Reply:
         session = self.session
         canvas = None if options.quiet else self._canvas(options, running)
+        before = session.last_reply
         try:
             reply = send(session, _ask(options, prompt), cell=running, canvas=canvas)
         finally:
-            if session.last_reply is not None:
+            # Also what had come before a failure or an interrupt.
+            if session.last_reply is not before:
                 self.shell.user_ns["_wbreply"] = session.last_reply
         if canvas is not None:
             reply.on_screen = True

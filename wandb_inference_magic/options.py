@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from .catalog import check_model_id
 from .credentials import check_project
 from .errors import InferenceError, did_you_mean
 from .line import Value, option, shortened
+from .settings import check_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +59,7 @@ def choice(*names: str) -> Value:
         if given not in names:
             raise InferenceError(
                 f"{shortened(given)!r} is not one of {', '.join(names)}.",
-                remedy=did_you_mean(given, names),
+                remedy=did_you_mean(given, names) or "Choose one of them.",
                 cause="option",
             )
         return given
@@ -69,7 +71,7 @@ def variable() -> Value:
     """A name for a variable of the notebook."""
 
     def read(given: str) -> str:
-        if not given.isidentifier():
+        if not given.isidentifier() or iskeyword(given):
             raise ValueError(given)
         return given
 
@@ -110,9 +112,11 @@ _OWN_PARAMETERS = {
     "extra_body": "Give what belongs into the body as --param of its own.",
     "extra_query": "The endpoint's address is set with %wbconfig --endpoint.",
     "timeout": "Use %wbconfig --timeout.",
+    "api_key": "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
 }
 
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id)
+ENDPOINT = Value("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL", check_endpoint)
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
 
 
@@ -185,7 +189,7 @@ class ConfigOptions:
     model: str | None = option("-m", "--model", value=MODEL, help="The model for the next chats.")
     endpoint: str | None = option(
         "--endpoint",
-        value=text("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL"),
+        value=ENDPOINT,
         help="The service spoken to.",
     )
     timeout: float | None = option(

@@ -23,6 +23,10 @@ HTML: Final = "text/html"
 BLANK: Final = " "
 
 
+# The ends of a reply that its reader should know of.
+ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
+
+
 def footer(reply: Reply) -> str:
     """Return the line under a reply as plain text: model, tokens, seconds, cost, turn."""
     parts = [_who_answered(reply)]
@@ -33,8 +37,8 @@ def footer(reply: Reply) -> str:
     if reply.turn is not None:
         where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
         parts.append(f"turn {reply.turn}{where}")
-    if reply.finish_reason == "length":
-        parts.append("cut at the token limit")
+    if reply.finish_reason in ENDINGS:
+        parts.append(ENDINGS[reply.finish_reason])
     if reply.incomplete:
         parts.append(f"incomplete: {reply.incomplete}")
     return safe_plain(" · ".join(parts)).replace("\n", " ")
@@ -105,7 +109,10 @@ def why_empty(reply: Reply) -> str:
         names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
         return f"The model asks to call: {names}"
     if reply.finish_reason == "length":
-        return "No answer: the token limit was used up before it. Raise --max-tokens."
+        used = "by the reasoning " if reply.reasoning else ""
+        return f"No answer: the token limit was used up {used}before it. Raise --max-tokens."
+    if reply.finish_reason == "content_filter":
+        return "No answer: the service's content filter kept it back."
     return "No text came."
 
 

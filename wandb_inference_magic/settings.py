@@ -102,6 +102,11 @@ class WandbInference(Configurable):
 
     def update_config(self, config: Config) -> None:
         """Take over changed settings (`%config` calls this); a value that is refused leaves none behind."""
+        if any("key" in name for name in config.get("WandbInference", {})):
+            raise TraitError(
+                "No key is accepted in a cell or a configuration: they are saved and shared. Run %wbconfig --key: it "
+                "asks for the key without showing it. If you typed a real key, delete it and make a new one."
+            )
         before = self.config
         try:
             super().update_config(config)

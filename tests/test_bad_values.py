@@ -1,0 +1,78 @@
+"""Every option of every magic refuses what it does not take: named, explained, before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.line import Option, declared_options, read_line
+from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
+from wandb_inference_magic.settings import WandbInference
+
+# For each kind of value, texts that are none. A kind that is not here fails the test below.
+BAD: dict[str, list[str]] = {
+    "NUMBER": ["x", "''", "nan", "inf", "-1", "2.5", "1,5", "0x1"],
+    "N": ["x", "''", "1.5", "nan", "1e99"],
+    "SECONDS": ["x", "0", "-1", "nan", "inf", "''"],
+    "TEXT": ["''", "'  '"],
+    "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class"],
+    "NAME=VALUE": ["x", "=1", "1x=2", "model=x", "messages=[]", "stream=true", "''"],
+    "ID": ["''", "'a b'", "wandb-artifact:///x", "wandb-artifact://a/b/c"],
+    "TEAM/PROJECT": ["team", "a/b/c", "'a b/c'", "''", "/"],
+    "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
+    "markdown|text|json|html": ["md", "''", "Markdown"],
+}
+THREAD_NAMES = ["''"]
+
+CASES = [
+    (declared, one, bad)
+    for declared in (ChatOptions, ModelsOptions, ConfigOptions)
+    for one in declared_options(declared)
+    if one.value is not None
+    for bad in (THREAD_NAMES if one.name == "--thread" else BAD[one.value.name])
+]
+
+
+@pytest.mark.parametrize(("declared", "one", "bad"), CASES, ids=lambda value: getattr(value, "name", None))
+def test_a_bad_value_is_refused(declared: type, one: Option, bad: str) -> None:
+    for flag in one.flags:
+        with pytest.raises(InferenceError) as caught:
+            read_line(declared, "%magic", f"{flag} {bad}", text="rest")
+        assert caught.value.cause == "option"
+        assert one.name in str(caught.value)
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize("declared", [ChatOptions, ModelsOptions, ConfigOptions])
+def test_every_option_refuses_to_be_without_its_value_or_with_one_too_many(declared: type) -> None:
+    for one in declared_options(declared):
+        with pytest.raises(InferenceError):
+            read_line(declared, "%magic", one.name if one.value else f"{one.name}=x", text="rest")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("endpoint", "nowhere"),
+        ("project", "team"),
+        ("model", "a b"),
+        ("temperature", 3),
+        ("temperature", "hot"),
+        ("max_tokens", 0),
+        ("max_tokens", 1.5),
+        ("timeout", -1),
+        ("timeout", float("nan")),
+        ("max_retries", 99),
+        ("refresh_per_second", 0),
+        ("refresh_per_second", 60),
+        ("allow_images_from", [3]),
+        ("catalog", "yes"),
+        ("debug", 3),
+    ],
+)
+def test_a_setting_refuses_what_it_does_not_take(name: str, bad: object) -> None:
+    settings = WandbInference()
+    before = settings.resolve({})
+    with pytest.raises(InferenceError, match=name):
+        settings.set(**{name: bad})
+    assert settings.resolve({}) == before

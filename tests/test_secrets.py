@@ -1,0 +1,130 @@
+"""The key is in nothing that a run leaves behind: outputs, errors, tracebacks, logs, history, saved notebook."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from kernels import Kernel
+from nbclient import NotebookClient
+from service import Service, Wandb, refused
+
+KEY = "wandb_v1_SECRETsecretSECRETsecret42"
+
+CELLS = [
+    "%load_ext wandb_inference_magic",
+    "import logging; logging.basicConfig(level=logging.DEBUG, filename='debug.log')",
+    "%wbchat hi",
+    "%wbconfig",
+    "%wbconfig --check",
+    "%config WandbInference",
+    "%wbmodels",
+    "%xmode Verbose",
+    "%wbchat this one fails",
+    "%config WandbInference.debug = True",
+    "%wbchat this one fails, with its traceback",
+    "from wandb_inference_magic import client\nmine = client()\nmine, mine.api_key, vars(mine), mine.default_headers",
+    "client().chat.completions.create(model='m', messages=[])",
+    "client().with_options(base_url='http://127.0.0.1:9', max_retries=0).models.list()",
+    "import gc\n[repr(one) for one in gc.get_objects() if type(one).__name__ == 'Key']",
+    "%whos",
+    "%history",
+]
+
+
+def test_a_whole_run_leaves_no_trace_of_the_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    """Whatever the user does: verbose tracebacks, debug logs, looking into the client."""
+    wandb.api.then(lambda answer: wandb.api.always(answer), lambda answer: wandb.api.always(answer))
+    for status in (401, 400, 400):
+        wandb.api.then(refused(status, f"wrong key {KEY[:4]}..."))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    runner = NotebookClient(notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}})
+    runner.execute(env=environment | wandb.environment | {"WANDB_API_KEY": KEY, "OPENAI_LOG": "debug"})
+    nbformat.write(notebook, tmp_path / "saved.ipynb")
+    # The run did what it says: the key was used, and calls failed.
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    failed = [cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.outputs)]
+    assert len(failed) == 4
+    assert (tmp_path / "debug.log").stat().st_size > 1000
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in left if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_key_that_was_asked_for_is_in_no_history(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    request = kernel.start("%wbconfig --key", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=60)
+    kernel.client.input(KEY)
+    assert kernel.finish(request).ok
+    kernel.run("%wbchat hi\n%history -g")
+    kernel.run("get_ipython().history_manager.writeout_cache()")
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    left = [path for path in Path(environment["HOME"]).rglob("*") if path.is_file()]
+    assert any(path.name == "history.sqlite" for path in left)
+    assert [path for path in left if KEY.encode() in path.read_bytes()] == []
+    assert kernel.value(f"any({KEY[5:]!r} in str(value) for value in globals().values())") is False
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"%wbconfig --key {KEY}",
+        f"%wbconfig --key={KEY}",
+        f"%wbconfig {KEY}",
+        f"%wbconfig --api-key {KEY}",
+        f"%wbconfig --endpoint https://{KEY}@host.example/v1",
+        f"%wbchat --key {KEY} hi",
+        f"%wbchat --api-key={KEY} hi",
+        f"%wbchat --param api_key={KEY} hi",
+        f'%wbchat --param \'extra_headers={{"Authorization": "{KEY}"}}\' hi',
+    ],
+)
+def test_a_key_typed_into_a_cell_is_refused(kernel: Kernel, service: Service, line: str) -> None:
+    run = kernel.run(line)
+    assert not run.ok
+    assert KEY not in str(run.messages)
+    assert service.received == []
+
+
+def test_a_key_assigned_to_the_settings_is_refused(kernel: Kernel) -> None:
+    for name in ("key", "api_key", "wandb_api_key"):
+        run = kernel.run(f"%config WandbInference.{name} = '{KEY}'")
+        assert "%wbconfig --key" in run.text
+        assert KEY not in str(run.messages)
+    assert KEY not in str(kernel.run("%config WandbInference").messages)
+    assert KEY not in str(kernel.run("%wbconfig").messages)
+
+
+def test_a_debug_log_of_a_script_holds_no_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    code = (
+        "import logging; logging.basicConfig(level=logging.DEBUG)\n"
+        "from wandb_inference_magic import chat, client\n"
+        "print(chat('hi').text, repr(client()))\n"
+        "raise SystemExit(client().models.list())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | wandb.environment | {"WANDB_API_KEY": KEY},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert "Hello there." in done.stdout
+    assert logging.getLevelName(logging.DEBUG) in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_session_may_be_pickled_nowhere_but_the_reply_may(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%wbchat hi\nimport pickle\ncarried = pickle.dumps(_wbreply)")
+    assert kernel.value(f"{KEY.encode()!r} in carried") is False
+    assert kernel.value("pickle.loads(carried).text") == "Hello there."
