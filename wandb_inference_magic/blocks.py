@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .safety import block_parser
+import re
+from typing import TYPE_CHECKING, Final
+
+from .maths import OPEN_BLOCK
+from .safety import block_parser, expanded, safe_plain
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LISTS: Final = ("bullet_list_open", "ordered_list_open")
 
 
 def split_finished(text: str) -> tuple[str, str]:
@@ -18,14 +28,34 @@ def split_finished(text: str) -> tuple[str, str]:
     tuple of str
         The finished blocks and the rest, which begins with the last block; together they are `text`.
     """
-    env: dict[str, object] = {"definitions": [], "spans": [], "state": None}
-    lines = text.split("\n")
-    starts = [
-        token.map[0]
-        for token in block_parser().parse(text.replace("\r", " "), env)
-        if token.level == 0 and token.nesting >= 0 and token.map is not None
-    ]
-    if not starts:
-        return "", text
-    cut = sum(len(line) + 1 for line in lines[: starts[-1]])
+    lines = _LINE.findall(text)
+    cut = len("".join(lines[: _open_line(lines, _blocks(text))]))
     return text[:cut], text[cut:]
+
+
+def _blocks(text: str) -> list[Token]:
+    """Return the tokens with which the top-level blocks begin, by lines that are those of `text`."""
+    tokens = block_parser().parse(expanded(safe_plain(text)), {"may_grow": True})
+    return [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map is not None]
+
+
+def _open_line(lines: list[str], blocks: list[Token]) -> int:
+    """Return the line with which the part begins that later text may change."""
+    if not blocks:
+        return 0
+    start = _start(blocks[-1])
+    if len(blocks) == 1 or not _may_turn_out_otherwise(blocks[-1], lines):
+        return start
+    before = blocks[-2]
+    is_apart = not safe_plain(lines[start - 1]).strip()
+    return start if is_apart and before.type not in _LISTS else _start(before)
+
+
+def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:
+    """Whether a block may still become part of the one before: "#" a word, "1" an item, "$$" mere text."""
+    begins_last_line = _start(block) == len(lines) - 1 and not lines[-1].endswith("\n")
+    return begins_last_line or block.type == OPEN_BLOCK
+
+
+def _start(block: Token) -> int:
+    return block.map[0] if block.map else 0

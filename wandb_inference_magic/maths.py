@@ -6,6 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
 
@@ -13,12 +15,13 @@ BLOCK: Final = "maths_block"
 OPEN_BLOCK: Final = "maths_open"
 
 # Pandoc's rule for `$`: no blank inside the marks, no digit behind, so that "$5 and $6" stays money.
-# The lengths are bounded, or a text of opening marks alone would be searched to its end for each of them.
+# The lengths are bounded and no mark is passed over, or a text of opening marks alone would be searched to its
+# end for each of them.
 _INLINE: Final = re.compile(
-    r"\\\((?P<round>.{1,2000}?)\\\)"
-    r"|\\\[(?P<square>.{1,4000}?)\\\]"
-    r"|\$\$(?P<double>[^$]{1,4000}?)\$\$"
-    r"|\$(?P<single>(?![\s$])(?:\\.|[^$\\]){0,2000}?(?<!\s))\$(?!\d)",
+    r"\\\((?P<round>(?:[^\\]|\\[^()]){1,2000})\\\)"
+    r"|\\\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000})\\\]"
+    r"|\$\$(?P<double>[^$]{1,4000})\$\$"
+    r"|\$(?P<single>(?![\s$])(?:\\.|[^$\\]){1,2000})(?<!\s)\$(?!\d)",
     re.DOTALL,
 )
 _CLOSER: Final = {"\\[": "\\]", "$$": "$$"}
@@ -93,7 +96,8 @@ def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int |
         if not line or is_outside or _CLOSER[opener] in within:
             return None
     # Only a text that may still grow leaves maths open; a container's end does not.
-    return end if state.level == 0 and end == state.lineMax else None
+    may_grow = state.env.get("may_grow", False) and state.level == 0 and end == state.lineMax
+    return end if may_grow else None
 
 
 def _closes(line: str, closer: str, *, is_first: bool) -> bool:
@@ -102,3 +106,106 @@ def _closes(line: str, closer: str, *, is_first: bool) -> bool:
 
 def _line(state: StateBlock, number: int) -> str:
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]].rstrip()
+
+
+# What the front ends make of it --------------------------------------------------------------------------
+#
+# JupyterLab and nbconvert find maths by its marks alone and before anything else, in code as well. Where marks
+# in two pieces of code make a pair, the text between becomes code and the code behind becomes text.
+
+_LAB_MARK: Final = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
+_LAB_FENCE: Final = re.compile(r"^(?P<fence>`{3,}|~{3,})[^`\n]*\n.*?^(?P=fence)`*$", re.MULTILINE | re.DOTALL)
+_LAB_CODE: Final = re.compile(r"(^|[^\\])(`+)([^\n]*?[^`\n])\2(?!`)", re.MULTILINE)
+_NBCONVERT_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\[()[\]]|\\(?:begin|end)\{[a-z]*\*?\}")
+_OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
+_MANY: Final = 200
+_PLACE: Final = "x"
+
+
+def readings(markdown: str) -> Iterator[str | None]:
+    """Yield a text as it is and as it stands when front ends have taken their maths out; None if that is uncertain."""
+    yield markdown
+    seen = {markdown}
+    for reading in _without_maths(markdown):
+        if reading not in seen:
+            yield reading
+            seen.add(reading)
+
+
+def _without_maths(markdown: str) -> Iterator[str | None]:
+    yield _lab_reading(_hide_dollars(markdown))
+    # Text before this one may have left the dollars of its code in another state.
+    yield _lab_reading(markdown)
+    marks = {found[0] for found in _NBCONVERT_MARK.finditer(markdown)}
+    openers = {mark for mark in _OPENS if _OPENS[mark] in marks}
+    openers |= {rf"\begin{mark[4:]}" for mark in marks if mark.startswith(r"\end")}
+    if len(openers) > _MANY // 10:
+        yield None
+        return
+    # As it is, and behind a text that has left maths open.
+    for opener in ("", *sorted(openers)):
+        yield _nbconvert_reading(opener + markdown)
+
+
+def _closer_of(mark: str) -> str | None:
+    return rf"\end{mark[6:]}" if mark.startswith(r"\begin") else _OPENS.get(mark)
+
+
+def _hide_dollars(markdown: str) -> str:
+    """Return text with other characters for the dollars in what JupyterLab takes for code."""
+    if "`" not in markdown and "~~~" not in markdown:
+        return markdown
+    for code in (_LAB_FENCE, _LAB_CODE):
+        markdown = code.sub(lambda found: found[0].replace("$", "S"), markdown)
+    return markdown
+
+
+def _lab_reading(markdown: str) -> str | None:
+    """Return text without what JupyterLab's `removeMath` takes for maths, by the same steps."""
+    pieces = _LAB_MARK.split(markdown)
+    start, last, depth, closer, tries = 0, 0, 0, None, 0
+    position = 1
+    while position < len(pieces):
+        mark = pieces[position]
+        if closer is None:
+            closer = _closer_of(mark)
+            start, last, depth = position, 0, 0
+        elif mark == closer and not depth:
+            _take(pieces, start, position)
+            closer = None
+        elif mark == closer:
+            last = position
+        elif mark.startswith("\n") and mark.count("\n") > 1:
+            if last:
+                # It reads on from the last mark that could have closed the maths.
+                _take(pieces, start, last)
+                position, tries = last, tries + 1
+                if tries > _MANY:
+                    return None
+            closer = None
+        elif mark in "{}":
+            depth = max(0, depth + (1 if mark == "{" else -1))
+        position += 2
+    if closer is not None and last:
+        _take(pieces, start, last)
+    return "".join(pieces)
+
+
+def _take(pieces: list[str], start: int, end: int) -> None:
+    pieces[start : end + 1] = [_PLACE] + [""] * (end - start)
+
+
+def _nbconvert_reading(markdown: str) -> str:
+    """Return text in which what nbconvert takes for display maths is a paragraph of its own."""
+    parts, position, opened = [], 0, None
+    marks = list(_NBCONVERT_MARK.finditer(markdown))
+    closers = {found[0] for found in marks}
+    for found in marks:
+        if opened is None:
+            closer = _closer_of(found[0])
+            if closer in closers:
+                opened = (found, closer)
+        elif found[0] == opened[1]:
+            parts += [markdown[position : opened[0].start()], f"\n\n{_PLACE}\n\n"]
+            position, opened = found.end(), None
+    return "".join([*parts, markdown[position:]])

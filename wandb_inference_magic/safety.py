@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -26,16 +27,25 @@ if TYPE_CHECKING:
 LARGEST_DATA_IMAGE: Final = 2_000_000
 _DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
+# None goes beyond its line: an unfinished one would take the rest of the reply with it.
 _ESCAPES: Final = re.compile(
-    r"(?:\x1b\]|\x9d|\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, links
+    r"(?:\x1b\]|\x9d|\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\n\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, links
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
     r"|\x1b[ -/]*[0-~]?"
 )
 # All control characters but tab and newline, and the marks that reorder text.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Half a character, which no front end can be sent.
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 # What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
 _ACTIVE: Final = re.compile(r"[\\`*_\[\]$|~]")
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
+# What GitHub's Markdown makes a link of without being asked. It goes on to the next blank, over whatever comes.
+_BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
+# JupyterLab takes the backslash from a dollar before it looks for maths between two. It does not look across an
+# element's bounds, and an empty link is the one element that shows nothing.
+_DOLLAR: Final = r"\$"
+_DOLLAR_APART: Final = r"\$[](#)"
 
 
 def safe_plain(text: str) -> str:
@@ -43,13 +53,14 @@ def safe_plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", text)))
 
 
 def safe_inline(text: str) -> str:
     """Return a short text as one line of Markdown that shows it literally, in a table cell too."""
     line = " ".join(safe_plain(text).split())
     line = _ACTIVE.sub(r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;"))
+    line = _unlinked(line).replace("@", "&#64;")
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
@@ -68,24 +79,36 @@ def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
     str
         Markdown without HTML, remote images, links other than to the web, reference definitions and
         unclosed code, its maths in the marks that Jupyter renders. Text that cannot be rewritten with
-        certainty is shown as it came, in a block of code.
+        certainty is shown as it came: in a block of code, or where even that is not certain, line by line.
     """
-    text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).replace("\t", "    ")
+    text = safe_plain(text)
     allowed = frozenset(host.lower() for host in allow_images_from)
-    try:
-        rewritten = _Rewriting(text, allowed).result()
-    except _CannotRewriteError:
-        return _as_code(text)
-    return rewritten if _is_inert(rewritten, allowed) else _as_code(text)
+    for rewrite in (_rewritten, _as_code):
+        try:
+            candidate = rewrite(text, allowed)
+        except _CannotRewriteError:
+            continue
+        if _is_inert(candidate, allowed):
+            return candidate
+    return "  \n".join(map(safe_inline, text.split("\n")))
 
 
-def _as_code(text: str) -> str:
+def _rewritten(text: str, allowed: frozenset[str]) -> str:
+    return _Rewriting(text, allowed).result()
+
+
+def _as_code(text: str, allowed: frozenset[str] = frozenset()) -> str:  # noqa: ARG001(text: str) -> str:
     fence = "`" * max(3, max((len(run) + 1 for run in re.findall("`+", text)), default=3))
     return f"{fence}text\n{text}\n{fence}"
 
 
 class _CannotRewriteError(Exception):
     """A piece of the text was not found again in its source."""
+
+
+def expanded(text: str) -> str:
+    """Return text with its tabs as the blanks that Markdown counts them for."""
+    return text.expandtabs(4)
 
 
 # Parsing, with the places of what was found -------------------------------------------------------------
@@ -160,7 +183,7 @@ def _recorded_reference(rule: Any) -> Any:
         if not rule(state, start, end, silent):
             return False
         if not silent:
-            state.env["definitions"].append((start, state.line))
+            state.env.setdefault("definitions", []).append((start, state.line))
         return True
 
     return run
@@ -173,10 +196,11 @@ class _Rewriting:
     """Rewrites the lines of one text, block by block."""
 
     def __init__(self, text: str, allowed: frozenset[str]) -> None:
-        self._lines = text.split("\n")
+        self._source = text.split("\n")
+        self._lines = expanded(text).split("\n")
         self._allowed = allowed
         self._env: dict[str, Any] = {"definitions": [], "spans": [], "state": None}
-        self._tokens = block_parser().parse(text, self._env)
+        self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # In each line, how far it has been rewritten: the cells of a table share one.
         self._cursors = [0] * len(self._lines)
 
@@ -237,8 +261,11 @@ class _Rewriting:
         word = language.group() if language else ""
         # JupyterLab draws mermaid as a picture of its own making.
         self._lines[start] = f"{prefix}{token.markup}{'text' if word.lower() == 'mermaid' else word}"
-        closing = self._lines[end - 1].lstrip(" >").rstrip()
-        is_closed = end - start > 1 and len(closing) >= len(token.markup) and not closing.strip(token.markup[0])
+        is_closed = end - start - 1 > token.content.count("\n")
+        if not prefix:
+            # Nothing is taken from the lines of such a block, so that they keep their tabs.
+            body = slice(start + 1, end - is_closed)
+            self._lines[body] = self._source[body]
         if not is_closed:
             self._lines[end - 1] += f"\n{re.sub(r'[^>]', ' ', prefix)}{token.markup}"
 
@@ -256,21 +283,23 @@ class _Rewriting:
         from markdown_it.rules_inline import StateInline
 
         parser = block_parser()
-        self._env["spans"] = []
+        spans: list[_Span] = []
+        self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
-        spans = self._env["spans"]
-        edits = sorted(edit for span in spans for edit in self._edits(span, content, spans))
+        labels = _Labels(spans)
+        dollar = _DOLLAR_APART if _dollars_shown(content, spans) > 1 else _DOLLAR
         parts, position = [], 0
-        for start, end, replacement in edits:
+        for start, end, replacement in sorted(edit for span in spans for edit in self._edits(span, content, labels)):
             if start < position:
                 raise _CannotRewriteError
-            parts += [_literal(content[position:start], before_link=replacement.startswith("[")), replacement]
+            text = _literal(content[position:start], _DOLLAR if start in labels else dollar)
+            parts += [_apart(text, replacement), replacement]
             position = end
-        parts.append(_literal(content[position:]))
+        parts.append(_literal(content[position:], dollar))
         return "".join(parts)
 
-    def _edits(self, span: _Span, content: str, spans: list[_Span]) -> Iterator[tuple[int, int, str]]:
+    def _edits(self, span: _Span, content: str, labels: _Labels) -> Iterator[tuple[int, int, str]]:
         source = content[span.start : span.end]
         if span.kind == "backticks":
             yield span.start, span.end, source
@@ -278,11 +307,10 @@ class _Rewriting:
             yield span.start, span.end, span.token.content
         elif span.kind == "autolink":
             href = str(span.token.attrs["href"])
-            words = _literal(source[1:-1]).replace("[", "\\[").replace("]", "\\]")
+            words = safe_inline(source[1:-1])
             yield span.start, span.end, f"[{words}]({_quoted(href)})" if _is_link(href) else _literal(source)
         elif span.kind == "image":
-            in_link = any(one.kind == "link" and one.start < span.start < one.end for one in spans)
-            yield span.start, span.end, self._image(span, source, in_link=in_link)
+            yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
         else:
             href = str(span.token.attrs["href"])
             breaks = "\n" * content.count("\n", span.label_end, span.end)
@@ -292,7 +320,8 @@ class _Rewriting:
     def _image(self, span: _Span, source: str, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
         breaks = "\n" * source.count("\n")
-        alt = safe_inline(span.token.content)
+        # marked puts an image's words into an attribute without escaping quotes.
+        alt = safe_inline(span.token.content).replace('"', "&quot;")
         if _may_load(url, self._allowed):
             return f"![{alt}]({breaks}{_quoted(url)})"
         host = safe_inline(_host(url) or "not shown")
@@ -310,14 +339,49 @@ def _destination(href: str, breaks: str) -> str:
     return f" (`{shown}`){breaks}"
 
 
-def _literal(text: str, *, before_link: bool = False) -> str:
+class _Labels:
+    """The labels of an inline text's links, none of which is within another."""
+
+    def __init__(self, spans: list[_Span]) -> None:
+        bounds = sorted((span.start, span.label_end) for span in spans if span.kind == "link")
+        self._starts = [start for start, _ in bounds]
+        self._ends = [end for _, end in bounds]
+
+    def __contains__(self, position: int) -> bool:
+        nearest = bisect_right(self._starts, position - 1) - 1
+        return nearest >= 0 and position <= self._ends[nearest]
+
+
+def _dollars_shown(content: str, spans: list[_Span]) -> int:
+    """Count the dollars that JupyterLab's maths will see in an inline text."""
+    in_code = sum(content.count("$", span.start, span.end) for span in spans if span.kind == "backticks")
+    return content.count("$") - in_code + 2 * any(span.kind == "maths" for span in spans)
+
+
+def _literal(text: str, dollar: str = _DOLLAR) -> str:
     """Return inline text, its emphasis as it is, with nothing in it that any parser could take for more."""
     text = text.replace("<", "&lt;")
-    text = re.sub(r"(\\.)|\$", lambda found: found[1] or r"\$", text, flags=re.DOTALL)
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
     text = re.sub(r"^([^\n\]]*\]):", r"\1&#58;", text, flags=re.MULTILINE)
-    return f"{text[:-1]}&#33;" if before_link and text.endswith("!") else text
+    # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
+    escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
+    return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+
+
+def _apart(text: str, replacement: str) -> str:
+    """Return text that does not join with what comes behind it: an image's mark, a bare link, a mark of code."""
+    if replacement.startswith("[") and text.endswith("!"):
+        text = f"{text[:-1]}&#33;"
+    if replacement.startswith("`") and text.endswith("~") and re.search(r"[<\]]", replacement):
+        bare = text.rstrip("~")
+        text = bare + r"\~" * (len(text) - len(bare))
+    head, last_word = re.fullmatch(r"(.*?)(\S*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    return head + _unlinked(last_word)
+
+
+def _unlinked(text: str) -> str:
+    return _BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
 
 
 def _is_link(href: str) -> bool:
@@ -357,8 +421,12 @@ def _checking_parser() -> MarkdownIt:
 
 
 def _is_inert(markdown: str, allowed: frozenset[str]) -> bool:
-    """Read the result as a front end would, HTML enabled, and see that nothing active is left."""
-    return all(_is_harmless(token, allowed) for token in _all_tokens(_checking_parser().parse(markdown)))
+    """Read the result as the front ends would, HTML enabled, and see that nothing active is left."""
+    parser = _checking_parser()
+    return all(
+        reading is not None and all(_is_harmless(token, allowed) for token in _all_tokens(parser.parse(reading)))
+        for reading in maths.readings(markdown)
+    )
 
 
 def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
