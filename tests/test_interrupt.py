@@ -106,3 +106,25 @@ def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> 
     assert kernel.value("1 + 1") == 2
     threads = kernel.value("[one.name for one in __import__('threading').enumerate()]")
     assert "wbchat-painter" not in threads
+
+
+@pytest.mark.parametrize("line", ["%wbmodels", "%wbconfig --check"])
+def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
+    kernel: Kernel, service: Service, line: str
+) -> None:
+    gate = Event()
+
+    def slow(answer: Answer) -> None:
+        gate.wait(60)
+
+    service.listing_script = slow
+    words = "asking the endpoint" if line == "%wbmodels" else "checking"
+    try:
+        run = interrupted_after(kernel, kernel.start(line), words)
+    finally:
+        gate.set()
+    assert "Interrupted." in run.error
+    assert len(run.error.splitlines()) == 1
+    assert [output["type"] for output in run.outputs] == ["error"]
+    service.listing_script = None
+    assert kernel.run(line).ok

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import exchange
+from .display import Progress
 from .errors import InferenceError
 from .settings import SETTING_NAMES
 from .tables import table_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from .client import Endpoint
+    from .display import Canvas
     from .options import ConfigOptions
     from .session import Session
 
 SETTABLE = ("endpoint", "project", "model", "timeout")
 
 
-def configure(session: Session, options: ConfigOptions, show: Callable[[dict[str, Any]], None]) -> None:
+def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     """Do what `%wbconfig` is told, then show the settings, or what the check found.
 
     Raises
@@ -35,9 +37,9 @@ def configure(session: Session, options: ConfigOptions, show: Callable[[dict[str
     if options.key:
         _ask_for_key(session)
     if options.check:
-        _check(session, show)
+        _check(session, canvas)
         return
-    show(settings_table(session))
+    canvas.show(settings_table(session))
 
 
 def _ask_for_key(session: Session) -> None:
@@ -90,21 +92,24 @@ def _value_words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check(session: Session, show: Callable[[dict[str, Any]], None]) -> None:
+def _check(session: Session, canvas: Canvas) -> None:
     """Show what works, line by line; the first failure ends the check and fails the cell."""
-    rows: list[tuple[str, str]] = []
-    try:
-        for name, found in _findings(session):
-            rows.append((f"✓ {name}", found))
-    except InferenceError as error:
-        rows.append(("✗ failed", error.what))
-        show(table_bundle(("check", "found"), rows))
-        raise
-    show(table_bundle(("check", "found"), rows))
-
-
-def _findings(session: Session) -> Any:
     endpoint = session.endpoint()
+    rows: list[tuple[str, str]] = []
+    failure: InferenceError | None = None
+    with Progress(canvas, "checking"):
+        try:
+            for name, found in _findings(session, endpoint):
+                rows.append((f"✓ {name}", found))
+        except InferenceError as error:
+            rows.append(("✗ failed", error.what))
+            failure = error
+    canvas.show(table_bundle(("check", "found"), rows))
+    if failure is not None:
+        raise failure
+
+
+def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     yield "endpoint", _endpoint_words(endpoint)
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"

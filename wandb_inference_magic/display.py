@@ -48,26 +48,13 @@ class Canvas(Protocol):
     def abandon(self) -> None:
         """Take away the status: no reply came."""
 
+    def show(self, data: dict[str, Any]) -> None:
+        """Show something that is no reply, such as a table, in the place of the status."""
+
 
 def is_notebook(shell: InteractiveShell) -> bool:
     """Whether the shell runs in a kernel, whose front end takes rich output."""
     return hasattr(shell, "kernel")
-
-
-def publish(
-    shell: InteractiveShell,
-    data: dict[str, Any],
-    *,
-    metadata: dict[str, Any] | None = None,
-    display_id: str | None = None,
-    update: bool = False,
-) -> None:
-    """Send a MIME bundle to the front end; in a terminal print its plain text."""
-    if not is_notebook(shell):
-        print(data[PLAIN])
-        return
-    transient = {"display_id": display_id} if display_id else {}
-    shell.display_pub.publish(data, metadata or {}, transient=transient, update=update)
 
 
 class NotebookCanvas:
@@ -136,7 +123,7 @@ class NotebookCanvas:
         if not update:
             self._id = uuid4().hex
             self._outputs += 1
-        publish(self._shell, data, metadata=metadata, display_id=self._id, update=update)
+        self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": self._id}, update=update)
 
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
@@ -145,6 +132,9 @@ class NotebookCanvas:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id = ""
         self._draw(data, {"wandb_inference": reply.facts()})
+
+    def show(self, data: dict[str, Any]) -> None:
+        self._draw(data)
 
     def abandon(self) -> None:
         if self._outputs and self._owns_cell:
@@ -189,6 +179,10 @@ class TerminalCanvas:
         end = "" if self._ends_line else "\n"
         self._write(f"{end}\x1b[2m{line}\x1b[0m\n" if sys.stdout.isatty() else f"{end}{line}\n")
 
+    def show(self, data: dict[str, Any]) -> None:
+        self._clear_status()
+        print(data[PLAIN])
+
     def abandon(self) -> None:
         self._clear_status()
         if not self._ends_line:
@@ -207,6 +201,32 @@ class TerminalCanvas:
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+class Progress:
+    """Says what is being done, and for how long, while it is done; use as a context manager around it."""
+
+    def __init__(self, canvas: Canvas, doing: str) -> None:
+        self._canvas = canvas
+        self._doing = doing
+        self._started = perf_counter()
+        self._stopped = Event()
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wb-progress", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        if kind is not None:
+            self._canvas.abandon()
+
+    def _run(self) -> None:
+        pause = QUIET_SECONDS
+        while not self._stopped.wait(pause):
+            self._canvas.status(f"{self._doing} · {perf_counter() - self._started:.0f} s")
+            pause = 1.0
 
 
 class Painter:

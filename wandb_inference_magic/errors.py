@@ -95,6 +95,13 @@ class InferenceError(Exception):
         return lines
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user interrupted what was going on. The cell counts as failed, and shows one line instead of a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"\x1b[1;31mInterrupted.\x1b[0m {self}"]
+
+
 def _rebuild(state: dict[str, object]) -> InferenceError:
     """Make an error again from its pickled state: joblib and multiprocessing carry exceptions this way."""
     error = InferenceError(str(state["what"]), cause="reply")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Arrival, receive
 from .display import Painter
-from .errors import InferenceError
+from .errors import InferenceError, Interrupted
 from .failures import Situation, explain
 from .reply import Reply, ReplyBuilder
 from .retries import pause, wait
@@ -60,13 +60,6 @@ class Ask:
     stream: bool = True
 
 
-class ChatInterrupted(KeyboardInterrupt):
-    """The user interrupted a reply. The cell counts as failed, and shows one line instead of a traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"\x1b[1;31mInterrupted.\x1b[0m {self}"]
-
-
 @dataclass(frozen=True, slots=True)
 class _Request:
     """What an Ask has become: all that is needed to send it and to tell what came of it."""
@@ -107,7 +100,7 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
     ------
     InferenceError
         For anything that goes wrong. The thread is as it was before.
-    ChatInterrupted
+    Interrupted
         When the user interrupts. The thread is as it was before.
     """
     request = _prepare(session, ask, cell)
@@ -116,7 +109,7 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
         _receive(session, request, builder, stream=ask.stream, canvas=canvas)
     except KeyboardInterrupt:
         _keep_partial(session, request.build(builder, "interrupted"), canvas)
-        raise ChatInterrupted("What had come is in _wbreply; the thread is as it was before.") from None
+        raise Interrupted("What had come is in _wbreply; the thread is as it was before.") from None
     except InferenceError:
         _keep_partial(session, request.build(builder, "the reply broke off"), canvas)
         raise

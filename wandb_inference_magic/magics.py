@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from .cell import Cell
-from .display import NotebookCanvas, TerminalCanvas, is_notebook, publish
-from .errors import InferenceError
+from .display import NotebookCanvas, TerminalCanvas, is_notebook
+from .errors import InferenceError, Interrupted
 from .exchange import Ask, send
 from .line import read_line
 from .options import ChatOptions, ConfigOptions, ModelsOptions
@@ -40,6 +40,10 @@ def _documented(page: Page) -> Callable[[Method], Method]:
             except InferenceError as error:
                 error.show_traceback = self.session.settings.debug
                 raise
+            except Interrupted:
+                raise
+            except KeyboardInterrupt:
+                raise Interrupted("Nothing has changed.") from None
 
         run.__doc__ = help_text(page)
         return cast("Method", run)
@@ -76,7 +80,7 @@ class InferenceMagics(Magics):
 
     def _chat(self, options: ChatOptions, prompt: str, running: Cell) -> Reply:
         session = self.session
-        canvas = None if options.quiet else self._canvas(options, running)
+        canvas = None if options.quiet else self._canvas("wbchat", running, options.format or "markdown")
         before = session.last_reply
         try:
             reply = send(session, _ask(options, prompt), cell=running, canvas=canvas)
@@ -91,7 +95,7 @@ class InferenceMagics(Magics):
             self.shell.user_ns[options.output] = reply
         return reply
 
-    def _canvas(self, options: ChatOptions, running: Cell) -> Canvas:
+    def _canvas(self, magic: str, running: Cell, format: str = "markdown") -> Canvas:
         if not is_notebook(self.shell):
             return TerminalCanvas()
         execution = (running.execution, self.shell.execution_count)
@@ -99,8 +103,8 @@ class InferenceMagics(Magics):
         self._last_execution = execution
         return NotebookCanvas(
             self.shell,
-            owns_cell=is_first and running.starts_with("wbchat"),
-            format=options.format or "markdown",
+            owns_cell=is_first and running.starts_with(magic),
+            format=format,
             allow_images_from=self.session.resolve().allow_images_from,
         )
 
@@ -111,7 +115,7 @@ class InferenceMagics(Magics):
         from .picker import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text="words")
-        show_models(self.shell, self.session, options, text)
+        show_models(self.shell, self.session, options, text, self._canvas("wbmodels", Cell.running(self.shell)))
 
     @no_var_expand
     @line_magic
@@ -120,7 +124,7 @@ class InferenceMagics(Magics):
         from .configuring import configure
 
         options, _ = read_line(ConfigOptions, "%wbconfig", line)
-        configure(self.session, options, partial(publish, self.shell))
+        configure(self.session, options, self._canvas("wbconfig", Cell.running(self.shell)))
 
     def after_cell(self, _result: object = None) -> None:
         """Let the replies of the finished cell be shown again: their drawing belongs to that cell."""

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import check_model_id, context_words, price_words, reasoning_words, rows
-from .display import is_notebook, publish
+from .display import Progress, is_notebook
 from .errors import InferenceError, did_you_mean
 from .tables import line_bundle, table_bundle
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .catalog import Catalog, Model
     from .client import Endpoint
+    from .display import Canvas
     from .options import ModelsOptions
     from .session import Session
 
@@ -24,7 +25,7 @@ WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
 
 
-def show_models(shell: InteractiveShell, session: Session, options: ModelsOptions, text: str) -> None:
+def show_models(shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas) -> None:
     """Do what `%wbmodels` is told: choose, list, or show the picker.
 
     Raises
@@ -33,11 +34,12 @@ def show_models(shell: InteractiveShell, session: Session, options: ModelsOption
         For a model the endpoint does not have, a text that matches none, or when no list is to be had.
     """
     endpoint = session.endpoint()
-    catalog = session.catalog(endpoint, refresh=options.refresh)
+    with Progress(canvas, "asking the endpoint for its models"):
+        catalog = session.catalog(endpoint, refresh=options.refresh)
     if options.use is not None:
         session.check_model(options.use, endpoint)
         session.settings.set(model=options.use)
-        publish(shell, line_bundle(f"Model for the next chats: {options.use}"))
+        canvas.show(line_bundle(f"Model for the next chats: {options.use}"))
         return
     models = _matching(catalog, text)
     if options.output:
@@ -46,7 +48,7 @@ def show_models(shell: InteractiveShell, session: Session, options: ModelsOption
     bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint))
     if is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
-    publish(shell, bundle)
+    canvas.show(bundle)
 
 
 def _matching(catalog: Catalog, text: str) -> list[Model]:
