@@ -179,6 +179,23 @@ def _take_picture(lab: Lab) -> None:
     assert target.stat().st_size > 10_000
 
 
+def test_maths_is_maths_and_money_is_money(server: JupyterServer, world: Wandb, page: Page) -> None:
+    world.api.always = Streamed(
+        pieces(
+            "It costs $5 and $6, or `$7` and `$8`.\n\nThe sum \\(a_1 + b_1\\) and\n\n\\[\nx\n+ y < z\n\\]\n\nis it."
+        ),
+        per_second=200,
+    )
+    lab = Lab.open(server, page, "maths.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat\nhi"])
+    lab.run(0)
+    lab.run(1)
+    rendered = lab.output(1)
+    expect(rendered.locator("mjx-container")).to_have_count(2)
+    expect(rendered.locator("mjx-merror")).to_have_count(0)
+    expect(rendered).to_contain_text("It costs $5 and $6, or $7 and $8.")
+    assert rendered.locator("ul").count() == 0
+
+
 HOSTILE = (
     'Hello <img src="http://evil.example/a.png" onerror="alert(1)"> <script>alert(2)</script>\n\n'
     "![pixel](http://evil.example/b.png?data=secret) [click](javascript:alert(3)) ![ref][r]\n\n"

@@ -119,11 +119,9 @@ def test_as_a_data_frame(kernel: Kernel) -> None:
 def test_the_dropdown_and_the_setting_move_each_other(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbmodels")
     kernel.run(
-        "import ipywidgets\n"
-        "from ipywidgets.widgets.widget import _instances\n"
-        "dropdown, = [w for w in _instances.values() if isinstance(w, ipywidgets.Dropdown)]\n"
-        "search, = [w for w in _instances.values() if isinstance(w, ipywidgets.Text)]\n"
-        "use, = [w for w in _instances.values() if isinstance(w, ipywidgets.Button)]"
+        "import gc, ipywidgets\n"
+        "dropdown, search, use = (next(one for one in gc.get_objects() if type(one) is kind)\n"
+        "    for kind in (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Button))"
     )
     assert kernel.value("dropdown.value") == "test/model-a"
     kernel.run("dropdown.value = 'test/model-b'")
