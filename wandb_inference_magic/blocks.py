@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# What goes on behind a blank line, and what goes on in a line that follows at once.
 _LISTS: Final = ("bullet_list_open", "ordered_list_open")
+_GOES_ON: Final = (*_LISTS, "paragraph_open", "blockquote_open", "table_open")
 
 
 def split_finished(text: str) -> tuple[str, str]:
@@ -48,7 +50,7 @@ def _open_line(lines: list[str], blocks: list[Token]) -> int:
         return start
     before = blocks[-2]
     is_apart = not safe_plain(lines[start - 1]).strip()
-    return start if is_apart and before.type not in _LISTS else _start(before)
+    return _start(before) if before.type in (_LISTS if is_apart else _GOES_ON) else start
 
 
 def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:

@@ -110,22 +110,26 @@ def _line(state: StateBlock, number: int) -> str:
 
 # What the front ends make of it --------------------------------------------------------------------------
 #
-# JupyterLab and nbconvert find maths by its marks alone and before anything else, in code as well. Where marks
-# in two pieces of code make a pair, the text between becomes code and the code behind becomes text.
+# JupyterLab and nbconvert look for maths by its marks alone and before anything else, in code as well. Where
+# marks in two pieces of code make a pair, the text between becomes code and the code behind becomes text.
 
+_OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _LAB_MARK: Final = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
 _LAB_FENCE: Final = re.compile(r"^(?P<fence>`{3,}|~{3,})[^`\n]*\n.*?^(?P=fence)`*$", re.MULTILINE | re.DOTALL)
 _LAB_CODE: Final = re.compile(r"(^|[^\\])(`+)([^\n]*?[^`\n])\2(?!`)", re.MULTILINE)
-_NBCONVERT_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\[()[\]]|\\(?:begin|end)\{[a-z]*\*?\}")
-_OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
+_NBCONVERT_STEP: Final = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}(?=[^`\n]*$)|~{3,}).*$"
+    r"|(?P<mark>(?<!\\)\$\$|\\\\[(\[]|\\begin\{[a-z]*\*?\})",
+    re.MULTILINE,
+)
 _MANY: Final = 200
 _PLACE: Final = "x"
 
 
 def readings(markdown: str) -> Iterator[str | None]:
-    """Yield a text as it is and as it stands when front ends have taken their maths out; None if that is uncertain."""
+    """Yield a text as it is and as front ends read it that look for maths first; None where that is uncertain."""
     yield markdown
-    seen = {markdown}
+    seen: set[str | None] = {markdown}
     for reading in _without_maths(markdown):
         if reading not in seen:
             yield reading
@@ -133,18 +137,15 @@ def readings(markdown: str) -> Iterator[str | None]:
 
 
 def _without_maths(markdown: str) -> Iterator[str | None]:
+    if "`" * _MANY in markdown:
+        yield None  # JupyterLab's search for code takes time with the cube of their number.
+        return
     yield _lab_reading(_hide_dollars(markdown))
     # Text before this one may have left the dollars of its code in another state.
     yield _lab_reading(markdown)
-    marks = {found[0] for found in _NBCONVERT_MARK.finditer(markdown)}
-    openers = {mark for mark in _OPENS if _OPENS[mark] in marks}
-    openers |= {rf"\begin{mark[4:]}" for mark in marks if mark.startswith(r"\end")}
-    if len(openers) > _MANY // 10:
-        yield None
-        return
-    # As it is, and behind a text that has left maths open.
-    for opener in ("", *sorted(openers)):
-        yield _nbconvert_reading(opener + markdown)
+    for with_round in (False, True):
+        for is_flat in (False, True):
+            yield _nbconvert_reading(markdown, with_round=with_round, is_flat=is_flat)
 
 
 def _closer_of(mark: str) -> str | None:
@@ -195,17 +196,39 @@ def _take(pieces: list[str], start: int, end: int) -> None:
     pieces[start : end + 1] = [_PLACE] + [""] * (end - start)
 
 
-def _nbconvert_reading(markdown: str) -> str:
-    """Return text in which what nbconvert takes for display maths is a paragraph of its own."""
-    parts, position, opened = [], 0, None
-    marks = list(_NBCONVERT_MARK.finditer(markdown))
-    closers = {found[0] for found in marks}
-    for found in marks:
-        if opened is None:
-            closer = _closer_of(found[0])
-            if closer in closers:
-                opened = (found, closer)
-        elif found[0] == opened[1]:
-            parts += [markdown[position : opened[0].start()], f"\n\n{_PLACE}\n\n"]
-            position, opened = found.end(), None
-    return "".join([*parts, markdown[position:]])
+def _nbconvert_reading(markdown: str, *, with_round: bool, is_flat: bool) -> str:
+    r"""Return text as nbconvert reads it, which takes display maths for a part of a paragraph.
+
+    There it is maths, unless code begins before it (`is_flat`): then it is words without lines. `\\(` counts only
+    within a paragraph (`with_round`).
+    """
+    parts, done, position = [], 0, 0
+    absent: set[str] = set()
+    while found := _NBCONVERT_STEP.search(markdown, position):
+        position = found.end()
+        if found["fence"]:
+            position = _end_of_fence(markdown, found)
+            continue
+        closer = _closer_of(found["mark"])
+        if closer is None or closer in absent or (found["mark"] == r"\\(" and not with_round):
+            continue
+        end = _unescaped(closer).search(markdown, position)
+        if end is None:
+            absent.add(closer)
+            continue
+        position = end.end()
+        inner = markdown[found.start() : position].replace("\n", " ") if is_flat else _PLACE
+        parts += [markdown[done : found.start()], inner]
+        done = position
+    return "".join([*parts, markdown[done:]])
+
+
+def _end_of_fence(markdown: str, opening: re.Match[str]) -> int:
+    fence = opening["fence"]
+    closing = re.compile(rf"^ {{0,3}}{fence[0]}{{{len(fence)},}}[ \t]*$", re.MULTILINE)
+    found = closing.search(markdown, opening.end())
+    return found.end() if found else len(markdown)
+
+
+def _unescaped(mark: str) -> re.Pattern[str]:
+    return re.compile((r"(?<!\\)" if mark == "$$" else "") + re.escape(mark))

@@ -97,7 +97,7 @@ def _rewritten(text: str, allowed: frozenset[str]) -> str:
     return _Rewriting(text, allowed).result()
 
 
-def _as_code(text: str, allowed: frozenset[str] = frozenset()) -> str:  # noqa: ARG001(text: str) -> str:
+def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
     fence = "`" * max(3, max((len(run) + 1 for run in re.findall("`+", text)), default=3))
     return f"{fence}text\n{text}\n{fence}"
 
