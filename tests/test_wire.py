@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kernels import Kernel
-from service import Service, Wandb
+from service import Service, Wandb, refused
 
 KEY = "wandb_v1_0123456789abcdefghij"
 CHAT = "%load_ext wandb_inference_magic\n%wbchat --once hi"
@@ -139,3 +139,17 @@ def test_a_redirect_is_not_followed(start_kernel: Callable[..., Kernel], service
     run = kernel.run(CHAT)
     assert "redirected" in run.error
     assert service.received == []
+
+
+def test_wandbs_401_names_the_keys_source_and_the_project_and_402_the_billing_page(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="my-team/my-project", **wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    wandb.api.then(refused(401, "Authentication failed"), refused(402, "You exceeded your current quota"))
+    error = kernel.run("%wbchat hi").error
+    for words in ("The key came from: WANDB_API_KEY.", "my-team/my-project", "forge.coreweave.com/settings"):
+        assert words in error
+    assert "forge.coreweave.com/subscriptions" in kernel.run("%wbchat hi").error
+    wandb.api.then(refused(404, "The requested resource was not found"))
+    assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbchat -m openai/gpt-oss-20 hi").error

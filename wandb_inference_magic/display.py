@@ -126,7 +126,9 @@ class NotebookCanvas:
         self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": self._id}, update=update)
 
     def finish(self, reply: Reply) -> None:
-        data = reply_bundle(reply, self._format, self._images)
+        # Half an answer is no JSON, and that is not what its reader must be told.
+        format = "text" if reply.incomplete and self._format == "json" else self._format
+        data = reply_bundle(reply, format, self._images)
         if self._outputs > 1:
             # `wait` keeps the blocks on screen until the output that replaces them is there.
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]

@@ -109,7 +109,8 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
         _receive(session, request, builder, stream=ask.stream, canvas=canvas)
     except KeyboardInterrupt:
         _keep_partial(session, request.build(builder, "interrupted"), canvas)
-        raise Interrupted("What had come is in _wbreply; the thread is as it was before.") from None
+        kept = "What had come is in _wbreply" if builder.has_begun else "Nothing had come yet"
+        raise Interrupted(f"{kept}; the thread is as it was before.") from None
     except InferenceError:
         _keep_partial(session, request.build(builder, "the reply broke off"), canvas)
         raise

@@ -43,7 +43,7 @@ def _documented(page: Page) -> Callable[[Method], Method]:
             except Interrupted:
                 raise
             except KeyboardInterrupt:
-                raise Interrupted("Nothing has changed.") from None
+                raise Interrupted("Run the cell again when you like.") from None
 
         run.__doc__ = help_text(page)
         return cast("Method", run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from random import uniform
 from threading import Event
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ FACTOR: Final = 3.0
 JITTER: Final = 0.25
 # What a person may be expected to sit through; a service that asks for more is told about instead.
 LONGEST_SECONDS: Final = 120.0
+LONGEST_SLICE: Final = 0.2
 
 
 def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
@@ -59,4 +60,7 @@ def read_retry_after(header: str | None) -> float | None:
 
 def wait(seconds: float) -> None:
     """Wait; Kernel > Interrupt and Ctrl-C end it at once."""
-    Event().wait(seconds)
+    until = monotonic() + seconds
+    # In slices: on Windows an interrupt comes through only between two waits.
+    while (left := until - monotonic()) > 0:
+        Event().wait(min(left, LONGEST_SLICE))
