@@ -136,3 +136,15 @@ def test_weights_of_ones_own(tmp_path: Path) -> None:
             assert answer(client, "hi")
     finally:
         local.stop()
+
+
+def test_it_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
+    """Dropped before its own loop ran, the engine once waited for itself for ever."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        done = run("from wandb_inference_magic import local\nfor _ in range(5):\n    local.start()\n    local.stop()")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert (done.returncode, done.stderr) == (0, "")

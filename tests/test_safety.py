@@ -126,6 +126,8 @@ HOSTILE = [
     "a\r<img src=x>\r\n![a](http://evil.example)",
     "[`](javascript:x)`](javascript:y)",
     "![[a](http://evil.example/1)](http://evil.example/2)",
+    "- a\n\n      <img src=x>1. a\n<img src=x>\n   ```\n<img src=x>```\n1. a\n<img src=x>\n   ```\n<img src=x>",
+    "1. a\n  ```\n<img src=x>\n  ```",
 ]
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
+from urllib.request import ProxyHandler, Request, build_opener
 
 from .catalog import Model, Price
 from .errors import InferenceError
@@ -26,6 +27,7 @@ FREE: Final = Price(0.0, 0.0, 0.0)
 THREADS: Final = 1
 AT_ONCE: Final = 2
 QUIET: Final = -1
+START_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,9 @@ def _serve(path: Path, model: str, key: str) -> Any:
     parameters.warmup = False
     parameters.ui = False
     parameters.verbosity = QUIET
+    parameters.endpoint_slots = True
     try:
-        return Server(parameters)
+        server = Server(parameters)
     except RuntimeError as error:
         raise InferenceError(
             "The practice model did not start.",
@@ -158,3 +161,17 @@ def _serve(path: Path, model: str, key: str) -> Any:
             remedy=f"Check that {path} is a GGUF file of a chat model.",
             cause="missing",
         ) from error
+    _wait_for_loop(server.listening_address, key)
+    return server
+
+
+def _wait_for_loop(address: str, key: str) -> None:
+    """Wait until the engine's own loop answers.
+
+    Its HTTP threads answer sooner; but a server that is dropped before its loop runs never hears that it
+    should end, and waits for itself for ever. The state of its slots is told by the loop.
+    """
+    request = Request(f"{address}/slots", headers={"Authorization": f"Bearer {key}"})
+    # No proxy: it is on this machine.
+    with build_opener(ProxyHandler({})).open(request, timeout=START_SECONDS) as answer:
+        answer.read()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from . import maths
+from .readings import readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -268,6 +269,16 @@ class _Rewriting:
             self._lines[body] = self._source[body]
         if not is_closed:
             self._lines[end - 1] += f"\n{re.sub(r'[^>]', ' ', prefix)}{token.markup}"
+        if prefix and not token.level:
+            self._outdent(start, end, len(prefix))
+
+    def _outdent(self, start: int, end: int, width: int) -> None:
+        """Begin an indented block of code where lines begin, apart: else another parser may take it for an item's."""
+        text = "\n".join(self._lines[start:end])
+        text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
+        self._lines[start:end] = text.split("\n", end - start - 1)
+        if start and self._lines[start - 1].strip():
+            self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
         """Parsers differ on indented code: a block of its own becomes a fence, one within another plain text."""
@@ -425,7 +436,7 @@ def _is_inert(markdown: str, allowed: frozenset[str]) -> bool:
     parser = _checking_parser()
     return all(
         reading is not None and all(_is_harmless(token, allowed) for token in _all_tokens(parser.parse(reading)))
-        for reading in maths.readings(markdown)
+        for reading in readings(markdown)
     )
 
 
