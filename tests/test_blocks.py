@@ -1,10 +1,15 @@
 """Finished blocks and the one that grows."""
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_safety import HOSTILE, assert_inert
 
 from wandb_inference_magic.blocks import split_finished
+from wandb_inference_magic.safety import block_parser, expanded, safe_markdown, safe_plain
 
 PIECES = [
     "a",
@@ -21,6 +26,22 @@ PIECES = [
     "    g\n",
     "\r",
     "\t",
+    "1",
+    "1. h\n",
+    "- ",
+    "#",
+    "`",
+    "===\n",
+    "---\n",
+    "-",
+    "|",
+    "~~~\n",
+    "[r]: i\n",
+    "\r\n",
+    " ",
+    "\x1b[1m",
+    "\x1b]0;j\n",
+    "\x00",
 ]
 
 
@@ -35,6 +56,15 @@ PIECES = [
         ("x\n\\[\na\n+ b", ""),
         ("| a |\n|---|\n| b |\n\nc", "| a |\n|---|\n| b |\n\n"),
         ("", ""),
+        # What a line that is not whole yet begins may still become a part of the block before.
+        ("a\n#", ""),
+        ("a\n\n#", "a\n\n"),
+        ("1. a\n\n1", ""),
+        ("| a |\n|---|\n$$\nb", ""),
+        ("x\n\n$$\na $$", "x\n\n"),
+        ("a\r\n\r\nb", "a\r\n\r\n"),
+        ("a\r\rb", "a\r\r"),
+        ("\x1b]0;a\n\n# b\nc\n\n", "\x1b]0;a\n\n# b\n"),
     ],
 )
 def test_all_but_the_last_block_is_finished(text: str, finished: str) -> None:
@@ -48,3 +78,35 @@ def test_nothing_is_lost(pieces: list[str]) -> None:
         finished, rest = split_finished(rest + piece)
         shown += finished
     assert shown + rest == "".join(pieces)
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_what_is_finished_stays_so(text: str) -> None:
+    """Each cut made while the text grew, letter by letter, is at the beginning of a block of the whole text."""
+    rest, position, cuts = "", 0, set()
+    for letter in text:
+        finished, rest = split_finished(rest + letter)
+        position += len(finished)
+        cuts.add(position)
+    assert cuts - {0} <= block_starts(text)
+
+
+def block_starts(text: str) -> set[int]:
+    places = [0]
+    for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
+        places.append(places[-1] + len(line))
+    env: dict[str, Any] = {"may_grow": True}
+    tokens = block_parser().parse(expanded(safe_plain(text)), env)
+    starts = {places[token.map[0]] for token in tokens if token.level == 0 and token.map and token.nesting >= 0}
+    # Definitions are blocks that leave no token; several are told as one.
+    definitions = {places[line] for start, end in env.get("definitions", []) for line in range(start, end + 1)}
+    return starts | definitions
+
+
+@given(st.lists(st.sampled_from([*PIECES, *HOSTILE]), max_size=8))
+def test_blocks_shown_one_by_one_are_inert(pieces: list[str]) -> None:
+    rest = ""
+    for piece in pieces:
+        finished, rest = split_finished(rest + piece)
+        assert_inert(safe_markdown(finished))
+    assert_inert(safe_markdown(rest))

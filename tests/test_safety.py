@@ -37,7 +37,7 @@ def assert_inert(markdown: str) -> None:
         if token.type == "link_open":
             assert re.match(r"https?://|mailto:|#", str(token.attrs["href"]), re.IGNORECASE), token
     # nbconvert's own parser is another one, and does not sanitise.
-    html = markdown2html_mistune(markdown)
+    html = re.sub(r'<input class="[\w-]+" type="checkbox" disabled(?: checked)?/>', "", markdown2html_mistune(markdown))
     assert not re.search(
         r"<(img(?! src=.data:image/)|script|iframe|svg|object|embed|form|input|style|meta|base)\b", html, re.I
     )
@@ -126,9 +126,78 @@ HOSTILE = [
     "a\r<img src=x>\r\n![a](http://evil.example)",
     "[`](javascript:x)`](javascript:y)",
     "![[a](http://evil.example/1)](http://evil.example/2)",
+    # A bare link, or a strike's marks, take a backtick with them.
+    "http://evil.example/`<img src=x>`",
+    "~~`<img src=x>`",
+    "~~`a`! `<img src=x>`",
+    "www.evil.example/`<img src=x>`",
+    "a` b `<img src=x>`",
+    # Code over several lines, in which parsers begin other blocks.
+    "#```\n<img src=x>\n```",
+    "> - a\nb` <img src=x>\n   > c`<img src=x>`",
+    "`a\n#b` `<img src=x>`",
+    # A definition behind a task's box, and blocks behind it.
+    "- [ ] [r]: javascript:alert(1)\n- [ ] [r]",
+    "- [ ] > a\n- [ ] - > b\n    ```\n   `a\n  `<img src=x>`",
+    # An image's words are an attribute, and brackets in a label lose their backslashes.
+    '![" onerror="alert(1)](data:image/png;base64,AAAA)',
+    "![\\@\\@0\\@\\@ $x$](data:image/png;base64,AAAA)",
+    "![|![a](http://evil.example/1) \\[b](https://ok.example)",
+    # Fences within other blocks, or closed by what closes none.
+    "```\n> ```",
+    "> - ===\n> > ```\n> > <img src=x>",
+    "1. \n   ```\n<img src=x>\n   ```\n`<img src=x>`",
+    "  ```\n\n    ```\n<img src=x>\n```~~\n<img src=x>",
+    "$$\n```html\n<img src=x>",
+    "\\[[\n- [ ] [r]: javascript:alert(1)\\]\n- [r]",
+    "![a\n\n](http://evil.example/x)`<img src=x>`",
+    "[a](\n\n\nhttp://ok.example)`<img src=x>`",
+    # Marks of maths in two pieces of code, for front ends that look for maths before anything else.
+    "- ```\n  $\n  ```\n  $x$\n  ```\n  <img src=x onerror=alert(1)>\n  ```",
+    "`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
+    "`\\\\[` x\n\n```\n\\\\] <img src=x>\n```",
+    "`$$` x\n\n- a\n\n```\n$$ <img src=x> $$\n```",
+    "|a|b|\n|-|-|\n|x`$$`- [ ] \n````html\n<script>alert(1)</script>\n$$",
     "- a\n\n      <img src=x>1. a\n<img src=x>\n   ```\n<img src=x>```\n1. a\n<img src=x>\n   ```\n<img src=x>",
     "1. a\n  ```\n<img src=x>\n  ```",
+    # Behind display maths nbconvert begins a block.
+    "`\\begin{a}` x\n\n````\n\\end{a} <img src=x>\n```<img src=x>`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
+    "$$x$$<img src=x>\n`<img src=x>`",
 ]
+
+
+LAB_MARK = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
+
+
+def without_lab_maths(markdown: str) -> str:
+    """Take out what JupyterLab's `removeMath` takes out before it parses, its protection of code left aside."""
+    pieces, position, opened = LAB_MARK.split(markdown), 1, 0
+    closer, last, depth = "", 0, 0
+    while position < len(pieces):
+        mark = pieces[position]
+        if not closer:
+            closer = {"$": "$", "$$": "$$", "\\\\(": "\\\\)", "\\\\[": "\\\\]"}.get(mark, "")
+            closer = "\\end" + mark[6:] if mark.startswith("\\begin") else closer
+            opened, last, depth = position, 0, 0
+        elif mark == closer:
+            last = position
+            if not depth:
+                pieces[opened : position + 1] = ["@@0@@"] + [""] * (position - opened)
+                closer = ""
+        elif mark.count("\n") > 1:
+            if last:
+                pieces[opened : last + 1] = ["@@0@@"] + [""] * (last - opened)
+                position = last
+            closer = ""
+        elif mark in "{}":
+            depth = max(0, depth + (1 if mark == "{" else -1))
+        position += 2
+    return "".join(pieces)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_markdown_is_inert_without_its_maths(text: str) -> None:
+    assert_inert(without_lab_maths(safe_markdown(text)))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -168,6 +237,13 @@ BENIGN = [
     "Inline $x_1 + y^{2}$ and\n\n$$\nE = mc^2\n$$\n\nas it is.",
     "a --- b ... c; 3 * 4 * 5; snake_case_name; 50% {braces} @at",
     "![dot](data:image/png;base64,iVBORw0KGgo=)",
+    "```make\nall:\n\tgcc $$x <a.c\n```",
+    "1. Install:\n   ```bash\n   echo $HOME > x\n   ```\n2. Use `List<int>`:\n\n   ```java\n   List<int> a;\n   ```",
+    "> Note: see `a<b>`\n>\n> ```html\n> <b>\n> ```",
+    "See https://ok.example/a_b, www.ok.example and me@ok.example.",
+    "- [ ] do `a<b>`\n- [x] **done**",
+    "Use `$$` for display:\n\n```latex\n$$\nx\n$$\n```\n\nand\n\n```html\n<b>\n```",
+    "\\begin{align}\na &= b \\\\\n\\end{align}",
 ]
 
 
@@ -185,23 +261,49 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("so:\n\\[\nx\n\\]\nend", "so:\n$$\nx\n$$\nend"),
         (r"`\(code\)`", r"`\(code\)`"),
         ("```\n\\[ code \\]\n```", "```\n\\[ code \\]\n```"),
-        ("It costs $5.", r"It costs \$5."),
-        # Without an element between them JupyterLab would take what stands between two dollars for maths.
+        # An empty link keeps JupyterLab from reading what is between two dollars as maths.
         ("It costs $5 and $6.", r"It costs \$[](#)5 and \$[](#)6."),
+        ("pay $5 for $x$", r"pay \$[](#)5 for $x$"),
+        ("[$5 or $6](https://ok.example)", r"[\$5 or \$6](https://ok.example)"),
+        ("It costs $5, or `$6`.", r"It costs \$5, or `$6`."),
+        ("$$ is not closed", r"\$[](#)\$[](#) is not closed"),
+        ("It costs $5.", r"It costs \$5."),
         (r"already \$5", r"already \$5"),
         ("a <b> c", "a &lt;b> c"),
         ("![cat](http://pics.example/c.png)", "[image: cat (pics.example)](http://pics.example/c.png)"),
         ("[![cat](http://pics.example/c.png)](https://ok.example)", "[image: cat (pics.example)](https://ok.example)"),
         ("[run](javascript:go())", "run (`javascript:go()`)"),
         ("see [docs][d]\n\n[d]: https://ok.example", "see [docs](https://ok.example)\n\n"),
-        ("<https://ok.example/a>", "[https&#58;//ok.example/a](https://ok.example/a)"),
+        ("<https://ok.example/a>", "[https://ok.example/a](https://ok.example/a)"),
         ("```python\nopen", "```python\nopen\n```"),
         ("    indented <b>", "```\nindented <b>\n```"),
         ("```mermaid\nx\n```", "```text\nx\n```"),
+        ("```\n> ```", "````\n> ```\n````"),
+        ("- a\n# b", "- a\n\n# b"),
+        ("#hashtag", r"\#hashtag"),
+        ("- [ ] [r]: javascript:x", "- [ ] [r]&#58; javascript:x"),
+        ("a ` b", r"a \` b"),
+        ("http://a.example/`<b>`", "http&#58;//a.example/`<b>`"),
     ],
 )
 def test_what_is_rewritten(text: str, expected: str) -> None:
     assert safe_markdown(text) == expected
+
+
+@pytest.mark.parametrize("text", ["\ud800 <img src=x>", "\x00", "\x1b]0;<b>", "`" * 500, "[" * 500, "> " * 500, ""])
+def test_odd_text_is_shown_all_the_same(text: str) -> None:
+    shown = safe_markdown(text)
+    assert_inert(shown)
+    shown.encode()
+
+
+def test_text_that_cannot_be_rewritten_is_shown_as_it_came() -> None:
+    text = "`a\nb` `<img src=x>`"
+    assert safe_markdown(text) == f"```text\n{text}\n```"
+    # Marks of maths would open the block of code for nbconvert: then it is shown line by line.
+    text = "\\begin{a}`a\nb` `<i>`\n\n```\n\\end{a} ![a](http://evil.example/x)\n```"
+    assert_inert(safe_markdown(text))
+    assert_inert("\\begin{a} " + safe_inline(text))
 
 
 def test_images_of_allowed_hosts_load() -> None:
@@ -221,7 +323,11 @@ def test_what_follows_stays_outside(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["[", "![", "<", "$", "`", "\\(", "\\[", "*", "](", "[](", "> ", "- ", "|", "a\n| - |\n", "$a "]
+    "piece",
+    [
+        *["[", "![", "<", "$", "`", "\\(", "\\[", "*", "](", "[](", "> ", "- ", "|", "a\n| - |\n", "$a "],
+        *["![](a)", "`a`", "`a ``b ", "http://a`", "\\begin{a}{\\end{a}", "$$\n", "`$`<", "```\n", "\x9d\n", "[a]:"],
+    ],
 )
 def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     def seconds(length: int) -> float:
@@ -241,12 +347,20 @@ def test_terminal_text() -> None:
     assert safe_plain(text) == "aredblinkc\td\ne\nfg"
 
 
+def test_an_unfinished_escape_takes_no_more_than_its_line() -> None:
+    assert safe_plain("a\x1b]0;title\nb\x1bP1;2\nc") == "a\nb\nc"
+
+
+def test_half_characters_can_be_sent() -> None:
+    assert safe_plain("a\ud800b").encode() == "a\ufffdb".encode()
+
+
 @given(
     st.text() | st.lists(st.sampled_from(["\x1b", "[", "]", "31m", "\x07", "\\", "\x9b", "a", "\r", "\n"])).map("".join)
 )
 def test_plain_text_has_no_controls(text: str) -> None:
     plain = safe_plain(text)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", plain)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
     assert safe_plain(plain) == plain
 
 

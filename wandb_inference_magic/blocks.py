@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .maths import OPEN_BLOCK
+from . import maths
 from .safety import block_parser, expanded, safe_plain
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ def _open_line(lines: list[str], blocks: list[Token]) -> int:
 
 
 def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:
-    """Whether a block may still become part of the one before: "#" a word, "1" an item, "$$" mere text."""
-    begins_last_line = _start(block) == len(lines) - 1 and not lines[-1].endswith("\n")
-    return begins_last_line or block.type == OPEN_BLOCK
+    """Whether a block may still become part of the one before: "#" a word, "1" an item, "$$" or "|-" mere text."""
+    is_line_whole = lines[-1].endswith(("\r", "\n"))
+    if block.type in (maths.BLOCK, maths.OPEN_BLOCK):
+        return block.type == maths.OPEN_BLOCK or not is_line_whole
+    return _start(block) >= len(lines) - 2 and not is_line_whole
 
 
 def _start(block: Token) -> int:

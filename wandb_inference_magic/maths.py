@@ -16,8 +16,8 @@ OPEN_BLOCK: Final = "maths_open"
 # The lengths are bounded and no mark is passed over, or a text of opening marks alone would be searched to its
 # end for each of them.
 _INLINE: Final = re.compile(
-    r"\\\((?P<round>(?:[^\\]|\\[^()]){1,2000})\\\)"
-    r"|\\\[(?P<square>(?:[^\\]|\\[^\[\]]){1,4000})\\\]"
+    r"\\\((?P<round>(?:[^\\$]|\\[^()]){1,2000})\\\)"
+    r"|\\\[(?P<square>(?:(?!\$\$)[^\\]|\\[^\[\]]){1,4000})\\\]"
     r"|\$\$(?P<double>[^$]{1,4000})\$\$"
     r"|\$(?P<single>(?![\s$])(?:\\.|[^$\\]){1,2000})(?<!\s)\$(?!\d)",
     re.DOTALL,
@@ -42,7 +42,8 @@ def inline_text(found: re.Match[str]) -> str:
 
 def inert(inner: str) -> str:
     """Return LaTeX that means the same and is inert where a front end takes it for text instead."""
-    return inner.replace("<", r"\lt ").replace("](", "]{}(").replace("![", "!{}[").replace("][", "]{}[")
+    inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
+    return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
 def block_lines(lines: list[str]) -> list[str]:
@@ -65,7 +66,8 @@ def install(parser: MarkdownIt) -> None:
 
 
 def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if state.is_code_block(start):
+    # A quotation's lazy line has no indent of its own: it was seen to begin nothing.
+    if state.is_code_block(start) or state.sCount[start] < 0:
         return False
     first = _line(state, start)
     opener = next((mark for mark in _CLOSER if first.startswith(mark)), None)
@@ -85,16 +87,21 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int | None:
     """Return the line that closes the block; `end` when the text ends before; None when it is no block."""
+    closer = _CLOSER[opener]
     for number in range(start, end):
         line = _line(state, number)
-        if _closes(line, _CLOSER[opener], is_first=number == start):
-            return number
-        within = line[2:] if number == start else line
+        inner = line[2:] if number == start else line
         is_outside = number > start and state.sCount[number] < state.blkIndent
-        if not line or is_outside or _CLOSER[opener] in within:
+        if not line or is_outside:
             return None
-    # Only a text that may still grow leaves maths open; a container's end does not.
-    may_grow = state.env.get("may_grow", False) and state.level == 0 and end == state.lineMax
+        closes = inner.endswith(closer)
+        inner = inner.removesuffix(closer)
+        if closer in inner or "$$" in inner:
+            return None
+        if closes:
+            return number
+    # Only a text that may still grow leaves maths open.
+    may_grow = state.env.get("may_grow", False) and end == state.lineMax
     return end if may_grow else None
 
 

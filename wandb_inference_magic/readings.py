@@ -23,6 +23,8 @@ _NBCONVERT_STEP: Final = re.compile(
 )
 _MANY: Final = 200
 _PLACE: Final = "x"
+_BLOCK: Final = "x\n\n"
+_WORDS: Final = ""
 
 
 def readings(markdown: str) -> Iterator[str | None]:
@@ -43,8 +45,8 @@ def _without_maths(markdown: str) -> Iterator[str | None]:
     # Text before this one may have left the dollars of its code in another state.
     yield _lab_reading(markdown)
     for with_round in (False, True):
-        for is_flat in (False, True):
-            yield _nbconvert_reading(markdown, with_round=with_round, is_flat=is_flat)
+        for place in (_PLACE, _WORDS, _BLOCK):
+            yield _nbconvert_reading(markdown, with_round=with_round, place=place)
 
 
 def _closer_of(mark: str) -> str | None:
@@ -95,11 +97,12 @@ def _take(pieces: list[str], start: int, end: int) -> None:
     pieces[start : end + 1] = [_PLACE] + [""] * (end - start)
 
 
-def _nbconvert_reading(markdown: str, *, with_round: bool, is_flat: bool) -> str:
+def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> str:
     r"""Return text as nbconvert reads it, which takes display maths for a part of a paragraph.
 
-    There it is maths, unless code begins before it (`is_flat`): then it is words without lines. `\\(` counts only
-    within a paragraph (`with_round`).
+    There it is maths (a `_PLACE`), unless code begins before it: then it is `_WORDS` without lines. At a
+    paragraph's start it is a `_BLOCK`, and what comes behind begins another. `\\(` counts only within a paragraph
+    (`with_round`).
     """
     parts, done, position = [], 0, 0
     absent: set[str] = set()
@@ -116,7 +119,7 @@ def _nbconvert_reading(markdown: str, *, with_round: bool, is_flat: bool) -> str
             absent.add(closer)
             continue
         position = end.end()
-        inner = markdown[found.start() : position].replace("\n", " ") if is_flat else _PLACE
+        inner = markdown[found.start() : position].replace("\n", " ") if place == _WORDS else place
         parts += [markdown[done : found.start()], inner]
         done = position
     return "".join([*parts, markdown[done:]])

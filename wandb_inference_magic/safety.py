@@ -12,6 +12,7 @@ import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -39,10 +40,18 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 # Half a character, which no front end can be sent.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 # What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
-_ACTIVE: Final = re.compile(r"[\\`*_\[\]$|~]")
+_ACTIVE: Final = re.compile(r"[`*_$|~]")
+# marked takes the backslashes from brackets in a link's label, and JupyterLab finds maths behind two of them.
+_ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What GitHub's Markdown makes a link of without being asked. It goes on to the next blank, over whatever comes.
 _BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
+# What would be more than words outside code.
+_COULD_ACT: Final = re.compile(r"[<\]]")
+# Behind the box of a task, some parsers begin a block.
+_TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
+_BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
+_CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 # JupyterLab takes the backslash from a dollar before it looks for maths between two. It does not look across an
 # element's bounds, and an empty link is the one element that shows nothing.
 _DOLLAR: Final = r"\$"
@@ -60,8 +69,7 @@ def safe_plain(text: str) -> str:
 def safe_inline(text: str) -> str:
     """Return a short text as one line of Markdown that shows it literally, in a table cell too."""
     line = " ".join(safe_plain(text).split())
-    line = _ACTIVE.sub(r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;"))
-    line = _unlinked(line).replace("@", "&#64;")
+    line = _unlinked(_ACTIVE.sub(r"\\\g<0>", line.translate(_ENTITIES)))
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
@@ -99,7 +107,7 @@ def _rewritten(text: str, allowed: frozenset[str]) -> str:
 
 
 def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    fence = "`" * max(3, max((len(run) + 1 for run in re.findall("`+", text)), default=3))
+    fence = _fence_around(text)
     return f"{fence}text\n{text}\n{fence}"
 
 
@@ -206,6 +214,7 @@ class _Rewriting:
         self._cursors = [0] * len(self._lines)
 
     def result(self) -> str:
+        self._refuse_confusing_fences()
         for token in self._tokens:
             if token.map is not None:
                 self._rewrite(token, *token.map)
@@ -215,7 +224,42 @@ class _Rewriting:
         # What belongs to no token, such as a row's cells beyond its table's columns, another parser may show.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             self._lines[number] = line[:cursor] + _literal(line[cursor:])
+        self._set_apart()
         return "\n".join(self._lines)
+
+    def _set_apart(self) -> None:
+        """Put a blank line behind lists and quotations: parsers differ on what ends them without one."""
+        blocks = [token for token in self._tokens if token.level == 0 and token.nesting >= 0 and token.map]
+        for before, block in pairwise(blocks):
+            start = block.map[0] if block.map else 0
+            if before.type in _CONTAINERS and self._source[start - 1].strip():
+                self._lines[start] = "\n" + self._lines[start]
+
+    def _refuse_confusing_fences(self) -> None:
+        """Refuse fences that parsers may not see alike, as code would be text behind them, where that matters."""
+        code = [token for token in self._tokens if token.type == "fence"]
+        if not any(token.level for token in code):
+            return
+        texts = [token.content for token in self._tokens if token.type == "inline" and "`" in token.content]
+        if not any(map(_COULD_ACT.search, [*texts, *(token.content for token in code)])):
+            return
+        containers: set[str] = set()
+        for token in self._tokens:
+            if token.level == 0:
+                containers = set()
+            if token.nesting > 0:
+                containers.add(token.type)
+            if token.type == "fence" and token.level and self._is_confusing(token, containers):
+                raise _CannotRewriteError
+
+    def _is_confusing(self, fence: Token, containers: set[str]) -> bool:
+        start, end = fence.map or (0, 0)
+        before = self._lines[start - 1] if start else ""
+        if "blockquote_open" in containers:
+            return fence.level > 1 or bool(before.strip(" >"))
+        margin = len(self._lines[start].partition(fence.markup)[0])
+        body = filter(str.strip, self._lines[start + 1 : end])
+        return any(line[:margin].strip() for line in body) or bool(_BARE_MARKER.fullmatch(before))
 
     def _finish(self, start: int, end: int) -> None:
         """Mark lines as rewritten to their ends."""
@@ -258,17 +302,18 @@ class _Rewriting:
     def _rewrite_fence(self, token: Token, start: int, end: int) -> None:
         opening = self._lines[start]
         prefix = opening[: opening.index(token.markup)]
-        language = re.match(r"[A-Za-z0-9_+#.-]*", token.info.strip())
-        word = language.group() if language else ""
-        # JupyterLab draws mermaid as a picture of its own making.
-        self._lines[start] = f"{prefix}{token.markup}{'text' if word.lower() == 'mermaid' else word}"
         is_closed = end - start - 1 > token.content.count("\n")
+        body = slice(start + 1, end - is_closed)
         if not prefix:
             # Nothing is taken from the lines of such a block, so that they keep their tabs.
-            body = slice(start + 1, end - is_closed)
             self._lines[body] = self._source[body]
-        if not is_closed:
-            self._lines[end - 1] += f"\n{re.sub(r'[^>]', ' ', prefix)}{token.markup}"
+        fence = _fence_around(token.content, token.markup)
+        self._lines[start] = f"{prefix}{fence}{_language(token.info)}"
+        closing = re.sub(r"[^>]", " ", prefix) + fence
+        if is_closed:
+            self._lines[end - 1] = closing
+        else:
+            self._lines[end - 1] += f"\n{closing}"
         if prefix and not token.level:
             self._outdent(start, end, len(prefix))
 
@@ -286,7 +331,7 @@ class _Rewriting:
             self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
             return
         self._lines[start:end] = [line[4:] for line in self._lines[start:end]]
-        fence = _as_code("\n".join(self._lines[start:end])).partition("text\n")[0]
+        fence = _fence_around("\n".join(self._lines[start:end]))
         self._lines[start] = f"{fence}\n{self._lines[start]}"
         self._lines[end - 1] += f"\n{fence}"
 
@@ -299,13 +344,17 @@ class _Rewriting:
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
         labels = _Labels(spans)
+        codes = [content[span.start : span.end] for span in spans if span.kind == "backticks"]
+        has_active_code = any(map(_COULD_ACT.search, codes))
+        if has_active_code and any(_is_uncertain(span, content) for span in spans):
+            raise _CannotRewriteError
         dollar = _DOLLAR_APART if _dollars_shown(content, spans) > 1 else _DOLLAR
         parts, position = [], 0
         for start, end, replacement in sorted(edit for span in spans for edit in self._edits(span, content, labels)):
             if start < position:
                 raise _CannotRewriteError
             text = _literal(content[position:start], _DOLLAR if start in labels else dollar)
-            parts += [_apart(text, replacement), replacement]
+            parts += [_apart(text, replacement, has_active_code=has_active_code), replacement]
             position = end
         parts.append(_literal(content[position:], dollar))
         return "".join(parts)
@@ -318,36 +367,59 @@ class _Rewriting:
             yield span.start, span.end, span.token.content
         elif span.kind == "autolink":
             href = str(span.token.attrs["href"])
-            words = safe_inline(source[1:-1])
+            words = _literal(source[1:-1]).replace("[", "&#91;").replace("]", "&#93;")
             yield span.start, span.end, f"[{words}]({_quoted(href)})" if _is_link(href) else _literal(source)
         elif span.kind == "image":
             yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
         else:
             href = str(span.token.attrs["href"])
-            breaks = "\n" * content.count("\n", span.label_end, span.end)
+            if "\n" in content[span.label_end : span.end]:
+                raise _CannotRewriteError
             yield span.start, span.start + 1, "[" if _is_link(href) else ""
-            yield span.label_end, span.end, _destination(href, breaks)
+            yield span.label_end, span.end, _destination(href)
 
     def _image(self, span: _Span, source: str, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
-        breaks = "\n" * source.count("\n")
+        if "\n" in source:
+            raise _CannotRewriteError
         # marked puts an image's words into an attribute without escaping quotes.
         alt = safe_inline(span.token.content).replace('"', "&quot;")
         if _may_load(url, self._allowed):
-            return f"![{alt}]({breaks}{_quoted(url)})"
+            return f"![{alt}]({_quoted(url)})"
         host = safe_inline(_host(url) or "not shown")
         words = f"image: {alt} ({host})" if alt else f"image ({host})"
         if in_link or not _is_link(url):
-            return words + breaks
-        return f"[{words}]({breaks}{_quoted(url)})"
+            return words
+        return f"[{words}]({_quoted(url)})"
 
 
-def _destination(href: str, breaks: str) -> str:
+def _fence_around(code: str, fence: str = "```") -> str:
+    """Return a fence that nothing in the code closes, wherever in a line it stands."""
+    runs = [len(run) for run in re.findall(f"{fence[0]}+", code)]
+    return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
+
+
+def _language(info: str) -> str:
+    """Return the word that names a fence's language; JupyterLab would draw mermaid as a picture."""
+    found = re.match(r"[A-Za-z0-9_+#.-]*", info.strip())
+    word = found[0] if found else ""
+    return "text" if word.lower() == "mermaid" else word
+
+
+def _destination(href: str) -> str:
     """Return what follows a link's label: where it goes, or, for a dead link, where it would have gone."""
     if _is_link(href):
-        return f"]({breaks}{_quoted(href)})"
+        return f"]({_quoted(href)})"
     shown = re.sub(r"[`|\s]", " ", safe_plain(href)).strip() or "nowhere"
-    return f" (`{shown}`){breaks}"
+    return f" (`{shown}`)"
+
+
+def _is_uncertain(span: _Span, content: str) -> bool:
+    """Whether parsers may count backticks otherwise: blocks may begin within a span's lines, links within maths."""
+    source = content[span.start : span.end]
+    if span.kind == "maths":
+        return "`" in source or "\n" in source or bool(_BARE_LINK.search(source))
+    return span.kind == "backticks" and "\n" in source
 
 
 class _Labels:
@@ -374,17 +446,21 @@ def _literal(text: str, dollar: str = _DOLLAR) -> str:
     text = text.replace("<", "&lt;")
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
-    text = re.sub(r"^([^\n\]]*\]):", r"\1&#58;", text, flags=re.MULTILINE)
+    # A definition may begin behind more than a line's start: behind the box of a task, for one.
+    text = text.replace("]:", "]&#58;")
+    text = _TASK_BOX.sub("&#91;", text)
+    # nbconvert takes it for a heading, with no blank behind.
+    text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
-def _apart(text: str, replacement: str) -> str:
+def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
     """Return text that does not join with what comes behind it: an image's mark, a bare link, a mark of code."""
     if replacement.startswith("[") and text.endswith("!"):
         text = f"{text[:-1]}&#33;"
-    if replacement.startswith("`") and text.endswith("~") and re.search(r"[<\]]", replacement):
+    if has_active_code and replacement.startswith("`") and text.endswith("~"):
         bare = text.rstrip("~")
         text = bare + r"\~" * (len(text) - len(bare))
     head, last_word = re.fullmatch(r"(.*?)(\S*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -434,10 +510,11 @@ def _checking_parser() -> MarkdownIt:
 def _is_inert(markdown: str, allowed: frozenset[str]) -> bool:
     """Read the result as the front ends would, HTML enabled, and see that nothing active is left."""
     parser = _checking_parser()
-    return all(
-        reading is not None and all(_is_harmless(token, allowed) for token in _all_tokens(parser.parse(reading)))
-        for reading in readings(markdown)
-    )
+    return all(reading is not None and _are_harmless(parser.parse(reading), allowed) for reading in readings(markdown))
+
+
+def _are_harmless(tokens: list[Token], allowed: frozenset[str]) -> bool:
+    return all(_is_harmless(token, allowed) for token in _all_tokens(tokens))
 
 
 def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
