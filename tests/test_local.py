@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
+import psutil
 import pytest
 
 from wandb_inference_magic import local
@@ -148,3 +155,129 @@ def test_it_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
             process.kill()
             process.wait()
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def port_of(practice: local.PracticeModel) -> int:
+    return int(practice.base_url.split(":")[2].split("/")[0])
+
+
+def server_process() -> psutil.Process:
+    """Return the process of the running model: the only child that the tests of this module have then."""
+    (process,) = (one for one in psutil.Process().children() if "serve_parent" in " ".join(one.cmdline()))
+    return process
+
+
+def begin(practice: local.PracticeModel, *, stream: bool) -> http.client.HTTPConnection:
+    """Ask for a reply far longer than a test, and leave it unread."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(practice), timeout=60)
+    body = {"messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 4000, "stream": stream}
+    headers = {"Authorization": f"Bearer {practice.key}", "Content-Type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body | {"ignore_eos": True}), headers)
+    return connection
+
+
+def test_it_streams_and_counts(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model=local.PACKAGED_MODEL,
+        messages=[{"role": "user", "content": "Say hello."}],
+        max_tokens=12,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    assert sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in chunks) > 1
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert 0 < usage.completion_tokens <= 12
+
+
+def test_a_wrong_key_is_refused_with_401_and_the_key_is_on_no_command_line(practice: local.PracticeModel) -> None:
+    with (
+        openai.OpenAI(base_url=practice.base_url, api_key="another") as client,
+        pytest.raises(openai.AuthenticationError) as refused,
+    ):
+        answer(client, "hi")
+    assert refused.value.status_code == 401
+    assert practice.key not in " ".join(server_process().cmdline())
+
+
+def test_it_listens_on_this_machine_alone(practice: local.PracticeModel) -> None:
+    listening = [one.laddr for one in server_process().net_connections() if one.status == psutil.CONN_LISTEN]
+    assert [(where.ip, where.port) for where in listening] == [("127.0.0.1", port_of(practice))]
+
+
+def test_a_prompt_may_fill_the_context_that_the_catalog_names(practice: local.PracticeModel) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(practice), timeout=60)
+    connection.request("GET", "/props", headers={"Authorization": f"Bearer {practice.key}"})
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert told["default_generation_settings"]["n_ctx"] == local.facts(practice.model).context
+    assert told["total_slots"] == local.AT_ONCE
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_stop_does_not_wait_for_a_reply_in_flight_and_frees_the_port(
+    practice: local.PracticeModel, stream: bool
+) -> None:
+    process = server_process()
+    connection = begin(practice, stream=stream)
+    if stream:
+        assert connection.getresponse().read(20)
+    done = threading.Thread(target=local.stop, daemon=True)
+    done.start()
+    # The engine's own end takes 30 s and more here: any limit well below tells the two apart.
+    done.join(15)
+    assert not done.is_alive()
+    assert not process.is_running()
+    connection.close()
+    with socket.socket() as free, pytest.raises(ConnectionRefusedError):
+        free.connect(("127.0.0.1", port_of(practice)))
+
+
+def test_one_that_died_is_started_anew(practice: local.PracticeModel) -> None:
+    process = server_process()
+    process.kill()
+    process.wait(10)
+    assert local.start() is not practice
+
+
+def test_it_does_not_outlive_a_process_that_is_killed() -> None:
+    code = "from wandb_inference_magic import local; print(local.start().base_url, flush=True); input()"
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().startswith("http://127.0.0.1:")
+        (server,) = psutil.Process(parent.pid).children()
+        parent.kill()
+    assert not psutil.wait_procs([server], timeout=15)[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_start_can_be_interrupted_and_leaves_nothing_behind() -> None:
+    """The engine's process is stopped before it can be ready, so that the start is surely still waiting."""
+    done = run(
+        f"""
+        import os, signal, threading
+        import psutil
+        from wandb_inference_magic import local
+        spawn = local._spawn
+        def held():
+            process = spawn()
+            os.kill(process.pid, signal.SIGSTOP)
+            threading.Timer(0.3, os.kill, (os.getpid(), {signal.SIGINT:d})).start()
+            return process
+        local._spawn = held
+        try:
+            local.start()
+        except KeyboardInterrupt:
+            print("interrupted", psutil.Process().children())
+        """
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "interrupted []", "")
+
+
+def test_a_start_that_takes_too_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "START_SECONDS", 0.0)
+    with pytest.raises(InferenceError, match="not ready after"):
+        local.start()
+    assert not psutil.Process().children()
