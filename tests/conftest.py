@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from kernels import Kernel, running_kernel
-from service import Service, Wandb
+from service import Service, Wandb, listing
 
 # In CI the same examples each time: what chance finds is found, and mended, where somebody looks.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -71,4 +71,34 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
+    return kernel
+
+
+def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:
+    """Return a model as W&B's public feed tells it; `price` is USD per million tokens in, half of that out."""
+    return {
+        "id": id,
+        "limit": {"context": context},
+        "modalities": {"input": ["text", *kinds]},
+        "cost": {"input": price, "output": price / 2},
+        **facts,
+    }
+
+
+TOGGLE, EFFORTS = {"type": "toggle"}, {"type": "effort", "values": ["low", "high"]}
+KNOWN_MODELS = (
+    feed_entry("test/small", 300, reasoning=False),
+    feed_entry("test/eyes", 100_000, "image", reasoning=True, reasoning_options=[TOGGLE]),
+    feed_entry("test/thinker", 100_000, reasoning=True, reasoning_options=[EFFORTS]),
+)
+
+
+@pytest.fixture
+def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
+    """A kernel at W&B's endpoint that has fetched the facts of KNOWN_MODELS; its model is `test/small`."""
+    models = {str(one["id"]): one for one in KNOWN_MODELS}
+    wandb.api.listing = listing(*models)
+    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
+    kernel = start_kernel(WANDB_API_KEY="a-key", WANDB_INFERENCE_MODEL="test/small", **wandb.environment)
+    assert kernel.run("%load_ext wandb_inference_magic\n%wbmodels --table").ok
     return kernel

@@ -1,11 +1,12 @@
 """The bytes of a stream, however they are cut."""
 
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_inference_magic.sse import data_of
+from wandb_inference_magic.sse import EventReader
 
 WHOLE = (
     'data: {"text": "caf\u00e9 \u2028 end"}\n\n'
@@ -15,6 +16,13 @@ WHOLE = (
     "data: [DONE]"
 ).encode()
 EVENTS = ['{"text": "café \u2028 end"}', "one\ntwo", "tight", "[DONE]"]
+
+
+def data_of(chunks: Iterable[bytes]) -> Iterator[str]:
+    reader = EventReader()
+    for chunk in chunks:
+        yield from reader.feed(chunk)
+    yield from reader.close()
 
 
 def test_events_of_a_whole_stream() -> None:

@@ -1,12 +1,15 @@
 """Turns and the messages they become."""
 
+import pytest
+
 from wandb_inference_magic.thread import Thread, Turn
+from wandb_inference_magic.tokens import estimate_messages
 
 
 def say(thread: Thread, prompt: str, cell: str | None = None, execution: str | None = None) -> list[str]:
     """Record a turn and return the contents of the messages that went along with it."""
     place = thread.place(cell, execution)
-    messages = thread.messages(place, prompt, None)
+    messages = thread.conversation(place, prompt, None).messages
     thread.record(place, Turn(prompt, f"re {prompt}", cell, execution))
     return [message["content"] for message in messages]
 
@@ -37,8 +40,8 @@ def test_a_cell_that_chats_twice_has_two_turns_and_both_are_replaced() -> None:
 
 def test_the_system_prompt_comes_first() -> None:
     thread = Thread("main")
-    messages = thread.messages(thread.place(None, None), "hi", "Be brief.")
-    assert messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    conversation = thread.conversation(thread.place(None, None), "hi", "Be brief.")
+    assert conversation.messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 
 
 def test_turns_are_numbered_from_one() -> None:
@@ -46,3 +49,51 @@ def test_turns_are_numbered_from_one() -> None:
     assert thread.record(thread.place("a", "1"), Turn("a", "re a", "a", "1")) == 1
     assert thread.record(thread.place("b", "2"), Turn("b", "re b", "b", "2")) == 2
     assert thread.record(thread.place("a", "3"), Turn("a", "re a", "a", "3")) == 1
+
+
+def test_the_oldest_turns_are_left_out_where_there_is_no_room() -> None:
+    thread = Thread("main", [Turn("a" * 40, "b" * 40), Turn("c" * 40, "d" * 40), Turn("e" * 40, "f" * 40)])
+    place = thread.place(None, None)
+    whole = thread.conversation(place, "now", "Be brief.")
+    assert (whole.earlier, whole.left_out) == (6, 0)
+    room = estimate_messages(whole.messages)
+    assert thread.conversation(place, "now", "Be brief.", room=room) == whole
+    cut = thread.conversation(place, "now", "Be brief.", room=room - 1)
+    assert (cut.earlier, cut.left_out) == (4, 1)
+    assert [message["content"][0] for message in cut.messages] == ["B", "c", "d", "e", "f", "n"]
+    assert thread.conversation(place, "now", None, room=-5).left_out == 3
+
+
+def test_a_long_turn_in_the_middle_hides_the_turns_before_it_too() -> None:
+    thread = Thread("main", [Turn("a", "b"), Turn("c" * 4000, "d"), Turn("e", "f")])
+    cut = thread.conversation(thread.place(None, None), "now", None, room=200)
+    assert [message["content"] for message in cut.messages] == ["e", "f", "now"]
+
+
+def test_the_system_prompt_belongs_to_the_turns() -> None:
+    thread = Thread(
+        "main", [Turn("a", "b", "one", system="S1"), Turn("c", "d", "two"), Turn("e", "f", "3", system="S3")]
+    )
+    assert thread.system_at(thread.place("one", "again")) is None
+    assert thread.system_at(thread.place("two", "again")) == "S1"
+    assert thread.system_at(thread.place("3", "again")) == "S1"
+    assert thread.system_at(thread.place("new", None)) == "S3"
+
+
+def test_a_copy_is_no_cells_own() -> None:
+    thread = Thread("main", [Turn("a", "b", "one", "run 1", system="S")])
+    copy = thread.copy("other")
+    assert copy.turns == [Turn("a", "b", system="S")]
+    assert copy.place("one", "run 2").before == 1
+    copy.turns.clear()
+    assert len(thread.turns) == 1
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize("with_images", [True, False])
+def test_images_of_earlier_turns_go_along_unless_the_model_reads_text_only(with_images: bool) -> None:
+    thread = Thread("main", [Turn([{"type": "text", "text": "See "}, IMAGE], "A dot.")])
+    sent = thread.conversation(thread.place(None, None), "And?", None, with_images=with_images).messages
+    assert sent[0]["content"] == ([{"type": "text", "text": "See "}, IMAGE] if with_images else "See [image]")

@@ -1,7 +1,7 @@
 """Chat with the models of the W&B Inference service in a notebook cell.
 
-`%load_ext wandb_inference_magic` registers `%%wbchat`, `%wbmodels` and `%wbconfig`; from Python the same parts
-are `chat`, `models` and `client`.
+`%load_ext wandb_inference_magic` registers `%%wbchat`, `%wbmodels`, `%wbthread` and `%wbconfig`; from Python the
+same parts are `chat`, `models` and `client`. `as_prompt` says what a value becomes in a prompt; it can be extended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from .errors import InferenceError
 # The submodule `client` is loaded by now, so that this name stays the function of the public API.
 from .python_api import chat, client, models
 from .reply import Reply
+from .values import as_prompt
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "InferenceError",
     "Reply",
+    "as_prompt",
     "chat",
     "client",
     "load_ipython_extension",

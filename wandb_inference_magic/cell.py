@@ -22,10 +22,18 @@ class Cell:
     id: str | None
     execution: str | None
     source: str
+    in_kernel: bool = False
 
     @classmethod
-    def running(cls, shell: InteractiveShell) -> Cell:
-        """Read the running cell off the shell: a kernel's request, else the terminal's history."""
+    def running(cls, shell: InteractiveShell, own_id: str | None = None) -> Cell:
+        """Read the running cell off the shell: a kernel's request, else the terminal's history.
+
+        Parameters
+        ----------
+        shell : InteractiveShell
+        own_id : str, optional
+            The id that IPython itself was told (`run_cell(..., cell_id=...)`), for front ends that send no other.
+        """
         get_parent = getattr(shell, "get_parent", None)
         parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
         content = parent.get("content") or {}
@@ -35,7 +43,9 @@ class Cell:
         except SyntaxError:
             source = ""
         header = parent.get("header") or {}
-        return cls(_cell_id(parent.get("metadata") or {}), header.get("msg_id"), source)
+        # A shell that is told to run cells without a request counts them.
+        execution = header.get("msg_id") or f"execution {shell.execution_count}"
+        return cls(_cell_id(parent.get("metadata") or {}) or own_id, execution, source, get_parent is not None)
 
     @cached_property
     def _statements(self) -> list[ast.stmt]:

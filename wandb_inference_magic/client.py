@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
-from .errors import InferenceError, quoted
+from .errors import InferenceError
+from .payloads import PayloadReader, completion_of, whole_completion
 from .settings import WANDB_URL
-from .sse import DONE, data_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 
-    from openai import OpenAI
+    from openai import AsyncOpenAI, OpenAI
 
     from .credentials import Key
+    from .payloads import Payload
+
+Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
+STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +87,49 @@ class SharedClient:
 def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
     import openai
 
-    sdk = openai.OpenAI(
-        base_url=endpoint.url,
-        # The SDK never holds the key, so that none of its logs, reprs and tracebacks can show it.
-        api_key="put-in-at-the-last-moment",
-        timeout=openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-        max_retries=max_retries,
-        http_client=openai.DefaultHttpxClient(
-            # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
-            follow_redirects=False,
-            # The practice model is on this machine: a proxy meant for the internet cannot reach it.
-            trust_env=endpoint.kind != "local",
-            event_hooks={"request": [_guard(endpoint)]},
-        ),
+    http = openai.DefaultHttpxClient(event_hooks={"request": [_guard(endpoint)]}, **_http_options(endpoint))
+    return _without_openai_identity(
+        openai.OpenAI(http_client=http, max_retries=max_retries, **_sdk_options(endpoint, timeout)), endpoint
     )
-    # Without this the SDK holds what OPENAI_ORG_ID and OPENAI_PROJECT_ID say, even when told None.
+
+
+def build_async(endpoint: Endpoint, *, timeout: float) -> AsyncOpenAI:
+    """Return a client for many requests at once, made as the shared one is; it belongs to one event loop."""
+    import openai
+
+    guard = _guard(endpoint)
+
+    async def check(request: Any) -> None:
+        guard(request)
+
+    http = openai.DefaultAsyncHttpxClient(event_hooks={"request": [check]}, **_http_options(endpoint))
+    return _without_openai_identity(
+        openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(endpoint, timeout)), endpoint
+    )
+
+
+def _sdk_options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
+    import openai
+
+    return {
+        "base_url": endpoint.url,
+        # The SDK never holds the key, so that none of its logs, reprs and tracebacks can show it.
+        "api_key": "put-in-at-the-last-moment",
+        "timeout": openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+    }
+
+
+def _http_options(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
+        "follow_redirects": False,
+        # The practice model is on this machine: a proxy meant for the internet cannot reach it.
+        "trust_env": endpoint.kind != "local",
+    }
+
+
+def _without_openai_identity(sdk: Sdk, endpoint: Endpoint) -> Sdk:
+    """Take away what the SDK holds of OPENAI_ORG_ID and OPENAI_PROJECT_ID, even when told None."""
     sdk.organization = None
     sdk.project = endpoint.project or None
     return sdk
@@ -156,9 +188,7 @@ class Arrival:
     request_id: str | None = None
 
 
-def receive(
-    sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
-) -> Generator[Mapping[str, Any], None, None]:
+def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival) -> Generator[Payload, None, None]:
     """Send one chat request and yield what comes back, piece by piece.
 
     Parameters
@@ -189,125 +219,97 @@ def receive(
     if not stream:
         completion = create(**body)
         arrival.request_id = getattr(completion, "_request_id", None)
-        yield _completion(completion)
+        yield completion_of(completion)
         return
-    response = create(**body, stream=True, stream_options={"include_usage": True})
+    response = create(**body, **STREAMED)
     try:
-        yield from _whole(_payloads(response, arrival))
+        yield from _payloads(response, arrival)
     finally:
         response.close()
 
 
-def _completion(completion: object) -> Mapping[str, Any]:
-    """Turn what the SDK returned into a payload; for a page that is not JSON it returns plain text."""
-    dump = getattr(completion, "model_dump", None)
-    payload = dump() if dump else None
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("choices"), list):
-        raise _not_a_reply(completion if isinstance(completion, str) else "")
-    return payload
+async def receive_async(
+    sdk: AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+) -> AsyncGenerator[Payload, None]:
+    """Do what `receive` does, for many requests at once."""
+    create = cast("Any", sdk.with_options(max_retries=0).chat.completions.create)
+    if not stream:
+        completion = await create(**body)
+        arrival.request_id = getattr(completion, "_request_id", None)
+        yield completion_of(completion)
+        return
+    response = await create(**body, **STREAMED)
+    try:
+        async for payload in _payloads_async(response, arrival):
+            yield payload
+    finally:
+        await response.close()
 
 
-def _payloads(response: Any, arrival: Arrival) -> Iterator[Mapping[str, Any] | str]:
+def _payloads(response: Any, arrival: Arrival) -> Iterator[Payload]:
     import openai
 
+    reader = PayloadReader()
     if type(response) is not openai.Stream:
         # Somebody (Weave) has wrapped the stream and must see every chunk pass.
         for chunk in response:
-            yield chunk.model_dump()
+            yield reader.check(chunk.model_dump())
+        reader.check_end()
         return
     # The SDK's own loop takes a cut stream for a whole one and spends ten times as long on each chunk:
     # the bytes are read from its response instead.
     http = response.response
     arrival.request_id = http.headers.get("x-request-id")
-    if "event-stream" in http.headers.get("content-type", "event-stream"):
-        yield from _events(data_of(_bytes_of(http)))
+    with _wire_errors(http):
+        if not _is_stream(http):
+            yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
+            return
+        for chunk in http.iter_bytes():
+            yield from reader.feed(chunk)
+            if reader.is_done:
+                return
+    yield from reader.close()
+
+
+async def _payloads_async(response: Any, arrival: Arrival) -> AsyncIterator[Payload]:
+    import openai
+
+    reader = PayloadReader()
+    if type(response) is not openai.AsyncStream:
+        async for chunk in response:
+            yield reader.check(chunk.model_dump())
+        reader.check_end()
         return
-    # An endpoint that does not stream answers with the whole completion.
-    text = b"".join(_bytes_of(http)).decode("utf-8", "replace")
-    payload = _parsed(text)
-    if payload is None or not isinstance(payload.get("choices"), list):
-        raise _not_a_reply(text)
-    yield payload
-    yield DONE
-
-
-def _events(events: Iterable[str]) -> Iterator[Mapping[str, Any] | str]:
-    for number, data in enumerate(events):
-        payload = data if data == DONE else _parsed(data)
-        if payload is None:
-            raise _not_readable() if number else _not_a_reply(data)
+    http = response.response
+    arrival.request_id = http.headers.get("x-request-id")
+    with _wire_errors(http):
+        if not _is_stream(http):
+            yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))
+            return
+        async for chunk in http.aiter_bytes():
+            for payload in reader.feed(chunk):
+                yield payload
+            if reader.is_done:
+                return
+    for payload in reader.close():
         yield payload
 
 
-def _bytes_of(http: Any) -> Iterator[bytes]:
-    """Read a response's body; a connection that breaks is the SDK's error, whatever library is beneath."""
+def _is_stream(http: Any) -> bool:
+    """Whether an endpoint streams; one that does not answers with the whole completion."""
+    return "event-stream" in http.headers.get("content-type", "event-stream")
+
+
+@contextmanager
+def _wire_errors(http: Any) -> Iterator[None]:
+    """Turn a connection that breaks into the SDK's own error, whatever library is beneath."""
     import openai
 
     try:
-        yield from http.iter_bytes()
+        yield
+    except (InferenceError, GeneratorExit):
+        raise
     except Exception as error:
         if type(error).__name__.endswith("Timeout"):
             raise openai.APITimeoutError(request=http.request) from error
         raise openai.APIConnectionError(request=http.request) from error
-
-
-def _parsed(data: str) -> Mapping[str, Any] | None:
-    try:
-        payload = json.loads(data)
-    except ValueError:
-        return None
-    return payload if isinstance(payload, Mapping) else None
-
-
-def _whole(payloads: Iterable[Mapping[str, Any] | str]) -> Iterator[Mapping[str, Any]]:
-    """Pass the payloads on, and raise when the stream stops before the reply is whole."""
-    ended = False
-    for payload in payloads:
-        if isinstance(payload, str):
-            ended = True
-            break
-        if error := payload.get("error"):
-            raise _told_by_service(error)
-        choices = payload.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
-            ended = ended or choices[0].get("finish_reason") is not None
-        yield payload
-    if not ended:
-        raise InferenceError(
-            "The reply stopped before its end.",
-            why="The service closed the connection in the middle.",
-            remedy="Run the cell again.",
-            cause="reply",
-            retryable=True,
-        )
-
-
-def _told_by_service(error: object) -> InferenceError:
-    message = error.get("message") if isinstance(error, Mapping) else error
-    return InferenceError(
-        "The service stopped the reply with an error.",
-        why=f'It said: "{quoted(str(message))}"',
-        remedy="Run the cell again; if it happens again, choose another model with %wbmodels.",
-        cause="busy",
-        retryable=True,
-    )
-
-
-def _not_readable() -> InferenceError:
-    return InferenceError(
-        "A part of the reply could not be read.",
-        why="The service sent a line that is not of the form it should be.",
-        remedy="Run the cell again.",
-        cause="reply",
-        retryable=True,
-    )
-
-
-def _not_a_reply(text: str) -> InferenceError:
-    is_page = text.lstrip()[:1] == "<"
-    return InferenceError(
-        "The endpoint answered, but not with a reply of a model.",
-        why="It sent a web page: the address is probably not that of an API." if is_page else "",
-        remedy="Check the endpoint with %wbconfig; its address usually ends in /v1.",
-        cause="reply",
-    )

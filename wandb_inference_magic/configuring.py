@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import exchange
-from .display import Progress
 from .errors import InferenceError
+from .painter import Progress
 from .settings import SETTING_NAMES
 from .tables import table_bundle
 

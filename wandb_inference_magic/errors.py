@@ -23,6 +23,7 @@ Cause = Literal[
     "busy",  # too many requests, or the service is overloaded or failing
     "network",  # the service could not be reached, or the connection broke
     "reply",  # what came back is not a (whole) reply
+    "answer",  # the reply is whole, but not of the form that was asked for
     "missing",  # an optional package is not installed
 ]
 
@@ -120,3 +121,8 @@ def quoted(said: str) -> str:
     """Return somebody else's words as a message quotes them: safe, on one line, short."""
     said = " ".join(safe_plain(said).split())
     return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """Return a text as a message shows it: at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,88 +1,53 @@
-"""One exchange: a prompt is sent, its reply received, drawn while it comes, and recorded."""
+"""One exchange: a prompt is sent, its reply received, drawn while it comes, and recorded.
+
+Usually that is one call. It is several where the model calls tools, where an answer does not fit its schema and is
+asked for once more, or where a model takes no schema and is asked for JSON instead.
+"""
 
 from __future__ import annotations
 
-from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from contextlib import closing
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from .answers import read_json
 from .client import Arrival, receive
-from .display import Painter
-from .errors import InferenceError, Interrupted
+from .display import Silence
+from .errors import InferenceError, Interrupted, quoted
 from .failures import Situation, explain
-from .reply import Reply, ReplyBuilder
+from .painter import Painter
+from .rendering import step_markdown, tool_call_words
+from .reply import ReplyBuilder, added_up
+from .request import Ask, Request, origin, prepare
 from .retries import pause, wait
-from .thread import DEFAULT_THREAD, Place, Thread, Turn
+from .schema import Mismatch
+from .thread import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from openai import OpenAI
 
-    from .catalog import Price
     from .cell import Cell
-    from .client import Endpoint
     from .display import Canvas
-    from .reply import Message
+    from .reply import Message, Reply, ToolCall
     from .session import Session
-    from .settings import Resolved
+    from .tools import ToolStep
+
+MOST_ROUNDS: Final = 10
+SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
+
+__all__ = ["Ask", "send"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One prompt and how to send it.
-
-    Attributes
-    ----------
-    prompt : str
-    model, system : str or None
-        None: as the settings say.
-    parameters : tuple of (name, value)
-        Parameters of the service that the SDK knows.
-    extra : tuple of (name, value)
-        Any others; they go into the body as they are.
-    thread : str or None
-        The thread to continue; None for no history, neither read nor written.
-    new : bool
-        Whether to clear the thread first.
-    stream : bool
-        Whether to receive the reply as it is made.
-    """
-
-    prompt: str
-    model: str | None = None
-    system: str | None = None
-    parameters: tuple[tuple[str, Any], ...] = ()
-    extra: tuple[tuple[str, Any], ...] = ()
-    thread: str | None = DEFAULT_THREAD
-    new: bool = False
-    stream: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What an Ask has become: all that is needed to send it and to tell what came of it."""
-
-    endpoint: Endpoint
-    model: str
-    price: Price | None
-    messages: list[Message]
-    body: Mapping[str, Any]
-    thread: Thread
-    place: Place
-
-    def build(self, builder: ReplyBuilder, incomplete: str = "") -> Reply:
-        return builder.build(
-            asked_model=self.model,
-            endpoint=self.endpoint.name,
-            price=self.price,
-            messages=self.messages,
-            incomplete=incomplete,
-        )
-
-
-def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas | None = None) -> Reply:
+def send(
+    session: Session,
+    ask: Ask,
+    *,
+    cell: Cell | None = None,
+    canvas: Canvas | None = None,
+    after: Callable[[Reply], None] | None = None,
+) -> Reply:
     """Send a prompt, draw its reply as it comes, record the turn and return the Reply.
 
     Parameters
@@ -95,6 +60,8 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
         The running cell: run again, it replaces its own turns.
     canvas : Canvas, optional
         Where the reply is drawn; None draws nothing.
+    after : callable, optional
+        Called with the whole reply before it is drawn for the last time.
 
     Raises
     ------
@@ -103,95 +70,227 @@ def send(session: Session, ask: Ask, *, cell: Cell | None = None, canvas: Canvas
     Interrupted
         When the user interrupts. The thread is as it was before.
     """
-    request = _prepare(session, ask, cell)
-    builder = ReplyBuilder()
+    canvas = canvas or Silence()
+    course = _Course(session, ask, prepare(session, ask, cell))
     try:
-        _receive(session, request, builder, stream=ask.stream, canvas=canvas)
+        with Painter(canvas, per_second=session.resolve().refresh_per_second) as painter:
+            reply = course.run(painter)
     except KeyboardInterrupt:
-        _keep_partial(session, request.build(builder, "interrupted"), canvas)
-        kept = "What had come is in _wbreply" if builder.has_begun else "Nothing had come yet"
+        partial = course.reply("interrupted")
+        _keep_partial(session, partial, canvas)
+        kept = "What had come is in _wbreply" if _holds_something(partial) else "Nothing had come yet"
         raise Interrupted(f"{kept}; the thread is as it was before.") from None
-    except InferenceError:
-        _keep_partial(session, request.build(builder, "the reply broke off"), canvas)
+    except InferenceError as error:
+        why = "not what was asked for" if error.cause == "answer" else "the reply broke off"
+        _keep_partial(session, course.reply(why), canvas)
         raise
-    reply = session.last_reply = request.build(builder)
-    _record(session, ask, request, reply, cell)
-    if canvas is not None:
-        canvas.finish(reply)
+    session.last_reply = reply
+    _record(session, ask, course.request, reply, cell)
+    if after is not None:
+        after(reply)
+    canvas.finish(reply)
     return reply
 
 
-def _prepare(session: Session, ask: Ask, cell: Cell | None) -> _Request:
-    settings = session.resolve()
-    endpoint = session.endpoint()
-    model = ask.model or session.model_in_force(endpoint)
-    session.check_model(model, endpoint)
-    thread = Thread("") if ask.thread is None or ask.new else session.thread(ask.thread)
-    place = thread.place(*_origin(cell))
-    messages = thread.messages(place, ask.prompt, ask.system or settings.system or None)
-    return _Request(
-        endpoint=endpoint,
-        model=model,
-        price=session.price(model, endpoint),
-        messages=messages,
-        body=_body(model, messages, ask, settings),
-        thread=thread,
-        place=place,
-    )
+class _Course:
+    """What has happened so far in one exchange: the calls that ended, the tools that ran, the call under way."""
 
+    def __init__(self, session: Session, ask: Ask, request: Request) -> None:
+        self.request = request
+        self._session = session
+        self._ask = ask
+        self._sent = request
+        self._builder = ReplyBuilder()
+        self._ended: list[Reply] = []
+        self._steps: list[ToolStep] = []
 
-def _body(model: str, messages: list[Message], ask: Ask, settings: Resolved) -> dict[str, Any]:
-    """Return the request's parameters: only those that the user set are sent."""
-    body: dict[str, Any] = {"model": model, "messages": messages}
-    for name in ("temperature", "max_tokens"):
-        if (value := getattr(settings, name)) is not None:
-            body[name] = value
-    body.update(ask.parameters)
-    if ask.extra:
-        body["extra_body"] = dict(ask.extra)
-    return body
+    def run(self, painter: Painter) -> Reply:
+        """Make all the calls of the exchange and return what they add up to."""
+        self._converse(painter)
+        if self._ask.schema is not None:
+            # Before the Reply is built: it may take another call.
+            parsed = self._fitting(painter)
+        else:
+            parsed = read_json(self._built().text) if self._ask.json else None
+        return self.reply(parsed=parsed)
 
+    def reply(self, incomplete: str = "", parsed: Any = None) -> Reply:
+        """Return all that has come, as one Reply."""
+        last = self._built(incomplete)
+        reply = added_up([*self._ended, last])
+        reply.steps = tuple(self._steps)
+        reply.notices = self._sent.notices
+        reply.earlier = self.request.earlier
+        reply.parsed = parsed
+        return reply
 
-def _receive(
-    session: Session, request: _Request, builder: ReplyBuilder, *, stream: bool, canvas: Canvas | None
-) -> None:
-    """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
-    settings = session.resolve()
-    painter = (
-        Painter(builder, canvas, model=request.model, per_second=settings.refresh_per_second)
-        if canvas
-        else nullcontext()
-    )
-    with painter as painting:
+    def _built(self, incomplete: str = "") -> Reply:
+        return self._builder.build(
+            asked_model=self._sent.model,
+            endpoint=self._sent.endpoint.name,
+            price=self._sent.price,
+            messages=self._sent.messages,
+            incomplete=incomplete,
+        )
+
+    def _converse(self, painter: Painter) -> None:
+        """Call the model, and the tools it asks for, until it answers."""
+        for rounds in count(1):
+            self._call(painter)
+            last = self._built()
+            tools = self._ask.tools
+            if tools is None or not last.tool_calls:
+                return
+            if rounds > MOST_ROUNDS:
+                raise _too_many_rounds(last)
+            called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
+            steps = [self._run_tool(call, painter) for call in called]
+            request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
+            # The last round is for the answer.
+            self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
+
+    def _run_tool(self, call: ToolCall, painter: Painter) -> ToolStep:
+        assert self._ask.tools is not None
+        painter.doing(f"running {tool_call_words(call)}")
+        step = self._ask.tools.run(call)
+        self._steps.append(step)
+        painter.step(step_markdown(step))
+        return step
+
+    def _begin(self, request: Request) -> None:
+        """Set the call that has ended aside, and begin another."""
+        self._ended.append(self._built())
+        self._sent = request
+        self._builder = ReplyBuilder()
+
+    def _call(self, painter: Painter) -> None:
+        """Make one call. A model that takes no schema is asked for JSON, and if it takes not even that, in words."""
+        while True:
+            try:
+                self._receive(painter)
+            except InferenceError as error:
+                easier = self._asked_more_easily(error)
+                if easier is None or self._builder.has_begun:
+                    raise
+                self._sent = easier
+            else:
+                return
+
+    def _asked_more_easily(self, error: InferenceError) -> Request | None:
+        """Return the request for a model that refused its schema, or None when that is not what was wrong."""
+        schema, sent = self._ask.schema, self._sent
+        form = sent.body.get("response_format")
+        if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
+            return None
+        if not any(word in str(error).lower() for word in SCHEMA_WORDS):
+            return None
+        if form["type"] == "json_schema":
+            words = f"{sent.model} takes no schema: it was asked for JSON instead."
+            easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
+        else:
+            words = f"{sent.model} takes no response format either: it was asked in words alone."
+            easier = sent.with_body(response_format=None)
+        return easier.noticed(words)
+
+    def _fitting(self, painter: Painter) -> Any:
+        """Return the answer as what the schema describes; one that does not fit is asked for once more."""
+        schema = self._ask.schema
+        assert schema is not None
+        first = self._built()
+        try:
+            return schema.read(first.text)
+        except Mismatch as mismatch:
+            if not self._ask.repair or first.finish_reason == "length" or not first.text:
+                raise _does_not_fit(mismatch, first) from None
+            found = mismatch
+        painter.step("*The answer does not fit the schema: asking once more.*")
+        correction = f"This does not fit: {found}\nAnswer again, with JSON only. {schema.instructions}"
+        request = self._sent.followed_by(
+            {"role": "assistant", "content": first.text}, {"role": "user", "content": correction}
+        )
+        self._begin(request.noticed(f"The first answer did not fit ({quoted(str(found))}): it was asked for again."))
+        self._call(painter)
+        try:
+            return schema.read(self._built().text)
+        except Mismatch as mismatch:
+            raise _does_not_fit(mismatch, self._built()) from None
+
+    def _receive(self, painter: Painter) -> None:
+        """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
+        session, request = self._session, self._sent
+        most = session.resolve().max_retries
+        painter.begin(self._builder, request.model)
         for tries in count(1):
             try:
-                _receive_once(session.client(request.endpoint), request, builder, stream=stream, painter=painting)
+                self._receive_once(session.client(request.endpoint), painter)
             except Exception as failure:
                 known = session.known_catalog(request.endpoint)
                 error = explain(failure, Situation(request.endpoint, request.model, known))
-                seconds = None if builder.has_begun else pause(error, tries, settings.max_retries)
+                seconds = None if self._builder.has_begun else pause(error, tries, most)
                 if seconds is None:
                     raise _told_of_tries(error, tries) from failure
-                if painting is not None:
-                    painting.pause(f"{error.what} Trying again ({tries} of {settings.max_retries})", seconds)
+                painter.pause(f"{error.what} Trying again ({tries} of {most})", seconds)
                 wait(seconds)
             else:
                 return
 
-
-def _receive_once(
-    client: OpenAI, request: _Request, builder: ReplyBuilder, *, stream: bool, painter: Painter | None
-) -> None:
-    arrival = Arrival()
-    # Closing closes the connection, also when the user interrupts.
-    with closing(receive(client, request.body, stream=stream, arrival=arrival)) as payloads:
-        try:
-            for payload in payloads:
-                builder.add(payload)
-                if painter is not None:
+    def _receive_once(self, client: OpenAI, painter: Painter) -> None:
+        arrival = Arrival()
+        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=arrival)
+        # Closing closes the connection, also when the user interrupts.
+        with closing(payloads):
+            try:
+                for payload in payloads:
+                    self._builder.add(payload)
                     painter.notice()
-        finally:
-            builder.request_id = arrival.request_id
+            finally:
+                self._builder.request_id = arrival.request_id
+
+
+def _identified(call: ToolCall, place: str) -> ToolCall:
+    """Return a call with an id: some endpoints give none, and the answer must name one."""
+    return call if call.id else type(call)(f"call-{place}", call.name, call.arguments)
+
+
+def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
+    """Return the model's own message that asks for calls, as it is sent back."""
+    return {
+        "role": "assistant",
+        "content": reply.text,
+        "tool_calls": [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _as_object(call)}}
+            for call in calls
+        ],
+    }
+
+
+def _as_object(call: ToolCall) -> str:
+    """Return a call's arguments, or an empty object where they are none: services refuse to be sent those back."""
+    try:
+        is_object = isinstance(read_json(call.arguments), dict)
+    except InferenceError:
+        is_object = False
+    return call.arguments if is_object else "{}"
+
+
+def _too_many_rounds(reply: Reply) -> InferenceError:
+    return InferenceError(
+        f"The model asked for tools {MOST_ROUNDS + 1} times and did not answer.",
+        why=f"The last it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
+        remedy="Say in the prompt when to stop, or ask another model.",
+        cause="answer",
+    )
+
+
+def _does_not_fit(mismatch: Mismatch, reply: Reply) -> InferenceError:
+    cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
+    return InferenceError(
+        "The answer does not fit the schema.",
+        why=f"{mismatch}.",
+        remedy=f"{cut}Its text is in _wbreply. Say in the prompt what is wanted, make the schema simpler, or ask "
+        "another model.",
+        cause="answer",
+    )
 
 
 def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
@@ -200,25 +299,25 @@ def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
     return error
 
 
-def _record(session: Session, ask: Ask, request: _Request, reply: Reply, cell: Cell | None) -> None:
+def _record(session: Session, ask: Ask, request: Request, reply: Reply, cell: Cell | None) -> None:
     # Services refuse a history with an empty reply in it.
     if ask.thread is None or not reply.text:
         return
     request.thread.name = ask.thread
     session.threads[ask.thread] = request.thread
-    reply.turn = request.thread.record(request.place, Turn(ask.prompt, reply.text, *_origin(cell)))
+    turn = Turn(ask.prompt, reply.text, *origin(cell), system=ask.system)
+    reply.turn = request.thread.record(request.place, turn)
     reply.thread = ask.thread
 
 
-def _origin(cell: Cell | None) -> tuple[str | None, str | None]:
-    return (cell.id, cell.execution) if cell else (None, None)
+def _holds_something(reply: Reply) -> bool:
+    return bool(reply.text or reply.reasoning or reply.steps)
 
 
-def _keep_partial(session: Session, reply: Reply, canvas: Canvas | None) -> None:
+def _keep_partial(session: Session, reply: Reply, canvas: Canvas) -> None:
     """Keep and show what had come; where nothing had, take the status away."""
-    if reply.text or reply.reasoning:
-        session.last_reply = reply
-        if canvas is not None:
-            canvas.finish(reply)
-    elif canvas is not None:
+    if not _holds_something(reply):
         canvas.abandon()
+        return
+    session.last_reply = reply
+    canvas.finish(reply)

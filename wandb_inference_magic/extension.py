@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # What the first chat needs; importing it takes seconds on a busy machine.
-HEAVY = ("openai", "openai.resources.chat", "markdown_it")
+HEAVY = ("openai", "openai.resources.chat", "markdown_it", "jinja2")
 
 
 def load(shell: InteractiveShell) -> None:
@@ -32,6 +32,7 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(magics)
     # Here `%config` looks for classes it can set.
     shell.configurables.append(settings)  # type: ignore[arg-type,unused-ignore]
+    shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     question.install(shell)
     Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
@@ -47,6 +48,7 @@ def unload(shell: InteractiveShell) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     mine = {id(magics), id(current_session().settings)}
     shell.configurables[:] = [one for one in shell.configurables if id(one) not in mine]
+    shell.events.unregister("pre_run_cell", magics.before_cell)
     shell.events.unregister("post_run_cell", magics.after_cell)
     question.uninstall(shell)
     end_session()

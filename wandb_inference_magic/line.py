@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from .errors import InferenceError, did_you_mean
+from .errors import InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ TextForm = Literal["none", "rest", "words"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
+_TEMPLATE_WORD = re.compile(r"\{\{.*?\}\}\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,29 @@ class Value:
     """What an option takes: its name in the help, what it says it takes, and how its text is read.
 
     `read` raises ValueError for a text that is not one, or InferenceError with words of its own.
+    `completes` says what the Tab key offers: `model`, `thread`, `variable`, `value`, `callable`, `type` or
+    `file`; or it offers `words`.
     """
 
     name: str
     says: str
     read: Callable[[str], Any]
+    completes: str = ""
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a magic. `value` is None for a switch; `repeats` gathers a tuple."""
+    """One option of a magic.
+
+    `value` is None for a switch; `repeats` gathers a tuple; `alone` is the value where none is given.
+    """
 
     flags: tuple[str, ...]
     help: str
     value: Value | None = None
     repeats: bool = False
+    alone: str | None = None
 
     @property
     def name(self) -> str:
@@ -48,13 +57,15 @@ class Option:
     @property
     def usage(self) -> str:
         flags = ", ".join(self.flags)
-        return f"{flags} {self.value.name}" if self.value else flags
+        if self.value is None:
+            return flags
+        return f"{flags} {self.value.name}" if self.alone is None else f"{flags} [{self.value.name}]"
 
 
-def option(*flags: str, help: str, value: Value | None = None, repeats: bool = False) -> Any:
+def option(*flags: str, help: str, value: Value | None = None, repeats: bool = False, alone: str | None = None) -> Any:
     """Declare a field of an options class; absent it is None, False (a switch) or () (repeats)."""
     default: object = () if repeats else False if value is None else None
-    return field(default=default, metadata={"option": Option(flags, help, value, repeats)})
+    return field(default=default, metadata={"option": Option(flags, help, value, repeats, alone)})
 
 
 def _by_flag(declared: Any) -> dict[str, tuple[str, Option]]:
@@ -66,7 +77,14 @@ def _by_flag(declared: Any) -> dict[str, tuple[str, Option]]:
     }
 
 
-def read_line(declared: type[T], magic: str, line: str, *, text: TextForm = "none") -> tuple[T, str]:
+def read_line(
+    declared: type[T],
+    magic: str,
+    line: str,
+    *,
+    text: TextForm = "none",
+    render: Callable[[str, str], str] | None = None,
+) -> tuple[T, str]:
     """Read a magic's line.
 
     Parameters
@@ -81,6 +99,8 @@ def read_line(declared: type[T], magic: str, line: str, *, text: TextForm = "non
         `none`: no text belongs on the line. `rest`: the text starts at the first word that is not an option,
         or after `--`, and goes to the end of the line as it stands: quotes and dashes in it mean nothing.
         `words`: words may stand before, between and after the options.
+    render : callable, optional
+        Renders a value that is a template, given its option's name too, before it is read.
 
     Returns
     -------
@@ -93,7 +113,7 @@ def read_line(declared: type[T], magic: str, line: str, *, text: TextForm = "non
         For an unknown or repeated option, a missing or wrong value, or text where none belongs.
     """
     known = _by_flag(declared)
-    values: dict[str, Any] = {}
+    reading = _Reading(magic, known, {}, is_text_free=text == "none", render=render)
     words: list[str] = []
     rest = line.strip()
     while rest:
@@ -107,32 +127,65 @@ def read_line(declared: type[T], magic: str, line: str, *, text: TextForm = "non
         if word == "--":
             rest = after
             break
-        rest = _read_option(magic, known, values, word, after)
+        rest = reading.read_option(word, after)
     if rest and text == "none":
         raise _stray(magic, rest, known)
-    return declared(**values), " ".join([*words, rest]).strip() if words else rest
+    return declared(**reading.values), " ".join([*words, rest]).strip() if words else rest
 
 
-def _read_option(magic: str, known: dict[str, Any], values: dict[str, Any], word: str, rest: str) -> str:
-    """Read one option into `values` and return what follows it."""
-    flag, equals, attached = word.partition("=")
-    if flag not in known:
-        raise _unknown(magic, flag, known)
-    name, one = known[flag]
-    if one.value is None:
-        if equals:
-            raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
-        values[name] = _once(values, name, one, value=True)
+@dataclass
+class _Reading:
+    """A line being read: the options known, and the values so far."""
+
+    magic: str
+    known: dict[str, tuple[str, Option]]
+    values: dict[str, Any]
+    is_text_free: bool
+    render: Callable[[str, str], str] | None
+
+    def read_option(self, word: str, rest: str) -> str:
+        """Read one option into `values` and return what follows it."""
+        flag, equals, attached = word.partition("=")
+        if flag not in self.known:
+            raise _unknown(self.magic, flag, self.known)
+        name, one = self.known[flag]
+        if one.value is None:
+            if equals:
+                raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
+            self._put(name, one, value=True)
+            return rest
+        given = attached
+        if not equals:
+            given, rest = self._value_word(one, rest)
+        self._put(name, one, value=_read_value(one, self._rendered(one, given)))
         return rest
-    given = attached
-    if not equals:
-        given, rest = _value_word(one, rest)
-    values[name] = _once(values, name, one, value=_read_value(one, given))
-    return rest
+
+    def _value_word(self, one: Option, rest: str) -> tuple[str, str]:
+        assert one.value is not None
+        if one.alone is not None:
+            word, after = _next_word(rest) if rest and self.is_text_free else ("", rest)
+            # In a line with text, the next word may be its first.
+            return (word, after) if word in one.value.words else (one.alone, rest)
+        if not rest or _OPTION.match(rest):
+            raise _refused(f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
+        return _next_word(rest)
+
+    def _rendered(self, one: Option, given: str) -> str:
+        return self.render(given, one.name) if self.render else given
+
+    def _put(self, name: str, one: Option, *, value: Any) -> None:
+        if one.repeats:
+            self.values[name] = (*self.values.get(name, ()), value)
+            return
+        if name in self.values:
+            raise _refused(f"The option {one.name} is given twice.", "Give it once.")
+        self.values[name] = value
 
 
 def _next_word(text: str) -> tuple[str, str]:
-    """Split off the first word; quotes hold a word together, a backslash is an ordinary character."""
+    """Split off the first word; quotes and a template's braces hold it together, a backslash means nothing."""
+    if template := _TEMPLATE_WORD.match(text):
+        return template[0], text[template.end() :].lstrip()
     stream = StringIO(text)
     lexer = shlex.shlex(stream, posix=True)
     lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
@@ -141,13 +194,6 @@ def _next_word(text: str) -> tuple[str, str]:
     except ValueError:
         raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.") from None
     return word, text[stream.tell() :].lstrip()
-
-
-def _value_word(one: Option, rest: str) -> tuple[str, str]:
-    assert one.value is not None
-    if not rest or _OPTION.match(rest):
-        raise _refused(f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
-    return _next_word(rest)
 
 
 def _read_value(one: Option, text: str) -> Any:
@@ -160,14 +206,6 @@ def _read_value(one: Option, text: str) -> Any:
         raise _refused(
             f"The option {one.name} does not take {shortened(text)!r}.", f"It takes {one.value.says}."
         ) from None
-
-
-def _once(values: dict[str, Any], name: str, one: Option, *, value: Any) -> Any:
-    if one.repeats:
-        return (*values.get(name, ()), value)
-    if name in values:
-        raise _refused(f"The option {one.name} is given twice.", "Give it once.")
-    return value
 
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
@@ -193,11 +231,6 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
 
 def _refused(what: str, remedy: str) -> InferenceError:
     return InferenceError(what, remedy=remedy, cause="option")
-
-
-def shortened(text: str) -> str:
-    """Return `text` as a message quotes it: at most 40 characters."""
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def declared_options(declared: type) -> list[Option]:

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from .cell import Cell
-from .display import NotebookCanvas, TerminalCanvas, is_notebook
+from .chatting import chat
 from .errors import InferenceError, Interrupted
-from .exchange import Ask, send
+from .last_error import LastError
 from .line import read_line
-from .options import ChatOptions, ConfigOptions, ModelsOptions
-from .reference import CHAT, CONFIG, MODELS, help_text
-from .thread import DEFAULT_THREAD
+from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from .prompt import render_text
+from .reference import CHAT, CONFIG, MODELS, THREAD, help_text
+from .reply import Reply
+from .scene import Scene
+from .threads import manage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .display import Canvas
     from .reference import Page
-    from .reply import Reply
     from .session import Session
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
@@ -38,11 +39,14 @@ def _documented(page: Page) -> Callable[[Method], Method]:
             try:
                 return method(self, line) if cell is None else method(self, line, cell)
             except InferenceError as error:
+                self.last_error.failing()
                 error.show_traceback = self.session.settings.debug
                 raise
             except Interrupted:
+                self.last_error.failing()
                 raise
             except KeyboardInterrupt:
+                self.last_error.failing()
                 raise Interrupted("Run the cell again when you like.") from None
 
         run.__doc__ = help_text(page)
@@ -53,60 +57,35 @@ def _documented(page: Page) -> Callable[[Method], Method]:
 
 @magics_class
 class InferenceMagics(Magics):
-    """`%%wbchat`, `%wbmodels` and `%wbconfig`, over one session."""
+    """`%%wbchat`, `%wbmodels`, `%wbthread` and `%wbconfig`, over one session."""
 
     shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
+        self.last_error = LastError(shell)
         self._fresh: list[Reply] = []
+        self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
 
     @no_var_expand
     @line_cell_magic
     @_documented(CHAT)
-    def wbchat(self, line: str, cell: str | None = None) -> Reply | None:
+    def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
         magic = "%wbchat" if cell is None else "%%wbchat"
-        options, text = read_line(ChatOptions, magic, line, text="rest" if cell is None else "none")
+        form: Any = "rest" if cell is None else "none"
+        options, text = read_line(ChatOptions, magic, line, text=form, render=self._render)
         prompt = text if cell is None else cell.strip("\n")
-        if not prompt.strip():
+        if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
-        running = Cell.running(self.shell)
-        reply = self._chat(options, prompt, running)
-        if cell is not None or running.echoes("wbchat", line):
+        scene = self._scene("wbchat")
+        answer = chat(scene, options, prompt)
+        if not options.quiet:
+            self._shown(answer)
+        if cell is not None or scene.cell.echoes("wbchat", line):
             return None
-        return reply
-
-    def _chat(self, options: ChatOptions, prompt: str, running: Cell) -> Reply:
-        session = self.session
-        canvas = None if options.quiet else self._canvas("wbchat", running, options.format or "markdown")
-        before = session.last_reply
-        try:
-            reply = send(session, _ask(options, prompt), cell=running, canvas=canvas)
-        finally:
-            # Also what had come before a failure or an interrupt.
-            if session.last_reply is not before:
-                self.shell.user_ns["_wbreply"] = session.last_reply
-        if canvas is not None:
-            reply.on_screen = True
-            self._fresh.append(reply)
-        if options.output:
-            self.shell.user_ns[options.output] = reply
-        return reply
-
-    def _canvas(self, magic: str, running: Cell, format: str = "markdown") -> Canvas:
-        if not is_notebook(self.shell):
-            return TerminalCanvas()
-        execution = (running.execution, self.shell.execution_count)
-        is_first = execution != self._last_execution
-        self._last_execution = execution
-        return NotebookCanvas(
-            self.shell,
-            owns_cell=is_first and running.starts_with(magic),
-            format=format,
-            allow_images_from=self.session.resolve().allow_images_from,
-        )
+        return answer
 
     @no_var_expand
     @line_magic
@@ -115,7 +94,14 @@ class InferenceMagics(Magics):
         from .picker import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text="words")
-        show_models(self.shell, self.session, options, text, self._canvas("wbmodels", Cell.running(self.shell)))
+        show_models(self.shell, self.session, options, text, self._scene("wbmodels").canvas())
+
+    @no_var_expand
+    @line_magic
+    @_documented(THREAD)
+    def wbthread(self, line: str) -> None:
+        options, name = read_line(ThreadOptions, "%wbthread", line, text="words", render=self._render)
+        manage(self.session, options, name, self._scene("wbthread").canvas())
 
     @no_var_expand
     @line_magic
@@ -124,33 +110,35 @@ class InferenceMagics(Magics):
         from .configuring import configure
 
         options, _ = read_line(ConfigOptions, "%wbconfig", line)
-        configure(self.session, options, self._canvas("wbconfig", Cell.running(self.shell)))
+        configure(self.session, options, self._scene("wbconfig").canvas())
+
+    def _render(self, value: str, option: str) -> str:
+        """Render an option's value: it may use the same template syntax as the prompt."""
+        tokens = self.session.resolve().value_tokens
+        return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
+
+    def _scene(self, magic: str) -> Scene:
+        running = Cell.running(self.shell, self._own_cell_id)
+        execution = (running.execution, self.shell.execution_count)
+        is_first = execution != self._last_execution
+        self._last_execution = execution
+        return Scene(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
+
+    def _shown(self, answer: Reply | list[Reply] | None) -> None:
+        """Note that the running cell shows a reply already."""
+        if isinstance(answer, Reply):
+            answer.on_screen = True
+            self._fresh.append(answer)
+
+    def before_cell(self, info: Any = None) -> None:
+        """Note the id that IPython was told for the cell it is about to run."""
+        self._own_cell_id = getattr(info, "cell_id", None)
 
     def after_cell(self, _result: object = None) -> None:
         """Let the replies of the finished cell be shown again: their drawing belongs to that cell."""
         for reply in self._fresh:
             reply.on_screen = False
         self._fresh.clear()
-
-
-def _ask(options: ChatOptions, prompt: str) -> Ask:
-    given = (
-        ("temperature", options.temperature),
-        ("max_tokens", options.max_tokens),
-        ("top_p", options.top_p),
-        ("seed", options.seed),
-        ("stop", list(options.stop) or None),
-    )
-    return Ask(
-        prompt=prompt,
-        model=options.model,
-        system=options.system,
-        parameters=tuple((name, value) for name, value in given if value is not None),
-        extra=options.param,
-        thread=None if options.once else options.thread or DEFAULT_THREAD,
-        new=options.new,
-        stream=not options.no_stream,
-    )
 
 
 def _no_prompt(magic: str) -> InferenceError:

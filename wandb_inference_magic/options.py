@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from .catalog import check_model_id
 from .credentials import check_project
-from .errors import InferenceError, did_you_mean
-from .line import Value, option, shortened
+from .errors import InferenceError, did_you_mean, shortened
+from .line import Value, option
 from .settings import check_endpoint
+from .thinking import THINK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def integer(low: int, says: str, high: float = math.inf) -> Value:
     return Value("N", says, _number(low, min(high, 2**63 - 1), int))
 
 
-def text(name: str, says: str) -> Value:
+def text(name: str, says: str, completes: str = "") -> Value:
     """Any text that is not blank."""
 
     def read(given: str) -> str:
@@ -49,7 +50,7 @@ def text(name: str, says: str) -> Value:
             raise ValueError(given)
         return given
 
-    return Value(name, says, read)
+    return Value(name, says, read, completes)
 
 
 def choice(*names: str) -> Value:
@@ -64,7 +65,7 @@ def choice(*names: str) -> Value:
             )
         return given
 
-    return Value("|".join(names), f"one of {', '.join(names)}", read)
+    return Value("|".join(names), f"one of {', '.join(names)}", read, words=names)
 
 
 def variable() -> Value:
@@ -75,7 +76,7 @@ def variable() -> Value:
             raise ValueError(given)
         return given
 
-    return Value("NAME", "a variable's name, such as answer", read)
+    return Value("NAME", "a variable's name, such as answer", read, completes="variable")
 
 
 def parameter() -> Value:
@@ -115,8 +116,15 @@ _OWN_PARAMETERS = {
     "api_key": "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
 }
 
-MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id)
-ENDPOINT = Value("wandb|local|URL", "wandb, local (the practice model on this machine), auto, or a URL", check_endpoint)
+MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
+ENDPOINT = Value(
+    "wandb|local|URL",
+    "wandb, local (the practice model on this machine), auto, or a URL",
+    check_endpoint,
+    words=("wandb", "local", "auto"),
+)
+THREAD = text("NAME", "a thread's name", completes="thread")
+FILE = text("FILE", "a file's name", completes="file")
 PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)
 
 
@@ -124,7 +132,18 @@ PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them"
 class ChatOptions:
     """Options of %%wbchat and %wbchat."""
 
-    model: str | None = option("-m", "--model", value=MODEL, help="The model to ask, for this cell.")
+    model: tuple[str, ...] = option(
+        "-m",
+        "--model",
+        value=MODEL,
+        repeats=True,
+        help="The model to ask, for this cell. Several: their replies side by side, outside the thread.",
+    )
+    models_like: str | None = option(
+        "--models-like",
+        value=text("TEXT", "a text that the models' names and facts hold"),
+        help="Ask all models that %wbmodels TEXT lists, side by side.",
+    )
     system: str | None = option(
         "-s",
         "--system",
@@ -152,20 +171,67 @@ class ChatOptions:
     param: tuple[tuple[str, Any], ...] = option(
         "--param", value=parameter(), repeats=True, help="Any other parameter of the service. May repeat."
     )
+    think: str | None = option(
+        "--think",
+        value=choice(*THINK),
+        help="Whether, or how hard, the model thinks before it answers; refused where it is known not to.",
+    )
     thread: str | None = option(
-        "--thread", value=text("NAME", "a thread's name"), help="The thread to continue; `main` unless told."
+        "--thread", value=THREAD, help="The thread to continue; the current one (`main`, or as %wbthread says) if none."
     )
     new: bool = option("--new", help="Clear the thread first.")
+    fork: str | None = option("--fork", value=THREAD, help="Start the thread anew from a copy of this one.")
     once: bool = option("--once", help="No history: neither read nor written.")
+    image: tuple[str, ...] = option(
+        "--image",
+        value=text("EXPR", "a figure or image of the notebook, or an image file's path", completes="value"),
+        repeats=True,
+        help="Send this image along: a matplotlib figure, a PIL image, a path or an address. May repeat.",
+    )
+    raw: bool = option("--raw", help="Send the prompt as typed: `{{ }}` means nothing.")
+    dry_run: bool = option("--dry-run", help="Show exactly what would be sent, with tokens and cost; send nothing.")
+    error: bool = option("--error", help="Send the notebook's last error along: the failing cell and its traceback.")
+    schema: str | None = option(
+        "--schema",
+        value=text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
+        help="What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
+        'these, or fields such as "name, age int, tags list". The object is in `.parsed` of the Reply.',
+    )
+    no_repair: bool = option("--no-repair", help="Do not ask once more for an answer that does not fit the schema.")
+    tools: str | None = option(
+        "--tools",
+        value=text("A,B", "names of functions, with commas between", completes="callable"),
+        help="Functions of the notebook that the model may call; no others are ever run.",
+    )
+    code: str | None = option(
+        "--code",
+        value=choice("first", "all"),
+        alone="first",
+        help="Put the reply's first code block into the next cell, or all of them, a cell each. Never run.",
+    )
     output: str | None = option("-o", "--output", value=variable(), help="Put the Reply into this variable.")
     no_stream: bool = option("--no-stream", help="Wait for the whole reply instead of showing it as it comes.")
     format: str | None = option(
         "--format",
         value=choice("markdown", "text", "json", "html"),
         help="How the reply is shown: rendered Markdown (the default), the text as it came, "
-        "pretty-printed JSON, or static HTML.",
+        "pretty-printed JSON (read into `.parsed`), or static HTML.",
     )
     quiet: bool = option("--quiet", help="Show nothing; the Reply is in _wbreply, or where -o puts it.")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOptions:
+    """Options of %wbthread."""
+
+    show: bool = option("--show", help="Show the whole conversation, rendered.")
+    undo: bool = option("--undo", help="Take the last turn back.")
+    clear: bool = option("--clear", help="Take all turns away; the name stays.")
+    delete: bool = option("--delete", help="Delete the thread.")
+    export: str | None = option(
+        "--export", value=FILE, help="Write it to a file: .md to read, .json in the form of OpenAI messages."
+    )
+    import_: str | None = option("--import", value=FILE, help="Read it from a .json file of OpenAI messages.")
 
 
 @dataclass(frozen=True, slots=True)

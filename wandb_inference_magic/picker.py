@@ -6,8 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import check_model_id, context_words, price_words, reasoning_words, rows
-from .display import Progress, is_notebook
+from .display import is_notebook
 from .errors import InferenceError, did_you_mean
+from .frames import data_frame
+from .painter import Progress
 from .tables import line_bundle, table_bundle
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def show_models(shell: InteractiveShell, session: Session, options: ModelsOption
         return
     models = _matching(catalog, text)
     if options.output:
-        shell.user_ns[options.output] = _data_frame(models)
+        shell.user_ns[options.output] = data_frame(rows(models))
         return
     bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint))
     if is_notebook(shell) and not options.table:
@@ -94,18 +96,6 @@ def _practice_words(endpoint: Endpoint) -> str:
 
 def _source_words(catalog: Catalog) -> str:
     return " ".join(words for words in (catalog.note, f"Facts: {catalog.as_of}." if catalog.as_of else "") if words)
-
-
-def _data_frame(models: Sequence[Model]) -> Any:
-    try:
-        import pandas as pd
-    except ImportError:
-        raise InferenceError(
-            "A DataFrame needs pandas, which is not installed.",
-            remedy="Run: pip install pandas",
-            cause="missing",
-        ) from None
-    return pd.DataFrame(rows(models))
 
 
 class Picker:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .line import declared_options
-from .options import ChatOptions, ConfigOptions, ModelsOptions
+from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
 from .settings import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
@@ -30,14 +30,49 @@ CHAT = Page(
     options=ChatOptions,
     notes="The conversation continues from cell to cell; a cell that is run again replaces its own turn. "
     "The last Reply is always in _wbreply, and the line form can be assigned. On the line of %%wbchat stand "
-    "options only; in %wbchat options come first, then the text to the end of the line.",
+    "options only; in %wbchat options come first, then the text to the end of the line. The prompt, and the "
+    "options' values, are Jinja2 templates over the notebook's names: {{ df }} becomes a compact table, {{ figure }} "
+    "an image; single braces, $ and LaTeX mean nothing.",
     examples="""\
 In [1]: %%wbchat -t 0.2
    ...: Explain what a p-value is, in two sentences.
 
 In [2]: %wbchat And what is it not?
 
-In [3]: answer = %wbchat --once -m openai/gpt-oss-20b Name three colours.""",
+In [3]: answer = %wbchat --once -m openai/gpt-oss-20b Name three colours.
+
+In [4]: %%wbchat
+   ...: What stands out in this data? {{ df.describe() }}
+
+In [5]: %wbchat --error
+
+In [6]: %%wbchat --code
+   ...: A function that says whether a year is a leap year.
+
+In [7]: %%wbchat --schema "list of city, population int" -o cities
+   ...: The three largest cities of Europe.
+
+In [8]: %%wbchat --tools weather
+   ...: Do I need an umbrella in Paris?
+
+In [9]: %%wbchat -m openai/gpt-oss-20b -m openai/gpt-oss-120b
+   ...: Write a haiku about residuals.""",
+)
+
+THREAD = Page(
+    usage=("%wbthread [name] [options]",),
+    purpose="See the conversations; switch between them; take turns back; export and import.",
+    options=ThreadOptions,
+    notes="Without anything it lists the threads. With a name alone it makes that thread the current one, which "
+    "the next %%wbchat continues. An option acts on the thread named, or on the current one.",
+    examples="""\
+In [1]: %wbthread
+
+In [2]: %wbthread second-try
+
+In [3]: %wbthread --undo
+
+In [4]: %wbthread main --export talk.md""",
 )
 
 MODELS = Page(
@@ -67,7 +102,7 @@ In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
 In [3]: %wbconfig --check""",
 )
 
-PAGES = {"wbchat": CHAT, "wbmodels": MODELS, "wbconfig": CONFIG}
+PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbconfig": CONFIG}
 
 
 def help_text(page: Page) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
+from .answers import read_json
 from .catalog import usd
-from .errors import InferenceError
+from .errors import InferenceError, shortened
 from .safety import safe_inline, safe_markdown, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from .reply import Reply
+    from .reply import Reply, ToolCall
+    from .tools import ToolStep
 
 MARKDOWN: Final = "text/markdown"
 PLAIN: Final = "text/plain"
@@ -21,6 +22,8 @@ HTML: Final = "text/html"
 
 # Some front ends reject an empty Markdown output.
 BLANK: Final = " "
+# So many characters of a tool's call, and of its result, are shown.
+SHOWN: Final = 200
 
 
 # The ends of a reply that its reader should know of.
@@ -34,14 +37,21 @@ def footer(reply: Reply) -> str:
         parts.append(f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
     parts.append(f"{reply.seconds:.1f} s")
     parts.append("free" if reply.endpoint == "local" else _cost_words(reply.cost))
+    if reply.calls > 1:
+        parts.append(f"{reply.calls} calls")
     if reply.turn is not None:
         where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
         parts.append(f"turn {reply.turn}{where}")
+        parts.extend(_earlier_words(reply.earlier))
     if reply.finish_reason in ENDINGS:
         parts.append(ENDINGS[reply.finish_reason])
     if reply.incomplete:
         parts.append(f"incomplete: {reply.incomplete}")
     return safe_plain(" · ".join(parts)).replace("\n", " ")
+
+
+def _earlier_words(messages: int) -> list[str]:
+    return [f"{messages} earlier message{'s' * (messages != 1)}"] if messages else []
 
 
 def _who_answered(reply: Reply) -> str:
@@ -69,24 +79,24 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     Returns
     -------
     dict
-        Always with `text/plain`; the richer form beside it.
-
-    Raises
-    ------
-    InferenceError
-        For `json` when the reply holds none.
+        Always with `text/plain`; the richer form beside it. For `json` a reply that holds none is shown
+        as the text it is.
     """
-    plain = {PLAIN: _plain(reply)}
+    plain = {PLAIN: reply_plain(reply)}
     if format == "text":
         return plain
     if format == "json":
-        value = read_json(reply.text)
-        pretty = json.dumps(value, indent=2, ensure_ascii=False)
-        return {MARKDOWN: _with_footer(safe_markdown(f"```json\n{pretty}\n```"), reply), **plain}
-    markdown = _with_footer(_body(reply, allow_images_from), reply)
+        pretty = _pretty_json(reply.text)
+        return plain if pretty is None else {MARKDOWN: _with_footer(_with_steps(pretty, reply), reply), **plain}
+    markdown = reply_markdown(reply, allow_images_from)
     if format == "html":
         return {HTML: markdown_to_html(markdown), **plain}
     return {MARKDOWN: markdown, **plain}
+
+
+def reply_markdown(reply: Reply, allow_images_from: Collection[str] = ()) -> str:
+    """Return a reply with its footer as Markdown, made safe."""
+    return _with_footer(_body(reply, allow_images_from), reply)
 
 
 def _body(reply: Reply, allow_images_from: Collection[str]) -> str:
@@ -94,8 +104,46 @@ def _body(reply: Reply, allow_images_from: Collection[str]) -> str:
     if reply.reasoning.strip():
         parts.append(_folded("Reasoning", safe_markdown(reply.reasoning)))
     text = safe_markdown(reply.text, allow_images_from).strip("\n")
-    parts.append(text or f"*{safe_inline(why_empty(reply))}*")
+    parts.append(_with_steps(text or f"*{safe_inline(why_empty(reply))}*", reply))
     return "\n\n".join(parts)
+
+
+def _pretty_json(text: str) -> str | None:
+    try:
+        pretty = json.dumps(read_json(text), indent=2, ensure_ascii=False)
+    except InferenceError:
+        return None
+    return safe_markdown(f"```json\n{pretty}\n```")
+
+
+def _with_steps(markdown: str, reply: Reply) -> str:
+    """Put the tools' calls above what the model answered after them."""
+    if not reply.steps:
+        return markdown
+    steps = "\n".join(step_markdown(step) for step in reply.steps)
+    return f"{safe_markdown(steps).strip()}\n\n{markdown}"
+
+
+def tool_call_words(call: ToolCall) -> str:
+    """Return a tool's call as it reads in Python, cut where it is long."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        return shortened(f"{call.name}({call.arguments})", SHOWN)
+    return shortened(f"{call.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})", SHOWN)
+
+
+def step_markdown(step: ToolStep) -> str:
+    """Return a tool's call and its result as a line of Markdown, not yet made safe."""
+    arrow = "→" if step.ok else "✗"
+    return f"- {_code(tool_call_words(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
+
+
+def _code(text: str) -> str:
+    line = " ".join(safe_plain(text).split()).replace("`", "'")
+    return f"`{line or ' '}`"
 
 
 def _folded(title: str, markdown: str) -> str:
@@ -117,39 +165,29 @@ def why_empty(reply: Reply) -> str:
 
 
 def _with_footer(markdown: str, reply: Reply) -> str:
-    return f"{markdown}\n\n<small>{safe_inline(footer(reply))}</small>"
+    lines = (*reply.notices, footer(reply))
+    return "\n\n".join([markdown, *(f"<small>{safe_inline(line)}</small>" for line in lines)])
 
 
-def _plain(reply: Reply) -> str:
+def reply_plain(reply: Reply) -> str:
+    """Return a reply with its footer as plain text."""
+    steps = "\n".join(safe_plain(step_markdown(step)) for step in reply.steps)
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
-    return f"{text}\n\n[{footer(reply)}]"
+    below = "\n".join(f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply)))
+    return "\n\n".join(part for part in (steps, text, below) if part)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a text as a block of code that nothing in it can close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def status_markdown(words: str) -> str:
     """Return the line shown while nothing of the answer has come yet."""
     return f"<small>⏳ {safe_inline(words)}</small>"
-
-
-def read_json(text: str) -> Any:
-    """Return the JSON value a reply holds: the whole of it, or its first fenced block.
-
-    Raises
-    ------
-    InferenceError
-        When neither is JSON.
-    """
-    fenced = re.search(r"^```[\w+-]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    for candidate in (text, fenced.group(1) if fenced else ""):
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
-    raise InferenceError(
-        "The reply is not JSON.",
-        why="The Reply with its text is in _wbreply.",
-        remedy='Ask for JSON in the prompt, and try --param \'response_format={"type": "json_object"}\'.',
-        cause="reply",
-    )
 
 
 def markdown_to_html(markdown: str) -> str:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+
+from .answers import code_blocks, to_records
+from .errors import InferenceError
+from .frames import data_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .answers import CodeBlock
     from .catalog import Price
+    from .tools import ToolStep
 
 Message = dict[str, Any]
+# A message's content: a text, or parts of text and images.
+Content = str | list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,13 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
     @classmethod
     def read(cls, payload: object) -> Usage | None:
@@ -76,11 +91,21 @@ class Reply:
     seconds, seconds_to_first : float, float or None
         From sending the request to the end, and to the first piece of reasoning or text.
     messages : tuple of dict
-        The messages that were sent.
+        The messages that were sent, with the last call if there were several.
+    calls : int
+        How many calls it took, tool rounds and a repair included; tokens, cost and seconds are all theirs.
+    steps : tuple of ToolStep
+        The calls of tools that were run on the way.
+    parsed : object
+        The answer as the object that `--schema` or `--format json` asked for.
     request_id : str or None
         The endpoint's id of the request.
     thread, turn : str or None, int or None
         Where in which thread this reply stands (turns count from 1).
+    earlier : int
+        How many of the thread's earlier messages were sent along.
+    notices : tuple of str
+        What its reader should know of, such as turns that were left out.
     on_screen : bool
         Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
     """
@@ -98,9 +123,14 @@ class Reply:
     seconds: float = 0.0
     seconds_to_first: float | None = None
     messages: tuple[Message, ...] = ()
+    calls: int = 1
+    steps: tuple[ToolStep, ...] = ()
+    parsed: Any = None
     request_id: str | None = None
     thread: str | None = None
     turn: int | None = None
+    earlier: int = 0
+    notices: tuple[str, ...] = ()
     on_screen: bool = field(default=False, repr=False)
 
     def __str__(self) -> str:
@@ -111,6 +141,28 @@ class Reply:
         tokens = f"{self.usage.completion_tokens} tokens" if self.usage else "tokens not counted"
         state = f", {self.incomplete}" if self.incomplete else ""
         return f"<Reply {words!r} from {self.model}, {tokens}, {self.seconds:.1f} s{state}>"
+
+    @property
+    def code_blocks(self) -> tuple[CodeBlock, ...]:
+        """The code blocks of the answer, each with its `language` and `text`."""
+        return code_blocks(self.text)
+
+    def to_frame(self) -> Any:
+        """Return the answer as a pandas DataFrame: its table, its list of records, or its one record.
+
+        Raises
+        ------
+        InferenceError
+            When it holds none of these, or pandas is not installed.
+        """
+        records = to_records(self.text, self.parsed)
+        if records is None:
+            raise InferenceError(
+                "The answer holds no table and no list of records.",
+                remedy='Ask for a table in the prompt, or say what is wanted: --schema "list of name, age int".',
+                cause="answer",
+            )
+        return data_frame(records)
 
     def _ipython_display_(self) -> None:
         # IPython falls back to `_repr_mimebundle_` on NotImplementedError; returning shows nothing.
@@ -137,9 +189,32 @@ class Reply:
             "seconds": round(self.seconds, 3),
             "seconds_to_first": None if self.seconds_to_first is None else round(self.seconds_to_first, 3),
             "request_id": self.request_id,
+            "calls": self.calls,
             "thread": self.thread,
             "turn": self.turn,
+            "earlier_messages": self.earlier,
         }
+
+
+def added_up(replies: Sequence[Reply]) -> Reply:
+    """Return several calls' replies as one: the last one's answer; tokens, cost and seconds of all.
+
+    The sums hold what is known: tokens of calls that were counted; no cost where one call's is not known.
+    """
+    last = replies[-1]
+    if len(replies) == 1:
+        return last
+    counted = [reply.usage for reply in replies if reply.usage]
+    costs = [reply.cost for reply in replies if reply.cost is not None]
+    return replace(
+        last,
+        reasoning="\n\n".join(reply.reasoning for reply in replies if reply.reasoning),
+        usage=sum(counted[1:], counted[0]) if counted else None,
+        cost=sum(costs) if len(costs) == len(replies) else None,
+        seconds=sum(reply.seconds for reply in replies),
+        seconds_to_first=replies[0].seconds_to_first,
+        calls=len(replies),
+    )
 
 
 class ReplyBuilder:

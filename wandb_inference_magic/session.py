@@ -10,10 +10,10 @@ from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
 from .credentials import PROJECT_VARIABLE, Key, find_key, no_key_error
-from .errors import InferenceError
+from .errors import InferenceError, did_you_mean, quoted
 from .failures import Situation, explain
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
-from .thread import Thread
+from .thread import DEFAULT_THREAD, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,9 @@ class Session:
         self.settings = settings
         self.ask_secret = ask_secret
         self.threads: dict[str, Thread] = {}
+        self.current_thread = DEFAULT_THREAD
         self.last_reply: Reply | None = None
+        self.last_comparison: list[Reply] = []
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
         self._catalogs: dict[str, Catalog] = {}
@@ -149,6 +151,8 @@ class Session:
 
     def known_catalog(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without asking anybody."""
+        if endpoint.kind == "local":
+            return Catalog(models=(local.facts(endpoint.model),), live=True)
         if endpoint.url in self._catalogs:
             return self._catalogs[endpoint.url]
         return join(None, None, snapshot()) if endpoint.kind == "wandb" else join([], None, None)
@@ -165,7 +169,7 @@ class Session:
 
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
         if endpoint.kind == "local":
-            return Catalog(models=(local.facts(endpoint.model),), live=True)
+            return self.known_catalog(endpoint)
         notes: list[str] = []
         listing = self._try(lambda: read_listing(fetch_listing(self.client(endpoint))), endpoint, notes)
         if endpoint.kind != "wandb":
@@ -252,6 +256,21 @@ class Session:
     def thread(self, name: str) -> Thread:
         """Return the thread of that name, an empty one if there is none yet."""
         return self.threads.get(name) or Thread(name)
+
+    def existing_thread(self, name: str) -> Thread:
+        """Return the thread of that name.
+
+        Raises
+        ------
+        InferenceError
+            When there is none.
+        """
+        if name in self.threads:
+            return self.threads[name]
+        near = did_you_mean(name, self.threads)
+        raise InferenceError(
+            f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.", cause="option"
+        )
 
 
 def _is_set_for_us(settings: Resolved) -> bool:

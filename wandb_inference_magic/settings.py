@@ -61,6 +61,7 @@ class WandbInference(Configurable):
     allow_images_from = List(
         Unicode(), help="Load images that a reply names from these hosts. Others become links."
     ).tag(config=True)
+    value_tokens = CInt(4000, help="Cut a value in a prompt (`{{ name }}`) to about so many tokens.").tag(config=True)
     weights = Unicode("", help="Use this GGUF file as the practice model instead of the packaged one.").tag(config=True)
     debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)
 
@@ -95,6 +96,10 @@ class WandbInference(Configurable):
     @validate("max_retries")
     def _check_max_retries(self, proposal: Bunch) -> Any:
         return _in_range("max_retries", proposal.value, 0, 20)
+
+    @validate("value_tokens")
+    def _check_value_tokens(self, proposal: Bunch) -> Any:
+        return _in_range("value_tokens", proposal.value, 10, 10**7)
 
     @validate("refresh_per_second")
     def _check_refresh(self, proposal: Bunch) -> Any:
@@ -193,6 +198,7 @@ class Resolved:
     refresh_per_second: float
     catalog: bool
     allow_images_from: list[str]
+    value_tokens: int
     weights: str
     debug: bool
     sources: Mapping[str, str]

@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 DONE = "[DONE]"
 
 
-def data_of(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Yield the `data` of each event in a stream of bytes, however the bytes are cut.
+class EventReader:
+    """Takes a stream's bytes, however they are cut, and gives the `data` of each event as soon as it is whole.
 
-    Only CR, LF and CRLF end a line: `str.splitlines` would also cut at U+2028, which JSON may hold raw.
-
-    Parameters
-    ----------
-    chunks : iterable of bytes
-        The body as it arrives.
-
-    Yields
-    ------
-    str
-        One event's data, `[DONE]` included. Bytes that are not UTF-8 become U+FFFD.
+    Only CR, LF and CRLF end a line: `str.splitlines` would also cut at U+2028, which JSON may hold raw. Bytes
+    that are not UTF-8 become U+FFFD.
 
     Notes
     -----
@@ -31,33 +22,39 @@ def data_of(chunks: Iterable[bytes]) -> Iterator[str]:
     unlike there, an event at the very end of the stream counts even without its blank line, since
     servers leave it out.
     """
-    data: list[bytes] = []
-    for line in _lines(chunks):
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._after_cr = False
+        self._data: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """Take more bytes and yield the data of the events that they complete."""
+        for line in self._lines(chunk):
+            yield from self._line(line)
+
+    def close(self) -> Iterator[str]:
+        """Yield the data of an event that the stream's end left open."""
+        if self._rest:
+            yield from self._line(bytes(self._rest))
+        yield from self._line(b"")
+
+    def _line(self, line: bytes) -> Iterator[str]:
         if line.startswith(b"data:"):
-            data.append(line[5:].removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data).decode("utf-8", "replace")
-            data.clear()
-    if data:
-        yield b"\n".join(data).decode("utf-8", "replace")
+            self._data.append(line[5:].removeprefix(b" "))
+        elif not line and self._data:
+            yield b"\n".join(self._data).decode("utf-8", "replace")
+            self._data.clear()
 
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = bytearray()
-    after_cr = False
-    for chunk in chunks:
-        if not chunk:
-            continue
-        if after_cr:
+    def _lines(self, chunk: bytes) -> Iterator[bytes]:
+        if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
-            after_cr = False
-        rest += chunk
+            self._after_cr = False
+        self._rest += chunk
         if b"\n" not in chunk and b"\r" not in chunk:
-            continue
-        after_cr = rest.endswith(b"\r")
-        lines = rest.splitlines(keepends=True)
-        rest = bytearray() if lines[-1][-1:] in b"\r\n" else lines.pop()
+            return
+        self._after_cr = self._rest.endswith(b"\r")
+        lines = self._rest.splitlines(keepends=True)
+        self._rest = bytearray() if lines[-1][-1:] in b"\r\n" else lines.pop()
         for line in lines:
             yield bytes(line).rstrip(b"\r\n")
-    if rest:
-        yield bytes(rest)

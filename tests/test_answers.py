@@ -1,0 +1,147 @@
+"""Getting the answer out: code blocks, JSON, frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels import Kernel
+from service import Service, Streamed
+
+from wandb_inference_magic.answers import CodeBlock, code_blocks, read_json, to_records
+from wandb_inference_magic.errors import InferenceError
+
+TWO_BLOCKS = "Sure:\n\n```python\nx = 1\nx\n```\n\nthen\n\n~~~sh\necho $HOME\n~~~\n\nand\n\n```\nplain\n"
+
+
+def test_code_blocks() -> None:
+    assert code_blocks(TWO_BLOCKS) == (
+        CodeBlock("python", "x = 1\nx"),
+        CodeBlock("sh", "echo $HOME"),
+        CodeBlock("", "plain"),
+    )
+    assert code_blocks("- a list:\n\n  ```python\n  in_it()\n  ```\n") == (CodeBlock("python", "in_it()"),)
+    assert code_blocks("no code") == ()
+    assert str(code_blocks(TWO_BLOCKS)[0]) == "x = 1\nx"
+
+
+@given(st.text())
+def test_any_text_has_some_code_blocks(text: str) -> None:
+    fence = "`" * 40
+    (*_, last) = code_blocks(f"words\n\n{fence}python\n{text}\n{fence}" if "`" * 40 not in text else f"{fence}\nx")
+    assert isinstance(last.text, str)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("Here:\n```json\n[1, 2]\n```", [1, 2]),
+        ("```python\nx = 1\n```\n```json\n{}\n```", {}),
+    ],
+)
+def test_json(text: str, value: Any) -> None:
+    assert read_json(text) == value
+
+
+def test_no_json() -> None:
+    with pytest.raises(InferenceError) as refused:
+        read_json("no json")
+    assert refused.value.cause == "answer"
+
+
+TABLE = (
+    "Here:\n\n| city | people | area |\n|---|---:|---|\n| Paris | 2,102,650 | 105.4 |\n| `Rome` | 2748109 | 1285 |\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed", "records"),
+    [
+        (TABLE, None, [("Paris", 2102650, 105.4), ("Rome", 2748109, 1285.0)]),
+        ('[{"a": 1}, {"a": 2}]', None, [(1,), (2,)]),
+        ('{"rows": [{"a": 1}], "note": "x"}', None, [(1,)]),
+        ('{"a": 1, "b": "x"}', None, [(1, "x")]),
+        ("not json", [{"a": 1}], [(1,)]),
+        ("just words", None, None),
+        ("[1, 2]", None, None),
+    ],
+)
+def test_records(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
+    found = to_records(text, parsed)
+    assert (found and [tuple(one.values()) for one in found]) == records
+
+
+# In a real kernel ------------------------------------------------------------------------------------------------
+
+
+def payload(kernel: Kernel, code: str, cell_id: str | None = "c1") -> tuple[list[dict[str, Any]], str]:
+    run = kernel.run(code, cell_id=cell_id)
+    assert run.ok, run.text
+    return run.reply["payload"], run.text
+
+
+def next_cell(text: str) -> dict[str, Any]:
+    return {"source": "set_next_input", "text": text, "replace": False}
+
+
+def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed([TWO_BLOCKS])
+    cells, text = payload(kernel, "%%wbchat --code\nCode, please")
+    assert cells == [next_cell("x = 1\nx")]
+    assert "copy it" not in text
+    assert kernel.value("'x' in globals()") is False
+    assert kernel.value("[(b.language, b.text) for b in _wbreply.code_blocks][:2]") == [
+        ("python", "x = 1\nx"),
+        ("sh", "echo $HOME"),
+    ]
+
+
+def test_every_block_a_cell_each(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed([TWO_BLOCKS])
+    cells, _ = payload(kernel, "%%wbchat --code all\nCode, please")
+    assert cells == [next_cell(text) for text in ("x = 1\nx", "echo $HOME", "plain")]
+    # On a line with text, the next word is the text's first.
+    payload(kernel, "%wbchat --once --code all of it")
+    assert service.last.body["messages"][-1]["content"] == "all of it"
+    cells, _ = payload(kernel, "%wbchat --once --code=all of it")
+    assert len(cells) == 3
+
+
+def test_a_front_end_that_may_ignore_it_is_told(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed([TWO_BLOCKS])
+    _, text = payload(kernel, "%wbchat --code hi", cell_id=None)
+    assert "copy it from the reply" in text
+    assert "x = 1" in text
+
+
+def test_a_reply_without_code(kernel: Kernel) -> None:
+    cells, text = payload(kernel, "%wbchat --code hi")
+    assert cells == []
+    assert "There is no code block in the reply" in text
+
+
+def test_json_is_parsed_and_what_is_none_fails_the_cell(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(['```json\n{"a": [1, 2]}\n```']), Streamed(["Sorry, no."]))
+    kernel.run("%wbchat --format json -o r give me json")
+    assert kernel.value("r.parsed") == {"a": [1, 2]}
+    run = kernel.run("%wbchat --format json give me json")
+    assert "The reply is not JSON." in run.error
+    assert "Sorry, no." in run.outputs[0]["data"]["text/plain"]
+    assert kernel.value("(_wbreply.text, _wbreply.parsed)") == ("Sorry, no.", None)
+    # What failed is no part of the conversation.
+    kernel.run("%wbchat and now?")
+    assert len(service.last.body["messages"]) == 3
+
+
+def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed([TABLE]))
+    kernel.run("r = %wbchat cities\ndf = r.to_frame()")
+    assert kernel.value("df.to_dict('list')") == {
+        "city": ["Paris", "Rome"],
+        "people": [2102650, 2748109],
+        "area": [105.4, 1285.0],
+    }
+    assert "holds no table" in kernel.run("r = %wbchat hi\nr.to_frame()").error

@@ -1,0 +1,180 @@
+"""Several models at once, side by side: in a real kernel, over a real socket."""
+
+from __future__ import annotations
+
+import json
+from threading import Barrier, Event
+from typing import Any
+
+import pytest
+from kernels import Kernel, Run
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+from service import Answer, Service, Streamed, chunk, refused
+
+COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
+
+
+def by_model(service: Service, **scripts: Any) -> None:
+    """Answer each model with a script of its own; the part behind the slash names it."""
+
+    def answer(one: Answer) -> None:
+        scripts[one.received.body["model"].partition("/")[2]](one)
+
+    service.always = answer
+
+
+def markdown(run: Run) -> str:
+    return str(run.output["data"]["text/markdown"])
+
+
+def test_replies_stand_side_by_side_in_the_order_named(kernel: Kernel, service: Service) -> None:
+    by_model(service, a=Streamed(["I am **A**."], per_second=5), b=Streamed(["I am B.\n\n```python\nx = 1\n```"]))
+    run = kernel.run(COMPARE)
+    text = markdown(run)
+    assert text.index("**test/a**") < text.index("**test/b**") < text.index("I am **A**.") < text.index("I am B.")
+    assert "\n\n```python\nx = 1\n```\n\n" in text
+    assert text.count("12 + 3 tokens") == 2
+    assert run.output["data"]["text/plain"].startswith("=== test/a ===\n\nI am **A**.")
+    assert [one["model"] for one in run.output["metadata"]["wandb_inference"]["compared"]] == ["test/a", "test/b"]
+    assert kernel.value("[(type(one).__name__, one.asked_model) for one in _wbreply]") == [
+        ("Reply", "test/a"),
+        ("Reply", "test/b"),
+    ]
+
+
+def test_it_reads_as_a_table_in_nbconvert(kernel: Kernel, service: Service) -> None:
+    by_model(service, a=Streamed(["- one\n- two"]), b=Streamed(["# B\n\n| x | y |\n|---|---|\n| 1 | 2 |"]))
+    html = markdown2html_mistune(markdown(kernel.run(COMPARE)))
+    assert html.count("<td ") >= 2
+    for part in ("<li>one</li>", "<h1", "<strong>test/b</strong>", "12 + 3 tokens"):
+        assert part in html, part
+
+
+def test_they_run_at_once(kernel: Kernel, service: Service) -> None:
+    # Neither answers before both have asked.
+    both = Barrier(2)
+
+    def answer(one: Answer) -> None:
+        both.wait(60)
+        Streamed()(one)
+
+    by_model(service, a=answer, b=answer)
+    assert kernel.run(COMPARE).ok
+
+
+def test_what_one_says_shows_while_the_other_is_silent(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    by_model(service, a=Streamed(["early"]), b=Streamed(["late"], gate=gate, hold_after=0))
+    request = kernel.start(COMPARE)
+    run = Run()
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        if "early" in json.dumps(message.content) and not gate.is_set():
+            assert "waiting" in json.dumps(message.content)
+            gate.set()
+    assert gate.is_set()
+    assert "late" in markdown(run)
+    assert len(run.outputs) == 1
+
+
+def test_one_that_fails_leaves_the_others(kernel: Kernel, service: Service) -> None:
+    by_model(service, a=refused(404, "The requested resource was not found"), b=Streamed(["I am <b>B</b>."]))
+    run = kernel.run(COMPARE)
+    assert run.ok
+    assert "does not know the model 'test/a'" in run.text
+    assert "I am &lt;b>B&lt;/b>." in markdown(run)
+    assert kernel.value("[(one.text, bool(one.incomplete)) for one in _wbreply]") == [
+        ("", True),
+        ("I am <b>B</b>.", False),
+    ]
+
+
+def test_all_failing_fails_the_cell(kernel: Kernel, service: Service) -> None:
+    service.always = refused(404, "The requested resource was not found")
+    run = kernel.run(COMPARE)
+    assert "None of the models answered." in run.error
+    assert "test/a" in run.error
+
+
+def test_a_busy_model_is_asked_again(kernel: Kernel, service: Service) -> None:
+    asked: list[str] = []
+
+    def busy_first(one: Answer) -> None:
+        asked.append("b")
+        script = refused(503, "overloaded", Retry_After="0") if len(asked) == 1 else Streamed(["B at last."])
+        script(one)
+
+    by_model(service, a=Streamed(["A."]), b=busy_first)
+    run = kernel.run(COMPARE)
+    assert "B at last." in run.text
+    assert asked == ["b", "b"]
+
+
+def test_it_continues_the_thread_and_does_not_enter_it(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat one")
+    kernel.run("%%wbchat -m test/a -m test/b -o both\ntwo")
+    for chat in service.chats[-2:]:
+        assert [message["content"] for message in chat.body["messages"]] == ["one", "Hello there.", "two"]
+    assert kernel.value("[one.text for one in both]") == ["Hello there."] * 2
+    kernel.run("%wbchat three")
+    assert [message["content"] for message in service.last.body["messages"]] == ["one", "Hello there.", "three"]
+
+
+def test_an_interrupt_keeps_what_came_and_closes_all_connections(kernel: Kernel, service: Service) -> None:
+    gone, never = [Event(), Event()], Event()
+
+    def talking(number: int) -> Any:
+        def answer(one: Answer) -> None:
+            one.start()
+            one.event(chunk({"content": f"kept {number}"}))
+            try:
+                while True:
+                    one.raw(b": still here\n\n")
+                    never.wait(0.05)
+            except OSError:
+                gone[number].set()
+                raise
+
+        return answer
+
+    by_model(service, a=talking(0), b=talking(1))
+    request = kernel.start(COMPARE)
+    run = Run()
+    sent = False
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        shown = json.dumps(message.content)
+        if "kept 0" in shown and "kept 1" in shown and not sent:
+            sent = True
+            kernel.interrupt()
+    run.reply = kernel.reply(request)
+    assert "Interrupted." in run.error
+    assert all(one.wait(30) for one in gone)
+    assert kernel.value("[one.incomplete for one in _wbreply]") == ["interrupted"] * 2
+
+
+def test_models_like_asks_all_that_match(kernel: Kernel, service: Service) -> None:
+    kernel.run("%%wbchat --models-like model-\nHi")
+    assert sorted(chat.body["model"] for chat in service.chats) == ["test/model-a", "test/model-b"]
+    kernel.run("%%wbchat --models-like model-b\nHi")
+    assert service.last.body["model"] == "test/model-b"
+    assert kernel.value("type(_wbreply).__name__") == "Reply"
+    assert "No model matches 'xyz'" in kernel.run("%%wbchat --models-like xyz\nHi").error
+
+
+@pytest.mark.parametrize("option", ["--tools print", "--code"])
+def test_what_goes_with_one_model_only_is_refused(kernel: Kernel, service: Service, option: str) -> None:
+    kernel.run("def f(a: int):\n    'Double it.'\n    return 2 * a")
+    run = kernel.run(f"%%wbchat {option.replace('print', 'f')} -m test/a -m test/b\nHi")
+    assert "one model at a time" in run.error
+    assert service.chats == []
+
+
+def test_what_is_sent_grows_linearly(kernel: Kernel, service: Service) -> None:
+    def received(tokens: int) -> int:
+        pieces = [f"word{number % 90 + 10} " for number in range(tokens)]
+        by_model(service, a=Streamed(pieces, per_second=2000), b=Streamed(pieces, per_second=2000))
+        return kernel.run("%%wbchat --once -m test/a -m test/b\nHi").bytes
+
+    received(100)
+    assert received(8000) <= 2.4 * received(4000)

@@ -1,0 +1,66 @@
+"""`%wbchat --error`: the notebook's last exception, as it goes over the wire."""
+
+from __future__ import annotations
+
+from kernels import Kernel
+from service import Service, refused
+
+
+def sent(service: Service) -> str:
+    return str(service.last.body["messages"][-1]["content"])
+
+
+def test_the_failing_cell_and_its_traceback_are_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("def half(x):\n    return x / 0\n")
+    kernel.run("numbers = [1, 2]\nhalf(numbers[1])")
+    assert kernel.run("%wbchat --error").ok
+    prompt = sent(service)
+    assert prompt.startswith("Explain this error, and how to mend it.\n\nThe cell:\n\n```python\nnumbers = [1, 2]\n")
+    assert "return x / 0" in prompt
+    assert prompt.rstrip("`\n").endswith("ZeroDivisionError: division by zero")
+    assert "Cell In[" in prompt
+    for noise in ("\x1b", "ipykernel", "interactiveshell.py", "run_code"):
+        assert noise not in prompt
+
+
+def test_a_question_of_ones_own(kernel: Kernel, service: Service) -> None:
+    kernel.run("{}['key']")
+    kernel.run("who = 'a child'\n%wbchat --error -t 0 Explain it to {{ who }}?")
+    assert sent(service).startswith("Explain it to a child?\n\nThe cell:")
+    kernel.run("%%wbchat --error\nIn one word.\n")
+    assert sent(service).startswith("In one word.\n\nThe cell:")
+    assert "KeyError: 'key'" in sent(service)
+
+
+def test_a_syntax_error(kernel: Kernel, service: Service) -> None:
+    kernel.run("x = 1\nfor in y:\n    pass")
+    kernel.run("%wbchat --error")
+    assert "for in y:" in sent(service)
+    assert "SyntaxError: invalid syntax" in sent(service)
+
+
+def test_causes_are_told_and_braces_in_them_mean_nothing(kernel: Kernel, service: Service) -> None:
+    kernel.run("try:\n    {}['{{ x }}']\nexcept KeyError as e:\n    raise ValueError('{% bad') from e")
+    assert kernel.run("%wbchat --error").ok
+    assert "KeyError: '{{ x }}'" in sent(service)
+    assert "ValueError: {% bad" in sent(service)
+
+
+def test_ours_does_not_hide_theirs(kernel: Kernel, service: Service) -> None:
+    kernel.run("int('seven')")
+    service.then(refused(401, "Invalid Authentication"))
+    assert "did not accept the key" in kernel.run("%wbchat --error").error
+    assert kernel.run("%wbchat --error").ok
+    assert "ValueError: invalid literal for int() with base 10: 'seven'" in sent(service)
+
+
+def test_without_an_error_nothing_is_sent(kernel: Kernel, service: Service) -> None:
+    assert "No cell of this notebook has failed so far." in kernel.run("%wbchat --error").error
+    assert service.chats == []
+
+
+def test_a_very_long_one_is_cut(kernel: Kernel, service: Service) -> None:
+    kernel.run("raise ValueError('x' * 1_000_000)")
+    assert kernel.run("%wbchat --error").ok
+    assert len(sent(service)) < 50_000
+    assert "left out" in sent(service)

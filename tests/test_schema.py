@@ -1,0 +1,285 @@
+"""What an answer must look like: the schema that is sent, and what an answer is read as."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.schema import Mismatch, Schema, read_schema, schema_of
+
+
+class Address(BaseModel):
+    street: str
+    number: int = 1
+
+
+class Person(BaseModel):
+    """Somebody."""
+
+    name: str = Field(description="The full name", title="Name")
+    age: int | None = None
+    home: Address
+    title: str = "Dr"
+
+
+@dataclass
+class Point:
+    x: float
+    y: float = 0.0
+
+
+class Movie(TypedDict):
+    title: str
+    year: int
+
+
+class Pair(NamedTuple):
+    a: int
+    b: str
+
+
+class Mood(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Node(BaseModel):
+    value: int
+    children: list[Node] = []
+
+
+NAMES: dict[str, Any] = {
+    "Person": Person,
+    "Point": Point,
+    "Movie": Movie,
+    "fields": "name, age int",
+    "shape": {"type": "object", "properties": {"n": {"type": "integer"}}},
+    "number": 3,
+}
+
+
+def objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object schema in a schema."""
+    if isinstance(node, dict):
+        if node.get("type") == "object":
+            yield node
+        for one in node.values():
+            yield from objects(one)
+    elif isinstance(node, list):
+        for one in node:
+            yield from objects(one)
+
+
+KINDS: list[tuple[Any, str, Any]] = [
+    (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
+    (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
+    (Movie, '{"title": "Alien", "year": 1979}', {"title": "Alien", "year": 1979}),
+    (Pair, '{"items": [1, "x"]}', Pair(1, "x")),
+    (Mood, '{"value": "good"}', Mood.GOOD),
+    (list[Movie], '{"items": [{"title": "A", "year": 1}]}', [{"title": "A", "year": 1}]),
+    (list[Movie], '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
+    (list[int] | None, '{"value": null}', None),
+    (Literal["yes", "no"], '{"value": "no"}', "no"),
+    (int, '{"value": 3}', 3),
+    (TypeAdapter(list[date]), '{"items": ["2026-01-02"]}', [date(2026, 1, 2)]),
+    (
+        Node,
+        '{"value": {"value": 1, "children": [{"value": 2, "children": []}]}}',
+        Node(value=1, children=[Node(value=2)]),
+    ),
+    (dict[str, int], '{"a": 1}', {"a": 1}),
+    ("name, age int", '{"name": "Ada", "age": 36}', {"name": "Ada", "age": 36}),
+    ("list of name, age int?", '{"items": [{"name": "Ada", "age": null}]}', [{"name": "Ada", "age": None}]),
+    ({"type": "object", "properties": {"n": {"type": "integer"}}}, '{"n": 1}', {"n": 1}),
+    ({"type": "array", "items": {"type": "string"}}, '{"items": ["a"]}', ["a"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "answer", "value"), KINDS, ids=[str(one[0])[:30] for one in KINDS])
+def test_kinds(kind: Any, answer: str, value: Any) -> None:
+    schema = schema_of(kind)
+    assert schema.read(answer) == value
+    assert schema.read(f"Sure!\n```json\n{answer}\n```\n") == value
+    assert schema.read(f"Here it is: {answer}. Anything else?") == value
+    sent = schema.response_format
+    assert sent["type"] == "json_schema"
+    assert sent["json_schema"]["schema"]["type"] == "object"
+    json.dumps(sent)
+    if sent["json_schema"]["strict"]:
+        for one in objects(sent["json_schema"]["schema"]):
+            assert one["additionalProperties"] is False
+            assert sorted(one["required"]) == sorted(one["properties"])
+    assert "JSON" in schema.instructions
+
+
+def test_a_strict_schema_holds_no_defaults_and_keeps_what_is_said() -> None:
+    schema = schema_of(Person).response_format["json_schema"]
+    assert schema["name"] == "Person"
+    assert schema["strict"] is True
+    assert schema["schema"]["description"] == "Somebody."
+    properties = schema["schema"]["properties"]
+    assert properties["name"] == {"description": "The full name", "type": "string"}
+    assert properties["title"] == {"type": "string"}
+    assert properties["age"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    assert "default" not in json.dumps(schema)
+
+
+def test_free_keys_are_not_sent_as_strict() -> None:
+    assert schema_of(dict[str, int]).is_strict is False
+    assert schema_of({"type": "object"}).is_strict is False
+
+
+FIELDS: list[tuple[str, dict[str, Any]]] = [
+    ("city", {"city": {"type": "string"}}),
+    ("name, age int", {"name": {"type": "string"}, "age": {"type": "integer"}}),
+    ("name: text, ok: bool", {"name": {"type": "string"}, "ok": {"type": "boolean"}}),
+    ("tags list", {"tags": {"type": "array", "items": {"type": "string"}}}),
+    ("n list[int], m list of float", {
+        "n": {"type": "array", "items": {"type": "integer"}},
+        "m": {"type": "array", "items": {"type": "number"}},
+    }),
+    ("mood good|bad|so so", {"mood": {"type": "string", "enum": ["good", "bad", "so so"]}}),
+    ("age int?, note?", {
+        "age": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    }),
+    ("day date", {"day": {"type": "string", "format": "date"}}),
+    ("naïve int,", {"naïve": {"type": "integer"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "properties"), FIELDS)
+def test_the_short_form(words: str, properties: dict[str, Any]) -> None:
+    assert read_schema(words, NAMES).json_schema["properties"] == properties
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("Person", "Person"),
+        ("list[Person]", "list"),
+        ("Person | None", "answer"),
+        ("fields", "answer"),
+        ("shape", "answer"),
+    ],
+)
+def test_names_of_the_notebook(words: str, name: str) -> None:
+    assert read_schema(words, NAMES).name == name
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("Persn", "Did you mean Person?"),
+        ("list[Persn]", "Did you mean Person?"),
+        ("number", "A value of type int says nothing"),
+        ("age itn", "Did you mean int"),
+        ("a, a", "given twice"),
+        (" , ", "no fields"),
+        ("3x int", "begins with no name"),
+        ("__import__('os').system('false')", "is not a"),
+        ("print(1)", "is not a"),
+    ],
+)
+def test_what_is_no_schema_is_refused(words: str, told: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        read_schema(words, NAMES)
+    assert refused.value.cause == "option"
+    assert told in str(refused.value)
+
+
+def test_no_call_is_ever_run() -> None:
+    called: list[int] = []
+    names = {"f": lambda: called.append(1) or Person, "Person": Person}
+    for words in ("f()", "list[f()]", "(f())", "[f() for _ in 'x']", "f().x"):
+        with pytest.raises(InferenceError):
+            read_schema(words, names)
+    assert called == []
+
+
+PROBLEMS: list[tuple[Any, str, list[str]]] = [
+    (Movie, '{"title": "A", "year": "ten"}', ["year: Input should be a valid integer", "not 'ten'"]),
+    (Movie, '{"title": "A"}', ["year: Field required"]),
+    (list[Movie], '[{"title": 1, "year": 1}]', ["0.title: Input should be a valid string, not 1"]),
+    (Movie, "no json", ["the answer is not JSON"]),
+    (NAMES["shape"], '{"n": "x"}', ["n: integer is expected, not 'x'"]),
+    (NAMES["shape"], "[1]", ["the answer: object is expected, not [1]"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "answer", "told"), PROBLEMS)
+def test_what_does_not_fit_is_told_in_a_line_each(kind: Any, answer: str, told: list[str]) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(kind).read(answer)
+    assert all(words in str(found.value) for words in told)
+
+
+def test_many_problems_are_counted() -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(list[int]).read(json.dumps(["x"] * 30))
+    assert len(found.value.problems) == 11
+    assert found.value.problems[-1] == "and 20 more"
+
+
+CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
+    ({"type": "integer"}, 3.0, True),
+    ({"type": "integer"}, 3.5, False),
+    ({"type": "integer"}, True, False),
+    ({"type": ["string", "null"]}, None, True),
+    ({"enum": [1, "a"]}, "a", True),
+    ({"enum": [1, "a"]}, "b", False),
+    ({"type": "object", "required": ["a"]}, {}, False),
+    ({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}, {"b": 1}, False),
+    ({"type": "object", "additionalProperties": {"type": "integer"}}, {"b": 1}, True),
+    ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, 1, True),
+    ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, [], False),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [[]]], True),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [1]], False),
+]
+
+
+@pytest.mark.parametrize(("schema", "value", "fits"), CHECKS)
+def test_json_schemas_are_checked(schema: dict[str, Any], value: Any, fits: bool) -> None:
+    read = schema_of(schema)
+    if fits:
+        assert read.read(json.dumps(value)) == value
+        return
+    with pytest.raises(Mismatch):
+        read.read(json.dumps(value))
+
+
+@given(st.text())
+def test_any_words_give_a_schema_or_a_message(words: str) -> None:
+    try:
+        found = read_schema(words, NAMES)
+    except InferenceError:
+        return
+    assert isinstance(found, Schema)
+
+
+@given(st.text() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
+def test_any_answer_is_read_or_does_not_fit(answer: str) -> None:
+    for kind in (Person, list[Point], "name, age int", NAMES["shape"]):
+        try:
+            schema_of(kind).read(answer)
+        except Mismatch as mismatch:
+            assert mismatch.problems
+
+
+def test_importing_it_imports_no_pydantic() -> None:
+    code = "import sys, wandb_inference_magic.schema; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,148 @@
+"""`--schema` in a real kernel: what goes over the wire, repair and fallback, and the practice model's real answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from service import Answer, Service, Streamed, refused
+
+GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
+ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'
+
+
+def answering(service: Service, *texts: str) -> None:
+    service.then(*(Streamed([text]) for text in texts))
+
+
+def test_the_schema_is_sent_strict_and_the_answer_read(kernel: Kernel, service: Service) -> None:
+    answering(service, GOOD)
+    run = kernel.run(ASK)
+    assert service.last.body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "answer",
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+                "required": ["name", "age"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    assert kernel.value("r.parsed") == {"name": "Ada", "age": 36}
+    assert run.output["data"]["text/markdown"].startswith('```json\n{\n  "name": "Ada",\n  "age": 36\n}\n```')
+    assert kernel.value("r.to_frame().to_dict('records')") == [{"name": "Ada", "age": 36}]
+
+
+def test_types_of_the_notebook(kernel: Kernel, service: Service) -> None:
+    kernel.run(
+        "from pydantic import BaseModel\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Home:\n    city: str\n"
+        "class Person(BaseModel):\n    name: str\n    homes: list[Home]\n"
+    )
+    answering(service, '{"items": [{"name": "Ada", "homes": [{"city": "London"}]}]}')
+    assert kernel.run("%%wbchat --schema list[Person]\nWho?").ok
+    assert kernel.value("repr(_wbreply.parsed)") == "[Person(name='Ada', homes=[Home(city='London')])]"
+    run = kernel.run("%%wbchat --schema Persn\nWho?")
+    assert "There is no type 'Persn' in the notebook." in run.error
+    assert "Did you mean Person?" in run.error
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kernel, service: Service) -> None:
+    answering(service, BAD, GOOD)
+    run = kernel.run(ASK)
+    assert run.ok
+    first, second = (chat.body["messages"] for chat in service.chats)
+    assert second[: len(first)] == first
+    assert second[-2] == {"role": "assistant", "content": BAD}
+    assert "age: Input should be a valid integer" in second[-1]["content"]
+    assert kernel.value("(r.parsed, r.calls, r.usage.total_tokens)") == ({"name": "Ada", "age": 36}, 2, 30)
+    for words in ("The first answer did not fit", "2 calls", "24 + 6 tokens"):
+        assert words in run.text
+    # The thread holds the good answer alone.
+    kernel.run("%wbchat And?")
+    assert [one["content"] for one in service.last.body["messages"]] == ["Who was Ada?", GOOD, "And?"]
+
+
+def test_one_that_never_fits_fails_the_cell_and_its_text_is_kept(kernel: Kernel, service: Service) -> None:
+    answering(service, BAD, "no json at all")
+    run = kernel.run(ASK)
+    assert "The answer does not fit the schema." in run.error
+    assert "the answer is not JSON" in run.error
+    assert "no json at all" in run.outputs[0]["data"]["text/plain"]
+    assert kernel.value("(_wbreply.text, _wbreply.parsed)") == ("no json at all", None)
+    kernel.run("%wbchat And?")
+    assert len(service.last.body["messages"]) == 1
+
+
+def test_the_repair_can_be_switched_off_and_is_not_tried_on_what_was_cut(kernel: Kernel, service: Service) -> None:
+    answering(service, BAD)
+    assert "does not fit" in kernel.run(ASK.replace("--schema", "--no-repair --schema")).error
+    assert len(service.chats) == 1
+    service.then(Streamed([GOOD[:10]], finish="length"))
+    assert "raise --max-tokens" in kernel.run(ASK).error
+    assert len(service.chats) == 2
+
+
+def picky(*, takes: str) -> Callable[[Answer], None]:
+    """Answer as a model that takes only so much of a response format."""
+
+    def answer(one: Answer) -> None:
+        form = one.received.body.get("response_format", {}).get("type", "")
+        if form in ("", takes):
+            Streamed([GOOD])(one)
+            return
+        refused(400, f"response_format of type {form} is not supported by this model")(one)
+
+    return answer
+
+
+@pytest.mark.parametrize(("takes", "forms"), [("json_object", 2), ("", 3)])
+def test_a_model_that_takes_no_schema_is_asked_for_json(
+    kernel: Kernel, service: Service, takes: str, forms: int
+) -> None:
+    service.always = picky(takes=takes)
+    run = kernel.run(ASK)
+    assert run.ok
+    assert kernel.value("r.parsed") == {"name": "Ada", "age": 36}
+    bodies: list[dict[str, Any]] = [chat.body for chat in service.chats]
+    sent = [(body.get("response_format") or {}).get("type") for body in bodies]
+    assert sent == ["json_schema", "json_object", None][:forms]
+    system = bodies[-1]["messages"][0]
+    assert system["role"] == "system"
+    assert "JSON" in system["content"] and '"age"' in system["content"]
+    assert "takes no schema: it was asked for JSON instead." in run.text
+    # What was added for the model is no part of the conversation.
+    kernel.run("%wbchat And?")
+    assert [one["role"] for one in service.last.body["messages"]] == ["user", "assistant", "user"]
+
+
+def test_another_refusal_is_told_as_it_is(kernel: Kernel, service: Service) -> None:
+    service.always = refused(400, "temperature must be below 1")
+    assert "temperature must be below 1" in kernel.run(ASK).error
+    assert len(service.chats) == 1
+
+
+def test_several_models_each_with_the_schema(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed([GOOD])
+    assert kernel.run('%%wbchat -m test/a -m test/b --schema "name, age int"\nWho?').ok
+    assert kernel.value("[one.parsed['age'] for one in _wbreply]") == [36, 36]
+
+
+@pytest.mark.practice
+def test_the_practice_model_fills_a_schema(start_kernel: Callable[..., Kernel]) -> None:
+    kernel = start_kernel()
+    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.endpoint = 'local'")
+    kernel.run("from dataclasses import dataclass\n@dataclass\nclass Animal:\n    name: str\n    legs: int\n")
+    run = kernel.run("%%wbchat --schema Animal --max-tokens 60 -t 0 --seed 1\nDescribe a cat.")
+    assert run.ok, run.error
+    assert kernel.value("(type(_wbreply.parsed).__name__, type(_wbreply.parsed.legs).__name__)") == ("Animal", "int")
+    run = kernel.run('%%wbchat --once --schema "mood good|bad" --max-tokens 30 -t 0\nI love sunny days.')
+    assert run.ok, run.error
+    assert kernel.value("_wbreply.parsed['mood']") in ("good", "bad")
+    json.loads(kernel.value("_wbreply.text"))

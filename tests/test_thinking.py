@@ -1,0 +1,70 @@
+"""`--think`: what is sent, by what is known of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from service import Service, Wandb
+
+from wandb_inference_magic.catalog import Model
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.thinking import LEVELS, THINK, thinking_parameters
+
+ON = {"chat_template_kwargs": {"enable_thinking": True}}
+OFF = {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+def effort(level: str) -> dict[str, Any]:
+    return {"reasoning_effort": level}
+
+
+CASES: list[tuple[str, tuple[str, ...], dict[str, dict[str, Any] | str]]] = [
+    ("toggle-on", (), {"on": ON, "off": OFF, "low": "It can be switched with --think on and --think off."}),
+    ("toggle-off", ("low", "high"), {"on": ON, "off": OFF, "low": effort("low"), "max": "Its levels are: low, high."}),
+    ("always", ("low", "high"), {"on": {}, "off": "Its levels are: low, high.", "high": effort("high")}),
+    ("always", (), {"on": {}, "off": "How m thinks: always.", "medium": effort("medium")}),
+    ("always", ("none", "high"), {"off": effort("none"), "low": "Its levels are: high."}),
+    ("none", (), {"on": "It does not think.", "off": {}, "high": "It does not think."}),
+    ("adaptive", (), {"on": "the model decides", "off": "the model decides", "high": effort("high")}),
+    ("unknown", (), {"on": ON, "off": OFF, "max": effort("max")}),
+]
+
+
+@pytest.mark.parametrize(("reasoning", "efforts", "expected"), CASES)
+def test_what_is_sent(reasoning: str, efforts: tuple[str, ...], expected: dict[str, Any]) -> None:
+    model = Model("m", reasoning=reasoning, reasoning_efforts=efforts)
+    for think, sent in expected.items():
+        if isinstance(sent, dict):
+            assert thinking_parameters(think, "m", model) == sent, think
+            continue
+        with pytest.raises(InferenceError) as refused:
+            thinking_parameters(think, "m", model)
+        assert refused.value.what == f"m cannot be told --think {think}. Nothing was sent."
+        assert sent in refused.value.remedy
+
+
+@pytest.mark.parametrize("think", THINK)
+def test_a_model_that_is_not_known_is_sent_what_is_asked_for(think: str) -> None:
+    sent = thinking_parameters(think, "m", None)
+    assert sent == (effort(think) if think in LEVELS else ON if think == "on" else OFF)
+
+
+def test_on_the_wire(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat --think off --param 'chat_template_kwargs={\"more\": 1}' hi")
+    assert service.last.body["chat_template_kwargs"] == {"more": 1, "enable_thinking": False}
+    kernel.run("%wbchat --think high hi")
+    assert service.last.body["reasoning_effort"] == "high"
+    assert "one of on, off, minimal" in kernel.run("%wbchat --think hard hi").error
+
+
+def test_what_the_feed_knows_counts(informed_kernel: Kernel, wandb: Wandb) -> None:
+    assert informed_kernel.run("%wbchat -m test/eyes --think off hi").ok
+    assert wandb.api.last.body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert informed_kernel.run("%wbchat -m test/thinker --think low hi").ok
+    assert wandb.api.last.body["reasoning_effort"] == "low"
+    asked = len(wandb.api.chats)
+    assert "Its levels are: low, high." in informed_kernel.run("%wbchat -m test/thinker --think max hi").error
+    assert "It does not think." in informed_kernel.run("%wbchat --think on hi").error
+    assert len(wandb.api.chats) == asked

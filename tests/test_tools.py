@@ -1,0 +1,896 @@
+"""Functions as tools: what the model is told of them, what they are called with, what it is told back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import functools
+import json
+import operator
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Optional
+
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import AfterValidator, BaseModel, Field
+from typing_extensions import Self, TypedDict
+
+from wandb_inference_magic import tools
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.reply import ToolCall
+from wandb_inference_magic.tools import LONGEST_RESULT, Toolbox, ToolStep, read_tools, toolbox_of
+
+
+def step(function: Callable[..., Any], arguments: str = "", **options: Any) -> ToolStep:
+    box = toolbox_of([function], **options)
+    return box.run(ToolCall("call_1", box.names[0], arguments))
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, Any]:
+    return toolbox_of([function]).definitions[0]["function"]["parameters"]
+
+
+def described(function: Callable[..., Any]) -> str:
+    return toolbox_of([function]).definitions[0]["function"]["description"]
+
+
+def received(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Return what a function that returns its arguments was given, as the objects they are."""
+    kept: list[Any] = []
+
+    def keep(value: object) -> str:
+        kept.append(value)
+        return "kept"
+
+    done = step(function, json.dumps(arguments), show=keep)
+    assert (done.ok, done.result) == (True, "kept"), done.result
+    return kept[0]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Person(BaseModel):
+    title: str
+    born: date
+
+
+class Size(TypedDict):
+    width: int
+
+
+def both(a: int, b: str = "x") -> tuple[int, str]:
+    return a, b
+
+
+# --- what the model is told
+
+
+def test_a_definition_says_name_description_and_parameters() -> None:
+    def weather(city: str, days: int = 3, exact: bool = False) -> str:
+        """Tell the weather."""
+        return city
+
+    assert toolbox_of([weather]).definitions == [
+        {
+            "type": "function",
+            "function": {
+                "name": "weather",
+                "description": "Tell the weather.",
+                "parameters": {
+                    "type": "object",
+                    "properties": {
+                        "city": {"type": "string"},
+                        "days": {"type": "integer", "default": 3},
+                        "exact": {"type": "boolean", "default": False},
+                    },
+                    "required": ["city"],
+                    "additionalProperties": False,
+                },
+            },
+        }
+    ]
+
+
+def test_a_function_without_parameters_and_docstring() -> None:
+    def now() -> str:
+        return "now"
+
+    told = toolbox_of([now]).definitions[0]["function"]
+    assert told["parameters"] == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert "now" in told["description"]
+
+
+def numpydoc(city, days=1, *, unit="C"):
+    """Tell the weather.
+
+    Of a city, for some days.
+
+    Parameters
+    ----------
+    city : str
+        The city,
+        in English.
+    days, unit : int or str, optional
+        What it says.
+
+    Returns
+    -------
+    str
+        city : not this
+    """
+
+
+def google(city, days=1, *, unit="C"):
+    """Tell the weather.
+
+    Of a city, for some days.
+
+    Args:
+        city (str): The city,
+            in English.
+        days: What it says.
+        unit (Literal["C", "F"], optional): What it says.
+
+    Returns:
+        city: not this
+    """
+
+
+def sphinx(city, days=1, *, unit="C"):
+    """Tell the weather.
+
+    Of a city, for some days.
+
+    :param str city: The city,
+        in English.
+    :param days: What it says.
+    :param unit: What it says.
+    :returns: city: not this
+    """
+
+
+@pytest.mark.parametrize("function", [numpydoc, google, sphinx], ids=lambda function: function.__name__)
+def test_docstrings_describe_the_function_and_its_parameters(function: Callable[..., Any]) -> None:
+    assert described(function) == "Tell the weather.\n\nOf a city, for some days."
+    told = {name: of["description"] for name, of in parameters(function)["properties"].items()}
+    assert told == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
+
+
+def test_a_long_docstring_is_cut() -> None:
+    def long() -> None: ...
+
+    long.__doc__ = "word " * 1_000
+    assert len(described(long)) == 1_000
+    assert described(long).endswith("…")
+
+
+@given(st.text(alphabet=st.sampled_from(" \n\t-:()*ax,ArgsParameters")) | st.text())
+@example("Args:\n")
+@example("Parameters\n----\n")
+@example("---\n---")
+def test_no_docstring_is_too_odd(docstring: str) -> None:
+    def odd(a: int) -> None: ...
+
+    odd.__doc__ = docstring
+    assert json.dumps(toolbox_of([odd]).definitions)
+    assert parameters(odd)["properties"]["a"]["type"] == "integer"
+
+
+def test_the_annotation_says_more_than_the_docstring() -> None:
+    def search(text: Annotated[str, Field(description="words to find", min_length=2)], most: int) -> None:
+        """Search.
+
+        Args:
+            text: not this
+            most: How many at most.
+        """
+
+    told = parameters(search)["properties"]
+    assert told["text"] == {"type": "string", "minLength": 2, "description": "words to find"}
+    assert told["most"] == {"type": "integer", "description": "How many at most."}
+
+
+def test_no_titles_but_those_that_are_names() -> None:
+    def add(title: str, who: Person, size: Size) -> None: ...
+
+    told = parameters(add)
+    assert told["properties"]["title"] == {"type": "string"}
+    assert told["$defs"]["Person"]["properties"]["title"] == {"type": "string"}
+    assert not {"title", "description"} & set(told)
+    assert "title" not in told["$defs"]["Person"]
+    assert "title" not in told["$defs"]["Size"]["properties"]["width"]
+
+
+class title(BaseModel):
+    order: dict[str, str] = {"title": "up"}
+    key: Any = len
+
+
+def test_names_and_values_called_title_stay() -> None:
+    def sort(by: title) -> None: ...
+
+    told = parameters(sort)
+    assert told["properties"]["by"]["$ref"] == "#/$defs/title"
+    assert told["$defs"]["title"]["properties"]["order"]["default"] == {"title": "up"}
+    assert told["$defs"]["title"]["properties"]["key"] == {}
+
+
+@pytest.mark.parametrize("default", [object(), float("nan"), pd.DataFrame({"a": [1]}), "x" * 5_000, {1, object()}])
+def test_a_default_that_cannot_be_told_is_left_out_and_used(default: object) -> None:
+    def plain(a=default, b=1):
+        return [a]
+
+    told = parameters(plain)
+    assert "default" not in told["properties"]["a"]
+    assert told["properties"]["b"]["default"] == 1
+    assert "required" not in told
+    assert received(plain, {})[0] is default
+
+
+# --- what a function is called with
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent", "expected"),
+    [
+        (int, 3, 3),
+        (float, 3, 3.0),
+        (Optional[int], None, None),  # noqa: UP045
+        (int | None, 4, 4),
+        (int | str, "4", "4"),
+        (Literal["a", "b"], "b", "b"),
+        (Colour, "blue", Colour.BLUE),
+        (list[Point], [{"x": 1}, {"x": 2, "y": 3}], [Point(1), Point(2, 3)]),
+        (dict[str, date], {"a": "2026-10-07"}, {"a": date(2026, 10, 7)}),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (set[int], [1, 1, 2], {1, 2}),
+        (Point, {"x": 1, "y": 2}, Point(1, 2)),
+        (Person, {"title": "Dr", "born": "1990-01-02"}, Person(title="Dr", born=date(1990, 1, 2))),
+        (Size, {"width": 3}, {"width": 3}),
+        (datetime, "2026-10-07T12:00:00", datetime(2026, 10, 7, 12)),
+        (Annotated[int, Field(ge=1, alias="other", title="T")], 1, 1),
+        (Any, {"a": [None]}, {"a": [None]}),
+        (object, [1], [1]),
+        ("Point", {"x": 1}, Point(1)),
+        ("list[Point | None]", [None, {"x": 1}], [None, Point(1)]),
+    ],
+    ids=str,
+)
+def test_arguments_arrive_as_what_they_are_annotated(annotation: Any, sent: object, expected: object) -> None:
+    def tool(value):
+        return [value]
+
+    tool.__annotations__ = {"value": annotation}
+    (arrived,) = received(tool, {"value": sent})
+    assert arrived == expected
+    assert type(arrived) is type(expected)
+
+
+@given(st.integers(-(10**30), 10**30), st.text())
+def test_any_number_and_any_text_arrive_as_sent(a: int, b: str) -> None:
+    assert received(both, {"a": a, "b": b}) == (a, b)
+    assert received(both, {"a": a}) == (a, "x")
+
+
+@given(st.text() | st.text(alphabet='{}[]":,ab0123.-\\u \n'))
+@example("")
+@example("[" * 100_000)
+@example('{"a": ' + "9" * 10_000 + "}")
+@example('{"a": NaN}')
+@example("\ud800")
+@example('{"a": 1, "b": "\\ud800"}')
+@example('{"argument_0": 1}')
+def test_no_arguments_raise(arguments: str) -> None:
+    done = step(both, arguments, show=repr)
+    assert done.ok == done.result.startswith("(")
+    assert json.dumps(done.message, ensure_ascii=False).encode()
+
+
+def test_half_a_surrogate_pair_in_the_arguments_is_replaced() -> None:
+    assert step(both, '{"a": 1, "b": "\ud800"}', show=repr).result == "(1, '?')"
+
+
+def test_a_decorator_of_another_module_does_not_hide_the_functions_own_types() -> None:
+    elsewhere: dict[str, Any] = {"functools": functools}
+    code = "def same(f):\n    @functools.wraps(f)\n    def g(*a, **k): return f(*a, **k)\n    return g"
+    exec(code, elsewhere)
+
+    def tool(p: Point):
+        return [p]
+
+    assert tool.__annotations__ == {"p": "Point"}
+    assert received(elsewhere["same"](tool), {"p": {"x": 1}}) == [Point(1)]
+
+
+def test_names_that_pydantic_has_for_itself() -> None:
+    def tool(schema, copy, json, model_config, _private, model_fields, validate, /, cls=0, *, __len__=1, argument_0=2):
+        return [schema, copy, json, model_config, _private, model_fields, validate, cls, __len__, argument_0]
+
+    names = ["schema", "copy", "json", "model_config", "_private", "model_fields", "validate", "cls", "__len__"]
+    sent = {name: position for position, name in enumerate([*names, "argument_0"])}
+    assert list(parameters(tool)["properties"]) == [*names, "argument_0"]
+    assert received(tool, sent) == list(range(10))
+
+
+def test_positional_only_parameters_with_defaults() -> None:
+    def tool(a, b=2, c=3, /, d=4, *, e=5):
+        return [a, b, c, d, e]
+
+    assert received(tool, {"a": 1, "c": 30}) == [1, 2, 30, 4, 5]
+    assert received(tool, {"a": 1, "e": 50, "d": 40}) == [1, 2, 3, 40, 50]
+
+
+def test_other_arguments_where_the_function_takes_them() -> None:
+    def tool(a: int, **others: date):
+        return [a, others]
+
+    assert parameters(tool)["additionalProperties"] is True
+    assert "others" not in parameters(tool)["properties"]
+    sent = {"a": 1, "argument_0": "2026-10-07", "schema": "2026-10-08"}
+    assert received(tool, sent) == [1, {"argument_0": date(2026, 10, 7), "schema": date(2026, 10, 8)}]
+    refused = step(tool, '{"a": 1, "z": "soon"}')
+    assert not refused.ok
+    assert "z: " in refused.result
+
+
+def test_a_dataclass_is_given_nothing_it_does_not_have() -> None:
+    @dataclass(slots=True)
+    class Slim:
+        a: int
+
+    def tool(slim, **others):
+        return [slim.a, others]
+
+    tool.__annotations__ = {"slim": Slim}
+    assert received(tool, {"slim": {"a": 1, "z": 2}, "y": 3}) == [1, {"y": 3}]
+
+
+def test_a_default_of_none_allows_null() -> None:
+    def tool(a: int = None):  # noqa: RUF013
+        return [a]
+
+    assert received(tool, {"a": None}) == [None]
+    assert received(tool, {"a": 1}) == [1]
+    assert received(tool, {}) == [None]
+
+
+def test_a_default_in_the_annotation_alone_is_used() -> None:
+    def tool(a: Annotated[int, Field(default=7)]):
+        return [a]
+
+    assert received(tool, {}) == [7]
+
+
+def test_methods_partials_objects_and_decorated_functions() -> None:
+    class Shop:
+        """A shop."""
+
+        def __init__(self, stock: int) -> None:
+            self.stock = stock
+
+        def count(self, more: int = 0) -> list[int]:
+            """Count what is there."""
+            return [self.stock + more]
+
+        def __call__(self, less: int) -> list[int]:
+            return [self.stock - less]
+
+        @classmethod
+        def open(cls, day: date) -> list[object]:
+            return [cls, day]
+
+        @staticmethod
+        def close(day: date) -> list[object]:
+            return [day]
+
+    def logged(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return [*function(*args, **kwargs), "logged"]
+
+        return wrapper
+
+    shop = Shop(5)
+    assert toolbox_of([shop.count, shop, Shop.open]).names == ("count", "Shop", "open")
+    assert described(shop.count) == "Count what is there."
+    assert described(shop) == "A shop."
+    assert received(shop.count, {"more": 2}) == [7]
+    assert received(shop, {"less": 2}) == [3]
+    assert received(Shop.open, {"day": "2026-10-07"}) == [Shop, date(2026, 10, 7)]
+    assert received(Shop.close, {"day": "2026-10-07"}) == [date(2026, 10, 7)]
+    assert received(logged(both), {"a": 1}) == [1, "x", "logged"]
+    assert received(functools.lru_cache(both), {"a": 1}) == (1, "x")
+    assert received(functools.partial(both, 4), {"b": "y"}) == (4, "y")
+    assert toolbox_of([functools.partial(both, 4)]).names == ("both",)
+    assert received(Point, {"x": 1}) == Point(1)
+    assert received(operator.add, {"a": [1], "b": [2]}) == [1, 2]
+
+
+def test_what_the_user_bound_is_not_the_models_to_set() -> None:
+    def select(frame: pd.DataFrame, column: str, **options: Any) -> list[object]:
+        return [len(frame), column, options]
+
+    bound = functools.partial(select, frame=pd.DataFrame({"a": [1, 2]}), safe=True)
+    assert list(parameters(bound)["properties"]) == ["column"]
+    assert received(bound, {"column": "a"}) == [2, "a", {"safe": True}]
+    for sent in ('{"column": "a", "safe": false}', '{"column": "a", "frame": []}'):
+        refused = step(bound, sent)
+        assert not refused.ok
+        assert "the user has set" in refused.result
+
+
+# --- what cannot be a tool
+
+
+def with_frame(text: str, frame: pd.DataFrame) -> None: ...
+
+
+def with_callback(text: str, callback: Callable[[], None]) -> None: ...
+
+
+def with_args(*words: str) -> None: ...
+
+
+def with_unknown(where: "NotDefined") -> None: ...  # noqa: F821, UP037
+
+
+def with_self(where: Self) -> None: ...
+
+
+def with_words(where: "the city") -> None: ...  # noqa: F722
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (with_frame, ["with_frame", "parameter frame", "DataFrame", "functools.partial"]),
+        (with_callback, ["with_callback", "parameter callback"]),
+        (with_args, ["with_args", "parameter *words"]),
+        (with_unknown, ["with_unknown", "parameter where", "'NotDefined' is not defined"]),
+        (with_words, ["with_words", "parameter where"]),
+        (with_self, ["with_self", "parameter where"]),
+        (lambda: 1, ["<lambda>", "Give it a name"]),
+        (iter, ["iter", "Write a small function"]),
+        (print, ["print", "*args"]),
+        (5, ["type int"]),
+        ("both", ["type str"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_tool_is_refused(function: Any, words: list[str]) -> None:
+    with pytest.raises(InferenceError) as refused:
+        toolbox_of([both, function])
+    assert refused.value.cause == "option"
+    assert refused.value.remedy
+    for word in words:
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "größe", "x" * 65, "a.b", "f\n"])
+def test_names_no_tool_can_have(name: str) -> None:
+    def tool() -> None: ...
+
+    tool.__name__ = name
+    with pytest.raises(InferenceError, match="cannot be a tool"):
+        toolbox_of([tool])
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    def other() -> None: ...
+
+    other.__name__ = "both"
+    with pytest.raises(InferenceError, match="Two tools are called both"):
+        toolbox_of([both, other])
+
+
+# --- the tools that --tools names
+
+
+class Table:
+    def search(self, text: str) -> str:
+        return f"found {text}"
+
+    @property
+    def broken(self) -> str:
+        raise RuntimeError("no connection")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("both", ("both",)),
+        ("both,table.search", ("both", "table_search")),
+        (" short , both ", ("short", "both")),
+    ],
+)
+def test_tools_are_named_as_in_the_notebook(words: str, names: tuple[str, ...]) -> None:
+    box = read_tools(words, {"both": both, "table": Table(), "short": lambda: 1, "other": print})
+    assert box.names == names
+    assert [each["function"]["name"] for each in box.definitions] == list(names)
+
+
+def test_a_named_tool_runs_and_no_other() -> None:
+    box = read_tools("table.search", {"table": Table(), "both": both})
+    assert box.run(ToolCall("1", "table_search", '{"text": "x"}')).result == "found x"
+    refused = box.run(ToolCall("1", "both", '{"a": 1}'))
+    assert (refused.ok, refused.result) == (False, "There is no tool both. There are: table_search.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "No tool is named"),
+        (" , ", "No tool is named"),
+        ("both,,x", "name is missing"),
+        ("both,both", "named twice"),
+        ("bth", "Did you mean both?"),
+        ("nothing_like_it", "nothing called"),
+        ("frame", "type DataFrame"),
+        ("table.serch", "Did you mean search?"),
+        ("table.broken", "no connection"),
+        ("both()", "nothing is evaluated"),
+        ("both both", "nothing is evaluated"),
+        ("table.", "nothing is evaluated"),
+        ("__import__('os')", "nothing is evaluated"),
+        ("len", "nothing called"),
+        ("größe", "cannot be a tool"),
+    ],
+)
+def test_names_that_are_refused(words: str, said: str) -> None:
+    namespace = {"both": both, "frame": pd.DataFrame(), "table": Table(), "größe": both}
+    with pytest.raises(InferenceError) as refused:
+        read_tools(words, namespace)
+    assert said in str(refused.value)
+    assert refused.value.cause == "option"
+    assert refused.value.remedy
+
+
+def test_only_callables_are_suggested() -> None:
+    with pytest.raises(InferenceError) as refused:
+        read_tools("fit", {"fit_": 3, "_fit": both})
+    assert "Did you mean" not in str(refused.value)
+
+
+# --- what the model is told back
+
+
+def test_a_step_answers_its_call() -> None:
+    done = toolbox_of([both], show=repr).run(ToolCall("call_7", "both", '{"a": 1}'))
+    assert done.message == {"role": "tool", "tool_call_id": "call_7", "content": "(1, 'x')"}
+    assert done.call == ToolCall("call_7", "both", '{"a": 1}')
+    assert done.ok
+    assert 0 <= done.seconds < 10
+
+
+def test_seconds_are_those_of_the_tool() -> None:
+    def slow() -> None:
+        time.sleep(0.05)
+
+    assert step(slow).seconds >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("{", "The arguments are not JSON: "),
+        ("nonsense", "The arguments are not JSON: "),
+        ("[1]", "The arguments are not a JSON object."),
+        ("null", "The arguments are not a JSON object."),
+        ('{"a": "many"}', "- a: Input should be a valid integer"),
+        ("{}", "- a: Field required"),
+        ("", "- a: Field required"),
+        ('{"a": 1, "c": 2}', "- c: Extra inputs are not permitted"),
+        ('{"a": 1, "b": 2}', "- b: Input should be a valid string"),
+    ],
+)
+def test_wrong_arguments_are_told(arguments: str, said: str) -> None:
+    called: list[int] = []
+
+    def tool(a: int, b: str = "x") -> None:
+        called.append(a)
+
+    refused = step(tool, arguments)
+    assert not refused.ok
+    assert said in refused.result
+    assert "pydantic" not in refused.result
+    assert not called
+
+
+def test_many_problems_are_told_in_few_lines() -> None:
+    refused = step(both, json.dumps({f"z{number}": 1 for number in range(100)}))
+    assert len(refused.result.splitlines()) <= 10
+    assert refused.result.endswith("and 93 more")
+
+
+def test_an_empty_toolbox_knows_no_tool() -> None:
+    box = Toolbox([])
+    assert (box.names, box.definitions) == ((), [])
+    assert box.run(ToolCall("1", "f", "{}")).result == "There is no tool f. There are none."
+
+
+@pytest.mark.parametrize("arguments", ["", "  \n", "{}"])
+def test_empty_arguments_are_none(arguments: str) -> None:
+    def tool() -> str:
+        return "called"
+
+    assert step(tool, arguments).result == "called"
+
+
+def test_what_is_text_stays_and_what_is_not_is_shown() -> None:
+    def given_back(value):
+        return value
+
+    assert step(given_back, '{"value": "a"}', show=repr).result == "a"
+    assert step(given_back, '{"value": null}').result == "None"
+    assert step(given_back, '{"value": [1]}', show=lambda value: f"<{value}>").result == "<[1]>"
+
+
+def test_a_long_result_is_cut_visibly() -> None:
+    def long() -> str:
+        return "x" * 53_210
+
+    done = step(long)
+    assert done.ok
+    assert done.result.startswith("x" * LONGEST_RESULT + "\n…")
+    assert "20,000 of 53,210" in done.result
+    assert len(done.result) < LONGEST_RESULT + 100
+
+
+def test_half_a_surrogate_pair_can_be_sent() -> None:
+    def odd() -> str:
+        return "a\ud800b"
+
+    assert step(odd).result == "a?b"
+
+
+def test_a_failing_tool_is_told_with_the_users_lines_alone() -> None:
+    def inner(text: str) -> None:
+        json.loads(text)
+
+    def outer(text: str) -> None:
+        inner(text)
+
+    told = step(outer, '{"text": "{"}')
+    assert not told.ok
+    first, *lines = told.result.splitlines()
+    assert "JSONDecodeError: Expecting property name" in first
+    assert [line.split(", line ")[0] for line in lines] == ["  in outer", "  in inner"]
+    assert lines[1].endswith(": json.loads(text)")
+    assert ".py" not in told.result
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TypeError("a message"), "TypeError: a message\n"),
+        (SystemExit(3), "SystemExit: 3\n"),
+        (asyncio.CancelledError(), "CancelledError\n"),
+        (GeneratorExit(), "GeneratorExit\n"),
+        (RecursionError("deep"), "RecursionError: deep\n"),
+        (InferenceError("What.", why="Why.", cause="busy"), "InferenceError: What. Why.\n"),
+        (Unspeakable(), "Unspeakable: "),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_whatever_a_tool_raises_is_told(error: BaseException, said: str, asynchronous: bool) -> None:
+    def tool() -> None:
+        raise error
+
+    async def later() -> None:
+        raise error
+
+    told = step(later if asynchronous else tool)
+    assert not told.ok
+    assert said in told.result
+    assert len(told.result.splitlines()) <= 4
+
+
+def test_endless_recursion_is_told_briefly() -> None:
+    def tool() -> None:
+        tool()
+
+    told = step(tool)
+    assert told.result.startswith("RecursionError")
+    assert len(told.result) < 1_000
+
+
+def test_a_result_that_cannot_be_shown_is_told() -> None:
+    def tool() -> object:
+        return object()
+
+    def show(value: object) -> str:
+        raise ValueError("not this one")
+
+    told = step(tool, show=show)
+    assert not told.ok
+    assert told.result.startswith("ValueError: not this one")
+
+
+class Text(str):
+    __slots__ = ()
+
+    def encode(self, *_: str) -> bytes:
+        raise ValueError("not this one")
+
+
+def test_text_that_is_more_than_text_is_sent_as_text() -> None:
+    def tool() -> str:
+        return Text("abc")
+
+    assert type(step(tool).result) is str
+    assert step(tool).result == "abc"
+
+
+def test_a_renderer_that_returns_no_text_is_told() -> None:
+    told = step(both, '{"a": 1}', show=lambda value: value)
+    assert not told.ok
+    assert told.result.startswith("TypeError")
+
+
+def test_an_object_with_a_docstring_of_its_own_is_described_by_it() -> None:
+    import numpy as np
+
+    assert "Add arguments element-wise" in described(np.add)
+
+
+def test_a_validator_that_fails_is_told() -> None:
+    def fail(value: int) -> int:
+        raise KeyError("no such number")
+
+    def tool(a: int) -> None: ...
+
+    tool.__annotations__["a"] = Annotated[int, AfterValidator(fail)]
+    told = step(tool, '{"a": 1}')
+    assert not told.ok
+    assert told.result.startswith("KeyError: 'no such number'")
+
+
+def test_an_interrupt_passes() -> None:
+    def tool() -> None:
+        raise KeyboardInterrupt
+
+    async def later() -> None:
+        raise KeyboardInterrupt
+
+    for function in (tool, later):
+        with pytest.raises(KeyboardInterrupt):
+            step(function)
+
+
+def test_what_a_tool_prints_and_warns_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    def tool() -> str:
+        print("printed")
+        warnings.warn("warned", UserWarning, stacklevel=1)
+        return "returned"
+
+    with pytest.warns(UserWarning, match="warned"):
+        assert step(tool).result == "returned"
+    assert capsys.readouterr().out == "printed\n"
+
+
+# --- asynchronous tools
+
+
+where = contextvars.ContextVar("where", default="nowhere")
+
+
+async def thrice(a: int) -> list[object]:
+    await asyncio.sleep(0)
+    return [3 * a, where.get(), threading.current_thread() is threading.main_thread()]
+
+
+def test_an_asynchronous_tool_runs_to_its_end() -> None:
+    where.set("in the cell")
+    assert received(thrice, {"a": 2}) == [6, "in the cell", False]
+
+
+def test_an_asynchronous_tool_runs_inside_a_running_loop() -> None:
+    async def main() -> Any:
+        return received(thrice, {"a": 2})[0]
+
+    assert asyncio.run(main()) == 6
+
+
+def test_what_an_asynchronous_tool_leaves_behind_is_ended() -> None:
+    ended: list[str] = []
+
+    async def forgotten() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("task")
+
+    def in_thread() -> None:
+        time.sleep(0.1)
+        ended.append("thread")
+
+    kept: list[Any] = []
+
+    async def tool() -> str:
+        kept.append(asyncio.create_task(forgotten()))
+        asyncio.get_running_loop().run_in_executor(None, in_thread)
+        await asyncio.sleep(0)
+        return "done"
+
+    before = threading.active_count()
+    assert step(tool).result == "done"
+    assert ended == ["task", "thread"]
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_an_interrupt_cancels_an_asynchronous_tool() -> None:
+    told: list[str] = []
+
+    async def waiting() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        step(waiting)
+    assert told == ["cancelled"]
+    assert time.monotonic() - started < 10
+
+
+def test_an_interrupt_does_not_wait_for_a_tool_that_cannot_be_cancelled() -> None:
+    release = threading.Event()
+
+    async def blocking() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        release.wait(30)
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            step(blocking)
+        assert time.monotonic() - started < 10
+    finally:
+        release.set()
+
+
+# --- the module itself
+
+
+def test_importing_it_imports_neither_pydantic_nor_ipython() -> None:
+    code = (
+        "import sys, wandb_inference_magic.tools as tools; print(tools.__file__)\n"
+        "loaded = {'pydantic', 'pydantic_core', 'pandas', 'openai'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == tools.__file__

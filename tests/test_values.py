@@ -1,0 +1,377 @@
+"""What values of the notebook become in a prompt: what a model reads."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import io
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import IPython.display
+import matplotlib
+import numpy as np
+import pandas as pd
+import PIL.Image
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from pydantic import BaseModel
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.reply import Reply
+from wandb_inference_magic.tokens import estimate
+from wandb_inference_magic.values import Image, as_prompt, cut, image_of
+
+matplotlib.use("agg")
+
+
+def text_of(value: object) -> str:
+    shown = as_prompt(value)
+    assert isinstance(shown, str)
+    return shown
+
+
+def picture_of(value: object) -> PIL.Image.Image:
+    """Open the image that a value became."""
+    shown = as_prompt(value)
+    assert isinstance(shown, Image)
+    head, _, data = shown.url.partition(",")
+    assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+    return PIL.Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+@dataclass
+class Point:
+    x: int
+    when: date
+
+
+class Movie(BaseModel):
+    title: str
+    year: int = 1979
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+
+
+class Plain:
+    def __str__(self) -> str:
+        return "plainly"
+
+
+def halve(x: float) -> float:
+    """Halve it."""
+    return x / 2
+
+
+SIMPLE: list[tuple[Any, str]] = [
+    ("text {{ x }} $y$", "text {{ x }} $y$"),
+    (None, "None"),
+    (1.5, "1.5"),
+    (True, "True"),
+    (np.float64(2.5), "2.5"),
+    (Plain(), "plainly"),
+    (Mood.GOOD, "Mood.GOOD"),
+    ({"a": 1, "b": [None, True]}, '{"a": 1, "b": [null, true]}'),
+    ([1, "é"], '[1, "é"]'),
+    ((1, 2), "[1, 2]"),
+    (OrderedDict(a=1), '{"a": 1}'),
+    ({1: date(2026, 1, 2), "n": np.int64(3)}, '{"1": "2026-01-02", "n": 3}'),
+    (Point(1, date(2026, 1, 2)), '{"x": 1, "when": "2026-01-02"}'),
+    (Movie(title="Alien"), '{"title": "Alien", "year": 1979}'),
+    ([Movie(title="Alien")], '[{"title": "Alien", "year": 1979}]'),
+    (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
+    (Plain, 'class Plain:\n    def __str__(self) -> str:\n        return "plainly"'),
+    (Reply(text="the answer", asked_model="m", model="m", endpoint="wandb"), "the answer"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
+def test_simple_values(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_what_has_no_source_shows_its_signature() -> None:
+    assert text_of(len).startswith("len(obj, /)\n\nReturn the number of items")
+    assert text_of(json).startswith("module json\n\nJSON (JavaScript Object Notation)")
+
+
+def test_an_exception_shows_its_traceback() -> None:
+    try:
+        halve("x")  # type: ignore[arg-type]
+    except TypeError as error:
+        text = text_of(error)
+    assert text.startswith("Traceback (most recent call last):")
+    assert "return x / 2" in text
+    assert text.splitlines()[-1].startswith("TypeError: unsupported operand")
+
+
+def test_long_and_tangled_containers_are_bounded() -> None:
+    text = text_of(list(range(5000)))
+    assert "4,000 more left out" in text
+    assert len(text) < 20_000
+    loop: list[Any] = [1]
+    loop.append(loop)
+    assert text_of(loop) == '[1, "..."]'
+    assert '"..."' in text_of(_nested(100))
+    assert json.loads(text_of({str(number): number for number in range(50)}))["49"] == 49
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.dates(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    max_leaves=20,
+)
+
+
+@given(json_like)
+def test_any_container_becomes_text(value: object) -> None:
+    assert isinstance(as_prompt(value), str)
+
+
+# Frames ------------------------------------------------------------------------------------------------------------
+
+DATA = {"name": ["Ada", "Bob", None], "age": [36, 41, 5]}
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_a_small_frame_is_shown_whole(make: Callable[[Any], Any]) -> None:
+    lines = text_of(make(DATA)).splitlines()
+    assert lines[0] == "DataFrame, 3 rows x 2 columns:"
+    assert lines[1].startswith("Columns: name (")
+    assert ", 1 missing), age (" in lines[1]
+    assert lines[2:] == ["", "name,age", "Ada,36", "Bob,41", ",5"]
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_of_a_long_frame_the_ends_are_shown(make: Callable[[Any], Any]) -> None:
+    lines = text_of(make({"n": range(1000), "t": ["x" * 1000] * 1000})).splitlines()
+    assert lines[0] == "DataFrame, 1,000 rows x 2 columns; the first 20 and last 5 rows:"
+    rows = [line.partition(",")[0] for line in lines[4:]]
+    assert rows == [*map(str, range(20)), "...", *map(str, range(995, 1000))]
+    assert lines[4].endswith("xxx[...]")
+    assert len(lines[4]) < 220
+
+
+def test_of_a_wide_frame_some_columns_are_left_out_by_name() -> None:
+    text = text_of(pd.DataFrame({f"c{number}": [number] for number in range(60)}))
+    assert "1 row x 60 columns" in text
+    assert "and 10 columns that are left out: c50, c51," in text
+    assert text.splitlines()[-1].endswith(",49")
+
+
+ODD: list[tuple[str, Any, list[str]]] = [
+    ("index", pd.DataFrame({"a": [1, 2]}, index=["x", "y"]), ["index,a", "x,1", "y,2"]),
+    ("named index", pd.DataFrame({"a": [1]}, index=pd.Index([7], name="id")), ["id,a", "7,1"]),
+    ("two columns of one name", pd.DataFrame([[1, 2]], columns=["a", "a"]), ["a,a", "1,2"]),
+    ("names that are no text", pd.DataFrame([[1, 2]], columns=[7, "b"]), ["7,b", "1,2"]),
+    ("two levels", pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), ['"a, b"', "1"]),
+    ("no rows", pd.DataFrame({"a": []}), ["a"]),
+    ("nothing", pd.DataFrame(), [""]),
+    ("kinds", pd.DataFrame({"c": pd.Categorical(["u"]), "d": [pd.Timestamp("2026-01-02")], "l": [[1, 2]]}),
+     ["c,d,l", 'u,2026-01-02 00:00:00,"[1, 2]"']),
+    ("arrays in cells", pd.DataFrame({"a": [np.array([1, 2])]}), ["a", "[1 2]"]),
+    ("series", pd.Series([1.5, None], name="score"), ["score", "1.5", '""']),
+    ("series with index", pd.Series([1], index=["x"]), ["index,values", "x,1"]),
+    ("polars series", pl.Series("n", [1, 2]), ["n", "1", "2"]),
+    ("polars lists", pl.DataFrame({"l": [[1, 2]]}), ["l", '"[1, 2]"']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("frame", "rows"), [one[1:] for one in ODD], ids=[one[0] for one in ODD])
+def test_odd_frames(frame: Any, rows: list[str]) -> None:
+    assert text_of(frame).split("\n")[3:] == rows
+
+
+def test_a_lazy_frame_shows_its_first_rows() -> None:
+    lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
+    assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
+    assert len(lines) == 4 + 20
+
+
+def test_a_huge_frame_is_never_copied() -> None:
+    frame = pd.DataFrame({"a": np.arange(3_000_000), "b": np.random.default_rng(0).random(3_000_000)})
+    code = text_of(frame)
+    assert code.startswith("DataFrame, 3,000,000 rows x 2 columns")
+    assert len(code) < 2000
+
+
+# Arrays --------------------------------------------------------------------------------------------------------------
+
+ARRAYS: list[tuple[Any, list[str]]] = [
+    (np.arange(6).reshape(2, 3), ["array of shape (2, 3), int64; min 0, mean 2.5, max 5", "[[0 1 2]\n [3 4 5]]"]),
+    (np.array([1.0, np.nan, np.inf]), ["min 1, mean 1, max 1; 2 not finite or masked"]),
+    (np.array([np.nan]), ["no number in it"]),
+    (np.zeros((0, 3)), ["shape (0, 3)"]),
+    (np.array(["a", "b"]), ["shape (2,)", "['a' 'b']"]),
+    (np.array([1, None], dtype=object), ["object", "[1 None]"]),
+    (np.array([(1, "x")], dtype=[("n", int), ("s", "U1")]), ["shape (1,)", "[(1, 'x')]"]),
+    (np.ma.masked_array([1, 2], mask=[True, False]), ["min 2", "1 not finite or masked"]),
+    (np.array([True, False]), ["bool", "mean 0.5"]),
+    (np.array(5), ["5"]),
+    (np.zeros((1000, 1000)), ["shape (1000, 1000)", "..."]),
+    (np.array([1 + 2j]), ["complex128"]),
+]
+
+
+@pytest.mark.parametrize(("array", "told"), ARRAYS)
+def test_arrays(array: Any, told: list[str]) -> None:
+    text = text_of(array)
+    assert all(words in text for words in told), text
+    assert len(text) < 1500
+
+
+# Images --------------------------------------------------------------------------------------------------------------
+
+
+def png(size: tuple[int, int] = (4, 3)) -> bytes:
+    data = io.BytesIO()
+    PIL.Image.new("RGB", size, "red").save(data, "PNG")
+    return data.getvalue()
+
+
+class Drawn:
+    def _repr_png_(self) -> bytes:
+        return png()
+
+
+class DrawnAsText:
+    def _repr_png_(self) -> str:
+        return base64.encodebytes(png()).decode()
+
+
+def test_figures_become_pictures_of_a_bounded_size_and_stay_as_they_are() -> None:
+    figure = Figure(figsize=(40, 20), dpi=100)
+    axes = figure.add_subplot()
+    axes.plot([1, 2])
+    assert picture_of(figure).size == (1600, 800)
+    assert picture_of(axes).size == (1600, 800)
+    assert (figure.dpi, list(figure.get_size_inches())) == (100, [40, 20])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F", "LAB"])
+def test_pictures_of_any_mode(mode: str) -> None:
+    assert picture_of(PIL.Image.new(mode, (4, 3))).size == (4, 3)
+
+
+def test_large_pictures_are_scaled_down() -> None:
+    assert picture_of(PIL.Image.new("RGB", (5000, 100))).size == (2048, 41)
+    noise = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), dtype=np.uint8))
+    assert picture_of(noise).format == "JPEG"
+
+
+@pytest.mark.parametrize("value", [Drawn(), DrawnAsText(), IPython.display.Image(png())])
+def test_what_draws_itself(value: object) -> None:
+    assert picture_of(value).size == (4, 3)
+
+
+def test_an_ipython_image_by_its_address() -> None:
+    assert as_prompt(IPython.display.Image(url="https://ok.example/a.png")) == Image("https://ok.example/a.png")
+
+
+# Paths ---------------------------------------------------------------------------------------------------------------
+
+
+def test_paths(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("\ufeffcafé", encoding="utf-8")
+    (tmp_path / "picture.dat").write_bytes(png())
+    (tmp_path / "binary.bin").write_bytes(b"\x00\x01\x02")
+    assert text_of(tmp_path / "words.txt") == "café"
+    assert picture_of(tmp_path / "picture.dat").size == (4, 3)
+    assert text_of(tmp_path) == "binary.bin\npicture.dat\nwords.txt"
+    for name, why in (("binary.bin", "It holds no text."), ("missing.txt", "No such file")):
+        with pytest.raises(InferenceError) as refused:
+            as_prompt(tmp_path / name)
+        assert why in refused.value.why
+        assert refused.value.cause == "option"
+
+
+def test_images_by_name(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(png())
+    found = image_of(str(tmp_path / "picture.png"))
+    assert found == as_prompt(tmp_path / "picture.png")
+    assert image_of("https://ok.example/a.png") == Image("https://ok.example/a.png")
+    assert image_of("just words") is None
+    assert image_of(3) is None
+    assert image_of("x" * 100_000) is None
+
+
+# Extending -----------------------------------------------------------------------------------------------------------
+
+
+def run_alone(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_it_imports_none_of_the_packages_it_knows() -> None:
+    packages = ["pandas", "polars", "narwhals", "numpy", "matplotlib", "PIL", "IPython", "pydantic", "jinja2"]
+    code = f"import sys, wandb_inference_magic.values; print([one for one in {packages} if one in sys.modules])"
+    assert run_alone(code) in ("[]", "['IPython']")
+
+
+def test_a_type_of_the_users_own_and_one_registered_before_ours() -> None:
+    code = """
+import pandas as pd
+from wandb_inference_magic import as_prompt
+class Mine: pass
+class Frame(pd.DataFrame): pass
+@as_prompt.register
+def _(value: Mine) -> str: return "mine"
+@as_prompt.register
+def _(value: pd.DataFrame) -> str: return "my frame"
+series = as_prompt(pd.Series([1])).splitlines()[0]
+print(as_prompt(Mine()), series, as_prompt(pd.DataFrame()), as_prompt(Frame()), sep="; ")
+"""
+    assert run_alone(code) == "mine; Series, 1 row:; my frame; my frame"
+
+
+def test_a_subclass_is_shown_as_its_base() -> None:
+    class Frame(pd.DataFrame):
+        pass
+
+    assert text_of(Frame({"a": [1]})).endswith("a\n1")
+
+
+# Cutting -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(), st.integers(10, 200))
+def test_a_cut_keeps_to_its_budget(text: str, tokens: int) -> None:
+    short = cut(text, tokens)
+    if estimate(text) <= tokens:
+        assert short == text
+        return
+    head, gap, tail = short.rpartition("\n[... ")[0], "characters left out ...]", short.partition("left out ...]\n")[2]
+    assert gap in short
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert estimate(head) + estimate(tail) <= tokens + 2
+
+
+def test_a_cut_falls_between_lines() -> None:
+    text = "\n".join(f"line {number}" for number in range(10_000))
+    lines = cut(text, 500).splitlines()
+    assert lines[0] == "line 0"
+    assert lines[-1] == "line 9999"
+    assert all(line.startswith(("line ", "[... ")) for line in lines)
+    assert sum(line.startswith("[... ") for line in lines) == 1

@@ -1,0 +1,166 @@
+"""Threads in a real kernel: cells run again, forks, `%wbthread`, the model's context; all as it goes over the wire."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kernels import Kernel
+from service import Service, Streamed, Wandb
+
+
+def sent(service: Service) -> list[Any]:
+    return [message["content"] for message in service.last.body["messages"]]
+
+
+def answering(service: Service, *texts: str) -> None:
+    service.then(*(Streamed([text]) for text in texts))
+
+
+def test_run_all_edit_and_restart_give_the_written_order(kernel: Kernel, service: Service) -> None:
+    cells = {"c1": "one", "c2": "two", "c3": "three"}
+    for _ in range(2):
+        answering(service, "A", "B", "C")
+        for cell_id, words in cells.items():
+            kernel.run(f"%%wbchat\n{words}", cell_id=cell_id)
+        assert sent(service) == ["one", "A", "two", "B", "three"]
+    answering(service, "B2", "C2")
+    assert "turn 2 · 2 earlier messages" in kernel.run("%%wbchat\ntwo, edited", cell_id="c2").text
+    assert sent(service) == ["one", "A", "two, edited"]
+    kernel.run("%%wbchat\nthree", cell_id="c3")
+    assert sent(service) == ["one", "A", "two, edited", "B2", "three"]
+    # A cell that was inserted between goes to the end: the kernel is not told where it stands.
+    kernel.run("%%wbchat\nfour", cell_id="c4")
+    assert sent(service) == ["one", "A", "two, edited", "B2", "three", "C2", "four"]
+
+
+def test_a_restart_begins_anew(kernel: Kernel, service: Service) -> None:
+    kernel.run("%%wbchat\none", cell_id="c1")
+    kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
+    kernel.run("%%wbchat\none", cell_id="c1")
+    assert sent(service) == ["one"]
+
+
+def test_ipythons_own_cell_id_counts_where_the_front_end_sends_none(kernel: Kernel, service: Service) -> None:
+    shell = "get_ipython()"
+    # A shell that runs cells itself, as some kernels do: IPython is told the id, no request names one.
+    run = f"{shell}.run_cell('%%wbchat\\n{{}}', cell_id='{{}}', store_history=True)"
+    kernel.run(run.format("one", "x1"))
+    kernel.run(run.format("two", "x2"))
+    assert sent(service) == ["one", "Hello there.", "two"]
+    kernel.run(run.format("one again", "x1"))
+    assert sent(service) == ["one again"]
+
+
+def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
+    answering(service, "A", "B")
+    kernel.run("%wbchat one")
+    assert "turn 2 of other · 2 earlier messages" in kernel.run("%wbchat --thread other --fork main two").text
+    assert sent(service) == ["one", "A", "two"]
+    kernel.run("%wbchat three")
+    assert sent(service) == ["one", "A", "three"]
+    kernel.run("%wbchat --thread other four")
+    assert sent(service) == ["one", "A", "two", "B", "four"]
+    error = kernel.run("%wbchat --thread z --fork othr five").error
+    assert "There is no thread 'othr'" in error
+    assert "Did you mean other?" in error
+    assert "does not go with" in kernel.run("%wbchat --once --fork main six").error
+
+
+def test_the_system_prompt_stays_with_its_thread(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat -s 'Speak like a pirate.' one")
+    kernel.run("%wbchat two")
+    assert sent(service)[0] == "Speak like a pirate."
+    kernel.run("%wbchat --thread other three")
+    assert sent(service) == ["three"]
+    kernel.run("%wbchat -s 'Be brief.' four")
+    assert sent(service) == ["Be brief.", "one", "Hello there.", "two", "Hello there.", "four"]
+
+
+def test_wbthread_lists_and_switches(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat one")
+    assert "current thread" not in kernel.run("%wbthread").text
+    assert "next chats continue the thread side (0 turns)" in kernel.run("%wbthread side").text
+    kernel.run("%wbchat two")
+    assert sent(service) == ["two"]
+    table = kernel.run("%wbthread").text
+    assert "side ← current  1" in table
+    assert table.splitlines()[2].split()[:2] == ["main", "1"]
+    kernel.run("%wbthread main")
+    kernel.run("%wbchat three")
+    assert sent(service) == ["one", "Hello there.", "three"]
+
+
+def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, service: Service) -> None:
+    answering(service, "**bold** <img src=x>")
+    kernel.run("%wbchat a *plain* <b>prompt</b>")
+    data = kernel.run("%wbthread --show").output["data"]
+    assert "**bold** &lt;img src=x>" in data["text/markdown"]
+    assert "> a \\*plain\\* &lt;b>prompt&lt;/b>" in data["text/markdown"]
+    assert data["text/plain"] == "[turn 1] a *plain* <b>prompt</b>\n\n**bold** <img src=x>"
+
+
+def test_undo_clear_and_delete(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat one")
+    kernel.run("%wbchat two")
+    assert "Taken back: 'two'. main has 1 turn." in kernel.run("%wbthread --undo").text
+    kernel.run("%wbchat three")
+    assert sent(service) == ["one", "Hello there.", "three"]
+    kernel.run("%wbthread --clear")
+    kernel.run("%wbchat four")
+    assert sent(service) == ["four"]
+    kernel.run("%wbthread side")
+    kernel.run("%wbchat five")
+    assert "The next chats continue main" in kernel.run("%wbthread --delete").text
+    assert "There is no thread 'side'" in kernel.run("%wbthread side --show").error
+    assert "one thing at a time" in kernel.run("%wbthread --undo --clear").error
+
+
+def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    answering(service, "A $x$ **b**", "B")
+    kernel.run("%wbchat -s 'Be brief.' one")
+    kernel.run("%wbchat two")
+    assert "2 turns" in kernel.run(f"%wbthread --export {tmp_path}/talk.json").text
+    messages = json.loads((tmp_path / "talk.json").read_text())
+    assert [(one["role"], one["content"]) for one in messages] == [
+        ("system", "Be brief."),
+        ("user", "one"),
+        ("assistant", "A $x$ **b**"),
+        ("user", "two"),
+        ("assistant", "B"),
+    ]
+    kernel.run(f"%wbthread again --import {tmp_path}/talk.json")
+    kernel.run("%wbchat --thread again three")
+    assert sent(service) == ["Be brief.", "one", "A $x$ **b**", "two", "B", "three"]
+    assert "has turns already" in kernel.run(f"%wbthread again --import {tmp_path}/talk.json").error
+    kernel.run(f"%wbthread --export {tmp_path}/talk.md")
+    text = (tmp_path / "talk.md").read_text()
+    assert "## Turn 1\n\n> System: Be brief.\n\n**Prompt**\n\none\n\n**Reply**\n\nA $x$ **b**\n\n## Turn 2" in text
+    for bad in ("talk.docx", "no-such-folder/talk.md"):
+        assert kernel.run(f"%wbthread --export {tmp_path}/{bad}").error
+
+
+def test_a_long_thread_is_trimmed_and_the_cell_says_so(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = Streamed(["x" * 200])
+    for number in range(3):
+        run = informed_kernel.run(f"%wbchat turn {number} {'y' * 200}")
+    assert [one[:6] for one in sent(wandb.api)] == ["turn 1", "xxxxxx", "turn 2"]
+    notice = "The thread nears the model's context of 300 tokens: its oldest turn was not sent."
+    assert notice in run.text
+    assert "turn 3 · 2 earlier messages" in run.text
+    assert informed_kernel.value("_wbreply.notices") == (notice,)
+
+
+def test_a_prompt_that_does_not_fit_alone_is_refused_before_it_is_sent(informed_kernel: Kernel, wandb: Wandb) -> None:
+    run = informed_kernel.run(f"%wbchat {'y' * 2000}")
+    assert "about 504 tokens" in run.error
+    assert "has room for 300" in run.error
+    assert wandb.api.chats == []
+
+
+def test_reasoning_is_never_sent_back(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["42"], reasoning=["Let me think."]))
+    kernel.run("%wbchat one")
+    kernel.run("%wbchat two")
+    assert "think" not in json.dumps(service.last.body)

@@ -1,0 +1,80 @@
+"""Coroutines run on an event loop in a thread of its own: under a running loop too, and interruptible."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+# An interrupt reaches a waiting main thread on Windows only between two waits.
+SECONDS_BETWEEN_LOOKS: Final = 0.1
+# What does not heed being cancelled is left behind.
+SECONDS_TO_CANCEL: Final = 1.0
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end and return what it returns; an interrupt cancels it and is raised here."""
+    running = _Run(coroutine)
+    try:
+        running.start()
+        while not running.ended.wait(SECONDS_BETWEEN_LOOKS):
+            pass
+    except BaseException:
+        running.cancel()
+        running.ended.wait(SECONDS_TO_CANCEL)
+        raise
+    if running.error is not None:
+        raise running.error
+    return cast("T", running.result)
+
+
+class _Run(Thread):
+    """A coroutine in an event loop and a thread of its own, since a kernel's own loop is running already.
+
+    Not `asyncio.run`: nest_asyncio, which many notebooks apply, puts one in its place that works in the main
+    thread alone.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        super().__init__(name="wb-background", daemon=True)
+        self.ended = Event()
+        self.result: object = None
+        self.error: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        # Made here and not in the thread, so that the coroutine sees the context variables of the cell.
+        self._task = self._loop.create_task(coroutine)
+
+    def run(self) -> None:
+        try:
+            self.result = self._loop.run_until_complete(self._task)
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self.error = error
+        finally:
+            try:
+                self._close()
+            finally:
+                self.ended.set()
+
+    def cancel(self) -> None:
+        """Cancel the coroutine, from another thread."""
+        with suppress(RuntimeError):  # the loop is closed: the coroutine has ended by itself
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _close(self) -> None:
+        """Leave nothing behind: tasks the coroutine has started, asynchronous generators, threads."""
+        try:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        finally:
+            self._loop.close()

@@ -1,0 +1,127 @@
+"""What `%%wbchat` does with its options and its text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from . import next_cells
+from .asking import read_ask
+from .comparing import compare
+from .display import Silence
+from .errors import InferenceError, shortened
+from .exchange import send
+from .preview import preview_bundle
+from .request import prepare
+
+if TYPE_CHECKING:
+    from .display import Canvas
+    from .options import ChatOptions
+    from .reply import Reply
+    from .request import Ask
+    from .scene import Scene
+
+
+def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
+    """Send what the options and the text say, and draw the reply; or show what would be sent.
+
+    Returns
+    -------
+    Reply, list of Reply or None
+        A list where several models were asked, None where nothing was sent (`--dry-run`).
+
+    Raises
+    ------
+    InferenceError
+        For anything that goes wrong.
+    Interrupted
+        When the user interrupts.
+    """
+    session = scene.session
+    tokens = session.resolve().value_tokens
+    ask = read_ask(
+        options,
+        text,
+        scene.names,
+        thread=session.current_thread,
+        value_tokens=tokens,
+        error_words=scene.last_error.describe(tokens=tokens) if options.error else "",
+    )
+    models = _models(scene, options)
+    if len(models) == 1:
+        ask = replace(ask, model=models[0])
+    if options.dry_run:
+        request = prepare(session, ask, scene.cell, dry=True)
+        scene.canvas().show(preview_bundle(request, stream=ask.stream))
+        return None
+    return _compare(scene, options, ask, models) if len(models) > 1 else _send(scene, options, ask)
+
+
+def _models(scene: Scene, options: ChatOptions) -> list[str]:
+    """Return the models that the options name, each once."""
+    named = list(options.model)
+    if options.models_like is not None:
+        found = [model.id for model in scene.session.catalog().matching(options.models_like)]
+        if not found:
+            raise InferenceError(
+                f"No model matches {shortened(options.models_like)!r}.",
+                remedy="%wbmodels shows the models.",
+                cause="model",
+            )
+        named += found
+    return list(dict.fromkeys(named))
+
+
+def _compare(scene: Scene, options: ChatOptions, ask: Ask, models: list[str]) -> list[Reply]:
+    if options.tools or options.code:
+        option = "--tools" if options.tools else "--code"
+        raise InferenceError(
+            f"{option} goes with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
+        )
+    session = scene.session
+    session.last_comparison = []
+    try:
+        return compare(session, ask, models, cell=scene.cell, canvas=_canvas(scene, options))
+    finally:
+        if session.last_comparison:
+            for name in ("_wbreply", options.output):
+                if name:
+                    scene.put(name, session.last_comparison)
+
+
+def _send(scene: Scene, options: ChatOptions, ask: Ask) -> Reply:
+    session = scene.session
+    before = session.last_reply
+    try:
+        reply = send(
+            session,
+            ask,
+            cell=scene.cell,
+            canvas=_canvas(scene, options),
+            after=partial(_put_code, scene, options),
+        )
+    finally:
+        # Also what had come before a failure or an interrupt.
+        if session.last_reply is not before:
+            scene.put("_wbreply", session.last_reply)
+    if options.output:
+        scene.put(options.output, reply)
+    return reply
+
+
+def _canvas(scene: Scene, options: ChatOptions) -> Canvas:
+    return Silence() if options.quiet else scene.canvas(_format(options))
+
+
+def _format(options: ChatOptions) -> str:
+    return options.format or ("json" if options.schema else "markdown")
+
+
+def _put_code(scene: Scene, options: ChatOptions, reply: Reply) -> None:
+    if options.code is None:
+        return
+    blocks = reply.code_blocks
+    notice = next_cells.put(scene.shell, blocks if options.code == "all" else blocks[:1], scene.cell)
+    if notice:
+        reply.notices = (*reply.notices, notice)
