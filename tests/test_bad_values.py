@@ -6,8 +6,9 @@ import pytest
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.line import Option, declared_options, read_line
-from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
+from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
 from wandb_inference_magic.settings import WandbInference
+from wandb_inference_magic.thinking import THINK
 
 # For each kind of value, texts that are none. A kind that is not here fails the test below.
 BAD: dict[str, list[str]] = {
@@ -21,15 +22,19 @@ BAD: dict[str, list[str]] = {
     "TEAM/PROJECT": ["team", "a/b/c", "'a b/c'", "''", "/"],
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
     "markdown|text|json|html": ["md", "''", "Markdown"],
+    "first|all": ["''", "none", "ALL"],
+    "|".join(THINK): ["''", "hard", "On"],
 }
-THREAD_NAMES = ["''"]
+# These take any words; whether they name something shows when they are looked up.
+WORDS = ("--thread", "--fork", "--schema", "--tools", "--image", "--models-like", "--export", "--import")
+DECLARED = (ChatOptions, ThreadOptions, ModelsOptions, ConfigOptions)
 
 CASES = [
     (declared, one, bad)
-    for declared in (ChatOptions, ModelsOptions, ConfigOptions)
+    for declared in DECLARED
     for one in declared_options(declared)
     if one.value is not None
-    for bad in (THREAD_NAMES if one.name == "--thread" else BAD[one.value.name])
+    for bad in (["''"] if one.name in WORDS else BAD[one.value.name])
 ]
 
 
@@ -37,15 +42,17 @@ CASES = [
 def test_a_bad_value_is_refused(declared: type, one: Option, bad: str) -> None:
     for flag in one.flags:
         with pytest.raises(InferenceError) as caught:
-            read_line(declared, "%magic", f"{flag} {bad}", text="rest")
+            read_line(declared, "%magic", f"{flag}{' ' if one.alone is None else '='}{bad}", text="rest")
         assert caught.value.cause == "option"
         assert one.name in str(caught.value)
         assert caught.value.remedy
 
 
-@pytest.mark.parametrize("declared", [ChatOptions, ModelsOptions, ConfigOptions])
+@pytest.mark.parametrize("declared", DECLARED)
 def test_every_option_refuses_to_be_without_its_value_or_with_one_too_many(declared: type) -> None:
     for one in declared_options(declared):
+        if one.alone is not None:
+            continue
         with pytest.raises(InferenceError):
             read_line(declared, "%magic", one.name if one.value else f"{one.name}=x", text="rest")
 
@@ -63,6 +70,7 @@ def test_every_option_refuses_to_be_without_its_value_or_with_one_too_many(decla
         ("timeout", -1),
         ("timeout", float("nan")),
         ("max_retries", 99),
+        ("value_tokens", 0),
         ("refresh_per_second", 0),
         ("refresh_per_second", 60),
         ("allow_images_from", [3]),

@@ -64,6 +64,7 @@ def test_unloading_leaves_the_shell_as_it_was(kernel: Kernel) -> None:
         "wbchat",
         "wbconfig",
         "wbmodels",
+        "wbthread",
     ]
     kernel.run("%wbchat hi\n%wbmodels --table")
     assert kernel.run("%unload_ext wandb_inference_magic").messages == []
