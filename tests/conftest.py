@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from kernels import Kernel, running_kernel
+from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
 
 # In CI the same examples each time: what chance finds is found, and mended, where somebody looks.
@@ -43,6 +44,12 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def wandb(tmp_path: Path) -> Iterator[Wandb]:
     with Wandb(tmp_path).running() as running:
+        yield running
+
+
+@pytest.fixture
+def mock() -> Iterator[Llmock]:
+    with running_mock() as running:
         yield running
 
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import pytest
 from kernels import Kernel
+from mock_server import Llmock
 
 Behaviour = dict[str, Any]
 
@@ -40,42 +34,6 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
 MENDED = {"400", "401", "403", "404", "422"}
 
 
-class Llmock:
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.url}/_llmock/{path}", data=data, headers={"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.loads(response.read() or b"null")
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[Llmock]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "20"]
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    mock = Llmock(port)
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, "llmock stopped"
-        assert time.monotonic() < deadline, "llmock did not answer"
-        try:
-            mock.call("verdict")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield mock
-    process.terminate()
-    process.wait(30)
-
-
 def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
     """Each fault in turn; the user does what the error says; in the end nothing is held against the client."""
     kernel = start_kernel(
@@ -92,5 +50,32 @@ def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock)
         if not recovers and name not in MENDED:
             assert "incomplete: the reply broke off" in run.text, name
             assert kernel.run(f"%wbchat --once Tell me about {name}, in several words please.").ok, name
+    verdict = mock.call("verdict")
+    assert verdict["findings"] == [], json.dumps(verdict, indent=1)
+
+
+TOOL = "def temperature(city: str) -> float:\n    'The temperature in a city.'\n    return 21.5\n"
+
+
+def test_tools_are_called_and_their_faults_told_to_the_model(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=f"{mock.url}/v1", WANDB_INFERENCE_MODEL="gpt-4o", WANDB_INFERENCE_API_KEY="mock"
+    )
+    kernel.run("%load_ext wandb_inference_magic\n" + TOOL)
+    asked: list[list[Behaviour]] = [
+        [],
+        [{"type": "tool_fault", "kind": "malformed_arguments"}],
+        [{"type": "tool_fault", "kind": "unknown_tool"}],
+    ]
+    ok = []
+    for behaviours in asked:
+        if behaviours:
+            mock.call("scenario", {"behaviors": behaviours})
+        run = kernel.run("%wbchat --once --tools temperature How warm is Paris?")
+        assert run.ok, run.text
+        ok.append(kernel.value("[step.ok for step in _wbreply.steps]"))
+    assert ok[0] == [True]
+    assert not ok[1][0]
+    assert not ok[2][0]
     verdict = mock.call("verdict")
     assert verdict["findings"] == [], json.dumps(verdict, indent=1)

@@ -7,6 +7,7 @@ asked for once more, or where a model takes no schema and is asked for JSON inst
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,15 +145,15 @@ class _Course:
             if rounds > MOST_ROUNDS:
                 raise _too_many_rounds(last)
             called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
-            steps = [self._run_tool(call, painter) for call in called]
+            steps = [self._run_tool(call, painter, "" if number else last.text) for number, call in enumerate(called)]
             request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
             # The last round is for the answer.
             self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
 
-    def _run_tool(self, call: ToolCall, painter: Painter) -> ToolStep:
+    def _run_tool(self, call: ToolCall, painter: Painter, said: str) -> ToolStep:
         assert self._ask.tools is not None
         painter.doing(f"running {tool_call_words(call)}")
-        step = self._ask.tools.run(call)
+        step = replace(self._ask.tools.run(call), said=said)
         self._steps.append(step)
         painter.step(step_markdown(step))
         return step

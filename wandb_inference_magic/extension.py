@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from IPython.core.error import StdinNotImplementedError
 
-from . import question
+from . import completion, question
 from .display import is_notebook
 from .magics import InferenceMagics
 from .python_api import current_session, end_session, start_session
@@ -35,6 +35,7 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     question.install(shell)
+    completion.install(shell, session)
     Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
 
 
@@ -51,6 +52,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", magics.before_cell)
     shell.events.unregister("post_run_cell", magics.after_cell)
     question.uninstall(shell)
+    completion.uninstall(shell)
     end_session()
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .asking import result_words
+from .errors import InferenceError
 from .exchange import Ask, send
+from .prompt import with_images
+from .schema import schema_of
 from .session import Session
 from .settings import WandbInference
+from .tools import toolbox_of
+from .values import image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from openai import OpenAI
 
     from .catalog import Catalog
     from .reply import Reply
+    from .values import Image
 
 _session: Session | None = None
 
@@ -82,6 +89,10 @@ def chat(
     system: str | None = None,
     thread: str | None = None,
     stream: bool = True,
+    think: str | None = None,
+    images: Sequence[Any] = (),
+    schema: Any = None,
+    tools: Iterable[Callable[..., Any]] = (),
     **parameters: Any,
 ) -> Reply:
     """Send a prompt and return the Reply; nothing is drawn.
@@ -96,6 +107,15 @@ def chat(
         The thread to continue; without one, no history is read or written.
     stream : bool
         Whether to receive the reply as it is made: reasoning models can time out otherwise.
+    think : str, optional
+        Whether, or how hard, the model is to think: `on`, `off`, or a level such as `low`.
+    images : sequence
+        Images to send along: figures, PIL images, paths, addresses.
+    schema : object, optional
+        What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
+        schema, or fields such as `"name, age int"`. The object is the Reply's `parsed`.
+    tools : iterable of callable
+        Functions that the model may call.
     **parameters
         Parameters of the service, such as `temperature=0.2`, `max_tokens=100` or `top_k=20`.
 
@@ -109,13 +129,27 @@ def chat(
         For anything that goes wrong, with its cause and what to do.
     """
     known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
+    tools = list(tools)
     ask = Ask(
-        prompt=prompt,
+        prompt=with_images(prompt, [_image(one) for one in images]),
         model=model,
         system=system,
         parameters=tuple((name, value) for name, value in parameters.items() if name in known),
         extra=tuple((name, value) for name, value in parameters.items() if name not in known),
+        think=think,
         thread=thread,
         stream=stream,
+        schema=None if schema is None else schema_of(schema),
+        tools=toolbox_of(tools, show=result_words) if tools else None,
     )
     return send(current_session(), ask)
+
+
+def _image(value: Any) -> Image:
+    if (image := image_of(value)) is not None:
+        return image
+    raise InferenceError(
+        f"A value of type {type(value).__name__} is not an image.",
+        remedy="Give a figure, a PIL image, the path of an image file, or an address.",
+        cause="option",
+    )

@@ -118,10 +118,13 @@ def _pretty_json(text: str) -> str | None:
 
 def _with_steps(markdown: str, reply: Reply) -> str:
     """Put the tools' calls above what the model answered after them."""
-    if not reply.steps:
-        return markdown
-    steps = "\n".join(step_markdown(step) for step in reply.steps)
-    return f"{safe_markdown(steps).strip()}\n\n{markdown}"
+    steps = "".join(_step_with_words(step) for step in reply.steps)
+    return f"{safe_markdown(steps).strip()}\n\n{markdown}" if steps else markdown
+
+
+def _step_with_words(step: ToolStep) -> str:
+    said = step.said.strip()
+    return f"\n\n{said}\n\n{step_markdown(step)}\n" if said else f"{step_markdown(step)}\n"
 
 
 def tool_call_words(call: ToolCall) -> str:
@@ -171,7 +174,7 @@ def _with_footer(markdown: str, reply: Reply) -> str:
 
 def reply_plain(reply: Reply) -> str:
     """Return a reply with its footer as plain text."""
-    steps = "\n".join(safe_plain(step_markdown(step)) for step in reply.steps)
+    steps = safe_plain("".join(_step_with_words(step) for step in reply.steps)).strip()
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
     below = "\n".join(f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply)))
     return "\n\n".join(part for part in (steps, text, below) if part)

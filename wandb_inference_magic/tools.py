@@ -46,12 +46,15 @@ class ToolStep:
         Whether the tool ran to its end.
     seconds : float
         The time it took.
+    said : str
+        What the model said before it asked for this call, and for those that came with it.
     """
 
     call: ToolCall
     result: str
     ok: bool
     seconds: float
+    said: str = ""
 
     @property
     def message(self) -> Message:

@@ -1,0 +1,50 @@
+"""llmock, an OpenAI-compatible server that nobody here wrote: it breaks calls on demand and grades the client."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Llmock:
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def call(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"{self.url}/_llmock/{path}", data=data, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read() or b"null")
+
+
+@contextmanager
+def running_mock() -> Iterator[Llmock]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "20"]
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    mock = Llmock(port)
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "llmock stopped"
+        assert time.monotonic() < deadline, "llmock did not answer"
+        try:
+            mock.call("verdict")
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield mock
+    process.terminate()
+    process.wait(30)

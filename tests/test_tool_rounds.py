@@ -1,0 +1,179 @@
+"""`--tools` in a real kernel, against a scripted server: what goes over the wire and what the user sees."""
+
+from __future__ import annotations
+
+import json
+from threading import Event
+from typing import Any
+
+import pytest
+from kernels import Kernel, Run
+from service import Answer, Script, Service, Streamed, chunk, usage
+
+TOOLS = """
+log = []
+def weather(city: str, days: int = 1) -> dict:
+    "The weather in a city."
+    log.append((city, days))
+    return {"city": city, "celsius": 21.5}
+def broken(x: int):
+    "Fail."
+    raise RuntimeError("out of order")
+def secret():
+    log.append("secret was run")
+"""
+
+
+def calling(*calls: tuple[str, str], said: str = "", pieces: int = 1) -> Script:
+    """A script: a streamed reply that asks for tools; the arguments come in so many pieces."""
+
+    def answer(one: Answer) -> None:
+        one.start()
+        if said:
+            one.event(chunk({"role": "assistant", "content": said}))
+        for index, (name, arguments) in enumerate(calls):
+            head = {
+                "index": index,
+                "id": f"call_{index}",
+                "type": "function",
+                "function": {"name": name, "arguments": ""},
+            }
+            one.event(chunk({"tool_calls": [head]}))
+            step = max(1, len(arguments) // pieces)
+            for start in range(0, len(arguments), step):
+                part = {"index": index, "function": {"arguments": arguments[start : start + step]}}
+                one.event(chunk({"tool_calls": [part]}))
+        one.event(chunk({}, "tool_calls"))
+        one.event(chunk(None, usage=usage(12, 3)))
+        one.event("[DONE]")
+        one.end()
+
+    return answer
+
+
+@pytest.fixture
+def equipped(kernel: Kernel) -> Kernel:
+    assert kernel.run(TOOLS).ok
+    return kernel
+
+
+def test_a_tool_is_called_and_its_result_sent_back(equipped: Kernel, service: Service) -> None:
+    service.then(
+        calling(("weather", '{"city": "Paris", "days": 2}'), said="Let me look.", pieces=5), Streamed(["Warm."])
+    )
+    run = equipped.run("%%wbchat --tools weather -o r\nHow is Paris?")
+    first, second = (chat.body for chat in service.chats)
+    (tool,) = first["tools"]
+    assert tool["function"]["name"] == "weather"
+    assert tool["function"]["description"] == "The weather in a city."
+    assert tool["function"]["parameters"]["properties"]["days"] == {"type": "integer", "default": 1}
+    assert second["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": "Let me look.",
+            "tool_calls": [
+                {
+                    "id": "call_0",
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": '{"city": "Paris", "days": 2}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_0", "content": '{"city": "Paris", "celsius": 21.5}'},
+    ]
+    assert equipped.value("log") == [("Paris", 2)]
+    data = run.output["data"]
+    shown = '- `weather(city=\'Paris\', days=2)` → `{"city": "Paris", "celsius": 21.5}`'
+    assert data["text/markdown"].startswith(f"Let me look.\n\n{shown}\n\nWarm.\n\n")
+    assert "2 calls" in data["text/plain"]
+    assert equipped.value("(r.text, r.calls, r.usage.total_tokens, r.steps[0].ok)") == ("Warm.", 2, 30, True)
+    # The thread holds the question and the answer.
+    equipped.run("%wbchat And Rome?")
+    assert [one["content"] for one in service.last.body["messages"]] == ["How is Paris?", "Warm.", "And Rome?"]
+    assert "tools" not in service.last.body
+
+
+def test_each_call_shows_as_it_happens(equipped: Kernel, service: Service) -> None:
+    gate = Event()
+    service.then(
+        calling(("weather", '{"city": "Paris"}'), said="Let me look."), Streamed(["Warm."], gate=gate, hold_after=0)
+    )
+    request = equipped.start("%%wbchat --tools weather\nHow is Paris?")
+    run = Run()
+    for message in equipped.messages(request):
+        run.messages.append(message)
+        if "21.5" in json.dumps(message.content):
+            gate.set()
+    assert gate.is_set()
+    drawn = json.dumps([one.content for one in run.messages])
+    assert drawn.index("Let me look.") < drawn.index("weather(city='Paris')") < drawn.index("Warm.")
+    assert len(run.outputs) == 1
+
+
+def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(equipped: Kernel, service: Service) -> None:
+    service.then(
+        calling(
+            ("weather", '{"city": "Paris"}'),
+            ("weather", '{"city": '),
+            ("weather", '{"town": "Rome"}'),
+            ("secret", "{}"),
+            ("broken", '{"x": 1}'),
+        ),
+        Streamed(["Done."]),
+    )
+    assert equipped.run("%%wbchat --tools weather,broken\nGo").ok
+    sent: list[dict[str, Any]] = service.last.body["messages"][2:]
+    assert [one["tool_call_id"] for one in sent] == [f"call_{number}" for number in range(5)]
+    told = [one["content"] for one in sent]
+    assert "21.5" in told[0]
+    assert "not JSON" in told[1]
+    assert "city" in told[2]
+    assert "There is no tool secret" in told[3]
+    assert told[4].startswith("RuntimeError: out of order")
+    # What was no JSON is not sent back: services refuse a history with it.
+    (asking,) = (one for one in service.last.body["messages"] if one.get("tool_calls"))
+    assert [call["function"]["arguments"] for call in asking["tool_calls"]][1] == "{}"
+    assert equipped.value("log") == [("Paris", 1)]
+
+
+def test_a_model_that_never_answers_is_stopped(equipped: Kernel, service: Service) -> None:
+    service.always = calling(("weather", '{"city": "Paris"}'))
+    run = equipped.run("%%wbchat --tools weather\nGo")
+    assert "asked for tools 11 times and did not answer" in run.error
+    assert len(service.chats) == 11
+    assert service.last.body["tool_choice"] == "none"
+    assert len(equipped.value("log")) == 10
+    assert "tool_choice" not in service.chats[-2].body
+
+
+def test_an_interrupt_in_a_tool_keeps_what_came(equipped: Kernel, service: Service) -> None:
+    equipped.run("import time\ndef wait():\n    'Wait.'\n    print('waiting', flush=True)\n    time.sleep(120)")
+    service.then(calling(("wait", "{}"), said="A moment."))
+    request = equipped.start("%%wbchat --tools wait\nGo")
+    run = Run()
+    for message in equipped.messages(request):
+        run.messages.append(message)
+        if "waiting" in json.dumps(message.content) and message.type == "stream":
+            equipped.interrupt()
+    run.reply = equipped.reply(request)
+    assert "Interrupted." in run.error
+    assert "A moment." in run.text
+    assert equipped.value("_wbreply.incomplete") == "interrupted"
+
+
+def test_tools_that_are_none_are_refused_before_anything_is_sent(equipped: Kernel, service: Service) -> None:
+    assert "Did you mean weather?" in equipped.run("%%wbchat --tools wether\nGo").error
+    assert "cannot be a tool" in equipped.run("%%wbchat --tools log\nGo").error
+    assert service.chats == []
+
+
+def test_from_python(equipped: Kernel, service: Service) -> None:
+    service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
+    equipped.run(
+        "from wandb_inference_magic import chat\nr = chat('Go', tools=[weather], schema='ok bool', think='low')"
+    )
+    assert equipped.value("(r.parsed, [step.call.name for step in r.steps])") == ({"ok": True}, ["weather"])
+    assert service.last.body["reasoning_effort"] == "low"
+    assert service.last.body["response_format"]["type"] == "json_schema"
+    equipped.run("r = chat('Go', images=['https://ok.example/a.png'])")
+    assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}
