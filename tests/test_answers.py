@@ -101,7 +101,10 @@ def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, 
 
 def test_every_block_a_cell_each(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    cells, _ = payload(kernel, "%%wbchat --code all\nCode, please")
+    cells, text = payload(kernel, "%%wbchat --code all\nCode, please")
+    assert "JupyterLab and Notebook make one new cell" in text
+    cells, text = payload(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
+    assert "new cell" not in text
     assert cells == [next_cell(text) for text in ("x = 1\nx", "echo $HOME", "plain")]
     # On a line with text, the next word is the text's first.
     payload(kernel, "%wbchat --once --code all of it")

@@ -63,11 +63,9 @@ def compare(
         with _Drawing(canvas, contenders, allowed, per_second=session.resolve().refresh_per_second):
             background.run(_receive_all(session, contenders))
     except KeyboardInterrupt:
-        replies = [one.reply("interrupted") for one in contenders]
-        _finish(session, canvas, replies, allowed)
+        _finish(session, canvas, contenders, allowed, "interrupted")
         raise Interrupted("What had come is in _wbreply; the thread is as it was before.") from None
-    replies = [one.reply() for one in contenders]
-    _finish(session, canvas, replies, allowed)
+    replies = _finish(session, canvas, contenders, allowed)
     errors = [one.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(
@@ -76,15 +74,15 @@ def compare(
     return replies
 
 
-def _finish(session: Session, canvas: Canvas, replies: list[Reply], allowed: Collection[str]) -> None:
-    session.last_comparison = replies
-    columns = [Column(one.asked_model, _answer(one, allowed), reply_plain(one)) for one in replies]
+def _finish(
+    session: Session, canvas: Canvas, contenders: Sequence[_Contender], allowed: Collection[str], interrupted: str = ""
+) -> list[Reply]:
+    """Draw and keep what came, whole or not, and return it."""
+    replies = session.last_comparison = [one.reply(interrupted) for one in contenders]
+    columns = [one.final_column(allowed, interrupted) for one in contenders]
     facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
     canvas.show(side_by_side_bundle(columns), facts)
-
-
-def _answer(reply: Reply, allowed: Collection[str]) -> str:
-    return reply_markdown(reply, allowed)
+    return replies
 
 
 async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> None:
@@ -174,11 +172,19 @@ class _Contender:
     def column(self, allowed: Collection[str]) -> Column:
         """Return how far this model has come."""
         if self._ended is not None:
-            return Column(self.model, _answer(self._ended, allowed), "")
+            return Column(self.model, reply_markdown(self._ended, allowed), "")
         if self.error is not None:
             return Column(self.model, f"*{safe_inline(self.error.what)}*", "")
         text = "".join(self.builder.text_pieces)
         return Column(self.model, safe_markdown(text, allowed) if text else status_markdown(self.words), "")
+
+    def final_column(self, allowed: Collection[str], interrupted: str) -> Column:
+        """Return what came of this model."""
+        reply = self.reply(interrupted)
+        if self.error is None or reply.text:
+            return Column(self.model, reply_markdown(reply, allowed), reply_plain(reply))
+        told = str(self.error)
+        return Column(self.model, f"*{safe_inline(told)}*", f"[{told}]")
 
     @property
     def words(self) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NO_CODE = "There is no code block in the reply: no cell was made."
 IGNORED = "This front end may not put code into a new cell: copy it from the reply."
+ONE_ONLY = "JupyterLab and Notebook make one new cell: it holds the first block. The others are in the reply."
 
 
 def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: Cell) -> str:
@@ -29,7 +30,11 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: Cell) -> str
         for block in blocks:
             payload = {"source": "set_next_input", "text": block.text, "replace": False}
             manager.write_payload(payload, single=False)
-    return "" if _takes_cells(cell) else IGNORED
+    if not _takes_cells(cell):
+        return IGNORED
+    # VS Code makes a cell of each payload; its cells' ids are addresses of its own.
+    is_one_only = len(blocks) > 1 and cell.in_kernel and not str(cell.id).startswith("vscode-notebook-cell")
+    return ONE_ONLY if is_one_only else ""
 
 
 def _takes_cells(cell: Cell) -> bool:

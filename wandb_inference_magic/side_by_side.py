@@ -44,5 +44,6 @@ def _rows(columns: Sequence[Column]) -> Iterator[str]:
 
 def _row(tag: str, cells: Sequence[str], share: str) -> str:
     # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
-    opening = f'<{tag} align="left" valign="top" width="{share}">'
+    # GitHub heeds the attributes alone, JupyterLab the style alone.
+    opening = f'<{tag} align="left" valign="top" width="{share}" style="text-align: left; vertical-align: top">'
     return "<tr>" + "".join(f"{opening}\n\n{cell.strip()}\n\n</{tag}>" for cell in cells) + "</tr>"
