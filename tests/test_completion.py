@@ -1,115 +1,345 @@
-"""The Tab key, as a front end asks a real kernel: the text before the cursor and what it becomes."""
+"""Tab on the lines of the magics, asked for as a front end does: what it would insert gives the right line."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from threading import Event
 from typing import Any
 
+import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kernels import Kernel
-from service import Answer, Service, Wandb, listing
+from service import Answer, Service, Wandb, listing, refused
+
+from wandb_inference_magic.catalog import snapshot
+from wandb_inference_magic.line import read_unfinished
+from wandb_inference_magic.local import PACKAGED_MODEL
+from wandb_inference_magic.options import ChatOptions
+
+PATIENCE = 30
+MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "meta.ai/Llama-4.1")
 
 
-def completed(kernel: Kernel, code: str, *, after: str = "") -> list[str]:
-    """Return the line under the cursor as each completion would leave it."""
-    content = kernel.client.complete(code + after, len(code), reply=True)["content"]
-    start = code[: content["cursor_start"]]
-    assert content["cursor_end"] == len(code) or not content["matches"]
-    return [(start + match).rpartition("\n")[2] for match in content["matches"]]
+def lines(kernel: Kernel, typed: str) -> list[str]:
+    """Press Tab where `|` stands and return the code after each of the completions offered is inserted."""
+    cursor = typed.index("|")
+    code = typed.replace("|", "")
+    content = kernel.client.complete(code, cursor, reply=True, timeout=PATIENCE)["content"]
+    assert content["status"] == "ok"
+    start, end = content["cursor_start"], content["cursor_end"]
+    return [code[:start] + match + code[end:] for match in content["matches"]]
 
 
-CASES: list[tuple[str, list[str]]] = [
-    ("%%wbchat --te", ["%%wbchat --temperature"]),
-    ("%%wbchat --th", ["%%wbchat --think", "%%wbchat --thread"]),
-    ("  %%wbchat --temperat", ["  %%wbchat --temperature"]),
-    ("x = 1\n%wbchat --dry", ["%wbchat --dry-run"]),
-    ("r = %wbchat --onc", ["r = %wbchat --once"]),
-    ("%%wbchat -t 0 --te", []),
-    ("%%wbchat --stop a --st", ["%%wbchat --stop a --stop"]),
-    ("%%wbchat --think o", ["%%wbchat --think on", "%%wbchat --think off"]),
-    ("%%wbchat --format=js", ["%%wbchat --format=json"]),
-    ("%%wbchat -m test/mod", ["%%wbchat -m test/model-a", "%%wbchat -m test/model-b"]),
-    ("%%wbchat -m MODEL-B", ["%%wbchat -m test/model-b"]),
-    ("%%wbchat -m test/model-a -m model-b", ["%%wbchat -m test/model-a -m test/model-b"]),
-    ("%wbmodels --use b", ["%wbmodels --use test/model-b"]),
-    ("%wbconfig --model=test/model-b", ["%wbconfig --model=test/model-b"]),
-    ("%wbconfig --endpoint l", ["%wbconfig --endpoint local"]),
-    ("%%wbchat --thread s", ["%%wbchat --thread side"]),
-    ("%%wbchat --fork ", ["%%wbchat --fork main", "%%wbchat --fork side"]),
-    ("%wbthread s", ["%wbthread side"]),
-    ("%wbthread side --un", ["%wbthread side --undo"]),
-    ("%%wbchat -o answ", ["%%wbchat -o answer"]),
-    ("%%wbchat --tools wea", ["%%wbchat --tools weather"]),
-    ("%%wbchat --tools weather,nor", ["%%wbchat --tools weather,north"]),
-    ("%%wbchat --schema Per", ["%%wbchat --schema Person"]),
-    ("%%wbchat --image fig", ["%%wbchat --image figure"]),
-    # The text of a chat is the user's own.
-    ("%wbchat tell me --te", []),
-    ("%%wbchat words --te", ["%%wbchat words --temperature"]),
-]
+def differences(kernel: Kernel, expected: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
+    found = {typed: lines(kernel, typed) for typed in expected}
+    assert shown(kernel) == []
+    return {typed: (found[typed], expected[typed]) for typed in expected if found[typed] != expected[typed]}
+
+
+def shown(kernel: Kernel) -> list[str]:
+    """Return what the kernel has shown by itself since it was last asked, such as a traceback of a Tab's."""
+    request = kernel.start("")
+    found = []
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=PATIENCE)
+        if message["msg_type"] in ("stream", "error", "display_data"):
+            found.append(str(message["content"]))
+        is_mine = message["parent_header"].get("msg_id") == request
+        if is_mine and message["content"].get("execution_state") == "idle":
+            kernel.reply(request)
+            return found
+
+
+def models_fetched(kernel: Kernel) -> None:
+    """Wait until the list that a Tab asked for has arrived."""
+    kernel.run(
+        "import threading as _threading\n"
+        "for _one in _threading.enumerate():\n"
+        "    if _one.name == 'wandb-inference-models': _one.join(60)"
+    )
+
+
+@given(
+    st.sampled_from(["none", "rest", "words"]),
+    st.lists(st.sampled_from([*"-'\"= a", "--", " -m ", "--stop", "--stop=", " --new", "\u00a0", "\t", "#", "\\"])),
+)
+def test_what_is_completed_ends_where_the_cursor_stands(text: Any, parts: list[str]) -> None:
+    line = "".join(parts)
+    unfinished = read_unfinished(ChatOptions, line, text=text)
+    assert unfinished is None or line.endswith(unfinished.word)
 
 
 @pytest.fixture
-def busy(kernel: Kernel) -> Kernel:
-    """A kernel with a model list, two threads and some names."""
-    kernel.run("%wbmodels --table\n%wbchat one\n%wbchat --thread side two")
-    kernel.run(
-        "answer = 1; figure = object()\n"
-        "def weather(city: str) -> str: ...\n"
-        "def north(city: str) -> str: ...\n"
-        "class Person: ..."
-    )
+def warm(kernel: Kernel, service: Service) -> Kernel:
+    """A kernel that has the endpoint's list already."""
+    service.listing = listing(*MODELS)
+    assert kernel.run("%wbmodels --table").ok
     return kernel
 
 
-def test_what_the_tab_key_makes_of_it(busy: Kernel) -> None:
-    found = {code: completed(busy, code) for code, _ in CASES}
-    assert found == {code: [line.rpartition("\n")[2] for line in expected] for code, expected in CASES}
+def test_options(warm: Kernel) -> None:
+    expected = {
+        "%wbchat --te|": ["%wbchat --temperature"],
+        "%wbchat --th|": ["%wbchat --think", "%wbchat --thread"],
+        "%%wbchat --thr|": ["%%wbchat --thread"],
+        "%%wbchat --thr|\nHello": ["%%wbchat --thread\nHello"],
+        "\n  %%wbchat --thr|\n  Hello": ["\n  %%wbchat --thread\n  Hello"],
+        "  %wbchat --thr|": ["  %wbchat --thread"],
+        "x = 1\nif x:\n    %wbchat --thr|": ["x = 1\nif x:\n    %wbchat --thread"],
+        "answer = %wbchat --thr|": ["answer = %wbchat --thread"],
+        "d['a'] = %wbchat --thr|": ["d['a'] = %wbchat --thread"],
+        "%wbchat --temp|erature": ["%wbchat --temperatureerature"],
+        # Given already, with either flag; --stop may repeat.
+        "%wbchat -t 1 --temp|": [],
+        "%wbchat --temperature=1 --temp|": [],
+        "%wbchat --stop x --sto|": ["%wbchat --stop x --stop"],
+        "%wbchat --quiet --qui|": [],
+        "%wbchat -s '--quiet ' --qui|": ["%wbchat -s '--quiet ' --quiet"],
+        # In the text, and after what cannot be right.
+        "%wbchat what is --thr|": [],
+        "%wbchat -- --thr|": [],
+        "%%wbchat stray --thr|": [],
+        "%wbchat -m --thr|": [],
+        "%wbchat -s 'be --thr|": [],
+        # Words stand anywhere on the line of %wbmodels.
+        "%wbmodels qwen --ta|": ["%wbmodels qwen --table"],
+        "%wbmodels --table qwen --re|": ["%wbmodels --table qwen --refresh"],
+        "%wbconfig --ch|": ["%wbconfig --check"],
+        "%wbconfig --check |": [
+            f"%wbconfig --check {flag}"
+            for flag in ("--key", "--project", "-m", "--model", "--endpoint", "--timeout", "--reset")
+        ],
+    }
+    assert differences(warm, expected) == {}
 
 
-def test_the_first_line_of_a_longer_cell_and_not_its_body(busy: Kernel) -> None:
-    assert completed(busy, "%%wbchat --thi", after="\nSome text\nmore") == ["%%wbchat --think"]
-    assert completed(busy, "%%wbchat\nSome %wbchat --thi") == []
-    assert completed(busy, "%%wbchat\n%wbchat --thi") == []
-    assert all(line.startswith("%%wbchat -") for line in completed(busy, "%%wbchat "))
+def test_models(warm: Kernel) -> None:
+    warm.run("open('some_file.txt', 'w').close()")
+    expected = {
+        "%wbchat -m openai/gpt|": ["%wbchat -m openai/gpt-oss-120b", "%wbchat -m openai/gpt-oss-20b"],
+        "%wbchat -m openai/gpt-oss-2|": ["%wbchat -m openai/gpt-oss-20b"],
+        "%%wbchat --model meta.a|\nHello": ["%%wbchat --model meta.ai/Llama-4.1\nHello"],
+        "%%wbchat --model=meta.ai/L|\nHello": ["%%wbchat --model=meta.ai/Llama-4.1\nHello"],
+        "answer = %wbchat -m Qwen/Qwen3.|": ["answer = %wbchat -m Qwen/Qwen3.8-27B"],
+        "%wbchat -t 0.5 -m qwen|": ["%wbchat -t 0.5 -m Qwen/Qwen3.8-27B"],
+        "%wbchat -m 27b|": ["%wbchat -m Qwen/Qwen3.8-27B"],
+        "%wbchat -m LLAMA-4|": ["%wbchat -m meta.ai/Llama-4.1"],
+        '%wbchat -m "qwen|"': ['%wbchat -m "Qwen/Qwen3.8-27B"'],
+        "%wbmodels --use qwen|": ["%wbmodels --use Qwen/Qwen3.8-27B"],
+        "%wbconfig --model qwen|": ["%wbconfig --model Qwen/Qwen3.8-27B"],
+        "%wbchat -m |": [
+            "%wbchat -m meta.ai/Llama-4.1",
+            "%wbchat -m openai/gpt-oss-120b",
+            "%wbchat -m openai/gpt-oss-20b",
+            "%wbchat -m Qwen/Qwen3.8-27B",
+        ],
+        # No model's id: neither files nor names of Python instead.
+        "%wbchat -m some_f|": [],
+        "%wbchat -m -|": [],
+        "%wbchat -m --|": [],
+    }
+    assert differences(warm, expected) == {}
 
 
-def test_python_is_completed_as_ever(busy: Kernel) -> None:
-    assert "answer" in completed(busy, "answ")
-    assert "import json" in completed(busy, "import jso")
+def test_choices_and_threads(warm: Kernel) -> None:
+    for thread in ("plan", "'my plan'", '"it\'s"'):
+        assert warm.run(f"%wbchat -m {MODELS[0]} --thread {thread} hi").ok
+    expected = {
+        "%wbchat --format m|": ["%wbchat --format markdown"],
+        "%wbchat --format=j|": ["%wbchat --format=json"],
+        "%wbconfig --endpoint l|": ["%wbconfig --endpoint local"],
+        "%wbconfig --endpoint |": [f"%wbconfig --endpoint {one}" for one in ("wandb", "local", "auto")],
+        "%wbconfig --endpoint http|": [],
+        "%wbchat --thread |": [f"%wbchat --thread {one}" for one in ("main", "plan", '"my plan"', '"it\'s"')],
+        "%wbchat --thread my|": ['%wbchat --thread "my plan"'],
+        '%wbchat --thread "my p|': ['%wbchat --thread "my plan'],
+        "%wbchat --thread 'it|": [],
+        "%wbthread pl|": ["%wbthread plan"],
+        "%wbthread lan|": ["%wbthread plan", '%wbthread "my plan"'],
+        "%wbthread ma|": ["%wbthread main"],
+    }
+    assert differences(warm, expected) == {}
 
 
-def test_a_cold_catalog_does_not_hold_the_tab_key(kernel: Kernel, service: Service) -> None:
-    gate, asked = Event(), Event()
+def test_the_users_variables(warm: Kernel) -> None:
+    warm.run(
+        "import math\n"
+        "answer = 1; answers = {}; _answer = 2\n"
+        "globals()['ans wer'] = globals()[3] = 3\n"
+        "class Ans:\n"
+        "    @property\n"
+        "    def __class__(self): 1 / 0\n"
+        "    def __getattribute__(self, name): 1 / 0\n"
+        "ansi = Ans()"
+    )
+    expected = {
+        "%wbchat -o an|": [f"%wbchat -o {one}" for one in ("answer", "answers", "Ans", "ansi")],
+        "%wbchat --output=answers|": ["%wbchat --output=answers"],
+        "%wbmodels -o ansi|": ["%wbmodels -o ansi"],
+        "%wbchat -o _ans|": [],
+        # IPython's own.
+        "%wbchat -o get_ipy|": [],
+    }
+    assert differences(warm, expected) == {}
 
-    def slow(answer: Answer) -> None:
+
+def test_elsewhere_ipython_completes_as_ever(warm: Kernel) -> None:
+    warm.run("some_variable = 1\nopen('some_file.txt', 'w').close()")
+    expected = {
+        "some_var|": ["some_variable"],
+        "%%wbchat\nsome_var|": ["%%wbchat\nsome_variable"],
+        "%wbcha|": ["%wbchat", "%%wbchat"],
+        "%%wbchat -m x\n%wbchat -m qwen|": [],
+        "%%wbchat\n--thr|": [],
+        "x = 1\n%%wbchat --thr|": [],
+        "%%wbmodels --ta|": [],
+        "answer = %%wbchat --thr|": [],
+        "%wbother --thr|": [],
+        # Text, which may be anything.
+        "%wbchat --system some_f|": ["%wbchat --system some_file.txt"],
+        "%wbchat hello some_f|": ["%wbchat hello some_file.txt"],
+    }
+    assert differences(warm, expected) == {}
+
+
+def test_values_of_the_notebook_and_several_models(warm: Kernel) -> None:
+    made = warm.run(
+        "def zz_one(): 1 / 0\ndef zz_two(): 1 / 0\nclass ZzType: ...\nzz_list = list[ZzType]\nzz_figure = object()\n"
+        "%wbchat -m openai/gpt-oss-20b --thread 'two words' hi"
+    )
+    assert made.ok, made.text
+    expected = {
+        "%wbchat --tools zz_|": ["%wbchat --tools zz_one", "%wbchat --tools zz_two"],
+        "%wbchat --tools zz_one,zz_|": ["%wbchat --tools zz_one,zz_two"],
+        "%wbchat --schema zz_|": ["%wbchat --schema zz_list"],
+        "%wbchat --schema Zz|": ["%wbchat --schema ZzType", "%wbchat --schema zz_list"],
+        "%wbchat --image zz_fig|": ["%wbchat --image zz_figure"],
+        "%%wbchat --think o|": ["%%wbchat --think on", "%%wbchat --think off"],
+        "%%wbchat --fork tw|": ['%%wbchat --fork "two words"'],
+        "%wbthread tw|": ['%wbthread "two words"'],
+        "%wbthread main --un|": ["%wbthread main --undo"],
+        "%%wbchat --code --tem|": ["%%wbchat --code --temperature"],
+        "%%wbchat -m Qwen/Qwen3.8-27B -m oss-20|": ["%%wbchat -m Qwen/Qwen3.8-27B -m openai/gpt-oss-20b"],
+    }
+    assert differences(warm, expected) == {}
+
+
+def gated(asked: threading.Event, gate: threading.Event, *ids: str) -> Callable[[Answer], None]:
+    """A script: the list of models, given when the test opens the gate."""
+
+    def answer_with(answer: Answer) -> None:
         asked.set()
-        assert gate.wait(60)
-        answer.json(listing("test/model-a", "test/model-b"))
+        assert gate.wait(60), "the test never opened the gate"
+        answer.json(listing(*ids))
 
-    service.listing_script = slow
-    # The answer comes while the list is still being waited for.
-    assert "%%wbchat -m test/model-a" not in completed(kernel, "%%wbchat -m test/mod")
-    assert asked.wait(60)
-    gate.set()
-    kernel.run("import threading\nfor one in threading.enumerate():\n    one.name == 'wb-catalog' and one.join()")
-    assert completed(kernel, "%%wbchat -m test/model-b") == ["%%wbchat -m test/model-b"]
-    assert len([one for one in service.received if one.path.endswith("/models")]) == 1
+    return answer_with
 
 
-def test_without_a_key_the_snapshot_is_offered_and_nobody_asked(
-    start_kernel: Callable[..., Kernel], wandb: Wandb
-) -> None:
-    kernel = start_kernel(**wandb.environment)
-    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.endpoint = 'wandb'")
-    assert completed(kernel, "%%wbchat -m openai/gpt-oss-2") == ["%%wbchat -m openai/gpt-oss-20b"]
+def test_a_slow_list_is_not_waited_for(kernel: Kernel, service: Service) -> None:
+    asked, gate = threading.Event(), threading.Event()
+    service.listing_script = gated(asked, gate, "slow/model-a", "slow/model-b")
+    try:
+        assert lines(kernel, "%wbchat -m |") == []
+        assert asked.wait(60)
+        # Asked again while the service still thinks: no second request.
+        assert lines(kernel, "%wbchat -m slow|") == []
+    finally:
+        gate.set()
+    models_fetched(kernel)
+    assert lines(kernel, "%wbchat -m b|") == ["%wbchat -m slow/model-b"]
+    assert [one.path for one in service.received] == ["/v1/models"]
+
+
+def test_until_wandbs_list_is_there_the_snapshot_serves(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    asked, gate = threading.Event(), threading.Event()
+    wandb.api.listing_script = gated(asked, gate, "new/unheard-of")
+    kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.catalog = False")
+    try:
+        assert sorted(lines(kernel, "%wbchat -m |")) == snapshot_lines()
+        assert asked.wait(60)
+    finally:
+        gate.set()
+    models_fetched(kernel)
+    assert lines(kernel, "%wbchat -m |") == ["%wbchat -m new/unheard-of"]
+
+
+def snapshot_lines() -> list[str]:
+    return sorted(f"%wbchat -m {id}" for id in snapshot().models)
+
+
+def test_a_list_that_cannot_be_had_is_silent(kernel: Kernel, service: Service) -> None:
+    service.listing_script = refused(500, "Internal error")
+    assert lines(kernel, "%wbchat -m |") == []
+    models_fetched(kernel)
+    assert lines(kernel, "%wbchat -m |") == []
+    models_fetched(kernel)
+    assert [one.path for one in service.received] == ["/v1/models"]
+    assert shown(kernel) == []
+
+
+def test_a_failure_on_the_way_to_the_list_is_silent(kernel: Kernel) -> None:
+    kernel.run(
+        "from wandb_inference_magic.python_api import current_session\n"
+        "import threading\n"
+        "called, failed = [], []\n"
+        "threading.excepthook = failed.append\n"
+        "def catalog(endpoint): called.append(endpoint.url); 1 / 0\n"
+        "current_session().catalog = catalog"
+    )
+    assert lines(kernel, "%wbchat -m |") == []
+    models_fetched(kernel)
+    assert kernel.value("(len(called), len(failed))") == (1, 0)
+
+
+def test_without_a_key_nobody_is_asked(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(KAGGLE_KERNEL_RUN_TYPE="Interactive", WANDB_INFERENCE_BASE_URL="wandb", **wandb.environment)
+    kernel.run(
+        """
+import sys, types
+asked = []
+class UserSecretsClient:
+    def get_secret(self, name): asked.append(name)
+sys.modules["kaggle_secrets"] = types.SimpleNamespace(UserSecretsClient=UserSecretsClient)
+"""
+    )
+    assert kernel.run("%load_ext wandb_inference_magic").ok
+    assert sorted(lines(kernel, "%wbchat -m |")) == snapshot_lines()
+    models_fetched(kernel)
+    assert kernel.value("asked") == []
     assert wandb.connected_to == []
+    # The magics do ask.
+    kernel.run("%wbconfig")
+    assert kernel.value("asked") != []
 
 
-def test_unloaded_it_is_gone(busy: Kernel) -> None:
-    matchers = "len(get_ipython().Completer.custom_matchers)"
-    before: Any = busy.value(matchers)
-    busy.run("%unload_ext wandb_inference_magic")
-    assert busy.value(matchers) == before - 1
-    assert completed(busy, "%%wbchat --thi") == []
+def test_the_practice_model_is_offered_and_not_started(start_kernel: Callable[..., Kernel]) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL="local")
+    kernel.run("%load_ext wandb_inference_magic")
+    assert lines(kernel, "%wbchat -m |") == [f"%wbchat -m {PACKAGED_MODEL}"]
+    assert psutil.Process(kernel.pid).children() == []
+
+
+def test_a_setting_that_cannot_be_is_silent(start_kernel: Callable[..., Kernel]) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL="no such endpoint")
+    assert kernel.run("%load_ext wandb_inference_magic").ok
+    assert lines(kernel, "%wbchat -m |") == []
+    assert lines(kernel, "%wbchat --thr|") == ["%wbchat --thread"]
+    assert shown(kernel) == []
+
+
+def test_after_unloading_nothing_is_offered(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url)
+    kernel.run(
+        "matchers = get_ipython().Completer.custom_matchers\nmatchers.append(lambda text: [])\nbefore = [*matchers]"
+    )
+    kernel.run("%load_ext wandb_inference_magic")
+    assert kernel.value("len(matchers) - len(before)") == 1
+    assert lines(kernel, "%wbchat --thr|") == ["%wbchat --thread"]
+    kernel.run("%unload_ext wandb_inference_magic")
+    assert lines(kernel, "%wbchat --thr|") == []
+    assert kernel.value("get_ipython().Completer.custom_matchers is matchers and matchers == before") is True
+    kernel.run("%load_ext wandb_inference_magic")
+    assert lines(kernel, "%wbchat --thr|") == ["%wbchat --thread"]

@@ -14,7 +14,7 @@ from conftest import clean_environment
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Dialog, Page, expect
-from service import Streamed, Wandb, listing, refused, usage
+from service import Answer, Streamed, Wandb, listing, refused, usage
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -278,3 +278,61 @@ def test_a_hostile_reply_is_inert_in_an_exported_page(
     assert outputs.locator("img, script, iframe").count() == 0
     assert outputs.locator("a[href^='javascript']").count() == 0
     watch.assert_nothing()
+
+
+def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """Columns of the same height at the same place, each rendered as a reply of its own."""
+
+    def answer(one: Answer) -> None:
+        is_first = one.received.body["model"] == MODELS[0]
+        Streamed(pieces(ANSWER) if is_first else ["It is the *middle* one."], per_second=60)(one)
+
+    world.api.always = answer
+    lab = Lab.open(
+        server,
+        page,
+        "columns.ipynb",
+        ["%load_ext wandb_inference_magic", f"%%wbchat -m {MODELS[0]} -m {MODELS[1]}\nWhat is a median?"],
+    )
+    lab.run(0)
+    lab.run(1)
+    expect(lab.output(1)).to_have_count(1)
+    columns = lab.output(1).locator("td[valign=top]")
+    expect(columns).to_have_count(2)
+    expect(columns.nth(0).locator("pre")).to_contain_text('df["price"].median()')
+    expect(columns.nth(0).locator("mjx-container")).not_to_have_count(0)
+    expect(columns.nth(1).locator("em")).to_have_text("middle")
+    left, right = (columns.nth(number).bounding_box() for number in (0, 1))
+    assert left is not None
+    assert right is not None
+    assert abs(left["y"] - right["y"]) < 2
+    assert left["x"] + left["width"] <= right["x"] + 2
+    words = columns.nth(1).locator("em").bounding_box()
+    assert words is not None
+    assert words["y"] - right["y"] < 40, "a short reply begins at the top"
+
+
+def test_code_comes_into_the_next_cell_and_is_not_run(server: JupyterServer, world: Wandb, page: Page) -> None:
+    world.api.always = Streamed(["So:\n\n```python\nmedian = 3\n```\n"])
+    lab = Lab.open(
+        server, page, "code.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat --code\nA median, please.", "1 + 1"]
+    )
+    lab.run(0)
+    lab.run(1)
+    expect(page.locator(".jp-Notebook .jp-Cell")).to_have_count(4)
+    expect(lab.cell(2).locator(".cm-content")).to_have_text("median = 3")
+    expect(lab.cell(2).locator(".jp-InputPrompt")).to_have_text("[ ]:")
+    expect(lab.cell(3).locator(".cm-content")).to_have_text("1 + 1")
+
+
+def test_the_tab_key_completes_an_option_and_a_model(server: JupyterServer, world: Wandb, page: Page) -> None:
+    lab = Lab.open(server, page, "tab.ipynb", ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"])
+    lab.run(0)
+    lab.cell(1).locator(".cm-content").click()
+    page.keyboard.press("End")
+    page.keyboard.type(" --temperat")
+    page.keyboard.press("Tab")
+    expect(lab.cell(1).locator(".cm-content")).to_have_text("%%wbchat --temperature")
+    page.keyboard.type(" 0 -m glm")
+    page.keyboard.press("Tab")
+    expect(lab.cell(1).locator(".cm-content")).to_have_text("%%wbchat --temperature 0 -m zai-org/GLM-5.3-Flash")

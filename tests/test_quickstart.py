@@ -1,7 +1,8 @@
-"""The quickstart, executed as it stands on the real practice model, as `jupyter execute` does it."""
+"""The examples, executed as they stand on the real practice model, as `jupyter execute` does it."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from wandb_inference_magic import local
 
 pytestmark = pytest.mark.practice
 
-QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart.ipynb"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+QUICKSTART = EXAMPLES / "quickstart.ipynb"
 
 
 def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
@@ -45,8 +47,29 @@ def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: W
     assert "This is the practice model" in models["text/plain"]
 
 
-def test_the_quickstart_is_saved_without_outputs() -> None:
-    notebook = nbformat.read(QUICKSTART, as_version=4)
+def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    path = EXAMPLES / "conversations.ipynb"
+    notebook = executed(nbformat.read(path, as_version=4), environment | wandb.environment, tmp_path)
+    assert wandb.connected_to == []
+    shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    text = {
+        source: outputs[0].data["text/plain"] for source, outputs in shown.items() if outputs and "data" in outputs[0]
+    }
+    (dry,) = (words for source, words in text.items() if "--dry-run" in source)
+    assert "DataFrame, 3 rows x 2 columns:" in dry
+    (forked,) = (words for source, words in text.items() if "--fork" in source)
+    assert "turn 2 of formal · 2 earlier messages" in forked
+    assert "formal" in text["%wbthread"]
+    parsed = ast.literal_eval(text["label.parsed"])
+    assert set(parsed) == {"city", "mood"}
+    assert parsed["mood"] in ("good", "bad")
+    (explained,) = (words for source, words in text.items() if "--error" in source)
+    assert "practice model" in explained
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_an_example_is_saved_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
 
 

@@ -1,190 +1,266 @@
-"""Tab completion of the magics: options and their values, model ids, thread names, the notebook's variables."""
+"""Tab on the line of a magic: its options, and what they take."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from keyword import iskeyword
+from threading import Thread
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.completer import SimpleCompletion, context_matcher
 
+from .client import Endpoint, is_wandb
+from .credentials import find_key, notebook_secrets
 from .errors import InferenceError
-from .line import Option, declared_options
-from .reference import PAGES
+from .line import read_unfinished
+from .options import THREAD, ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from .settings import WANDB_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
+    from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
+    from .line import TextForm, Unfinished, Value
     from .session import Session
 
-# A list of models that is not there yet may keep the Tab key waiting so long, and no longer.
-WAIT_SECONDS: Final = 0.08
-# Before IPython's own, which would import and evaluate to find what is not theirs.
-PRIORITY: Final = 1000
-IPYTHONS_OWN: Final = ("In", "Out", "exit", "quit", "get_ipython", "open")
-MATCHER_ID: Final = "wandb_inference_magic"
+# IPython's SimpleMatcherResult, of which a type checker for Python 3.10 cannot tell that keys may be missing.
+Result: TypeAlias = "dict[str, Any]"
 
-_MAGIC: Final = re.compile(
-    rf"\s*(?:[\w\s,.\[\]'\"]+=\s*)?(?P<percent>%%?)(?P<name>{'|'.join(PAGES)})\s(?P<rest>.*)", re.DOTALL
-)
-_WORD: Final = re.compile(r"\"[^\"]*\"|'[^']*'|\{\{.*?\}\}\S*|\S+")
+# What `IPCompleter.disable_matchers` calls it.
+IDENTIFIER: Final = "wandb_inference_magic"
+# Before IPython's own, which need not run where they are suppressed.
+_PRIORITY: Final = 200
+# A Tab that takes longer than a tenth of a second feels stuck.
+_PATIENCE: Final = 0.08
+
+_LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class _Typed:
-    """A magic's line up to the cursor: the words before the one under it, and that one as far as it is typed."""
+class MagicLine:
+    """How the line of a magic is read, as in `read_line`, and what the first word of its text is."""
 
-    magic: str
-    is_cell: bool
-    words: Sequence[str]
-    fragment: str
+    options: type
+    text: TextForm = "none"
+    first: Value | None = None
+
+
+MAGICS: Final = {
+    "%wbchat": MagicLine(ChatOptions, "rest"),
+    "%%wbchat": MagicLine(ChatOptions),
+    "%wbmodels": MagicLine(ModelsOptions, "words"),
+    "%wbconfig": MagicLine(ConfigOptions),
+    "%wbthread": MagicLine(ThreadOptions, "words", THREAD),
+}
+
+
+class _Claim(Sequence[SimpleCompletion]):
+    """No completion, and nobody else's: IPython suppresses the others only for a result with a length."""
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> SimpleCompletion: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SimpleCompletion]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        raise IndexError(index)
 
 
 def install(shell: InteractiveShell, session: Session) -> None:
-    """Add the matcher to the shell's completer."""
+    """Add the matcher to the shell's completer, whose own are left as they are."""
+    offers = Offers(shell, session)
 
-    @context_matcher(priority=PRIORITY, identifier=MATCHER_ID)  # type: ignore[misc,untyped-decorator,unused-ignore]
-    def matcher(context: CompletionContext) -> dict[str, Any]:
-        return _match(shell, session, context)
+    @context_matcher(identifier=IDENTIFIER, priority=_PRIORITY)  # type: ignore[untyped-decorator,unused-ignore]
+    def complete_magic(context: CompletionContext) -> Result:
+        return offers.at(context.full_text, context.cursor_line, context.cursor_position)
 
-    shell.Completer.custom_matchers.append(matcher)
+    shell.Completer.custom_matchers.append(complete_magic)  # type: ignore[union-attr,unused-ignore]
 
 
 def uninstall(shell: InteractiveShell) -> None:
     """Take the matcher away again."""
-    matchers = shell.Completer.custom_matchers
-    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != MATCHER_ID]
+    matchers = shell.Completer.custom_matchers  # type: ignore[union-attr,unused-ignore]
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER]
 
 
-def _match(shell: InteractiveShell, session: Session, context: CompletionContext) -> dict[str, Any]:
-    typed = _typed(context)
-    if typed is None:
-        return {"completions": []}
-    fragment, found = _completions(typed, _Sources(shell.user_ns, session))
+class Offers:
+    """What may stand at the cursor, as far as the shell and the session know.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        The user's variables are looked at, never evaluated.
+    session : Session
+        Its threads and models.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        self._shell = shell
+        self._session = session
+        self._fetches: dict[str, Thread] = {}
+
+    def at(self, code: str, line: int, column: int) -> Result:
+        """Return the completions at a line and column of a cell; IPython's own apply where there are none."""
+        found = _magic_at(code, line, column)
+        if found is None:
+            return _nothing()
+        magic, typed = found
+        unfinished = read_unfinished(magic.options, typed, text=magic.text)
+        if unfinished is None:
+            return _nothing()
+        if unfinished.value_of is not None:
+            return self._values(unfinished.value_of.value, unfinished.word)
+        if unfinished.word.startswith("-") or (magic.text == "none" and not unfinished.word):
+            return _options(unfinished)
+        return _nothing() if unfinished.words else self._values(magic.first, unfinished.word)
+
+    def _values(self, value: Value | None, word: str) -> Result:
+        names = None if value is None else self._names(value)
+        if names is None:
+            return _nothing()
+        quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
+        if value is not None and value.completes == "callable":
+            *before, fragment = fragment.split(",")
+            names = [name for name in names if name not in before]
+        # A dash begins an option: the value before it is missing.
+        matching = [] if word.startswith("-") else _matching(names, fragment)
+        written = (_written(name, quote) for name in matching)
+        return _result(fragment, (SimpleCompletion(text) for text in written if text is not None))
+
+    def _names(self, value: Value) -> list[str] | None:
+        """Return what a value may be, or None where IPython's own completions serve: text and files."""
+        if value.completes in ("", "file"):
+            return None
+        if value.completes == "choice":
+            return list(value.words)
+        if value.completes == "thread":
+            return list(dict.fromkeys((self._session.current_thread, *self._session.threads)))
+        if value.completes == "model":
+            return self._models()
+        return self._variables(value.completes)
+
+    def _variables(self, kind: str) -> list[str]:
+        hidden = self._shell.user_ns_hidden
+        return [
+            name
+            for name, value in list(self._shell.user_ns.items())
+            if _is_name(name) and value is not hidden.get(name, hidden) and _is_kind(kind, value)
+        ]
+
+    # Models
+
+    def _models(self) -> list[str]:
+        try:
+            endpoint = self._endpoint()
+        except InferenceError:
+            # A setting that cannot be is told about by the magic itself.
+            return []
+        if endpoint.kind == "local":
+            return [endpoint.model]
+        catalog = self._session.known_catalog(endpoint)
+        if not catalog.live and (endpoint.kind != "wandb" or endpoint.key is not None):
+            self._fetch(endpoint).join(_PATIENCE)
+            catalog = self._session.known_catalog(endpoint)
+        return [model.id for model in catalog.models]
+
+    def _endpoint(self) -> Endpoint:
+        """Return the endpoint in force, of which the session asks nobody.
+
+        A notebook service's secrets may lie behind a question to the user or a request over the network: they
+        are not looked into, and W&B's models are those known so far.
+        """
+        name = self._session.resolve().endpoint
+        url = WANDB_URL if name in ("auto", "wandb") else name
+        if is_wandb(url) and notebook_secrets(os.environ) and find_key(os.environ, for_wandb=True, secrets=()) is None:
+            return Endpoint("wandb", url)
+        return self._session.endpoint(ask=False, start=False)
+
+    def _fetch(self, endpoint: Endpoint) -> Thread:
+        """Return the thread that fetches the endpoint's list into the session, started unless one runs."""
+        thread = self._fetches.get(endpoint.url)
+        if thread is None or not thread.is_alive():
+            thread = Thread(target=self._fill, args=(endpoint,), name="wandb-inference-models", daemon=True)
+            self._fetches[endpoint.url] = thread
+            thread.start()
+        return thread
+
+    def _fill(self, endpoint: Endpoint) -> None:
+        try:
+            # Returns at once when the list was fetched, or could not be, before.
+            self._session.catalog(endpoint)
+        except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
+            return
+
+
+def _magic_at(code: str, line: int, column: int) -> tuple[MagicLine, str] | None:
+    """Return the magic on whose line the cursor stands, and what stands between its name and the cursor."""
+    lines = code.split("\n")
+    found = _LINE.fullmatch(lines[line][:column])
+    first = next((number for number, text in enumerate(lines) if text.strip()), 0)
+    if found is None or (line > first and _has_prompt_below(lines[first])):
+        return None
+    name = found["magic"]
+    if name.startswith("%%") and (line != first or found["target"]):
+        return None
+    return (MAGICS[name], found["rest"]) if name in MAGICS else None
+
+
+def _has_prompt_below(first_line: str) -> bool:
+    words = first_line.split(maxsplit=1)
+    return words[0].startswith("%%") and words[0] in MAGICS
+
+
+def _options(unfinished: Unfinished) -> Result:
+    flags = [flag for one in unfinished.left for flag in one.flags]
+    matching = _matching(flags, unfinished.word)
+    return _result(unfinished.word, (SimpleCompletion(flag, type="param") for flag in matching))
+
+
+def _matching(names: Iterable[str], fragment: str) -> list[str]:
+    """Return the names that begin with the fragment, or else those that hold it, in either case of letters."""
+    folded = fragment.casefold()
+    matching = [name for name in names if folded in name.casefold()]
+    return [name for name in matching if name.casefold().startswith(folded)] or matching
+
+
+def _written(name: str, quote: str) -> str | None:
+    """Return a name as it is written on the line, behind `quote` if one is open; None if it cannot be."""
+    if quote:
+        return None if quote in name else name
+    if not re.search(r"[\s'\"]|^-|^$", name):
+        return name
+    return next((f"{mark}{name}{mark}" for mark in ('"', "'") if mark not in name), None)
+
+
+def _is_name(name: object) -> bool:
+    # The namespace is a dict of the user's: a key in it may be anything.
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("_") and not iskeyword(name)
+
+
+def _is_kind(kind: str, value: object) -> bool:
+    if kind == "callable":
+        return callable(value) and not issubclass(type(value), type | GenericAlias)
+    # Not isinstance: that asks a value for its `__class__`, which can be code of the user's.
+    # `list[Person]` is of no class that says so.
+    return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
+
+
+def _result(fragment: str, completions: Iterable[SimpleCompletion]) -> Result:
     return {
-        "completions": [SimpleCompletion(text, type="wandb") for text in found],
+        "completions": list(completions) or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,
     }
 
 
-def _typed(context: CompletionContext) -> _Typed | None:
-    """Read the line of one of our magics up to the cursor; None where there is none, or in a cell magic's body."""
-    lines = context.full_text.split("\n")
-    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    found = _MAGIC.fullmatch(context.text_until_cursor)
-    if found is None or (lines[first].lstrip().startswith("%%") and context.cursor_line != first):
-        return None
-    rest = found["rest"]
-    fragment = re.search(r"\S*$", rest)
-    assert fragment is not None
-    words = _WORD.findall(rest[: fragment.start()])
-    return _Typed(found["name"], found["percent"] == "%%", words, fragment[0])
-
-
-def _completions(typed: _Typed, sources: _Sources) -> tuple[str, list[str]]:
-    """Return the fragment that is completed, and what with."""
-    options = {flag: one for one in declared_options(PAGES[typed.magic].options) for flag in one.flags}
-    given, awaited, plain = _walk(typed.words, options)
-    if awaited is not None:
-        return sources.values(awaited, typed.fragment)
-    is_text = typed.magic == "wbchat" and not typed.is_cell
-    if plain and is_text:
-        return typed.fragment, []
-    flag, equals, part = typed.fragment.partition("=")
-    if equals and flag in options:
-        return sources.values(options[flag], part)
-    if typed.magic == "wbthread" and not plain and not typed.fragment.startswith("-"):
-        return typed.fragment, _starting(typed.fragment, sources.threads())
-    if not typed.fragment.startswith("-") and (typed.fragment or is_text):
-        return typed.fragment, []
-    left = (flag for flag, one in options.items() if one.repeats or one.name not in given)
-    return typed.fragment, sorted(_starting(typed.fragment, left), key=lambda one: (not one.startswith("--"), one))
-
-
-def _walk(words: Sequence[str], options: Mapping[str, Option]) -> tuple[set[str], Option | None, int]:
-    """Return the options given, the one that still awaits its value, and how many other words there are."""
-    given: set[str] = set()
-    awaited: Option | None = None
-    plain = 0
-    for word in words:
-        if awaited is not None:
-            awaited = None
-            continue
-        flag, equals, _ = word.partition("=")
-        one = options.get(flag)
-        if one is None:
-            plain += 1
-            continue
-        given.add(one.name)
-        if one.value is not None and one.alone is None and not equals:
-            awaited = one
-    return given, awaited, plain
-
-
-class _Sources:
-    """Where the values come from that options take."""
-
-    def __init__(self, names: Mapping[str, Any], session: Session) -> None:
-        self._names = names
-        self._session = session
-
-    def values(self, one: Option, fragment: str) -> tuple[str, list[str]]:
-        """Return the fragment that is completed, and the values of an option that complete it."""
-        value = one.value
-        if value is None:
-            return fragment, []
-        if value.words:
-            return fragment, _starting(fragment, value.words)
-        if value.completes == "model":
-            return fragment, _holding(fragment, self._models())
-        if value.completes == "thread":
-            return fragment, _starting(fragment, self.threads())
-        if value.completes == "callable":
-            # Several stand in one word, with commas between.
-            fragment = fragment.rpartition(",")[2]
-        fits = _FITS.get(value.completes)
-        return fragment, _starting(fragment, self._variables(fits)) if fits else []
-
-    def threads(self) -> list[str]:
-        return sorted({*self._session.threads, self._session.current_thread})
-
-    def _variables(self, fits: Callable[[Any], bool]) -> list[str]:
-        hidden = {"In", "Out", "exit", "quit", "get_ipython", "open"}
-        return sorted(
-            name
-            for name, value in list(self._names.items())
-            if not name.startswith("_") and name not in hidden and fits(value)
-        )
-
-    def _models(self) -> list[str]:
-        try:
-            endpoint = self._session.endpoint(ask=False, start=False)
-        except InferenceError:
-            # A setting is not usable: the chat says so.
-            return []
-        return [model.id for model in self._session.catalog_within(WAIT_SECONDS, endpoint).models]
-
-
-def _is_any(_value: object) -> bool:
-    return True
-
-
-_FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "variable": _is_any,
-    "value": _is_any,
-    "callable": lambda value: callable(value) and not isinstance(value, type),
-    "type": lambda value: isinstance(value, type | dict) or hasattr(value, "__origin__"),
-}
-
-
-def _starting(fragment: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(fragment)]
-
-
-def _holding(fragment: str, ids: Sequence[str]) -> list[str]:
-    """Return the ids that begin with a fragment, or else hold it, whatever the case."""
-    return _starting(fragment, ids) or [one for one in ids if fragment.lower() in one.lower()]
+def _nothing() -> Result:
+    return {"completions": [], "suppress": False}

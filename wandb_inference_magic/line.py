@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TextForm = Literal["none", "rest", "words"]
+Completes = Literal["", "model", "thread", "choice", "variable", "value", "callable", "type", "file"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
@@ -26,14 +27,13 @@ class Value:
     """What an option takes: its name in the help, what it says it takes, and how its text is read.
 
     `read` raises ValueError for a text that is not one, or InferenceError with words of its own.
-    `completes` says what the Tab key offers: `model`, `thread`, `variable`, `value`, `callable`, `type` or
-    `file`; or it offers `words`.
+    `completes` tells the Tab key what it may offer; for `choice` that is one of `words`.
     """
 
     name: str
     says: str
     read: Callable[[str], Any]
-    completes: str = ""
+    completes: Completes = ""
     words: tuple[str, ...] = ()
 
 
@@ -131,6 +131,82 @@ def read_line(
     if rest and text == "none":
         raise _stray(magic, rest, known)
     return declared(**reading.values), " ".join([*words, rest]).strip() if words else rest
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What is being typed at the end of a line.
+
+    `word` is what stands there of the last word, as written: it may begin with a quotation mark that is not
+    closed yet. It is the value of `value_of`; or else one of the options `left` or a word of the text, behind
+    `words` others.
+    """
+
+    word: str
+    value_of: Option | None = None
+    left: tuple[Option, ...] = ()
+    words: int = 0
+
+
+def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Unfinished | None:
+    """Read a magic's line as far as it is typed, by the rules of `read_line`, refusing nothing.
+
+    Parameters
+    ----------
+    declared, text
+        As in `read_line`.
+    line : str
+        What stands between the magic's name and the cursor.
+
+    Returns
+    -------
+    Unfinished or None
+        None in the text that goes to the end of the line, and where what comes next cannot be right.
+    """
+    known = _by_flag(declared)
+    left = dict(known.values())
+    waiting: Option | None = None
+    words = 0
+    rest = line.lstrip()
+    while (split := _finished_word(rest)) is not None:
+        is_option = _OPTION.match(rest) is not None
+        word, rest = split
+        if word == "--" and is_option:
+            return None
+        if is_option:
+            waiting = _begun(known, left, word)
+        elif waiting is not None:
+            waiting = None
+        elif text == "words":
+            words += 1
+        else:
+            return None
+    if waiting is not None:
+        return Unfinished(rest, waiting)
+    flag, equals, value = rest.partition("=")
+    if equals and flag in known:
+        return Unfinished(value, known[flag][1])
+    return Unfinished(rest, None, tuple(left.values()), words)
+
+
+def _finished_word(text: str) -> tuple[str, str] | None:
+    """Split off the first word; None when it may still go on."""
+    try:
+        word, rest = _next_word(text)
+    except InferenceError:
+        return None
+    return (word, rest) if rest or text[-1:].isspace() else None
+
+
+def _begun(known: dict[str, tuple[str, Option]], left: dict[str, Option], word: str) -> Option | None:
+    """Take an option that is given from those `left`, and return it if its value comes next."""
+    flag, equals, _ = word.partition("=")
+    if flag not in known:
+        return None
+    name, one = known[flag]
+    if not one.repeats:
+        left.pop(name, None)
+    return None if one.value is None or one.alone is not None or equals else one
 
 
 @dataclass

@@ -18,6 +18,8 @@ from .thinking import THINK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .line import Completes
+
 
 def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
@@ -42,7 +44,7 @@ def integer(low: int, says: str, high: float = math.inf) -> Value:
     return Value("N", says, _number(low, min(high, 2**63 - 1), int))
 
 
-def text(name: str, says: str, completes: str = "") -> Value:
+def text(name: str, says: str, completes: Completes = "") -> Value:
     """Any text that is not blank."""
 
     def read(given: str) -> str:
@@ -65,7 +67,7 @@ def choice(*names: str) -> Value:
             )
         return given
 
-    return Value("|".join(names), f"one of {', '.join(names)}", read, words=names)
+    return Value("|".join(names), f"one of {', '.join(names)}", read, "choice", names)
 
 
 def variable() -> Value:
@@ -121,7 +123,8 @@ ENDPOINT = Value(
     "wandb|local|URL",
     "wandb, local (the practice model on this machine), auto, or a URL",
     check_endpoint,
-    words=("wandb", "local", "auto"),
+    "choice",
+    ("wandb", "local", "auto"),
 )
 THREAD = text("NAME", "a thread's name", completes="thread")
 FILE = text("FILE", "a file's name", completes="file")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from threading import Thread as BackgroundThread
 from typing import TYPE_CHECKING, Any, Final
 
 from . import local
@@ -51,7 +50,6 @@ class Session:
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
         self._catalogs: dict[str, Catalog] = {}
-        self._fetching: dict[str, BackgroundThread] = {}
         self._at_close: list[Callable[[], None]] = []
 
     # Endpoint and client
@@ -168,22 +166,6 @@ class Session:
         if endpoint.url not in self._catalogs or refresh:
             self._catalogs[endpoint.url] = self._fetch_catalog(endpoint)
         return self._catalogs[endpoint.url]
-
-    def catalog_within(self, seconds: float, endpoint: Endpoint) -> Catalog:
-        """Return the endpoint's models as they are known within so many seconds; a list that comes later is kept.
-
-        The list is fetched in a thread of its own, at most once at a time. What goes wrong with it is told by the
-        next call that needs it.
-        """
-        can_ask = endpoint.kind == "custom" or (endpoint.kind == "wandb" and endpoint.key is not None)
-        if can_ask and endpoint.url not in self._catalogs:
-            fetching = self._fetching.get(endpoint.url)
-            if fetching is None or not fetching.is_alive():
-                fetching = BackgroundThread(target=self.catalog, args=(endpoint,), name="wb-catalog", daemon=True)
-                self._fetching[endpoint.url] = fetching
-                fetching.start()
-            fetching.join(seconds)
-        return self.known_catalog(endpoint)
 
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
         if endpoint.kind == "local":
