@@ -328,11 +328,16 @@ def test_code_comes_into_the_next_cell_and_is_not_run(server: JupyterServer, wor
 def test_the_tab_key_completes_an_option_and_a_model(server: JupyterServer, world: Wandb, page: Page) -> None:
     lab = Lab.open(server, page, "tab.ipynb", ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"])
     lab.run(0)
-    lab.cell(1).locator(".cm-content").click()
+    editor = lab.cell(1).locator(".cm-content")
+    editor.click()
     page.keyboard.press("End")
-    page.keyboard.type(" --temperat")
-    page.keyboard.press("Tab")
-    expect(lab.cell(1).locator(".cm-content")).to_have_text("%%wbchat --temperature")
-    page.keyboard.type(" 0 -m glm")
-    page.keyboard.press("Tab")
-    expect(lab.cell(1).locator(".cm-content")).to_have_text("%%wbchat --temperature 0 -m zai-org/GLM-5.3-Flash")
+    line = "%%wbchat"
+    for typed, offered in ((" --temperat", "--temperature"), (" 0 -m glm", MODELS[3])):
+        page.keyboard.type(typed)
+        # Until then the key indents.
+        expect(lab.cell(1).locator(".jp-mod-completer-enabled")).not_to_have_count(0)
+        page.keyboard.press("Tab")
+        expect(page.locator(".jp-Completer-item")).to_contain_text(offered)
+        page.keyboard.press("Enter")
+        line = f"{(line + typed).rpartition(' ')[0]} {offered}"
+        expect(editor).to_have_text(line)
