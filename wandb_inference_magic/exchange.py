@@ -6,6 +6,7 @@ asked for once more, or where a model takes no schema and is asked for JSON inst
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -148,7 +149,7 @@ class _Course:
             steps = [self._run_tool(call, painter, "" if number else last.text) for number, call in enumerate(called)]
             request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
             # The last round is for the answer.
-            self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
+            self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request, after=last)
 
     def _run_tool(self, call: ToolCall, painter: Painter, said: str) -> ToolStep:
         assert self._ask.tools is not None
@@ -158,9 +159,9 @@ class _Course:
         painter.step(step_markdown(step))
         return step
 
-    def _begin(self, request: Request) -> None:
-        """Set the call that has ended aside, and begin another."""
-        self._ended.append(self._built())
+    def _begin(self, request: Request, *, after: Reply) -> None:
+        """Set the call that has ended aside, as it was when it ended, and begin another."""
+        self._ended.append(after)
         self._sent = request
         self._builder = ReplyBuilder()
 
@@ -209,7 +210,8 @@ class _Course:
         request = self._sent.followed_by(
             {"role": "assistant", "content": first.text}, {"role": "user", "content": correction}
         )
-        self._begin(request.noticed(f"The first answer did not fit ({quoted(str(found))}): it was asked for again."))
+        notice = f"The first answer did not fit ({quoted(str(found))}): it was asked for again."
+        self._begin(request.noticed(notice), after=first)
         self._call(painter)
         try:
             return schema.read(self._built().text)
@@ -268,8 +270,8 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
 def _as_object(call: ToolCall) -> str:
     """Return a call's arguments, or an empty object where they are none: services refuse to be sent those back."""
     try:
-        is_object = isinstance(read_json(call.arguments), dict)
-    except InferenceError:
+        is_object = isinstance(json.loads(call.arguments), dict)
+    except ValueError:
         is_object = False
     return call.arguments if is_object else "{}"
 
