@@ -77,7 +77,9 @@ def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Ser
 
 def test_a_single_long_block_is_sent_a_bounded_number_of_times(kernel: Kernel, service: Service) -> None:
     received_bytes(kernel, service, 100, paragraph=40)
-    assert received_bytes(kernel, service, 10_000, 10**6) <= 2.2 * received_bytes(kernel, service, 5000, 10**6)
+    # A machine that pauses makes the growing block be shown once more.
+    twice, once = (min(received_bytes(kernel, service, tokens, 10**6) for _ in range(3)) for tokens in (10_000, 5000))
+    assert twice <= 2.2 * once
 
 
 def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service) -> None:

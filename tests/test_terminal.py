@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 
 import pexpect
+import pyte
 import pytest
 from service import Service, Streamed, refused
 
@@ -18,12 +19,13 @@ PATIENCE = 90
 class Terminal:
     """An IPython session as a person has it."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path, width: int = 160) -> None:
+        self.width = width
         command = "-m IPython --no-banner --simple-prompt --no-confirm-exit --HistoryManager.enabled=False"
         self.child = pexpect.spawn(
             sys.executable, command.split(), env=environment, cwd=str(folder), encoding="utf-8", timeout=PATIENCE
         )
-        self.child.setwinsize(50, 160)
+        self.child.setwinsize(50, width)
         self.child.expect(r"In \[1\]: ")
 
     def type(self, line: str) -> None:
@@ -31,18 +33,28 @@ class Terminal:
         # What was typed is echoed: what follows it is the answer.
         self.child.expect_exact(line)
 
-    def answer(self) -> str:
-        """Return what is printed up to the next prompt."""
+    def raw_answer(self) -> str:
+        """Return all that is printed up to the next prompt, with what moves and colours it."""
         self.child.expect(r"In \[\d+\]: ")
-        return plain(self.child.before or "")
+        return self.child.before or ""
+
+    def answer(self) -> str:
+        """Return what the person sees up to the next prompt."""
+        return self.seen(self.raw_answer())
+
+    def seen(self, raw: str) -> str:
+        """Return what a terminal shows of what is printed."""
+        screen = pyte.Screen(self.width, 300)
+        pyte.Stream(screen).feed(raw)
+        return "\n".join(line.rstrip() for line in screen.display).strip("\n") + "\n"
+
+    def resize(self, width: int) -> None:
+        self.width = width
+        self.child.setwinsize(50, width)
 
     def run(self, line: str) -> str:
         self.type(line)
         return self.answer()
-
-
-def plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r\n", "\n").replace("\r", "")
 
 
 @pytest.fixture
@@ -63,7 +75,7 @@ def test_text_prints_as_it_arrives(terminal: Terminal, service: Service) -> None
     assert not script.sent_last.is_set()
     gate.set()
     printed = terminal.answer()
-    assert " and the rest.\n[test/model-a · 12 + 3 tokens · " in printed
+    assert re.search(r"First words and the rest\.\n\[test/model-a · 12 \+ 3 tokens · ", printed)
     assert "Out[" not in printed
 
 
@@ -75,11 +87,10 @@ def test_an_assigned_reply_and_its_value(terminal: Terminal) -> None:
 def test_escape_sequences_do_not_reach_the_terminal(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(["red \x1b[31m", "title \x1b]0;owned\x07 end"]))
     terminal.type("%wbchat hi")
-    terminal.child.expect(r"In \[\d+\]: ")
-    raw = terminal.child.before or ""
-    assert "\x1b[31m" not in raw
+    raw = terminal.raw_answer()
+    assert "\x1b[31m" not in raw, "the reply's own colour"
     assert "\x1b]0;" not in raw
-    assert "red title  end" in plain(raw)
+    assert "red title  end" in terminal.seen(raw)
 
 
 def test_models_are_a_table(terminal: Terminal) -> None:
@@ -126,3 +137,65 @@ def test_a_piped_session_prints_plain_text(environment: dict[str, str], service:
     assert done.stdout.startswith("Hello there.\n[test/model-a · ")
     assert "\x1b" not in done.stdout
     assert service.last.body["messages"][-1]["content"] == "again?"
+
+
+MARKDOWN = """\
+# Heading
+
+Some **bold** words and a [link](http://ok.example/a) and <b>tags</b>.
+
+```python
+def f(x):
+    return x + 1
+```
+
+| a | b |
+|---|---|
+| one | two |
+"""
+
+
+def test_markdown_is_rendered_with_colours(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed([MARKDOWN[start : start + 7] for start in range(0, len(MARKDOWN), 7)], per_second=60))
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    printed = terminal.seen(raw)
+    assert "\x1b[1mbold\x1b[0m" in raw
+    assert "Some bold words" in printed
+    assert re.search(r"\x1b\[[0-9;]*m(def|return)\x1b", raw), "the code is highlighted"
+    assert "link (http://ok.example/a)" in printed, "an address is shown, not hidden behind words"
+    assert "\x1b]8" not in raw
+    assert "<b>tags</b>" in printed
+    assert re.search(r"^ *one +(│ )?two *$", printed, re.MULTILINE)
+    assert "\n\ndef f(x):\n    return x + 1\n\n" in printed, "code stands as it can be copied"
+
+
+def test_the_width_is_the_terminals_own(terminal: Terminal, service: Service) -> None:
+    words = " ".join(["word"] * 60)
+    service.always = Streamed([words])
+    wide = terminal.run("%wbchat --once hi")
+    terminal.resize(60)
+    narrow = terminal.run("%wbchat --once hi")
+    longest = [max(len(line) for line in text.splitlines() if line.startswith("word")) for text in (wide, narrow)]
+    assert 120 < longest[0] <= 160
+    assert longest[1] <= 60
+
+
+@pytest.mark.parametrize("kind", ["dumb", ""])
+def test_a_terminal_that_cannot_move_gets_plain_text(
+    environment: dict[str, str], service: Service, tmp_path: Path, kind: str
+) -> None:
+    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": kind}
+    terminal = Terminal(environment | settings, tmp_path)
+    terminal.run("%load_ext wandb_inference_magic")
+    service.then(Streamed(["**bold** ", "words"]))
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    assert "**bold** words\r\n[test/model-a · " in raw
+    terminal.child.close(force=True)
+
+
+def test_json_in_a_terminal(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed(['{"a": [1, 2]}']))
+    printed = terminal.run("%wbchat --format json hi")
+    assert printed.startswith('{\n  "a": [\n    1,\n    2\n  ]\n}\n[test/model-a · ')

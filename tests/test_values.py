@@ -8,7 +8,7 @@ import io
 import json
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -128,6 +128,18 @@ def test_long_and_tangled_containers_are_bounded() -> None:
     assert json.loads(text_of({str(number): number for number in range(50)}))["49"] == 49
 
 
+def test_what_json_cannot_say() -> None:
+    class Own:
+        """A type that the user has registered."""
+
+    as_prompt.register(Own, lambda value: "an Own")
+    assert text_of({"a": Own()}) == '{"a": "an Own"}'
+    assert text_of({1: "i", "1": "s"}) == '{"1": "i", "\'1\'": "s"}'
+    assert text_of([10**5000]) == '["an integer of about 4,983 digits"]'
+    assert text_of(10**5000) == "an integer of about 4,983 digits"
+    assert text_of(deque([1, 2])) == "[1, 2]"
+
+
 def _nested(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
@@ -229,6 +241,7 @@ ARRAYS: list[tuple[Any, list[str]]] = [
     (np.array(5), ["5"]),
     (np.zeros((1000, 1000)), ["shape (1000, 1000)", "..."]),
     (np.array([1 + 2j]), ["complex128"]),
+    (np.ones((2,) * 16), ["shape (2, 2,", "min 1"]),
 ]
 
 
@@ -237,6 +250,10 @@ def test_arrays(array: Any, told: list[str]) -> None:
     text = text_of(array)
     assert all(words in text for words in told), text
     assert len(text) < 1500
+
+
+def test_long_texts_in_an_array_are_bounded() -> None:
+    assert len(text_of(np.array(["x" * 100_000]))) < 6000
 
 
 # Images --------------------------------------------------------------------------------------------------------------
@@ -278,6 +295,18 @@ def test_large_pictures_are_scaled_down() -> None:
     assert picture_of(noise).format == "JPEG"
 
 
+class Broken:
+    def _repr_png_(self) -> bytes:
+        raise RuntimeError("no engine")
+
+    def __str__(self) -> str:
+        return "a broken plot"
+
+
+def test_what_fails_to_draw_itself_is_shown_as_text() -> None:
+    assert text_of(Broken()) == "a broken plot"
+
+
 @pytest.mark.parametrize("value", [Drawn(), DrawnAsText(), IPython.display.Image(png())])
 def test_what_draws_itself(value: object) -> None:
     assert picture_of(value).size == (4, 3)
@@ -294,6 +323,10 @@ def test_paths(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\ufeffcafé", encoding="utf-8")
     (tmp_path / "picture.dat").write_bytes(png())
     (tmp_path / "binary.bin").write_bytes(b"\x00\x01\x02")
+    for encoding in ("cp1252", "utf-16"):
+        (tmp_path / "other").write_bytes("café".encode(encoding))
+        assert text_of(tmp_path / "other") == "café"
+    (tmp_path / "other").unlink()
     assert text_of(tmp_path / "words.txt") == "café"
     assert picture_of(tmp_path / "picture.dat").size == (4, 3)
     assert text_of(tmp_path) == "binary.bin\npicture.dat\nwords.txt"
@@ -311,6 +344,7 @@ def test_images_by_name(tmp_path: Path) -> None:
     assert image_of("https://ok.example/a.png") == Image("https://ok.example/a.png")
     assert image_of("just words") is None
     assert image_of(3) is None
+    assert image_of("~nobody_at_all/x.png") is None
     assert image_of("x" * 100_000) is None
 
 

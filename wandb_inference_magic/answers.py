@@ -55,6 +55,14 @@ def read_json(text: str) -> Any:
     )
 
 
+def pretty_json(text: str) -> str | None:
+    """Return the JSON a reply holds, indented; None where it holds none."""
+    try:
+        return json.dumps(read_json(text), indent=2, ensure_ascii=False)
+    except InferenceError:
+        return None
+
+
 def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
     """Return the rows of an answer: a list of records, or its first Markdown table; None where it holds neither.
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 MOST_VALUES: Final = 100
 WIDTH: Final = 120
+MOST_DIMENSIONS: Final = 3
+LONGEST: Final = 5000
 
 
 def describe_array(array: Any) -> str:
@@ -14,8 +16,15 @@ def describe_array(array: Any) -> str:
 
     if array.ndim == 0:
         return str(array)
-    with np.printoptions(threshold=MOST_VALUES, edgeitems=3, linewidth=WIDTH):
-        return f"array of shape {array.shape}, {array.dtype}{_summary(array)}\n{array}"
+    # With many dimensions, three values at each end of each are still too many.
+    ends = 3 if array.ndim <= MOST_DIMENSIONS else 1
+    with np.printoptions(threshold=MOST_VALUES, edgeitems=ends, linewidth=WIDTH):
+        shown = str(array if array.ndim <= 2 * MOST_DIMENSIONS else array.reshape(-1))
+    return f"array of shape {array.shape}, {array.dtype}{_summary(array)}\n{_bounded(shown)}"
+
+
+def _bounded(shown: str) -> str:
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} [...]"
 
 
 def _summary(array: Any) -> str:

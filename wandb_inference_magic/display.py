@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from .blocks import split_finished
-from .rendering import BLANK, MARKDOWN, PLAIN, fenced, footer, reply_bundle, status_markdown, why_empty
+from .rendering import BLANK, MARKDOWN, PLAIN, fenced, reply_bundle, status_markdown
 from .safety import safe_markdown, safe_plain
 
 if TYPE_CHECKING:
@@ -76,7 +75,56 @@ def is_notebook(shell: InteractiveShell) -> bool:
     return hasattr(shell, "kernel")
 
 
-class NotebookCanvas:
+class BlockCanvas:
+    """A reply drawn block by block: a finished block once, the last one again while it grows.
+
+    Parameters
+    ----------
+    lets_go : bool
+        Whether finished blocks may be left where they stand. Otherwise the whole reply is drawn again.
+    """
+
+    def __init__(self, *, lets_go: bool) -> None:
+        self._lets_go = lets_go
+        self._open = ""
+        self._drawn = 0
+
+    def grow(self, text: str) -> None:
+        self._open += text
+        if self._lets_go and "\n" in text:
+            self._let_go_of_finished()
+        if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
+            self.settle()
+
+    def settle(self) -> None:
+        if len(self._open) > self._drawn:
+            self._draw_open(self._open)
+            self._drawn = len(self._open)
+
+    def step(self, markdown: str) -> None:
+        self._open = f"{self._open}\n\n{markdown}\n\n" if self._open.strip() else f"{markdown}\n\n"
+        if self._lets_go:
+            self._leave(self._open)
+            self._open, self._drawn = "", 0
+        else:
+            self.settle()
+
+    def _let_go_of_finished(self) -> None:
+        finished, rest = split_finished(self._open)
+        if finished.strip():
+            self._leave(finished)
+            self._open, self._drawn = rest, 0
+
+    def _draw_open(self, text: str) -> None:
+        """Draw the block that grows, in the place of its last drawing."""
+        raise NotImplementedError
+
+    def _leave(self, text: str) -> None:
+        """Draw finished blocks for good; what comes next is drawn below them."""
+        raise NotImplementedError
+
+
+class NotebookCanvas(BlockCanvas):
     """A reply in a notebook: finished blocks are sent once, the last one again while it grows.
 
     Parameters
@@ -101,46 +149,23 @@ class NotebookCanvas:
         format: str = "markdown",
         allow_images_from: Collection[str] = (),
     ) -> None:
+        super().__init__(lets_go=owns_cell)
         self._shell = shell
         self._owns_cell = owns_cell
         self._format = format
         self._images = allow_images_from
         self._outputs = 0
         self._id = ""
-        self._open = ""
-        self._drawn = 0
 
     def status(self, words: str) -> None:
         above = f"{self._markdown(self._open)}\n\n" if self._open.strip() else ""
         self._draw({MARKDOWN: above + status_markdown(words)})
 
-    def grow(self, text: str) -> None:
-        self._open += text
-        if self._owns_cell and "\n" in text:
-            self._let_go_of_finished()
-        if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
-            self.settle()
+    def _leave(self, text: str) -> None:
+        self._draw_open(text)
+        self._id = ""
 
-    def settle(self) -> None:
-        if len(self._open) > self._drawn:
-            self._draw_text(self._open)
-            self._drawn = len(self._open)
-
-    def _let_go_of_finished(self) -> None:
-        finished, rest = split_finished(self._open)
-        if not finished.strip():
-            return
-        self._draw_text(finished)
-        self._open, self._drawn, self._id = rest, 0, ""
-
-    def step(self, markdown: str) -> None:
-        self._open = f"{self._open}\n\n{markdown}\n\n" if self._open.strip() else f"{markdown}\n\n"
-        self._draw_text(self._open)
-        self._drawn = len(self._open)
-        if self._owns_cell:
-            self._open, self._drawn, self._id = "", 0, ""
-
-    def _draw_text(self, text: str) -> None:
+    def _draw_open(self, text: str) -> None:
         # The plain text comes with the whole reply: a front end that shows only that shows it once.
         self._draw({MARKDOWN: self._markdown(text).strip("\n") or BLANK})
 
@@ -173,65 +198,3 @@ class NotebookCanvas:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
         elif self._id:
             self._draw({MARKDOWN: BLANK, PLAIN: BLANK})
-
-
-class TerminalCanvas:
-    """A reply in a terminal: the text as it arrives, then the footer."""
-
-    def __init__(self) -> None:
-        self._has_status = False
-        self._ends_line = True
-        self._given = 0
-
-    def status(self, words: str) -> None:
-        if sys.stdout.isatty():
-            self._write(f"\r\x1b[K\x1b[2m{safe_plain(words)}\x1b[0m")
-            self._has_status = True
-
-    def grow(self, text: str) -> None:
-        self._clear_status()
-        self._given += len(text)
-        self._print(safe_plain(text))
-
-    def settle(self) -> None:
-        """Nothing is held back here."""
-
-    def step(self, markdown: str) -> None:
-        self._clear_status()
-        self._given = 0
-        self._print(f"{'' if self._ends_line else chr(10)}{safe_plain(markdown)}\n")
-
-    def finish(self, reply: Reply) -> None:
-        self._clear_status()
-        self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
-        if not self._ends_line:
-            self._print("\n")
-        for line in (*reply.notices, footer(reply)):
-            line = f"[{safe_plain(line)}]"
-            self._print(f"\x1b[2m{line}\x1b[0m\n" if sys.stdout.isatty() else f"{line}\n")
-
-    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
-        self.status(words)
-
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._clear_status()
-        print(data[PLAIN])
-
-    def abandon(self) -> None:
-        self._clear_status()
-        if not self._ends_line:
-            self._write("\n")
-
-    def _print(self, text: str) -> None:
-        if text:
-            self._write(text)
-            self._ends_line = text.endswith("\n")
-
-    def _clear_status(self) -> None:
-        if self._has_status:
-            self._write("\r\x1b[K")
-            self._has_status = False
-
-    def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()

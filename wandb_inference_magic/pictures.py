@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -81,12 +81,14 @@ def image_from_png(value: object) -> Image | None:
         draw = getattr(type(value), name, None)
         if draw is None:
             continue
-        drawn = draw(value)
-        drawn = drawn[0] if isinstance(drawn, tuple) else drawn
-        if isinstance(drawn, bytes) and (image := image_from_bytes(drawn)):
+        try:
+            drawn = draw(value)
+            drawn = drawn[0] if isinstance(drawn, tuple) else drawn
+            data = b64decode(drawn) if isinstance(drawn, str) else drawn
+        except Exception:  # noqa: BLE001 - what cannot draw itself (plotly without its engine) is shown as text
+            continue
+        if isinstance(data, bytes) and (image := image_from_bytes(data)):
             return image
-        if isinstance(drawn, str):
-            return Image(f"data:image/{name.strip('_').partition('_')[2]};base64,{''.join(drawn.split())}")
     return None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from .answers import read_json
+from .answers import pretty_json
 from .catalog import usd
-from .errors import InferenceError, shortened
+from .errors import shortened
 from .safety import safe_inline, safe_markdown, safe_plain
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     if format == "text":
         return plain
     if format == "json":
-        pretty = _pretty_json(reply.text)
-        return plain if pretty is None else {MARKDOWN: _with_footer(_with_steps(pretty, reply), reply), **plain}
+        pretty = pretty_json(reply.text)
+        if pretty is None:
+            return plain
+        return {MARKDOWN: _with_footer(_with_steps(safe_markdown(fenced(pretty, "json")), reply), reply), **plain}
     markdown = reply_markdown(reply, allow_images_from)
     if format == "html":
         return {HTML: markdown_to_html(markdown), **plain}
@@ -106,14 +108,6 @@ def _body(reply: Reply, allow_images_from: Collection[str]) -> str:
     text = safe_markdown(reply.text, allow_images_from).strip("\n")
     parts.append(_with_steps(text or f"*{safe_inline(why_empty(reply))}*", reply))
     return "\n\n".join(parts)
-
-
-def _pretty_json(text: str) -> str | None:
-    try:
-        pretty = json.dumps(read_json(text), indent=2, ensure_ascii=False)
-    except InferenceError:
-        return None
-    return safe_markdown(f"```json\n{pretty}\n```")
 
 
 def _with_steps(markdown: str, reply: Reply) -> str:
@@ -176,8 +170,12 @@ def reply_plain(reply: Reply) -> str:
     """Return a reply with its footer as plain text."""
     steps = safe_plain("".join(_step_with_words(step) for step in reply.steps)).strip()
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
-    below = "\n".join(f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply)))
-    return "\n\n".join(part for part in (steps, text, below) if part)
+    return "\n\n".join(part for part in (steps, text, "\n".join(lines_below(reply))) if part)
+
+
+def lines_below(reply: Reply) -> list[str]:
+    """Return the lines of plain text under a reply: what its reader should know of, then the footer."""
+    return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply))]
 
 
 def fenced(text: str, language: str = "") -> str:

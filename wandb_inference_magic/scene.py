@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .display import NotebookCanvas, TerminalCanvas, is_notebook
+from .display import NotebookCanvas, is_notebook
+from .terminal import terminal_canvas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Scene:
     def canvas(self, format: str = "markdown") -> Canvas:
         """Return where this front end draws."""
         if not is_notebook(self.shell):
-            return TerminalCanvas()
+            return terminal_canvas(format)
         return NotebookCanvas(
             self.shell,
             owns_cell=self.owns_cell,

@@ -6,10 +6,12 @@ what the user has registered for a type is never replaced.
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import json
 import textwrap
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
@@ -28,6 +30,8 @@ __all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]
 MOST_ITEMS: Final = 1000
 MOST_NODES: Final = 20_000
 DEEPEST: Final = 20
+# Python refuses to write much larger ones.
+LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 LONGEST_FILE: Final = 10_000_000
 MOST_ENTRIES: Final = 200
@@ -55,7 +59,7 @@ def as_prompt(value: object) -> str | Image:
         from .frame_words import describe_frame
 
         return describe_frame(value) or str(value)
-    return image_from_png(value) or str(value)
+    return image_from_png(value) or _words(value)
 
 
 def image_of(value: object) -> Image | None:
@@ -63,7 +67,8 @@ def image_of(value: object) -> Image | None:
     if isinstance(value, str):
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
-        return image_at(Path(value).expanduser()) if is_image_file(Path(value).expanduser()) else None
+        path = _home_resolved(Path(value))
+        return image_at(path) if is_image_file(path) else None
     shown = as_prompt(value)
     return shown if isinstance(shown, Image) else None
 
@@ -71,7 +76,7 @@ def image_of(value: object) -> Image | None:
 def cut(text: str, tokens: int) -> str:
     """Return a text, cut in its middle to about so many tokens; what is missing is said there."""
     whole = estimate(text)
-    if whole <= tokens:
+    if whole <= tokens or len(text) <= len(LEFT_OUT):
         return text
     room = int(len(text) * tokens / whole)
     while True:
@@ -129,6 +134,7 @@ def _(value: BaseException) -> str:
 @as_prompt.register(tuple)
 @as_prompt.register(set)
 @as_prompt.register(frozenset)
+@as_prompt.register(deque)
 def _json(value: object) -> str:
     plain = _Plain().of(value)
     line = json.dumps(plain, ensure_ascii=False)
@@ -161,7 +167,7 @@ def _(value: ModuleType) -> str:
 
 @as_prompt.register
 def _(value: Path) -> str | Image:
-    path = value.expanduser()
+    path = _home_resolved(value)
     try:
         if path.is_dir():
             return "\n".join(_entries(path))
@@ -171,10 +177,32 @@ def _(value: Path) -> str | Image:
             start = file.read(LONGEST_FILE + 1)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error), "Check its name and folder.") from None
-    if b"\x00" in start[:4096]:
+    is_whole = len(start) <= LONGEST_FILE
+    encoding = _encoding(start, is_whole=is_whole)
+    if b"\x00" in start[:4096] and encoding != "utf-16":
         raise _unreadable(path, "It holds no text.", "Read it yourself and put what matters into the prompt.")
-    text = start[:LONGEST_FILE].decode("utf-8-sig", "replace")
-    return text if len(start) <= LONGEST_FILE else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
+    # A cut may have gone through a character.
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(start[:LONGEST_FILE], final=is_whole)
+    return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
+
+
+def _encoding(start: bytes, *, is_whole: bool) -> str:
+    """Return the encoding of a file that begins so: UTF-8 where it can be, else what older Windows programs write."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start, final=is_whole)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"
+
+
+def _home_resolved(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        # There is no such user: the name means itself.
+        return path
 
 
 def _entries(folder: Path) -> Iterator[str]:
@@ -197,7 +225,9 @@ class _Plain:
 
     def of(self, value: Any) -> Any:
         self._nodes += 1
-        if value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value if abs(value) < LARGEST_INTEGER else _words(value)
+        if value is None or isinstance(value, bool | float | str):
             return value
         if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
             return "..."
@@ -210,7 +240,7 @@ class _Plain:
     def _of_container(self, value: Any) -> Any:
         if isinstance(value, dict):
             return self._of_items(value.items(), len(value))
-        if isinstance(value, list | tuple | set | frozenset):
+        if isinstance(value, list | tuple | set | frozenset | deque):
             kept = [self.of(one) for _, one in zip(range(MOST_ITEMS), value, strict=False)]
             return kept if len(value) <= MOST_ITEMS else [*kept, _more(len(value))]
         if is_dataclass(value) and not isinstance(value, type):
@@ -221,11 +251,24 @@ class _Plain:
             return value.isoformat()
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
-        return safe_plain(str(value))
+        if as_prompt.dispatch(type(value)) is not as_prompt.dispatch(object):
+            shown = as_prompt(value)
+            return "[image]" if isinstance(shown, Image) else shown
+        return safe_plain(_words(value))
 
     def _of_items(self, items: Any, length: int) -> dict[str, Any]:
-        kept = {str(name): self.of(one) for _, (name, one) in zip(range(MOST_ITEMS), items, strict=False)}
+        kept: dict[str, Any] = {}
+        for _, (key, one) in zip(range(MOST_ITEMS), items, strict=False):
+            name = _words(key)
+            # JSON has texts for keys only: 1 and "1" are told apart by how Python writes them.
+            kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if length <= MOST_ITEMS else {**kept, "...": _more(length)}
+
+
+def _words(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
+        return f"an integer of about {value.bit_length() * 3 // 10:,} digits"
+    return str(value)
 
 
 def _more(length: int) -> str:
