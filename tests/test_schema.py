@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -44,6 +45,11 @@ class Point:
 class Movie(TypedDict):
     title: str
     year: int
+
+
+class Actor(typing.TypedDict):
+    name: str
+    films: list[Movie]
 
 
 class Pair(NamedTuple):
@@ -87,6 +93,8 @@ KINDS: list[tuple[Any, str, Any]] = [
     (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
     (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
     (Movie, '{"title": "Alien", "year": 1979}', {"title": "Alien", "year": 1979}),
+    (Actor, '{"name": "A", "films": []}', {"name": "A", "films": []}),
+    (list[Actor | None], '[{"name": "A", "films": []}, null]', [{"name": "A", "films": []}, None]),
     (Pair, '{"items": [1, "x"]}', Pair(1, "x")),
     (Mood, '{"value": "good"}', Mood.GOOD),
     (list[Movie], '{"items": [{"title": "A", "year": 1}]}', [{"title": "A", "year": 1}]),
@@ -204,7 +212,7 @@ def test_what_is_no_schema_is_refused(words: str, told: str) -> None:
 def test_no_call_is_ever_run() -> None:
     called: list[int] = []
     names = {"f": lambda: called.append(1) or Person, "Person": Person}
-    for words in ("f()", "list[f()]", "(f())", "[f() for _ in 'x']", "f().x"):
+    for words in ("f()", "list[f()]", "(f())", "[f() for _ in 'x']", "f().x", "list['f()']", "'f()'", "list['Person']"):
         with pytest.raises(InferenceError):
             read_schema(words, names)
     assert called == []

@@ -93,10 +93,14 @@ def test_escape_sequences_do_not_reach_the_terminal(terminal: Terminal, service:
     assert "red title  end" in terminal.seen(raw)
 
 
-def test_models_are_a_table(terminal: Terminal) -> None:
+def test_models_are_a_table_to_pick_from(terminal: Terminal, service: Service) -> None:
     printed = terminal.run("%wbmodels")
-    assert re.search(r"^model +context +", printed, re.MULTILINE)
-    assert "test/model-b" in printed
+    assert re.search(r"^# +model +context +", printed, re.MULTILINE)
+    assert re.search(r"^2 +test/model-b", printed, re.MULTILINE)
+    assert "Model for the next chats: test/model-b" in terminal.run("%wbmodels --use 2")
+    terminal.run("%wbchat hi")
+    assert service.last.body["model"] == "test/model-b"
+    assert "numbers 1 to 2" in terminal.run("%wbmodels --use 9")
 
 
 def test_errors_are_short(terminal: Terminal, service: Service) -> None:

@@ -243,7 +243,7 @@ class ModelsOptions:
 
     table: bool = option("--table", help="A static table instead of the picker.")
     refresh: bool = option("--refresh", help="Ask the service again instead of using the list already fetched.")
-    use: str | None = option("--use", value=MODEL, help="Choose this model, without the picker.")
+    use: str | None = option("--use", value=MODEL, help="Choose this model, by its id or its number in the table.")
     output: str | None = option(
         "-o", "--output", value=variable(), help="Put the list into this variable, as a DataFrame."
     )

@@ -39,18 +39,34 @@ def show_models(shell: InteractiveShell, session: Session, options: ModelsOption
     with Progress(canvas, "asking the endpoint for its models"):
         catalog = session.catalog(endpoint, refresh=options.refresh)
     if options.use is not None:
-        session.check_model(options.use, endpoint)
-        session.settings.set(model=options.use)
-        canvas.show(line_bundle(f"Model for the next chats: {options.use}"))
+        chosen = _by_number(session, options.use)
+        session.check_model(chosen, endpoint)
+        session.settings.set(model=chosen)
+        canvas.show(line_bundle(f"Model for the next chats: {chosen}"))
         return
     models = _matching(catalog, text)
     if options.output:
         shell.user_ns[options.output] = data_frame(rows(models))
         return
-    bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint))
+    session.listed_models = [model.id for model in models]
+    numbered = not is_notebook(shell)
+    bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint), numbered=numbered)
     if is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
     canvas.show(bundle)
+
+
+def _by_number(session: Session, use: str) -> str:
+    """Return the id that is meant: a number is the row of the last table."""
+    if not use.isdecimal():
+        return use
+    listed = session.listed_models
+    if 1 <= int(use) <= len(listed):
+        return listed[int(use) - 1]
+    shown = f"The last table has the numbers 1 to {len(listed)}." if listed else "No table has been shown yet."
+    raise InferenceError(
+        f"There is no model number {use}.", why=shown, remedy="See the models: %wbmodels", cause="model"
+    )
 
 
 def _matching(catalog: Catalog, text: str) -> list[Model]:
@@ -72,12 +88,19 @@ def _matching(catalog: Catalog, text: str) -> list[Model]:
     )
 
 
-def models_table(models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None) -> dict[str, Any]:
-    """Return the models as a static table; the chosen one is marked."""
+def models_table(
+    models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None, *, numbered: bool = False
+) -> dict[str, Any]:
+    """Return the models as a static table; the chosen one is marked. By its number, one can be picked."""
     marked = [
         (f"{model.id} ← chosen" if model.id == chosen else model.id, *_facts(model, endpoint)) for model in models
     ]
-    return table_bundle(HEADINGS, marked, above=_practice_words(endpoint), below=_source_words(catalog))
+    below = _source_words(catalog)
+    if not numbered:
+        return table_bundle(HEADINGS, marked, above=_practice_words(endpoint), below=below)
+    rows = [(str(number), *row) for number, row in enumerate(marked, 1)]
+    below = f"Pick one by its number or id: %wbmodels --use 1. {below}"
+    return table_bundle(("#", *HEADINGS), rows, above=_practice_words(endpoint), below=below)
 
 
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:

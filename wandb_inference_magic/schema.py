@@ -11,6 +11,7 @@ from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from .annotations import has_quoted_name, with_known_typed_dicts
 from .answers import code_blocks
 from .errors import InferenceError, did_you_mean, quoted, shortened
 from .json_check import problems_of
@@ -181,8 +182,11 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         raise _no_schema(f"A value of type {type(annotation).__name__} says nothing about how an answer must look.")
+    if has_quoted_name(annotation):
+        raise _no_schema("A type stands in quotes in it: define the type first, and write its name without quotes.")
     try:
-        adapter = annotation if isinstance(annotation, TypeAdapter) else TypeAdapter(annotation)
+        is_adapter = isinstance(annotation, TypeAdapter)
+        adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
         json_schema = adapter.json_schema()
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None

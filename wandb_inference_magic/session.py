@@ -47,6 +47,7 @@ class Session:
         self.current_thread = DEFAULT_THREAD
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
+        self.listed_models: list[str] = []
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
         self._catalogs: dict[str, Catalog] = {}

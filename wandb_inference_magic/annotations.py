@@ -1,0 +1,49 @@
+"""Annotations from a notebook, before pydantic sees them: what it would evaluate, and what it would refuse."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
+
+
+def has_quoted_name(annotation: Any) -> bool:
+    """Whether a type stands in quotes somewhere in an annotation: pydantic would run those words as code."""
+    if isinstance(annotation, str | ForwardRef):
+        return True
+    if get_origin(annotation) is Literal:
+        return False
+    arguments = get_args(annotation)
+    return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
+
+
+def with_known_typed_dicts(annotation: Any) -> Any:
+    """Replace the TypedDicts of `typing`, which pydantic refuses before Python 3.12, by twins that it takes."""
+    if sys.version_info >= (3, 12):
+        return annotation
+    if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
+        return _twin(annotation)
+    origin: Any = get_origin(annotation)
+    arguments = get_args(annotation)
+    if origin in (None, Literal, Annotated):
+        return annotation
+    renewed = tuple(map(with_known_typed_dicts, arguments))
+    if renewed == arguments:
+        return annotation
+    return reduce(or_, renewed) if origin is UnionType else origin[renewed]
+
+
+def _twin(annotation: Any) -> Any:
+    from typing_extensions import NotRequired, Required, TypedDict, get_type_hints
+
+    fields: dict[str, Any] = {}
+    for name, hint in get_type_hints(annotation).items():
+        needed: Any = Required if name in annotation.__required_keys__ else NotRequired
+        fields[name] = needed[with_known_typed_dicts(hint)]
+    make: Any = TypedDict
+    twin = make(annotation.__name__, fields)
+    twin.__doc__ = annotation.__doc__
+    return twin
