@@ -66,10 +66,21 @@ class JupyterServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def api(self, path: str) -> Any:
-        request = urllib.request.Request(f"{self.url}/api/{path}", headers={"Authorization": f"token {TOKEN}"})
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
+    def set_theme(self, theme: str) -> None:
+        """Have the pages that are opened from now on in this theme (`JupyterLab Light`, `JupyterLab Dark`)."""
+        _write(self._theme, {"theme": theme})
+
+    def api(self, path: str, method: str = "GET") -> Any:
+        headers = {"Authorization": f"token {TOKEN}"}
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.loads(response.read() or b"null")
+
+    def end_kernel(self, name: str) -> None:
+        """End the kernel of a notebook, as shutting it down in the list of the running ones does."""
+        for session in self.api("sessions"):
+            if session["path"] == name:
+                self.api(f"sessions/{session['id']}", "DELETE")
 
     @contextmanager
     def running(self) -> Iterator[JupyterServer]:
@@ -115,9 +126,21 @@ class Lab:
         self.name = name
 
     @classmethod
-    def open(cls, server: JupyterServer, page: Page, name: str, cells: list[str]) -> Lab:
-        """Make a notebook of code cells and open it; returns when its kernel is idle."""
-        notebook = {
+    def open(
+        cls,
+        server: JupyterServer,
+        page: Page,
+        name: str,
+        cells: list[str],
+        *,
+        markdown: str = "",
+        path: str = "doc/tree",
+    ) -> Lab:
+        """Make a notebook of code cells, and of one of Markdown at the end if told, and open it.
+
+        `path` is `doc/tree` for JupyterLab, `notebooks` for Notebook 7. Returns when the kernel is idle.
+        """
+        notebook: dict[str, Any] = {
             "cells": [
                 {
                     "id": f"cell-{number}",
@@ -133,9 +156,11 @@ class Lab:
             "nbformat": 4,
             "nbformat_minor": 5,
         }
+        if markdown:
+            notebook["cells"].append({"id": "words", "cell_type": "markdown", "source": markdown, "metadata": {}})
         (server.folder / name).write_text(json.dumps(notebook))
         page.set_default_timeout(PATIENCE_MS)
-        page.goto(f"{server.url}/doc/tree/{name}?token={TOKEN}")
+        page.goto(f"{server.url}/{path}/{name}?token={TOKEN}")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         lab = cls(server, page, name)
         lab._wait_for_kernel()

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from browser import JupyterServer, chromium
 from hypothesis import settings
 from kernels import Kernel, running_kernel
 from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 # In CI the same examples each time: what chance finds is found, and mended, where somebody looks.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -109,3 +115,45 @@ def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel
     kernel = start_kernel(WANDB_API_KEY="a-key", WANDB_INFERENCE_MODEL="test/small", **wandb.environment)
     assert kernel.run("%load_ext wandb_inference_magic\n%wbmodels --table").ok
     return kernel
+
+
+# One server and one browser for the whole run: starting them takes longer than most tests.
+
+MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
+
+
+def pieces(text: str) -> list[str]:
+    """Cut a text into the pieces that a model would stream."""
+    return re.findall(r"\S*\s*", text)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
+    """W&B's hosts, as the browser tests' server sees them."""
+    with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
+        running.api.listing = listing(*MODELS)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(world: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    home = tmp_path_factory.mktemp("home")
+    work = home / "work"
+    work.mkdir()
+    environment = clean_environment(home) | world.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
+    with JupyterServer(work, environment).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, device_scale_factor=1.5)
+    page = context.new_page()
+    yield page
+    context.close()

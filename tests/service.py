@@ -313,9 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         assert self.server.tls is not None
         try:
-            secured = self.server.tls.wrap_socket(self.connection, server_side=True)
-            type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
-            secured.close()
+            with self.server.tls.wrap_socket(self.connection, server_side=True) as secured:
+                type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
         except OSError:
             pass
         self.close_connection = True

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from browser import JupyterServer, Lab, chromium
-from conftest import clean_environment
+from browser import JupyterServer, Lab
+from conftest import MODELS, pieces
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
-from playwright.sync_api import Browser, Dialog, Page, expect
-from service import Answer, Streamed, Wandb, listing, refused, usage
+from playwright.sync_api import Dialog, Page, expect
+from service import Answer, Streamed, Wandb, refused, usage
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
 
-MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
 PICTURE = Path(__file__).parent.parent / "examples" / "wbchat.png"
 
 ANSWER = """\
@@ -37,41 +35,6 @@ df["price"].median()
 | mean | by as much as it likes |
 | median | hardly |
 """
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
-    with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
-        running.api.listing = listing(*MODELS)
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(world: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
-    home = tmp_path_factory.mktemp("home")
-    work = home / "work"
-    work.mkdir()
-    environment = clean_environment(home) | world.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
-    with JupyterServer(work, environment).running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1000, "height": 900}, device_scale_factor=1.5)
-    page = context.new_page()
-    yield page
-    context.close()
-
-
-def pieces(text: str) -> list[str]:
-    return re.findall(r"\S*\s*", text)
 
 
 def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page) -> None:
