@@ -230,7 +230,7 @@ def test_a_saved_notebook_is_complete_without_a_kernel(
         saved["cells"][1]["outputs"][0]["metadata"]["touched"] = True
     page.goto("about:blank")
     server.end_kernel(name)
-    saved["metadata"]["kernelspec"] = {"name": "no-such-kernel", "display_name": "gone"}
+    saved["metadata"] = {"kernelspec": {"name": "no-such-kernel", "display_name": "gone", "language": "none"}}
     (server.folder / name).write_text(json.dumps(saved))
     page.goto(f"{server.url}/doc/tree/{name}?token={TOKEN}")
     dialog = page.locator(".jp-Dialog")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # proportion to the reply however long a single block becomes.
 LONG_BLOCK: Final = 2000
 GROWTH: Final = 1 / 8
+
+
+# The marks that a block begins with, before any of its words: a fence with its language, a list's dash.
+_MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*)\s*")
 
 
 class Canvas(Protocol):
@@ -97,7 +102,8 @@ class BlockCanvas:
             self.settle()
 
     def settle(self) -> None:
-        if len(self._open) > self._drawn:
+        # Marks alone look like words first, and like nothing when they are whole: they would flicker.
+        if len(self._open) > self._drawn and not _MARKS_ALONE.fullmatch(self._open):
             self._draw_open(self._open)
             self._drawn = len(self._open)
 
