@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kernels import Kernel
+from kernels import Kernel, Run
 from service import Service, Wandb, listing, refused
 
 FEED = {
@@ -30,11 +30,16 @@ def wandb_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb, **variables:
     return kernel
 
 
+def picking(kernel: Kernel) -> Run:
+    """Run `%wbmodels` as a front end does at which somebody sits."""
+    return kernel.finish(kernel.start("%wbmodels", allow_stdin=True))
+
+
 def test_the_live_list_joined_with_the_public_feed(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     wandb.api.listing = listing("openai/gpt-oss-20b", "new/unheard-of", "Qwen/Qwen3.8-27B")
     wandb.feed.documents[FEED_PATH] = FEED
     kernel = wandb_kernel(start_kernel, wandb)
-    run = kernel.run("%wbmodels")
+    run = picking(kernel)
     assert set(run.output["data"]) == {WIDGET, "text/markdown", "text/plain"}
     for words in ("new/unheard-of", "$0.05 / $0.2", "262k", "text, image", "W&B's public feed", "← chosen"):
         assert words in run.text
@@ -117,7 +122,7 @@ def test_as_a_data_frame(kernel: Kernel) -> None:
 
 
 def test_the_dropdown_and_the_setting_move_each_other(kernel: Kernel, service: Service) -> None:
-    kernel.run("%wbmodels")
+    picking(kernel)
     kernel.run(
         "import gc, ipywidgets\n"
         "dropdown, search, use = (next(one for one in gc.get_objects() if type(one) is kind)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,18 @@ RUNNERS = ("run_line_magic", "run_cell_magic")
 
 @dataclass(frozen=True)
 class Cell:
-    """The running cell. `id` is None where the front end names none; `source` is what Python runs."""
+    """The running cell. `id` is None where the front end names none; `source` is what Python runs.
+
+    In a widget's callback no cell runs (`is_callback`): there is no id and no source. `attended` tells whether
+    somebody may be there to use a widget; a notebook that nbclient, nbconvert or papermill executes has nobody.
+    """
 
     id: str | None
     execution: str | None
     source: str
     in_kernel: bool = False
+    is_callback: bool = False
+    attended: bool = True
 
     @classmethod
     def running(cls, shell: InteractiveShell, own_id: str | None = None) -> Cell:
@@ -37,15 +44,18 @@ class Cell:
         get_parent = getattr(shell, "get_parent", None)
         parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
         content = parent.get("content") or {}
+        header = parent.get("header") or {}
+        # A shell that is told to run cells without a request counts them.
+        execution = header.get("msg_id") or f"execution {shell.execution_count}"
+        if header and "code" not in content:
+            return cls(None, execution, "", in_kernel=True, is_callback=True)
         source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
         try:
             source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
         except SyntaxError:
             source = ""
-        header = parent.get("header") or {}
-        # A shell that is told to run cells without a request counts them.
-        execution = header.get("msg_id") or f"execution {shell.execution_count}"
-        return cls(_cell_id(parent.get("metadata") or {}) or own_id, execution, source, get_parent is not None)
+        id = _cell_id(parent.get("metadata") or {}) or own_id
+        return cls(id, execution, source, get_parent is not None, attended=_is_attended(content))
 
     @cached_property
     def _statements(self) -> list[ast.stmt]:
@@ -72,6 +82,11 @@ def _cell_id(metadata: Mapping[str, Any]) -> str | None:
     colab = metadata.get("colab")
     found = metadata.get("cellId") or (colab.get("cell_id") if isinstance(colab, dict) else None)
     return found if isinstance(found, str) else None
+
+
+def _is_attended(content: Mapping[str, Any]) -> bool:
+    """Whether somebody can be asked, or the kernel is Voila's: it asks nobody, and people are at its widgets."""
+    return bool(content.get("allow_stdin", True)) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def _call(value: ast.expr, magic: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from .blocks import split_finished
+from .output_widget import Redrawn, takes_output
 from .rendering import BLANK, MARKDOWN, PLAIN, fenced, reply_bundle, status_markdown
 from .safety import safe_markdown, safe_plain
 
@@ -140,7 +141,7 @@ class NotebookCanvas(BlockCanvas):
     owns_cell : bool
         Whether no other output stands above in this cell. Then the blocks are outputs of their own while
         the reply streams, and are cleared for the one tidy output at the end. Otherwise the reply keeps to
-        one output throughout.
+        one output throughout. It does so inside an Output widget too, where the user's own outputs stand above.
     format : str
         How the whole reply is shown; see `rendering.reply_bundle`.
     allow_images_from : collection of str
@@ -155,9 +156,10 @@ class NotebookCanvas(BlockCanvas):
         format: str = "markdown",
         allow_images_from: Collection[str] = (),
     ) -> None:
-        super().__init__(lets_go=owns_cell)
+        self._redrawn = Redrawn(shell) if takes_output(shell) else None
+        self._owns_cell = owns_cell and self._redrawn is None
+        super().__init__(lets_go=self._owns_cell)
         self._shell = shell
-        self._owns_cell = owns_cell
         self._format = format
         self._images = allow_images_from
         self._outputs = 0
@@ -179,6 +181,10 @@ class NotebookCanvas(BlockCanvas):
         return fenced(safe_plain(text), "text") if self._format != "markdown" else safe_markdown(text, self._images)
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        if self._redrawn is not None:
+            self._redrawn.draw(data, metadata or {})
+            self._outputs, self._id = 1, "redrawn"
+            return
         update = bool(self._id)
         if not update:
             self._id = uuid4().hex

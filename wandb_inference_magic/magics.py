@@ -81,7 +81,7 @@ class InferenceMagics(Magics):
             raise _no_prompt(magic)
         scene = self._scene("wbchat")
         answer = chat(scene, options, prompt)
-        if not options.quiet:
+        if not options.quiet and not scene.cell.is_callback:
             self._shown(answer)
         if cell is not None or scene.cell.echoes("wbchat", line):
             return None
@@ -94,7 +94,8 @@ class InferenceMagics(Magics):
         from .picker import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text="words")
-        show_models(self.shell, self.session, options, text, self._scene("wbmodels").canvas())
+        scene = self._scene("wbmodels")
+        show_models(self.shell, self.session, options, text, scene.canvas(), attended=scene.cell.attended)
 
     @no_var_expand
     @line_magic

@@ -9,6 +9,7 @@ from .catalog import check_model_id, context_words, price_words, reasoning_words
 from .display import is_notebook
 from .errors import InferenceError, did_you_mean
 from .frames import data_frame
+from .output_widget import WIDGET, widget_view
 from .painter import Progress
 from .tables import line_bundle, table_bundle
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from .options import ModelsOptions
     from .session import Session
 
-WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
 
 
-def show_models(shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas) -> None:
-    """Do what `%wbmodels` is told: choose, list, or show the picker.
+def show_models(
+    shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas, *, attended: bool
+) -> None:
+    """Do what `%wbmodels` is told: choose, list, or show the picker; the static table where nobody is there to pick.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def show_models(shell: InteractiveShell, session: Session, options: ModelsOption
     session.listed_models = [model.id for model in models]
     numbered = not is_notebook(shell)
     bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint), numbered=numbered)
-    if is_notebook(shell) and not options.table:
+    if attended and is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
     canvas.show(bundle)
 
@@ -158,7 +160,7 @@ class Picker:
 
     def view(self) -> dict[str, Any]:
         """Return what shows this picker in an output, for the widget MIME type."""
-        return {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        return widget_view(self._box.model_id)
 
     def _offer(self) -> None:
         """Offer the models that match the search, and always the one in force."""
