@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from threading import Event
 
 import nbformat
 import pytest
@@ -304,3 +305,35 @@ def test_the_tab_key_completes_an_option_and_a_model(server: JupyterServer, worl
         page.keyboard.press("Enter")
         line = f"{(line + typed).rpartition(' ')[0]} {offered}"
         expect(editor).to_have_text(line)
+
+
+BUTTON = """\
+import ipywidgets
+button, output = ipywidgets.Button(description='Ask'), ipywidgets.Output()
+@output.capture()
+def clicked(button):
+    print('Asking')
+    get_ipython().run_line_magic('wbchat', '--once -m openai/gpt-oss-20b Hi')
+button.on_click(clicked)
+ipywidgets.VBox([button, output])"""
+
+
+def test_a_button_of_ones_own_asks_into_an_output_widget(server: JupyterServer, world: Wandb, page: Page) -> None:
+    gate = Event()
+    first = Streamed(["# First\n\n", "Some **words**", " and the rest."], gate=gate, hold_after=2)
+    world.api.then(first, Streamed(["The second", " reply."]))
+    lab = Lab.open(server, page, "button.ipynb", ["%load_ext wandb_inference_magic", BUTTON])
+    lab.run(0)
+    lab.run(1)
+    shown = lab.output(1).first
+    ask = shown.get_by_role("button", name="Ask")
+    ask.click()
+    expect(shown.locator("strong")).to_have_text("words")
+    gate.set()
+    expect(shown).to_contain_text("Some words and the rest.")
+    expect(shown).to_contain_text("12 + 3 tokens")
+    ask.click()
+    expect(shown).to_contain_text("The second reply.")
+    expect(shown.get_by_text("12 + 3 tokens")).to_have_count(2)
+    expect(shown.get_by_text("Asking")).to_have_count(2)
+    expect(shown.locator("h1")).to_have_count(1)
