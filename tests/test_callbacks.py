@@ -227,6 +227,33 @@ def test_chats_in_two_threads_do_not_mix(kernel: Kernel, service: Service, call:
     assert all(one["text/plain"].count("12 + 3 tokens") == 1 for one in shown)
 
 
+def test_chats_in_two_threads_are_both_recorded(kernel: Kernel, service: Service) -> None:
+    echoing_together(service)
+    screen = Screen(kernel)
+    screen.run(WIDGETS)
+    run = screen.run(TOGETHER.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')"))
+    assert run.ok
+    assert kernel.value("sorted(reply.turn for reply in replies.values())") == [1, 2]
+    service.always = Streamed()
+    screen.run("%wbchat and then?")
+    first, first_reply, second, second_reply, last = asked(service)
+    assert {first, second} == {"question 0", "question 1"}
+    assert (first in first_reply, second in second_reply, last) == (True, True, "and then?")
+
+
+def test_a_cell_with_two_threads_replaces_its_turns_when_it_runs_again(kernel: Kernel, service: Service) -> None:
+    screen = Screen(kernel)
+    screen.run(WIDGETS)
+    code = TOGETHER.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')")
+    for _ in range(2):
+        echoing_together(service)
+        assert screen.run(code, cell_id="cell-7").ok
+    service.always = Streamed()
+    screen.run("%wbchat and then?", cell_id="cell-8")
+    assert len(service.last.body["messages"]) == 5
+    assert {asked(service)[0], asked(service)[2]} == {"question 0", "question 1"}
+
+
 def _data(outputs: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [output["data"] for output in outputs]
 

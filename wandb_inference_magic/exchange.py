@@ -306,10 +306,14 @@ def _record(session: Session, ask: Ask, request: Request, reply: Reply, cell: Ce
     # Services refuse a history with an empty reply in it.
     if ask.thread is None or not reply.text:
         return
-    request.thread.name = ask.thread
-    session.threads[ask.thread] = request.thread
     turn = Turn(ask.prompt, reply.text, *origin(cell), system=ask.system)
-    reply.turn = request.thread.record(request.place, turn)
+    with session.recording:
+        # Chats of other Python threads may have begun or continued the thread since this one was sent.
+        begins = ask.new or ask.fork is not None
+        thread = request.thread if begins else session.threads.get(ask.thread, request.thread)
+        thread.name = ask.thread
+        session.threads[ask.thread] = thread
+        reply.turn = thread.record(thread.place(*origin(cell)), turn)
     reply.thread = ask.thread
 
 

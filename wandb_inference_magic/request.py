@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError
 from .thinking import thinking_parameters
-from .thread import DEFAULT_THREAD, Place, Thread, has_images
+from .thread import DEFAULT_THREAD, Thread, has_images
 from .tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ class Request:
     price: Price | None
     body: Mapping[str, Any]
     thread: Thread
-    place: Place
     earlier: int = 0
     notices: tuple[str, ...] = field(default=())
 
@@ -160,7 +159,6 @@ def prepare(session: Session, ask: Ask, cell: Cell | None = None, *, dry: bool =
         price=session.price(model, endpoint),
         body={**body, "messages": conversation.messages},
         thread=thread,
-        place=place,
         earlier=conversation.earlier,
         notices=(_left_out_words(left_out, known),) if left_out and known else (),
     )

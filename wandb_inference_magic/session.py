@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from . import local
@@ -48,6 +49,8 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
+        # Held while a turn is put into a thread.
+        self.recording = Lock()
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
         self._catalogs: dict[str, Catalog] = {}
