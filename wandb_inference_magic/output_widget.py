@@ -23,8 +23,15 @@ def takes_output(shell: InteractiveShell) -> bool:
     request = (getattr(shell.display_pub, "parent_header", None) or {}).get("msg_id")
     if module is None or not request:
         return False
-    instances: dict[str, Any] = sys.modules["ipywidgets.widgets.widget"]._instances
-    return any(isinstance(one, module.Output) and one.msg_id == request for one in list(instances.values()))
+    return any(isinstance(one, module.Output) and one.msg_id == request for one in _widgets())
+
+
+def _widgets() -> list[Any]:
+    """Return all widgets there are."""
+    module: Any = sys.modules["ipywidgets.widgets.widget"]
+    # ipywidgets keeps them in the module; until 8.0.2 in the class.
+    kept = getattr(module, "_instances", None)
+    return list((module.Widget._active_widgets if kept is None else kept).values())
 
 
 class Redrawn:
