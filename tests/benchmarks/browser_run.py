@@ -1,0 +1,116 @@
+"""How busy a long reply keeps the page: ours against the same text redrawn whole with each token, in one browser.
+
+uv run python tests/benchmarks/browser_run.py [tokens]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from browser import JupyterServer, Lab, chromium
+from conftest import clean_environment
+from service import Service, Streamed
+
+PER_SECOND = 200
+PARAGRAPH = """\
+Of the sample $x_1, \\dots, x_n$ the mean is $\\bar{x} = \\frac{1}{n} \\sum_i x_i$, and half of it is
+not worth a thought.
+
+```python
+def mean(values):
+    return sum(values) / len(values)
+```
+
+- one thing that is **bold**
+- another thing, in `code`
+
+"""
+NAIVE = """
+import time
+from IPython.display import Markdown, display
+handle = display(Markdown(" "), display_id=True)
+start, text = time.perf_counter(), ""
+for number, piece in enumerate(pieces):
+    time.sleep(max(0.0, start + number / {per_second} - time.perf_counter()))
+    text += piece
+    handle.update(Markdown(text))
+"""
+WATCH = """
+() => {
+    window.busy = 0; window.worst = 0; window.frames = 0;
+    window.observer = new PerformanceObserver(list => {
+        for (const one of list.getEntries()) {
+            window.busy += one.duration;
+            window.worst = Math.max(window.worst, one.duration);
+        }
+    });
+    window.observer.observe({type: 'longtask'});
+    const count = () => { window.frames += 1; window.counting = requestAnimationFrame(count); };
+    count();
+    window.since = performance.now();
+}
+"""
+REPORT = """
+() => {
+    cancelAnimationFrame(window.counting);
+    const seconds = (performance.now() - window.since) / 1000;
+    return {busy: window.busy / 1000, worst: window.worst / 1000, frames: window.frames / seconds, seconds: seconds};
+}
+"""
+
+
+def measured(lab: Lab, cell: int) -> dict[str, Any]:
+    """Run a cell and return how busy the page was meanwhile, and for a second after it."""
+    lab.page.evaluate(WATCH)
+    lab.run(cell)
+    lab.page.wait_for_timeout(1000)
+    found: dict[str, Any] = lab.page.evaluate(REPORT)
+    return found
+
+
+def main(tokens: int) -> None:
+    pieces = (re.findall(r"\S*\s*", PARAGRAPH) * (tokens // 20))[:tokens]
+    folder = Path(tempfile.mkdtemp())
+    (folder / "home").mkdir()
+    (folder / "work").mkdir()
+    with Service().running() as service:
+        service.always = Streamed(pieces, per_second=PER_SECOND)
+        environment = clean_environment(folder / "home")
+        environment |= {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
+        cells = ["%load_ext wandb_inference_magic", f"pieces = {pieces!r}", "%%wbchat --once\nGo"]
+        cells.append(NAIVE.format(per_second=PER_SECOND))
+        with JupyterServer(folder / "work", environment).running() as server, chromium() as browser:
+            ours, naive = (
+                _in_a_page(server, browser, f"{name}.ipynb", cells, cell) for name, cell in (("a", 2), ("b", 3))
+            )
+    print(f"A reply of {tokens:,} tokens with code and LaTeX, {PER_SECOND} tokens a second:\n")
+    print("| | ours | redrawn whole with each token | ratio |\n|---|---|---|---|")
+    for name, words in (
+        ("busy", "long tasks, s"),
+        ("worst", "the longest, s"),
+        ("seconds", "whole, s"),
+        ("frames", "frames a second"),
+    ):
+        ratio = ours[name] / naive[name] if naive[name] else float("nan")
+        print(f"| {words} | {ours[name]:.2f} | {naive[name]:.2f} | {ratio:.2f} |")
+
+
+def _in_a_page(server: JupyterServer, browser: Any, name: str, cells: list[str], cell: int) -> dict[str, Any]:
+    page = browser.new_context(viewport={"width": 1000, "height": 900}).new_page()
+    lab = Lab.open(server, page, name, cells)
+    lab.run(0)
+    lab.run(1)
+    found = measured(lab, cell)
+    page.context.close()
+    server.end_kernel(name)
+    return found
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
