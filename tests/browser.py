@@ -189,11 +189,11 @@ class Lab:
         if wait:
             self.wait_until_run(number)
 
-    def wait_until_run(self, number: int) -> None:
+    def wait_until_run(self, number: int, patience: float = PATIENCE_MS) -> None:
         prompt = self.cell(number).locator(".jp-InputPrompt")
         from playwright.sync_api import expect
 
-        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=PATIENCE_MS)
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=patience)
 
     def save(self) -> dict[str, Any]:
         """Save with Ctrl+S and return the notebook as it is on disk."""

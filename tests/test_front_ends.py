@@ -177,6 +177,9 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
     for number in range(len(cells)):
         lab.run(number)
     expect(lab.output(4).get_by_role("combobox", name="Model")).to_be_visible()
+    # Prices are no maths.
+    expect(lab.output(3)).to_contain_text("0.03 / 0.13")
+    expect(lab.output(3).locator("mjx-container")).to_have_count(0)
     page.add_script_tag(path=str(Path(axe_playwright_python.__file__).parent / "axe.min.js"))
     found = page.evaluate("async () => (await axe.run('.jp-OutputArea-output')).violations")
     keep_picture(page, f"axe-{name}")

@@ -41,7 +41,7 @@ def test_the_live_list_joined_with_the_public_feed(start_kernel: Callable[..., K
     kernel = wandb_kernel(start_kernel, wandb)
     run = picking(kernel)
     assert set(run.output["data"]) == {WIDGET, "text/markdown", "text/plain"}
-    for words in ("new/unheard-of", "$0.05 / $0.2", "262k", "text, image", "W&B's public feed", "← chosen"):
+    for words in ("new/unheard-of", "0.05 / 0.20", "262k", "text, image", "W&B's public feed", "← chosen"):
         assert words in run.text
     (request,) = wandb.feed.received
     assert "authorization" not in request.headers

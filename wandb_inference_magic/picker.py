@@ -95,7 +95,7 @@ def models_table(
 ) -> dict[str, Any]:
     """Return the models as a static table; the chosen one is marked. By its number, one can be picked."""
     marked = [
-        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_facts(model, endpoint)) for model in models
+        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
     ]
     below = _source_words(catalog)
     if not numbered:
@@ -108,6 +108,11 @@ def models_table(
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
     price = "free" if endpoint.kind == "local" else price_words(model.price)
     return context_words(model.context), price, ", ".join(model.input), reasoning_words(model.reasoning)
+
+
+def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
+    """Return the facts for a Markdown table, where JupyterLab would take what stands between two dollars for maths."""
+    return [fact.replace("$", "") for fact in _facts(model, endpoint)]
 
 
 def _practice_words(endpoint: Endpoint) -> str:

@@ -68,7 +68,9 @@ REPORT = """
 def measured(lab: Lab, cell: int) -> dict[str, Any]:
     """Run a cell and return how busy the page was meanwhile, and for a second after it."""
     lab.page.evaluate(WATCH)
-    lab.run(cell)
+    lab.run(cell, wait=False)
+    # The page that is redrawn whole with each token freezes for minutes.
+    lab.wait_until_run(cell, 600_000)
     lab.page.wait_for_timeout(1000)
     found: dict[str, Any] = lab.page.evaluate(REPORT)
     return found
@@ -113,4 +115,4 @@ def _in_a_page(server: JupyterServer, browser: Any, name: str, cells: list[str],
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1500)
