@@ -111,6 +111,8 @@ def test_image_options_take_expressions_and_addresses() -> None:
         with pytest.raises(InferenceError) as refused:
             read_image(wrong, NAMES)
         assert wrong in str(refused.value)
+        assert not str(refused.value).startswith("Line")
+        assert "image file that is there" in refused.value.remedy or "cell of its own" in refused.value.remedy
 
 
 # In a real kernel, as it goes over the wire --------------------------------------------------------------------
@@ -156,6 +158,13 @@ def test_values_of_the_notebook_and_option_values(kernel: Kernel, service: Servi
     assert (body["max_tokens"], body["model"]) == (7, "test/model-b")
     assert kernel.run("%wbchat --once and {{ who | upper }}?").ok
     assert service.last.body["messages"][-1]["content"] == "and ADA?"
+
+
+def test_a_prompt_that_comes_out_empty_is_not_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("nothing = ''")
+    for body in ("{# only a note #}", "{{ nothing }}\n\n"):
+        assert "empty once its template is rendered" in kernel.run(f"%%wbchat\n{body}").error
+    assert service.chats == []
 
 
 def test_raw_sends_the_cell_as_typed(kernel: Kernel, service: Service) -> None:

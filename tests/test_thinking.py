@@ -51,6 +51,11 @@ def test_a_model_that_is_not_known_is_sent_what_is_asked_for(think: str) -> None
     assert sent == (effort(think) if think in LEVELS else ON if think == "on" else OFF)
 
 
+def test_another_word_is_refused() -> None:
+    with pytest.raises(InferenceError, match="none of on, off, minimal"):
+        thinking_parameters("hard", "m", None)
+
+
 def test_on_the_wire(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat --think off --param 'chat_template_kwargs={\"more\": 1}' hi")
     assert service.last.body["chat_template_kwargs"] == {"more": 1, "enable_thinking": False}

@@ -175,5 +175,7 @@ def test_from_python(equipped: Kernel, service: Service) -> None:
     assert equipped.value("(r.parsed, [step.call.name for step in r.steps])") == ({"ok": True}, ["weather"])
     assert service.last.body["reasoning_effort"] == "low"
     assert service.last.body["response_format"]["type"] == "json_schema"
+    assert equipped.run("chat('Go', tools=weather)").ok
+    assert service.last.body["tools"][0]["function"]["name"] == "weather"
     equipped.run("r = chat('Go', images=['https://ok.example/a.png'])")
     assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}

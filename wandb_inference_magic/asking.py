@@ -52,6 +52,12 @@ def read_ask(
     content: Content = text if options.raw else render(text, names, tokens=value_tokens)
     if error_words:
         content = _about_error(content, error_words)
+    elif not options.image and isinstance(content, str) and not content.strip():
+        raise InferenceError(
+            "The prompt is empty once its template is rendered. Nothing was sent.",
+            remedy="Look at the values in it; a comment `{# ... #}` is not sent.",
+            cause="option",
+        )
     given = (
         ("temperature", options.temperature),
         ("max_tokens", options.max_tokens),

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 MARKS: Final = ("{{", "{%", "{#")
 AS_IT_STANDS: Final = "Where braces are meant as they stand: --raw, or {% raw %} ... {% endraw %}."
+AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 _TEMPLATE: Final = "<template>"
 
 
@@ -82,14 +83,10 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
     if (image := image_of(expression)) is not None:
         return image
     what = f"--image {shortened(expression)}"
-    value = _evaluated(lambda: _value_of(expression, names), names, what)
-    if (image := _evaluated(lambda: image_of(value), names, what)) is not None:
+    value = _evaluated(lambda: _value_of(expression, names), names, what, remedy=AN_IMAGE)
+    if (image := _evaluated(lambda: image_of(value), names, what, remedy=AN_IMAGE)) is not None:
         return image
-    raise InferenceError(
-        f"{what} is not an image, but of type {type(value).__name__}.",
-        remedy="Give a figure, a PIL image, or the path of an image file.",
-        cause="option",
-    )
+    raise _refused(f"{what} is not an image, but of type {type(value).__name__}", AN_IMAGE)
 
 
 def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
@@ -163,16 +160,17 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
     return environment
 
 
-def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str) -> T:
+def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS) -> T:
     """Return what `evaluate` does; whatever it raises is told in one message, with its line."""
     from jinja2 import TemplateSyntaxError, UndefinedError
 
     try:
         return evaluate()
     except TemplateSyntaxError as error:
-        raise _refused(f"Line {error.lineno} of {what}: {error.message}", AS_IT_STANDS) from None
+        where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
+        raise _refused(f"{where}: {error.message}", remedy) from None
     except UndefinedError as error:
-        raise _undefined(error, names, what) from None
+        raise _undefined(error, names, what, remedy) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what}", error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
@@ -181,17 +179,18 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str) -
         raise _refused(f"{where}: an expression raised {said}", "Try it in a cell of its own.") from None
 
 
-def _undefined(error: Exception, names: Mapping[str, Any], what: str) -> InferenceError:
+def _undefined(error: Exception, names: Mapping[str, Any], what: str, remedy: str) -> InferenceError:
     said = str(error)
     name = re.match(r"'([^']+)' is undefined", said)
     near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
-    return _refused(f"{_line(error, what)}: {said}", near or AS_IT_STANDS)
+    return _refused(f"{_line(error, what)}: {said}", near or remedy)
 
 
 def _line(error: BaseException, what: str) -> str:
     """Name the line of the template that was being rendered."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _TEMPLATE]
-    return f"Line {lines[-1]} of {what}" if lines else f"In {what}"
+    # An expression alone has one line, and is compiled into a template of more.
+    return f"Line {lines[-1]} of {what}" if lines and not what.startswith("--") else f"In {what}"
 
 
 def _refused(problem: str, remedy: str) -> InferenceError:

@@ -92,7 +92,7 @@ def chat(
     think: str | None = None,
     images: Sequence[Any] = (),
     schema: Any = None,
-    tools: Iterable[Callable[..., Any]] = (),
+    tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
     **parameters: Any,
 ) -> Reply:
     """Send a prompt and return the Reply; nothing is drawn.
@@ -114,7 +114,7 @@ def chat(
     schema : object, optional
         What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
         schema, or fields such as `"name, age int"`. The object is the Reply's `parsed`.
-    tools : iterable of callable
+    tools : iterable of callable, or one callable
         Functions that the model may call.
     **parameters
         Parameters of the service, such as `temperature=0.2`, `max_tokens=100` or `top_k=20`.
@@ -129,7 +129,7 @@ def chat(
         For anything that goes wrong, with its cause and what to do.
     """
     known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
-    tools = list(tools)
+    functions = [tools] if callable(tools) else list(tools)
     ask = Ask(
         prompt=with_images(prompt, [_image(one) for one in images]),
         model=model,
@@ -140,7 +140,7 @@ def chat(
         thread=thread,
         stream=stream,
         schema=None if schema is None else schema_of(schema),
-        tools=toolbox_of(tools, show=result_words) if tools else None,
+        tools=toolbox_of(functions, show=result_words) if functions else None,
     )
     return send(current_session(), ask)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import reasoning_words
-from .errors import InferenceError
+from .errors import InferenceError, did_you_mean
 
 if TYPE_CHECKING:
     from .catalog import Model
@@ -40,8 +40,14 @@ def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str
     Raises
     ------
     InferenceError
-        Where it is known that the model cannot do it.
+        For another word, and where it is known that the model cannot do it.
     """
+    if think not in THINK:
+        raise InferenceError(
+            f"{think!r} is none of {', '.join(THINK)}. Nothing was sent.",
+            remedy=did_you_mean(think, THINK) or "Choose one of them.",
+            cause="option",
+        )
     reasoning = known.reasoning if known else "unknown"
     efforts = known.reasoning_efforts if known else ()
     if think in LEVELS:

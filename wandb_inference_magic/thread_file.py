@@ -25,8 +25,9 @@ def export(thread: Thread, file: str) -> Path:
     """
     path = Path(file).expanduser()
     if path.suffix not in WRITERS:
+        ending = f"the ending {path.suffix}" if path.suffix else "no ending"
         raise InferenceError(
-            f"A thread is not exported as {path.suffix or 'a file without an ending'!r}.",
+            f"{path} has {ending}: it does not say in which form to export.",
             remedy="Give the file the ending .md to read it, or .json for OpenAI messages.",
             cause="option",
         )
