@@ -77,9 +77,10 @@ def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Ser
 
 def test_a_single_long_block_is_sent_a_bounded_number_of_times(kernel: Kernel, service: Service) -> None:
     received_bytes(kernel, service, 100, paragraph=40)
-    # A machine that pauses makes the growing block be shown once more.
-    twice, once = (min(received_bytes(kernel, service, tokens, 10**6) for _ in range(3)) for tokens in (10_000, 5000))
-    assert twice <= 2.2 * once
+    # Each drawing comes a share later than the one before: where in such a step a reply ends makes a difference
+    # of that share, up or down, and a machine that pauses adds a drawing. Drawing at a steady rate would give 4.
+    twice, once = (min(received_bytes(kernel, service, tokens, 10**6) for _ in range(2)) for tokens in (10_000, 5000))
+    assert twice <= 2.8 * once
 
 
 def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service) -> None:
