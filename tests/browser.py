@@ -31,6 +31,8 @@ CHROMIUM_FLAGS = [
     "--disable-dev-shm-usage",
 ]
 TOKEN = "the-tests-own"
+# Where the server opens a notebook in JupyterLab, and in Notebook 7.
+FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
 
 
 @contextmanager

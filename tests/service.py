@@ -142,7 +142,7 @@ class Streamed:
         answer.end()
 
 
-def completion(text: str | None = "Hello there.", **message: Any) -> Script:
+def completion(text: str | None = "Hello there.", *, counted: dict[str, Any] | None = None, **message: Any) -> Script:
     """A script: a reply in one piece."""
 
     def answer_with(answer: Answer) -> None:
@@ -159,7 +159,7 @@ def completion(text: str | None = "Hello there.", **message: Any) -> Script:
                         "message": {"role": "assistant", "content": text, **message},
                     }
                 ],
-                "usage": usage(12, 3),
+                "usage": counted or usage(12, 3),
             },
             x_request_id="req-test-1",
         )

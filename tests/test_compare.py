@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from threading import Barrier, Event
 from typing import Any
 
 import pytest
 from kernels import Kernel, Run
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
-from service import Answer, Service, Streamed, chunk, refused
+from service import Answer, Service, Streamed, chunk, refused, usage
 
 COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
 
@@ -23,8 +24,16 @@ def by_model(service: Service, **scripts: Any) -> None:
     service.always = answer
 
 
+def columns(run: Run) -> dict[str, Any]:
+    """Return the output that holds the replies; fails where there is more below them than their chart."""
+    first, *charts = run.outputs
+    assert all(set(one["data"]) == {"text/plain", "image/png"} for one in charts)
+    assert len(charts) <= 1
+    return first
+
+
 def markdown(run: Run) -> str:
-    return str(run.output["data"]["text/markdown"])
+    return str(columns(run)["data"]["text/markdown"])
 
 
 def test_replies_stand_side_by_side_in_the_order_named(kernel: Kernel, service: Service) -> None:
@@ -34,8 +43,8 @@ def test_replies_stand_side_by_side_in_the_order_named(kernel: Kernel, service: 
     assert text.index("**test/a**") < text.index("**test/b**") < text.index("I am **A**.") < text.index("I am B.")
     assert "\n\n```python\nx = 1\n```\n\n" in text
     assert text.count("12 + 3 tokens") == 2
-    assert run.output["data"]["text/plain"].startswith("=== test/a ===\n\nI am **A**.")
-    assert [one["model"] for one in run.output["metadata"]["wandb_inference"]["compared"]] == ["test/a", "test/b"]
+    assert columns(run)["data"]["text/plain"].startswith("=== test/a ===\n\nI am **A**.")
+    assert [one["model"] for one in columns(run)["metadata"]["wandb_inference"]["compared"]] == ["test/a", "test/b"]
     assert kernel.value("[(type(one).__name__, one.asked_model) for one in _wbreply]") == [
         ("Reply", "test/a"),
         ("Reply", "test/b"),
@@ -74,7 +83,18 @@ def test_what_one_says_shows_while_the_other_is_silent(kernel: Kernel, service: 
             gate.set()
     assert gate.is_set()
     assert "late" in markdown(run)
-    assert len(run.outputs) == 1
+
+
+def test_a_chart_stands_below_once_all_have_answered(kernel: Kernel, service: Service) -> None:
+    by_model(service, a=Streamed(["A."], counted=usage(10, 40)), b=Streamed(["B."], counted=usage(10, 20)))
+    run = kernel.run(COMPARE)
+    _, chart = run.outputs
+    text = chart["data"]["text/plain"]
+    for title in ("seconds to the first piece", "tokens a second", "tokens written"):
+        assert title in text
+    assert "cost" not in text, "no price is known"
+    assert re.search(r"test/a +█{24} 40\n +test/b +█{12} 20", text)
+    assert kernel.value("'matplotlib.pyplot' in __import__('sys').modules") is False
 
 
 def test_one_that_fails_leaves_the_others(kernel: Kernel, service: Service) -> None:

@@ -65,6 +65,7 @@ def test_unloading_leaves_the_shell_as_it_was(kernel: Kernel) -> None:
         "wbconfig",
         "wbmodels",
         "wbthread",
+        "wbusage",
     ]
     kernel.run("%wbchat hi\n%wbmodels --table")
     assert kernel.run("%unload_ext wandb_inference_magic").messages == []

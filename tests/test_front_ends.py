@@ -10,7 +10,7 @@ from typing import Any
 
 import axe_playwright_python
 import pytest
-from browser import TOKEN, JupyterServer, Lab
+from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab
 from conftest import MODELS, pieces
 from playwright.sync_api import Browser, Page, expect
 from service import Answer, Streamed, Wandb, chunk, usage
@@ -18,7 +18,6 @@ from service import Answer, Streamed, Wandb, chunk, usage
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
 
-FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
 LOOKS = [
     ("lab", "Light", 1200),
     ("lab", "Dark", 480),

@@ -84,9 +84,10 @@ def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path
     assert load.outputs == []
     assert last.outputs[0].text == "last\n"
     for cell in (chat, models, compared):
-        (output,) = cell.outputs
+        output, *chart = cell.outputs
         assert output.output_type == "display_data"
         assert set(output.data) == {"text/markdown", "text/plain"}
+        assert [set(one.data) for one in chart] == [{"image/png", "text/plain"}] * (cell is compared)
     data = chat.outputs[0].data
     assert data["text/markdown"].startswith(
         "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n**Hi**"
@@ -147,7 +148,10 @@ def test_the_page_reads_whole_and_is_inert(jupyter: Run, service: Service, tmp_p
         assert words in page.text, words
     assert page.text.count("12 + 3 tokens") == 3
     assert page.text.count("<script>alert(1)</script>") == 3
-    assert page.count("script") == page.count("img") == 0
+    assert page.count("script") == 0
+    # The chart, whole in the page.
+    (chart,) = [found for tag, found in page.tags if tag == "img"]
+    assert str(chart["src"]).startswith("data:image/png;base64,")
     for tag, found in page.tags:
         assert not [name for name in found if name.startswith("on")], (tag, found)
         assert "javascript:" not in (found.get("href") or ""), (tag, found)

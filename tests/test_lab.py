@@ -9,7 +9,7 @@ from threading import Event
 
 import nbformat
 import pytest
-from browser import JupyterServer, Lab
+from browser import FRONT_ENDS, JupyterServer, Lab
 from conftest import MODELS, pieces
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -38,7 +38,8 @@ df["price"].median()
 """
 
 
-def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page) -> None:
+@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
     """The main job: the request that reaches the service names the model that was chosen."""
     world.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
     lab = Lab.open(
@@ -46,6 +47,7 @@ def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world
         page,
         "main-job.ipynb",
         ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
+        path=path,
     )
     lab.run(0)
     expect(lab.output(0)).to_have_count(0)
@@ -260,8 +262,10 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
     )
     lab.run(0)
     lab.run(1)
-    expect(lab.output(1)).to_have_count(1)
-    columns = lab.output(1).locator("td[valign=top]")
+    # The replies, and the chart of them.
+    expect(lab.output(1)).to_have_count(2)
+    expect(lab.output(1).nth(1).get_by_role("img")).to_be_visible()
+    columns = lab.output(1).first.locator("td[valign=top]")
     expect(columns).to_have_count(2)
     expect(columns.nth(0).locator("pre")).to_contain_text('df["price"].median()')
     expect(columns.nth(0).locator("mjx-container")).not_to_have_count(0)
@@ -276,10 +280,17 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
     assert words["y"] - right["y"] < 40, "a short reply begins at the top"
 
 
-def test_code_comes_into_the_next_cell_and_is_not_run(server: JupyterServer, world: Wandb, page: Page) -> None:
+@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_code_comes_into_the_next_cell_and_is_not_run(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
     world.api.always = Streamed(["So:\n\n```python\nmedian = 3\n```\n"])
     lab = Lab.open(
-        server, page, "code.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat --code\nA median, please.", "1 + 1"]
+        server,
+        page,
+        "code.ipynb",
+        ["%load_ext wandb_inference_magic", "%%wbchat --code\nA median, please.", "1 + 1"],
+        path=path,
     )
     lab.run(0)
     lab.run(1)
@@ -289,8 +300,12 @@ def test_code_comes_into_the_next_cell_and_is_not_run(server: JupyterServer, wor
     expect(lab.cell(3).locator(".cm-content")).to_have_text("1 + 1")
 
 
-def test_the_tab_key_completes_an_option_and_a_model(server: JupyterServer, world: Wandb, page: Page) -> None:
-    lab = Lab.open(server, page, "tab.ipynb", ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"])
+@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_the_tab_key_completes_an_option_and_a_model(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
+    cells = ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"]
+    lab = Lab.open(server, page, "tab.ipynb", cells, path=path)
     lab.run(0)
     editor = lab.cell(1).locator(".cm-content")
     editor.click()
@@ -318,11 +333,14 @@ button.on_click(clicked)
 ipywidgets.VBox([button, output])"""
 
 
-def test_a_button_of_ones_own_asks_into_an_output_widget(server: JupyterServer, world: Wandb, page: Page) -> None:
+@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_a_button_of_ones_own_asks_into_an_output_widget(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
     gate = Event()
     first = Streamed(["# First\n\n", "Some **words**", " and the rest."], gate=gate, hold_after=2)
     world.api.then(first, Streamed(["The second", " reply."]))
-    lab = Lab.open(server, page, "button.ipynb", ["%load_ext wandb_inference_magic", BUTTON])
+    lab = Lab.open(server, page, "button.ipynb", ["%load_ext wandb_inference_magic", BUTTON], path=path)
     lab.run(0)
     lab.run(1)
     shown = lab.output(1).first

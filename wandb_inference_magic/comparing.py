@@ -13,6 +13,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from . import background
+from .catalog import usd
+from .chart import Measure, chart_bundle, chart_metadata
 from .client import Arrival, build_async, receive_async
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
@@ -82,7 +84,26 @@ def _finish(
     columns = [one.final_column(allowed, interrupted) for one in contenders]
     facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
     canvas.show(side_by_side_bundle(columns), facts)
+    if not interrupted:
+        chart = _chart(replies)
+        canvas.below(chart, chart_metadata(chart))
     return replies
+
+
+def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
+    return chart_bundle(
+        [reply.asked_model for reply in replies],
+        [
+            Measure("seconds to the first piece", [one.seconds_to_first for one in replies], "{:.1f}".format),
+            Measure("tokens a second", [one.tokens_per_second for one in replies], "{:,.0f}".format),
+            Measure(
+                "tokens written",
+                [one.usage.completion_tokens if one.usage else None for one in replies],
+                "{:,.0f}".format,
+            ),
+            Measure("cost", [one.cost for one in replies], usd),
+        ],
+    )
 
 
 async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> None:
@@ -133,12 +154,14 @@ class _Contender:
 
     async def _receive_once(self, sdk: Any, request: Request) -> None:
         arrival = Arrival()
-        async with aclosing(receive_async(sdk, request.body, stream=self._ask.stream, arrival=arrival)) as payloads:
-            try:
-                async for payload in payloads:
-                    self.builder.add(payload)
-            finally:
-                self.builder.request_id = arrival.request_id
+        payloads = receive_async(sdk, request.body, stream=self._ask.stream, arrival=arrival)
+        with self._session.ledger.counting(request, self.builder):
+            async with aclosing(payloads):
+                try:
+                    async for payload in payloads:
+                        self.builder.add(payload)
+                finally:
+                    self.builder.request_id = arrival.request_id
 
     def _build(self, incomplete: str = "") -> Reply:
         request = self.request

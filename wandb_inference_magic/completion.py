@@ -17,7 +17,7 @@ from .client import Endpoint, is_wandb
 from .credentials import find_key, notebook_secrets
 from .errors import InferenceError
 from .line import read_unfinished
-from .options import THREAD, ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from .options import THREAD, ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .settings import WANDB_URL
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ MAGICS: Final = {
     "%%wbchat": MagicLine(ChatOptions),
     "%wbmodels": MagicLine(ModelsOptions, "words"),
     "%wbconfig": MagicLine(ConfigOptions),
+    "%wbusage": MagicLine(UsageOptions),
     "%wbthread": MagicLine(ThreadOptions, "words", THREAD),
 }
 

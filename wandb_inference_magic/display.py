@@ -55,6 +55,9 @@ class Canvas(Protocol):
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something that is no reply, such as a table, in the place of the status or of a sketch."""
 
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Show something more below what was shown last, and leave that as it is; nothing, where there is none."""
+
 
 class Silence:
     """Draws nothing: for `--quiet` and for Python."""
@@ -74,6 +77,8 @@ class Silence:
     def sketch(self, data: dict[str, Any], words: str) -> None: ...
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
+
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
 
 
 def is_notebook(shell: InteractiveShell) -> bool:
@@ -204,6 +209,10 @@ class NotebookCanvas(BlockCanvas):
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self._draw(data, metadata)
+
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        if data:
+            self._shell.display_pub.publish(data, metadata or {})
 
     def abandon(self) -> None:
         if self._outputs and self._owns_cell:

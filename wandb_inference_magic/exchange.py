@@ -241,7 +241,7 @@ class _Course:
         arrival = Arrival()
         payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=arrival)
         # Closing closes the connection, also when the user interrupts.
-        with closing(payloads):
+        with self._session.ledger.counting(self._sent, self._builder), closing(payloads):
             try:
                 for payload in payloads:
                     self._builder.add(payload)

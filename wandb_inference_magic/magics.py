@@ -12,9 +12,9 @@ from .chatting import chat
 from .errors import InferenceError, Interrupted
 from .last_error import LastError
 from .line import read_line
-from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .prompt import render_text
-from .reference import CHAT, CONFIG, MODELS, THREAD, help_text
+from .reference import CHAT, CONFIG, MODELS, THREAD, USAGE, help_text
 from .reply import Reply
 from .scene import Scene
 from .threads import manage
@@ -57,7 +57,7 @@ def _documented(page: Page) -> Callable[[Method], Method]:
 
 @magics_class
 class InferenceMagics(Magics):
-    """`%%wbchat`, `%wbmodels`, `%wbthread` and `%wbconfig`, over one session."""
+    """`%%wbchat` and the magics beside it, over one session."""
 
     shell: InteractiveShell
 
@@ -103,6 +103,15 @@ class InferenceMagics(Magics):
     def wbthread(self, line: str) -> None:
         options, name = read_line(ThreadOptions, "%wbthread", line, text="words", render=self._render)
         manage(self.session, options, name, self._scene("wbthread").canvas())
+
+    @no_var_expand
+    @line_magic
+    @_documented(USAGE)
+    def wbusage(self, line: str) -> None:
+        from .accounting import show_usage
+
+        options, _ = read_line(UsageOptions, "%wbusage", line)
+        show_usage(self._scene("wbusage"), options)
 
     @no_var_expand
     @line_magic

@@ -250,6 +250,16 @@ class ModelsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageOptions:
+    """Options of %wbusage."""
+
+    output: str | None = option(
+        "-o", "--output", value=variable(), help="Put the figures into this variable, as a DataFrame; show nothing."
+    )
+    reset: bool = option("--reset", help="Begin counting anew, after what was counted is shown.")
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigOptions:
     """Options of %wbconfig."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .line import declared_options
-from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .settings import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
@@ -89,6 +89,19 @@ In [2]: %wbmodels qwen --table
 In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
 )
 
+USAGE = Page(
+    usage=("%wbusage [options]",),
+    purpose="See the calls so far: tokens, seconds and cost, by model.",
+    options=UsageOptions,
+    notes="Every call counts: chats, comparisons, rounds with tools, repairs, tries that failed, replies that were "
+    "interrupted. What the endpoint did not count is an estimate, and said to be one; a price that is not known is "
+    "unknown, never 0.",
+    examples="""\
+In [1]: %wbusage
+
+In [2]: %wbusage -o used --reset""",
+)
+
 CONFIG = Page(
     usage=("%wbconfig [options]",),
     purpose="Show the settings and where each comes from; set them; check the key.",
@@ -102,7 +115,7 @@ In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
 In [3]: %wbconfig --check""",
 )
 
-PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbconfig": CONFIG}
+PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbusage": USAGE, "wbconfig": CONFIG}
 
 
 def help_text(page: Page) -> str:

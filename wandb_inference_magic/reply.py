@@ -147,6 +147,13 @@ class Reply:
         """The code blocks of the answer, each with its `language` and `text`."""
         return code_blocks(self.text)
 
+    @property
+    def tokens_per_second(self) -> float | None:
+        """How fast the reply was written once it had begun; None where its tokens were not counted."""
+        if self.usage is None or not self.usage.completion_tokens or not self.seconds:
+            return None
+        return self.usage.completion_tokens / writing_seconds(self.seconds, self.seconds_to_first)
+
     def to_frame(self) -> Any:
         """Return the answer as a pandas DataFrame: its table, its list of records, or its one record.
 
@@ -194,6 +201,12 @@ class Reply:
             "turn": self.turn,
             "earlier_messages": self.earlier,
         }
+
+
+def writing_seconds(seconds: float, to_first: float | None) -> float:
+    """Return how long a reply took to be written once it had begun; of one that came in one piece, all of it."""
+    after = seconds - (to_first or 0.0)
+    return after if after > seconds / 100 else seconds
 
 
 def added_up(replies: Sequence[Reply]) -> Reply:

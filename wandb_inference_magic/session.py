@@ -15,6 +15,7 @@ from .errors import InferenceError, did_you_mean, quoted
 from .failures import Situation, explain
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
 from .thread import DEFAULT_THREAD, Thread
+from .usage import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
+        self.ledger = Ledger()
         # Held while a turn is put into a thread.
         self.recording = Lock()
         self._shared_client = SharedClient()

@@ -98,6 +98,10 @@ class RichCanvas(BlockCanvas):
         self._stop()
         print(data[PLAIN])
 
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if data:
+            print(f"\n{data[PLAIN]}")
+
     def abandon(self) -> None:
         self._stop()
 
@@ -166,6 +170,10 @@ class PlainCanvas:
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self._clear_status()
         print(data[PLAIN])
+
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if data:
+            print(f"\n{data[PLAIN]}")
 
     def abandon(self) -> None:
         self._clear_status()

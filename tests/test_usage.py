@@ -1,0 +1,218 @@
+"""`%wbusage`: every call is counted, with its tokens, seconds and cost, and charted."""
+
+from __future__ import annotations
+
+import random
+from base64 import b64decode
+from io import BytesIO
+from threading import Event
+
+import pytest
+from kernels import Kernel, Run, plain
+from PIL import Image
+from service import MODEL, Answer, Service, Streamed, Wandb, chunk, completion, refused, usage
+
+from wandb_inference_magic.chart import Measure, chart_bundle
+from wandb_inference_magic.reply import Usage
+from wandb_inference_magic.usage import Call, Ledger
+
+
+def table(run: Run) -> dict[str, list[str]]:
+    """Return the rows of the table shown, by their first cells."""
+    lines = [line for line in run.outputs[0]["data"]["text/markdown"].splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
+    return {row[0].replace("\\", ""): row[1:] for row in rows}
+
+
+# Charts ------------------------------------------------------------------------------------------------
+
+
+def test_a_chart_is_a_picture_and_a_text() -> None:
+    data = chart_bundle(["a/one", "b/three"], [Measure("seconds", [1.0, 2.0], "{:.1f} s".format)])
+    picture = Image.open(BytesIO(b64decode(data["image/png"])))
+    assert picture.width > picture.height > 50
+    lines = data["text/plain"].splitlines()
+    assert lines[0] == "seconds"
+    assert lines[1].split() == ["a/one", "█" * 12, "1.0", "s"]
+    assert lines[2].split() == ["b/three", "█" * 24, "2.0", "s"]
+
+
+def test_what_is_not_known_has_no_bar_and_says_so() -> None:
+    data = chart_bundle(
+        ["a", "b\x1b[31m$x$"],
+        [
+            Measure("cost", [None, 0.0], str),
+            Measure("seconds", [None, None], str),
+            Measure("x", [float("nan"), 1], str),
+        ],
+    )
+    assert "unknown" in data["text/plain"].splitlines()[1]
+    assert "seconds" not in data["text/plain"]
+    assert "\x1b" not in data["text/plain"]
+    assert "image/png" in data
+    assert chart_bundle(["a"], [Measure("cost", [None], str)]) == {}
+    assert chart_bundle([], [Measure("cost", [], str)]) == {}
+
+
+def test_a_chart_leaves_matplotlib_as_the_user_has_it() -> None:
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    before, figures = dict(mpl.rcParams), pyplot.get_fignums()
+    chart_bundle(["a"], [Measure("seconds", [1.0], str)])
+    assert dict(mpl.rcParams) == before
+    assert pyplot.get_fignums() == figures
+
+
+# Counting ----------------------------------------------------------------------------------------------
+
+
+def test_totals_add_up() -> None:
+    ledger = Ledger()
+    ledger.count(Call("a", "wandb", "answered", Usage(10, 20, 5), cost=0.5, seconds=3.0, seconds_to_first=1.0))
+    ledger.count(Call("a", "wandb", "answered", Usage(1, 2), cost=None, seconds=1.0, seconds_to_first=0.5))
+    ledger.count(Call("b", "local", "failed", seconds=4.0))
+    total = ledger.total()
+    assert (total.calls, total.failed, total.usage) == (3, 1, Usage(11, 22, 5))
+    assert (total.cost, total.unpriced) == (0.5, 1)
+    assert total.tokens_per_second == pytest.approx(22 / 2.5)
+    assert total.mean_seconds_to_first == 0.75
+    assert [(endpoint, model, one.calls) for endpoint, model, one in ledger.by_model()] == [
+        ("wandb", "a", 2),
+        ("local", "b", 1),
+    ]
+    ledger.reset()
+    assert ledger.total().calls == 0
+
+
+def test_nothing_sent_is_said(kernel: Kernel) -> None:
+    assert "Nothing has been sent since" in kernel.run("%wbusage").text
+
+
+def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = Streamed(["Hello."], counted=usage(1000, 400, 100))
+    kernel.run("%wbchat hi")
+    kernel.run("%wbchat again")
+    kernel.run("%wbchat -m test/eyes hi")
+    run = kernel.run("%wbusage")
+    shown = table(run)
+    assert shown["test/small"][:4] == ["2", "2,000", "200", "800"]
+    # 2,000 tokens at 1 USD a million, 800 at half of that.
+    assert shown["test/small"][-1] == "0.0024 USD"
+    assert shown["total"][:4] == ["3", "3,000", "300", "1,200"]
+    assert shown["total"][-1] == "0.0036 USD"
+    assert "Prices: " in run.text
+    assert "$" not in run.outputs[0]["data"]["text/markdown"]
+    chart = run.outputs[1]
+    assert set(chart["data"]) == {"image/png", "text/plain"}
+    assert chart["metadata"]["image/png"]["width"] < 800
+    assert "tokens a second" in chart["data"]["text/plain"]
+
+
+def test_a_price_that_is_not_known_is_unknown_and_the_total_says_at_least(
+    informed_kernel: Kernel, wandb: Wandb
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = Streamed(["Hello."], counted=usage(1000, 500))
+    lora = "wandb-artifact:///team/project/lora:v1"
+    kernel.run("%wbchat hi")
+    kernel.run(f"%wbchat -m {lora} hi")
+    shown = table(kernel.run("%wbusage"))
+    assert shown[lora][-1] == "unknown"
+    assert shown["total"][-1].startswith("at least ")
+
+
+def test_the_figures_go_into_a_frame(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat hi")
+    run = kernel.run("%wbusage -o used --reset")
+    assert "Counting begins anew." in run.text
+    assert kernel.value("used[['model', 'calls', 'prompt_tokens', 'completion_tokens']].values.tolist()") == [
+        [MODEL, 1, 12, 3]
+    ]
+    assert "Nothing has been sent" in kernel.run("%wbusage").text
+
+
+def test_failed_tries_count_in_a_row_of_their_own(kernel: Kernel, service: Service) -> None:
+    service.then(refused(503, "overloaded", Retry_After="0"))
+    kernel.run("%wbchat hi")
+    service.then(refused(400, "no"))
+    kernel.run("%wbchat hi")
+    shown = table(kernel.run("%wbusage"))
+    assert next(iter(shown.values()))[:4] == ["3", "12", "0", "3"]
+    assert shown["of these failed"][0] == "2"
+
+
+def test_an_interrupted_reply_counts_as_an_estimate(kernel: Kernel, service: Service) -> None:
+    never, gone = Event(), Event()
+
+    def talking(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": "x" * 400}))
+        try:
+            while True:
+                one.raw(b": still here\n\n")
+                never.wait(0.05)
+        except OSError:
+            gone.set()
+            raise
+
+    service.then(talking)
+    request = kernel.start("%wbchat hello")
+    sent = False
+    for message in kernel.messages(request):
+        if "xxxx" in str(message.content) and not sent:
+            sent = True
+            kernel.interrupt()
+    assert kernel.reply(request)["status"] == "error"
+    run = kernel.run("%wbusage")
+    assert next(iter(table(run).values()))[3] == "about 100"
+    assert "those are estimates" in run.text
+
+
+def test_rounds_with_tools_and_comparisons_count(kernel: Kernel, service: Service) -> None:
+    kernel.run('def double(a: int):\n    "Double it."\n    return 2 * a')
+    called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
+    service.then(completion(None, tool_calls=[called]))
+    kernel.run("%wbchat --once --no-stream --tools double twice four?")
+    kernel.run("%%wbchat -m test/a -m test/b\nhi")
+    kernel.run("%wbusage -o used")
+    assert kernel.value("dict(zip(used.model, used.calls))") == {MODEL: 2, "test/a": 1, "test/b": 1}
+
+
+def test_it_equals_the_servers_own_count_over_many_mixed_calls(kernel: Kernel, service: Service) -> None:
+    """A thousand calls, some failing, some in one piece, from several threads at once."""
+    dice = random.Random(7)
+    answered: list[tuple[int, int]] = []
+
+    def answer(one: Answer) -> None:
+        chance = dice.random()
+        if chance < 0.1:
+            refused(400, "no")(one)
+            return
+        tokens = (dice.randrange(1, 500), dice.randrange(1, 500))
+        answered.append(tokens)
+        if one.received.body.get("stream"):
+            Streamed(["Hi."], counted=usage(*tokens))(one)
+        else:
+            completion("Hi.", counted=usage(*tokens))(one)
+
+    service.always = answer
+    run = kernel.run(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from wandb_inference_magic import InferenceError, chat\n"
+        "def ask(number):\n"
+        "    try:\n"
+        "        chat('hi', stream=number % 3 > 0)\n"
+        "    except InferenceError:\n"
+        "        pass\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    list(pool.map(ask, range(1000)))\n"
+        "%wbusage -o used"
+    )
+    assert run.ok, plain(run.error)
+    row = kernel.value("used.iloc[0].to_dict()")
+    assert row["calls"] == 1000
+    assert row["failed"] == 1000 - len(answered)
+    assert row["prompt_tokens"] == sum(prompt for prompt, _ in answered)
+    assert row["completion_tokens"] == sum(written for _, written in answered)
