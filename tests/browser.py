@@ -214,3 +214,34 @@ class Lab:
 def machine_environment(clean: dict[str, str]) -> dict[str, str]:
     """Add what a Jupyter server needs of this machine to a clean environment."""
     return clean | {name: os.environ[name] for name in ("VIRTUAL_ENV",) if name in os.environ}
+
+
+@contextmanager
+def running_voila(folder: Path, notebook: str, environment: dict[str, str]) -> Iterator[str]:
+    """Serve a notebook as a page by Voila, and give its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "voila", notebook, "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1",
+        "--Voila.port_retries=0", f"--token={TOKEN}",
+    ]  # fmt: skip
+    with (folder.parent / "voila.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
+        try:
+            _wait_for_port(port, process)
+            yield f"http://127.0.0.1:{port}/?token={TOKEN}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the server stopped"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("the server did not answer")

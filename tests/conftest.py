@@ -157,3 +157,10 @@ def page(browser: Browser) -> Iterator[Page]:
     page = context.new_page()
     yield page
     context.close()
+
+
+def keep_picture(page: Page, name: str) -> None:
+    """Keep a screenshot where WRITE_SCREENSHOTS says, for somebody to look at."""
+    if folder := os.environ.get("WRITE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import axe_playwright_python
 import pytest
 from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab
-from conftest import MODELS, pieces
+from conftest import MODELS, keep_picture, pieces
 from playwright.sync_api import Browser, Page, expect
 from service import Answer, Streamed, Wandb, chunk, usage
 
@@ -74,13 +73,6 @@ WATCH = """
     look();
 }
 """
-
-
-def keep_picture(page: Page, name: str) -> None:
-    """Keep a screenshot where WRITE_SCREENSHOTS says, for somebody to look at."""
-    if folder := os.environ.get("WRITE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 @pytest.fixture

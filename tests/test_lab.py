@@ -19,7 +19,7 @@ from service import Answer, Streamed, Wandb, refused, usage
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
 
-PICTURE = Path(__file__).parent.parent / "examples" / "wbchat.png"
+PICTURES = Path(__file__).parent.parent / "examples"
 
 ANSWER = """\
 The **median** of a sample is its middle value: half of the data lie below it.
@@ -125,19 +125,17 @@ def test_the_reply_grows_and_ends_tidy(server: JupyterServer, world: Wandb, page
     saved = lab.save()
     (saved_output,) = saved["cells"][2]["outputs"]
     assert set(saved_output["data"]) == {"text/markdown", "text/plain"}
-    _take_picture(lab)
+    _take_picture(lab, "wbchat.png", first=0, last=2)
 
 
-def _take_picture(lab: Lab) -> None:
-    """Take the README's picture, when asked to; otherwise only see that it can be taken."""
-    target = PICTURE if os.environ.get("WRITE_PICTURE") else lab.server.folder / "picture.png"
-    target.parent.mkdir(exist_ok=True)
+def _take_picture(lab: Lab, name: str, *, first: int, last: int) -> None:
+    """Take a picture for the README of some cells, when asked to; otherwise only see that it can be taken."""
+    target = (PICTURES if os.environ.get("WRITE_PICTURES") else lab.server.folder) / name
     page = lab.page
-    page.set_viewport_size({"width": 1000, "height": 1000})
+    page.set_viewport_size({"width": 1000, "height": 1300})
     page.keyboard.press("Control+b")
     page.locator(".jp-NotebookPanel-toolbar").click()
-    box = lab.cell(0).bounding_box()
-    end = lab.cell(2).bounding_box()
+    box, end = lab.cell(first).bounding_box(), lab.cell(last).bounding_box()
     assert box is not None
     assert end is not None
     clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": end["y"] + end["height"] - box["y"]}
@@ -251,7 +249,8 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
 
     def answer(one: Answer) -> None:
         is_first = one.received.body["model"] == MODELS[0]
-        Streamed(pieces(ANSWER) if is_first else ["It is the *middle* one."], per_second=60)(one)
+        said = pieces(ANSWER if is_first else "It is the *middle* one.")
+        Streamed(said, per_second=60 if is_first else 20, counted=usage(31, 118 if is_first else 9))(one)
 
     world.api.always = answer
     lab = Lab.open(
@@ -278,6 +277,7 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
     words = columns.nth(1).locator("em").bounding_box()
     assert words is not None
     assert words["y"] - right["y"] < 40, "a short reply begins at the top"
+    _take_picture(lab, "compare.png", first=1, last=1)
 
 
 @pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)

@@ -115,7 +115,7 @@ def _chart(by_model: ByModel) -> dict[str, Any]:
         [
             Measure("tokens, prompt and reply", [one.usage.total_tokens for *_, one in by_model], "{:,.0f}".format),
             Measure("cost", _costs([one for *_, one in by_model]), usd),
-            Measure("seconds to the first piece", [one.mean_seconds_to_first for *_, one in by_model], "{:.1f}".format),
+            Measure("seconds to the first piece", [one.mean_seconds_to_first for *_, one in by_model], "{:.2f}".format),
             Measure("tokens a second", [one.tokens_per_second for *_, one in by_model], "{:,.0f}".format),
         ],
     )

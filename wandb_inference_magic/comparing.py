@@ -94,7 +94,7 @@ def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
     return chart_bundle(
         [reply.asked_model for reply in replies],
         [
-            Measure("seconds to the first piece", [one.seconds_to_first for one in replies], "{:.1f}".format),
+            Measure("seconds to the first piece", [one.seconds_to_first for one in replies], "{:.2f}".format),
             Measure("tokens a second", [one.tokens_per_second for one in replies], "{:,.0f}".format),
             Measure(
                 "tokens written",
