@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from .catalog import usd
+from .catalog import usd, usd_words
 from .chart import Measure, chart_bundle, chart_metadata
 from .frames import data_frame
 from .tables import line_bundle, table_bundle
@@ -90,11 +90,9 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
 
 def cost_words(total: Total) -> str:
     """Return what calls have cost in words that stand in a table: a price that is not known is never 0."""
-    # In a table, JupyterLab would take what stands between two dollars for maths.
-    known = usd(total.cost).replace("$", "")
     if not total.unpriced:
-        return known if total.cost == 0 else f"{known} USD"
-    return f"at least {known} USD" if total.cost else "unknown"
+        return usd_words(total.cost)
+    return f"at least {usd_words(total.cost)}" if total.cost else "unknown"
 
 
 def _notes(total: Total, price_source: str) -> list[str]:

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -18,13 +18,17 @@ SECONDS_BETWEEN_LOOKS: Final = 0.1
 SECONDS_TO_CANCEL: Final = 1.0
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end and return what it returns; an interrupt cancels it and is raised here."""
+def run(coroutine: Coroutine[Any, Any, T], *, meanwhile: Callable[[], None] | None = None) -> T:
+    """Run a coroutine to its end and return what it returns; an interrupt cancels it and is raised here.
+
+    `meanwhile` is called about ten times a second by the thread that waits, such as to draw how far it has come.
+    """
     running = _Run(coroutine)
     try:
         running.start()
         while not running.ended.wait(SECONDS_BETWEEN_LOOKS):
-            pass
+            if meanwhile is not None:
+                meanwhile()
     except BaseException:
         running.cancel()
         running.ended.wait(SECONDS_TO_CANCEL)

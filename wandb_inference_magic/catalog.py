@@ -447,6 +447,11 @@ def usd(amount: float | None) -> str:
     return f"${amount:.{decimals}f}"
 
 
+def usd_words(amount: float | None) -> str:
+    """Return an amount as `0.02 USD`: in a table, JupyterLab takes what stands between two dollars for maths."""
+    return f"{usd(amount).replace('$', '')} USD" if amount else usd(amount)
+
+
 def _price_digits(amount: float) -> str:
     """Return a price exactly as far as prices go, with at least two decimals and never an exponent."""
     whole, _, decimals = format(Decimal(f"{amount:.6g}"), "f").partition(".")

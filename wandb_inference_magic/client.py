@@ -231,8 +231,8 @@ def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arri
 async def receive_async(
     sdk: AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
 ) -> AsyncGenerator[Payload, None]:
-    """Do what `receive` does, for many requests at once."""
-    create = cast("Any", sdk.with_options(max_retries=0).chat.completions.create)
+    """Do what `receive` does, for many requests at once; `sdk` as `build_async` makes it, which does not retry."""
+    create = cast("Any", sdk.chat.completions.create)
     if not stream:
         completion = await create(**body)
         arrival.request_id = getattr(completion, "_request_id", None)

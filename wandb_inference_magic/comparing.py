@@ -12,7 +12,7 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import background
+from . import background, budget
 from .catalog import usd
 from .chart import Measure, chart_bundle, chart_metadata
 from .client import Arrival, build_async, receive_async
@@ -127,7 +127,9 @@ class _Contender:
         self._ended: Reply | None = None
         self._pause: tuple[str, float] | None = None
         try:
-            self.request = prepare(session, ask, cell)
+            request = prepare(session, ask, cell)
+            budget.check(session, request)
+            self.request = request
         except InferenceError as error:
             self.error = error
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .options import ConfigOptions
     from .session import Session
 
-SETTABLE = ("endpoint", "project", "model", "timeout")
+SETTABLE = ("endpoint", "project", "model", "timeout", "budget")
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:

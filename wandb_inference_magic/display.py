@@ -55,6 +55,9 @@ class Canvas(Protocol):
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something that is no reply, such as a table, in the place of the status or of a sketch."""
 
+    def clear(self) -> None:
+        """Take all that the cell shows away, once something else is shown; where others' outputs stand, nothing."""
+
     def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something more below what was shown last, and leave that as it is; nothing, where there is none."""
 
@@ -77,6 +80,8 @@ class Silence:
     def sketch(self, data: dict[str, Any], words: str) -> None: ...
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
+
+    def clear(self) -> None: ...
 
     def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
 
@@ -209,6 +214,11 @@ class NotebookCanvas(BlockCanvas):
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self._draw(data, metadata)
+
+    def clear(self) -> None:
+        if self._owns_cell:
+            self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
+            self._id, self._outputs = "", 0
 
     def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         if data:

@@ -17,6 +17,7 @@ Cause = Literal[
     "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
     "key",  # there is no key, or the service does not take it
     "quota",  # the account has no credit left
+    "budget",  # the call could cost more than is left of the budget; nothing was sent
     "refused",  # the service does not serve this account, organisation or country
     "model",  # the model is unknown or retired
     "request",  # the service does not accept the request as it is

@@ -12,11 +12,13 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from . import budget
 from .answers import read_json
 from .client import Arrival, receive
 from .display import Silence
 from .errors import InferenceError, Interrupted, quoted
 from .failures import Situation, explain
+from .fallback import asked_more_easily, corrected
 from .painter import Painter
 from .rendering import step_markdown, tool_call_words
 from .reply import ReplyBuilder, added_up
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from .tools import ToolStep
 
 MOST_ROUNDS: Final = 10
-SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
 
 __all__ = ["Ask", "send"]
 
@@ -73,7 +74,9 @@ def send(
         When the user interrupts. The thread is as it was before.
     """
     canvas = canvas or Silence()
-    course = _Course(session, ask, prepare(session, ask, cell))
+    request = prepare(session, ask, cell)
+    budget.check(session, request)
+    course = _Course(session, ask, request)
     try:
         with Painter(canvas, per_second=session.resolve().refresh_per_second) as painter:
             reply = course.run(painter)
@@ -161,6 +164,7 @@ class _Course:
 
     def _begin(self, request: Request, *, after: Reply) -> None:
         """Set the call that has ended aside, as it was when it ended, and begin another."""
+        budget.check(self._session, request)
         self._ended.append(after)
         self._sent = request
         self._builder = ReplyBuilder()
@@ -171,28 +175,12 @@ class _Course:
             try:
                 self._receive(painter)
             except InferenceError as error:
-                easier = self._asked_more_easily(error)
+                easier = asked_more_easily(self._sent, self._ask.schema, error)
                 if easier is None or self._builder.has_begun:
                     raise
                 self._sent = easier
             else:
                 return
-
-    def _asked_more_easily(self, error: InferenceError) -> Request | None:
-        """Return the request for a model that refused its schema, or None when that is not what was wrong."""
-        schema, sent = self._ask.schema, self._sent
-        form = sent.body.get("response_format")
-        if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
-            return None
-        if not any(word in str(error).lower() for word in SCHEMA_WORDS):
-            return None
-        if form["type"] == "json_schema":
-            words = f"{sent.model} takes no schema: it was asked for JSON instead."
-            easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
-        else:
-            words = f"{sent.model} takes no response format either: it was asked in words alone."
-            easier = sent.with_body(response_format=None)
-        return easier.noticed(words)
 
     def _fitting(self, painter: Painter) -> Any:
         """Return the answer as what the schema describes; one that does not fit is asked for once more."""
@@ -206,10 +194,7 @@ class _Course:
                 raise _does_not_fit(mismatch, first) from None
             found = mismatch
         painter.step("*The answer does not fit the schema: asking once more.*")
-        correction = f"This does not fit: {found}\nAnswer again, with JSON only. {schema.instructions}"
-        request = self._sent.followed_by(
-            {"role": "assistant", "content": first.text}, {"role": "user", "content": correction}
-        )
+        request = corrected(self._sent, schema, first.text, found)
         notice = f"The first answer did not fit ({quoted(str(found))}): it was asked for again."
         self._begin(request.noticed(notice), after=first)
         self._call(painter)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from .cell import Cell
 from .chatting import chat
 from .errors import InferenceError, Interrupted
 from .last_error import LastError
 from .line import read_line
-from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions, UsageOptions
+from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .prompt import render_text
-from .reference import CHAT, CONFIG, MODELS, THREAD, USAGE, help_text
+from .reference import CHAT, CONFIG, MAP, MODELS, THREAD, USAGE, help_text
 from .reply import Reply
 from .scene import Scene
 from .threads import manage
@@ -103,6 +103,15 @@ class InferenceMagics(Magics):
     def wbthread(self, line: str) -> None:
         options, name = read_line(ThreadOptions, "%wbthread", line, text="words", render=self._render)
         manage(self.session, options, name, self._scene("wbthread").canvas())
+
+    @no_var_expand
+    @cell_magic
+    @_documented(MAP)
+    def wbmap(self, line: str, cell: str) -> None:
+        from .tabulating import tabulate
+
+        options, frame = read_line(MapOptions, "%%wbmap", line, text="words", render=self._render)
+        tabulate(self._scene("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
     @line_magic

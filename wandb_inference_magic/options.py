@@ -250,6 +250,60 @@ class ModelsOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class MapOptions:
+    """Options of %%wbmap."""
+
+    output: str | None = option(
+        "-o", "--output", value=variable(), help="Put the frame with the answers into this variable (`_wbmap` if none)."
+    )
+    into: str | None = option(
+        "--into",
+        value=text("COLUMN", "a column's name"),
+        help="The column of the answers (`reply` if none); why a row has none stands in COLUMN_error.",
+    )
+    model: tuple[str, ...] = option(
+        "-m",
+        "--model",
+        value=MODEL,
+        repeats=True,
+        help="The model to ask. Several: the answers of each in columns of its own.",
+    )
+    system: str | None = option(
+        "-s", "--system", value=text("TEXT", "a text in quotes"), help="The system prompt: who the model should be."
+    )
+    temperature: float | None = option(
+        "-t", "--temperature", value=number(0, 2), help="0 for the likeliest words, higher for more variety."
+    )
+    max_tokens: int | None = option(
+        "--max-tokens", value=integer(1, "a whole number above 0"), help="The most tokens each answer may have."
+    )
+    seed: int | None = option(
+        "--seed", value=integer(-(2**63), "a whole number"), help="Ask for the same answers each time."
+    )
+    param: tuple[tuple[str, Any], ...] = option(
+        "--param", value=parameter(), repeats=True, help="Any other parameter of the service. May repeat."
+    )
+    think: str | None = option("--think", value=choice(*THINK), help="Whether, or how hard, the model thinks.")
+    schema: str | None = option(
+        "--schema",
+        value=text("NAME", 'a type of the notebook, or fields such as "label good|bad, why text"', completes="type"),
+        help="What each answer must look like, as for %%wbchat; each field becomes a column.",
+    )
+    no_repair: bool = option("--no-repair", help="Do not ask once more for an answer that does not fit the schema.")
+    concurrency: int | None = option(
+        "--concurrency",
+        value=integer(1, "a whole number from 1 to 1000", 1000),
+        help="How many requests may be in flight at once (16 if none); fewer when the service says it is too many.",
+    )
+    limit: int | None = option(
+        "--limit", value=integer(1, "a whole number above 0"), help="The first N rows alone, to try the prompt."
+    )
+    retry_failed: bool = option("--retry-failed", help="Ask again for rows that failed for good before.")
+    no_cache: bool = option("--no-cache", help="Neither use answers that were kept on disk nor keep these.")
+    raw: bool = option("--raw", help="Send the prompt as typed: `{{ }}` means nothing.")
+
+
+@dataclass(frozen=True, slots=True)
 class UsageOptions:
     """Options of %wbusage."""
 
@@ -273,6 +327,11 @@ class ConfigOptions:
     )
     timeout: float | None = option(
         "--timeout", value=seconds(), help="How long to wait for the service to say something."
+    )
+    budget: float | None = option(
+        "--budget",
+        value=Value("USD", "a number of US dollars, such as 0.50", _number(0, 10**6, float)),
+        help="Send nothing that could make all calls together cost more than this.",
     )
     check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

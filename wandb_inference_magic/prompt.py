@@ -55,11 +55,32 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the
     InferenceError
         For an undefined name, a syntax error or an expression that raises, each with its line.
     """
-    if not is_template(text):
-        return text
-    pieces = _Pieces(tokens)
-    rendered = _evaluated(lambda: _environment(pieces.take).from_string(text).render(dict(names)), names, what)
-    return pieces.content(str(rendered))
+    return Template(text, tokens=tokens, what=what).render(names) if is_template(text) else text
+
+
+class Template:
+    """A template that is rendered many times, by one thread at a time; see `render`."""
+
+    def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
+        self._tokens = tokens
+        self._what = what
+        self._pieces = _Pieces(tokens)
+        self._environment = _environment(lambda value: self._pieces.take(value))
+        self._compiled = _evaluated(lambda: self._environment.from_string(text), {}, what)
+        self._text = text
+
+    @property
+    def names(self) -> set[str]:
+        """The names that it takes from outside."""
+        from jinja2.meta import find_undeclared_variables
+
+        return find_undeclared_variables(self._environment.parse(self._text))
+
+    def render(self, names: Mapping[str, Any]) -> Content:
+        """Render it over these names."""
+        self._pieces = _Pieces(self._tokens)
+        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
+        return self._pieces.content(rendered)
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) -> str:

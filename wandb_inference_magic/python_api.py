@@ -10,17 +10,17 @@ from .exchange import Ask, send
 from .prompt import with_images
 from .schema import schema_of
 from .session import Session
-from .settings import WandbInference
+from .settings import CONCURRENCY, INTO, WandbInference
 from .tools import toolbox_of
 from .values import image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from openai import OpenAI
 
     from .catalog import Catalog
-    from .reply import Reply
+    from .reply import Content, Reply
     from .values import Image
 
 _session: Session | None = None
@@ -128,21 +128,114 @@ def chat(
     InferenceError
         For anything that goes wrong, with its cause and what to do.
     """
-    known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
     functions = [tools] if callable(tools) else list(tools)
-    ask = Ask(
-        prompt=with_images(prompt, [_image(one) for one in images]),
+    ask = _ask(
+        with_images(prompt, [_image(one) for one in images]),
         model=model,
         system=system,
-        parameters=tuple((name, value) for name, value in parameters.items() if name in known),
-        extra=tuple((name, value) for name, value in parameters.items() if name not in known),
+        parameters=parameters,
         think=think,
         thread=thread,
         stream=stream,
-        schema=None if schema is None else schema_of(schema),
+        schema=schema,
         tools=toolbox_of(functions, show=result_words) if functions else None,
     )
     return send(current_session(), ask)
+
+
+def map_prompts(
+    frame: Any,
+    prompt: str,
+    *,
+    model: str | Sequence[str] | None = None,
+    system: str | None = None,
+    into: str = INTO,
+    schema: Any = None,
+    repair: bool = True,
+    think: str | None = None,
+    concurrency: int = CONCURRENCY,
+    limit: int | None = None,
+    cache: bool = True,
+    retry_failed: bool = False,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Any:
+    """Put a prompt for each row of a frame, many at once, and return the frame with the answers.
+
+    Parameters
+    ----------
+    frame : object
+        A DataFrame or Series of pandas, polars, pyarrow or anything narwhals reads; a Dask DataFrame, which stays lazy;
+        or an iterable of texts (seen as `text`) or of dicts.
+    prompt : str
+        A Jinja2 template over the row's columns, then `names`; the whole row is `row`.
+    model : str or sequence of str, optional
+        Several models' answers come into columns of their own.
+    system : str, optional
+        The system prompt.
+    into : str
+        The column of the answers; why a row has none stands in `<into>_error`, which is there only if one failed.
+    schema : object, optional
+        What each answer must look like, as for `chat`; each field becomes a column.
+    repair : bool
+        Whether an answer that does not fit the schema is asked for once more.
+    think : str, optional
+        Whether, or how hard, the model is to think.
+    concurrency : int
+        How many requests may be in flight at once; fewer when the service says it is too many.
+    limit : int, optional
+        Take only the first rows.
+    cache : bool
+        Whether answers kept on disk are used, and these are kept.
+    retry_failed : bool
+        Whether rows that failed for good before are asked again.
+    names : mapping, optional
+        What the template sees beside the row's columns.
+    **parameters
+        Parameters of the service, such as `temperature=0` or `max_tokens=5`.
+
+    Returns
+    -------
+    object
+        The same kind of frame; of an iterable, a pandas DataFrame (a list of dicts without pandas).
+
+    Raises
+    ------
+    InferenceError
+        When nothing can be asked, or what goes wrong for one row goes wrong for all; what had come is kept on disk.
+    KeyboardInterrupt
+        When it is interrupted; what had come is kept on disk.
+    """
+    from .mapping import MapAsk
+    from .rows import read_rows
+    from .tabulating import map_rows
+
+    asked = MapAsk(
+        text=prompt,
+        ask=_ask("", system=system, think=think, parameters=parameters, schema=schema, repair=repair, stream=False),
+        names=names or {},
+        value_tokens=current_session().resolve().value_tokens,
+        concurrency=concurrency,
+        retry_failed=retry_failed,
+    )
+    models = [model] if isinstance(model, str) else list(model or ())
+    mapped = map_rows(current_session(), read_rows(frame, limit), asked, models=models, into=into, use_cache=cache)
+    if mapped.interrupted:
+        raise KeyboardInterrupt
+    if mapped.stopped is not None:
+        raise mapped.stopped
+    return mapped.frame
+
+
+def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
+    known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
+    return Ask(
+        prompt=prompt,
+        parameters=tuple((name, value) for name, value in parameters.items() if name in known),
+        extra=tuple((name, value) for name, value in parameters.items() if name not in known),
+        schema=None if schema is None else schema_of(schema),
+        **{"thread": None, **how},
+    )
 
 
 def _image(value: Any) -> Image:

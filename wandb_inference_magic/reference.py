@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .line import declared_options
-from .options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions, UsageOptions
+from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .settings import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
@@ -89,6 +89,21 @@ In [2]: %wbmodels qwen --table
 In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
 )
 
+MAP = Page(
+    usage=("%%wbmap FRAME [options]  + the prompt on the lines below",),
+    purpose="Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.",
+    options=MapOptions,
+    notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
+    "prompt is a template that sees the row's columns first ({{ text }}), then the notebook's names, and the whole row "
+    "as `row`. "
+    "Answers are kept on disk as they come: interrupt when you like, and run the cell again to continue.",
+    examples="""\
+In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 20
+   ...: Does this review like the film?
+   ...:
+   ...: {{ review }}""",
+)
+
 USAGE = Page(
     usage=("%wbusage [options]",),
     purpose="See the calls so far: tokens, seconds and cost, by model.",
@@ -115,7 +130,7 @@ In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
 In [3]: %wbconfig --check""",
 )
 
-PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbusage": USAGE, "wbconfig": CONFIG}
+PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbmap": MAP, "wbusage": USAGE, "wbconfig": CONFIG}
 
 
 def help_text(page: Page) -> str:

@@ -140,7 +140,7 @@ def prepare(session: Session, ask: Ask, cell: Cell | None = None, *, dry: bool =
     model = ask.model or session.model_in_force(endpoint)
     session.check_model(model, endpoint)
     known = session.known_catalog(endpoint).find(model)
-    _check_images(ask, model, known)
+    _check_images(ask.prompt, model, known)
     thread = thread_of(session, ask)
     place = thread.place(*origin(cell))
     body = _parameters(ask, model, known, settings)
@@ -162,6 +162,20 @@ def prepare(session: Session, ask: Ask, cell: Cell | None = None, *, dry: bool =
         earlier=conversation.earlier,
         notices=(_left_out_words(left_out, known),) if left_out and known else (),
     )
+
+
+def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
+    """Return a request like another one with its last message replaced: for one prompt after the other, no history.
+
+    Raises
+    ------
+    InferenceError
+        For an image to a model that takes none, and a prompt longer than the model's context.
+    """
+    _check_images(prompt, first.model, known)
+    messages = [*first.messages[:-1], {"role": "user", "content": prompt}]
+    _check_length(messages, first.body, first.model, known)
+    return first.with_body(messages=messages)
 
 
 def origin(cell: Cell | None) -> tuple[str | None, str | None]:
@@ -206,8 +220,8 @@ def _is_text_only(known: Model) -> bool:
     return bool(known.input) and "image" not in known.input
 
 
-def _check_images(ask: Ask, model: str, known: Model | None) -> None:
-    if known is None or not has_images(ask.prompt) or not _is_text_only(known):
+def _check_images(prompt: Content, model: str, known: Model | None) -> None:
+    if known is None or not has_images(prompt) or not _is_text_only(known):
         return
     raise InferenceError(
         f"The model {model} reads text only, and the prompt holds an image. Nothing was sent.",

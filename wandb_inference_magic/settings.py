@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 WANDB_URL: Final = "https://api.inference.wandb.ai/v1"
 FEED_URL: Final = "https://trace.wandb.ai/inference/modelsdev/models"
 
+# What a prompt over rows has where nothing else is said: requests in flight, and the column of the answers.
+CONCURRENCY: Final = 16
+INTO: Final = "reply"
+
 SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
 DEFAULT: Final = "default"
@@ -52,6 +56,11 @@ class WandbInference(Configurable):
     max_tokens = Integer(None, allow_none=True, help="Limit each reply to so many tokens. None: no limit.").tag(
         config=True
     )
+    budget = CFloat(
+        None,
+        allow_none=True,
+        help="Send nothing that could cost more USD than this, all calls together. None: no limit.",
+    ).tag(config=True)
     timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
     max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
     refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
@@ -88,6 +97,10 @@ class WandbInference(Configurable):
     @validate("max_tokens")
     def _check_max_tokens(self, proposal: Bunch) -> Any:
         return _in_range("max_tokens", proposal.value, 1, 10**9)
+
+    @validate("budget")
+    def _check_budget(self, proposal: Bunch) -> Any:
+        return _in_range("budget", proposal.value, 0, 10**6)
 
     @validate("timeout")
     def _check_timeout(self, proposal: Bunch) -> Any:
@@ -193,6 +206,7 @@ class Resolved:
     system: str
     temperature: float | None
     max_tokens: int | None
+    budget: float | None
     timeout: float
     max_retries: int
     refresh_per_second: float

@@ -98,6 +98,9 @@ class RichCanvas(BlockCanvas):
         self._stop()
         print(data[PLAIN])
 
+    def clear(self) -> None:
+        """What was printed stays."""
+
     def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if data:
             print(f"\n{data[PLAIN]}")
@@ -170,6 +173,9 @@ class PlainCanvas:
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self._clear_status()
         print(data[PLAIN])
+
+    def clear(self) -> None:
+        """What was printed stays."""
 
     def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if data:

@@ -1,0 +1,61 @@
+"""What calls may still cost: the budget holds the worst that a call can cost against what is left of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .catalog import usd
+from .errors import InferenceError
+from .request import REPLY_TOKENS
+from .tokens import estimate_messages
+
+if TYPE_CHECKING:
+    from .request import Request
+    from .session import Session
+
+REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or begin anew with %wbusage --reset."
+
+
+def left(session: Session) -> float | None:
+    """Return the USD that may still be spent; None without a budget."""
+    budget = session.resolve().budget
+    return None if budget is None else max(budget - session.ledger.total().cost, 0.0)
+
+
+def worst_case(request: Request) -> float | None:
+    """Return the most USD a request can cost, about; None where the price is not known."""
+    if request.price is None:
+        return None
+    longest = request.body.get("max_tokens") or REPLY_TOKENS
+    return request.price.cost(estimate_messages(request.messages), int(longest))
+
+
+def check(session: Session, request: Request) -> None:
+    """Refuse a request that could cost more than is left.
+
+    Raises
+    ------
+    InferenceError
+        Cause `budget`; with the figures. Also for a price that is not known: it cannot be held against anything.
+    """
+    rest = left(session)
+    if rest is None:
+        return
+    worst = worst_case(request)
+    if worst is None:
+        raise InferenceError(
+            f"There is a budget, and the price of {request.model} is not known. Nothing was sent.",
+            remedy="Choose a model with a known price (%wbmodels shows it), or take the budget away: "
+            "%config WandbInference.budget = None",
+            cause="budget",
+        )
+    if worst > rest:
+        raise InferenceError(
+            f"This could cost {usd(worst)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
+            remedy=f"A lower --max-tokens lowers the most it can cost. {REMEDY}",
+            cause="budget",
+        )
+
+
+def _amount(rest: float) -> str:
+    return usd(rest) if rest else "nothing"

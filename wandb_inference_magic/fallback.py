@@ -1,0 +1,37 @@
+"""A request put in another way: for a model that takes no schema, and after an answer that does not fit one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .errors import InferenceError
+    from .request import Request
+    from .schema import Mismatch, Schema
+
+SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
+
+
+def asked_more_easily(sent: Request, schema: Schema | None, error: InferenceError) -> Request | None:
+    """Return the request for a model that refused its schema, or None when that is not what was wrong.
+
+    A model that takes no schema is asked for JSON, and one that takes not even that, in words.
+    """
+    form = sent.body.get("response_format")
+    if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
+        return None
+    if not any(word in str(error).lower() for word in SCHEMA_WORDS):
+        return None
+    if form["type"] == "json_schema":
+        words = f"{sent.model} takes no schema: it was asked for JSON instead."
+        easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
+    else:
+        words = f"{sent.model} takes no response format either: it was asked in words alone."
+        easier = sent.with_body(response_format=None)
+    return easier.noticed(words)
+
+
+def corrected(sent: Request, schema: Schema, answer: str, mismatch: Mismatch) -> Request:
+    """Return the request that asks once more, after an answer that does not fit its schema."""
+    correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
+    return sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})

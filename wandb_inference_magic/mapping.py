@@ -1,0 +1,409 @@
+"""One prompt a row: drawn lazily, many in flight at once, each tried again where that is worth it, none paid twice."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+from sqlite3 import Error as SqliteError
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from . import budget
+from .answer_cache import Answer, key_of
+from .catalog import usd
+from .client import Arrival, build_async, receive_async
+from .errors import InferenceError, shortened
+from .failures import Situation, explain
+from .fallback import asked_more_easily, corrected
+from .limiter import Limiter
+from .prompt import Template, is_template
+from .reply import ReplyBuilder, Usage
+from .request import REPLY_TOKENS, for_prompt, prepare
+from .retries import pause
+from .schema import Mismatch
+from .tokens import estimate_messages
+from .usage import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from .answer_cache import AnswerCache
+    from .catalog import Model
+    from .reply import Content, Message
+    from .request import Ask, Request
+    from .rows import Row, Rows
+    from .session import Session
+
+# What goes wrong for one row in these ways goes wrong for all.
+FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")
+# So many rows that fail one after the other end the run; with more in flight, as many as those.
+MOST_FAILURES: Final = 10
+SAMPLE: Final = 20
+# What a short answer has, where nothing else tells.
+USUAL_REPLY_TOKENS: Final = 100
+# An interrupt is heeded between so many rows whose answers are there already.
+ROWS_BETWEEN_LOOKS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class MapAsk:
+    """What is asked of every row.
+
+    Attributes
+    ----------
+    text : str
+        The template of the prompt; it sees the row's columns first, then `names`, and the whole row as `row`.
+    ask : Ask
+        How to send it; its prompt is not used.
+    names : mapping
+        The notebook's names.
+    value_tokens : int
+        To about how many tokens a value in the prompt is cut.
+    raw : bool
+        Whether the text is no template.
+    concurrency : int
+        How many requests may be in flight at once, at most.
+    retry_failed : bool
+        Whether rows that failed for good before are asked again.
+    """
+
+    text: str
+    ask: Ask
+    names: Mapping[str, Any]
+    value_tokens: int
+    raw: bool = False
+    concurrency: int = 16
+    retry_failed: bool = False
+
+    def prompts(self) -> Callable[[Row], Content]:
+        """Return what makes the prompt of a row."""
+        if self.raw or not is_template(self.text):
+            return lambda _: self.text
+        template = Template(self.text, tokens=self.value_tokens)
+        names = dict(self.names)
+        return lambda row: template.render({**names, **row, "row": row})
+
+    def column_names(self) -> set[str]:
+        """The names that the template takes: columns, and names of the notebook."""
+        if self.raw or not is_template(self.text):
+            return set()
+        return Template(self.text, tokens=self.value_tokens).names
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take, about: `rows` is None where only drawing them tells, `cost` where that is not known."""
+
+    rows: int | None
+    prompt_tokens: float
+    reply_tokens: float
+    cost: float | None
+
+    def __str__(self) -> str:
+        rows = "rows of unknown number" if self.rows is None else f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
+        cost = "cost unknown" if self.cost is None else usd(self.cost)
+        return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
+
+
+@dataclass
+class MapRun:
+    """One model's run over rows, while it goes on and after it.
+
+    `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
+    `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
+    """
+
+    session: Session
+    rows: Rows
+    asked: MapAsk
+    model: str
+    first: Request
+    cache: AnswerCache | None = None
+    answers: list[Any] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    done: int = 0
+    kept: int = 0
+    usage: Usage = NOTHING
+    cost: float | None = 0.0
+    stopped: InferenceError | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.limiter = Limiter(self.asked.concurrency)
+        self._base = self.first
+        self._failures_in_a_row = 0
+        self._worst = budget.worst_case(self.first) or 0.0
+        self._known: Model | None = self.session.known_catalog(self.first.endpoint).find(self.model)
+        self._sdk: Any = None
+
+    @property
+    def total(self) -> int | None:
+        """The number of rows, where it is known."""
+        return self.rows.length
+
+    @property
+    def failed(self) -> int:
+        return len(self.errors)
+
+    def estimate(self) -> Estimate:
+        """Say from the first rows what the whole run will take."""
+        prompts = self.asked.prompts()
+        sample = []
+        for row in islice(self.rows, SAMPLE):
+            # A row whose prompt cannot be made is told about when its turn comes.
+            with suppress(InferenceError):
+                sample.append(estimate_messages(self._request(prompts(row)).messages))
+        prompt = sum(sample) / len(sample) if sample else 0.0
+        reply = self._usual_reply()
+        price, rows = self.first.price, self.rows.length
+        cost = None if price is None or rows is None else rows * price.cost(round(prompt), round(reply))
+        return Estimate(rows, prompt, reply, cost)
+
+    def _usual_reply(self) -> float:
+        """Return how many tokens a reply has, about: as this model's have had, within the limit that is set."""
+        longest = float(self.first.body.get("max_tokens") or REPLY_TOKENS)
+        for endpoint, model, total in self.session.ledger.by_model():
+            answered = total.calls - total.failed
+            if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
+                return min(total.usage.completion_tokens / answered, longest)
+        return min(float(USUAL_REPLY_TOKENS), longest)
+
+    async def run(self) -> None:
+        """Ask for every row. What ends the run early is in `stopped`; cancelled, it keeps what has come."""
+        running: set[asyncio.Task[None]] = set()
+        settings = self.session.resolve()
+        async with build_async(self.first.endpoint, timeout=settings.timeout) as self._sdk:
+            try:
+                async for number, request, key in self._to_ask():
+                    await self.limiter.acquire()
+                    if self.stopped is not None or not self._has_money():
+                        self.limiter.release()
+                        break
+                    task = asyncio.create_task(self._ask_row(number, request, key, settings.max_retries))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                await asyncio.gather(*running)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    async def _to_ask(self) -> Any:
+        """Draw the rows one by one; give those whose answer is not there yet, with their requests and keys."""
+        prompts = self.asked.prompts()
+        for number, row in enumerate(self.rows):
+            if self.stopped is not None:
+                return
+            self.answers.append(None)
+            self.seconds.append(0.0)
+            if number % ROWS_BETWEEN_LOOKS == 0:
+                await asyncio.sleep(0)
+            try:
+                request = self._request(prompts(row))
+            except InferenceError as error:
+                self._fail(number, error)
+                continue
+            key = self._key(request.messages[-1]) if self.cache is not None else ""
+            if not self._is_kept(number, key):
+                yield number, request, key
+
+    def _request(self, prompt: Content) -> Request:
+        return for_prompt(self._base, prompt, self._known)
+
+    def _key(self, message: Message) -> str:
+        """Return the key of a row's question as it was first meant, also where the model is asked in another way."""
+        schema, endpoint = self.asked.ask.schema, self.first.endpoint
+        messages = [*self.first.messages[:-1], message]
+        body = {**self.first.body, "messages": messages, "schema": schema and schema.name}
+        return key_of(endpoint.url or endpoint.name, body)
+
+    def _is_kept(self, number: int, key: str) -> bool:
+        """Take an answer that is there already."""
+        kept = self._look_up(key)
+        if kept is None or (kept.error and self.asked.retry_failed):
+            return False
+        if kept.error:
+            self.errors[number] = kept.error
+        else:
+            try:
+                self.answers[number] = self._read(kept.text)
+            except Mismatch:
+                return False
+            self.seconds[number] = kept.seconds
+        self.done += 1
+        self.kept += 1
+        return True
+
+    def _look_up(self, key: str) -> Answer | None:
+        if self.cache is None:
+            return None
+        try:
+            return self.cache.get(key)
+        except SqliteError as error:
+            self._give_up_cache(error)
+            return None
+
+    def _keep(self, key: str, answer: Answer) -> None:
+        if self.cache is None:
+            return
+        try:
+            self.cache.put(key, answer)
+        except SqliteError as error:
+            self._give_up_cache(error)
+
+    def _give_up_cache(self, error: Exception) -> None:
+        self.cache = None
+        self.notices = (*self.notices, f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
+
+    def _has_money(self) -> bool:
+        """Whether one more request is within the budget, with those in flight; if not, the run stops here."""
+        rest = budget.left(self.session)
+        if rest is None or self._worst * self.limiter.in_flight <= rest:
+            return True
+        self.stopped = InferenceError(
+            "The budget is used up: the run stopped.",
+            why=f"Another row could cost {usd(self._worst)}.",
+            remedy=budget.REMEDY,
+            cause="budget",
+        )
+        return False
+
+    async def _ask_row(self, number: int, request: Request, key: str, most_retries: int) -> None:
+        try:
+            for tries in count(1):
+                started = perf_counter()
+                try:
+                    await self._answer(number, request, key, started)
+                except Exception as failure:  # noqa: BLE001 - it is told in the row's place
+                    known = self.session.known_catalog(request.endpoint)
+                    error = explain(failure, Situation(request.endpoint, self.model, known))
+                    easier = asked_more_easily(request, self.asked.ask.schema, error)
+                    if easier is not None:
+                        # It would be refused for every row.
+                        self._base, request = easier, easier
+                        self.notices = easier.notices
+                        continue
+                    if error.status == 429:
+                        self.limiter.refused(started)
+                    seconds = pause(error, tries, most_retries)
+                    if seconds is None or self.stopped is not None:
+                        self._fail(number, error, key)
+                        return
+                    await asyncio.sleep(seconds)
+                else:
+                    return
+        finally:
+            self.limiter.release()
+
+    async def _answer(self, number: int, request: Request, key: str, started: float) -> None:
+        """Make the call for a row, and one more where its answer does not fit, and take what comes."""
+        schema, ask = self.asked.ask.schema, self.asked.ask
+        text, usage = await self._call(request)
+        try:
+            self.answers[number] = self._read(text)
+        except Mismatch as mismatch:
+            if schema is None or not ask.repair or not text:
+                raise _does_not_fit(mismatch) from None
+            text, more = await self._call(corrected(request, schema, text, mismatch))
+            usage = usage + more if usage and more else None
+            try:
+                self.answers[number] = self._read(text)
+            except Mismatch as again:
+                raise _does_not_fit(again) from None
+        self.seconds[number] = perf_counter() - started
+        self._failures_in_a_row = 0
+        self.done += 1
+        self.limiter.served()
+        self._keep(key, Answer(text, usage=usage, seconds=round(self.seconds[number], 3)))
+
+    async def _call(self, request: Request) -> tuple[str, Usage | None]:
+        builder = ReplyBuilder()
+        payloads = receive_async(self._sdk, request.body, stream=self.asked.ask.stream, arrival=Arrival())
+        with self.session.ledger.counting(request, builder):
+            async with aclosing(payloads):
+                async for payload in payloads:
+                    builder.add(payload)
+        self._count(builder.usage, request)
+        text = "".join(builder.text_pieces)
+        if not text:
+            raise InferenceError("No text came.", why=_why_empty(builder.finish_reason), cause="answer")
+        return text, builder.usage
+
+    def _count(self, usage: Usage | None, request: Request) -> None:
+        self.usage += usage or NOTHING
+        price = request.price
+        if usage is None or price is None:
+            self.cost = None
+        elif self.cost is not None:
+            self.cost += price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+
+    def _read(self, text: str) -> Any:
+        schema = self.asked.ask.schema
+        return text if schema is None else schema.read(text)
+
+    def _fail(self, number: int, error: InferenceError, key: str = "") -> None:
+        """Note why a row has no answer; what would go wrong for every row ends the run."""
+        self.errors[number] = str(error)
+        self.done += 1
+        self._failures_in_a_row += 1
+        if error.cause in FATAL or self._failures_in_a_row >= max(MOST_FAILURES, self.asked.concurrency):
+            self.stopped = self.stopped or error
+        elif key and not error.retryable and error.cause in ("request", "answer"):
+            self._keep(key, Answer(error=str(error)))
+
+
+def _does_not_fit(mismatch: Mismatch) -> InferenceError:
+    return InferenceError("The answer does not fit the schema.", why=f"{mismatch}.", cause="answer")
+
+
+def _why_empty(finish_reason: str | None) -> str:
+    if finish_reason == "length":
+        return "The token limit was used up before it: raise --max-tokens."
+    return "The service's content filter kept it back." if finish_reason == "content_filter" else ""
+
+
+def begin(session: Session, rows: Rows, asked: MapAsk, model: str | None, cache: AnswerCache | None) -> MapRun | None:
+    """Return a run that is ready to go, or None where there are no rows; nothing has been sent.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot succeed: no key, an unknown model, a template that fails on the first row, or a cost above the
+        budget.
+    """
+    row = next(_iterator(rows), None)
+    if row is None:
+        return None
+    first = prepare(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
+    run = MapRun(session, rows, asked, first.model, first, cache)
+    _check_budget(session, run)
+    return run
+
+
+def _iterator(rows: Rows) -> Iterator[Row]:
+    return iter(rows)
+
+
+def _check_budget(session: Session, run: MapRun) -> None:
+    rest = budget.left(session)
+    if rest is None:
+        return
+    budget.check(session, run.first)
+    estimate = run.estimate()
+    if estimate.cost is not None and estimate.cost > rest:
+        raise InferenceError(
+            f"This would cost about {usd(estimate.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
+            why=f"{estimate}.".capitalize(),
+            remedy=f"Try fewer rows first: --limit. {budget.REMEDY}",
+            cause="budget",
+        )
+
+
+async def run_all(runs: list[MapRun]) -> None:
+    """Let several models' runs go on at once."""
+    await asyncio.gather(*(run.run() for run in runs))

@@ -1,0 +1,288 @@
+"""What `%%wbmap` does: the frame, the runs over its rows, and the answers as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from sqlite3 import Error as SqliteError
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from . import background
+from .answer_cache import AnswerCache, cache_file
+from .catalog import usd_words
+from .errors import InferenceError, Interrupted, did_you_mean, quoted, shortened
+from .map_progress import MapProgress, answers_bundle, cost_of, first_answers
+from .mapping import MapAsk, MapRun, begin, run_all
+from .request import Ask
+from .rows import read_rows
+from .schema import read_schema
+from .settings import CONCURRENCY, INTO
+from .tables import line_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .display import Canvas
+    from .options import MapOptions
+    from .rows import Rows
+    from .scene import Scene
+    from .schema import Schema
+    from .session import Session
+
+OUTPUT: Final = "_wbmap"
+SHOWN_ERRORS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What came of it: the frame with the answers, and the runs that made them."""
+
+    frame: Any
+    runs: Sequence[MapRun]
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def stopped(self) -> InferenceError | None:
+        """What ended it early."""
+        return next((run.stopped for run in self.runs if run.stopped is not None), None)
+
+
+def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
+    """Do what `%%wbmap` is told: ask for every row, show how far it has come, and put the frame into the notebook.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot begin, or ended early; what had come is in the notebook.
+    Interrupted
+        When the user interrupts; what had come is in the notebook.
+    """
+    session, canvas = scene.session, scene.canvas()
+    value = _value_of(frame, scene.names)
+    if not text.strip():
+        raise InferenceError(
+            "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
+        )
+    asked = MapAsk(
+        text=text,
+        ask=_ask(options, scene.names),
+        names=scene.names,
+        value_tokens=session.resolve().value_tokens,
+        raw=options.raw,
+        concurrency=options.concurrency or CONCURRENCY,
+        retry_failed=options.retry_failed,
+    )
+    mapped = map_rows(
+        session,
+        read_rows(value, options.limit),
+        asked,
+        models=options.model,
+        into=options.into or INTO,
+        use_cache=not options.no_cache,
+        canvas=canvas,
+        attended=scene.cell.attended,
+    )
+    name = options.output or OUTPUT
+    scene.put(name, mapped.frame)
+    canvas.clear()
+    canvas.show(summary_bundle(mapped, name))
+    if mapped.interrupted:
+        raise Interrupted(f"What had come is in {name}. Run the cell again to continue: no answer is asked for twice.")
+    if mapped.stopped is not None:
+        error = mapped.stopped
+        error.remedy = f"{error.remedy} What had come is in {name}; run the cell again to continue.".strip()
+        raise error
+
+
+def _value_of(name: str, names: Mapping[str, Any]) -> Any:
+    if not name:
+        raise InferenceError(
+            "%%wbmap needs to know whose rows: nothing was sent.",
+            remedy="Name a DataFrame of the notebook behind it: %%wbmap reviews.",
+            cause="option",
+        )
+    if name in names:
+        return names[name]
+    raise InferenceError(
+        f"There is no {shortened(name)!r} in the notebook. Nothing was sent.",
+        remedy=did_you_mean(name, [one for one in names if not one.startswith("_")])
+        or "Put what you want to go over into a variable first, and name that.",
+        cause="option",
+    )
+
+
+def _ask(options: MapOptions, names: Mapping[str, Any]) -> Ask:
+    given = (("temperature", options.temperature), ("max_tokens", options.max_tokens), ("seed", options.seed))
+    return Ask(
+        prompt="",
+        system=options.system,
+        parameters=tuple((name, value) for name, value in given if value is not None),
+        extra=options.param,
+        think=options.think,
+        thread=None,
+        stream=False,
+        schema=read_schema(options.schema, names) if options.schema else None,
+        repair=not options.no_repair,
+    )
+
+
+def map_rows(
+    session: Session,
+    rows: Rows,
+    asked: MapAsk,
+    *,
+    models: Sequence[str] = (),
+    into: str = INTO,
+    use_cache: bool = True,
+    canvas: Canvas | None = None,
+    attended: bool = False,
+) -> Mapped:
+    """Ask for every row and return what came of it, also when it was interrupted or ended early.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot begin.
+    """
+    _check_columns(rows, asked, into, models)
+    cache, notices = _open_cache() if use_cache else (None, ())
+    started = perf_counter()
+    try:
+        runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache))]
+        interrupted = _run(runs, canvas, attended=attended)
+    finally:
+        if cache is not None:
+            cache.close()
+    columns, dropped = _columns(runs, asked.ask.schema, into, rows.length)
+    for run in runs:
+        notices += tuple(one for one in run.notices if one not in notices)
+    return Mapped(rows.with_columns(columns, dropped), runs, perf_counter() - started, notices, interrupted)
+
+
+def _run(runs: list[MapRun], canvas: Canvas | None, *, attended: bool) -> bool:
+    """Let the runs go on to their end; tell whether they were interrupted."""
+    if not runs:
+        return False
+    progress = None if canvas is None else MapProgress(canvas, runs, attended=attended)
+    if canvas is not None and progress is not None:
+        canvas.status(", ".join(f"{run.model}: {run.estimate()}" for run in runs))
+    try:
+        background.run(run_all(runs), meanwhile=progress.draw if progress else None)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        if progress is not None:
+            progress.close()
+    return False
+
+
+def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
+    try:
+        return AnswerCache(cache_file()), ()
+    except (OSError, SqliteError) as error:
+        return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+
+
+# Columns -------------------------------------------------------------------------------------------------------
+
+
+def _field_names(schema: Schema | None) -> list[str]:
+    """Return the columns that an answer becomes; none where it is one value."""
+    return [] if schema is None or schema.wrapped else list(schema.json_schema.get("properties", ()))
+
+
+def _names(schema: Schema | None, into: str) -> list[str]:
+    return _field_names(schema) or [into]
+
+
+def _check_columns(rows: Rows, asked: MapAsk, into: str, models: Sequence[str]) -> None:
+    """Refuse to replace a column that the prompt is made of."""
+    if len(models) > 1:
+        return
+    taken = [name for name in _names(asked.ask.schema, into) if name in rows.columns and name in asked.column_names()]
+    if taken:
+        raise InferenceError(
+            f"The answers would replace the column {taken[0]!r}, which the prompt is made of. Nothing was sent.",
+            remedy="Name another field in the schema." if asked.ask.schema else "Name another column: --into NAME.",
+            cause="option",
+        )
+
+
+def _columns(
+    runs: Sequence[MapRun], schema: Schema | None, into: str, length: int | None
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the columns to add, and those of an earlier run that no longer hold."""
+    columns: dict[str, list[Any]] = {}
+    dropped = []
+    for run, suffix in zip(runs, _suffixes(runs), strict=True):
+        size = max(len(run.answers), length or 0)
+        for name, values in _answer_columns(run.answers, schema, into).items():
+            columns[f"{name}{suffix}"] = values + [None] * (size - len(values))
+        errors = f"{into}{suffix}_error"
+        if run.errors:
+            columns[errors] = [run.errors.get(number) for number in range(size)]
+        else:
+            dropped.append(errors)
+    return columns, dropped
+
+
+def _suffixes(runs: Sequence[MapRun]) -> list[str]:
+    """Return what tells several models' columns apart: the last part of their names, where that is enough."""
+    if len(runs) <= 1:
+        return [""] * len(runs)
+    short = [run.model.rpartition("/")[2] for run in runs]
+    return [f"_{name if short.count(name) == 1 else run.model}" for run, name in zip(runs, short, strict=True)]
+
+
+def _answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
+    names = _field_names(schema)
+    if not names:
+        return {into: [_plain(answer) for answer in answers]}
+    records = [{} if answer is None else _record(answer) for answer in answers]
+    return {name: [_plain(record.get(name)) for record in records] for name in names}
+
+
+def _record(answer: Any) -> Mapping[str, Any]:
+    if isinstance(answer, dict):
+        return answer
+    if is_dataclass(answer):
+        return {one.name: getattr(answer, one.name) for one in fields(answer)}
+    return dict(answer)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+# Words ---------------------------------------------------------------------------------------------------------
+
+
+def summary_bundle(mapped: Mapped, name: str) -> dict[str, Any]:
+    """Return what a run's cell shows in the end: the first answers, what came of all, and the first errors."""
+    if not mapped.runs:
+        return line_bundle(f"There are no rows; {name} has none either.")
+    below = " ".join((*_lines(mapped, name), *mapped.notices))
+    has_answers = any(first_answers(run) for run in mapped.runs)
+    return answers_bundle(mapped.runs, below=below) if has_answers else line_bundle(below)
+
+
+def _lines(mapped: Mapped, name: str) -> Iterator[str]:
+    runs = mapped.runs
+    usage = sum((run.usage for run in runs[1:]), runs[0].usage)
+    answered = sum(run.done - run.failed for run in runs)
+    parts = [
+        f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
+        *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
+        f"{mapped.seconds:.1f} s",
+        usd_words(cost_of(runs)),
+        ", ".join(run.model for run in runs),
+    ]
+    yield f"{' · '.join(parts)}."
+    errors = [message for run in runs for message in run.errors.values()]
+    for message in list(dict.fromkeys(errors))[:SHOWN_ERRORS]:
+        yield f"Failed: {shortened(message, 200)}"
