@@ -94,10 +94,11 @@ def test_a_whole_reply_several_models_and_the_models_are_drawn_there(kernel: Ker
     service.then(completion("I am whole."))
     service.always = lambda answer: Streamed([f"I am {answer.received.body['model']}."])(answer)
     screen.click()
-    _, whole, compared, models, threads = screen.shown()
+    _, whole, compared, chart, models, threads = screen.shown()
     assert whole["text/plain"].startswith("I am whole.")
     for words in ("=== test/model-a ===", "I am test/model-a.", "=== test/model-b ===", "I am test/model-b."):
         assert words in compared["text/plain"]
+    assert "tokens a second" in chart["text/plain"]
     assert "| test/model-b |" in models["text/markdown"]
     assert "main" in threads["text/plain"]
     assert screen.elsewhere == []

@@ -87,7 +87,7 @@ def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path
         output, *chart = cell.outputs
         assert output.output_type == "display_data"
         assert set(output.data) == {"text/markdown", "text/plain"}
-        assert [set(one.data) for one in chart] == [{"image/png", "text/plain"}] * (cell is compared)
+        assert [set(one.data) for one in chart] == [{"image/png", "text/html", "text/plain"}] * (cell is compared)
     data = chat.outputs[0].data
     assert data["text/markdown"].startswith(
         "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n**Hi**"
@@ -152,6 +152,7 @@ def test_the_page_reads_whole_and_is_inert(jupyter: Run, service: Service, tmp_p
     # The chart, whole in the page.
     (chart,) = [found for tag, found in page.tags if tag == "img"]
     assert str(chart["src"]).startswith("data:image/png;base64,")
+    assert "test/b" in str(chart["alt"])
     for tag, found in page.tags:
         assert not [name for name in found if name.startswith("on")], (tag, found)
         assert "javascript:" not in (found.get("href") or ""), (tag, found)
@@ -167,7 +168,9 @@ def test_the_markdown_reads_whole_and_is_inert(jupyter: Run, service: Service, t
     assert "| test/model-a ← chosen | unknown |" in text
     assert text.index("**test/a**") < text.index("**test/b**") < text.index("The end. test/a")
     assert text.count("12 + 3 tokens") == 3
-    for raw in ("<script", "<img", "](javascript:"):
+    # The one image is our own chart, whole in the page, with words that stand for it.
+    assert text.count("<img") == text.count('<img alt="seconds to') == text.count('src="data:image/png;base64,') == 1
+    for raw in ("<script", "](javascript:"):
         assert raw not in text
 
 

@@ -45,7 +45,7 @@ def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world
     lab = Lab.open(
         server,
         page,
-        "main-job.ipynb",
+        f"main-job-{path[:3]}.ipynb",
         ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
         path=path,
     )
@@ -288,7 +288,7 @@ def test_code_comes_into_the_next_cell_and_is_not_run(
     lab = Lab.open(
         server,
         page,
-        "code.ipynb",
+        f"code-{path[:3]}.ipynb",
         ["%load_ext wandb_inference_magic", "%%wbchat --code\nA median, please.", "1 + 1"],
         path=path,
     )
@@ -305,7 +305,7 @@ def test_the_tab_key_completes_an_option_and_a_model(
     server: JupyterServer, world: Wandb, page: Page, path: str
 ) -> None:
     cells = ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"]
-    lab = Lab.open(server, page, "tab.ipynb", cells, path=path)
+    lab = Lab.open(server, page, f"tab-{path[:3]}.ipynb", cells, path=path)
     lab.run(0)
     editor = lab.cell(1).locator(".cm-content")
     editor.click()
@@ -340,7 +340,7 @@ def test_a_button_of_ones_own_asks_into_an_output_widget(
     gate = Event()
     first = Streamed(["# First\n\n", "Some **words**", " and the rest."], gate=gate, hold_after=2)
     world.api.then(first, Streamed(["The second", " reply."]))
-    lab = Lab.open(server, page, "button.ipynb", ["%load_ext wandb_inference_magic", BUTTON], path=path)
+    lab = Lab.open(server, page, f"button-{path[:3]}.ipynb", ["%load_ext wandb_inference_magic", BUTTON], path=path)
     lab.run(0)
     lab.run(1)
     shown = lab.output(1).first

@@ -105,7 +105,7 @@ def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb
     assert "Prices: " in run.text
     assert "$" not in run.outputs[0]["data"]["text/markdown"]
     chart = run.outputs[1]
-    assert set(chart["data"]) == {"image/png", "text/plain"}
+    assert set(chart["data"]) == {"image/png", "text/html", "text/plain"}
     assert chart["metadata"]["image/png"]["width"] < 800
     assert "tokens a second" in chart["data"]["text/plain"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from html import escape
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import zip_longest
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from .rendering import PLAIN
+from .rendering import HTML, PLAIN
 from .safety import safe_plain
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     Returns
     -------
     dict
-        `text/plain` always; `image/png` where matplotlib is installed. Empty when there is nothing to draw.
+        `text/plain` always; `image/png`, and `text/html` around it, where matplotlib is installed. Empty when
+        there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
     known = [one for one in measures if any(_is_number(value) for value in one.values[: len(names)])]
@@ -57,16 +59,21 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
     if find_spec("matplotlib") is not None:
         bundle[PNG] = b64encode(_drawn(names, known)).decode()
+        # Front ends give a PNG no words; untrusted notebooks and GitHub show no such HTML.
+        bundle[HTML] = (
+            f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'
+        )
     return bundle
 
 
 def chart_metadata(data: dict[str, Any]) -> dict[str, Any]:
     """Return what tells a front end how large to show a chart's image, and the words that stand for it."""
-    if PNG not in data:
-        return {}
+    return {PNG: {"width": _width(data), "alt": data[PLAIN]}} if PNG in data else {}
+
+
+def _width(data: dict[str, Any]) -> int:
     # A PNG's width stands in its header, bytes 16 to 19 (the PNG specification, section 11.2.2).
-    width = int.from_bytes(b64decode(data[PNG][:64])[16:20], "big")
-    return {PNG: {"width": width // FINE, "alt": data[PLAIN]}}
+    return int.from_bytes(b64decode(data[PNG][:64])[16:20], "big") // FINE
 
 
 def _is_number(value: float | None) -> bool:
