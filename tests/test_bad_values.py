@@ -6,7 +6,14 @@ import pytest
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.line import Option, declared_options, read_line
-from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions, ThreadOptions
+from wandb_inference_magic.options import (
+    ChatOptions,
+    ConfigOptions,
+    MapOptions,
+    ModelsOptions,
+    ThreadOptions,
+    UsageOptions,
+)
 from wandb_inference_magic.settings import WandbInference
 from wandb_inference_magic.thinking import THINK
 
@@ -23,11 +30,13 @@ BAD: dict[str, list[str]] = {
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
     "markdown|text|json|html": ["md", "''", "Markdown"],
     "first|all": ["''", "none", "ALL"],
+    "USD": ["''", "free", "-1", "nan"],
+    "COLUMN": ["''"],
     "|".join(THINK): ["''", "hard", "On"],
 }
 # These take any words; whether they name something shows when they are looked up.
 WORDS = ("--thread", "--fork", "--schema", "--tools", "--image", "--models-like", "--export", "--import")
-DECLARED = (ChatOptions, ThreadOptions, ModelsOptions, ConfigOptions)
+DECLARED = (ChatOptions, MapOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
 
 CASES = [
     (declared, one, bad)

@@ -109,7 +109,7 @@ def test_options(warm: Kernel) -> None:
         "%wbconfig --ch|": ["%wbconfig --check"],
         "%wbconfig --check |": [
             f"%wbconfig --check {flag}"
-            for flag in ("--key", "--project", "-m", "--model", "--endpoint", "--timeout", "--reset")
+            for flag in ("--key", "--project", "-m", "--model", "--endpoint", "--timeout", "--budget", "--reset")
         ],
     }
     assert differences(warm, expected) == {}

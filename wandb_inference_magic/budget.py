@@ -18,7 +18,8 @@ REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or begin
 
 def left(session: Session) -> float | None:
     """Return the USD that may still be spent; None without a budget."""
-    budget = session.resolve().budget
+    # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
+    budget = session.settings.budget
     return None if budget is None else max(budget - session.ledger.total().cost, 0.0)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import background, budget
 from .catalog import usd
 from .chart import Measure, chart_bundle, chart_metadata
-from .client import Arrival, build_async, receive_async
+from .client import Arrival, AsyncClient, receive_async
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
 from .failures import Situation, explain
@@ -110,8 +110,8 @@ async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> No
     ready = [one for one in contenders if one.request is not None]
     if not ready or ready[0].request is None:
         return
-    async with build_async(ready[0].request.endpoint, timeout=session.resolve().timeout) as sdk:
-        await asyncio.gather(*(one.receive(sdk) for one in ready))
+    async with AsyncClient(ready[0].request.endpoint, timeout=session.resolve().timeout) as client:
+        await asyncio.gather(*(one.receive(client) for one in ready))
 
 
 class _Contender:
@@ -133,14 +133,14 @@ class _Contender:
         except InferenceError as error:
             self.error = error
 
-    async def receive(self, sdk: Any) -> None:
+    async def receive(self, client: AsyncClient) -> None:
         """Receive the reply, trying again where that is worth it; a failure is kept, not raised."""
         assert self.request is not None
         most = self._session.resolve().max_retries
         self.builder.started = perf_counter()
         for tries in count(1):
             try:
-                await self._receive_once(sdk, self.request)
+                await self._receive_once(client, self.request)
             except Exception as failure:  # noqa: BLE001 - it is told in this model's place
                 known = self._session.known_catalog(self.request.endpoint)
                 error = explain(failure, Situation(self.request.endpoint, self.model, known))
@@ -154,9 +154,9 @@ class _Contender:
                 self._ended = self._checked(self._build())
                 return
 
-    async def _receive_once(self, sdk: Any, request: Request) -> None:
+    async def _receive_once(self, client: AsyncClient, request: Request) -> None:
         arrival = Arrival()
-        payloads = receive_async(sdk, request.body, stream=self._ask.stream, arrival=arrival)
+        payloads = receive_async(client, request.body, stream=self._ask.stream, arrival=arrival)
         with self._session.ledger.counting(request, self.builder):
             async with aclosing(payloads):
                 try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import budget
 from .answer_cache import Answer, key_of
 from .catalog import usd
-from .client import Arrival, build_async, receive_async
+from .client import Arrival, AsyncClient, receive_async
 from .errors import InferenceError, shortened
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected
@@ -139,7 +139,7 @@ class MapRun:
         self._failures_in_a_row = 0
         self._worst = budget.worst_case(self.first) or 0.0
         self._known: Model | None = self.session.known_catalog(self.first.endpoint).find(self.model)
-        self._sdk: Any = None
+        self._client: Any = None
 
     @property
     def total(self) -> int | None:
@@ -177,7 +177,7 @@ class MapRun:
         """Ask for every row. What ends the run early is in `stopped`; cancelled, it keeps what has come."""
         running: set[asyncio.Task[None]] = set()
         settings = self.session.resolve()
-        async with build_async(self.first.endpoint, timeout=settings.timeout) as self._sdk:
+        async with AsyncClient(self.first.endpoint, timeout=settings.timeout) as self._client:
             try:
                 async for number, request, key in self._to_ask():
                     await self.limiter.acquire()
@@ -323,7 +323,7 @@ class MapRun:
 
     async def _call(self, request: Request) -> tuple[str, Usage | None]:
         builder = ReplyBuilder()
-        payloads = receive_async(self._sdk, request.body, stream=self.asked.ask.stream, arrival=Arrival())
+        payloads = receive_async(self._client, request.body, stream=self.asked.ask.stream, arrival=Arrival())
         with self.session.ledger.counting(request, builder):
             async with aclosing(payloads):
                 async for payload in payloads:
