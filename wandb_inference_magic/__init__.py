@@ -1,8 +1,8 @@
 """Chat with the models of the W&B Inference service in a notebook cell.
 
 `%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%wbmodels`, `%wbthread`, `%wbusage` and `%wbconfig`;
-from Python the same parts are `chat`, `map_prompts`, `models` and `client`. `as_prompt` says what a value becomes in a
-prompt; it can be extended.
+from Python the same parts are `chat`, `map_prompts`, `models` and `client`; `compare_frame` holds models against each
+other, and `as_prompt` says what a value becomes in a prompt; it can be extended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .errors import InferenceError
 
 # The submodule `client` is loaded by now, so that this name stays the function of the public API.
-from .python_api import chat, client, map_prompts, models
+from .python_api import chat, client, compare_frame, map_prompts, models
 from .reply import Reply
 from .values import as_prompt
 
@@ -27,6 +27,7 @@ __all__ = [
     "as_prompt",
     "chat",
     "client",
+    "compare_frame",
     "load_ipython_extension",
     "map_prompts",
     "models",

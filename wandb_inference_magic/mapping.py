@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from sqlite3 import Error as SqliteError
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from . import budget
 from .answer_cache import Answer, key_of
@@ -109,6 +109,14 @@ class Estimate:
         return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
 
 
+class Permits(Protocol):
+    """A limit that others share: one permit a request in flight. Both calls may block."""
+
+    def acquire(self) -> object: ...
+
+    def release(self) -> object: ...
+
+
 @dataclass
 class MapRun:
     """One model's run over rows, while it goes on and after it.
@@ -123,6 +131,7 @@ class MapRun:
     model: str
     first: Request
     cache: AnswerCache | None = None
+    permits: Permits | None = None
     answers: list[Any] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
@@ -180,9 +189,9 @@ class MapRun:
         async with AsyncClient(self.first.endpoint, timeout=settings.timeout) as self._client:
             try:
                 async for number, request, key in self._to_ask():
-                    await self.limiter.acquire()
+                    await self._take_slot()
                     if self.stopped is not None or not self._has_money():
-                        self.limiter.release()
+                        self._give_slot_back()
                         break
                     task = asyncio.create_task(self._ask_row(number, request, key, settings.max_retries))
                     running.add(task)
@@ -192,6 +201,17 @@ class MapRun:
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
+
+    async def _take_slot(self) -> None:
+        await self.limiter.acquire()
+        if self.permits is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.permits.acquire)
+
+    def _give_slot_back(self) -> None:
+        self.limiter.release()
+        if self.permits is not None:
+            # Nobody waits for it: a loop that ends lets its threads end first.
+            asyncio.get_running_loop().run_in_executor(None, self.permits.release)
 
     async def _to_ask(self) -> Any:
         """Draw the rows one by one; give those whose answer is not there yet, with their requests and keys."""
@@ -298,7 +318,7 @@ class MapRun:
                 else:
                     return
         finally:
-            self.limiter.release()
+            self._give_slot_back()
 
     async def _answer(self, number: int, request: Request, key: str, started: float) -> None:
         """Make the call for a row, and one more where its answer does not fit, and take what comes."""
@@ -367,7 +387,14 @@ def _why_empty(finish_reason: str | None) -> str:
     return "The service's content filter kept it back." if finish_reason == "content_filter" else ""
 
 
-def begin(session: Session, rows: Rows, asked: MapAsk, model: str | None, cache: AnswerCache | None) -> MapRun | None:
+def begin(
+    session: Session,
+    rows: Rows,
+    asked: MapAsk,
+    model: str | None,
+    cache: AnswerCache | None,
+    permits: Permits | None = None,
+) -> MapRun | None:
     """Return a run that is ready to go, or None where there are no rows; nothing has been sent.
 
     Raises
@@ -380,7 +407,7 @@ def begin(session: Session, rows: Rows, asked: MapAsk, model: str | None, cache:
     if row is None:
         return None
     first = prepare(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
-    run = MapRun(session, rows, asked, first.model, first, cache)
+    run = MapRun(session, rows, asked, first.model, first, cache, permits)
     _check_budget(session, run)
     return run
 

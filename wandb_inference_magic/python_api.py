@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from .catalog import Catalog
+    from .mapping import MapAsk
     from .reply import Content, Reply
+    from .tabulating import Mapped
     from .values import Image
 
 _session: Session | None = None
@@ -206,25 +208,100 @@ def map_prompts(
     KeyboardInterrupt
         When it is interrupted; what had come is kept on disk.
     """
-    from .mapping import MapAsk
+    from .rows import read_rows
+    from .tabulating import is_dask, map_lazily, map_rows
+
+    asked = _map_ask(
+        prompt,
+        names=names,
+        concurrency=concurrency,
+        retry_failed=retry_failed,
+        system=system,
+        think=think,
+        parameters=parameters,
+        schema=schema,
+        repair=repair,
+    )
+    models = [model] if isinstance(model, str) else list(model or ())
+    session = current_session()
+    if is_dask(frame):
+        return map_lazily(session, frame, asked, models=models, into=into, limit=limit, use_cache=cache)
+    mapped = map_rows(session, read_rows(frame, limit), asked, models=models, into=into, use_cache=cache)
+    return _whole(mapped).frame
+
+
+def compare_frame(
+    frame: Any,
+    prompt: str,
+    *,
+    models: Sequence[str],
+    truth: str | None = None,
+    field: str | None = None,
+    schema: Any = None,
+    system: str | None = None,
+    concurrency: int = CONCURRENCY,
+    limit: int | None = None,
+    cache: bool = True,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Any:
+    """Put the same prompts to several models, and return how they did: enough to choose one for a labelling job.
+
+    Parameters
+    ----------
+    frame, prompt, schema, system, concurrency, limit, cache, names, **parameters
+        As for `map_prompts`.
+    models : sequence of str
+    truth : str, optional
+        The column with the right answers; without one, the models are held against each other.
+    field : str, optional
+        The field of the schema that is compared; else the one called as `truth`, else all together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model: `rows`, `failed`, `kept_from_before`, `seconds_median` and `seconds_p95` of a row, tokens,
+        `cost_usd` (of what was not kept from before) and per 1,000 rows, and `agreement` from 0 to 1: the share of rows
+        answered as `truth` says, or the mean share of rows answered as another model did.
+
+    Raises
+    ------
+    InferenceError
+        As `map_prompts`, and for a column or field that is not there.
+    """
+    from . import evaluation
     from .rows import read_rows
     from .tabulating import map_rows
 
-    asked = MapAsk(
+    rows = read_rows(frame, limit)
+    asked = _map_ask(prompt, names=names, concurrency=concurrency, system=system, parameters=parameters, schema=schema)
+    evaluation.check(rows, asked.ask.schema, {"truth": truth, "field": field})
+    mapped = _whole(map_rows(current_session(), rows, asked, models=models, use_cache=cache))
+    return evaluation.evaluated(mapped, rows, asked.ask.schema, truth=truth, field=field)
+
+
+def _map_ask(
+    prompt: str, *, names: Mapping[str, Any] | None, concurrency: int, retry_failed: bool = False, **how: Any
+) -> MapAsk:
+    from .mapping import MapAsk
+
+    return MapAsk(
         text=prompt,
-        ask=_ask("", system=system, think=think, parameters=parameters, schema=schema, repair=repair, stream=False),
+        ask=_ask("", stream=False, **how),
         names=names or {},
         value_tokens=current_session().resolve().value_tokens,
         concurrency=concurrency,
         retry_failed=retry_failed,
     )
-    models = [model] if isinstance(model, str) else list(model or ())
-    mapped = map_rows(current_session(), read_rows(frame, limit), asked, models=models, into=into, use_cache=cache)
+
+
+def _whole(mapped: Mapped) -> Mapped:
+    """Return what came where it is whole; raise what ended it early."""
     if mapped.interrupted:
         raise KeyboardInterrupt
     if mapped.stopped is not None:
         raise mapped.stopped
-    return mapped.frame
+    return mapped
 
 
 def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:

@@ -124,6 +124,10 @@ class Session:
         self._typed_keys[url] = Key(typed, "typed in")
         return self._typed_keys[url]
 
+    def give_key(self, url: str, key: Key) -> None:
+        """Use this key for an endpoint, for this session."""
+        self._typed_keys[url] = key
+
     def _url_in_force(self) -> str:
         name = self.resolve().endpoint
         return WANDB_URL if name in ("auto", "wandb", "local") else name

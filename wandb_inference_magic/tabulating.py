@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .display import Canvas
+    from .mapping import Permits
     from .options import MapOptions
     from .rows import Rows
     from .scene import Scene
@@ -75,6 +76,11 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         concurrency=options.concurrency or CONCURRENCY,
         retry_failed=options.retry_failed,
     )
+    name = options.output or OUTPUT
+    if is_dask(value):
+        scene.put(name, _lazily(session, options, value, asked))
+        canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
+        return
     mapped = map_rows(
         session,
         read_rows(value, options.limit),
@@ -85,7 +91,6 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         canvas=canvas,
         attended=scene.cell.attended,
     )
-    name = options.output or OUTPUT
     scene.put(name, mapped.frame)
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
@@ -129,6 +134,53 @@ def _ask(options: MapOptions, names: Mapping[str, Any]) -> Ask:
     )
 
 
+def is_dask(value: Any) -> bool:
+    """Whether a value is a Dask DataFrame."""
+    from narwhals.dependencies import is_dask_dataframe
+
+    return bool(is_dask_dataframe(value))
+
+
+def _lazily(session: Session, options: MapOptions, frame: Any, asked: MapAsk) -> Any:
+    return map_lazily(
+        session,
+        frame,
+        asked,
+        models=options.model,
+        into=options.into or INTO,
+        limit=options.limit,
+        use_cache=not options.no_cache,
+    )
+
+
+def map_lazily(
+    session: Session,
+    frame: Any,
+    asked: MapAsk,
+    *,
+    models: Sequence[str],
+    into: str,
+    limit: int | None,
+    use_cache: bool,
+) -> Any:
+    """Return a Dask DataFrame whose rows are asked for when it is computed.
+
+    Raises
+    ------
+    InferenceError
+        For what does not go with Dask, and without a key or a model.
+    """
+    if limit is not None or len(models) > 1:
+        raise InferenceError(
+            "A Dask DataFrame is mapped whole, and by one model. Nothing was sent.",
+            remedy="To try first, take some rows of it: frame.head(20).",
+            cause="option",
+        )
+    from .dask_frames import map_dask
+
+    return map_dask(session, frame, asked, model=models[0] if models else None, into=into, use_cache=use_cache)
+
+
 def map_rows(
     session: Session,
     rows: Rows,
@@ -139,6 +191,7 @@ def map_rows(
     use_cache: bool = True,
     canvas: Canvas | None = None,
     attended: bool = False,
+    permits: Permits | None = None,
 ) -> Mapped:
     """Ask for every row and return what came of it, also when it was interrupted or ended early.
 
@@ -151,7 +204,7 @@ def map_rows(
     cache, notices = _open_cache() if use_cache else (None, ())
     started = perf_counter()
     try:
-        runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache))]
+        runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
         interrupted = _run(runs, canvas, attended=attended)
     finally:
         if cache is not None:
@@ -219,9 +272,9 @@ def _columns(
     dropped = []
     for run, suffix in zip(runs, _suffixes(runs), strict=True):
         size = max(len(run.answers), length or 0)
-        for name, values in _answer_columns(run.answers, schema, into).items():
+        for name, values in answer_columns(run.answers, schema, into).items():
             columns[f"{name}{suffix}"] = values + [None] * (size - len(values))
-        errors = f"{into}{suffix}_error"
+        errors = error_column(f"{into}{suffix}")
         if run.errors:
             columns[errors] = [run.errors.get(number) for number in range(size)]
         else:
@@ -237,7 +290,13 @@ def _suffixes(runs: Sequence[MapRun]) -> list[str]:
     return [f"_{name if short.count(name) == 1 else run.model}" for run, name in zip(runs, short, strict=True)]
 
 
-def _answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
+def error_column(into: str) -> str:
+    """Return the name of the column that says why a row has no answer."""
+    return f"{into}_error"
+
+
+def answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
+    """Return answers as columns: one a field where they are records, else the one that is called `into`."""
     names = _field_names(schema)
     if not names:
         return {into: [_plain(answer) for answer in answers]}

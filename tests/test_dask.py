@@ -1,0 +1,185 @@
+"""A prompt over a Dask DataFrame, on a real cluster of several processes."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from threading import Event
+
+import pytest
+from service import MODEL, Answer, Service, completion, refused
+
+KEY = "a-key-that-must-not-travel"
+
+# The tests' own process is left as it is: Dask starts threads, loops and loggers.
+CLUSTER = """
+import pickle, sys
+import cloudpickle
+import dask.dataframe as dd
+import pandas as pd
+from distributed import Client, LocalCluster
+from wandb_inference_magic import InferenceError, map_prompts
+
+frame = pd.DataFrame({{"text": [f"row {{n}}" for n in range(40)], "n": range(40)}}, index=range(100, 140))
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            lazy = dd.from_pandas(frame, npartitions=4)
+            {code}
+"""
+
+
+def on_cluster(service: Service, environment: dict[str, str], folder: Path, code: str, **variables: str) -> str:
+    program = folder / "program.py"
+    program.write_text(CLUSTER.format(code=code.replace("\n", "\n            ")))
+    told = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL} | variables
+    ran = subprocess.run(
+        [sys.executable, str(program)], env=told, cwd=folder, capture_output=True, text=True, timeout=240
+    )
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    assert KEY not in ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def echo(one: Answer) -> None:
+    completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
+
+
+def test_partitions_are_mapped_lazily_on_the_workers(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    service.always = echo
+    out = on_cluster(
+        service,
+        environment,
+        tmp_path,
+        "tone = 'kindly'\n"
+        "out = map_prompts(lazy, 'Is {{ text }} {{ tone }}?', names={'tone': tone, 'client': client})\n"
+        "print(type(out).__module__.split('.')[0], list(out.columns))\n"
+        f"print({KEY!r}.encode() in cloudpickle.dumps(out))\n"
+        "done = out.compute()\n"
+        "print(done.reply.tolist() == [f'<Is {text} kindly?>' for text in frame.text])\n"
+        "print(done.index.equals(frame.index), done.reply_error.isna().all())",
+        WANDB_INFERENCE_API_KEY=KEY,
+    )
+    assert out.splitlines() == [
+        "dask ['text', 'n', 'reply', 'reply_error']",
+        "False",
+        "True",
+        "True True",
+    ]
+    assert {chat.headers["authorization"] for chat in service.chats} == {f"Bearer {KEY}"}
+    assert len(service.chats) == 40
+
+
+def test_nothing_is_sent_before_it_is_computed(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    on_cluster(service, environment, tmp_path, "map_prompts(lazy, '{{ text }}')", WANDB_INFERENCE_API_KEY=KEY)
+    assert service.chats == []
+
+
+def test_one_limit_holds_for_all_workers(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    lock, flying, most = threading.Lock(), [0], [0]
+
+    def answer(one: Answer) -> None:
+        with lock:
+            flying[0] += 1
+            most[0] = max(most[0], flying[0])
+        Event().wait(0.02)
+        with lock:
+            flying[0] -= 1
+        echo(one)
+
+    service.always = answer
+    code = "map_prompts(lazy, '{{ text }}', concurrency=3).compute()"
+    on_cluster(service, environment, tmp_path, code, WANDB_INFERENCE_API_KEY=KEY)
+    assert len(service.chats) == 40
+    assert 2 <= most[0] <= 3
+
+
+def test_the_key_goes_past_the_graph(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    """Workers that find no key of their own are given it."""
+    service.always = echo
+    out = on_cluster(
+        service,
+        environment,
+        tmp_path,
+        "import os\n"
+        f"client.run(lambda: os.environ.pop('WANDB_INFERENCE_API_KEY', None))\n"
+        "from wandb_inference_magic.dask_frames import share_key\n"
+        "share_key(client)\n"
+        "out = map_prompts(lazy, '{{ text }}')\n"
+        f"print({KEY!r}.encode() in cloudpickle.dumps(out))\n"
+        "print(len(out.compute()), any("
+        f"{KEY!r} in str(logs) for logs in client.get_worker_logs().values()))",
+        WANDB_INFERENCE_API_KEY=KEY,
+    )
+    assert out.splitlines() == ["False", "40 False"]
+    assert {chat.headers["authorization"] for chat in service.chats} == {f"Bearer {KEY}"}
+
+
+def test_a_schema_gives_typed_columns_in_every_partition(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def answer(one: Answer) -> None:
+        if "row 7" in one.received.body["messages"][-1]["content"]:
+            refused(400, "too odd")(one)
+        else:
+            completion('{"label": "good", "score": 3}')(one)
+
+    service.always = answer
+    out = on_cluster(
+        service,
+        environment,
+        tmp_path,
+        "out = map_prompts(lazy, '{{ text }}', schema='label good|bad, score int')\n"
+        "done = out.compute()\n"
+        "print(str(out.score.dtype), str(done.score.dtype), done.score.sum(), done.reply_error.notna().sum())",
+        WANDB_INFERENCE_API_KEY=KEY,
+    )
+    assert out.split() == ["Int64", "Int64", "117", "1"]
+
+
+def test_what_fails_for_all_rows_fails_the_computation(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    service.always = refused(402, "no credit")
+    out = on_cluster(
+        service,
+        environment,
+        tmp_path,
+        "try:\n    map_prompts(lazy, '{{ text }}').compute()\nexcept InferenceError as error:\n    print(error.cause)",
+        WANDB_INFERENCE_API_KEY=KEY,
+    )
+    assert out.split() == ["quota"]
+
+
+def test_the_keys_plugin_does_not_show_it() -> None:
+    from wandb_inference_magic.dask_frames import KeyPlugin
+
+    plugin = KeyPlugin("http://x/v1", KEY)
+    assert KEY not in repr(plugin)
+    assert KEY not in str(plugin)
+    assert KEY in str(vars(pickle.loads(pickle.dumps(plugin))))
+
+
+@pytest.mark.parametrize("how", ["limit=3", "model=['a', 'b']"])
+def test_what_does_not_go_with_dask_is_refused(
+    service: Service, environment: dict[str, str], how: str, tmp_path: Path
+) -> None:
+    program = (
+        "import dask.dataframe as dd, pandas as pd\n"
+        "from wandb_inference_magic import InferenceError, map_prompts\n"
+        "lazy = dd.from_pandas(pd.DataFrame({'text': ['a']}), npartitions=1)\n"
+        f"try:\n    map_prompts(lazy, '{{{{ text }}}}', {how})\n"
+        "except InferenceError as error:\n    print(error.what)\n"
+    )
+    told = environment | {
+        "WANDB_INFERENCE_BASE_URL": service.url,
+        "WANDB_INFERENCE_API_KEY": KEY,
+        "PATH": os.environ["PATH"],
+    }
+    ran = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, timeout=120)
+    assert "mapped whole, and by one model" in ran.stdout, ran.stderr

@@ -1,0 +1,67 @@
+"""`compare_frame`: models held against each other over the same rows."""
+
+from __future__ import annotations
+
+import json
+
+from kernels import Kernel
+from service import Answer, Service, completion, refused, usage
+
+FRAME = (
+    "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
+    "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
+)
+
+
+def by_model(service: Service, **said: str) -> None:
+    """Answer row a, b, c, d with the words that stand for them; `-` refuses."""
+
+    def answer(one: Answer) -> None:
+        words = said[one.received.body["model"].partition("/")[2]].split()
+        word = words["abcd".index(one.received.body["messages"][-1]["content"][0])]
+        if word == "-":
+            refused(400, "no")(one)
+        elif "response_format" in one.received.body:
+            completion(json.dumps({"label": word, "why": one.received.body["model"]}), counted=usage(10, 5))(one)
+        else:
+            completion(f"{word.title()}.", counted=usage(10, 5))(one)
+
+    service.always = answer
+
+
+def test_models_are_held_against_the_right_answers(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    kernel.run(FRAME)
+    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label')")
+    assert kernel.value("table.agreement.round(4).to_dict()") == {"test/x": 1.0, "test/y": 0.6667}
+    assert kernel.value("table.failed.to_dict()") == {"test/x": 0, "test/y": 1}
+    assert kernel.value("table[['prompt_tokens', 'completion_tokens']].values.tolist()") == [[40, 20], [30, 15]]
+    assert kernel.value("(table.seconds_median > 0).tolist()") == [True, True]
+    assert kernel.value("table.cost_usd.isna().tolist()") == [True, True], "no price is known"
+
+
+def test_models_are_held_against_each_other(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad bad", z="bad bad bad bad")
+    kernel.run(FRAME)
+    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y', 'test/z'])")
+    assert kernel.value("table.agreement.tolist()") == [0.625, 0.75, 0.625]
+
+
+def test_with_a_schema_the_field_called_as_the_truth_is_compared(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good good bad good")
+    kernel.run(FRAME)
+    kernel.run(
+        "table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label', "
+        "schema='label good|bad, why text')"
+    )
+    assert kernel.value("table.agreement.tolist()") == [1.0, 0.75]
+
+
+def test_a_column_or_field_that_is_not_there_is_refused(kernel: Kernel, service: Service) -> None:
+    kernel.run(FRAME)
+    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], truth='lable')")
+    assert "There is no column 'lable'" in run.error
+    assert "label" in run.error
+    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], schema='label', field='why')")
+    assert "no field 'why'" in run.error
+    assert service.chats == []

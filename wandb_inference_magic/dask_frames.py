@@ -1,0 +1,196 @@
+"""A prompt over a Dask DataFrame: lazily, a partition at a time, on the user's own cluster.
+
+Settings travel in the graph, the key never does: each worker finds it as a notebook would, or was given it by
+`share_key`. One limit on the requests in flight holds for all workers together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from threading import Lock, Semaphore
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from .credentials import Key
+from .rows import read_rows
+from .session import Session
+from .settings import WandbInference
+from .tabulating import answer_columns, error_column, map_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .mapping import MapAsk, Permits
+    from .schema import Schema
+
+# Of a JSON schema's types; any other value is kept as the object it is.
+DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
+
+_shared_keys: dict[str, Key] = {}
+_semaphores: dict[str, Semaphore] = {}
+_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know: everything but the key."""
+
+    settings: Mapping[str, Any]
+    asked: MapAsk
+    model: str
+    into: str
+    use_cache: bool
+    limit_name: str
+
+
+def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, into: str, use_cache: bool) -> Any:
+    """Return a Dask DataFrame with the answers' columns; what it holds is asked for when it is computed.
+
+    Its error column is always there: whether a row will fail is not known before.
+
+    Raises
+    ------
+    InferenceError
+        For a key or a model that is missing here. Nothing has been sent.
+    """
+    endpoint = session.endpoint()
+    columns = {str(name) for name in frame.columns}
+    # Of the notebook's names only those that the prompt uses travel.
+    used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
+    job = Job(
+        settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
+        asked=replace(asked, names=used),
+        model=model or session.model_in_force(endpoint),
+        into=into,
+        use_cache=use_cache,
+        limit_name=f"wbmap-{uuid4().hex}",
+    )
+    return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, []))
+
+
+def _settings(session: Session, endpoint: str) -> dict[str, Any]:
+    resolved = session.resolve()
+    names = ("project", "system", "temperature", "max_tokens", "timeout", "max_retries", "value_tokens", "weights")
+    return {name: getattr(resolved, name) for name in names} | {"endpoint": endpoint}
+
+
+def answer_partition(partition: Any, job: Job) -> Any:
+    """Ask for every row of a partition: what runs on a worker.
+
+    Raises
+    ------
+    InferenceError
+        For what would go wrong for every row; answers that had come are kept on the worker's disk.
+    """
+    session = _session(tuple(sorted(job.settings.items())))
+    permits = _permits(job.limit_name, job.asked.concurrency)
+    mapped = map_rows(
+        session,
+        read_rows(partition),
+        job.asked,
+        models=(job.model,),
+        into=job.into,
+        use_cache=job.use_cache,
+        permits=permits,
+    )
+    if mapped.stopped is not None:
+        raise mapped.stopped
+    run = mapped.runs[0] if mapped.runs else None
+    answers = [] if run is None else run.answers
+    errors = [] if run is None else [run.errors.get(number) for number in range(len(answers))]
+    return _typed(partition.copy(deep=False), job, answers, errors)
+
+
+def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | None = None) -> Any:
+    """Add the answers' columns, each of the type that it has in every partition."""
+    import pandas as pd
+
+    types = _types(job.asked.ask.schema)
+    for name, values in answer_columns(answers, job.asked.ask.schema, job.into).items():
+        frame[name] = pd.Series(values, dtype=types.get(name, "object")).array
+    frame[error_column(job.into)] = pd.Series(errors or [], dtype="object").array
+    return frame
+
+
+def _types(schema: Schema | None) -> dict[str, str]:
+    properties = {} if schema is None else schema.json_schema.get("properties", {})
+    return {name: DTYPES[one["type"]] for name, one in properties.items() if one.get("type") in DTYPES}
+
+
+@cache
+def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
+    """Return this process's session with these settings, and with the key that it was given, if it was."""
+    traits = WandbInference()
+    traits.set(**{name: value for name, value in settings if value not in (None, "")})
+    session = Session(traits)
+    for url, key in _shared_keys.items():
+        session.give_key(url, key)
+    return session
+
+
+# The limit ---------------------------------------------------------------------------------------------------------
+
+
+def _permits(name: str, most: int) -> Permits:
+    """Return the permits that all workers share: the cluster's, or this process's where there is no cluster."""
+    try:
+        from distributed import Semaphore as ClusterSemaphore
+        from distributed import get_worker
+
+        get_worker()
+    except (ImportError, ValueError):
+        with _lock:
+            return _semaphores.setdefault(name, Semaphore(most))
+    found: Permits = ClusterSemaphore(max_leases=most, name=name)  # type: ignore[no-untyped-call,unused-ignore]
+    return found
+
+
+# The key -----------------------------------------------------------------------------------------------------------
+
+
+class KeyPlugin:
+    """Gives a worker the key when it joins the cluster, past the graph. Its repr does not show it."""
+
+    name = "wandb-inference-key"
+    idempotent = False
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "<KeyPlugin>"
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002
+        _shared_keys[self._url] = Key(self._key, "given by the cluster's client")
+        _session.cache_clear()
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002
+        _shared_keys.pop(self._url, None)
+
+
+def share_key(cluster_client: Any) -> None:
+    """Give the key that is in force here to all workers of a cluster, those that join later included.
+
+    It goes over the cluster's own connections (use `tls://` where they leave your machines), into the workers' memory
+    alone: not into the graph, not to a disk.
+
+    Parameters
+    ----------
+    cluster_client : distributed.Client
+
+    Raises
+    ------
+    InferenceError
+        When there is no key here.
+    """
+    from distributed import WorkerPlugin
+
+    from .python_api import current_session
+
+    endpoint = current_session().endpoint()
+    if endpoint.key is None:
+        return
+    plugin = type("KeyPlugin", (KeyPlugin, WorkerPlugin), {})(endpoint.url, endpoint.key.reveal())
+    cluster_client.register_plugin(plugin)
