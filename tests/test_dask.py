@@ -179,7 +179,6 @@ def test_what_does_not_go_with_dask_is_refused(
     told = environment | {
         "WANDB_INFERENCE_BASE_URL": service.url,
         "WANDB_INFERENCE_API_KEY": KEY,
-        "PATH": os.environ["PATH"],
     }
     ran = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, timeout=120)
     assert "mapped whole, and by one model" in ran.stdout, ran.stderr

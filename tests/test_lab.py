@@ -10,11 +10,11 @@ from threading import Event
 import nbformat
 import pytest
 from browser import FRONT_ENDS, JupyterServer, Lab
-from conftest import MODELS, pieces
+from conftest import MODELS, keep_picture, pieces
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import Dialog, Page, expect
-from service import Answer, Streamed, Wandb, refused, usage
+from service import Answer, Streamed, Wandb, completion, refused, usage
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
@@ -355,3 +355,31 @@ def test_a_button_of_ones_own_asks_into_an_output_widget(
     expect(shown.get_by_text("12 + 3 tokens")).to_have_count(2)
     expect(shown.get_by_text("Asking")).to_have_count(2)
     expect(shown.locator("h1")).to_have_count(1)
+
+
+@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
+def test_a_map_shows_how_far_it_is_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
+    gate = Event()
+
+    def answer(one: Answer) -> None:
+        number = int(one.received.body["messages"][-1]["content"].split()[1])
+        if number >= 30:
+            assert gate.wait(120)
+        completion(f"Answer {number} with $5 and $6, <b>not bold</b>.", counted=usage(40, 12))(one)
+
+    world.api.always = answer
+    cells = ["%load_ext wandb_inference_magic\nrows = list(range(60))", "%%wbmap rows --no-cache\nrow {{ text }}"]
+    lab = Lab.open(server, page, f"map-{path[:3]}.ipynb", cells, path=path)
+    lab.run(0)
+    lab.run(1, wait=False)
+    area = lab.cell(1).locator(".jp-OutputArea")
+    expect(area.get_by_text("30/60")).to_be_visible()
+    expect(area).to_contain_text("Answer 0 with $5 and $6, <b>not bold</b>.")
+    keep_picture(page, f"map-{path[:3]}-running")
+    gate.set()
+    lab.wait_until_run(1)
+    expect(lab.output(1)).to_have_count(1)
+    expect(lab.output(1)).to_contain_text("60 of 60 rows answered, in _wbmap · 2,400 + 720 tokens")
+    expect(lab.output(1).locator("mjx-container")).to_have_count(0)
+    expect(area.get_by_text("/60 [")).to_have_count(0)
+    keep_picture(page, f"map-{path[:3]}-done")

@@ -67,6 +67,20 @@ def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb:
     assert "practice model" in explained
 
 
+def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    path = EXAMPLES / "labelling.ipynb"
+    notebook = executed(nbformat.read(path, as_version=4), environment | wandb.environment, tmp_path)
+    assert wandb.connected_to == []
+    maps = [cell for cell in notebook.cells if cell.source.startswith("%%wbmap")]
+    first, second = (cell.outputs[0].data["text/plain"] for cell in maps)
+    assert "2 of 2 rows answered, in labelled" in first
+    assert "6 of 6 rows answered, in labelled · 2 kept from before" in second
+    (labelled,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if cell.source == "labelled")
+    assert "guess" in labelled
+    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "compare_frame(" in cell.source)
+    assert "agreement" in compared
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_an_example_is_saved_without_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
