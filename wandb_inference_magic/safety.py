@@ -73,6 +73,11 @@ def safe_inline(text: str) -> str:
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
+def with_dollars_apart(markdown: str) -> str:
+    """Return Markdown that is made of `safe_inline` texts with no maths between their dollars."""
+    return markdown.replace(_DOLLAR, _DOLLAR_APART) if markdown.count(_DOLLAR) > 1 else markdown
+
+
 def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
     """Return untrusted Markdown with the same look and nothing active in it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, safe_plain
+from .safety import safe_inline, safe_plain, with_dollars_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def table_bundle(
     note = f"<small>{safe_inline(below)}</small>" if below else ""
     parts = (safe_inline(above), "\n".join(markdown), note)
     return {
-        MARKDOWN: "\n\n".join(part for part in parts if part),
+        MARKDOWN: with_dollars_apart("\n\n".join(part for part in parts if part)),
         PLAIN: "\n".join(part for part in (safe_plain(above), _aligned(headings, rows), safe_plain(below)) if part),
     }
 
