@@ -10,3 +10,10 @@ def test_the_short_form_runs() -> None:
     done = subprocess.run([sys.executable, str(script), "--short"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n| ") == 4
+
+
+def test_the_map_is_measured() -> None:
+    script = Path(__file__).parent / "benchmarks" / "map_run.py"
+    done = subprocess.run([sys.executable, str(script), "--rows", "60"], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "| AsyncOpenAI by hand |" in done.stdout

@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 import pexpect
 import pyte
 import pytest
-from service import Service, Streamed, refused
+from service import Answer, Service, Streamed, completion, refused
 
 PATIENCE = 90
 
@@ -203,3 +203,25 @@ def test_json_in_a_terminal(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(['{"a": [1, 2]}']))
     printed = terminal.run("%wbchat --format json hi")
     assert printed.startswith('{\n  "a": [\n    1,\n    2\n  ]\n}\n[test/model-a · ')
+
+
+def test_a_map_has_a_bar_and_ends_in_a_table(terminal: Terminal, service: Service) -> None:
+    gate, lock, asked = Event(), Lock(), [0]
+
+    def answer(one: Answer) -> None:
+        with lock:
+            asked[0] += 1
+            mine = asked[0]
+        if mine > 3:
+            assert gate.wait(60)
+        completion(f"Answer {mine}.")(one)
+
+    service.always = answer
+    terminal.run("rows = list(range(6))")
+    terminal.type("get_ipython().run_cell_magic('wbmap', 'rows --concurrency 1', 'Say {{ text }}')")
+    terminal.child.expect_exact("3/6")
+    gate.set()
+    printed = terminal.answer()
+    table = r"^row +answer\n-+ +-+\n1 +Answer 1\.\n2 +Answer 2\.\n3 +Answer 3\.\n6 of 6 rows answered"
+    assert re.search(table, printed, re.MULTILINE), printed
+    assert "█" not in printed.split("row  answer")[1]

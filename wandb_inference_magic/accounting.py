@@ -38,7 +38,8 @@ def show_usage(scene: Scene, options: UsageOptions) -> None:
         scene.put(options.output, data_frame(usage_rows(by_model)))
     elif by_model:
         canvas.show(_table(by_model, ledger.total(), f"Since {_when(ledger.since)}.", _price_source(scene.session)))
-        chart = _chart(by_model)
+        # One bar says nothing.
+        chart = _chart(by_model) if len(by_model) > 1 else {}
         canvas.below(chart, chart_metadata(chart))
     else:
         canvas.show(line_bundle(f"Nothing has been sent since {_when(ledger.since)}."))

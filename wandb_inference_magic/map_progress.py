@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import usd
 from .errors import shortened
-from .tables import table_bundle
+from .tables import line_bundle, table_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,16 +28,23 @@ class MapProgress:
     canvas : Canvas
         Where the first answers are shown.
     runs : sequence of MapRun
-    attended : bool
+    bar : bool
         Whether somebody is there to look at a bar that moves.
+    preview : bool
+        Whether the first answers can be drawn again and again beside the bar: in a terminal they cannot.
     """
 
-    def __init__(self, canvas: Canvas, runs: Sequence[MapRun], *, attended: bool) -> None:
+    def __init__(self, canvas: Canvas, runs: Sequence[MapRun], *, bar: bool, preview: bool) -> None:
         self._canvas = canvas
         self._runs = runs
-        self._previewed = 0
+        self._previewed = 0 if preview else PREVIEWED
         self._next = 0.0
-        self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if attended else None
+        estimate = ", ".join(f"{run.model}: {run.estimate()}" for run in runs)
+        if preview:
+            canvas.status(estimate)
+        else:
+            canvas.show(line_bundle(estimate))
+        self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
 
     def draw(self) -> None:
         """Show how far they have come, where the last time was long enough ago."""

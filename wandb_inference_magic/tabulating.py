@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import background
 from .answer_cache import AnswerCache, cache_file
 from .catalog import usd_words
+from .display import is_notebook
 from .errors import InferenceError, Interrupted, did_you_mean, quoted, shortened
 from .map_progress import MapProgress, answers_bundle, cost_of, first_answers
 from .mapping import MapAsk, MapRun, begin, run_all
@@ -21,9 +22,8 @@ from .settings import CONCURRENCY, INTO
 from .tables import line_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from .display import Canvas
     from .mapping import Permits
     from .options import MapOptions
     from .rows import Rows
@@ -88,8 +88,7 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         models=options.model,
         into=options.into or INTO,
         use_cache=not options.no_cache,
-        canvas=canvas,
-        attended=scene.cell.attended,
+        progress=lambda runs: MapProgress(canvas, runs, bar=scene.cell.attended, preview=is_notebook(scene.shell)),
     )
     scene.put(name, mapped.frame)
     canvas.clear()
@@ -189,8 +188,7 @@ def map_rows(
     models: Sequence[str] = (),
     into: str = INTO,
     use_cache: bool = True,
-    canvas: Canvas | None = None,
-    attended: bool = False,
+    progress: Callable[[Sequence[MapRun]], MapProgress] | None = None,
     permits: Permits | None = None,
 ) -> Mapped:
     """Ask for every row and return what came of it, also when it was interrupted or ended early.
@@ -205,7 +203,7 @@ def map_rows(
     started = perf_counter()
     try:
         runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
-        interrupted = _run(runs, canvas, attended=attended)
+        interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
     finally:
         if cache is not None:
             cache.close()
@@ -215,13 +213,8 @@ def map_rows(
     return Mapped(rows.with_columns(columns, dropped), runs, perf_counter() - started, notices, interrupted)
 
 
-def _run(runs: list[MapRun], canvas: Canvas | None, *, attended: bool) -> bool:
+def _run(runs: list[MapRun], progress: MapProgress | None) -> bool:
     """Let the runs go on to their end; tell whether they were interrupted."""
-    if not runs:
-        return False
-    progress = None if canvas is None else MapProgress(canvas, runs, attended=attended)
-    if canvas is not None and progress is not None:
-        canvas.status(", ".join(f"{run.model}: {run.estimate()}" for run in runs))
     try:
         background.run(run_all(runs), meanwhile=progress.draw if progress else None)
     except KeyboardInterrupt:
