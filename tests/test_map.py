@@ -68,7 +68,7 @@ def test_each_row_becomes_a_prompt_and_its_answer_a_column(mapper: Kernel, servi
 def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> None:
     run = mapper.run(MAP)
     assert set(run.output["data"]) == {"text/markdown", "text/plain"}
-    for words in ("4 of 4 rows answered, in _wbmap", "48 + 12 tokens", "unknown", MODEL):
+    for words in ("4 of 4 rows answered, in _wbmap", "48 + 12 tokens", "cost unknown", MODEL):
         assert words in run.text
     assert "Is a good?" in run.text
 
@@ -231,6 +231,22 @@ def test_a_busy_service_is_asked_again_and_less_at_once(mapper: Kernel, service:
     assert run.ok, run.error
     assert mapper.value("out.reply.tolist()") == [f"<{number}>" for number in range(200)]
     assert refusals[0] < 150
+
+
+def test_a_generator_that_raises_ends_the_run_with_what_there_is(mapper: Kernel, service: Service) -> None:
+    mapper.run("def rows():\n    yield 'a'\n    yield 'b'\n    raise OSError('the file ended')\nmine = rows()")
+    run = mapper.run("%%wbmap mine -o out\n{{ text }}")
+    assert "There is no row 3: what gives the rows raised OSError: the file ended." in run.error
+    assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
+
+
+def test_a_bar_says_why_it_stands_still(mapper: Kernel, service: Service) -> None:
+    said = False
+    service.then(refused(503, "overloaded", Retry_After="1"))
+    request = mapper.start("%%wbmap df --concurrency 1\n{{ text }}", allow_stdin=True)
+    for message in mapper.messages(request):
+        said = said or "trying\u2007again=The\u2007endpoint" in json.dumps(message.content, ensure_ascii=False)
+    assert said
 
 
 # Nothing lost --------------------------------------------------------------------------------------------

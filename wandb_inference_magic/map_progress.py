@@ -63,8 +63,8 @@ class MapProgress:
     def _move_bar(self) -> None:
         if self._bar is None:
             return
-        self._bar.set_postfix(_figures(self._runs), refresh=False)
         self._bar.update(sum(run.done for run in self._runs) - self._bar.n)
+        self._bar.set_postfix(_figures(self._runs))
 
     def _preview(self) -> None:
         """Show the first answers once, and again until there are enough of them."""
@@ -106,11 +106,13 @@ def _sum_or_none(totals: Sequence[int | None]) -> int | None:
 
 
 def _figures(runs: Sequence[MapRun]) -> dict[str, str]:
-    figures = {"cost": usd(cost_of(runs))}
+    figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
     if errors := sum(run.failed for run in runs):
         figures["errors"] = f"{errors:,}"
     if any(run.limiter.allowed < run.limiter.most for run in runs):
         figures["at once"] = str(sum(run.limiter.allowed for run in runs))
+    if trouble := next((run.trouble for run in runs if run.trouble), ""):
+        figures["trying again"] = shortened(trouble, 80)
     return figures
 
 

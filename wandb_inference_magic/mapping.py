@@ -15,7 +15,7 @@ from . import budget
 from .answer_cache import Answer, key_of
 from .catalog import usd
 from .client import Arrival, AsyncClient, receive_async
-from .errors import InferenceError, shortened
+from .errors import InferenceError, quoted, shortened
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected
 from .limiter import Limiter
@@ -123,6 +123,7 @@ class MapRun:
 
     `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
     `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
+    `trouble` is why rows are being asked for again, and empty once one is answered.
     """
 
     session: Session
@@ -141,9 +142,11 @@ class MapRun:
     cost: float | None = 0.0
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
+    trouble: str = ""
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.asked.concurrency)
+        self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._failures_in_a_row = 0
         self._worst = budget.worst_case(self.first) or 0.0
@@ -163,10 +166,11 @@ class MapRun:
         """Say from the first rows what the whole run will take."""
         prompts = self.asked.prompts()
         sample = []
-        for row in islice(self.rows, SAMPLE):
-            # A row whose prompt cannot be made is told about when its turn comes.
-            with suppress(InferenceError):
-                sample.append(estimate_messages(self._request(prompts(row)).messages))
+        # What cannot be drawn, or made a prompt of, is told about when its turn comes.
+        with suppress(Exception):
+            for row in islice(self.rows, SAMPLE):
+                with suppress(InferenceError):
+                    sample.append(estimate_messages(self._request(prompts(row)).messages))
         prompt = sum(sample) / len(sample) if sample else 0.0
         reply = self._usual_reply()
         price, rows = self.first.price, self.rows.length
@@ -216,7 +220,7 @@ class MapRun:
     async def _to_ask(self) -> Any:
         """Draw the rows one by one; give those whose answer is not there yet, with their requests and keys."""
         prompts = self.asked.prompts()
-        for number, row in enumerate(self.rows):
+        for number, row in enumerate(self._drawn()):
             if self.stopped is not None:
                 return
             self.answers.append(None)
@@ -231,6 +235,13 @@ class MapRun:
             key = self._key(request.messages[-1]) if self.cache is not None else ""
             if not self._is_kept(number, key):
                 yield number, request, key
+
+    def _drawn(self) -> Iterator[Row]:
+        """Draw the rows; where that fails, such as in a generator of the user's own, the run ends with what it has."""
+        try:
+            yield from self.rows
+        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            self.stopped = _not_drawn(error, len(self.answers) + 1)
 
     def _request(self, prompt: Content) -> Request:
         return for_prompt(self._base, prompt, self._known)
@@ -314,6 +325,7 @@ class MapRun:
                     if seconds is None or self.stopped is not None:
                         self._fail(number, error, key)
                         return
+                    self.trouble = error.what
                     await asyncio.sleep(seconds)
                 else:
                     return
@@ -336,7 +348,7 @@ class MapRun:
             except Mismatch as again:
                 raise _does_not_fit(again) from None
         self.seconds[number] = perf_counter() - started
-        self._failures_in_a_row = 0
+        self._failures_in_a_row, self.trouble = 0, ""
         self.done += 1
         self.limiter.served()
         self._keep(key, Answer(text, usage=usage, seconds=round(self.seconds[number], 3)))
@@ -377,6 +389,15 @@ class MapRun:
             self._keep(key, Answer(error=str(error)))
 
 
+def _not_drawn(error: Exception, number: int) -> InferenceError:
+    said = quoted(f"{type(error).__name__}: {error}")
+    return InferenceError(
+        f"There is no row {number}: what gives the rows raised {said}.",
+        remedy="Mend it, and run the cell again.",
+        cause="option",
+    )
+
+
 def _does_not_fit(mismatch: Mismatch) -> InferenceError:
     return InferenceError("The answer does not fit the schema.", why=f"{mismatch}.", cause="answer")
 
@@ -403,17 +424,16 @@ def begin(
         When it cannot succeed: no key, an unknown model, a template that fails on the first row, or a cost above the
         budget.
     """
-    row = next(_iterator(rows), None)
+    try:
+        row = next(iter(rows), None)
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        raise _not_drawn(error, 1) from None
     if row is None:
         return None
     first = prepare(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
     run = MapRun(session, rows, asked, first.model, first, cache, permits)
     _check_budget(session, run)
     return run
-
-
-def _iterator(rows: Rows) -> Iterator[Row]:
-    return iter(rows)
 
 
 def _check_budget(session: Session, run: MapRun) -> None:

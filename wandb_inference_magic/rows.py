@@ -135,14 +135,21 @@ class ListRows:
     length: int | None
     columns: Sequence[str] = (TEXT,)
     _drawn: list[dict[str, Any]] = field(default_factory=list)
+    _failure: Exception | None = None
 
     def __iter__(self) -> Iterator[Row]:
         for number in count():
             if number == len(self._drawn):
+                # A generator that has raised once only says that it has ended.
+                if self._failure is not None:
+                    raise self._failure
                 try:
                     value = next(self.source)
                 except StopIteration:
                     return
+                except Exception as error:
+                    self._failure = error
+                    raise
                 self._drawn.append(dict(value) if isinstance(value, Mapping) else {TEXT: value})
             yield self._drawn[number]
 

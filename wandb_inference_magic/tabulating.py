@@ -331,7 +331,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",
-        usd_words(cost_of(runs)),
+        "cost unknown" if (cost := cost_of(runs)) is None else usd_words(cost),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."
