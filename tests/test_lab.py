@@ -16,6 +16,9 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Dialog, Page, expect
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
+from wandb_inference_magic.thread import Thread, Turn
+from wandb_inference_magic.thread_file import export
+
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)
 
@@ -242,6 +245,25 @@ def test_a_hostile_reply_is_inert_in_an_exported_page(
     assert outputs.locator("img, script, iframe").count() == 0
     assert outputs.locator("a[href^='javascript']").count() == 0
     watch.assert_nothing()
+
+
+def test_a_conversation_exported_as_a_page_asks_nobody_for_anything(page: Page, tmp_path: Path) -> None:
+    hostile = Turn(HOSTILE, HOSTILE, system=HOSTILE)
+    plain = Turn("What is a median?", ANSWER)
+    file = export(Thread("<b>talk</b>", [hostile, plain], system=HOSTILE), str(tmp_path / "talk.html"))
+    watch = Watch(page)
+    page.goto(file.as_uri())
+    assert [url for url in watch.requests if not url.startswith("file:")] == []
+    watch.assert_nothing()
+    expect(page.locator("h1")).to_have_text("<b>talk</b>")
+    assert page.locator("img, script, iframe").count() == 0
+    assert page.locator("a[href^='javascript']").count() == 0
+    expect(page.locator(".prompt").first).to_have_text(HOSTILE)
+    reply = page.locator(".reply").last
+    expect(reply.locator("strong").first).to_have_text("median")
+    expect(reply.locator("pre")).to_contain_text('df["price"].median()')
+    expect(reply.locator("td").first).to_have_text("mean")
+    keep_picture(page, "thread-page")
 
 
 def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, page: Page) -> None:

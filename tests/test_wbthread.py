@@ -137,6 +137,10 @@ def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> 
     kernel.run(f"%wbthread --export {tmp_path}/talk.md")
     text = (tmp_path / "talk.md").read_text()
     assert "## Turn 1\n\n> System: Be brief.\n\n**Prompt**\n\none\n\n**Reply**\n\nA $x$ **b**\n\n## Turn 2" in text
+    kernel.run(f"%wbthread --export {tmp_path}/talk.html")
+    page = (tmp_path / "talk.html").read_text()
+    assert '<div class="system">Be brief.</div>' in page
+    assert "<strong>b</strong>" in page
     for bad in ("talk.docx", "no-such-folder/talk.md"):
         assert kernel.run(f"%wbthread --export {tmp_path}/{bad}").error
 

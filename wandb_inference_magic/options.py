@@ -232,7 +232,9 @@ class ThreadOptions:
     clear: bool = option("--clear", help="Take all turns away; the name stays.")
     delete: bool = option("--delete", help="Delete the thread.")
     export: str | None = option(
-        "--export", value=FILE, help="Write it to a file: .md to read, .json in the form of OpenAI messages."
+        "--export",
+        value=FILE,
+        help="Write it to a file: .md or .html to read and share, .json in the form of OpenAI messages.",
     )
     import_: str | None = option("--import", value=FILE, help="Read it from a .json file of OpenAI messages.")
 

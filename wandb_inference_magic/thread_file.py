@@ -1,18 +1,17 @@
-"""Threads as files: Markdown to read, JSON in the form of OpenAI messages to read and to import again."""
+"""Threads as files: Markdown and HTML to read, JSON in the form of OpenAI messages to read and to import again."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError, quoted
 from .thread import Thread, Turn
+from .thread_page import to_html
 
 if TYPE_CHECKING:
     from .reply import Message
-
-WRITERS = (".md", ".json")
 
 
 def export(thread: Thread, file: str) -> Path:
@@ -21,19 +20,19 @@ def export(thread: Thread, file: str) -> Path:
     Raises
     ------
     InferenceError
-        For another ending than .md and .json, and when the file cannot be written.
+        For another ending than .md, .html and .json, and when the file cannot be written.
     """
     path = Path(file).expanduser()
-    if path.suffix not in WRITERS:
+    write = WRITERS.get(path.suffix)
+    if write is None:
         ending = f"the ending {path.suffix}" if path.suffix else "no ending"
         raise InferenceError(
             f"{path} has {ending}: it does not say in which form to export.",
-            remedy="Give the file the ending .md to read it, or .json for OpenAI messages.",
+            remedy="Give the file the ending .md or .html to read it, or .json for OpenAI messages.",
             cause="option",
         )
-    text = to_markdown(thread) if path.suffix == ".md" else to_json(thread)
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(write(thread), encoding="utf-8")
     except OSError as error:
         raise _not_usable("written", path, error) from None
     return path
@@ -170,3 +169,6 @@ def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:
         remedy="Check the name and its folder.",
         cause="option",
     )
+
+
+WRITERS: Final = {".md": to_markdown, ".html": to_html, ".json": to_json}
