@@ -35,7 +35,17 @@ BAD: dict[str, list[str]] = {
     "|".join(THINK): ["''", "hard", "On"],
 }
 # These take any words; whether they name something shows when they are looked up.
-WORDS = ("--thread", "--fork", "--schema", "--tools", "--image", "--models-like", "--export", "--import")
+WORDS = (
+    "--thread",
+    "--fork",
+    "--schema",
+    "--tools",
+    "--image",
+    "--models-like",
+    "--export",
+    "--import",
+    "--budget-file",
+)
 DECLARED = (ChatOptions, MapOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
 
 CASES = [

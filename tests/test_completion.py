@@ -109,7 +109,17 @@ def test_options(warm: Kernel) -> None:
         "%wbconfig --ch|": ["%wbconfig --check"],
         "%wbconfig --check |": [
             f"%wbconfig --check {flag}"
-            for flag in ("--key", "--project", "-m", "--model", "--endpoint", "--timeout", "--budget", "--reset")
+            for flag in (
+                "--key",
+                "--project",
+                "-m",
+                "--model",
+                "--endpoint",
+                "--timeout",
+                "--budget",
+                "--budget-file",
+                "--reset",
+            )
         ],
     }
     assert differences(warm, expected) == {}

@@ -20,7 +20,13 @@ def left(session: Session) -> float | None:
     """Return the USD that may still be spent; None without a budget."""
     # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
     budget = session.settings.budget
-    return None if budget is None else max(budget - session.ledger.total().cost, 0.0)
+    return None if budget is None else max(budget - spent(session), 0.0)
+
+
+def spent(session: Session) -> float:
+    """Return the USD that count against the budget: this session's, or those of all kernels that share its file."""
+    shared = session.shared_spending()
+    return session.ledger.total().cost if shared is None else shared.total()
 
 
 def worst_case(request: Request) -> float | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .options import ConfigOptions
     from .session import Session
 
-SETTABLE = ("endpoint", "project", "model", "timeout", "budget")
+SETTABLE = ("endpoint", "project", "model", "timeout", "budget", "budget_file")
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:

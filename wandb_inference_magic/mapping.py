@@ -293,7 +293,11 @@ class MapRun:
 
     def _has_money(self) -> bool:
         """Whether one more request is within the budget, with those in flight; if not, the run stops here."""
-        rest = budget.left(self.session)
+        try:
+            rest = budget.left(self.session)
+        except InferenceError as error:
+            self.stopped = error
+            return False
         if rest is None or self._worst * self.limiter.in_flight <= rest:
             return True
         self.stopped = InferenceError(

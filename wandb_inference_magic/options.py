@@ -335,5 +335,8 @@ class ConfigOptions:
         value=Value("USD", "a number of US dollars, such as 0.50", _number(0, 10**6, float)),
         help="Send nothing that could make all calls together cost more than this.",
     )
+    budget_file: str | None = option(
+        "--budget-file", value=FILE, help="Share the budget with all kernels of this machine that name the same file."
+    )
     check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .catalog import Price
     from .reply import Reply
     from .settings import Resolved, WandbInference
+    from .shared_spending import SharedSpending
 
 # On the service on 2026-10-07, and among the cheapest there.
 DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
@@ -50,7 +52,8 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
-        self.ledger = Ledger()
+        self.ledger = Ledger(on_cost=self._share_cost)
+        self._spending: tuple[str, SharedSpending] | None = None
         # Held while a turn is put into a thread.
         self.recording = Lock()
         self._shared_client = SharedClient()
@@ -138,6 +141,23 @@ class Session:
         return self._shared_client.get(
             endpoint or self.endpoint(), timeout=settings.timeout, max_retries=settings.max_retries
         )
+
+    def shared_spending(self) -> SharedSpending | None:
+        """Return what kernels that share this session's budget have spent; None where it shares none."""
+        name = self.settings.budget_file
+        if not name:
+            return None
+        from .shared_spending import SharedSpending
+
+        if self._spending is None or self._spending[0] != name:
+            self._spending = name, SharedSpending(Path(name).expanduser())
+        return self._spending[1]
+
+    def _share_cost(self, usd: float) -> None:
+        # A reply that has come is not lost to a file that cannot be used: the next call is refused for it.
+        with suppress(InferenceError):
+            if (shared := self.shared_spending()) is not None:
+                shared.add(usd)
 
     def forget(self) -> None:
         """Forget what was set in this session: settings, typed keys, fetched lists."""

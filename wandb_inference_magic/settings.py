@@ -61,6 +61,9 @@ class WandbInference(Configurable):
         allow_none=True,
         help="Send nothing that could cost more USD than this, all calls together. None: no limit.",
     ).tag(config=True)
+    budget_file = Unicode("", help="Share the budget with every kernel of this machine that names the same file.").tag(
+        config=True
+    )
     timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
     max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
     refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
@@ -207,6 +210,7 @@ class Resolved:
     temperature: float | None
     max_tokens: int | None
     budget: float | None
+    budget_file: str
     timeout: float
     max_retries: int
     refresh_per_second: float

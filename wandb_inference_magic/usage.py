@@ -13,7 +13,7 @@ from .reply import Usage, writing_seconds
 from .tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .catalog import Price
     from .reply import ReplyBuilder
@@ -97,16 +97,22 @@ class Total:
 
 @dataclass(slots=True)
 class Ledger:
-    """The totals by endpoint and model, since a moment. Several threads may count at once."""
+    """The totals by endpoint and model, since a moment. Several threads may count at once.
+
+    `on_cost` is told the USD of each call that costs something.
+    """
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
+    on_cost: Callable[[float], None] | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
         with self._lock:
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
+        if call.cost and self.on_cost is not None:
+            self.on_cost(call.cost)
 
     @contextmanager
     def counting(self, request: Request, builder: ReplyBuilder) -> Iterator[None]:
