@@ -176,6 +176,17 @@ def test_an_expression_that_fails_for_one_row_fails_that_row(mapper: Kernel, ser
     assert mapper.value("out.reply.fillna('-').tolist()")[2:] == ["<6>", "<3>"]
 
 
+def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Service) -> None:
+    mapper.run("many = [None] * 30 + ['x']")
+    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    assert not run.ok, "the first row is the user's first try"
+    mapper.run("many.insert(0, 'y')")
+    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    assert run.ok, run.error
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<Y>", *["-"] * 30, "<X>"]
+    assert len(service.chats) == 2
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [

@@ -69,8 +69,12 @@ def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb:
 
 def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     path = EXAMPLES / "labelling.ipynb"
-    notebook = executed(nbformat.read(path, as_version=4), environment | wandb.environment, tmp_path)
+    told = environment | wandb.environment
+    notebook = executed(nbformat.read(path, as_version=4), told, tmp_path)
     assert wandb.connected_to == []
+    again = executed(nbformat.read(path, as_version=4), told, tmp_path)
+    kept = [cell.outputs[0].data["text/plain"] for cell in again.cells if cell.source.startswith("%%wbmap")]
+    assert "6 kept from before" in kept[1], "in another kernel too"
     maps = [cell for cell in notebook.cells if cell.source.startswith("%%wbmap")]
     first, second = (cell.outputs[0].data["text/plain"] for cell in maps)
     assert "2 of 2 rows answered, in labelled" in first

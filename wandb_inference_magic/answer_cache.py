@@ -39,9 +39,9 @@ class Answer:
     seconds: float = 0.0
 
 
-def key_of(url: str, body: Mapping[str, Any]) -> str:
+def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
     """Return the key of a question: a digest of everything that shapes its answer. It holds no word of it."""
-    asked = json.dumps([url, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 

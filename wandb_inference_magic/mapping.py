@@ -230,7 +230,8 @@ class MapRun:
             try:
                 request = self._request(prompts(row))
             except InferenceError as error:
-                self._fail(number, error)
+                self.errors[number] = str(error)
+                self.done += 1
                 continue
             key = self._key(request.messages[-1]) if self.cache is not None else ""
             if not self._is_kept(number, key):
@@ -248,10 +249,9 @@ class MapRun:
 
     def _key(self, message: Message) -> str:
         """Return the key of a row's question as it was first meant, also where the model is asked in another way."""
-        schema, endpoint = self.asked.ask.schema, self.first.endpoint
         messages = [*self.first.messages[:-1], message]
-        body = {**self.first.body, "messages": messages, "schema": schema and schema.name}
-        return key_of(endpoint.url or endpoint.name, body)
+        # By its name: the practice model's address is another in every kernel.
+        return key_of(self.first.endpoint.name, {**self.first.body, "messages": messages})
 
     def _is_kept(self, number: int, key: str) -> bool:
         """Take an answer that is there already."""
@@ -382,7 +382,7 @@ class MapRun:
         schema = self.asked.ask.schema
         return text if schema is None else schema.read(text)
 
-    def _fail(self, number: int, error: InferenceError, key: str = "") -> None:
+    def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Note why a row has no answer; what would go wrong for every row ends the run."""
         self.errors[number] = str(error)
         self.done += 1
