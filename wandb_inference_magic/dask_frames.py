@@ -43,6 +43,10 @@ class Job:
     use_cache: bool
     limit_name: str
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # What a schema checks its answers with has no name that is the same each time; this one is the job's own.
+        return "wandb-inference-map", self.limit_name
+
 
 def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, into: str, use_cache: bool) -> Any:
     """Return a Dask DataFrame with the answers' columns; what it holds is asked for when it is computed.
