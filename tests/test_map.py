@@ -251,6 +251,14 @@ def test_a_generator_that_raises_ends_the_run_with_what_there_is(mapper: Kernel,
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
 
 
+def test_a_generator_whose_run_ends_early_gives_what_was_drawn(mapper: Kernel, service: Service) -> None:
+    service.always = lambda one: (echo if prompt_of(one) == "0" else refused(402, "no credit"))(one)
+    mapper.run("mine = (str(number) for number in range(30))")
+    run = mapper.run("%%wbmap mine -o out --concurrency 1\n{{ text }}")
+    assert "What had come is in out" in run.error
+    assert mapper.value("out.reply.fillna('-').tolist()")[:3] == ["<0>", "-", "-"]
+
+
 def test_a_bar_says_why_it_stands_still(mapper: Kernel, service: Service) -> None:
     said = False
     service.then(refused(503, "overloaded", Retry_After="1"))

@@ -134,7 +134,7 @@ class ListRows:
     source: Iterator[Any]
     length: int | None
     columns: Sequence[str] = (TEXT,)
-    _drawn: list[dict[str, Any]] = field(default_factory=list)
+    _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
 
     def __iter__(self) -> Iterator[Row]:
@@ -150,7 +150,7 @@ class ListRows:
                 except Exception as error:
                     self._failure = error
                     raise
-                self._drawn.append(dict(value) if isinstance(value, Mapping) else {TEXT: value})
+                self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
             yield self._drawn[number]
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
@@ -158,13 +158,16 @@ class ListRows:
         if self.length is not None:
             # The rows that nobody has drawn belong to the result too.
             deque(self, maxlen=0)
-        rows = [
-            {name: value for name, value in row.items() if name not in dropped}
-            | {name: values[number] for name, values in columns.items() if number < len(values)}
-            for number, row in enumerate(self._drawn)
-        ]
+        # Some may have been drawn for an estimate, and not been asked for.
+        size = len(self._drawn)
+        whole = {name: [*values, *[None] * (size - len(values))] for name, values in columns.items()}
         try:
-            frame = data_frame([{n: v for n, v in row.items() if n not in columns} for row in rows])
+            frame = data_frame(self._drawn)
         except InferenceError:
-            return rows
-        return _with_pandas_columns(frame, columns)
+            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)]
+        return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
+
+
+def _merged(row: Row, number: int, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name not in dropped}
+    return kept | {name: values[number] for name, values in columns.items()}
