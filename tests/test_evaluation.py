@@ -65,3 +65,14 @@ def test_a_column_or_field_that_is_not_there_is_refused(kernel: Kernel, service:
     run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], schema='label', field='why')")
     assert "no field 'why'" in run.error
     assert service.chats == []
+
+
+def test_a_list_of_dicts_has_its_columns(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad good")
+    kernel.run(FRAME)
+    run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
+    assert run.ok, run.error
+    assert kernel.value("table.agreement.tolist()") == [0.75]
+    kernel.run("records = df.to_dict('records')")
+    run = kernel.run("%%wbmap records --into label\n{{ label }}")
+    assert "would replace the column 'label'" in run.error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Final, Protocol
@@ -133,9 +134,15 @@ class ListRows:
 
     source: Iterator[Any]
     length: int | None
-    columns: Sequence[str] = (TEXT,)
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
+
+    @property
+    def columns(self) -> Sequence[str]:
+        # What fails is remembered, and told when the rows are drawn.
+        with suppress(Exception):
+            return tuple(next(iter(self), ()))
+        return ()
 
     def __iter__(self) -> Iterator[Row]:
         for number in count():
