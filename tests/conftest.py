@@ -79,6 +79,21 @@ def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callab
 
 
 @pytest.fixture
+def no_network(tmp_path: Path) -> dict[str, str]:
+    """Variables of a process that can open no connection from Python code."""
+    folder = tmp_path / "no-network"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def refuse(event, arguments):\n"
+        "    if event in ('socket.connect', 'socket.getaddrinfo'):\n"
+        "        raise OSError('there is no network')\n"
+        "sys.addaudithook(refuse)\n"
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
+@pytest.fixture
 def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     """A kernel with the extension loaded, its endpoint the test's service, its model `test/model-a`."""
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")

@@ -30,6 +30,8 @@ BAD: dict[str, list[str]] = {
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
     "markdown|text|json|html": ["md", "''", "Markdown"],
     "first|all": ["''", "none", "ALL"],
+    "record|replay|auto|off": ["''", "play", "Record"],
+    "recorded|at-once": ["''", "fast"],
     "USD": ["''", "free", "-1", "nan"],
     "COLUMN": ["''"],
     "|".join(THINK): ["''", "hard", "On"],
@@ -45,6 +47,7 @@ WORDS = (
     "--export",
     "--import",
     "--budget-file",
+    "--cassette",
 )
 DECLARED = (ChatOptions, MapOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
 

@@ -118,6 +118,9 @@ def test_options(warm: Kernel) -> None:
                 "--timeout",
                 "--budget",
                 "--budget-file",
+                "--cassette",
+                "--mode",
+                "--pace",
                 "--reset",
             )
         ],

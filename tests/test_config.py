@@ -67,7 +67,7 @@ def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
         ("--endpoint wandbb", "Did you mean wandb"),
         ("--endpoint https://user:secret@x.example", "no user name or password"),
         ("--timeout 0", "seconds"),
-        ("--modle x", "Did you mean --model"),
+        ("--modle x", "Did you mean --mode or --model"),
     ],
 )
 def test_what_cannot_be_set_is_refused(kernel: Kernel, line: str, words: str) -> None:

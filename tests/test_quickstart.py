@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,36 @@ def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wa
     assert "guess" in labelled
     (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "compare_frame(" in cell.source)
     assert "agreement" in compared
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_an_example_replays_without_network(
+    path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+) -> None:
+    told = environment | {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    live = executed(nbformat.read(path, as_version=4), told | {"WANDB_INFERENCE_CASSETTE_MODE": "record"}, tmp_path)
+    offline = told | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    first, second = (executed(nbformat.read(path, as_version=4), offline, tmp_path) for _ in range(2))
+    assert shown(first) == shown(second)
+    assert unmarked(shown(first)) == shown(live)
+    assert shown(first) != shown(live), "what was replayed says so"
+
+
+def shown(notebook: Any) -> list[str]:
+    """Return all plain text of a notebook's outputs, without the times at which it ran."""
+    texts = [
+        str(output["data"].get("text/plain", ""))
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "%wbconfig" not in cell.source
+        for output in cell.outputs
+        if "data" in output
+    ]
+    texts = [re.sub(r"^Since .*\n", "", text) for text in texts]
+    return [re.sub(r"(rows answered.*) · \d+\.\d s · ", r"\1 · ", text) for text in texts]
+
+
+def unmarked(texts: list[str]) -> list[str]:
+    return [re.sub(r" · (\d+ )?replayed", "", text) for text in texts]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -20,7 +20,15 @@ def left(session: Session) -> float | None:
     """Return the USD that may still be spent; None without a budget."""
     # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
     budget = session.settings.budget
-    return None if budget is None else max(budget - spent(session), 0.0)
+    if budget is None or _costs_nothing(session):
+        return None
+    return max(budget - spent(session), 0.0)
+
+
+def _costs_nothing(session: Session) -> bool:
+    """Whether every answer comes from a cassette."""
+    cassette = session.cassette()
+    return cassette is not None and not cassette.records
 
 
 def spent(session: Session) -> float:

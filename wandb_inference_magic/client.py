@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI, OpenAI
 
+    from .cassette import Cassette
     from .credentials import Key
     from .payloads import Payload
+    from .reply import Arrival
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
+# Where a response that goes by way of a cassette carries its clock.
+EXTENSION: Final = "wandb_inference_cassette"
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -36,7 +40,8 @@ class Endpoint:
     """The service spoken to, with all that identifies the caller to it.
 
     `kind` tells W&B's own service (`wandb`) and the practice model on this machine (`local`) from any
-    other URL (`custom`). `model` is the id of the practice model.
+    other URL (`custom`). `model` is the id of the practice model. `out_of_reach` is why nothing can be sent to it:
+    only a cassette can answer for it.
     """
 
     kind: Literal["wandb", "local", "custom"]
@@ -44,6 +49,7 @@ class Endpoint:
     key: Key | None = None
     project: str = ""
     model: str = ""
+    out_of_reach: InferenceError | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -64,13 +70,13 @@ class SharedClient:
         self._sdk: OpenAI | None = None
         self._lock = Lock()
 
-    def get(self, endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
+    def get(self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Cassette | None = None) -> OpenAI:
         """Return the client for `endpoint`; `timeout` in seconds, `max_retries` per request."""
-        wanted = (replace(endpoint, model=""), timeout, max_retries)
+        wanted = (replace(endpoint, model=""), timeout, max_retries, cassette)
         with self._lock:
             if self._sdk is None or wanted != self._built_for:
                 self._drop()
-                self._sdk = _build(endpoint, timeout=timeout, max_retries=max_retries)
+                self._sdk = _build(endpoint, timeout=timeout, max_retries=max_retries, cassette=cassette)
                 self._built_for = wanted
             return self._sdk
 
@@ -85,13 +91,33 @@ class SharedClient:
             sdk.close()
 
 
-def _build(endpoint: Endpoint, *, timeout: float, max_retries: int) -> OpenAI:
+def _build(endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Cassette | None) -> OpenAI:
     import openai
 
-    http = openai.DefaultHttpxClient(event_hooks={"request": [_guard(endpoint)]}, **_http_options(endpoint))
+    http = _http(cassette, endpoint, {"event_hooks": {"request": [_guard(endpoint)]}, **_http_options(endpoint)})
     return _without_openai_identity(
         openai.OpenAI(http_client=http, max_retries=max_retries, **_sdk_options(endpoint, timeout)), endpoint
     )
+
+
+def _http(cassette: Cassette | None, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
+    if cassette is not None:
+        from .cassette_client import cassette_client
+
+        return cassette_client(cassette, endpoint, options)
+    import openai
+
+    return openai.DefaultHttpxClient(**options)
+
+
+def _async_http(cassette: Cassette | None, endpoint: Endpoint, options: dict[str, Any]) -> Any:
+    if cassette is not None:
+        from .cassette_client import cassette_async_client
+
+        return cassette_async_client(cassette, endpoint, options)
+    import openai
+
+    return openai.DefaultAsyncHttpxClient(**options)
 
 
 class AsyncClient:
@@ -100,7 +126,7 @@ class AsyncClient:
     Use it as an asynchronous context manager: leaving closes its connections.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, *, timeout: float, cassette: Cassette | None = None) -> None:
         import openai
 
         guard = _guard(endpoint)
@@ -109,9 +135,8 @@ class AsyncClient:
             guard(request)
 
         options = _sdk_options(endpoint, timeout)
-        self.http = openai.DefaultAsyncHttpxClient(
-            event_hooks={"request": [check]}, timeout=options["timeout"], **_http_options(endpoint)
-        )
+        how = {"event_hooks": {"request": [check]}, "timeout": options["timeout"], **_http_options(endpoint)}
+        self.http = _async_http(cassette, endpoint, how)
         self.sdk = _without_openai_identity(
             openai.AsyncOpenAI(http_client=self.http, max_retries=0, **options), endpoint
         )
@@ -188,20 +213,12 @@ def fetch_listing(sdk: OpenAI) -> object:
     return json.loads(response.http_response.content)
 
 
-def fetch_feed(url: str) -> object:
+def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
     """Fetch a public feed, without any key, as the JSON document it is."""
-    import openai
-
-    with openai.DefaultHttpxClient(timeout=FEED_SECONDS, follow_redirects=True) as http:
+    with _http(cassette, None, {"timeout": FEED_SECONDS, "follow_redirects": True}) as http:
         response = http.get(url)
         response.raise_for_status()
         return json.loads(response.content)
-
-
-class Arrival:
-    """What is known of a request besides its payloads: the endpoint's id of it."""
-
-    request_id: str | None = None
 
 
 def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival) -> Generator[Payload, None, None]:
@@ -216,7 +233,7 @@ def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arri
     stream : bool
         Whether to ask for the reply as it is made.
     arrival : Arrival
-        Is told the request id.
+        Is told what the response itself says: the request id, and a cassette's clock.
 
     Yields
     ------
@@ -231,11 +248,15 @@ def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arri
         For any failure of the service or the wire.
     """
     # The SDK would try again unseen; who receives decides about that, and says so.
-    create = cast("Any", sdk.with_options(max_retries=0).chat.completions.create)
+    completions = cast("Any", sdk.with_options(max_retries=0).chat.completions)
+    create = completions.create
     if not stream:
-        completion = create(**body)
-        arrival.request_id = getattr(completion, "_request_id", None)
-        yield completion_of(completion)
+        if _is_watched():
+            yield _unpacked(create(**body), arrival)
+            return
+        http = completions.with_raw_response.create(**body).http_response
+        _note(http, arrival)
+        yield whole_completion(http.text)
         return
     response = create(**body, **STREAMED)
     try:
@@ -250,13 +271,10 @@ async def receive_async(
     """Do what `receive` does, for many requests at once."""
     create = cast("Any", client.sdk.chat.completions.create)
     if not stream:
-        # Weave wraps the SDK's method, and must see the call.
-        if "weave" not in sys.modules:
-            yield await _post(client, body, arrival)
+        if _is_watched():
+            yield _unpacked(await create(**body), arrival)
             return
-        completion = await create(**body)
-        arrival.request_id = getattr(completion, "_request_id", None)
-        yield completion_of(completion)
+        yield await _post(client, body, arrival)
         return
     response = await create(**body, **STREAMED)
     try:
@@ -264,6 +282,21 @@ async def receive_async(
             yield payload
     finally:
         await response.close()
+
+
+def _is_watched() -> bool:
+    """Whether Weave is there: it wraps the SDK's method, and must see the call and what it returns."""
+    return "weave" in sys.modules
+
+
+def _unpacked(completion: Any, arrival: Arrival) -> Payload:
+    arrival.request_id = getattr(completion, "_request_id", None)
+    return completion_of(completion)
+
+
+def _note(response: Any, arrival: Arrival) -> None:
+    arrival.request_id = response.headers.get("x-request-id")
+    arrival.timing = response.extensions.get(EXTENSION)
 
 
 async def _post(client: AsyncClient, body: Mapping[str, Any], arrival: Arrival) -> Payload:
@@ -276,7 +309,7 @@ async def _post(client: AsyncClient, body: Mapping[str, Any], arrival: Arrival) 
     )
     with _wire_errors(request):
         response = await client.http.send(request)
-    arrival.request_id = response.headers.get("x-request-id")
+    _note(response, arrival)
     if response.status_code < 300:
         return whole_completion(response.text)
     try:
@@ -300,7 +333,7 @@ def _payloads(response: Any, arrival: Arrival) -> Iterator[Payload]:
     # The SDK's own loop takes a cut stream for a whole one and spends ten times as long on each chunk:
     # the bytes are read from its response instead.
     http = response.response
-    arrival.request_id = http.headers.get("x-request-id")
+    _note(http, arrival)
     with _wire_errors(http.request):
         if not _is_stream(http):
             yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
@@ -322,7 +355,7 @@ async def _payloads_async(response: Any, arrival: Arrival) -> AsyncIterator[Payl
         reader.check_end()
         return
     http = response.response
-    arrival.request_id = http.headers.get("x-request-id")
+    _note(http, arrival)
     with _wire_errors(http.request):
         if not _is_stream(http):
             yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import background, budget
 from .catalog import usd
 from .chart import Measure, chart_bundle, chart_metadata
-from .client import Arrival, AsyncClient, receive_async
+from .client import receive_async
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
 from .failures import Situation, explain
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .cell import Cell
+    from .client import AsyncClient
     from .display import Canvas
     from .reply import Message
     from .request import Ask, Request
@@ -110,7 +111,7 @@ async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> No
     ready = [one for one in contenders if one.request is not None]
     if not ready or ready[0].request is None:
         return
-    async with AsyncClient(ready[0].request.endpoint, timeout=session.resolve().timeout) as client:
+    async with session.async_client(ready[0].request.endpoint) as client:
         await asyncio.gather(*(one.receive(client) for one in ready))
 
 
@@ -155,15 +156,11 @@ class _Contender:
                 return
 
     async def _receive_once(self, client: AsyncClient, request: Request) -> None:
-        arrival = Arrival()
-        payloads = receive_async(client, request.body, stream=self._ask.stream, arrival=arrival)
+        payloads = receive_async(client, request.body, stream=self._ask.stream, arrival=self.builder.arrival)
         with self._session.ledger.counting(request, self.builder):
             async with aclosing(payloads):
-                try:
-                    async for payload in payloads:
-                        self.builder.add(payload)
-                finally:
-                    self.builder.request_id = arrival.request_id
+                async for payload in payloads:
+                    self.builder.add(payload)
 
     def _build(self, incomplete: str = "") -> Reply:
         request = self.request
@@ -200,7 +197,7 @@ class _Contender:
             return Column(self.model, reply_markdown(self._ended, allowed), "")
         if self.error is not None:
             return Column(self.model, f"*{safe_inline(self.error.what)}*", "")
-        text = "".join(self.builder.text_pieces)
+        text = self.builder.text
         return Column(self.model, safe_markdown(text, allowed) if text else status_markdown(self.words), "")
 
     def final_column(self, allowed: Collection[str], interrupted: str) -> Column:

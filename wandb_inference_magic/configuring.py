@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from .options import ConfigOptions
     from .session import Session
 
-SETTABLE = ("endpoint", "project", "model", "timeout", "budget", "budget_file")
+SETTABLE = (
+    "endpoint",
+    "project",
+    "model",
+    "timeout",
+    "budget",
+    "budget_file",
+    "cassette",
+    "cassette_mode",
+    "cassette_pace",
+)
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
@@ -33,13 +43,30 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         session.forget()
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
     if values:
-        session.settings.set(**values)
+        _set(session, values)
     if options.key:
         _ask_for_key(session)
     if options.check:
         _check(session, canvas)
         return
     canvas.show(settings_table(session))
+
+
+def _set(session: Session, values: dict[str, Any]) -> None:
+    """Set what is told; a cassette that cannot be used leaves the settings as they were."""
+    before = {name: getattr(session.settings, name) for name in values}
+    session.settings.set(**values)
+    about_cassette = values.keys() & {"cassette", "cassette_mode", "cassette_pace"}
+    if not about_cassette:
+        return
+    try:
+        if session.cassette() is None and "cassette_mode" in values and values["cassette_mode"] != "off":
+            raise InferenceError(
+                "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
+            )
+    except InferenceError:
+        session.settings.set(**before)
+        raise
 
 
 def _ask_for_key(session: Session) -> None:
@@ -68,6 +95,8 @@ def settings_table(session: Session) -> dict[str, Any]:
         value, source = getattr(settings, name), settings.sources[name]
         if name == "model" and not value:
             value = session.model_in_force_or_none(endpoint) or ""
+        if name == "cassette" and (cassette := session.cassette()) is not None:
+            value = str(cassette)
         rows.append((name, _value_words(value), source))
     return table_bundle(("setting", "value", "from"), rows)
 
@@ -111,6 +140,10 @@ def _check(session: Session, canvas: Canvas) -> None:
 
 def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     yield "endpoint", _endpoint_words(endpoint)
+    cassette = session.cassette()
+    if cassette is not None and not cassette.records:
+        yield "cassette", f"{cassette} to replay; nothing is called"
+        return
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"
     catalog = session.catalog(endpoint, refresh=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from .credentials import Key
+from .errors import InferenceError
 from .rows import read_rows
 from .session import Session
 from .settings import WandbInference
@@ -59,6 +60,14 @@ def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, 
         For a key or a model that is missing here. Nothing has been sent.
     """
     endpoint = session.endpoint()
+    cassette = session.cassette()
+    if cassette is not None and cassette.records:
+        raise InferenceError(
+            "Answers for a Dask DataFrame cannot be recorded: its workers would write to the cassette all at once. "
+            "Nothing was sent.",
+            remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
+            cause="option",
+        )
     columns = {str(name) for name in frame.columns}
     # Of the notebook's names only those that the prompt uses travel.
     used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
@@ -76,7 +85,10 @@ def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, 
 def _settings(session: Session, endpoint: str) -> dict[str, Any]:
     resolved = session.resolve()
     names = ("project", "system", "temperature", "max_tokens", "timeout", "max_retries", "value_tokens", "weights")
-    return {name: getattr(resolved, name) for name in names} | {"endpoint": endpoint}
+    told = {name: getattr(resolved, name) for name in names} | {"endpoint": endpoint}
+    if (cassette := session.cassette()) is None:
+        return told
+    return told | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
 
 
 def answer_partition(partition: Any, job: Job) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import budget
 from .answers import read_json
-from .client import Arrival, receive
+from .client import receive
 from .display import Silence
 from .errors import InferenceError, Interrupted, quoted
 from .failures import Situation, explain
@@ -223,16 +223,12 @@ class _Course:
                 return
 
     def _receive_once(self, client: OpenAI, painter: Painter) -> None:
-        arrival = Arrival()
-        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=arrival)
+        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=self._builder.arrival)
         # Closing closes the connection, also when the user interrupts.
         with self._session.ledger.counting(self._sent, self._builder), closing(payloads):
-            try:
-                for payload in payloads:
-                    self._builder.add(payload)
-                    painter.notice()
-            finally:
-                self._builder.request_id = arrival.request_id
+            for payload in payloads:
+                self._builder.add(payload)
+                painter.notice()
 
 
 def _identified(call: ToolCall, place: str) -> ToolCall:

@@ -48,8 +48,10 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
     InferenceError
         The failure itself when it is one already.
     """
-    if isinstance(failure, InferenceError):
-        return failure
+    for error in (failure, *_causes(failure)):
+        # The SDK takes whatever its HTTP client raises for a broken connection.
+        if isinstance(error, InferenceError):
+            return error
     if isinstance(failure, ImportError):
         return _not_importable(failure)
     import openai

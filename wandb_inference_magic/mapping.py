@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from . import budget
 from .answer_cache import Answer, key_of
 from .catalog import usd
-from .client import Arrival, AsyncClient, receive_async
+from .client import receive_async
 from .errors import InferenceError, quoted, shortened
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected
@@ -123,7 +123,8 @@ class MapRun:
 
     `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
     `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
-    `trouble` is why rows are being asked for again, and empty once one is answered.
+    `kept` rows had an answer on disk, `replayed` ones on a cassette. `trouble` is why rows are being asked for again,
+    and empty once one is answered.
     """
 
     session: Session
@@ -138,6 +139,7 @@ class MapRun:
     seconds: array[float] = field(default_factory=lambda: array("f"))
     done: int = 0
     kept: int = 0
+    replayed: int = 0
     usage: Usage = NOTHING
     cost: float | None = 0.0
     stopped: InferenceError | None = None
@@ -190,7 +192,7 @@ class MapRun:
         """Ask for every row. What ends the run early is in `stopped`; cancelled, it keeps what has come."""
         running: set[asyncio.Task[None]] = set()
         settings = self.session.resolve()
-        async with AsyncClient(self.first.endpoint, timeout=settings.timeout) as self._client:
+        async with self.session.async_client(self.first.endpoint) as self._client:
             try:
                 async for number, request, key in self._to_ask():
                     await self._take_slot()
@@ -313,7 +315,7 @@ class MapRun:
             for tries in count(1):
                 started = perf_counter()
                 try:
-                    await self._answer(number, request, key, started)
+                    await self._answer(number, request, key)
                 except Exception as failure:  # noqa: BLE001 - it is told in the row's place
                     known = self.session.known_catalog(request.endpoint)
                     error = explain(failure, Situation(request.endpoint, self.model, known))
@@ -336,39 +338,41 @@ class MapRun:
         finally:
             self._give_slot_back()
 
-    async def _answer(self, number: int, request: Request, key: str, started: float) -> None:
+    async def _answer(self, number: int, request: Request, key: str) -> None:
         """Make the call for a row, and one more where its answer does not fit, and take what comes."""
         schema, ask = self.asked.ask.schema, self.asked.ask
-        text, usage = await self._call(request)
+        calls = [await self._call(request)]
         try:
-            self.answers[number] = self._read(text)
+            self.answers[number] = self._read(calls[0].text)
         except Mismatch as mismatch:
-            if schema is None or not ask.repair or not text:
+            if schema is None or not ask.repair:
                 raise _does_not_fit(mismatch) from None
-            text, more = await self._call(corrected(request, schema, text, mismatch))
-            usage = usage + more if usage and more else None
+            calls.append(await self._call(corrected(request, schema, calls[0].text, mismatch)))
             try:
-                self.answers[number] = self._read(text)
+                self.answers[number] = self._read(calls[1].text)
             except Mismatch as again:
                 raise _does_not_fit(again) from None
-        self.seconds[number] = perf_counter() - started
+        self.seconds[number] = sum(call.seconds for call in calls)
         self._failures_in_a_row, self.trouble = 0, ""
         self.done += 1
+        self.replayed += all(call.is_replayed for call in calls)
         self.limiter.served()
-        self._keep(key, Answer(text, usage=usage, seconds=round(self.seconds[number], 3)))
+        counted = [call.usage for call in calls if call.usage is not None]
+        usage = sum(counted, NOTHING) if len(counted) == len(calls) else None
+        self._keep(key, Answer(calls[-1].text, usage=usage, seconds=round(self.seconds[number], 3)))
 
-    async def _call(self, request: Request) -> tuple[str, Usage | None]:
+    async def _call(self, request: Request) -> ReplyBuilder:
+        """Make one call, and return what came."""
         builder = ReplyBuilder()
-        payloads = receive_async(self._client, request.body, stream=self.asked.ask.stream, arrival=Arrival())
+        payloads = receive_async(self._client, request.body, stream=self.asked.ask.stream, arrival=builder.arrival)
         with self.session.ledger.counting(request, builder):
             async with aclosing(payloads):
                 async for payload in payloads:
                     builder.add(payload)
         self._count(builder.usage, request)
-        text = "".join(builder.text_pieces)
-        if not text:
+        if not builder.text:
             raise InferenceError("No text came.", why=_why_empty(builder.finish_reason), cause="answer")
-        return text, builder.usage
+        return builder
 
     def _count(self, usage: Usage | None, request: Request) -> None:
         self.usage += usage or NOTHING

@@ -12,7 +12,7 @@ from .catalog import check_model_id
 from .credentials import check_project
 from .errors import InferenceError, did_you_mean, shortened
 from .line import Value, option
-from .settings import check_endpoint
+from .settings import MODES, PACES, check_endpoint
 from .thinking import THINK
 
 if TYPE_CHECKING:
@@ -337,6 +337,18 @@ class ConfigOptions:
     )
     budget_file: str | None = option(
         "--budget-file", value=FILE, help="Share the budget with all kernels of this machine that name the same file."
+    )
+    cassette: str | None = option(
+        "--cassette", value=FILE, help="Record exchanges in this file, or replay them from it."
+    )
+    cassette_mode: str | None = option(
+        "--mode",
+        value=choice(*MODES),
+        help="What the cassette is for: record begins it anew, replay answers from it alone, without network or key; "
+        "auto (if none is said) answers from it what it holds and records the rest.",
+    )
+    cassette_pace: str | None = option(
+        "--pace", value=choice(*PACES), help="Replay replies as fast as they once came (recorded), or at-once."
     )
     check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

@@ -37,6 +37,8 @@ def footer(reply: Reply) -> str:
         parts.append(f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
     parts.append(f"{reply.seconds:.1f} s")
     parts.append("free" if reply.endpoint == "local" else _cost_words(reply.cost))
+    if reply.replayed:
+        parts.append("replayed")
     if reply.calls > 1:
         parts.append(f"{reply.calls} calls")
     if reply.turn is not None:

@@ -106,6 +106,8 @@ class Reply:
         How many of the thread's earlier messages were sent along.
     notices : tuple of str
         What its reader should know of, such as turns that were left out.
+    replayed : bool
+        Whether it comes from a cassette: its times and its cost are those of when it was recorded.
     on_screen : bool
         Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
     """
@@ -131,6 +133,7 @@ class Reply:
     turn: int | None = None
     earlier: int = 0
     notices: tuple[str, ...] = ()
+    replayed: bool = False
     on_screen: bool = field(default=False, repr=False)
 
     def __str__(self) -> str:
@@ -200,6 +203,7 @@ class Reply:
             "thread": self.thread,
             "turn": self.turn,
             "earlier_messages": self.earlier,
+            "replayed": self.replayed,
         }
 
 
@@ -227,7 +231,27 @@ def added_up(replies: Sequence[Reply]) -> Reply:
         seconds=sum(reply.seconds for reply in replies),
         seconds_to_first=replies[0].seconds_to_first,
         calls=len(replies),
+        replayed=all(reply.replayed for reply in replies),
     )
+
+
+@dataclass(slots=True)
+class Timing:
+    """The clock of a recorded exchange: when the last piece that has come had come, in seconds since it was asked for.
+
+    `replayed` tells whether it comes from a cassette now, or is being recorded into one.
+    """
+
+    replayed: bool
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What is known of a reply's coming besides its pieces: the endpoint's id of the request, a cassette's clock."""
+
+    request_id: str | None = None
+    timing: Timing | None = None
 
 
 class ReplyBuilder:
@@ -236,6 +260,7 @@ class ReplyBuilder:
     Tolerates what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
     `reasoning` or the older `reasoning_content`, tool calls in pieces (service.md, 2026-10-07).
     `text_pieces` and `reasoning_pieces` only ever grow, so another thread may read along.
+    Whoever receives the payloads tells `arrival` how they come.
     """
 
     def __init__(self) -> None:
@@ -244,7 +269,7 @@ class ReplyBuilder:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model = ""
-        self.request_id: str | None = None
+        self.arrival = Arrival()
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
@@ -253,6 +278,16 @@ class ReplyBuilder:
     def has_begun(self) -> bool:
         """Whether any text, reasoning or tool call has come."""
         return self.first_at is not None
+
+    @property
+    def text(self) -> str:
+        """The text that has come."""
+        return "".join(self.text_pieces)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been coming."""
+        return self.now() - self.started
 
     def add(self, payload: Mapping[str, Any]) -> None:
         """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
@@ -297,7 +332,17 @@ class ReplyBuilder:
 
     def _mark_first(self) -> None:
         if self.first_at is None:
-            self.first_at = perf_counter()
+            self.first_at = self.now()
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it comes from a cassette."""
+        return self.arrival.timing is not None and self.arrival.timing.replayed
+
+    def now(self) -> float:
+        """Return the time by the clock that this reply is measured with, comparable with `started`."""
+        timing = self.arrival.timing
+        return perf_counter() if timing is None else self.started + timing.seconds
 
     def build(
         self,
@@ -314,7 +359,7 @@ class ReplyBuilder:
             used = self.usage
             cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
         return Reply(
-            text="".join(self.text_pieces),
+            text=self.text,
             reasoning="".join(self.reasoning_pieces),
             tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
             asked_model=asked_model,
@@ -324,8 +369,9 @@ class ReplyBuilder:
             incomplete=incomplete,
             usage=self.usage,
             cost=cost,
-            seconds=perf_counter() - self.started,
+            seconds=self.seconds,
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             messages=tuple(messages),
-            request_id=self.request_id,
+            request_id=self.arrival.request_id,
+            replayed=self.is_replayed,
         )

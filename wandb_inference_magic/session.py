@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
-from .client import Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
+from .client import AsyncClient, Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
 from .credentials import PROJECT_VARIABLE, Key, find_key, no_key_error
 from .errors import InferenceError, did_you_mean, quoted
 from .failures import Situation, explain
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
+    from .cassette import Cassette
     from .catalog import Price
     from .reply import Reply
     from .settings import Resolved, WandbInference
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # On the service on 2026-10-07, and among the cheapest there.
 DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
+# What stands for the practice model's address while a cassette answers for it (RFC 2606, section 2).
+RECORDED_URL: Final = "http://practice-model.invalid/v1"
 
 
 class Session:
@@ -54,6 +57,7 @@ class Session:
         self.listed_models: list[str] = []
         self.ledger = Ledger(on_cost=self._share_cost)
         self._spending: tuple[str, SharedSpending] | None = None
+        self._cassette: tuple[tuple[str, ...], Cassette] | None = None
         # Held while a turn is put into a thread.
         self.recording = Lock()
         self._shared_client = SharedClient()
@@ -88,7 +92,12 @@ class Session:
             Without a key for W&B (unless `ask` and `start` are false), or without the practice model.
         """
         settings = self.resolve()
-        name = self._endpoint_name(settings)
+        cassette = self.cassette()
+        if cassette is not None and (cassette.endpoint is not None or not cassette.records):
+            return self._recorded_endpoint(cassette, settings, start=start)
+        return self._live_endpoint(self._endpoint_name(settings), settings, ask=ask, start=start)
+
+    def _live_endpoint(self, name: str, settings: Resolved, *, ask: bool, start: bool) -> Endpoint:
         if name == "local":
             return self._practice_endpoint(settings, start=start)
         if name != "wandb":
@@ -100,6 +109,43 @@ class Session:
         if key is None and start:
             raise no_key_error(notes)
         return Endpoint("wandb", WANDB_URL, key, settings.project)
+
+    def _recorded_endpoint(self, cassette: Cassette, settings: Resolved, *, start: bool) -> Endpoint:
+        """Return the endpoint that a cassette answers for: neither a key nor the practice model is needed."""
+        recorded = cassette.endpoint if settings.endpoint == "auto" else None
+        name = recorded or self._endpoint_name(settings)
+        name = "wandb" if is_wandb(name) else name
+        unreachable = None
+        if cassette.records:
+            try:
+                return self._live_endpoint(name, settings, ask=False, start=start)
+            except InferenceError as error:
+                unreachable = error
+        if name == "local":
+            model = cassette.model or local.model_id(_path(settings.weights))
+            return Endpoint("local", RECORDED_URL, model=model, out_of_reach=unreachable)
+        kind: Any = "wandb" if name == "wandb" else "custom"
+        return Endpoint(kind, WANDB_URL if kind == "wandb" else name, out_of_reach=unreachable)
+
+    def cassette(self) -> Cassette | None:
+        """Return the cassette in use, opened on first use and again when a setting of it has changed.
+
+        Raises
+        ------
+        InferenceError
+            When it cannot be used.
+        """
+        settings = self.resolve()
+        if not settings.cassette or settings.cassette_mode == "off":
+            self._cassette = None
+            return None
+        wanted = (settings.cassette, settings.cassette_mode, settings.cassette_pace)
+        if self._cassette is None or self._cassette[0] != wanted:
+            from .cassette import Cassette
+
+            path = Path(settings.cassette).expanduser()
+            self._cassette = wanted, Cassette(path, settings.cassette_mode, settings.cassette_pace)
+        return self._cassette[1]
 
     def _endpoint_name(self, settings: Resolved) -> str:
         if settings.endpoint != "auto":
@@ -139,8 +185,15 @@ class Session:
         """Return the one configured client, built on first use and rebuilt when a setting it needs has changed."""
         settings = self.resolve()
         return self._shared_client.get(
-            endpoint or self.endpoint(), timeout=settings.timeout, max_retries=settings.max_retries
+            endpoint or self.endpoint(),
+            timeout=settings.timeout,
+            max_retries=settings.max_retries,
+            cassette=self.cassette(),
         )
+
+    def async_client(self, endpoint: Endpoint) -> AsyncClient:
+        """Return a client for many requests at once, made as the one client is; it belongs to one event loop."""
+        return AsyncClient(endpoint, timeout=self.resolve().timeout, cassette=self.cassette())
 
     def shared_spending(self) -> SharedSpending | None:
         """Return what kernels that share this session's budget have spent; None where it shares none."""
@@ -164,6 +217,7 @@ class Session:
         self.settings.reset()
         self._typed_keys.clear()
         self._catalogs.clear()
+        self._cassette = None
         self._shared_client.close()
 
     def on_close(self, callback: Callable[[], None]) -> None:
@@ -206,7 +260,7 @@ class Session:
             return join(listing or [], None, None, notes=notes)
         feed = None
         if self.resolve().catalog:
-            feed = self._try(lambda: read_modelsdev(fetch_feed(FEED_URL)), endpoint, [])
+            feed = self._try(lambda: read_modelsdev(fetch_feed(FEED_URL, self.cassette())), endpoint, [])
         return join(listing, feed, snapshot(), notes=notes)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from traitlets import Bool, CFloat, CInt, Float, Integer, List, TraitError, Unicode, validate
+from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError, Unicode, validate
 from traitlets.config import Config, Configurable
 
 from .catalog import check_model_id
 from .credentials import check_project, find_project
-from .errors import InferenceError, did_you_mean
+from .errors import InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,12 +27,24 @@ FEED_URL: Final = "https://trace.wandb.ai/inference/modelsdev/models"
 CONCURRENCY: Final = 16
 INTO: Final = "reply"
 
+# What a cassette is used for, and how fast it replays.
+Mode = Literal["record", "replay", "auto", "off"]
+Pace = Literal["recorded", "at-once"]
+MODES: Final = get_args(Mode)
+PACES: Final = get_args(Pace)
+
 SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
 DEFAULT: Final = "default"
 
 # Which environment variable sets which trait. The project has a finder of its own, in credentials.
-ENVIRONMENT: Final = {"endpoint": "WANDB_INFERENCE_BASE_URL", "model": "WANDB_INFERENCE_MODEL"}
+ENVIRONMENT: Final = {
+    "endpoint": "WANDB_INFERENCE_BASE_URL",
+    "model": "WANDB_INFERENCE_MODEL",
+    "cassette": "WANDB_INFERENCE_CASSETTE",
+    "cassette_mode": "WANDB_INFERENCE_CASSETTE_MODE",
+    "cassette_pace": "WANDB_INFERENCE_CASSETTE_PACE",
+}
 
 
 class WandbInference(Configurable):
@@ -64,6 +76,16 @@ class WandbInference(Configurable):
     budget_file = Unicode("", help="Share the budget with every kernel of this machine that names the same file.").tag(
         config=True
     )
+    cassette = Unicode("", help="Record exchanges in this file, or replay them from it.").tag(config=True)
+    cassette_mode = Enum(
+        MODES,
+        "auto",
+        help="What the cassette is for: `record` begins it anew, `replay` answers from it alone, without network "
+        "or key, `auto` answers from it what it holds and records the rest, `off`.",
+    ).tag(config=True)
+    cassette_pace = Enum(
+        PACES, "recorded", help="Replay replies as fast as they once came (`recorded`) or `at-once`."
+    ).tag(config=True)
     timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
     max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
     refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
@@ -187,9 +209,8 @@ class WandbInference(Configurable):
         return getattr(self, name), FILE if name in self._file else DEFAULT
 
     def _from_environment(self, name: str, variable: str, text: str) -> str:
-        check = {"endpoint": check_endpoint, "model": check_model_id}[name]
         try:
-            return check(text)
+            return _CHECKS[name](text)
         except InferenceError as error:
             raise InferenceError(
                 f"The environment variable {variable} is not usable: {error.what}",
@@ -211,6 +232,9 @@ class Resolved:
     max_tokens: int | None
     budget: float | None
     budget_file: str
+    cassette: str
+    cassette_mode: Mode
+    cassette_pace: Pace
     timeout: float
     max_retries: int
     refresh_per_second: float
@@ -254,6 +278,26 @@ def check_endpoint(text: str) -> str:
             cause="option",
         )
     return text.rstrip("/")
+
+
+def _check_word(*words: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text in words:
+            return text
+        raise InferenceError(
+            f"{shortened(text)!r} is not one of {', '.join(words)}.", remedy=did_you_mean(text, words), cause="option"
+        )
+
+    return check
+
+
+_CHECKS: Final[Mapping[str, Callable[[str], str]]] = {
+    "endpoint": check_endpoint,
+    "model": check_model_id,
+    "cassette": str,
+    "cassette_mode": _check_word(*MODES),
+    "cassette_pace": _check_word(*PACES),
+}
 
 
 def _as_trait(check: Callable[[str], str], value: str) -> str:

@@ -199,7 +199,8 @@ def map_rows(
         When it cannot begin.
     """
     _check_columns(rows, asked, into, models)
-    cache, notices = _open_cache() if use_cache else (None, ())
+    # What is kept on disk would be missing on the cassette.
+    cache, notices = _open_cache() if use_cache and session.cassette() is None else (None, ())
     started = perf_counter()
     try:
         runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
@@ -328,6 +329,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     parts = [
         f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
         *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",

@@ -126,7 +126,9 @@ class Ledger:
             outcome = "failed"
             raise
         finally:
-            call = Call(request.model, request.endpoint.name, outcome, seconds=perf_counter() - started)
+            if builder.arrival.timing is not None:
+                started = builder.started
+            call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
             self.count(_measured(call, request, builder, started))
 
     def total(self) -> Total:
@@ -147,13 +149,13 @@ class Ledger:
 
 
 def _measured(call: Call, request: Request, builder: ReplyBuilder, started: float) -> Call:
-    """Return a call with its tokens, cost and time to the first piece."""
+    """Return a call with its tokens, cost and time to the first piece; one that was replayed has cost nothing."""
     usage, is_estimate = _used(call, request, builder)
     return replace(
         call,
         usage=usage,
         is_estimate=is_estimate,
-        cost=_cost(usage, request.price),
+        cost=0.0 if builder.is_replayed else _cost(usage, request.price),
         seconds_to_first=None if builder.first_at is None else max(builder.first_at - started, 0.0),
     )
 

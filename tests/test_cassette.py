@@ -1,0 +1,464 @@
+"""Cassettes: what is recorded is replayed without network or key. In real kernels, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernels import Kernel
+from service import Answer, Service, Streamed, Wandb, chunk, completion, refused, usage
+from test_tool_rounds import calling
+
+from wandb_inference_magic.cassette import Cassette
+from wandb_inference_magic.cassette_file import HEADER, Exchange, line_of, read_cassette
+from wandb_inference_magic.errors import InferenceError
+
+LOAD = "%load_ext wandb_inference_magic"
+# In every kind of call: streamed and whole, a tool and its result, several models, rows, the list of models.
+EVERYTHING = (
+    "%%wbchat -s 'Be kind.'\nhi",
+    "%wbchat --no-stream and now",
+    "def weather(city: str):\n    'The weather.'\n    return 'sun'",
+    "%wbchat --tools weather --once How is Oslo?",
+    "%%wbchat -m test/model-a -m test/model-b --once\nWho are you?",
+    "cities = ['Rome', 'Oslo', 'Rome']",
+    "%%wbmap cities\nWhere is {{ text }}?",
+    "print(_wbmap)",
+    "%wbmodels --table",
+    "%wbchat --thread other -m test/nothing hi",
+    "%wbchat Once more",
+)
+
+
+def answer_everything(answer: Answer) -> None:
+    body = answer.received.body
+    prompt = body["messages"][-1]["content"]
+    if body["model"] == "test/nothing":
+        refused(404, "no such model")(answer)
+    elif body.get("tools") and body["messages"][-1]["role"] == "user":
+        calling(("weather", '{"city": "Oslo"}'))(answer)
+    elif body.get("stream"):
+        Streamed([f"{body['model']} ", "says: ", prompt, " é\u2028 \N{PARTY POPPER}"], reasoning=["Hm", "."])(answer)
+    else:
+        completion(f"Whole: {prompt}")(answer)
+
+
+def shown(kernel: Kernel, *cells: str) -> list[Any]:
+    """Return what a saved notebook would hold of each cell, numbers and errors included."""
+    runs = [kernel.run(cell) for cell in cells]
+    kept = ("data", "metadata", "text")
+    outputs = [[{name: output.get(name) for name in kept} for output in run.outputs] for run in runs]
+    # A map's line says how long the whole of it took.
+    told = json.dumps(outputs, ensure_ascii=False)
+    timeless = json.loads(re.sub(r"(rows answered[^\n]*?) · \d+\.\d s · ", r"\1 · ", told))
+    return list(zip(timeless, ["" if run.ok else run.error for run in runs], strict=True))
+
+
+def unmarked(value: Any) -> Any:
+    """Return outputs without what says that they were replayed."""
+    told = re.sub(r" · (\d+ )?replayed", "", json.dumps(value, ensure_ascii=False))
+    return json.loads(told.replace('"replayed": true', '"replayed": false'))
+
+
+@pytest.fixture
+def offline(start_kernel: Callable[..., Kernel], no_network: dict[str, str]) -> Callable[..., Kernel]:
+    return lambda **variables: start_kernel(**no_network, **variables)
+
+
+def record(kernel: Kernel, *cells: str, file: str = "class.jsonl", mode: str = "record") -> list[Any]:
+    assert kernel.run(f"%wbconfig --cassette {file} --mode {mode}").ok
+    return shown(kernel, *cells)
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_everything_is_replayed_without_network_and_key(
+    kernel: Kernel, service: Service, offline: Callable[..., Kernel], tmp_path: Path
+) -> None:
+    service.always = answer_everything
+    recorded = record(kernel, *EVERYTHING)
+    asked = len(service.received)
+    assert [cell for cell, (_, error) in zip(EVERYTHING, recorded, strict=True) if error] == [EVERYTHING[-2]]
+    second = offline(WANDB_INFERENCE_MODEL="test/model-a")
+    assert "no network" in second.run("import socket; socket.create_connection(('127.0.0.1', 1))").error
+    assert second.run(f"{LOAD}\n%wbconfig --cassette class.jsonl --mode replay").ok
+    replayed = shown(second, *EVERYTHING)
+    again = offline(WANDB_INFERENCE_MODEL="test/model-a")
+    assert again.run(f"{LOAD}\n%wbconfig --cassette class.jsonl --mode replay --pace at-once").ok
+    for at_once, after, cell in zip(shown(again, *EVERYTHING), replayed, EVERYTHING, strict=True):
+        assert at_once == after, cell
+    for before, after, cell in zip(recorded, replayed, EVERYTHING, strict=True):
+        assert unmarked(after) == unmarked(before), cell
+    assert len(service.received) == asked
+
+
+def test_the_file_reads_and_diffs_well(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    service.then(Streamed(["Grüße ", "an ", "alle."]))
+    record(kernel, "%wbchat Grüße")
+    header, line = (tmp_path / "class.jsonl").read_text(encoding="utf-8").splitlines()
+    assert header == '{"cassette": 1}'
+    assert '"content": "Grüße"' in line
+    events = json.loads(line)["reply"]["events"]
+    assert [one[1] for one in events if isinstance(one[1], str)] == ["an ", "alle."], "a piece a time and a text"
+    assert "chatcmpl-1" in json.dumps(events[0])
+    assert "chatcmpl-1" not in json.dumps(events[1:])
+
+
+def test_no_secret_is_recorded(start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path) -> None:
+    kernel = start_kernel(WANDB_API_KEY="wandb-secret-0123456789", **wandb.environment)
+    wandb.api.always = Streamed(["You said wandb-secret-0123456789."])
+    kernel.run(LOAD)
+    record(kernel, "import os", "%wbchat My key is {{ os.environ['WANDB_API_KEY'] }}", "%wbmodels --table")
+    text = (tmp_path / "class.jsonl").read_text()
+    assert "wandb-secret" not in text
+    assert "(hidden)" in text
+    assert "uthorization" not in text
+    assert wandb.api.last.headers["authorization"] == "Bearer wandb-secret-0123456789"
+    assert {one.get("path") for one in lines(tmp_path / "class.jsonl")[1:]} == {
+        "/chat/completions",
+        "/models",
+        "/inference/modelsdev/models",
+    }
+
+
+def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    picture = "from PIL import Image\nsquare = Image.effect_noise((64, 64), 50)"
+    record(kernel, picture, "%wbchat --once --image square What is it?")
+    assert (tmp_path / "class.jsonl").stat().st_size < 3000
+    assert kernel.run("%wbconfig --mode replay").ok
+    assert kernel.run("%wbchat --once --image square What is it?").ok
+    kernel.run(picture.replace("50", "51"))
+    error = kernel.run("%wbchat --once --image square What is it?").error
+    assert "image_url.url was" in error
+
+
+def test_what_was_not_recorded_is_an_error_that_names_the_nearest(kernel: Kernel, service: Service) -> None:
+    record(kernel, "%wbchat --once -t 0.5 What is the capital of France?", "%wbchat --once Tell me a joke.")
+    assert kernel.run("%wbconfig --mode replay").ok
+    run = kernel.run("%wbchat --once -t 0.5 What is the capital of Italy?")
+    assert not run.ok
+    assert "The cassette class.jsonl does not hold this request. Nothing was sent." in run.error
+    assert "The nearest it holds ('What is the capital of France?') differs:" in run.error
+    assert '"...the capital of France?" and is "...the capital of Italy?"' in run.error
+    other = kernel.run("%wbchat --once -t 1 -m test/model-b Tell me a joke.").error
+    assert "temperature is 1.0 now and was not there" in other
+    assert 'model was "test/model-a" and is "test/model-b"' in other
+    assert len(service.chats) == 2
+
+
+def test_the_same_request_is_answered_in_the_recorded_order_and_again(kernel: Kernel, service: Service) -> None:
+    service.then(*(Streamed([word]) for word in ("one", "two", "three")))
+    cell = "%wbchat --once Count"
+    record(kernel, cell, cell, cell)
+    kernel.run("%wbconfig --mode replay --pace at-once")
+    texts = []
+    for _ in range(4):
+        kernel.run(cell)
+        texts.append(kernel.value("_wbreply.text"))
+    assert texts == ["one", "two", "three", "one"]
+
+
+def test_auto_replays_what_it_has_and_records_the_rest(
+    kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel], tmp_path: Path
+) -> None:
+    record(kernel, "%wbchat --once old", mode="auto")
+    record(kernel, "%wbchat --once old", "%wbchat --once new", mode="auto")
+    assert [one.body["messages"][-1]["content"] for one in service.chats] == ["old", "new"]
+    assert len(lines(tmp_path / "class.jsonl")) == 3
+    # Without a key what is there is replayed, and what is not is asked for, with words about the key.
+    service_down = start_kernel()
+    service_down.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
+    assert service_down.run("%wbchat --once -m test/model-a new").ok
+
+
+def test_auto_without_a_key_replays_and_then_asks_for_one(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path
+) -> None:
+    first = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    first.run(LOAD)
+    record(first, "%wbchat --once hi")
+    second = start_kernel(**wandb.environment)
+    second.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
+    assert second.run("%wbchat --once hi").ok
+    assert "key" in second.run("%wbchat --once ho").error
+    assert len(wandb.api.chats) == 1
+
+
+def test_record_begins_the_file_anew_with_the_first_exchange(kernel: Kernel, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once first")
+    kernel.run("%wbconfig --mode off")
+    record(kernel)
+    assert len(lines(tmp_path / "class.jsonl")) == 2, "nothing is lost by setting it"
+    kernel.run("%wbchat --once second")
+    assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["second"]
+
+
+def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    def cut(answer: Answer) -> None:
+        answer.start()
+        answer.event(chunk({"content": "Half"}))
+        answer.cut()
+
+    service.then(cut, refused(401, "no"), refused(429, "slow down", retry_after="0"), Streamed(["Good."]))
+    gate = Event()
+    outcomes = [run[1] == "" for run in record(kernel, "%wbchat --once a", "%wbchat --once b", "%wbchat --once c")]
+    assert outcomes == [False, False, True]
+    service.then(Streamed(gate=gate))
+    request = kernel.start("%wbchat --once d")
+    for message in kernel.messages(request):
+        if "Hello" in json.dumps(message.content):
+            kernel.interrupt()
+            break
+    kernel.finish(request)
+    gate.set()
+    assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["c"]
+
+
+def test_a_refusal_of_the_request_is_replayed(kernel: Kernel, service: Service) -> None:
+    service.then(refused(400, "max_tokens is too large"))
+    before = record(kernel, "%wbchat --once --max-tokens 9 hi")[0][1]
+    kernel.run("%wbconfig --mode replay")
+    run = kernel.run("%wbchat --once --max-tokens 9 hi")
+    assert run.error == before
+    assert "max_tokens is too large" in run.error
+
+
+def test_a_crash_in_the_last_line_is_tolerated(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once one", "%wbchat --once two")
+    file = tmp_path / "class.jsonl"
+    file.write_bytes(file.read_bytes()[:-40])
+    kernel.run("%wbconfig --mode replay")
+    assert kernel.run("%wbchat --once one").ok
+    assert "does not hold this request" in kernel.run("%wbchat --once two").error
+    record(kernel, "%wbchat --once two", mode="auto")
+    assert [one["request"]["messages"][0]["content"] for one in lines(file)[1:]] == ["one", "two"]
+
+
+def test_other_damage_is_told_with_its_line(kernel: Kernel, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once one", "%wbchat --once two", "%wbchat --once three")
+    file = tmp_path / "class.jsonl"
+    header, one, two, three = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(header + one + two[:50] + b"\n" + b"[1]\n" + three)
+    run = kernel.run("%wbconfig --cassette class.jsonl --mode replay")
+    assert "class.jsonl, 2 exchanges; lines 3, 4 cannot be read" in run.text
+    assert kernel.run("%wbchat --once three").ok
+    assert "Lines 3, 4 cannot be read." in kernel.run("%wbchat --once two").error
+
+
+def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"a": 1}\n')
+    for mode in ("record", "replay", "auto"):
+        run = kernel.run(f"%wbconfig --cassette data.jsonl --mode {mode}")
+        assert "is not a cassette" in run.error
+    assert (tmp_path / "data.jsonl").read_text() == '{"a": 1}\n'
+    assert kernel.run("%wbchat hi").ok, "nothing has been set"
+    (tmp_path / "new.jsonl").write_text('{"cassette": 2}\n')
+    assert "pip install --upgrade" in kernel.run("%wbconfig --cassette new.jsonl").error
+    assert "There is no cassette" in kernel.run("%wbconfig --cassette none.jsonl --mode replay").error
+    assert "There is no folder" in kernel.run("%wbconfig --cassette no/where.jsonl").error
+    assert "Name its file" in kernel.run("%wbconfig --mode record").error
+
+
+def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(list("abcde"), per_second=5))
+    cell = "%wbchat --once slowly"
+    record(kernel, cell)
+    recorded = kernel.value("(_wbreply.seconds, _wbreply.seconds_to_first)")
+    assert recorded[0] >= 0.8
+    kernel.run("%wbconfig --mode replay")
+    started = time.perf_counter()
+    run = kernel.run(cell)
+    assert time.perf_counter() - started >= recorded[0] - 0.01
+    # The growing reply was drawn more than once.
+    assert len(run.of("display_data", "update_display_data")) > 3
+    kernel.run("%wbconfig --pace at-once")
+    assert kernel.run(cell).ok
+    assert kernel.value("(_wbreply.seconds, _wbreply.seconds_to_first)") == recorded
+
+
+def test_a_replay_can_be_interrupted(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once hi")
+    file = tmp_path / "class.jsonl"
+    header, exchange = lines(file)
+    exchange["reply"]["events"][3][0] = exchange["reply"]["seconds"] = 1000
+    file.write_text(f"{json.dumps(header)}\n{json.dumps(exchange)}\n")
+    kernel.run("%wbconfig --cassette class.jsonl --mode replay")
+    request = kernel.start("%wbchat --once hi")
+    for message in kernel.messages(request):
+        if "Hello" in json.dumps(message.content):
+            kernel.interrupt()
+            break
+    run = kernel.finish(request)
+    assert "Interrupted" in run.error
+    assert kernel.value("_wbreply.text").startswith("Hello")
+
+
+def test_what_is_replayed_costs_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = Streamed(counted=usage(100_000, 0))
+    record(informed_kernel, "%wbchat --once --max-tokens 5 hi")
+    assert informed_kernel.value("_wbreply.cost") == 0.1
+    informed_kernel.run("%wbconfig --mode replay --budget 0")
+    informed_kernel.run("%wbusage --reset")
+    assert informed_kernel.run("%wbchat --once --max-tokens 5 hi").ok
+    assert informed_kernel.value("_wbreply.cost") == 0.1, "what it cost then"
+    informed_kernel.run("%wbusage -o used")
+    assert informed_kernel.value("used[['calls', 'prompt_tokens', 'cost_usd']].values.tolist()") == [[1, 100_000, 0.0]]
+
+
+def test_a_map_asks_the_cassette_and_not_the_cache(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    service.always = completion("Yes.")
+    cells = ("rows = ['a', 'b']", "%%wbmap rows\nIs it {{ text }}?")
+    shown(kernel, *cells)
+    record(kernel, *cells)
+    assert len(service.chats) == 4
+    kernel.run("%wbconfig --mode replay")
+    assert kernel.run(cells[1]).ok
+    assert kernel.value("list(_wbmap['reply'])") == ["Yes.", "Yes."]
+    assert len(service.chats) == 4
+
+
+def test_a_dask_frame_is_replayed_and_not_recorded(kernel: Kernel, service: Service) -> None:
+    service.always = completion("Yes.")
+    make = "import pandas as pd, dask.dataframe as dd\nframe = pd.DataFrame({'a': ['x', 'y']})"
+    record(kernel, make, "%%wbmap frame\nIs it {{ a }}?", "lazy = dd.from_pandas(frame, npartitions=2)")
+    assert "cannot be recorded" in kernel.run("%%wbmap lazy\nIs it {{ a }}?").error
+    kernel.run("%wbconfig --mode replay")
+    assert kernel.run("%%wbmap lazy\nIs it {{ a }}?").ok
+    assert kernel.value("list(_wbmap.compute(scheduler='threads')['reply'])") == ["Yes.", "Yes."]
+    assert len(service.chats) == 2
+
+
+def test_the_environment_names_a_cassette(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
+    record(kernel, "%wbchat --once hi")
+    told = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    second = offline(WANDB_INFERENCE_MODEL="test/model-a", WANDB_INFERENCE_CASSETTE_PACE="at-once", **told)
+    second.run(LOAD)
+    assert second.run("%wbchat --once hi").ok
+    assert "1 exchange" in second.run("%wbconfig").text
+    assert "nothing is called" in second.run("%wbconfig --check").text
+    third = offline(**{**told, "WANDB_INFERENCE_CASSETTE_MODE": "reply"})
+    third.run(LOAD)
+    error = third.run("%wbchat --once hi").error
+    assert "WANDB_INFERENCE_CASSETTE_MODE is not usable: 'reply' is not one of" in error
+    assert "Did you mean replay?" in error
+
+
+def test_the_users_own_calls_are_recorded_too(kernel: Kernel, service: Service) -> None:
+    call = (
+        "from wandb_inference_magic import client\n"
+        "said = client().chat.completions.create(model='test/model-a', messages=[{'role': 'user', 'content': 'hi'}])\n"
+        "said.choices[0].message.content, said.id, said._request_id"
+    )
+    service.always = completion("Hello you.")
+    before = record(kernel, call)
+    kernel.run("%wbconfig --mode replay")
+    assert shown(kernel, call)[0][1] == ""
+    assert kernel.value("(said.choices[0].message.content, said.id, said._request_id)") == (
+        "Hello you.",
+        "chatcmpl-1",
+        "req-test-1",
+    )
+    assert before[0][1] == ""
+    assert len(service.chats) == 1
+
+
+def test_a_cassette_that_can_no_longer_be_written_loses_no_reply(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "shelf").mkdir()
+    record(kernel, "import shutil; shutil.rmtree('shelf')", file="shelf/class.jsonl")
+    assert kernel.run("%wbchat --once one").ok
+    assert "The cassette" in kernel.run("%wbchat --once two").error
+    kernel.run("%wbconfig --mode off")
+    assert kernel.run("%wbchat --once two").ok
+
+
+# The file ----------------------------------------------------------------------------------------------------------
+
+TEXT = st.text(max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+DELTAS = st.dictionaries(st.sampled_from(["content", "reasoning", "reasoning_content", "role", "tool_calls"]), JSON)
+CHUNKS = st.dictionaries(st.sampled_from(["id", "model", "usage"]), JSON) | st.builds(
+    lambda delta, index, more: {**more, "choices": [{"index": index, "delta": delta, "finish_reason": None}]},
+    DELTAS,
+    st.integers(0, 1),
+    st.dictionaries(st.sampled_from(["id", "model", "usage"]), JSON),
+)
+EXCHANGES = st.builds(
+    Exchange,
+    endpoint=TEXT,
+    path=TEXT,
+    request=JSON,
+    seconds=st.integers(0, 10**6).map(lambda ms: ms / 1000),
+    document=JSON,
+    events=st.lists(st.tuples(st.just(0.5), CHUNKS), max_size=6).map(tuple),
+    status=st.integers(200, 599),
+    request_id=st.none() | TEXT.filter(bool),
+)
+
+
+@given(st.lists(EXCHANGES, max_size=4))
+def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]) -> None:
+    path = tmp_path_factory.mktemp("cassette") / "a.jsonl"
+    path.write_bytes(HEADER + b"".join(line_of(one) for one in exchanges))
+    found = read_cassette(path)
+    assert found.damaged == ()
+    whole = [(one.endpoint, one.path, one.request, one.seconds, one.events, one.status) for one in exchanges]
+    assert [(one.endpoint, one.path, one.request, one.seconds, one.events, one.status) for one in found.exchanges] == (
+        whole
+    )
+    for one, again in zip(exchanges, found.exchanges, strict=True):
+        assert again.document == (None if one.events else one.document)
+        assert (again.request_id or None) == one.request_id
+
+
+def test_a_cut_anywhere_leaves_what_came_before_it(tmp_path: Path) -> None:
+    exchanges = [Exchange("wandb", "/x", {"n": number}, 0.1, {"é": number}) for number in range(3)]
+    parts = [line_of(one) for one in exchanges]
+    data = HEADER + b"".join(parts)
+    path = tmp_path / "a.jsonl"
+    for size in range(len(HEADER), len(data) + 1):
+        path.write_bytes(data[:size])
+        found = read_cassette(path)
+        assert found.damaged == ()
+        # A last line without its end, but whole, counts.
+        whole = [
+            part for number, part in enumerate(parts) if size + 1 >= len(HEADER) + len(b"".join(parts[: number + 1]))
+        ]
+        assert len(found.exchanges) == len(whole)
+        extra = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
+        Cassette(path, "auto", "recorded").add(extra)
+        assert read_cassette(path).exchanges == (*exchanges[: len(whole)], extra)
+
+
+def test_a_newer_writer_may_add_members_and_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    one = json.loads(line_of(Exchange("wandb", "/models", None, 0.1, {"data": []})))
+    one["mood"], one["reply"]["weather"] = "good", ["sun"]
+    path.write_text(f'{{"cassette": 1, "by": "0.9"}}\n\n{{"note": "hi"}}\n{json.dumps(one)}\r\n')
+    found = read_cassette(path)
+    assert found.damaged == ()
+    assert [one.document for one in found.exchanges] == [{"data": []}]
+
+
+def test_a_hidden_text_is_nowhere(tmp_path: Path) -> None:
+    secret = 'a"key\\é'
+    line = line_of(Exchange("wandb", "/x", {secret: [secret, f"x{secret}y"]}, 0.1, {"said": secret}), hide=(secret,))
+    assert secret not in json.dumps(json.loads(line), ensure_ascii=False).replace("\\\\", "\\").replace('\\"', '"')
+
+
+def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match="cannot be used"):
+        Cassette(tmp_path, "auto", "recorded")

@@ -1,0 +1,198 @@
+"""A cassette in use: which recorded exchange answers a request, and what is recorded besides."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_pictures
+from .differences import differences, nearest
+from .errors import InferenceError, did_you_mean, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from .cassette_file import Exchange
+    from .settings import Mode, Pace
+
+CHAT_PATH: Final = "/chat/completions"
+# So many differences from the nearest request are named.
+MOST_DIFFERENCES: Final = 3
+
+
+class Cassette:
+    """A file of recorded exchanges, and what it is used for. Several threads may use it at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file. To record, it is made where it is not there; its folder is not.
+    mode : {"record", "replay", "auto"}
+        Record begins the file anew with the first exchange; replay answers from the file alone; auto answers from
+        the file what it holds, and records the rest.
+    pace : {"recorded", "at-once"}
+        Whether a reply is replayed as fast as it once came, or at once.
+
+    Raises
+    ------
+    InferenceError
+        When the file is no cassette, cannot be used, or to replay, is not there.
+    """
+
+    def __init__(self, path: Path, mode: Mode, pace: Pace) -> None:
+        self.path = path.absolute()
+        self.mode = mode
+        self.pace = pace
+        self._lock = Lock()
+        found = read_cassette(self.path)
+        self._check_place(found)
+        self._damaged = found.damaged
+        self._exchanges: list[Exchange] = []
+        self._by_key: dict[str, list[Exchange]] = {}
+        self._heard: dict[str, int] = {}
+        # How much of the file is kept when something is added: all of its whole lines, or nothing of it.
+        self._keep: int | None = 0 if mode == "record" else found.whole
+        self._failure: InferenceError | None = None
+        if mode != "record":
+            for exchange in found.exchanges:
+                self._take(exchange)
+
+    def _check_place(self, found: Recorded) -> None:
+        if self.mode == "replay" and not found.whole:
+            near = did_you_mean(self.path.name, [one.name for one in self.path.parent.glob("*.jsonl")])
+            raise InferenceError(
+                f"There is no cassette {self.path}.",
+                remedy=near or "Name one that is there, or record it first: %wbconfig --cassette FILE --mode record.",
+                cause="option",
+            )
+        if not self.path.parent.is_dir():
+            raise unusable(self.path, FileNotFoundError(2, f"There is no folder {self.path.parent}"))
+
+    @property
+    def replays(self) -> bool:
+        """Whether requests are answered from it."""
+        return self.mode != "record"
+
+    @property
+    def records(self) -> bool:
+        """Whether what comes from the endpoint is added to it."""
+        return self.mode != "replay"
+
+    def __str__(self) -> str:
+        count = len(self._exchanges)
+        words = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
+        return f"{words}; {self._damage()}" if self._damaged and self.replays else words
+
+    def _damage(self) -> str:
+        numbers = ", ".join(map(str, self._damaged[:10]))
+        return f"line{'s' * (len(self._damaged) > 1)} {numbers} cannot be read"
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint that the first recorded chat went to; None where there is none."""
+        return self._first_chat.endpoint if self._first_chat else None
+
+    @property
+    def model(self) -> str | None:
+        """The model that the first recorded chat asked; None where there is none."""
+        return str(self._first_chat.request.get("model")) if self._first_chat else None
+
+    @property
+    def _first_chat(self) -> Exchange | None:
+        chats = (one for one in self._exchanges if one.path == CHAT_PATH and isinstance(one.request, dict))
+        return next(chats, None)
+
+    def find(self, endpoint: str, path: str, request: Any) -> Exchange | None:
+        """Return what was recorded for a request; for one that was recorded several times, in that order, and again.
+
+        Raises
+        ------
+        InferenceError
+            In mode `replay`, when it was not recorded: says which request is nearest, and what differs.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self.replays:
+            return None
+        request = without_pictures(request)
+        key = key_of(endpoint, path, request)
+        with self._lock:
+            found = self._by_key.get(key)
+            if found is not None:
+                heard = self._heard.get(key, 0)
+                self._heard[key] = heard + 1
+                return found[heard % len(found)]
+        if self.mode == "replay":
+            raise self._not_recorded(endpoint, path, request)
+        return None
+
+    def add(self, exchange: Exchange, hide: Iterable[str] = ()) -> None:
+        """Record an exchange, without the texts of `hide`. A file that fails is told about at the next request."""
+        line = line_of(exchange, hide)
+        with self._lock:
+            try:
+                self._write(line)
+            except OSError as error:
+                self._failure = unusable(self.path, error)
+                return
+            self._take(exchange)
+
+    def _write(self, line: bytes) -> None:
+        """Append a line, in one piece: another kernel may be adding to the file."""
+        if self._keep is not None:
+            self._prepare(self._keep)
+            self._keep = None
+        with self.path.open("ab", buffering=0) as file:
+            file.write(line)
+
+    def _prepare(self, keep: int) -> None:
+        """Cut off what a crash left of a last line, or to record anew, all of it; begin a file with its header."""
+        self.path.touch()
+        with self.path.open("r+b") as file:
+            file.truncate(keep)
+            file.seek(max(0, keep - 1))
+            end = file.read(1)
+            if not keep:
+                file.write(HEADER)
+            elif end != b"\n":
+                file.write(b"\n")
+
+    def _take(self, exchange: Exchange) -> None:
+        self._exchanges.append(exchange)
+        self._by_key.setdefault(exchange.key, []).append(exchange)
+
+    def _not_recorded(self, endpoint: str, path: str, request: Any) -> InferenceError:
+        return InferenceError(
+            f"The cassette {self.path.name} does not hold this request. Nothing was sent.",
+            why=self._why(endpoint, path, request),
+            remedy="Make the cell as it was when it was recorded, and run the notebook from its first cell; or let "
+            "what is missing be recorded: %wbconfig --mode auto.",
+            cause="missing",
+        )
+
+    def _why(self, endpoint: str, path: str, request: Any) -> str:
+        damage = f" {self._damage().capitalize()}." if self._damaged else ""
+        of_kind = [one for one in self._exchanges if one.path == path]
+        asked = _told(endpoint, request)
+        place = nearest(asked, [_told(one.endpoint, one.request) for one in of_kind])
+        if place is None:
+            return f"It holds no request of this kind ({path}).{damage}"
+        closest = of_kind[place]
+        found = differences(_told(closest.endpoint, closest.request), asked)
+        more = [f"{len(found) - MOST_DIFFERENCES} more differ"] if len(found) > MOST_DIFFERENCES else []
+        words = "; ".join((*found[:MOST_DIFFERENCES], *more))
+        return f"The nearest it holds{_prompt_words(closest)} differs: {words}.{damage}"
+
+
+def _told(endpoint: str, request: Any) -> dict[str, Any]:
+    return {"endpoint": endpoint} | (request if isinstance(request, dict) else {})
+
+
+def _prompt_words(exchange: Exchange) -> str:
+    """Return how a recorded prompt begins."""
+    content: Any = ""
+    with suppress(KeyError, IndexError, TypeError):
+        content = exchange.request["messages"][-1]["content"]
+    return f" ({shortened(content)!r})" if isinstance(content, str) and content else ""

@@ -1,0 +1,285 @@
+"""The form of a cassette's file: one recorded exchange a line, written so that it reads and diffs well.
+
+The first line is a header, `{"cassette": 1}`, with the version of the form. Every other line is a JSON object with
+these members; a reader passes over members, and lines, that it does not know, so that only a change which it must not
+pass over raises the version:
+
+`endpoint`
+    Whom the request went to: `wandb`, `local` (the practice model), or an address.
+`path`
+    The request's path at that endpoint, such as `/chat/completions`.
+`request`
+    Its JSON body, or null. No header of it is kept; a picture in it (a `data:` address) is kept as its digest.
+`reply`
+    `seconds` until it had come whole; `request_id` and `status` where there is one, and where it is not 200; and either
+    `json`, the document that came, or `events`, the pieces of a stream.
+
+Each event is a list: the seconds after which it came, and what differs from the event before. That is a text where only
+the words differ, else an object with the members that have changed, and where members are gone, a list of their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import InferenceError, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+VERSION: Final = 1
+HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
+# Where a piece of a stream holds its words.
+TEXTS: Final = ("content", "reasoning", "reasoning_content")
+
+Event = tuple[float, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request, and what came back for it.
+
+    Attributes
+    ----------
+    endpoint, path : str
+        Whom it went to, and the path there.
+    request : object
+        Its JSON body, pictures as digests; None where it has none.
+    seconds : float
+        Until the reply had come whole.
+    document : object
+        The reply, where it came in one piece.
+    events : tuple of (seconds, object)
+        The reply's pieces, where it was streamed.
+    status : int
+        The HTTP status.
+    request_id : str or None
+        The endpoint's id of the request.
+    """
+
+    endpoint: str
+    path: str
+    request: Any
+    seconds: float
+    document: Any = None
+    events: tuple[Event, ...] = ()
+    status: int = 200
+    request_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        """A digest of all that is asked: the same for two requests that are alike."""
+        return key_of(self.endpoint, self.path, self.request)
+
+
+def key_of(endpoint: str, path: str, request: Any) -> str:
+    """Return the digest that tells requests apart."""
+    asked = json.dumps([endpoint, path, request], sort_keys=True)
+    return sha256(asked.encode()).hexdigest()
+
+
+def without_pictures(request: Any) -> Any:
+    """Return a request with each picture replaced by its digest: lines stay short, and hold no picture."""
+    if isinstance(request, dict):
+        return {name: without_pictures(value) for name, value in request.items()}
+    if isinstance(request, list):
+        return [without_pictures(value) for value in request]
+    if isinstance(request, str) and request.startswith("data:") and ";base64," in request:
+        kind = request[5:].partition(";")[0]
+        return f"data:{kind};sha256,{sha256(request.encode()).hexdigest()}"
+    return request
+
+
+# Writing ---------------------------------------------------------------------------------------------------------
+
+
+def line_of(exchange: Exchange, hide: Iterable[str] = ()) -> bytes:
+    """Return an exchange as a line of the file, each text of `hide` blotted out."""
+    reply: dict[str, Any] = {"seconds": exchange.seconds}
+    if exchange.status != 200:
+        reply["status"] = exchange.status
+    if exchange.request_id:
+        reply["request_id"] = exchange.request_id
+    if exchange.events:
+        reply["events"] = _short(exchange.events)
+    else:
+        reply["json"] = exchange.document
+    members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
+    line = json.dumps(members, ensure_ascii=False)
+    for secret in hide:
+        line = line.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "(hidden)")
+    try:
+        return f"{line}\n".encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8 form.
+        return f"{json.dumps(json.loads(line))}\n".encode()
+
+
+def _short(events: Sequence[Event]) -> list[list[Any]]:
+    """Write each event as what differs from the one before."""
+    short: list[list[Any]] = []
+    before: dict[str, Any] = {}
+    for at, event in events:
+        text = _text_of(event)
+        if text is not None and _with_text(before, text) == event:
+            short.append([at, text])
+        else:
+            gone = [name for name in before if name not in event]
+            changed = {name: value for name, value in event.items() if name not in before or before[name] != value}
+            short.append([at, changed, gone] if gone else [at, changed])
+        before = event
+    return short
+
+
+def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = event.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    delta = choice.get("delta") if isinstance(choice, Mapping) else None
+    return delta if isinstance(delta, Mapping) else {}
+
+
+def _slot(event: Mapping[str, Any]) -> str | None:
+    """Return the one member of an event's delta that holds words; None where there are several or none."""
+    slots = [name for name in TEXTS if isinstance(_delta(event).get(name), str)]
+    return slots[0] if len(slots) == 1 else None
+
+
+def _text_of(event: Mapping[str, Any]) -> str | None:
+    slot = _slot(event)
+    return None if slot is None else str(_delta(event)[slot])
+
+
+def _with_text(event: Mapping[str, Any], text: str) -> dict[str, Any] | None:
+    """Return an event with other words; None where it has no place for them."""
+    slot = _slot(event)
+    if slot is None:
+        return None
+    first, *others = event["choices"]
+    return {**event, "choices": [{**first, "delta": {**first["delta"], slot: text}}, *others]}
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a file holds: its exchanges in order, the numbers of the lines that cannot be read, and its whole part.
+
+    A last line that a crash has left unfinished is not counted among the damaged; `whole` is the size in bytes of
+    what comes before it.
+    """
+
+    exchanges: tuple[Exchange, ...] = ()
+    damaged: tuple[int, ...] = ()
+    whole: int = 0
+
+
+def read_cassette(path: Path) -> Recorded:
+    """Read a file; one that is not there, or is empty, holds nothing.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot be read, is no cassette, or was written by a newer version in a form of its own.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Recorded()
+    except OSError as error:
+        raise unusable(path, error) from None
+    if not data:
+        return Recorded()
+    first, *lines = data.split(b"\n")
+    _check_header(path, first)
+    unfinished = lines.pop() if lines else b""
+    exchanges: list[Exchange] = []
+    damaged: list[int] = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            exchanges.extend(_read_line(line))
+        except ValueError:
+            damaged.append(number)
+    whole = len(data) - len(unfinished)
+    try:
+        exchanges.extend(_read_line(unfinished))
+    except ValueError:
+        return Recorded(tuple(exchanges), tuple(damaged), whole)
+    return Recorded(tuple(exchanges), tuple(damaged), len(data))
+
+
+def _check_header(path: Path, line: bytes) -> None:
+    try:
+        header = json.loads(line)
+    except ValueError:
+        header = None
+    version = header.get("cassette") if isinstance(header, dict) else None
+    if not isinstance(version, int):
+        raise InferenceError(
+            f"{path} is not a cassette: its first line does not say so.",
+            remedy="Name another file; a new one is made where there is none.",
+            cause="option",
+        )
+    if version > VERSION:
+        raise InferenceError(
+            f"The cassette {path} was written by a newer version of this package.",
+            why=f"Its form is {version}, and {VERSION} is the newest known here.",
+            remedy="Run: pip install --upgrade wandb-inference-magic",
+            cause="option",
+        )
+
+
+def _read_line(line: bytes) -> list[Exchange]:
+    """Return the exchange on a line, or none where it holds something else; ValueError where it cannot be read."""
+    if not line.strip():
+        return []
+    members = json.loads(line)
+    if not isinstance(members, dict):
+        raise ValueError("not an object")
+    if "request" not in members or "reply" not in members:
+        return []
+    reply = members["reply"]
+    try:
+        return [
+            Exchange(
+                endpoint=str(members["endpoint"]),
+                path=str(members["path"]),
+                request=members["request"],
+                seconds=float(reply["seconds"]),
+                document=reply.get("json"),
+                events=tuple(_long(reply.get("events", []))),
+                status=int(reply.get("status", 200)),
+                request_id=reply.get("request_id"),
+            )
+        ]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"not an exchange: {error}") from None
+
+
+def _long(short: Sequence[Sequence[Any]]) -> Iterable[Event]:
+    """Write out events that are written as what differs."""
+    before: dict[str, Any] = {}
+    for at, differs, *gone in short:
+        if isinstance(differs, str):
+            event = _with_text(before, differs)
+            if event is None:
+                raise ValueError("words without a place")
+        else:
+            event = {name: value for name, value in before.items() if not gone or name not in gone[0]} | differs
+        yield float(at), event
+        before = event
+
+
+def unusable(path: Path, error: OSError) -> InferenceError:
+    """Return the error for a file that the system does not let be used."""
+    return InferenceError(
+        f"The cassette {path} cannot be used.",
+        why=quoted(error.strerror or str(error)),
+        remedy="Name a file in a folder that is there and may be written: %wbconfig --cassette FILE.",
+        cause="option",
+    )
