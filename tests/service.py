@@ -297,6 +297,14 @@ def _serving(server: _Server) -> Iterator[_Server]:
         thread.join()
 
 
+def _document(body: bytes) -> Any:
+    """Return a JSON body; None for none, and the bytes for one of another kind."""
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return body
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     host = ""
@@ -323,7 +331,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        received = Received(self.command, self.host, self.path, headers, json.loads(body) if body else None)
+        received = Received(self.command, self.host, self.path, headers, _document(body))
         service = self.server.service_for(self.host)
         try:
             service.answer(Answer(self, received))

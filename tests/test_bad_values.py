@@ -32,6 +32,7 @@ BAD: dict[str, list[str]] = {
     "first|all": ["''", "none", "ALL"],
     "record|replay|auto|off": ["''", "play", "Record"],
     "recorded|at-once": ["''", "fast"],
+    "TEAM/PROJECT|off": ["team", "a/b/c", "''", "on"],
     "USD": ["''", "free", "-1", "nan"],
     "COLUMN": ["''"],
     "|".join(THINK): ["''", "hard", "On"],

@@ -121,6 +121,7 @@ def test_options(warm: Kernel) -> None:
                 "--cassette",
                 "--mode",
                 "--pace",
+                "--trace",
                 "--reset",
             )
         ],

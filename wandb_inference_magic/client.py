@@ -263,6 +263,8 @@ def receive(sdk: OpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arri
         yield from _payloads(response, arrival)
     finally:
         response.close()
+        # Weave's wrapper ends its own trace alone.
+        response.response.close()
 
 
 async def receive_async(
@@ -281,12 +283,15 @@ async def receive_async(
         async for payload in _payloads_async(response, arrival):
             yield payload
     finally:
-        await response.close()
+        if (closing := response.close()) is not None:
+            await closing
+        await response.response.aclose()
 
 
 def _is_watched() -> bool:
-    """Whether Weave is there: it wraps the SDK's method, and must see the call and what it returns."""
-    return "weave" in sys.modules
+    """Whether Weave is at work: it wraps the SDK's method, and must see the call and what it returns."""
+    get_client = getattr(sys.modules.get("weave"), "get_client", None)
+    return get_client is not None and get_client() is not None
 
 
 def _unpacked(completion: Any, arrival: Arrival) -> Payload:
@@ -326,6 +331,7 @@ def _payloads(response: Any, arrival: Arrival) -> Iterator[Payload]:
     reader = PayloadReader()
     if type(response) is not openai.Stream:
         # Somebody (Weave) has wrapped the stream and must see every chunk pass.
+        _note(response.response, arrival)
         for chunk in response:
             yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -350,6 +356,7 @@ async def _payloads_async(response: Any, arrival: Arrival) -> AsyncIterator[Payl
 
     reader = PayloadReader()
     if type(response) is not openai.AsyncStream:
+        _note(response.response, arrival)
         async for chunk in response:
             yield reader.check(chunk.model_dump())
         reader.check_end()

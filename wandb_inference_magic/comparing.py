@@ -26,6 +26,7 @@ from .retries import pause
 from .safety import safe_inline, safe_markdown
 from .schema import Mismatch
 from .side_by_side import Column, side_by_side_bundle
+from .tracing import asked, traced
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .reply import Message
     from .request import Ask, Request
     from .session import Session
+    from .tracing import Trace
 
 MOST_MODELS: Final = 9
 
@@ -62,13 +64,8 @@ def compare(
         )
     contenders = [_Contender(session, replace(ask, model=model), cell) for model in models]
     allowed = session.resolve().allow_images_from
-    try:
-        with _Drawing(canvas, contenders, allowed, per_second=session.resolve().refresh_per_second):
-            background.run(_receive_all(session, contenders))
-    except KeyboardInterrupt:
-        _finish(session, canvas, contenders, allowed, "interrupted")
-        raise Interrupted("What had come is in _wbreply; the thread is as it was before.") from None
-    replies = _finish(session, canvas, contenders, allowed)
+    with traced(session, "wbchat", asked(ask, *models), {}, canvas) as trace:
+        replies = _compared(session, canvas, contenders, allowed, trace)
     errors = [one.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(
@@ -77,18 +74,43 @@ def compare(
     return replies
 
 
-def _finish(
-    session: Session, canvas: Canvas, contenders: Sequence[_Contender], allowed: Collection[str], interrupted: str = ""
+def _compared(
+    session: Session, canvas: Canvas, contenders: Sequence[_Contender], allowed: Collection[str], trace: Trace
 ) -> list[Reply]:
-    """Draw and keep what came, whole or not, and return it."""
-    replies = session.last_comparison = [one.reply(interrupted) for one in contenders]
-    columns = [one.final_column(allowed, interrupted) for one in contenders]
+    """Ask all at once, and return what came, drawn and kept."""
+    interrupted = ""
+    try:
+        with _Drawing(canvas, contenders, allowed, per_second=session.resolve().refresh_per_second):
+            background.run(_receive_all(session, contenders))
+    except KeyboardInterrupt:
+        interrupted = "interrupted"
+    replies = [one.reply(interrupted) for one in contenders]
+    # One trace holds them all, and one link leads to it.
+    trace.came(replies[-1])
+    trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
+    trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
+    _finish(session, canvas, contenders, replies, allowed, interrupted)
+    if interrupted:
+        raise Interrupted("What had come is in _wbreply; the thread is as it was before.")
+    return replies
+
+
+def _finish(
+    session: Session,
+    canvas: Canvas,
+    contenders: Sequence[_Contender],
+    replies: list[Reply],
+    allowed: Collection[str],
+    interrupted: str,
+) -> None:
+    """Draw and keep what came, whole or not."""
+    session.last_comparison = replies
+    columns = [one.final_column(reply, allowed) for one, reply in zip(contenders, replies, strict=True)]
     facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
     canvas.show(side_by_side_bundle(columns), facts)
     if not interrupted:
         chart = _chart(replies)
         canvas.below(chart, chart_metadata(chart))
-    return replies
 
 
 def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
@@ -200,9 +222,8 @@ class _Contender:
         text = self.builder.text
         return Column(self.model, safe_markdown(text, allowed) if text else status_markdown(self.words), "")
 
-    def final_column(self, allowed: Collection[str], interrupted: str) -> Column:
+    def final_column(self, reply: Reply, allowed: Collection[str]) -> Column:
         """Return what came of this model."""
-        reply = self.reply(interrupted)
         if self.error is None or reply.text:
             return Column(self.model, reply_markdown(reply, allowed), reply_plain(reply))
         told = str(self.error)

@@ -28,6 +28,7 @@ SETTABLE = (
     "cassette",
     "cassette_mode",
     "cassette_pace",
+    "trace",
 )
 
 
@@ -44,6 +45,8 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
     if values:
         _set(session, values)
+        if "trace" in values:
+            _connect(session, canvas)
     if options.key:
         _ask_for_key(session)
     if options.check:
@@ -66,6 +69,18 @@ def _set(session: Session, values: dict[str, Any]) -> None:
             )
     except InferenceError:
         session.settings.set(**before)
+        raise
+
+
+def _connect(session: Session, canvas: Canvas) -> None:
+    """Connect to Weave at once, or leave it, so that what is wrong with it shows here."""
+    try:
+        with Progress(canvas, "waiting for Weave"):
+            tracer = session.tracer()
+            if tracer is not None:
+                tracer.start()
+    except InferenceError:
+        session.settings.set(trace="")
         raise
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from .errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 OWN_VARIABLE: Final = "WANDB_INFERENCE_API_KEY"
 WANDB_VARIABLES: Final = ("WANDB_API_KEY", "COREWEAVE_API_KEY")
@@ -125,8 +125,29 @@ def find_key(
         From the first place that has a usable one, in the order of service.md.
     """
     notes = [] if notes is None else notes
+    places = _places(environ, for_wandb, home or _home(environ), folder or Path(), secrets, notes)
+    return _first(places, notes)
+
+
+def find_server_key(environ: Mapping[str, str]) -> Key | None:
+    """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
+
+    Each has its own: a key for the one is not sent to the other.
+    """
+    environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
+    other = _other_host(environ.get("WANDB_BASE_URL", ""))
+    if not other:
+        return find_key(environ, for_wandb=True)
+    home = _home(environ)
+    netrc_file = _netrc_file(environ, home)
+    variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
+    return _first([variable, _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
+
+
+def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
+    """Return the key from the first place that has a usable one."""
     empty: list[str] = []
-    for place in _places(environ, for_wandb, home or _home(environ), folder or Path(), secrets, notes):
+    for place in places:
         try:
             value = _value(place)
         except _UnusableError as reason:

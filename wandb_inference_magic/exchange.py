@@ -26,6 +26,7 @@ from .request import Ask, Request, origin, prepare
 from .retries import pause, wait
 from .schema import Mismatch
 from .thread import Turn
+from .tracing import asked, traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .reply import Message, Reply, ToolCall
     from .session import Session
     from .tools import ToolStep
+    from .tracing import Trace
 
 MOST_ROUNDS: Final = 10
 
@@ -77,23 +79,34 @@ def send(
     request = prepare(session, ask, cell)
     budget.check(session, request)
     course = _Course(session, ask, request)
-    try:
-        with Painter(canvas, per_second=session.resolve().refresh_per_second) as painter:
-            reply = course.run(painter)
-    except KeyboardInterrupt:
-        partial = course.reply("interrupted")
-        _keep_partial(session, partial, canvas)
-        kept = "What had come is in _wbreply" if _holds_something(partial) else "Nothing had come yet"
-        raise Interrupted(f"{kept}; the thread is as it was before.") from None
-    except InferenceError as error:
-        why = "not what was asked for" if error.cause == "answer" else "the reply broke off"
-        _keep_partial(session, course.reply(why), canvas)
-        raise
+    about = {"thread": ask.thread, "endpoint": request.endpoint.name}
+    with traced(session, "wbchat", asked(ask, request.model), about, canvas) as trace:
+        reply = _run(session, course, canvas, trace)
     session.last_reply = reply
     _record(session, ask, course.request, reply, cell)
     if after is not None:
         after(reply)
     canvas.finish(reply)
+    return reply
+
+
+def _run(session: Session, course: _Course, canvas: Canvas, trace: Trace) -> Reply:
+    """Make the exchange and return its Reply; where it fails or is interrupted, what had come is kept and drawn."""
+    try:
+        with Painter(canvas, per_second=session.resolve().refresh_per_second) as painter:
+            reply = course.run(painter)
+    except KeyboardInterrupt:
+        partial = course.reply("interrupted")
+        trace.came(partial)
+        _keep_partial(session, partial, canvas)
+        kept = "What had come is in _wbreply" if _holds_something(partial) else "Nothing had come yet"
+        raise Interrupted(f"{kept}; the thread is as it was before.") from None
+    except InferenceError as error:
+        partial = course.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
+        trace.came(partial)
+        _keep_partial(session, partial, canvas)
+        raise
+    trace.came(reply)
     return reply
 
 

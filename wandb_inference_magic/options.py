@@ -12,7 +12,7 @@ from .catalog import check_model_id
 from .credentials import check_project
 from .errors import InferenceError, did_you_mean, shortened
 from .line import Value, option
-from .settings import MODES, PACES, check_endpoint
+from .settings import MODES, PACES, check_endpoint, check_trace
 from .thinking import THINK
 
 if TYPE_CHECKING:
@@ -349,6 +349,11 @@ class ConfigOptions:
     )
     cassette_pace: str | None = option(
         "--pace", value=choice(*PACES), help="Replay replies as fast as they once came (recorded), or at-once."
+    )
+    trace: str | None = option(
+        "--trace",
+        value=Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace),
+        help="Trace each call in this W&B Weave project (needs the extra `weave`), or off.",
     )
     check: bool = option("--check", help="Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("--reset", help="Forget what was set in this session, the key included.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from .answers import pretty_json
 from .catalog import usd
@@ -164,8 +165,10 @@ def why_empty(reply: Reply) -> str:
 
 
 def _with_footer(markdown: str, reply: Reply) -> str:
-    lines = (*reply.notices, footer(reply))
-    return "\n\n".join([markdown, *(f"<small>{safe_inline(line)}</small>" for line in lines)])
+    lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
+    if reply.trace:
+        lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
+    return "\n\n".join([markdown, *(f"<small>{line}</small>" for line in lines)])
 
 
 def reply_plain(reply: Reply) -> str:
@@ -177,7 +180,8 @@ def reply_plain(reply: Reply) -> str:
 
 def lines_below(reply: Reply) -> list[str]:
     """Return the lines of plain text under a reply: what its reader should know of, then the footer."""
-    return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply))]
+    link = f" · trace: {reply.trace}" if reply.trace else ""
+    return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply) + link)]
 
 
 def fenced(text: str, language: str = "") -> str:

@@ -108,6 +108,8 @@ class Reply:
         What its reader should know of, such as turns that were left out.
     replayed : bool
         Whether it comes from a cassette: its times and its cost are those of when it was recorded.
+    trace : str
+        The address of its trace in Weave; empty where it was not traced.
     on_screen : bool
         Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
     """
@@ -134,6 +136,7 @@ class Reply:
     earlier: int = 0
     notices: tuple[str, ...] = ()
     replayed: bool = False
+    trace: str = ""
     on_screen: bool = field(default=False, repr=False)
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import AsyncClient, Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
-from .credentials import PROJECT_VARIABLE, Key, find_key, no_key_error
+from .credentials import PROJECT_VARIABLE, Key, find_key, find_server_key, no_key_error
 from .errors import InferenceError, did_you_mean, quoted
 from .failures import Situation, explain
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .reply import Reply
     from .settings import Resolved, WandbInference
     from .shared_spending import SharedSpending
+    from .tracing import Tracer
 
 # On the service on 2026-10-07, and among the cheapest there.
 DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
@@ -58,6 +59,7 @@ class Session:
         self.ledger = Ledger(on_cost=self._share_cost)
         self._spending: tuple[str, SharedSpending] | None = None
         self._cassette: tuple[tuple[str, ...], Cassette] | None = None
+        self._tracer: Tracer | None = None
         # Held while a turn is put into a thread.
         self.recording = Lock()
         self._shared_client = SharedClient()
@@ -212,12 +214,32 @@ class Session:
             if (shared := self.shared_spending()) is not None:
                 shared.add(usd)
 
+    def tracer(self) -> Tracer | None:
+        """Return what traces calls in Weave; None where tracing is off, and while a cassette alone answers."""
+        project = self.settings.trace
+        if self._tracer is not None and self._tracer.project != project:
+            self._tracer.close()
+            self._tracer = None
+        cassette = self.cassette()
+        if not project or (cassette is not None and not cassette.records):
+            return None
+        if self._tracer is None:
+            from .tracing import Tracer
+
+            self._tracer = Tracer(project, self._key_for_wandb())
+        return self._tracer
+
+    def _key_for_wandb(self) -> Key | None:
+        """Find the key for W&B's traces: not one that is set for whatever endpoint is in force."""
+        return self._typed_keys.get(WANDB_URL) or find_server_key(os.environ)
+
     def forget(self) -> None:
         """Forget what was set in this session: settings, typed keys, fetched lists."""
         self.settings.reset()
         self._typed_keys.clear()
         self._catalogs.clear()
         self._cassette = None
+        self.tracer()
         self._shared_client.close()
 
     def on_close(self, callback: Callable[[], None]) -> None:
@@ -228,6 +250,8 @@ class Session:
         """Close the client, stop the practice model and tell whoever asked to be told."""
         while self._at_close:
             self._at_close.pop()()
+        if self._tracer is not None:
+            self._tracer.close()
         self._shared_client.close()
         local.stop()
 

@@ -86,6 +86,7 @@ class WandbInference(Configurable):
     cassette_pace = Enum(
         PACES, "recorded", help="Replay replies as fast as they once came (`recorded`) or `at-once`."
     ).tag(config=True)
+    trace = Unicode("", help="Trace each call in this W&B Weave project, written team/project.").tag(config=True)
     timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(config=True)
     max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(config=True)
     refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
@@ -110,6 +111,10 @@ class WandbInference(Configurable):
     @validate("project")
     def _check_project(self, proposal: Bunch) -> str:
         return _as_trait(check_project, proposal.value) if proposal.value else ""
+
+    @validate("trace")
+    def _check_trace(self, proposal: Bunch) -> str:
+        return _as_trait(check_trace, proposal.value) if proposal.value else ""
 
     @validate("model")
     def _check_model(self, proposal: Bunch) -> str:
@@ -235,6 +240,7 @@ class Resolved:
     cassette: str
     cassette_mode: Mode
     cassette_pace: Pace
+    trace: str
     timeout: float
     max_retries: int
     refresh_per_second: float
@@ -278,6 +284,17 @@ def check_endpoint(text: str) -> str:
             cause="option",
         )
     return text.rstrip("/")
+
+
+def check_trace(text: str) -> str:
+    """Return the project to trace in; empty for `off`.
+
+    Raises
+    ------
+    InferenceError
+        When it is no project.
+    """
+    return "" if text.strip() == "off" else check_project(text)
 
 
 def _check_word(*words: str) -> Callable[[str], str]:

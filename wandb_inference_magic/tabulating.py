@@ -20,10 +20,12 @@ from .rows import read_rows
 from .schema import read_schema
 from .settings import CONCURRENCY, INTO
 from .tables import line_bundle
+from .tracing import traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from .display import Canvas
     from .mapping import Permits
     from .options import MapOptions
     from .rows import Rows
@@ -37,13 +39,14 @@ SHOWN_ERRORS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What came of it: the frame with the answers, and the runs that made them."""
+    """What came of it: the frame with the answers, the runs that made them, and the address of their trace."""
 
     frame: Any
     runs: Sequence[MapRun]
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
     interrupted: bool = False
+    trace: str = ""
 
     @property
     def stopped(self) -> InferenceError | None:
@@ -88,6 +91,7 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         models=options.model,
         into=options.into or INTO,
         use_cache=not options.no_cache,
+        canvas=canvas,
         progress=lambda runs: MapProgress(canvas, runs, bar=scene.cell.attended, preview=is_notebook(scene.shell)),
     )
     scene.put(name, mapped.frame)
@@ -190,6 +194,7 @@ def map_rows(
     use_cache: bool = True,
     progress: Callable[[Sequence[MapRun]], MapProgress] | None = None,
     permits: Permits | None = None,
+    canvas: Canvas | None = None,
 ) -> Mapped:
     """Ask for every row and return what came of it, also when it was interrupted or ended early.
 
@@ -204,14 +209,33 @@ def map_rows(
     started = perf_counter()
     try:
         runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
-        interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
+        told = {"prompt": asked.text, "model": [run.model for run in runs], "rows": rows.length}
+        with traced(session, "wbmap", told, {}, canvas) as trace:
+            interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
+            trace.output = {run.model: _facts(run) for run in runs}
+            trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
     finally:
         if cache is not None:
             cache.close()
     columns, dropped = _columns(runs, asked.ask.schema, into, rows.length)
     for run in runs:
         notices += tuple(one for one in run.notices if one not in notices)
-    return Mapped(rows.with_columns(columns, dropped), runs, perf_counter() - started, notices, interrupted)
+    notices += trace.notices
+    seconds = perf_counter() - started
+    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link)
+
+
+def _facts(run: MapRun) -> dict[str, Any]:
+    """Return what a trace says of a run: its figures; the answers are in the calls within."""
+    return {
+        "rows": run.done,
+        "failed": run.failed,
+        "kept": run.kept,
+        "prompt_tokens": run.usage.prompt_tokens,
+        "completion_tokens": run.usage.completion_tokens,
+        "cost_usd": run.cost,
+        "stopped": str(run.stopped) if run.stopped else "",
+    }
 
 
 def _run(runs: list[MapRun], progress: MapProgress | None) -> bool:
@@ -337,6 +361,8 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."
+    if mapped.trace:
+        yield f"Trace: {mapped.trace}"
     errors = [message for run in runs for message in run.errors.values()]
     for message in list(dict.fromkeys(errors))[:SHOWN_ERRORS]:
         yield f"Failed: {shortened(message, 200)}"

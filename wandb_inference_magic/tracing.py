@@ -1,0 +1,258 @@
+"""Calls traced in W&B Weave: each magic as one op, the SDK's own calls inside it. It never stands in a chat's way.
+
+What goes wrong here is told once, under the next reply, and the chat goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from .display import Silence
+from .errors import InferenceError, quoted
+from .painter import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .credentials import Key
+    from .display import Canvas
+    from .reply import Reply
+    from .request import Ask
+    from .session import Session
+
+# For the trace server, which a chat waits for when tracing begins.
+HTTP_SECONDS: Final = 10.0
+INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
+
+
+@dataclass(slots=True)
+class Trace:
+    """What a traced magic says of itself: what came of it, and figures about it; no `link` where it is not traced."""
+
+    link: str = ""
+    notices: tuple[str, ...] = ()
+    output: dict[str, Any] | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def came(self, reply: Reply) -> None:
+        """Take in a reply, and give it the link."""
+        reply.trace = self.link
+        reply.notices = (*reply.notices, *self.notices)
+        self.output = {"text": reply.text, "reasoning": reply.reasoning, **reply.facts()}
+        self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
+
+
+def asked(ask: Ask, *models: str) -> dict[str, Any]:
+    """Return what is asked, as an op's inputs."""
+    inputs = {"prompt": ask.prompt, "model": models[0] if len(models) == 1 else list(models), "system": ask.system}
+    inputs |= dict(ask.parameters) | dict(ask.extra)
+    return {name: value for name, value in inputs.items() if value is not None}
+
+
+@contextmanager
+def traced(
+    session: Session, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], canvas: Canvas | None = None
+) -> Iterator[Trace]:
+    """Trace what is done within, where tracing is on.
+
+    Parameters
+    ----------
+    session : Session
+    name : str
+        The op's name.
+    inputs, attributes : mapping
+        What is asked, and what is known about it beforehand: JSON values.
+    canvas : Canvas, optional
+        Where it shows that Weave is being connected to.
+    """
+    tracer = session.tracer()
+    if tracer is None:
+        yield Trace()
+        return
+    trace, call = tracer.begin(name, inputs, attributes, canvas)
+    try:
+        yield trace
+    except BaseException as error:
+        tracer.end(call, trace, error)
+        raise
+    tracer.end(call, trace)
+
+
+class Tracer:
+    """The connection to one Weave project.
+
+    Parameters
+    ----------
+    project : str
+        Written team/project.
+    key : Key or None
+        The key for W&B, found as for the chats; Weave itself looks in fewer places.
+    """
+
+    def __init__(self, project: str, key: Key | None) -> None:
+        self.project = project
+        self._key = key
+        self._client: Any = None
+        self._is_ours = False
+        self._has_failed = False
+        self._has_told = False
+        self._listener = _Listener()
+
+    def start(self) -> None:
+        """Connect to Weave; where the user has done so, for the same project, theirs is used.
+
+        Raises
+        ------
+        InferenceError
+            When Weave is not installed, there is no key, or W&B does not answer or not let in.
+        """
+        if self._client is not None:
+            return
+        if find_spec("weave") is None:
+            raise InferenceError(
+                "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
+            )
+        if self._key is None:
+            raise InferenceError(
+                "There is no key for W&B: nothing is traced.",
+                remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
+                cause="key",
+            )
+        try:
+            self._client = self._connect(self._key.reveal())
+        except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
+            raise InferenceError(
+                f"Weave could not be connected to for {self.project}: nothing is traced.",
+                why=quoted(self._hidden(f"{type(error).__name__}: {error}")),
+                remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
+                cause="network",
+            ) from None
+
+    def _connect(self, key: str) -> Any:
+        if "weave" not in sys.modules:
+            # Read when it is imported: Weave would report its own errors to a third party.
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import weave
+
+        theirs = weave.get_client()
+        if theirs is not None and f"{theirs.entity}/{theirs.project}" == self.project:
+            return theirs
+        logger = logging.getLogger("weave")
+        logger.addHandler(self._listener)
+        # By its settings alone it would still print what it does while it connects.
+        with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
+            client = weave.init(
+                self.project,
+                settings={"print_call_link": False, "http_timeout": HTTP_SECONDS},
+                postprocess_inputs=self._hidden,
+                postprocess_output=self._hidden,
+            )
+        # What it would print into whichever cell runs is told once instead.
+        for handler in logger.handlers:
+            if handler is not self._listener:
+                handler.setLevel(logging.CRITICAL + 1)
+        self._is_ours = True
+        return client
+
+    def _hidden(self, value: Any) -> Any:
+        """Return a value without the key, should a prompt or a reply hold it."""
+        if isinstance(value, dict):
+            return {name: self._hidden(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._hidden(one) for one in value]
+        if isinstance(value, str) and self._key is not None:
+            return value.replace(self._key.reveal(), "(hidden)")
+        return value
+
+    def begin(
+        self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], canvas: Canvas | None
+    ) -> tuple[Trace, Any]:
+        """Begin a call; return what it will say of itself, and Weave's own object of it, or None."""
+        trace, call = Trace(), None
+        self._try_to_start(canvas)
+        if self._client is not None:
+            try:
+                call = self._client.create_call(name, dict(inputs), attributes={"wandb_inference": dict(attributes)})
+                trace.link = str(call.ui_url)
+            except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
+                self._listener.hear(f"{type(error).__name__}: {error}")
+        trace.notices = self._news()
+        return trace, call
+
+    def _try_to_start(self, canvas: Canvas | None) -> None:
+        if self._client is not None or self._has_failed:
+            return
+        with Progress(canvas or Silence(), "connecting to Weave"):
+            try:
+                self.start()
+            except InferenceError as error:
+                self._has_failed = True
+                self._listener.hear(str(error))
+
+    def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
+        """End a call with what came of it."""
+        if call is None:
+            return
+        try:
+            call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
+            self._client.finish_call(call, output=trace.output, exception=error)
+        except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
+            self._listener.hear(f"{type(failure).__name__}: {failure}")
+
+    def _news(self) -> tuple[str, ...]:
+        """Return what went wrong first, as a notice, and once."""
+        if not self._listener.said or self._has_told:
+            return ()
+        self._has_told = True
+        return (f"Tracing does not work: {quoted(self._hidden(self._listener.said))}",)
+
+    def close(self) -> None:
+        """Send what is left, and leave Weave as it was found."""
+        logging.getLogger("weave").removeHandler(self._listener)
+        client, self._client = self._client, None
+        if client is None or not self._is_ours:
+            return
+        with suppress(Exception):
+            import weave
+
+            client.finish(use_progress_bar=False)
+            weave.finish()
+
+
+class _Listener(logging.Handler):
+    """Hears the first thing that Weave complains of, mostly from a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.hear(record.getMessage())
+
+    def hear(self, words: str) -> None:
+        self.said = self.said or words
+
+
+@contextmanager
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Set environment variables for a moment; None takes one away."""
+    before = {name: os.environ.get(name) for name in variables}
+    _set(variables)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
