@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import InferenceError
@@ -15,7 +16,7 @@ from .values import Image, as_prompt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .options import ChatOptions
+    from .options import AskOptions, ChatOptions
     from .reply import Content
 
 
@@ -58,6 +59,27 @@ def read_ask(
             remedy="Look at the values in it; a comment `{# ... #}` is not sent.",
             cause="option",
         )
+    return replace(
+        read_how(options, names),
+        prompt=with_images(content, [read_image(one, names) for one in options.image]),
+        model=options.model[0] if options.model else None,
+        thread=None if options.once else options.thread or thread,
+        new=options.new,
+        fork=options.fork,
+        stream=not options.no_stream,
+        json=options.format == "json",
+        tools=read_tools(options.tools, names, show=result_words) if options.tools else None,
+    )
+
+
+def read_how(options: AskOptions, names: Mapping[str, Any]) -> Ask:
+    """Return how a model is asked, by the options of `%%wbchat` and `%%wbmap`: without a prompt, a model or a thread.
+
+    Raises
+    ------
+    InferenceError
+        When the schema is not usable.
+    """
     given = (
         ("temperature", options.temperature),
         ("max_tokens", options.max_tokens),
@@ -66,20 +88,14 @@ def read_ask(
         ("stop", list(options.stop) or None),
     )
     return Ask(
-        prompt=with_images(content, [read_image(one, names) for one in options.image]),
-        model=options.model[0] if options.model else None,
+        prompt="",
         system=options.system,
         parameters=tuple((name, value) for name, value in given if value is not None),
         extra=options.param,
         think=options.think,
-        thread=None if options.once else options.thread or thread,
-        new=options.new,
-        fork=options.fork,
-        stream=not options.no_stream,
+        thread=None,
         schema=read_schema(options.schema, names) if options.schema else None,
         repair=not options.no_repair,
-        json=options.format == "json",
-        tools=read_tools(options.tools, names, show=result_words) if options.tools else None,
     )
 
 

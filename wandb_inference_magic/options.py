@@ -132,20 +132,15 @@ PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them"
 
 
 @dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """Options of %%wbchat and %wbchat."""
+class AskOptions:
+    """How a model is asked: what %%wbchat and %%wbmap share."""
 
     model: tuple[str, ...] = option(
         "-m",
         "--model",
         value=MODEL,
         repeats=True,
-        help="The model to ask, for this cell. Several: their replies side by side, outside the thread.",
-    )
-    models_like: str | None = option(
-        "--models-like",
-        value=text("TEXT", "a text that the models' names and facts hold"),
-        help="Ask all models that %wbmodels TEXT lists, side by side.",
+        help="The model to ask, for this cell. Several: their answers side by side; a chat's stay outside the thread.",
     )
     system: str | None = option(
         "-s",
@@ -179,6 +174,26 @@ class ChatOptions:
         value=choice(*THINK),
         help="Whether, or how hard, the model thinks before it answers; refused where it is known not to.",
     )
+    schema: str | None = option(
+        "--schema",
+        value=text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
+        help="What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
+        'these, or fields such as "name, age int, tags list". The object is in `.parsed` of the Reply; '
+        "over rows, each field becomes a column.",
+    )
+    no_repair: bool = option("--no-repair", help="Do not ask once more for an answer that does not fit the schema.")
+    raw: bool = option("--raw", help="Send the prompt as typed: `{{ }}` means nothing.")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions(AskOptions):
+    """Options of %%wbchat and %wbchat."""
+
+    models_like: str | None = option(
+        "--models-like",
+        value=text("TEXT", "a text that the models' names and facts hold"),
+        help="Ask all models that %wbmodels TEXT lists, side by side.",
+    )
     thread: str | None = option(
         "--thread", value=THREAD, help="The thread to continue; the current one (`main`, or as %wbthread says) if none."
     )
@@ -191,16 +206,8 @@ class ChatOptions:
         repeats=True,
         help="Send this image along: a matplotlib figure, a PIL image, a path or an address. May repeat.",
     )
-    raw: bool = option("--raw", help="Send the prompt as typed: `{{ }}` means nothing.")
     dry_run: bool = option("--dry-run", help="Show exactly what would be sent, with tokens and cost; send nothing.")
     error: bool = option("--error", help="Send the notebook's last error along: the failing cell and its traceback.")
-    schema: str | None = option(
-        "--schema",
-        value=text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
-        help="What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
-        'these, or fields such as "name, age int, tags list". The object is in `.parsed` of the Reply.',
-    )
-    no_repair: bool = option("--no-repair", help="Do not ask once more for an answer that does not fit the schema.")
     tools: str | None = option(
         "--tools",
         value=text("A,B", "names of functions, with commas between", completes="callable"),
@@ -252,7 +259,7 @@ class ModelsOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class MapOptions:
+class MapOptions(AskOptions):
     """Options of %%wbmap."""
 
     output: str | None = option(
@@ -263,35 +270,6 @@ class MapOptions:
         value=text("COLUMN", "a column's name"),
         help="The column of the answers (`reply` if none); why a row has none stands in COLUMN_error.",
     )
-    model: tuple[str, ...] = option(
-        "-m",
-        "--model",
-        value=MODEL,
-        repeats=True,
-        help="The model to ask. Several: the answers of each in columns of its own.",
-    )
-    system: str | None = option(
-        "-s", "--system", value=text("TEXT", "a text in quotes"), help="The system prompt: who the model should be."
-    )
-    temperature: float | None = option(
-        "-t", "--temperature", value=number(0, 2), help="0 for the likeliest words, higher for more variety."
-    )
-    max_tokens: int | None = option(
-        "--max-tokens", value=integer(1, "a whole number above 0"), help="The most tokens each answer may have."
-    )
-    seed: int | None = option(
-        "--seed", value=integer(-(2**63), "a whole number"), help="Ask for the same answers each time."
-    )
-    param: tuple[tuple[str, Any], ...] = option(
-        "--param", value=parameter(), repeats=True, help="Any other parameter of the service. May repeat."
-    )
-    think: str | None = option("--think", value=choice(*THINK), help="Whether, or how hard, the model thinks.")
-    schema: str | None = option(
-        "--schema",
-        value=text("NAME", 'a type of the notebook, or fields such as "label good|bad, why text"', completes="type"),
-        help="What each answer must look like, as for %%wbchat; each field becomes a column.",
-    )
-    no_repair: bool = option("--no-repair", help="Do not ask once more for an answer that does not fit the schema.")
     concurrency: int | None = option(
         "--concurrency",
         value=integer(1, "a whole number from 1 to 1000", 1000),
@@ -302,7 +280,6 @@ class MapOptions:
     )
     retry_failed: bool = option("--retry-failed", help="Ask again for rows that failed for good before.")
     no_cache: bool = option("--no-cache", help="Neither use answers that were kept on disk nor keep these.")
-    raw: bool = option("--raw", help="Send the prompt as typed: `{{ }}` means nothing.")
 
 
 @dataclass(frozen=True, slots=True)

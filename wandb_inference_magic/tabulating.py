@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from sqlite3 import Error as SqliteError
 from time import perf_counter
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import background
 from .answer_cache import AnswerCache, cache_file
+from .asking import read_how
 from .catalog import usd_words
 from .display import is_notebook
 from .errors import InferenceError, Interrupted, did_you_mean, quoted, shortened
 from .map_progress import MapProgress, answers_bundle, cost_of, first_answers
 from .mapping import MapAsk, MapRun, begin, run_all
-from .request import Ask
 from .rows import read_rows
-from .schema import read_schema
 from .settings import CONCURRENCY, INTO
 from .tables import line_bundle
 from .tracing import traced
@@ -72,7 +71,7 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         )
     asked = MapAsk(
         text=text,
-        ask=_ask(options, scene.names),
+        ask=replace(read_how(options, scene.names), stream=False),
         names=scene.names,
         value_tokens=session.resolve().value_tokens,
         raw=options.raw,
@@ -119,21 +118,6 @@ def _value_of(name: str, names: Mapping[str, Any]) -> Any:
         remedy=did_you_mean(name, [one for one in names if not one.startswith("_")])
         or "Put what you want to go over into a variable first, and name that.",
         cause="option",
-    )
-
-
-def _ask(options: MapOptions, names: Mapping[str, Any]) -> Ask:
-    given = (("temperature", options.temperature), ("max_tokens", options.max_tokens), ("seed", options.seed))
-    return Ask(
-        prompt="",
-        system=options.system,
-        parameters=tuple((name, value) for name, value in given if value is not None),
-        extra=options.param,
-        think=options.think,
-        thread=None,
-        stream=False,
-        schema=read_schema(options.schema, names) if options.schema else None,
-        repair=not options.no_repair,
     )
 
 
