@@ -434,6 +434,27 @@ def test_a_run_stops_at_the_budget_with_its_rows_kept(informed_kernel: Kernel, w
     assert kernel.value("out.reply.notna().sum().item()") == len(wandb.api.chats) - before
 
 
+def test_models_compared_are_held_against_the_budget_together(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    # Each can cost 0.0005 USD: one fits, two do not.
+    kernel.run("%wbconfig --budget 0.0008")
+    run = kernel.run("%%wbchat -m test/small -m test/eyes --max-tokens 1000\nhi")
+    assert run.ok
+    assert [one.body["model"] for one in wandb.api.chats] == ["test/small"]
+    assert "is left of the budget. Nothing was sent." in run.outputs[0]["data"]["text/plain"]
+    assert kernel.run("%wbchat --once --max-tokens 1000 hi").ok, "what was held has been given back"
+
+
+def test_a_run_goes_on_while_what_rows_did_not_cost_is_enough(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(10, 1))
+    informed_kernel.run("%wbchat --once hi")
+    # Sixteen rows at once could cost 0.0016 USD, all thirty cost 0.0003.
+    informed_kernel.run("%wbconfig --budget 0.0012\nmany = [str(number) for number in range(30)]")
+    run = informed_kernel.run("%%wbmap many --max-tokens 200\n{{ text }}?")
+    assert run.ok, run.error
+    assert len(wandb.api.chats) == 31
+
+
 def test_a_chat_above_the_budget_is_refused(informed_kernel: Kernel, wandb: Wandb) -> None:
     kernel = informed_kernel
     before = len(wandb.api.chats)

@@ -12,8 +12,6 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from .reply import Usage
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -31,11 +29,10 @@ create table if not exists answers (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request: its text, or why it failed for good (`error`); `usage` is what it took then."""
+    """What came of one request: its text and how long it took, or why it failed for good (`error`)."""
 
     text: str = ""
     error: str = ""
-    usage: Usage | None = None
     seconds: float = 0.0
 
 
@@ -103,9 +100,7 @@ class AnswerCache:
 
 def _read(kept: str) -> Answer | None:
     try:
-        found = json.loads(kept)
-        usage = found.pop("usage", None)
-        return Answer(**found, usage=Usage(**usage) if usage else None)
-    except (ValueError, TypeError, AttributeError):
+        return Answer(**json.loads(kept))
+    except (ValueError, TypeError):
         # Another version of this package has written it.
         return None

@@ -17,12 +17,12 @@ REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or begin
 
 
 def left(session: Session) -> float | None:
-    """Return the USD that may still be spent; None without a budget."""
+    """Return the USD that may still be spent, without those held for calls in flight; None without a budget."""
     # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
     budget = session.settings.budget
     if budget is None or _costs_nothing(session):
         return None
-    return max(budget - spent(session), 0.0)
+    return max(budget - spent(session) - session.ledger.held, 0.0)
 
 
 def _costs_nothing(session: Session) -> bool:
@@ -45,8 +45,26 @@ def worst_case(request: Request) -> float | None:
     return request.price.cost(estimate_messages(request.messages), int(longest))
 
 
-def check(session: Session, request: Request) -> None:
-    """Refuse a request that could cost more than is left.
+def hold(session: Session, request: Request) -> float:
+    """Hold the most a request can cost, in USD, until `release`: for calls that are made at the same time.
+
+    Raises
+    ------
+    InferenceError
+        As `check` does.
+    """
+    worst = check(session, request)
+    session.ledger.hold(worst)
+    return worst
+
+
+def release(session: Session, usd: float) -> None:
+    """Give back what was held for a call that has ended: what it has cost is counted by now."""
+    session.ledger.hold(-usd)
+
+
+def check(session: Session, request: Request) -> float:
+    """Return the most a request can cost, in USD (0 without a budget); refuse one that could cost more than is left.
 
     Raises
     ------
@@ -55,7 +73,7 @@ def check(session: Session, request: Request) -> None:
     """
     rest = left(session)
     if rest is None:
-        return
+        return 0.0
     worst = worst_case(request)
     if worst is None:
         raise InferenceError(
@@ -70,6 +88,7 @@ def check(session: Session, request: Request) -> None:
             remedy=f"A lower --max-tokens lowers the most it can cost. {REMEDY}",
             cause="budget",
         )
+    return worst
 
 
 def _amount(rest: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib.util import find_spec
 from io import BytesIO
@@ -53,7 +53,8 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
         there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
-    known = [one for one in measures if any(_is_number(value) for value in one.values[: len(names)])]
+    drawn = [replace(one, values=[_number(value) for value in one.values[: len(names)]]) for one in measures]
+    known = [one for one in drawn if any(value is not None for value in one.values)]
     if not known:
         return {}
     bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
@@ -76,22 +77,23 @@ def _width(data: dict[str, Any]) -> int:
     return int.from_bytes(b64decode(data[PNG][:64])[16:20], "big") // FINE
 
 
-def _is_number(value: float | None) -> bool:
-    return value is not None and isfinite(value)
+def _number(value: float | None) -> float | None:
+    """Return a value that can be drawn, or None."""
+    return value if value is not None and isfinite(value) else None
 
 
 def _words(measure: Measure, value: float | None) -> str:
-    return measure.words(value) if value is not None and isfinite(value) else "unknown"
+    return "unknown" if value is None else measure.words(value)
 
 
 def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
     width = max(map(len, names))
     blocks = []
     for measure in measures:
-        largest = max(value for value in measure.values[: len(names)] if value is not None and isfinite(value))
+        largest = max(value for value in measure.values if value is not None)
         lines = [measure.title]
-        for name, value in zip(names, measure.values, strict=False):
-            share = (value or 0.0) / largest if largest > 0 and _is_number(value) else 0.0
+        for name, value in zip(names, measure.values, strict=True):
+            share = (value or 0.0) / largest if largest > 0 else 0.0
             bar = "█" * round(share * BAR_CHARACTERS)
             lines.append(f"  {name:<{width}}  {bar}{' ' * bool(bar)}{_words(measure, value)}")
         blocks.append("\n".join(lines))
@@ -130,10 +132,10 @@ def _drawn(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
 
 
 def _draw_panel(panel: Any, names: Sequence[str], measure: Measure) -> None:
-    values = [value if value is not None and isfinite(value) else 0.0 for value in measure.values[: len(names)]]
+    values = [value or 0.0 for value in measure.values]
     places = range(len(names))
     bars = panel.barh(places, values, height=0.62, color=COLOUR)
-    labels = [_words(measure, value) for value in measure.values[: len(names)]]
+    labels = [_words(measure, value) for value in measure.values]
     panel.bar_label(bars, labels=labels, padding=3, fontsize=8, color="#333333")
     panel.set_yticks(places, names)
     # Room for the words behind the longest bar.

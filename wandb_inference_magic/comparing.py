@@ -84,6 +84,9 @@ def _compared(
             background.run(_receive_all(session, contenders))
     except KeyboardInterrupt:
         interrupted = "interrupted"
+    finally:
+        for one in contenders:
+            one.release()
     replies = [one.reply(interrupted) for one in contenders]
     # One trace holds them all, and one link leads to it.
     trace.came(replies[-1])
@@ -149,12 +152,18 @@ class _Contender:
         self._ask = ask
         self._ended: Reply | None = None
         self._pause: tuple[str, float] | None = None
+        self._held = 0.0
         try:
             request = prepare(session, ask, cell)
-            budget.check(session, request)
+            self._held = budget.hold(session, request)
             self.request = request
         except InferenceError as error:
             self.error = error
+
+    def release(self) -> None:
+        """Give back what was held of the budget."""
+        budget.release(self._session, self._held)
+        self._held = 0.0
 
     async def receive(self, client: AsyncClient) -> None:
         """Receive the reply, trying again where that is worth it; a failure is kept, not raised."""

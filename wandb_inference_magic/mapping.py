@@ -6,6 +6,7 @@ import asyncio
 from array import array
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count, islice
 from sqlite3 import Error as SqliteError
 from time import perf_counter
@@ -151,7 +152,6 @@ class MapRun:
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._failures_in_a_row = 0
-        self._worst = budget.worst_case(self.first) or 0.0
         self._known: Model | None = self.session.known_catalog(self.first.endpoint).find(self.model)
         self._client: Any = None
 
@@ -196,17 +196,24 @@ class MapRun:
             try:
                 async for number, request, key in self._to_ask():
                     await self._take_slot()
-                    if self.stopped is not None or not self._has_money():
+                    held = await self._hold(request, running)
+                    if held is None:
                         self._give_slot_back()
                         break
                     task = asyncio.create_task(self._ask_row(number, request, key, settings.max_retries))
                     running.add(task)
-                    task.add_done_callback(running.discard)
+                    # Also of a task that is cancelled before it begins.
+                    task.add_done_callback(partial(self._row_ended, held, running))
                 await asyncio.gather(*running)
             finally:
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
+
+    def _row_ended(self, held: float, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        budget.release(self.session, held)
+        self._give_slot_back()
 
     async def _take_slot(self) -> None:
         await self.limiter.acquire()
@@ -293,50 +300,45 @@ class MapRun:
         self.cache = None
         self.notices = (*self.notices, f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
-    def _has_money(self) -> bool:
-        """Whether one more request is within the budget, with those in flight; if not, the run stops here."""
-        try:
-            rest = budget.left(self.session)
-        except InferenceError as error:
-            self.stopped = error
-            return False
-        if rest is None or self._worst * self.limiter.in_flight <= rest:
-            return True
-        self.stopped = InferenceError(
-            "The budget is used up: the run stopped.",
-            why=f"Another row could cost {usd(self._worst)}.",
-            remedy=budget.REMEDY,
-            cause="budget",
-        )
-        return False
+    async def _hold(self, request: Request, running: set[asyncio.Task[None]]) -> float | None:
+        """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
+        while self.stopped is None:
+            try:
+                return budget.hold(self.session, request)
+            except InferenceError as error:
+                if running:
+                    # They cost less than the most they could: what is left of it may be enough.
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                self.stopped = InferenceError(
+                    "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
+                )
+        return None
 
     async def _ask_row(self, number: int, request: Request, key: str, most_retries: int) -> None:
-        try:
-            for tries in count(1):
-                started = perf_counter()
-                try:
-                    await self._answer(number, request, key)
-                except Exception as failure:  # noqa: BLE001 - it is told in the row's place
-                    known = self.session.known_catalog(request.endpoint)
-                    error = explain(failure, Situation(request.endpoint, self.model, known))
-                    easier = asked_more_easily(request, self.asked.ask.schema, error)
-                    if easier is not None:
-                        # It would be refused for every row.
-                        self._base, request = easier, easier
-                        self.notices = easier.notices
-                        continue
-                    if error.status == 429:
-                        self.limiter.refused(started)
-                    seconds = pause(error, tries, most_retries)
-                    if seconds is None or self.stopped is not None:
-                        self._fail(number, error, key)
-                        return
-                    self.trouble = error.what
-                    await asyncio.sleep(seconds)
-                else:
+        for tries in count(1):
+            started = perf_counter()
+            try:
+                await self._answer(number, request, key)
+            except Exception as failure:  # noqa: BLE001 - it is told in the row's place
+                known = self.session.known_catalog(request.endpoint)
+                error = explain(failure, Situation(request.endpoint, self.model, known))
+                easier = asked_more_easily(request, self.asked.ask.schema, error)
+                if easier is not None:
+                    # It would be refused for every row.
+                    self._base, request = easier, easier
+                    self.notices = easier.notices
+                    continue
+                if error.status == 429:
+                    self.limiter.refused(started)
+                seconds = pause(error, tries, most_retries)
+                if seconds is None or self.stopped is not None:
+                    self._fail(number, error, key)
                     return
-        finally:
-            self._give_slot_back()
+                self.trouble = error.what
+                await asyncio.sleep(seconds)
+            else:
+                return
 
     async def _answer(self, number: int, request: Request, key: str) -> None:
         """Make the call for a row, and one more where its answer does not fit, and take what comes."""
@@ -357,9 +359,7 @@ class MapRun:
         self.done += 1
         self.replayed += all(call.is_replayed for call in calls)
         self.limiter.served()
-        counted = [call.usage for call in calls if call.usage is not None]
-        usage = sum(counted, NOTHING) if len(counted) == len(calls) else None
-        self._keep(key, Answer(calls[-1].text, usage=usage, seconds=round(self.seconds[number], 3)))
+        self._keep(key, Answer(calls[-1].text, seconds=round(self.seconds[number], 3)))
 
     async def _call(self, request: Request) -> ReplyBuilder:
         """Make one call, and return what came."""

@@ -99,12 +99,14 @@ class Total:
 class Ledger:
     """The totals by endpoint and model, since a moment. Several threads may count at once.
 
-    `on_cost` is told the USD of each call that costs something.
+    `on_cost` is told the USD of each call that costs something. `held` is the most that calls in flight can cost, in
+    USD.
     """
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
     on_cost: Callable[[float], None] | None = None
+    held: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, call: Call) -> None:
@@ -113,6 +115,11 @@ class Ledger:
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
         if call.cost and self.on_cost is not None:
             self.on_cost(call.cost)
+
+    def hold(self, usd: float) -> None:
+        """Add to what is held for calls in flight; less than 0 takes away."""
+        with self._lock:
+            self.held += usd
 
     @contextmanager
     def counting(self, request: Request, builder: ReplyBuilder) -> Iterator[None]:
