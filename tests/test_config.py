@@ -27,7 +27,9 @@ def test_every_setting_is_shown_with_its_source(
     )
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="from/environment")
     kernel.run("%load_ext wandb_inference_magic")
-    run = kernel.run("%wbconfig --timeout 77")
+    changed = kernel.run("%wbconfig --timeout 77")
+    assert changed.text.splitlines()[2:] == ["timeout  77     set in this session"], "what was set, and no more"
+    run = kernel.run("%wbconfig")
     assert setting(run, "endpoint") == (service.url, "WANDB_INFERENCE_BASE_URL")
     assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
     assert setting(run, "temperature") == ("0.25", "IPython's configuration")

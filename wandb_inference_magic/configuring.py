@@ -11,7 +11,7 @@ from .settings import SETTING_NAMES
 from .tables import table_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from .client import Endpoint
     from .display import Canvas
@@ -52,7 +52,17 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     if options.check:
         _check(session, canvas)
         return
-    canvas.show(settings_table(session))
+    canvas.show(settings_table(session, only=_shown_after(values) if values and not options.reset else ()))
+
+
+def _shown_after(values: Collection[str]) -> set[str]:
+    """Return the settings to show after some have been set: those, and what depends on them."""
+    shown = set(values)
+    if "endpoint" in values:
+        shown |= {"key", "model"}
+    if any(name.startswith("cassette") for name in values):
+        shown |= {"endpoint", "cassette", "cassette_mode"}
+    return shown
 
 
 def _set(session: Session, values: dict[str, Any]) -> None:
@@ -94,8 +104,8 @@ def _ask_for_key(session: Session) -> None:
         )
 
 
-def settings_table(session: Session) -> dict[str, Any]:
-    """Return every setting with its value and where it came from; of the key only the source."""
+def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
+    """Return every setting (or `only` some) with its value and where it came from; of the key only the source."""
     settings = session.resolve()
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
@@ -113,7 +123,7 @@ def settings_table(session: Session) -> dict[str, Any]:
         if name == "cassette" and (cassette := session.cassette()) is not None:
             value = str(cassette)
         rows.append((name, _value_words(value), source))
-    return table_bundle(("setting", "value", "from"), rows)
+    return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
 
 
 def _endpoint_words(endpoint: Endpoint) -> str:
