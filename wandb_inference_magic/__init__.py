@@ -14,10 +14,11 @@ from .errors import InferenceError
 # The submodule `client` is loaded by now, so that this name stays the function of the public API.
 from .python_api import chat, client, compare_frame, map_prompts, models
 from .reply import Reply
-from .values import as_prompt
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from .values import as_prompt
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,15 @@ __all__ = [
     "models",
     "unload_ipython_extension",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Imported when it is asked for: loading the extension takes no longer for it.
+    if name == "as_prompt":
+        from .values import as_prompt
+
+        return as_prompt
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from . import maths
-from .safety import block_parser, expanded, safe_plain
+from .plain_text import safe_plain
+from .safety import block_parser, expanded
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

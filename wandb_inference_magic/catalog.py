@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from .errors import InferenceError, did_you_mean
@@ -262,6 +260,8 @@ def _usd_per_million(cents_per_billion: object) -> float | None:
 @cache
 def snapshot() -> Snapshot:
     """Return the facts shipped with the package."""
+    from importlib.resources import files
+
     document = json.loads((files(__package__) / SNAPSHOT_FILE).read_text(encoding="utf-8"))
     models = [_of_snapshot(entry) for entry in document["models"]]
     return Snapshot(document["as_of"], {model.id: model for model in models}, document["retired_replacements"])
@@ -454,6 +454,8 @@ def usd_words(amount: float | None) -> str:
 
 def _price_digits(amount: float) -> str:
     """Return a price exactly as far as prices go, with at least two decimals and never an exponent."""
+    from decimal import Decimal
+
     whole, _, decimals = format(Decimal(f"{amount:.6g}"), "f").partition(".")
     return f"{whole}.{decimals.ljust(2, '0')}"
 

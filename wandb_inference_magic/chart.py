@@ -11,8 +11,8 @@ from itertools import zip_longest
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from .plain_text import safe_plain
 from .rendering import HTML, PLAIN
-from .safety import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ Where they are, and which host a key belongs to, is told in service.md (facts as
 
 from __future__ import annotations
 
-import configparser
-import netrc
 import re
 import sys
 from dataclasses import InitVar, dataclass, field
@@ -258,6 +256,8 @@ def _is_missing(path: Path) -> bool:
 
 
 def _from_netrc(path: Path, machine: str) -> str | None:
+    import netrc
+
     try:
         hosts = netrc.netrc(str(path)).hosts
     except (FileNotFoundError, NotADirectoryError):
@@ -274,6 +274,8 @@ def _settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tup
 
 
 def _settings(path: Path) -> Mapping[str, str]:
+    import configparser
+
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -349,6 +351,8 @@ def find_project(
         When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
         sent, or is for another host than W&B's (`WANDB_BASE_URL`), is passed over.
     """
+    import configparser
+
     if own := environ.get(PROJECT_VARIABLE, "").strip():
         return _own_project(own), PROJECT_VARIABLE
     if _other_host(environ.get("WANDB_BASE_URL", "")):

@@ -6,7 +6,7 @@ import traceback
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
-from .safety import safe_plain
+from .plain_text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from IPython.core.error import StdinNotImplementedError
 
 from . import completion, question
-from .display import is_notebook
 from .magics import InferenceMagics
 from .python_api import current_session, end_session, start_session
 from .settings import WandbInference
@@ -21,7 +20,14 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # What the first chat needs; importing it takes seconds on a busy machine.
-HEAVY = ("openai", "openai.resources.chat", "markdown_it", "jinja2")
+HEAVY = (
+    "wandb_inference_magic.chatting",
+    "wandb_inference_magic.scene",
+    "openai",
+    "openai.resources.chat",
+    "markdown_it",
+    "jinja2",
+)
 
 
 def load(shell: InteractiveShell) -> None:
@@ -67,6 +73,8 @@ def _import_ahead() -> None:
 
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     """Ask for a secret without showing it; None where nobody can answer."""
+    from .display import is_notebook
+
     if not is_notebook(shell) and not sys.stdin.isatty():
         return None
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-from .safety import safe_plain
+from .plain_text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,9 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from .errors import InferenceError, Interrupted
-from .rendering import fenced
-from .safety import safe_plain
-from .values import cut
+from .plain_text import safe_plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,6 +39,9 @@ class LastError:
         InferenceError
             When nothing has failed yet.
         """
+        from .rendering import fenced
+        from .values import cut
+
         error = _kept()
         if error is not None and _is_ours(error):
             error = self._before_ours

@@ -20,7 +20,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final
-from urllib.request import ProxyHandler, Request, build_opener
 
 from .catalog import Model, Price
 from .errors import InferenceError, quoted
@@ -286,6 +285,8 @@ def _wait_for_loop(address: str, key: str) -> None:
     Its HTTP threads answer sooner; but a server that is dropped before its loop runs never hears that it
     should end, and waits for itself for ever. The state of its slots is told by the loop.
     """
+    from urllib.request import ProxyHandler, Request, build_opener
+
     request = Request(f"{address}/slots", headers={"Authorization": f"Bearer {key}"})
     # No proxy: it is on this machine.
     with build_opener(ProxyHandler({})).open(request, timeout=START_SECONDS) as answer:

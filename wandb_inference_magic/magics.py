@@ -1,4 +1,7 @@
-"""The magics: each reads its options, names the parts, and calls the next room."""
+"""The magics: each reads its options, names the parts, and calls the next room.
+
+The rooms are imported when they are called, or ahead of need by a thread of the extension's: loading stays quick.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from .cell import Cell
-from .chatting import chat
 from .errors import InferenceError, Interrupted
 from .last_error import LastError
 from .line import read_line
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
-from .prompt import render_text
 from .reference import CHAT, CONFIG, MAP, MODELS, THREAD, USAGE, help_text
 from .reply import Reply
-from .scene import Scene
-from .threads import manage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .reference import Page
+    from .scene import Scene
     from .session import Session
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
@@ -73,6 +73,8 @@ class InferenceMagics(Magics):
     @line_cell_magic
     @_documented(CHAT)
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
+        from .chatting import chat
+
         magic = "%wbchat" if cell is None else "%%wbchat"
         form: Any = "rest" if cell is None else "none"
         options, text = read_line(ChatOptions, magic, line, text=form, render=self._render)
@@ -101,6 +103,8 @@ class InferenceMagics(Magics):
     @line_magic
     @_documented(THREAD)
     def wbthread(self, line: str) -> None:
+        from .threads import manage
+
         options, name = read_line(ThreadOptions, "%wbthread", line, text="words", render=self._render)
         manage(self.session, options, name, self._scene("wbthread").canvas())
 
@@ -133,10 +137,14 @@ class InferenceMagics(Magics):
 
     def _render(self, value: str, option: str) -> str:
         """Render an option's value: it may use the same template syntax as the prompt."""
+        from .prompt import render_text
+
         tokens = self.session.resolve().value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
     def _scene(self, magic: str) -> Scene:
+        from .scene import Scene
+
         running = Cell.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from .catalog import usd
+from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN, fenced
-from .safety import safe_inline, safe_markdown, safe_plain
+from .safety import safe_inline, safe_markdown
 from .tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:

@@ -1,18 +1,15 @@
-"""The same parts from Python, without a magic: `chat`, `models`, `client`."""
+"""The same parts from Python, without a magic: `chat`, `models`, `client`.
+
+The rooms are imported when they are called: this module is imported by whoever imports the package.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .asking import result_words
 from .errors import InferenceError
-from .exchange import Ask, send
-from .prompt import with_images
-from .schema import schema_of
 from .session import Session
 from .settings import CONCURRENCY, INTO, WandbInference
-from .tools import toolbox_of
-from .values import image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from .catalog import Catalog
     from .mapping import MapAsk
     from .reply import Content, Reply
+    from .request import Ask
     from .tabulating import Mapped
     from .values import Image
 
@@ -130,6 +128,11 @@ def chat(
     InferenceError
         For anything that goes wrong, with its cause and what to do.
     """
+    from .asking import result_words
+    from .exchange import send
+    from .prompt import with_images
+    from .tools import toolbox_of
+
     functions = [tools] if callable(tools) else list(tools)
     ask = _ask(
         with_images(prompt, [_image(one) for one in images]),
@@ -305,6 +308,9 @@ def _whole(mapped: Mapped) -> Mapped:
 
 
 def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
+    from .request import Ask
+    from .schema import schema_of
+
     known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
     return Ask(
         prompt=prompt,
@@ -316,6 +322,8 @@ def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: 
 
 
 def _image(value: Any) -> Image:
+    from .values import image_of
+
     if (image := image_of(value)) is not None:
         return image
     raise InferenceError(

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from .answers import pretty_json
 from .catalog import usd
 from .errors import shortened
-from .safety import safe_inline, safe_markdown, safe_plain
+from .plain_text import safe_plain
+from .safety import safe_inline, safe_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Collection

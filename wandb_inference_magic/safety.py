@@ -1,4 +1,4 @@
-"""The one place that makes untrusted text safe to show: for terminals, for one line, and as Markdown.
+"""The one place that makes untrusted text safe to show as Markdown: for one line, and for a whole reply.
 
 A reply is shown by parsers that differ (marked, markdown-it, mistune, cmark) and that may not sanitise. So
 Markdown is not filtered but rewritten until nothing active is left for any of them: outside code no `<`
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from . import maths
+from .plain_text import safe_plain
 from .readings import readings
 
 if TYPE_CHECKING:
@@ -29,16 +30,6 @@ if TYPE_CHECKING:
 LARGEST_DATA_IMAGE: Final = 2_000_000
 _DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
-# None goes beyond its line: an unfinished one would take the rest of the reply with it.
-_ESCAPES: Final = re.compile(
-    r"(?:\x1b\]|\x9d|\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\n\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, links
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # control sequences: colours, cursor
-    r"|\x1b[ -/]*[0-~]?"
-)
-# All control characters but tab and newline, and the marks that reorder text.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-# Half a character, which no front end can be sent.
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 # What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked takes the backslashes from brackets in a link's label, and JupyterLab finds maths behind two of them.
@@ -56,14 +47,6 @@ _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open"
 # element's bounds, and an empty link is the one element that shows nothing.
 _DOLLAR: Final = r"\$"
 _DOLLAR_APART: Final = r"\$[](#)"
-
-
-def safe_plain(text: str) -> str:
-    """Return text without terminal escape sequences, control characters and marks that reorder it."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", text)))
 
 
 def safe_inline(text: str) -> str:

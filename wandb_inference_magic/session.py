@@ -13,7 +13,6 @@ from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import AsyncClient, Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
 from .credentials import PROJECT_VARIABLE, Key, find_key, find_server_key, no_key_error
 from .errors import InferenceError, did_you_mean, quoted
-from .failures import Situation, explain
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
 from .thread import DEFAULT_THREAD, Thread
 from .usage import Ledger
@@ -288,6 +287,8 @@ class Session:
         return join(listing, feed, snapshot(), notes=notes)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
+        from .failures import Situation, explain
+
         try:
             return fetch()
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on

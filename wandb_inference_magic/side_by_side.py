@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, safe_plain
+from .safety import safe_inline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

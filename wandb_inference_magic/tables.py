@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, safe_plain, with_dollars_apart
+from .safety import safe_inline, with_dollars_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

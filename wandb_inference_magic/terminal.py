@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .display import BlockCanvas
+from .plain_text import safe_plain
 from .rendering import PLAIN, lines_below, why_empty
-from .safety import safe_plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

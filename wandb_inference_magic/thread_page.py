@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from .plain_text import safe_plain
 from .rendering import markdown_to_html
-from .safety import safe_markdown, safe_plain
+from .safety import safe_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import thread_file
 from .errors import InferenceError, shortened
+from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, safe_markdown, safe_plain
+from .safety import safe_inline, safe_markdown
 from .tables import line_bundle, table_bundle
 from .thread import DEFAULT_THREAD, Thread
 from .tokens import estimate_messages

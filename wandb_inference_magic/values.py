@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from .errors import InferenceError, quoted
 from .pictures import Image, image_at, image_from_png, is_image_file, learn_ipython, learn_matplotlib, learn_pillow
+from .plain_text import safe_plain
 from .reply import Reply
-from .safety import safe_plain
 from .tokens import estimate
 
 __all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]
