@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .cassette_file import Exchange, without_pictures
-from .client import EXTENSION
+from .receiving import EXTENSION
 from .reply import Timing
 from .retries import wait
 from .sse import DONE, EventReader

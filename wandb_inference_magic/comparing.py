@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import background, budget
 from .catalog import usd
 from .chart import Measure, chart_bundle, chart_metadata
-from .client import receive_async
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
 from .failures import Situation, explain
+from .receiving import receive_async
 from .rendering import reply_markdown, reply_plain, status_markdown
 from .reply import Reply, ReplyBuilder
 from .request import prepare

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import budget
 from .answers import read_json
-from .client import receive
 from .display import Silence
 from .errors import InferenceError, Interrupted, quoted
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected
 from .painter import Painter
+from .receiving import receive
 from .rendering import step_markdown, tool_call_words
 from .reply import ReplyBuilder, added_up
 from .request import Ask, Request, origin, prepare
@@ -31,9 +31,8 @@ from .tracing import asked, traced
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from openai import OpenAI
-
     from .cell import Cell
+    from .client import Client
     from .display import Canvas
     from .reply import Message, Reply, ToolCall
     from .session import Session
@@ -223,7 +222,7 @@ class _Course:
         painter.begin(self._builder, request.model)
         for tries in count(1):
             try:
-                self._receive_once(session.client(request.endpoint), painter)
+                self._receive_once(session.connection(request.endpoint), painter)
             except Exception as failure:
                 known = session.known_catalog(request.endpoint)
                 error = explain(failure, Situation(request.endpoint, request.model, known))
@@ -235,7 +234,7 @@ class _Course:
             else:
                 return
 
-    def _receive_once(self, client: OpenAI, painter: Painter) -> None:
+    def _receive_once(self, client: Client, painter: Painter) -> None:
         payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=self._builder.arrival)
         # Closing closes the connection, also when the user interrupts.
         with self._session.ledger.counting(self._sent, self._builder), closing(payloads):

@@ -19,15 +19,10 @@ from .settings import WandbInference
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-# What the first chat needs; importing it takes seconds on a busy machine.
-HEAVY = (
-    "wandb_inference_magic.chatting",
-    "wandb_inference_magic.scene",
-    "openai",
-    "openai.resources.chat",
-    "markdown_it",
-    "jinja2",
-)
+# What the first chat needs, in the order in which it does; importing it takes seconds on a busy machine.
+NEEDED = ("configparser", "wandb_inference_magic.chatting", "wandb_inference_magic.scene", "openai")
+# What a chat with a template needs besides.
+LATER = ("jinja2",)
 
 
 def load(shell: InteractiveShell) -> None:
@@ -63,12 +58,20 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def _import_ahead() -> None:
-    """Import what the first chat needs while the user still reads; a failure is told when it is needed."""
-    for name in HEAVY:
-        try:
+    """Import and make what the first chat needs while the user still reads; a failure is told when it is needed."""
+    try:
+        for name in NEEDED:
             importlib.import_module(name)
-        except Exception:  # noqa: BLE001 - the chat that needs it imports it again and says what is wrong
-            return
+        from .client import certificates
+        from .safety import safe_markdown
+
+        certificates()
+        # The first text makes the parsers.
+        safe_markdown("**ready**")
+        for name in LATER:
+            importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
+        return
 
 
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from . import budget
 from .answer_cache import Answer, key_of
 from .catalog import usd
-from .client import receive_async
 from .errors import InferenceError, quoted, shortened
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected
 from .limiter import Limiter
 from .prompt import Template, is_template
+from .receiving import receive_async
 from .reply import ReplyBuilder, Usage
 from .request import REPLY_TOKENS, for_prompt, prepare
 from .retries import pause

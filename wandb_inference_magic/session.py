@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
-from .client import AsyncClient, Endpoint, SharedClient, fetch_feed, fetch_listing, is_wandb
+from .client import AsyncClient, Endpoint, SharedClient, is_wandb
 from .credentials import PROJECT_VARIABLE, Key, find_key, find_server_key, no_key_error
 from .errors import InferenceError, did_you_mean, quoted
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .cassette import Cassette
     from .catalog import Price
+    from .client import Client
     from .reply import Reply
     from .settings import Resolved, WandbInference
     from .shared_spending import SharedSpending
@@ -182,11 +183,15 @@ class Session:
         name = self.resolve().endpoint
         return WANDB_URL if name in ("auto", "wandb", "local") else name
 
-    def client(self, endpoint: Endpoint | None = None) -> OpenAI:
-        """Return the one configured client, built on first use and rebuilt when a setting it needs has changed."""
+    def client(self) -> OpenAI:
+        """Return the SDK's object of the one client: built on first use, anew when a setting it needs has changed."""
+        return self.connection(self.endpoint()).sdk
+
+    def connection(self, endpoint: Endpoint) -> Client:
+        """Return the one configured client."""
         settings = self.resolve()
         return self._shared_client.get(
-            endpoint or self.endpoint(),
+            endpoint,
             timeout=settings.timeout,
             max_retries=settings.max_retries,
             cassette=self.cassette(),
@@ -277,8 +282,10 @@ class Session:
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
         if endpoint.kind == "local":
             return self.known_catalog(endpoint)
+        from .receiving import fetch_feed, fetch_listing
+
         notes: list[str] = []
-        listing = self._try(lambda: read_listing(fetch_listing(self.client(endpoint))), endpoint, notes)
+        listing = self._try(lambda: read_listing(fetch_listing(self.connection(endpoint))), endpoint, notes)
         if endpoint.kind != "wandb":
             return join(listing or [], None, None, notes=notes)
         feed = None

@@ -1,0 +1,253 @@
+"""The one place where requests go out and replies come in.
+
+A chat goes past the SDK's own method, which transforms every message of the thread and builds an object for every
+token; where somebody, such as Weave, has wrapped that method, the call goes through it, and they see all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from .client import http_client
+from .errors import InferenceError
+from .payloads import PayloadReader, completion_of, whole_completion
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+
+    from .cassette import Cassette
+    from .client import AsyncClient, Client
+    from .payloads import Payload
+    from .reply import Arrival
+
+LISTING_SECONDS: Final = 30.0
+FEED_SECONDS: Final = 5.0
+# Where a response that goes by way of a cassette carries its clock.
+EXTENSION: Final = "wandb_inference_cassette"
+STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def fetch_listing(client: Client) -> object:
+    """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
+    request = client.http.build_request("GET", f"{client.url}/models", timeout=LISTING_SECONDS)
+    with _wire_errors(request):
+        response = client.http.send(request)
+    if response.status_code >= 300:
+        raise _refusal(response)
+    return json.loads(response.content)
+
+
+def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
+    """Fetch a public feed, without any key, as the JSON document it is."""
+    with http_client(cassette, None, {"timeout": FEED_SECONDS, "follow_redirects": True}) as http:
+        response = http.get(url)
+        response.raise_for_status()
+        return json.loads(response.content)
+
+
+def receive(
+    client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+) -> Generator[Payload, None, None]:
+    """Send one chat request and yield what comes back, piece by piece.
+
+    Parameters
+    ----------
+    client : Client
+        The shared client.
+    body : mapping
+        `model`, `messages` and the parameters; names the SDK does not know stand in `extra_body`.
+    stream : bool
+        Whether to ask for the reply as it is made.
+    arrival : Arrival
+        Is told what the response itself says: the request id, and a cassette's clock.
+
+    Yields
+    ------
+    mapping
+        Chunks of a stream, or the one completion. Closing the generator closes the connection.
+
+    Raises
+    ------
+    InferenceError
+        When what comes back is no reply or only a part of one (cause `reply`).
+    openai.OpenAIError
+        For any failure of the service or the wire.
+    """
+    if _is_watched("Completions"):
+        # The SDK would try again unseen; who receives decides about that, and says so.
+        create = cast("Any", client.sdk.with_options(max_retries=0).chat.completions.create)
+        yield from _watched(create, body, stream, arrival)
+        return
+    request = _chat_request(client, body, stream)
+    with _wire_errors(request):
+        http = client.http.send(request, stream=True)
+    try:
+        _note(http, arrival)
+        with _wire_errors(request):
+            if http.status_code >= 300:
+                http.read()
+                raise _refusal(http)
+            if not stream or not _is_stream(http):
+                yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
+                return
+            reader = PayloadReader()
+            for chunk in http.iter_bytes():
+                yield from reader.feed(chunk)
+                if reader.is_done:
+                    return
+        yield from reader.close()
+    finally:
+        http.close()
+
+
+async def receive_async(
+    client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+) -> AsyncGenerator[Payload, None]:
+    """Do what `receive` does, for many requests at once."""
+    if _is_watched("AsyncCompletions"):
+        async for payload in _watched_async(cast("Any", client.sdk.chat.completions.create), body, stream, arrival):
+            yield payload
+        return
+    request = _chat_request(client, body, stream)
+    with _wire_errors(request):
+        http = await client.http.send(request, stream=True)
+    try:
+        _note(http, arrival)
+        with _wire_errors(request):
+            if http.status_code >= 300:
+                await http.aread()
+                raise _refusal(http)
+            if not stream or not _is_stream(http):
+                yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))
+                return
+            reader = PayloadReader()
+            async for chunk in http.aiter_bytes():
+                for payload in reader.feed(chunk):
+                    yield payload
+                if reader.is_done:
+                    return
+        for payload in reader.close():
+            yield payload
+    finally:
+        await http.aclose()
+
+
+def _chat_request(client: Client | AsyncClient, body: Mapping[str, Any], stream: bool) -> Any:
+    sent = {name: value for name, value in body.items() if name != "extra_body"} | body.get("extra_body", {})
+    if stream:
+        sent |= STREAMED
+    return client.http.build_request(
+        "POST", f"{client.url}/chat/completions", content=_json(sent), headers={"content-type": "application/json"}
+    )
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair has no UTF-8 form.
+        return json.dumps(document).encode()
+
+
+def _note(http: Any, arrival: Arrival) -> None:
+    arrival.request_id = http.headers.get("x-request-id")
+    arrival.timing = http.extensions.get(EXTENSION)
+
+
+def _is_stream(http: Any) -> bool:
+    """Whether an endpoint streams; one that does not answers with the whole completion."""
+    return "event-stream" in http.headers.get("content-type", "event-stream")
+
+
+def _refusal(http: Any) -> Exception:
+    """Return the SDK's error for a response that is one."""
+    import openai
+
+    try:
+        said = json.loads(http.content)
+    except ValueError:
+        said = http.text
+    error = said.get("error", said) if isinstance(said, dict) else said
+    return openai.APIStatusError(f"Error code: {http.status_code}", response=http, body=error)
+
+
+@contextmanager
+def _wire_errors(request: Any) -> Iterator[None]:
+    """Turn a connection that breaks into the SDK's own error, whatever library is beneath."""
+    import openai
+
+    try:
+        yield
+    except (InferenceError, GeneratorExit, openai.APIError):
+        raise
+    except Exception as error:
+        if type(error).__name__.endswith("Timeout"):
+            raise openai.APITimeoutError(request=request) from error
+        raise openai.APIConnectionError(request=request) from error
+
+
+# Through the SDK's own method -------------------------------------------------------------------------------------
+
+
+def _is_watched(name: str) -> bool:
+    """Whether somebody has wrapped the SDK's method (of `Completions` or `AsyncCompletions`) and must see the call."""
+    owner = getattr(sys.modules.get("openai.resources.chat.completions"), name, None)
+    if owner is None:
+        return False
+    create = owner.create
+    # A wrapper may pass for what it wraps in all but its type, or be a function of another package's.
+    return type(create) is not FunctionType or not create.__code__.co_filename.startswith(_sdk_folder())
+
+
+def _sdk_folder() -> str:
+    import openai
+
+    return str(Path(openai.__file__).parent)
+
+
+def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival) -> Iterator[Payload]:
+    if not stream:
+        yield _unpacked(create(**body), arrival)
+        return
+    response = create(**body, **STREAMED)
+    try:
+        _note(response.response, arrival)
+        reader = PayloadReader()
+        with _wire_errors(response.response.request):
+            for chunk in response:
+                yield reader.check(chunk.model_dump())
+        reader.check_end()
+    finally:
+        response.close()
+        # Weave's wrapper ends its own trace alone.
+        response.response.close()
+
+
+async def _watched_async(
+    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival
+) -> AsyncIterator[Payload]:
+    if not stream:
+        yield _unpacked(await create(**body), arrival)
+        return
+    response = await create(**body, **STREAMED)
+    try:
+        _note(response.response, arrival)
+        reader = PayloadReader()
+        with _wire_errors(response.response.request):
+            async for chunk in response:
+                yield reader.check(chunk.model_dump())
+        reader.check_end()
+    finally:
+        if (closing := response.close()) is not None:
+            await closing
+        await response.response.aclose()
+
+
+def _unpacked(completion: Any, arrival: Arrival) -> Payload:
+    arrival.request_id = getattr(completion, "_request_id", None)
+    return completion_of(completion)
