@@ -9,6 +9,7 @@ from service import Wandb
 
 STATE = """
 import sys
+from pathlib import Path
 shell = get_ipython()
 def state():
     return {
@@ -82,12 +83,20 @@ def test_unloading_closes_the_client(kernel: Kernel) -> None:
     assert kernel.value("mine.is_closed()") is True
 
 
-def test_an_import_that_fails_ahead_is_silent_until_it_is_needed(start_kernel: Callable[..., Kernel]) -> None:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1", WANDB_INFERENCE_MODEL="m")
-    kernel.run("import sys; sys.modules['openai'] = None")
+def test_an_import_that_fails_ahead_is_silent_until_it_is_needed(
+    start_kernel: Callable[..., Kernel], tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    for name in ("httpx", "httpx2"):
+        (tmp_path / "broken" / f"{name}.py").write_text(f"raise ImportError('half installed', name='{name}')\n")
+    kernel = start_kernel(
+        PYTHONPATH=str(tmp_path / "broken"),
+        WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1",
+        WANDB_INFERENCE_MODEL="m",
+    )
     assert kernel.run("%load_ext wandb_inference_magic").messages == []
     assert kernel.run("1 + 1").ok
     failed = kernel.run("%wbchat hi")
     assert not failed.ok
-    assert "The package openai cannot be imported" in failed.error
+    assert "The package httpx2 cannot be imported" in failed.error
     assert "Traceback" not in failed.error

@@ -1,6 +1,6 @@
 """Between the client and the wire: requests answered from a cassette, and replies written to it as they pass.
 
-It stands where the SDK hands a request to its HTTP client, so that whoever uses the SDK, Weave and the user's own code
+It is the HTTP client that the SDK and this package share, so that whoever uses the SDK, Weave and the user's own code
 included, meets an ordinary response. The key is put in further down: no request seen here holds it.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from functools import cache, partial
 from time import perf_counter
 from types import SimpleNamespace
@@ -32,28 +31,28 @@ if TYPE_CHECKING:
 REFUSALS: Final = (400, 404, 413, 422)
 
 
-def cassette_client(cassette: Cassette, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
-    """Return an HTTP client for the SDK that goes by way of a cassette.
+def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
+    """Return an HTTP client that goes by way of a cassette.
 
     Parameters
     ----------
+    library : module
+        The HTTP library.
     cassette : Cassette
     endpoint : Endpoint or None
         Whose client it is; None where requests go to an address of their own.
     options : dict
         What the client is made with.
     """
-    import openai
-
     exchanges = _Exchanges(cassette, endpoint)
+    body = _bodies(library).Body
 
-    class CassetteClient(openai.DefaultHttpxClient):
+    class CassetteClient(library.Client):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
-            body = _bodies(_library(request)).Body
             found = exchanges.find(request)
             if found is not None:
                 replay = exchanges.replay(found)
-                response = _response(request, replay, body(replay.play()))
+                response = _response(library, request, replay, body(replay.play()))
             else:
                 recording = exchanges.recording(request)
                 response = super().send(request, stream=True, **how)
@@ -67,19 +66,17 @@ def cassette_client(cassette: Cassette, endpoint: Endpoint | None, options: dict
     return CassetteClient(**options)
 
 
-def cassette_async_client(cassette: Cassette, endpoint: Endpoint, options: dict[str, Any]) -> Any:
+def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint, options: dict[str, Any]) -> Any:
     """Do what `cassette_client` does, for many requests at once."""
-    import openai
-
     exchanges = _Exchanges(cassette, endpoint)
+    body = _bodies(library).AsyncBody
 
-    class AsyncCassetteClient(openai.DefaultAsyncHttpxClient):
+    class AsyncCassetteClient(library.AsyncClient):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
-            body = _bodies(_library(request)).AsyncBody
             found = exchanges.find(request)
             if found is not None:
                 replay = exchanges.replay(found)
-                response = _response(request, replay, body(replay.play_async()))
+                response = _response(library, request, replay, body(replay.play_async()))
             else:
                 recording = exchanges.recording(request)
                 response = await super().send(request, stream=True, **how)
@@ -138,11 +135,6 @@ class _Exchanges:
         return f"{parts.scheme}://{parts.netloc}", parts.path
 
 
-def _library(request: Any) -> Any:
-    """Return the HTTP library that a request belongs to: which one it is differs between versions of the SDK."""
-    return sys.modules[type(request).__module__.partition(".")[0]]
-
-
 @cache
 def _bodies(library: Any) -> Any:
     """Return the classes of response bodies, as an HTTP library wants them: for both kinds of client."""
@@ -175,13 +167,13 @@ async def _nothing_to_close() -> None:
 # Replaying -------------------------------------------------------------------------------------------------------
 
 
-def _response(request: Any, replay: _Replay, body: Any) -> Any:
+def _response(library: Any, request: Any, replay: _Replay, body: Any) -> Any:
     """Return a recorded reply as a response of the HTTP library."""
     found = replay.exchange
     headers = {"content-type": "text/event-stream" if found.events else "application/json"}
     if found.request_id:
         headers["x-request-id"] = found.request_id
-    return _library(request).Response(
+    return library.Response(
         found.status, headers=headers, stream=body, request=request, extensions={EXTENSION: replay.timing}
     )
 

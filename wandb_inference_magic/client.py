@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -60,19 +62,31 @@ class Client:
     def __init__(
         self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Cassette | None = None
     ) -> None:
+        self.url = endpoint.url
+        self._endpoint, self._timeout, self._max_retries, self._cassette = endpoint, timeout, max_retries, cassette
+        self.http = self._http(http_library())
+
+    def _http(self, library: Any) -> Any:
+        options = {"event_hooks": {"request": [_guard(self._endpoint)]}, **_options(self._endpoint, self._timeout)}
+        return http_client(library, options, self._cassette, self._endpoint)
+
+    @cached_property
+    def sdk(self) -> OpenAI:
+        """The SDK's object. Made when it is asked for: importing the SDK takes longer than a chat."""
         import openai
 
-        options = _sdk_options(endpoint, timeout)
-        how = {"event_hooks": {"request": [_guard(endpoint)]}, **_http_options(endpoint, options["timeout"])}
-        self.url = endpoint.url
-        self.http = http_client(cassette, endpoint, how)
-        self.sdk = _without_openai_identity(
-            openai.OpenAI(http_client=self.http, max_retries=max_retries, **options), endpoint
+        library = _library_of(openai.DefaultHttpxClient)
+        http = self.http if library is http_library() else self._http(library)
+        made = openai.OpenAI(
+            http_client=http, max_retries=self._max_retries, **_sdk_options(self._endpoint, self._timeout)
         )
+        return _without_openai_identity(made, self._endpoint)
 
     def close(self) -> None:
         """Close its connections."""
-        self.sdk.close()
+        self.http.close()
+        if "sdk" in self.__dict__:
+            self.sdk.close()
 
 
 class SharedClient:
@@ -104,27 +118,27 @@ class SharedClient:
             client.close()
 
 
-def http_client(cassette: Cassette | None, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
-    """Return an HTTP client as the SDK makes it, by way of a cassette where there is one."""
-    options["verify"] = _verify(endpoint)
-    if cassette is not None:
-        from .cassette_client import cassette_client
-
-        return cassette_client(cassette, endpoint, options)
-    import openai
-
-    return openai.DefaultHttpxClient(**options)
+def http_library() -> Any:
+    """Return the HTTP library that the SDK is built on: which one it is differs between its versions."""
+    if "openai" in sys.modules and hasattr(sys.modules["openai"], "DefaultHttpxClient"):
+        return _library_of(sys.modules["openai"].DefaultHttpxClient)
+    return import_module("httpx2" if find_spec("httpx2") is not None else "httpx")
 
 
-def _async_http_client(cassette: Cassette | None, endpoint: Endpoint, options: dict[str, Any]) -> Any:
-    options["verify"] = _verify(endpoint)
-    if cassette is not None:
-        from .cassette_client import cassette_async_client
+def _library_of(client_class: Any) -> Any:
+    return sys.modules[client_class.__mro__[1].__module__.partition(".")[0]]
 
-        return cassette_async_client(cassette, endpoint, options)
-    import openai
 
-    return openai.DefaultAsyncHttpxClient(**options)
+def http_client(
+    library: Any, options: dict[str, Any], cassette: Cassette | None = None, endpoint: Endpoint | None = None
+) -> Any:
+    """Return an HTTP client, by way of a cassette where there is one."""
+    options = {"verify": _verify(endpoint), **options}
+    if cassette is None:
+        return library.Client(**options)
+    from .cassette_client import cassette_client
+
+    return cassette_client(library, cassette, endpoint, options)
 
 
 class AsyncClient:
@@ -134,26 +148,41 @@ class AsyncClient:
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float, cassette: Cassette | None = None) -> None:
-        import openai
+        self.url = endpoint.url
+        self._endpoint, self._timeout, self._cassette = endpoint, timeout, cassette
+        self.http = self._http(http_library())
 
-        guard = _guard(endpoint)
+    def _http(self, library: Any) -> Any:
+        guard = _guard(self._endpoint)
 
         async def check(request: Any) -> None:
             guard(request)
 
-        options = _sdk_options(endpoint, timeout)
-        how = {"event_hooks": {"request": [check]}, **_http_options(endpoint, options["timeout"])}
-        self.url = endpoint.url
-        self.http = _async_http_client(cassette, endpoint, how)
-        self.sdk = _without_openai_identity(
-            openai.AsyncOpenAI(http_client=self.http, max_retries=0, **options), endpoint
-        )
+        options = {"event_hooks": {"request": [check]}, **_options(self._endpoint, self._timeout)}
+        options["verify"] = _verify(self._endpoint)
+        if self._cassette is None:
+            return library.AsyncClient(**options)
+        from .cassette_client import cassette_async_client
+
+        return cassette_async_client(library, self._cassette, self._endpoint, options)
+
+    @cached_property
+    def sdk(self) -> AsyncOpenAI:
+        """The SDK's object, made when it is asked for."""
+        import openai
+
+        library = _library_of(openai.DefaultAsyncHttpxClient)
+        http = self.http if library is http_library() else self._http(library)
+        made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(self._endpoint, self._timeout))
+        return _without_openai_identity(made, self._endpoint)
 
     async def __aenter__(self) -> AsyncClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.sdk.close()
+        await self.http.aclose()
+        if "sdk" in self.__dict__:
+            await self.sdk.close()
 
 
 def _verify(endpoint: Endpoint | None) -> Any:
@@ -174,10 +203,23 @@ def certificates() -> Any:
 
 @cache
 def _certificates(*_named: str | None) -> Any:
-    import openai
+    return http_library().create_ssl_context()
 
-    library = sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
-    return library.create_ssl_context()
+
+def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
+    library = http_library()
+    from . import __version__
+
+    return {
+        "timeout": library.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+        # As the SDK has them.
+        "limits": library.Limits(max_connections=1000, max_keepalive_connections=100),
+        # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
+        "follow_redirects": False,
+        # The practice model is on this machine: a proxy meant for the internet cannot reach it.
+        "trust_env": endpoint.kind != "local",
+        "headers": {"user-agent": f"wandb-inference-magic/{__version__}"},
+    }
 
 
 def _sdk_options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
@@ -188,16 +230,6 @@ def _sdk_options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
         # The SDK never holds the key, so that none of its logs, reprs and tracebacks can show it.
         "api_key": "put-in-at-the-last-moment",
         "timeout": openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-    }
-
-
-def _http_options(endpoint: Endpoint, timeout: Any) -> dict[str, Any]:
-    return {
-        "timeout": timeout,
-        # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
-        "follow_redirects": False,
-        # The practice model is on this machine: a proxy meant for the internet cannot reach it.
-        "trust_env": endpoint.kind != "local",
     }
 
 

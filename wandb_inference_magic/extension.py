@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # What the first chat needs, in the order in which it does; importing it takes seconds on a busy machine.
-NEEDED = ("configparser", "wandb_inference_magic.chatting", "wandb_inference_magic.scene", "openai")
+NEEDED = ("configparser", "wandb_inference_magic.chatting", "wandb_inference_magic.scene")
 # What a chat with a template needs besides.
 LATER = ("jinja2",)
 

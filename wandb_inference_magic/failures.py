@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .errors import Cause, InferenceError, quoted
@@ -33,6 +33,24 @@ class Situation:
         return "The practice model" if self.endpoint.kind == "local" else f"The endpoint {self.endpoint.url}"
 
 
+class Refused(Exception):  # noqa: N818 - named by what happened, as its siblings are
+    """The service answered with a status that tells of an error; `body` is what it said, as JSON or as text."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Silent(Exception):  # noqa: N818
+    """The service said nothing in time."""
+
+
+class Unreachable(Exception):  # noqa: N818
+    """The service could not be reached, or the connection broke; the cause is the library's own error."""
+
+
 def explain(failure: Exception, situation: Situation) -> InferenceError:
     """Return the error that tells a user about `failure`.
 
@@ -54,18 +72,16 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
             return error
     if isinstance(failure, ImportError):
         return _not_importable(failure)
-    import openai
-
-    if isinstance(failure, openai.APIStatusError):
+    if isinstance(failure, Refused):
         return _of_status(failure, situation)
-    if isinstance(failure, openai.APITimeoutError):
+    if isinstance(failure, Silent):
         return InferenceError(
             f"{situation.service} said nothing in time.",
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
         )
-    if isinstance(failure, openai.APIConnectionError):
+    if isinstance(failure, Unreachable):
         return _of_connection(failure, situation)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
@@ -86,8 +102,8 @@ def _not_importable(failure: ImportError) -> InferenceError:
     )
 
 
-def _of_status(failure: Any, situation: Situation) -> InferenceError:
-    status: int = failure.status_code
+def _of_status(failure: Refused, situation: Situation) -> InferenceError:
+    status = failure.status
     said = _message(failure)
     what, why, remedy, cause = _words(status, said, situation)
     if said and cause != "model":
@@ -98,9 +114,9 @@ def _of_status(failure: Any, situation: Situation) -> InferenceError:
         remedy=remedy,
         cause=cause,
         status=status,
-        request_id=failure.request_id,
+        request_id=failure.headers.get("x-request-id"),
         retryable=cause == "busy",
-        retry_after=read_retry_after(failure.response.headers.get("retry-after")),
+        retry_after=read_retry_after(failure.headers.get("retry-after")),
     )
 
 
@@ -260,7 +276,7 @@ def _words_beneath(failure: BaseException) -> str:
     return " ".join(dict.fromkeys(str(error) for error in _causes(failure)))
 
 
-def _message(failure: Any) -> str:
+def _message(failure: Refused) -> str:
     """Return the service's own words: `error.message`, `detail`, or nothing for a page."""
     body = failure.body
     if isinstance(body, Mapping):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .client import http_client
+from .client import http_client, http_library
 from .errors import InferenceError
+from .failures import Refused, Silent, Unreachable
 from .payloads import PayloadReader, completion_of, whole_completion
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
+COMPLETIONS: Final = "openai.resources.chat.completions"
+# What wraps the SDK when it is imported, and not before.
+TRACERS: Final = ("weave", "ddtrace")
 # Where a response that goes by way of a cassette carries its clock.
 EXTENSION: Final = "wandb_inference_cassette"
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -35,7 +40,7 @@ STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_u
 def fetch_listing(client: Client) -> object:
     """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
     request = client.http.build_request("GET", f"{client.url}/models", timeout=LISTING_SECONDS)
-    with _wire_errors(request):
+    with _wire_errors():
         response = client.http.send(request)
     if response.status_code >= 300:
         raise _refusal(response)
@@ -44,7 +49,8 @@ def fetch_listing(client: Client) -> object:
 
 def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
     """Fetch a public feed, without any key, as the JSON document it is."""
-    with http_client(cassette, None, {"timeout": FEED_SECONDS, "follow_redirects": True}) as http:
+    options = {"timeout": FEED_SECONDS, "follow_redirects": True}
+    with http_client(http_library(), options, cassette) as http:
         response = http.get(url)
         response.raise_for_status()
         return json.loads(response.content)
@@ -75,7 +81,7 @@ def receive(
     ------
     InferenceError
         When what comes back is no reply or only a part of one (cause `reply`).
-    openai.OpenAIError
+    Refused, Silent, Unreachable
         For any failure of the service or the wire.
     """
     if _is_watched("Completions"):
@@ -84,11 +90,11 @@ def receive(
         yield from _watched(create, body, stream, arrival)
         return
     request = _chat_request(client, body, stream)
-    with _wire_errors(request):
+    with _wire_errors():
         http = client.http.send(request, stream=True)
     try:
         _note(http, arrival)
-        with _wire_errors(request):
+        with _wire_errors():
             if http.status_code >= 300:
                 http.read()
                 raise _refusal(http)
@@ -114,11 +120,11 @@ async def receive_async(
             yield payload
         return
     request = _chat_request(client, body, stream)
-    with _wire_errors(request):
+    with _wire_errors():
         http = await client.http.send(request, stream=True)
     try:
         _note(http, arrival)
-        with _wire_errors(request):
+        with _wire_errors():
             if http.status_code >= 300:
                 await http.aread()
                 raise _refusal(http)
@@ -164,31 +170,25 @@ def _is_stream(http: Any) -> bool:
     return "event-stream" in http.headers.get("content-type", "event-stream")
 
 
-def _refusal(http: Any) -> Exception:
-    """Return the SDK's error for a response that is one."""
-    import openai
-
+def _refusal(http: Any) -> Refused:
+    """Return the error for a response that is one."""
     try:
         said = json.loads(http.content)
     except ValueError:
         said = http.text
     error = said.get("error", said) if isinstance(said, dict) else said
-    return openai.APIStatusError(f"Error code: {http.status_code}", response=http, body=error)
+    return Refused(http.status_code, http.headers, error)
 
 
 @contextmanager
-def _wire_errors(request: Any) -> Iterator[None]:
-    """Turn a connection that breaks into the SDK's own error, whatever library is beneath."""
-    import openai
-
+def _wire_errors() -> Iterator[None]:
+    """Turn a connection that breaks into one kind of error, whatever library is beneath."""
     try:
         yield
-    except (InferenceError, GeneratorExit, openai.APIError):
+    except (InferenceError, GeneratorExit, Refused):
         raise
     except Exception as error:
-        if type(error).__name__.endswith("Timeout"):
-            raise openai.APITimeoutError(request=request) from error
-        raise openai.APIConnectionError(request=request) from error
+        raise (Silent if type(error).__name__.endswith("Timeout") else Unreachable) from error
 
 
 # Through the SDK's own method -------------------------------------------------------------------------------------
@@ -196,7 +196,10 @@ def _wire_errors(request: Any) -> Iterator[None]:
 
 def _is_watched(name: str) -> bool:
     """Whether somebody has wrapped the SDK's method (of `Completions` or `AsyncCompletions`) and must see the call."""
-    owner = getattr(sys.modules.get("openai.resources.chat.completions"), name, None)
+    if any(tracer in sys.modules for tracer in TRACERS):
+        # They may have asked to be told when it is imported.
+        import_module(COMPLETIONS)
+    owner = getattr(sys.modules.get(COMPLETIONS), name, None)
     if owner is None:
         return False
     create = owner.create
@@ -211,14 +214,15 @@ def _sdk_folder() -> str:
 
 
 def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival) -> Iterator[Payload]:
+    with _sdk_errors():
+        response = create(**body, **(STREAMED if stream else {}))
     if not stream:
-        yield _unpacked(create(**body), arrival)
+        yield _unpacked(response, arrival)
         return
-    response = create(**body, **STREAMED)
     try:
         _note(response.response, arrival)
         reader = PayloadReader()
-        with _wire_errors(response.response.request):
+        with _wire_errors():
             for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -231,14 +235,15 @@ def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arriva
 async def _watched_async(
     create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival
 ) -> AsyncIterator[Payload]:
+    with _sdk_errors():
+        response = await create(**body, **(STREAMED if stream else {}))
     if not stream:
-        yield _unpacked(await create(**body), arrival)
+        yield _unpacked(response, arrival)
         return
-    response = await create(**body, **STREAMED)
     try:
         _note(response.response, arrival)
         reader = PayloadReader()
-        with _wire_errors(response.response.request):
+        with _wire_errors():
             async for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -246,6 +251,21 @@ async def _watched_async(
         if (closing := response.close()) is not None:
             await closing
         await response.response.aclose()
+
+
+@contextmanager
+def _sdk_errors() -> Iterator[None]:
+    """Turn the SDK's errors into those of the other way."""
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise Refused(error.status_code, error.response.headers, error.body) from error
+    except openai.APITimeoutError as error:
+        raise Silent from error
+    except openai.APIConnectionError as error:
+        raise Unreachable from error
 
 
 def _unpacked(completion: Any, arrival: Arrival) -> Payload:
