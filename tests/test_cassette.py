@@ -18,7 +18,7 @@ from service import Answer, Service, Streamed, Wandb, chunk, completion, refused
 from test_tool_rounds import calling
 
 from wandb_inference_magic.cassette import Cassette
-from wandb_inference_magic.cassette_file import HEADER, Exchange, line_of, read_cassette
+from wandb_inference_magic.cassette_file import HEADER, Exchange, line_of, read_cassette, without_secrets
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -175,10 +175,15 @@ def test_auto_replays_what_it_has_and_records_the_rest(
     record(kernel, "%wbchat --once old", "%wbchat --once new", mode="auto")
     assert [one.body["messages"][-1]["content"] for one in service.chats] == ["old", "new"]
     assert len(lines(tmp_path / "class.jsonl")) == 3
-    # Without a key what is there is replayed, and what is not is asked for, with words about the key.
-    service_down = start_kernel()
-    service_down.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
-    assert service_down.run("%wbchat --once -m test/model-a new").ok
+    # The file may be somebody else's: what it does not hold is not sent to the address that it names.
+    elsewhere = start_kernel(WANDB_INFERENCE_API_KEY="a-key-of-the-user")
+    elsewhere.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
+    assert elsewhere.run("%wbchat --once new").ok, "with the recorded model"
+    refused = elsewhere.run("%wbchat --once unheard").error
+    assert f"%wbconfig --endpoint {service.url}" in refused
+    assert len(service.chats) == 2
+    assert elsewhere.run(f"%wbconfig --endpoint {service.url}\n%wbchat --once -m test/model-a unheard").ok
+    assert len(service.chats) == 3
 
 
 def test_auto_without_a_key_replays_and_then_asks_for_one(
@@ -201,6 +206,67 @@ def test_record_begins_the_file_anew_with_the_first_exchange(kernel: Kernel, tmp
     assert len(lines(tmp_path / "class.jsonl")) == 2, "nothing is lost by setting it"
     kernel.run("%wbchat --once second")
     assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["second"]
+
+
+def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
+    record(kernel, "%wbchat --once zero")
+    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
+    others = [start_kernel(**told) for _ in range(2)]
+    for other in others:
+        other.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
+    for word in ("one", "two"):
+        for number, other in enumerate(others):
+            assert other.run(f"%wbchat --once {word} {number}").ok
+    assert "5 exchanges" in kernel.run("%wbconfig --mode replay").text
+
+
+def test_what_is_set_meanwhile_begins_no_new_take(kernel: Kernel, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once one")
+    kernel.run("%wbconfig --pace at-once\n%wbchat --once two")
+    kernel.run("%config WandbInference.timeout = 50\n%wbchat --once three")
+    assert len(lines(tmp_path / "class.jsonl")) == 4
+    # Said again, it does.
+    record(kernel, "%wbchat --once four")
+    assert len(lines(tmp_path / "class.jsonl")) == 2
+
+
+def test_the_cell_that_names_the_cassette_rewinds_it(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["one"]), Streamed(["two"]))
+    record(kernel, "%wbchat --once Count", "%wbchat --once Count")
+    texts = []
+    for _ in range(2):
+        kernel.run("%wbconfig --cassette class.jsonl --mode replay")
+        kernel.run("%wbchat --once Count")
+        texts.append(kernel.value("_wbreply.text"))
+    assert texts == ["one", "one"]
+
+
+def test_a_name_that_cannot_be_leaves_the_environments_cassette(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
+    record(kernel, "%wbchat --once hi")
+    told = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    second = offline(WANDB_INFERENCE_MODEL="test/model-a", **told)
+    second.run(LOAD)
+    assert not second.run("%wbconfig --cassette nope.jsonl --timeout 5").ok
+    assert "class.jsonl, 1 exchange" in second.run("%wbconfig").text
+    assert second.run("import os; os.mkdir('deep'); os.chdir('deep')").ok
+    assert second.run("%wbchat --once hi").ok
+
+
+def test_many_threads_open_one_cassette(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    kernel.run("%config WandbInference.cassette = 'class.jsonl'\n%config WandbInference.cassette_mode = 'record'")
+    run = kernel.run(
+        "from concurrent.futures import ThreadPoolExecutor\nfrom wandb_inference_magic import chat\n"
+        "with ThreadPoolExecutor(8) as pool:\n    said = list(pool.map(chat, map(str, range(16))))"
+    )
+    assert run.ok, run.error
+    assert len(lines(tmp_path / "class.jsonl")) == 17
+
+
+def test_the_check_calls_the_service(kernel: Kernel, service: Service) -> None:
+    record(kernel, mode="auto")
+    for _ in range(2):
+        assert "answered" in kernel.run("%wbconfig --check").text
+    assert len(service.chats) == 2
 
 
 def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
@@ -453,10 +519,27 @@ def test_a_newer_writer_may_add_members_and_lines(tmp_path: Path) -> None:
     assert [one.document for one in found.exchanges] == [{"data": []}]
 
 
-def test_a_hidden_text_is_nowhere(tmp_path: Path) -> None:
-    secret = 'a"key\\é'
-    line = line_of(Exchange("wandb", "/x", {secret: [secret, f"x{secret}y"]}, 0.1, {"said": secret}), hide=(secret,))
-    assert secret not in json.dumps(json.loads(line), ensure_ascii=False).replace("\\\\", "\\").replace('\\"', '"')
+def test_a_secret_is_nowhere_and_a_short_word_is_no_secret(tmp_path: Path) -> None:
+    secret = 'a"key\\é and more'
+    recorded = without_secrets(
+        Exchange("wandb", "/x", {secret: [secret, f"x{secret}y", "none"]}, 0.1, {"said": secret}), (secret, "none")
+    )
+    assert "and more" not in line_of(recorded).decode()
+    assert recorded.request["(hidden)"] == ["(hidden)", "x(hidden)y", "none"]
+
+
+@given(st.lists(st.text("abk", max_size=3), max_size=12), st.integers(0, 12))
+def test_a_secret_over_several_pieces_is_hidden(pieces: list[str], place: int) -> None:
+    secret = "key-0123456789"
+    whole = "".join(pieces)
+    place = min(place, len(whole))
+    text = f"{whole[:place]}{secret}{whole[place:]}"
+    cut = [text[start : start + 3] for start in range(0, len(text), 3)]
+    events = tuple((0.1, {"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in cut)
+    recorded = without_secrets(Exchange("wandb", "/x", {}, 0.1, events=events), (secret,))
+    assert "".join(event["choices"][0]["delta"]["content"] for _, event in recorded.events) == text.replace(
+        secret, "(hidden)"
+    )
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from kernels import Kernel
 from service import Wandb
 
 STATE = """
 import sys
-from pathlib import Path
 shell = get_ipython()
 def state():
     return {

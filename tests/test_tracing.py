@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 from kernels import Kernel
-from service import Service, Streamed, Wandb, completion
+from service import Service, Streamed, Wandb, completion, refused
 from test_interrupt import interrupted_after
 from trace_server import TraceServer
 
@@ -127,8 +127,8 @@ def test_the_key_is_found_where_ours_is(
 
 def test_a_server_that_cannot_be_reached_is_told_once(observed: Kernel, service: Service, traces: TraceServer) -> None:
     traces.fails = True
-    refused = observed.run(TRACE)
-    assert "Weave could not be connected to for team/lesson: nothing is traced." in refused.error
+    failed = observed.run(TRACE)
+    assert "Weave could not be connected to for team/lesson: nothing is traced." in failed.error
     assert "not set" in re.search(r"trace +(.*)", observed.run("%wbconfig").text).group(1)  # type: ignore[union-attr]
     observed.run("%config WandbInference.trace = 'team/lesson'")
     first, second = observed.run("%wbchat hi"), observed.run("%wbchat again")
@@ -167,6 +167,40 @@ def test_failures_and_interrupts_are_traced_as_such(observed: Kernel, service: S
     assert stopped["output"]["text"] == "Hello"
 
 
+def test_another_project_of_the_users_own_is_left_alone(observed: Kernel, traces: TraceServer) -> None:
+    observed.run("import weave\nmine = weave.init('team/own')")
+    assert "Weave is tracing in team/own already." in observed.run(TRACE).error
+    assert observed.value("weave.get_client() is mine")
+    assert observed.run("%wbconfig --trace team/own").ok
+    observed.run("%wbconfig --trace off")
+    assert observed.value("weave.get_client() is mine")
+
+
+def test_weave_speaks_again_afterwards(observed: Kernel, traces: TraceServer) -> None:
+    observed.run(f"{TRACE}\n%wbconfig --trace off")
+    assert "View Weave data" in observed.run("import weave\nmine = weave.init('team/own')").text
+
+
+def test_an_endpoint_that_does_not_stream_is_traced_too(
+    observed: Kernel, service: Service, traces: TraceServer
+) -> None:
+    observed.run(TRACE)
+    service.then(completion("In one piece."))
+    run = observed.run("%wbchat hi")
+    assert run.ok
+    assert "In one piece." in run.text
+
+
+def test_no_key_is_traced_in_an_error(observed: Kernel, service: Service, traces: TraceServer) -> None:
+    observed.run(TRACE)
+    service.then(refused(400, "your key endpoint-secret-0123 is not for this"))
+    assert not observed.run("%wbchat My key is endpoint-secret-0123").ok
+    observed.run(FLUSH)
+    (outer,) = traces.named("wbchat")
+    assert "endpoint-secret" not in json.dumps(outer)
+    assert "is not for this" in outer["exception"]
+
+
 def test_off_means_off(observed: Kernel, service: Service, traces: TraceServer) -> None:
     observed.run(TRACE)
     observed.run("%wbchat traced")
@@ -174,6 +208,7 @@ def test_off_means_off(observed: Kernel, service: Service, traces: TraceServer) 
     assert len(traces.calls) == 2, "what was left has been sent"
     count = len(traces.received)
     run = observed.run("%wbchat not traced")
+    assert run.ok, run.error
     assert "trace" not in run.outputs[0]["data"]["text/markdown"].rpartition("<small>")[2]
     observed.run(f"{TRACE}\n%wbchat traced again\n{FLUSH}")
     assert len(traces.received) > count

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from os import SEEK_END
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_pictures
+from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_pictures, without_secrets
+from .credentials import hidden
 from .differences import differences, nearest
 from .errors import InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from .cassette_file import Exchange
@@ -34,6 +36,8 @@ class Cassette:
         the file what it holds, and records the rest.
     pace : {"recorded", "at-once"}
         Whether a reply is replayed as fast as it once came, or at once.
+    secrets : callable, optional
+        Returns the keys that nothing of is to be written or shown.
 
     Raises
     ------
@@ -41,19 +45,21 @@ class Cassette:
         When the file is no cassette, cannot be used, or to replay, is not there.
     """
 
-    def __init__(self, path: Path, mode: Mode, pace: Pace) -> None:
+    def __init__(self, path: Path, mode: Mode, pace: Pace, secrets: Callable[[], Collection[str]] = tuple) -> None:
         self.path = path.absolute()
         self.mode = mode
         self.pace = pace
         self._lock = Lock()
+        self._secrets = secrets
         found = read_cassette(self.path)
         self._check_place(found)
         self._damaged = found.damaged
         self._exchanges: list[Exchange] = []
         self._by_key: dict[str, list[Exchange]] = {}
         self._heard: dict[str, int] = {}
-        # How much of the file is kept when something is added: all of its whole lines, or nothing of it.
+        # How much of the file is kept when something is added first: all of its whole lines, or nothing of it.
         self._keep: int | None = 0 if mode == "record" else found.whole
+        self._size = found.size
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -61,9 +67,13 @@ class Cassette:
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
-            near = did_you_mean(self.path.name, [one.name for one in self.path.parent.glob("*.jsonl")])
+            is_there = self.path.exists()
+            others = [one.name for one in self.path.parent.glob("*.jsonl") if one != self.path]
+            near = did_you_mean(self.path.name, others)
             raise InferenceError(
-                f"There is no cassette {self.path}.",
+                f"{self.path} is empty: nothing has been recorded in it."
+                if is_there
+                else f"There is no cassette {self.path}.",
                 remedy=near or "Name one that is there, or record it first: %wbconfig --cassette FILE --mode record.",
                 cause="option",
             )
@@ -116,7 +126,7 @@ class Cassette:
             raise self._failure
         if not self.replays:
             return None
-        request = without_pictures(request)
+        request = hidden(without_pictures(request), self._secrets())
         key = key_of(endpoint, path, request)
         with self._lock:
             found = self._by_key.get(key)
@@ -128,9 +138,10 @@ class Cassette:
             raise self._not_recorded(endpoint, path, request)
         return None
 
-    def add(self, exchange: Exchange, hide: Iterable[str] = ()) -> None:
-        """Record an exchange, without the texts of `hide`. A file that fails is told about at the next request."""
-        line = line_of(exchange, hide)
+    def add(self, exchange: Exchange) -> None:
+        """Record an exchange, without secrets. A file that fails is told about at the next request."""
+        exchange = without_secrets(exchange, self._secrets())
+        line = line_of(exchange)
         with self._lock:
             try:
                 self._write(line)
@@ -151,6 +162,10 @@ class Cassette:
         """Cut off what a crash left of a last line, or to record anew, all of it; begin a file with its header."""
         self.path.touch()
         with self.path.open("r+b") as file:
+            size = file.seek(0, SEEK_END)
+            if keep and size != self._size:
+                # Another kernel has added to it since it was read.
+                keep = size
             file.truncate(keep)
             file.seek(max(0, keep - 1))
             end = file.read(1)

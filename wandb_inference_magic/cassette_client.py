@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import cache, partial
+from hashlib import sha256
 from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from .cassette_file import Exchange, without_pictures
-from .receiving import EXTENSION
+from .receiving import EXTENSION, LAST
 from .reply import Timing
 from .retries import wait
 from .sse import DONE, EventReader
@@ -49,6 +50,7 @@ def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None,
 
     class CassetteClient(library.Client):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+            request.read()
             found = exchanges.find(request)
             if found is not None:
                 replay = exchanges.replay(found)
@@ -73,6 +75,7 @@ def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint, 
 
     class AsyncCassetteClient(library.AsyncClient):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
+            await request.aread()
             found = exchanges.find(request)
             if found is not None:
                 replay = exchanges.replay(found)
@@ -107,7 +110,7 @@ class _Exchanges:
             When it cannot be sent either.
         """
         endpoint, path = self._place(request)
-        found = self._cassette.find(endpoint, path, _parsed(request.content))
+        found = self._cassette.find(endpoint, path, _document(request))
         if found is None:
             if self._endpoint is not None and self._endpoint.out_of_reach is not None:
                 raise self._endpoint.out_of_reach
@@ -121,18 +124,32 @@ class _Exchanges:
 
     def recording(self, request: Any) -> _Recording:
         """Return what listens to the response to a request that is sent now."""
-        return _Recording(*self._place(request), _parsed(request.content), self._add)
-
-    def _add(self, exchange: Exchange) -> None:
-        key = self._endpoint.key if self._endpoint else None
-        self._cassette.add(exchange, hide=(key.reveal(),) if key else ())
+        return _Recording(*self._place(request), _document(request), self._cassette.add)
 
     def _place(self, request: Any) -> tuple[str, str]:
+        """Return whom a request goes to, and the path there."""
         url = str(request.url)
-        if self._endpoint is not None and url.startswith(self._endpoint.url):
-            return self._endpoint.name, url.removeprefix(self._endpoint.url)
+        if self._endpoint is not None:
+            own, asked = _address(self._endpoint.url), _address(url)
+            if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
+                return self._endpoint.name, asked[3].removeprefix(own[3])
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc}", parts.path
+
+
+def _address(url: str) -> tuple[str, str, int | None, str]:
+    parts = urlsplit(url)
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    query = f"?{parts.query}" if parts.query else ""
+    return parts.scheme, parts.hostname or "", port, f"{parts.path}{query}"
+
+
+def _document(request: Any) -> Any:
+    """Return the JSON body of a request; of another kind, such as a file that is sent, its digest."""
+    if not request.content:
+        return None
+    document = _parsed(request.content)
+    return {"sha256": sha256(request.content).hexdigest()} if document is None else document
 
 
 @cache
@@ -173,6 +190,7 @@ def _response(library: Any, request: Any, replay: _Replay, body: Any) -> Any:
     headers = {"content-type": "text/event-stream" if found.events else "application/json"}
     if found.request_id:
         headers["x-request-id"] = found.request_id
+    LAST.set(replay.timing)
     return library.Response(
         found.status, headers=headers, stream=body, request=request, extensions={EXTENSION: replay.timing}
     )
@@ -236,6 +254,7 @@ class _Recording:
     def begin(self, response: Any) -> None:
         """Take in what a response says before its body."""
         response.extensions[EXTENSION] = self._timing
+        LAST.set(self._timing)
         self._response = response
         self._is_stream = "event-stream" in response.headers.get("content-type", "event-stream")
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS

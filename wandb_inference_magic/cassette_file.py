@@ -22,14 +22,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from .credentials import hidden
 from .errors import InferenceError, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 VERSION: Final = 1
@@ -95,11 +96,45 @@ def without_pictures(request: Any) -> Any:
     return request
 
 
+def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
+    """Return an exchange with each secret blotted out, also one that comes in several pieces."""
+    events = [(at, hidden(event, secrets)) for at, event in exchange.events]
+    for slot in TEXTS:
+        events = _hidden_across(events, slot, secrets)
+    return replace(
+        exchange,
+        request=hidden(exchange.request, secrets),
+        document=hidden(exchange.document, secrets),
+        events=tuple(events),
+    )
+
+
+def _hidden_across(events: Sequence[Event], slot: str, secrets: Collection[str]) -> list[Event]:
+    """Blot out what only the pieces of a stream together spell."""
+    texts = [_delta(event).get(slot) for _, event in events]
+    pieces = [text if isinstance(text, str) else "" for text in texts]
+    whole = "".join(pieces)
+    if hidden(whole, secrets) == whole:
+        return list(events)
+    # All of it stands in the first piece then: how it was cut would tell where the secret was.
+    first = next(number for number, piece in enumerate(pieces) if piece)
+    told = [hidden(whole, secrets) if number == first else "" for number in range(len(pieces))]
+    return [
+        (at, _set_text(event, slot, text) if isinstance(was, str) else event)
+        for (at, event), was, text in zip(events, texts, told, strict=True)
+    ]
+
+
+def _set_text(event: dict[str, Any], slot: str, text: str) -> dict[str, Any]:
+    first, *others = event["choices"]
+    return {**event, "choices": [{**first, "delta": {**first["delta"], slot: text}}, *others]}
+
+
 # Writing ---------------------------------------------------------------------------------------------------------
 
 
-def line_of(exchange: Exchange, hide: Iterable[str] = ()) -> bytes:
-    """Return an exchange as a line of the file, each text of `hide` blotted out."""
+def line_of(exchange: Exchange) -> bytes:
+    """Return an exchange as a line of the file."""
     reply: dict[str, Any] = {"seconds": exchange.seconds}
     if exchange.status != 200:
         reply["status"] = exchange.status
@@ -111,8 +146,6 @@ def line_of(exchange: Exchange, hide: Iterable[str] = ()) -> bytes:
         reply["json"] = exchange.document
     members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
     line = json.dumps(members, ensure_ascii=False)
-    for secret in hide:
-        line = line.replace(json.dumps(secret, ensure_ascii=False)[1:-1], "(hidden)")
     try:
         return f"{line}\n".encode()
     except UnicodeEncodeError:
@@ -159,8 +192,7 @@ def _with_text(event: Mapping[str, Any], text: str) -> dict[str, Any] | None:
     slot = _slot(event)
     if slot is None:
         return None
-    first, *others = event["choices"]
-    return {**event, "choices": [{**first, "delta": {**first["delta"], slot: text}}, *others]}
+    return _set_text(dict(event), slot, text)
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -171,12 +203,13 @@ class Recorded:
     """What a file holds: its exchanges in order, the numbers of the lines that cannot be read, and its whole part.
 
     A last line that a crash has left unfinished is not counted among the damaged; `whole` is the size in bytes of
-    what comes before it.
+    what comes before it, `size` that of all.
     """
 
     exchanges: tuple[Exchange, ...] = ()
     damaged: tuple[int, ...] = ()
     whole: int = 0
+    size: int = 0
 
 
 def read_cassette(path: Path) -> Recorded:
@@ -209,8 +242,8 @@ def read_cassette(path: Path) -> Recorded:
     try:
         exchanges.extend(_read_line(unfinished))
     except ValueError:
-        return Recorded(tuple(exchanges), tuple(damaged), whole)
-    return Recorded(tuple(exchanges), tuple(damaged), len(data))
+        return Recorded(tuple(exchanges), tuple(damaged), whole, len(data))
+    return Recorded(tuple(exchanges), tuple(damaged), len(data), len(data))
 
 
 def _check_header(path: Path, line: bytes) -> None:

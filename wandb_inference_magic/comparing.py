@@ -89,7 +89,7 @@ def _compared(
             one.release()
     replies = [one.reply(interrupted) for one in contenders]
     # One trace holds them all, and one link leads to it.
-    trace.came(replies[-1])
+    trace.came(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
     trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
     trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
     _finish(session, canvas, contenders, replies, allowed, interrupted)

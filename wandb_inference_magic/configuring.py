@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import exchange
@@ -44,9 +45,7 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         session.forget()
     values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
     if values:
-        _set(session, values)
-        if "trace" in values:
-            _connect(session, canvas)
+        _set(session, values, canvas)
     if options.key:
         _ask_for_key(session)
     if options.check:
@@ -65,33 +64,36 @@ def _shown_after(values: Collection[str]) -> set[str]:
     return shown
 
 
-def _set(session: Session, values: dict[str, Any]) -> None:
-    """Set what is told; a cassette that cannot be used leaves the settings as they were."""
-    before = {name: getattr(session.settings, name) for name in values}
-    session.settings.set(**values)
-    about_cassette = values.keys() & {"cassette", "cassette_mode", "cassette_pace"}
-    if not about_cassette:
-        return
+def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
+    """Set what is told. What turns out not to be usable, or is interrupted, leaves all settings as they were."""
+    before = session.settings.chosen()
+    if "cassette" in values:
+        values["cassette"] = str(Path(values["cassette"]).expanduser().absolute())
     try:
-        if session.cassette() is None and "cassette_mode" in values and values["cassette_mode"] != "off":
-            raise InferenceError(
-                "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
-            )
-    except InferenceError:
-        session.settings.set(**before)
+        session.settings.set(**values)
+        if values.keys() & {"cassette", "cassette_mode"}:
+            session.rewind()
+            _open_cassette(session)
+        if "trace" in values:
+            _connect(session, canvas)
+    except BaseException:
+        session.settings.restore(before)
         raise
+
+
+def _open_cassette(session: Session) -> None:
+    if session.cassette() is None and session.resolve().cassette_mode != "off":
+        raise InferenceError(
+            "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
+        )
 
 
 def _connect(session: Session, canvas: Canvas) -> None:
     """Connect to Weave at once, or leave it, so that what is wrong with it shows here."""
-    try:
-        with Progress(canvas, "waiting for Weave"):
-            tracer = session.tracer()
-            if tracer is not None:
-                tracer.start()
-    except InferenceError:
-        session.settings.set(trace="")
-        raise
+    with Progress(canvas, "waiting for Weave"):
+        tracer = session.tracer()
+        if tracer is not None:
+            tracer.start()
 
 
 def _ask_for_key(session: Session) -> None:
@@ -174,9 +176,8 @@ def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]
     catalog = session.catalog(endpoint, refresh=True)
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
     model = session.model_in_force(endpoint)
-    reply = exchange.send(
-        session,
-        exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None),
-    )
+    ask = exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+    with session.without_cassette():
+        reply = exchange.send(session, ask)
     seconds = f"{reply.seconds:.1f} s"
     yield "reply", f"{reply.model} answered in {seconds}"

@@ -11,16 +11,18 @@ from dataclasses import InitVar, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 OWN_VARIABLE: Final = "WANDB_INFERENCE_API_KEY"
 WANDB_VARIABLES: Final = ("WANDB_API_KEY", "COREWEAVE_API_KEY")
+HIDDEN: Final = "(hidden)"
+SHORTEST_SECRET: Final = 8
 PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
 # wandb 0.31 and newer write the second into netrc, older ones the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
@@ -127,19 +129,41 @@ def find_key(
     return _first(places, notes)
 
 
-def find_server_key(environ: Mapping[str, str]) -> Key | None:
+def find_server_key(environ: Mapping[str, str], typed: Key | None = None) -> Key | None:
     """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
 
-    Each has its own: a key for the one is not sent to the other.
+    Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = _other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
-        return find_key(environ, for_wandb=True)
+        return typed or find_key(environ, for_wandb=True)
     home = _home(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
     return _first([variable, _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
+
+
+def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that the environment holds, for whomever they are."""
+    found = (environ.get(name, "").strip() for name in (OWN_VARIABLE, *WANDB_VARIABLES))
+    return tuple(one for one in found if one)
+
+
+def hidden(value: Any, secrets: Collection[str]) -> Any:
+    """Return a JSON value with each secret in its texts blotted out.
+
+    Short ones are let stand: what local servers are given as keys (`none`, `ollama`) are words like others.
+    """
+    if isinstance(value, dict):
+        return {hidden(name, secrets): hidden(one, secrets) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden(one, secrets) for one in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            if len(secret) >= SHORTEST_SECRET:
+                value = value.replace(secret, HIDDEN)
+    return value
 
 
 def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:

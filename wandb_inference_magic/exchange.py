@@ -77,9 +77,10 @@ def send(
     canvas = canvas or Silence()
     request = prepare(session, ask, cell)
     budget.check(session, request)
-    course = _Course(session, ask, request)
     about = {"thread": ask.thread, "endpoint": request.endpoint.name}
     with traced(session, "wbchat", asked(ask, request.model), about, canvas) as trace:
+        # Its clock starts when Weave has been connected to.
+        course = _Course(session, ask, request)
         reply = _run(session, course, canvas, trace)
     session.last_reply = reply
     _record(session, ask, course.request, reply, cell)

@@ -57,7 +57,7 @@ class PayloadReader:
     def check(self, payload: Payload) -> Payload:
         """Return a payload; raise for one that tells of an error."""
         if error := payload.get("error"):
-            raise _told_by_service(error)
+            raise told_by_service(error)
         choices = payload.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
             self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
@@ -111,7 +111,8 @@ def _cut_off() -> InferenceError:
     )
 
 
-def _told_by_service(error: object) -> InferenceError:
+def told_by_service(error: object) -> InferenceError:
+    """Return the error for one that came in the middle of a reply."""
     message = error.get("message") if isinstance(error, Mapping) else error
     return InferenceError(
         "The service stopped the reply with an error.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from .client import http_client, http_library
 from .errors import InferenceError
 from .failures import Refused, Silent, Unreachable
-from .payloads import PayloadReader, completion_of, whole_completion
+from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .cassette import Cassette
     from .client import AsyncClient, Client
     from .payloads import Payload
-    from .reply import Arrival
+    from .reply import Arrival, Timing
 
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
@@ -34,6 +35,8 @@ COMPLETIONS: Final = "openai.resources.chat.completions"
 TRACERS: Final = ("weave", "ddtrace")
 # Where a response that goes by way of a cassette carries its clock.
 EXTENSION: Final = "wandb_inference_cassette"
+# The clock of the response that this context has received last: the SDK hands out some without their extensions.
+LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -204,53 +207,71 @@ def _is_watched(name: str) -> bool:
         return False
     create = owner.create
     # A wrapper may pass for what it wraps in all but its type, or be a function of another package's.
-    return type(create) is not FunctionType or not create.__code__.co_filename.startswith(_sdk_folder())
+    if type(create) is FunctionType and _is_in(create, "openai"):
+        return False
+    return not _is_idle_weave(create)
 
 
-def _sdk_folder() -> str:
-    import openai
+def _is_in(function: Any, package: str) -> bool:
+    code = getattr(function, "__code__", None)
+    folder = Path(sys.modules[package].__file__ or "").parent
+    return code is not None and Path(code.co_filename).is_relative_to(folder)
 
-    return str(Path(openai.__file__).parent)
+
+def _is_idle_weave(create: Any) -> bool:
+    """Whether it is Weave's wrapper while Weave traces nothing: it would do no more than say so."""
+    weave = sys.modules.get("weave")
+    return weave is not None and _is_in(create, "weave") and weave.get_client() is None
 
 
 def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival) -> Iterator[Payload]:
+    LAST.set(None)
     with _sdk_errors():
         response = create(**body, **(STREAMED if stream else {}))
     if not stream:
         yield _unpacked(response, arrival)
         return
+    http = response.response
     try:
-        _note(response.response, arrival)
-        reader = PayloadReader()
-        with _wire_errors():
+        _note(http, arrival)
+        with _wire_errors(), _sdk_errors():
+            if not _is_stream(http):
+                yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
+                return
+            reader = PayloadReader()
             for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
     finally:
         response.close()
         # Weave's wrapper ends its own trace alone.
-        response.response.close()
+        http.close()
 
 
 async def _watched_async(
     create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival
 ) -> AsyncIterator[Payload]:
+    LAST.set(None)
     with _sdk_errors():
         response = await create(**body, **(STREAMED if stream else {}))
     if not stream:
         yield _unpacked(response, arrival)
         return
+    http = response.response
     try:
-        _note(response.response, arrival)
-        reader = PayloadReader()
-        with _wire_errors():
+        _note(http, arrival)
+        with _wire_errors(), _sdk_errors():
+            if not _is_stream(http):
+                yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))
+                return
+            reader = PayloadReader()
             async for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
     finally:
         if (closing := response.close()) is not None:
             await closing
-        await response.response.aclose()
+        await http.aclose()
 
 
 @contextmanager
@@ -266,8 +287,12 @@ def _sdk_errors() -> Iterator[None]:
         raise Silent from error
     except openai.APIConnectionError as error:
         raise Unreachable from error
+    except openai.APIError as error:
+        # An error in the middle of a stream.
+        raise told_by_service(error.body or error.message) from error
 
 
 def _unpacked(completion: Any, arrival: Arrival) -> Payload:
     arrival.request_id = getattr(completion, "_request_id", None)
+    arrival.timing = LAST.get()
     return completion_of(completion)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from . import local
 from .catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from .client import AsyncClient, Endpoint, SharedClient, is_wandb
-from .credentials import PROJECT_VARIABLE, Key, find_key, find_server_key, no_key_error
+from .credentials import PROJECT_VARIABLE, Key, find_key, find_server_key, no_key_error, secrets_in
 from .errors import InferenceError, did_you_mean, quoted
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
 from .thread import DEFAULT_THREAD, Thread
 from .usage import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from openai import OpenAI
 
@@ -59,6 +59,11 @@ class Session:
         self.ledger = Ledger(on_cost=self._share_cost)
         self._spending: tuple[str, SharedSpending] | None = None
         self._cassette: tuple[tuple[str, ...], Cassette] | None = None
+        self._is_aside = False
+        # Held while a cassette is opened, or Weave connected to: several threads may ask at once.
+        self._opening = RLock()
+        # A cassette's name is meant from here, wherever the notebook goes later.
+        self._folder = Path.cwd()
         self._tracer: Tracer | None = None
         # Held while a turn is put into a thread.
         self.recording = Lock()
@@ -118,7 +123,10 @@ class Session:
         name = recorded or self._endpoint_name(settings)
         name = "wandb" if is_wandb(name) else name
         unreachable = None
-        if cassette.records:
+        if recorded is not None and name not in ("wandb", "local"):
+            # The file may be somebody else's: what it names is sent no prompt and no key.
+            unreachable = _only_recorded(cassette, name)
+        elif cassette.records:
             try:
                 return self._live_endpoint(name, settings, ask=False, start=start)
             except InferenceError as error:
@@ -137,17 +145,42 @@ class Session:
         InferenceError
             When it cannot be used.
         """
-        settings = self.resolve()
-        if not settings.cassette or settings.cassette_mode == "off":
-            self._cassette = None
+        if self._is_aside:
             return None
-        wanted = (settings.cassette, settings.cassette_mode, settings.cassette_pace)
-        if self._cassette is None or self._cassette[0] != wanted:
-            from .cassette import Cassette
+        settings = self.resolve()
+        with self._opening:
+            if not settings.cassette or settings.cassette_mode == "off":
+                self._cassette = None
+                return None
+            wanted = (settings.cassette, settings.cassette_mode)
+            if self._cassette is None or self._cassette[0] != wanted:
+                from .cassette import Cassette
 
-            path = Path(settings.cassette).expanduser()
-            self._cassette = wanted, Cassette(path, settings.cassette_mode, settings.cassette_pace)
-        return self._cassette[1]
+                path = self._folder / Path(settings.cassette).expanduser()
+                opened = Cassette(path, settings.cassette_mode, settings.cassette_pace, self.secrets)
+                self._cassette = wanted, opened
+            self._cassette[1].pace = settings.cassette_pace
+            return self._cassette[1]
+
+    def rewind(self) -> None:
+        """Have the cassette opened anew: it replays from its beginning, and records a new take."""
+        with self._opening:
+            self._cassette = None
+
+    @contextmanager
+    def without_cassette(self) -> Iterator[None]:
+        """Set the cassette aside for a moment: what is asked within goes to the endpoint."""
+        self._is_aside = True
+        try:
+            yield
+        finally:
+            self._is_aside = False
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the keys that are known here: nothing of them is written or traced."""
+        found = (*self._typed_keys.values(), self.find_key(WANDB_URL), self.find_key(self._url_in_force()))
+        keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ))
+        return tuple(dict.fromkeys(keys))
 
     def _endpoint_name(self, settings: Resolved) -> str:
         if settings.endpoint != "auto":
@@ -221,28 +254,25 @@ class Session:
     def tracer(self) -> Tracer | None:
         """Return what traces calls in Weave; None where tracing is off, and while a cassette alone answers."""
         project = self.settings.trace
-        if self._tracer is not None and self._tracer.project != project:
-            self._tracer.close()
-            self._tracer = None
-        cassette = self.cassette()
-        if not project or (cassette is not None and not cassette.records):
-            return None
-        if self._tracer is None:
-            from .tracing import Tracer
+        with self._opening:
+            if self._tracer is not None and self._tracer.project != project:
+                ended, self._tracer = self._tracer, None
+                ended.close()
+            cassette = self.cassette()
+            if not project or (cassette is not None and not cassette.records):
+                return None
+            if self._tracer is None:
+                from .tracing import Tracer
 
-            self._tracer = Tracer(project, self._key_for_wandb())
-        return self._tracer
-
-    def _key_for_wandb(self) -> Key | None:
-        """Find the key for W&B's traces: not one that is set for whatever endpoint is in force."""
-        return self._typed_keys.get(WANDB_URL) or find_server_key(os.environ)
+                key = find_server_key(os.environ, self._typed_keys.get(WANDB_URL))
+                self._tracer = Tracer(project, key, self.secrets)
+            return self._tracer
 
     def forget(self) -> None:
         """Forget what was set in this session: settings, typed keys, fetched lists."""
         self.settings.reset()
         self._typed_keys.clear()
         self._catalogs.clear()
-        self._cassette = None
         self.tracer()
         self._shared_client.close()
 
@@ -315,6 +345,9 @@ class Session:
             return endpoint.model
         if endpoint.kind == "wandb":
             return DEFAULT_MODEL
+        cassette = self.cassette()
+        if cassette is not None and cassette.endpoint == endpoint.name and cassette.model:
+            return cassette.model
         ids = [model.id for model in self.catalog(endpoint).models]
         if len(ids) == 1:
             return ids[0]
@@ -387,6 +420,15 @@ class Session:
         raise InferenceError(
             f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.", cause="option"
         )
+
+
+def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
+    return InferenceError(
+        f"The cassette {cassette.path.name} does not hold this request, and it was recorded at {quoted(url)}. "
+        "Nothing was sent.",
+        remedy=f"If you mean to ask there: %wbconfig --endpoint {quoted(url)}",
+        cause="missing",
+    )
 
 
 def _is_set_for_us(settings: Resolved) -> bool:

@@ -178,9 +178,17 @@ class WandbInference(Configurable):
 
     def reset(self) -> None:
         """Go back to what IPython's configuration and the defaults say."""
-        self.config = Config({"WandbInference": deepcopy(self._file)})
+        self.restore(self._file)
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what IPython's configuration and this session have set, to go back to with `restore`."""
+        return deepcopy(dict(self.config.get("WandbInference", {})))
+
+    def restore(self, chosen: Mapping[str, Any]) -> None:
+        """Set exactly these, and all others to their defaults."""
+        self.config = Config({"WandbInference": deepcopy(dict(chosen))})
         for name, trait in self.traits(config=True).items():
-            if name not in self._file:
+            if name not in chosen:
                 setattr(self, name, trait.default(self))
 
     def source(self, name: str, environ: Mapping[str, str] | None = None) -> str:

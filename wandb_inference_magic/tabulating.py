@@ -97,11 +97,18 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
     if mapped.interrupted:
-        raise Interrupted(f"What had come is in {name}. Run the cell again to continue: no answer is asked for twice.")
+        raise Interrupted(f"What had come is in {name}. {_again(session)}")
     if mapped.stopped is not None:
         error = mapped.stopped
-        error.remedy = f"{error.remedy} What had come is in {name}; run the cell again to continue.".strip()
+        error.remedy = f"{error.remedy} What had come is in {name}. {_again(session)}".strip()
         raise error
+
+
+def _again(session: Session) -> str:
+    cassette = session.cassette()
+    if cassette is not None and not cassette.replays:
+        return "While a cassette records, the cell asks for every row again: the cassette holds them in one take."
+    return "Run the cell again to continue: no answer is asked for twice."
 
 
 def _value_of(name: str, names: Mapping[str, Any]) -> Any:
@@ -204,7 +211,7 @@ def map_rows(
     columns, dropped = _columns(runs, asked.ask.schema, into, rows.length)
     for run in runs:
         notices += tuple(one for one in run.notices if one not in notices)
-    notices += trace.notices
+    notices += trace.news()
     seconds = perf_counter() - started
     return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link)
 

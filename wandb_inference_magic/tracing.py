@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
+from .credentials import hidden
 from .display import Silence
 from .errors import InferenceError, quoted
 from .painter import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from .credentials import Key
     from .display import Canvas
@@ -28,22 +30,26 @@ if TYPE_CHECKING:
 
 # For the trace server, which a chat waits for when tracing begins.
 HTTP_SECONDS: Final = 10.0
+FLUSH_SECONDS: Final = 10.0
 INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
 
 
 @dataclass(slots=True)
 class Trace:
-    """What a traced magic says of itself: what came of it, and figures about it; no `link` where it is not traced."""
+    """What a traced magic says of itself: what came of it, and figures about it; no `link` where it is not traced.
+
+    `news` returns what its reader should know of the tracing, once.
+    """
 
     link: str = ""
-    notices: tuple[str, ...] = ()
+    news: Callable[[], tuple[str, ...]] = tuple
     output: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
     def came(self, reply: Reply) -> None:
         """Take in a reply, and give it the link."""
         reply.trace = self.link
-        reply.notices = (*reply.notices, *self.notices)
+        reply.notices = (*reply.notices, *self.news())
         self.output = {"text": reply.text, "reasoning": reply.reasoning, **reply.facts()}
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
@@ -93,15 +99,20 @@ class Tracer:
         Written team/project.
     key : Key or None
         The key for W&B, found as for the chats; Weave itself looks in fewer places.
+    secrets : callable, optional
+        Returns the keys that nothing of is to be traced.
     """
 
-    def __init__(self, project: str, key: Key | None) -> None:
+    def __init__(self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple) -> None:
         self.project = project
         self._key = key
+        self._secrets = secrets
         self._client: Any = None
         self._is_ours = False
         self._has_failed = False
         self._has_told = False
+        self._level = logging.NOTSET
+        self._muted: dict[logging.Handler, int] = {}
         self._listener = _Listener()
 
     def start(self) -> None:
@@ -126,6 +137,8 @@ class Tracer:
             )
         try:
             self._client = self._connect(self._key.reveal())
+        except InferenceError:
+            raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
                 f"Weave could not be connected to for {self.project}: nothing is traced.",
@@ -141,9 +154,16 @@ class Tracer:
         import weave
 
         theirs = weave.get_client()
-        if theirs is not None and f"{theirs.entity}/{theirs.project}" == self.project:
-            return theirs
+        if theirs is not None:
+            if f"{theirs.entity}/{theirs.project}" == self.project:
+                return theirs
+            raise InferenceError(
+                f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
+                remedy="End that first: weave.finish().",
+                cause="option",
+            )
         logger = logging.getLogger("weave")
+        self._level = logger.level
         logger.addHandler(self._listener)
         # By its settings alone it would still print what it does while it connects.
         with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
@@ -156,33 +176,29 @@ class Tracer:
         # What it would print into whichever cell runs is told once instead.
         for handler in logger.handlers:
             if handler is not self._listener:
+                self._muted[handler] = handler.level
                 handler.setLevel(logging.CRITICAL + 1)
         self._is_ours = True
         return client
 
     def _hidden(self, value: Any) -> Any:
-        """Return a value without the key, should a prompt or a reply hold it."""
-        if isinstance(value, dict):
-            return {name: self._hidden(one) for name, one in value.items()}
-        if isinstance(value, list):
-            return [self._hidden(one) for one in value]
-        if isinstance(value, str) and self._key is not None:
-            return value.replace(self._key.reveal(), "(hidden)")
-        return value
+        """Return a value without any key, should a prompt or a reply hold one."""
+        return hidden(value, self._secrets())
 
     def begin(
         self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], canvas: Canvas | None
     ) -> tuple[Trace, Any]:
         """Begin a call; return what it will say of itself, and Weave's own object of it, or None."""
-        trace, call = Trace(), None
+        trace, call = Trace(news=self._news), None
         self._try_to_start(canvas)
         if self._client is not None:
             try:
-                call = self._client.create_call(name, dict(inputs), attributes={"wandb_inference": dict(attributes)})
+                call = self._client.create_call(
+                    name, self._hidden(dict(inputs)), attributes={"wandb_inference": dict(attributes)}
+                )
                 trace.link = str(call.ui_url)
             except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
                 self._listener.hear(f"{type(error).__name__}: {error}")
-        trace.notices = self._news()
         return trace, call
 
     def _try_to_start(self, canvas: Canvas | None) -> None:
@@ -201,7 +217,8 @@ class Tracer:
             return
         try:
             call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-            self._client.finish_call(call, output=trace.output, exception=error)
+            told = None if error is None else _told(error, self._hidden(str(error)))
+            self._client.finish_call(call, output=self._hidden(trace.output), exception=told)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.hear(f"{type(failure).__name__}: {failure}")
 
@@ -213,16 +230,33 @@ class Tracer:
         return (f"Tracing does not work: {quoted(self._hidden(self._listener.said))}",)
 
     def close(self) -> None:
-        """Send what is left, and leave Weave as it was found."""
-        logging.getLogger("weave").removeHandler(self._listener)
+        """Send what is left, for a bounded time, and leave Weave as it was found."""
+        logger = logging.getLogger("weave")
+        logger.removeHandler(self._listener)
         client, self._client = self._client, None
         if client is None or not self._is_ours:
             return
-        with suppress(Exception):
+        sending = Thread(target=client.finish, kwargs={"use_progress_bar": False}, name="wb-weave", daemon=True)
+        try:
+            sending.start()
+            sending.join(FLUSH_SECONDS)
+        finally:
             import weave
 
-            client.finish(use_progress_bar=False)
-            weave.finish()
+            # The user may have begun another.
+            if weave.get_client() is client:
+                ending = Thread(target=weave.finish, name="wb-weave-end", daemon=True)
+                ending.start()
+                ending.join(1.0)
+            for handler, level in self._muted.items():
+                handler.setLevel(level)
+            logger.setLevel(self._level)
+
+
+def _told(error: BaseException, words: str) -> Exception:
+    """Return an error of the same name that says these words."""
+    named: type[Exception] = type(type(error).__name__, (Exception,), {})
+    return named(words)
 
 
 class _Listener(logging.Handler):
@@ -233,7 +267,9 @@ class _Listener(logging.Handler):
         self.said = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.hear(record.getMessage())
+        # A reply that broke off is the chat's own trouble.
+        if not record.getMessage().startswith("Error capturing call output"):
+            self.hear(record.getMessage())
 
     def hear(self, words: str) -> None:
         self.said = self.said or words
