@@ -307,6 +307,8 @@ def _document(body: bytes) -> Any:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # As servers that stream have it: otherwise a small piece waits for the one before it to be acknowledged.
+    disable_nagle_algorithm = True
     host = ""
     server: _Server
 

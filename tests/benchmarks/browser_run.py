@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from browser import JupyterServer, Lab, chromium
 from conftest import clean_environment
-from service import Service, Streamed
+from figures import Figure, as_limit
+from service import Service, Streamed, listing
 
 PER_SECOND = 200
 PARAGRAPH = """\
@@ -74,6 +75,42 @@ def measured(lab: Lab, cell: int) -> dict[str, Any]:
     lab.page.wait_for_timeout(1000)
     found: dict[str, Any] = lab.page.evaluate(REPORT)
     return found
+
+
+OPENED = """
+select => new Promise(resolve => {
+    select.addEventListener('mousedown', () => {
+        const since = performance.now();
+        requestAnimationFrame(() => requestAnimationFrame(() => resolve(performance.now() - since)));
+    }, {once: true});
+})
+"""
+
+
+def dropdown(models: int) -> Figure:
+    """Open the picker of so many models: from the press of the mouse until the page has drawn twice."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "home").mkdir()
+    (folder / "work").mkdir()
+    with Service().running() as service:
+        service.listing = listing(*(f"test/model-{number}" for number in range(models)))
+        environment = clean_environment(folder / "home")
+        environment |= {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-1"}
+        cells = ["%load_ext wandb_inference_magic", "%wbmodels"]
+        with JupyterServer(folder / "work", environment).running() as server, chromium() as browser:
+            page = browser.new_context(viewport={"width": 1000, "height": 900}).new_page()
+            lab = Lab.open(server, page, "models.ipynb", cells)
+            lab.run(0)
+            lab.run(1)
+            select = lab.output(1).get_by_role("combobox", name="Model")
+            select.wait_for()
+            handle = select.element_handle()
+            assert handle is not None
+            watching = page.evaluate_handle("select => { window.opened = (" + OPENED + ")(select); }", handle)
+            watching.dispose()
+            select.click()
+            seconds = float(page.evaluate("window.opened")) / 1000
+    return as_limit(f"opening the dropdown of {models:,} models", seconds, 0.2)
 
 
 def main(tokens: int) -> None:

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -169,18 +170,39 @@ def sizes(service: Service, running: Kernel, tokens: int) -> Figure:
     )
 
 
+MEASURE_MEMORY = """
+from pathlib import Path
+def megabytes(name):
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) / 1024
+def begin():
+    # Forgets the peak so far (proc(5), clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    global before
+    before = megabytes("VmRSS")
+"""
+
+
 def memory(service: Service, megabytes: float) -> Figure:
-    """The most that the kernel grows by for one long reply."""
-    with ready_kernel(service) as running:
-        running.run(
-            "import resource\ndef peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024"
-        )
-        before = float(running.value("peak()"))
-        service.then(Streamed([KILOBYTE] * int(megabytes * 1000)))
-        assert running.run(CHAT).ok
-        grown = float(running.value("peak()")) - before
-    size = megabytes * 1000 * len(KILOBYTE) / 2**20
-    return as_ratio(f"memory for a reply of {megabytes:g} MB", grown, size, "the reply", "MB", 5)
+    """The most that the kernel grows by for one long reply, in paragraphs, against IPython showing the same texts."""
+    paragraph = f"{KILOBYTE}\n\n"
+    count = int(megabytes * 1000)
+
+    def grown(cell: str) -> float:
+        with ready_kernel(service) as running:
+            running.run(MEASURE_MEMORY)
+            service.then(Streamed([paragraph] * count))
+            running.run("begin()")
+            assert running.run(cell).ok
+            return float(running.value("megabytes('VmHWM') - before"))
+
+    ours = grown(CHAT)
+    shown = grown(
+        f"from IPython.display import display\ntext = {paragraph!r} * {count}\n"
+        "display({'text/markdown': text, 'text/plain': text}, raw=True)"
+    )
+    size = count * len(paragraph) / 2**20
+    floor = f"the reply (IPython's own display of it: {shown / size:.1f} times)"
+    return as_ratio(f"memory for a reply of {megabytes:g} MB", ours, size, floor, "MB", 5)
 
 
 # Models and threads ----------------------------------------------------------------------------------------------
@@ -217,16 +239,17 @@ def late_turn(service: Service, times: int, turns: int) -> Figure:
     return as_ratio(f"a turn late in a thread of {turns}", ours, once, "the same with --once", "s", 1.2)
 
 
-def in_kernels(service: Service, *, short: bool) -> Iterator[Callable[[], Figure]]:
-    """Yield every measure in kernels, still to be taken."""
+def in_kernels(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Yield every measure in kernels with its name, still to be taken."""
     times = 1 if short else 9
-    yield lambda: loading(service, times)
-    yield lambda: first_chat(service, 1 if short else 5)
-    yield lambda: first_chat_later(service, 1 if short else 3, 1.0 if short else 10.0)
+    yield "loading", lambda: loading(service, times)
+    yield "first_chat", lambda: first_chat(service, 1 if short else 5)
+    yield "first_chat_later", lambda: first_chat_later(service, 1 if short else 3, 1.0 if short else 10.0)
     with ready_kernel(service) as running:
-        yield lambda: first_words(service, running, 1 if short else 25)
-        yield lambda: cpu(service, running, 1 if short else 5, 200 if short else 5000)
-        yield lambda: sizes(service, running, 100 if short else 5000)
-    yield lambda: memory(service, 0.1 if short else 10)
-    yield lambda: many_models(service, times, 100 if short else 1000)
-    yield lambda: late_turn(service, 1 if short else 15, 5 if short else 200)
+        yield "first_words", lambda: first_words(service, running, 1 if short else 25)
+        yield "cpu", lambda: cpu(service, running, 1 if short else 5, 200 if short else 5000)
+        for tokens in (100,) if short else (500, 5000):
+            yield "sizes", partial(sizes, service, running, tokens)
+    yield "memory", lambda: memory(service, 0.1 if short else 10)
+    yield "many_models", lambda: many_models(service, times, 100 if short else 1000)
+    yield "late_turn", lambda: late_turn(service, 1 if short else 15, 5 if short else 200)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from browser_run import dropdown
 from figures import Figure, table
 from kernel_runs import in_kernels
+from map_run import figure as map_figure
 from service import Service
 
 
@@ -25,11 +28,18 @@ def main() -> None:
     told = options.parse_args()
     figures: list[Figure] = []
     with Service().running() as service:
-        for measure in in_kernels(service, short=told.short):
-            if told.only in measure.__code__.co_names[0]:
+        for name, measure in measures(service, short=told.short):
+            if told.only in name:
                 figures.append(measure())
                 print(figures[-1].what, figures[-1].result, sep=": ", file=sys.stderr)
     print(table(figures))
+
+
+def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Yield every measure with its name, still to be taken."""
+    yield from in_kernels(service, short=short)
+    yield "dropdown", lambda: dropdown(100 if short else 1000)
+    yield "map", lambda: map_figure(60 if short else 5000, 1 if short else 3)
 
 
 if __name__ == "__main__":

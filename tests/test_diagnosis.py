@@ -1,0 +1,44 @@
+"""`python -m wandb_inference_magic`: what goes into a report of a bug."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from service import Wandb, refused
+
+from wandb_inference_magic import __version__
+
+
+def told(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb_inference_magic"],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return {line[:18].strip(): line[18:].strip() for line in done.stdout.splitlines()}
+
+
+def test_it_tells_versions_and_where_the_key_is_from(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    found = told(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
+    assert found["this package"] == __version__
+    assert found["openai"][0].isdigit()
+    assert found["key"] == "from WANDB_API_KEY"
+    assert found["endpoint"].startswith("wandb, https://")
+    assert found["endpoint answers"] == "yes"
+    assert "secret-key" not in str(found)
+    assert [one.path for one in wandb.api.received] == ["/v1/models"]
+
+
+def test_it_tells_why_the_endpoint_does_not_answer(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    wandb.api.listing_script = refused(401, "your key secret-key-0123456789 is wrong")
+    found = told(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
+    assert found["endpoint answers"] == "no: W&B Inference did not accept the key."
+    found = told(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
+    assert found["endpoint"].startswith("not usable: The environment variable WANDB_INFERENCE_BASE_URL")

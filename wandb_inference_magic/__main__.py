@@ -1,0 +1,84 @@
+"""`python -m wandb_inference_magic`: a short diagnosis for a report of a bug. It holds no secret."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from . import __version__, local
+from .errors import InferenceError
+from .receiving import fetch_listing
+from .session import Session
+from .settings import WandbInference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .client import Endpoint
+
+PACKAGES: Final = (
+    "ipython",
+    "ipykernel",
+    "jupyterlab",
+    "notebook",
+    "ipywidgets",
+    "openai",
+    "httpx2",
+    "httpx",
+    "traitlets",
+    "jinja2",
+    "markdown-it-py",
+    "rich",
+    "pandas",
+    "weave",
+)
+
+
+def main() -> None:
+    """Print what a maintainer asks first: versions, where the key comes from, whether the endpoint answers."""
+    session = Session(WandbInference())
+    for name, found in findings(session):
+        print(f"{name:<18} {found}")
+    session.close()
+
+
+def findings(session: Session) -> Iterator[tuple[str, str]]:
+    """Yield each thing that is looked at, and what was found."""
+    yield "this package", __version__
+    yield "python", f"{platform.python_version()} on {platform.platform()}"
+    for name in PACKAGES:
+        yield name, _version(name)
+    yield "practice model", "installed" if local.installed() else "not installed"
+    try:
+        endpoint = session.endpoint(ask=False, start=False)
+    except InferenceError as error:
+        yield "endpoint", f"not usable: {error}"
+        return
+    yield "endpoint", endpoint.name if endpoint.kind == "local" else f"{endpoint.name}, {endpoint.url}"
+    yield "key", f"from {endpoint.key.source}" if endpoint.key else "none found"
+    yield "project", endpoint.project or "not set"
+    yield "endpoint answers", _answer(session, endpoint)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _answer(session: Session, endpoint: Endpoint) -> str:
+    if endpoint.kind == "local":
+        return "it is on this machine, and starts with the first chat"
+    from .failures import Situation, explain
+
+    try:
+        fetch_listing(session.connection(endpoint))
+    except Exception as failure:  # noqa: BLE001 - whatever went wrong is what is told
+        return f"no: {explain(failure, Situation(endpoint, '', session.known_catalog(endpoint))).what}"
+    return "yes"
+
+
+if __name__ == "__main__":
+    main()
