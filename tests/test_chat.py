@@ -247,3 +247,10 @@ def test_facts_of_a_reply(kernel: Kernel, service: Service) -> None:
     assert kernel.value("_wbreply.messages") == ({"role": "user", "content": "hello"},)
     assert kernel.value("0 < _wbreply.seconds_to_first <= _wbreply.seconds") is True
     assert kernel.value("repr(_wbreply)").startswith("<Reply 'x' from test/model-a, 7 tokens")
+
+
+def test_a_reply_that_ends_before_its_last_block_is_drawn_is_shown_once(kernel: Kernel, service: Service) -> None:
+    """The first block is left where it stands; of the second, only marks have come, which are not drawn alone."""
+    service.then(Streamed(["First.\n\n**"]))
+    run = kernel.run("%%wbchat\nhi")
+    assert run.output["data"]["text/plain"].startswith("First.")

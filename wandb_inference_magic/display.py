@@ -204,8 +204,8 @@ class NotebookCanvas(BlockCanvas):
 
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
-        if self._outputs > 1:
-            # `wait` keeps the blocks on screen until the output that replaces them is there.
+        if self._outputs > 1 or (self._outputs and not self._id):
+            # Blocks that were left where they stand. `wait` keeps them on screen until what replaces them is there.
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id = ""
         self._draw(data, {"wandb_inference": reply.facts()})
