@@ -230,6 +230,13 @@ def test_what_is_set_meanwhile_begins_no_new_take(kernel: Kernel, tmp_path: Path
     assert len(lines(tmp_path / "class.jsonl")) == 2
 
 
+def test_a_name_that_cannot_be_costs_no_take(kernel: Kernel, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once one")
+    assert not kernel.run("%wbconfig --cassette nope.jsonl --mode replay").ok
+    kernel.run("%wbchat --once two")
+    assert len(lines(tmp_path / "class.jsonl")) == 3
+
+
 def test_the_cell_that_names_the_cassette_rewinds_it(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["one"]), Streamed(["two"]))
     record(kernel, "%wbchat --once Count", "%wbchat --once Count")

@@ -7,7 +7,7 @@ from os import SEEK_END
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_pictures, without_secrets
+from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
 from .credentials import hidden
 from .differences import differences, nearest
 from .errors import InferenceError, did_you_mean, shortened
@@ -117,6 +117,8 @@ class Cassette:
     def find(self, endpoint: str, path: str, request: Any) -> Exchange | None:
         """Return what was recorded for a request; for one that was recorded several times, in that order, and again.
 
+        Its pictures are digests already.
+
         Raises
         ------
         InferenceError
@@ -126,7 +128,7 @@ class Cassette:
             raise self._failure
         if not self.replays:
             return None
-        request = hidden(without_pictures(request), self._secrets())
+        request = hidden(request, self._secrets())
         key = key_of(endpoint, path, request)
         with self._lock:
             found = self._by_key.get(key)

@@ -12,11 +12,11 @@ from functools import cache, partial
 from hashlib import sha256
 from time import perf_counter
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from .cassette_file import Exchange, without_pictures
-from .receiving import EXTENSION, LAST
+from .receiving import EXTENSION, LAST, is_stream
 from .reply import Timing
 from .retries import wait
 from .sse import DONE, EventReader
@@ -51,12 +51,15 @@ def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None,
     class CassetteClient(library.Client):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             request.read()
-            found = exchanges.find(request)
+            asked = exchanges.asked(request)
+            found = exchanges.find(asked)
             if found is not None:
                 replay = exchanges.replay(found)
                 response = _response(library, request, replay, body(replay.play()))
             else:
-                recording = exchanges.recording(request)
+                # What is recorded is what can be read.
+                request.headers["accept-encoding"] = "identity"
+                recording = exchanges.recording(asked)
                 response = super().send(request, stream=True, **how)
                 recording.begin(response)
                 response.stream = body(recording.listen(response.stream), partial(recording.close, response.stream))
@@ -76,12 +79,15 @@ def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint, 
     class AsyncCassetteClient(library.AsyncClient):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             await request.aread()
-            found = exchanges.find(request)
+            asked = exchanges.asked(request)
+            found = exchanges.find(asked)
             if found is not None:
                 replay = exchanges.replay(found)
                 response = _response(library, request, replay, body(replay.play_async()))
             else:
-                recording = exchanges.recording(request)
+                # What is recorded is what can be read.
+                request.headers["accept-encoding"] = "identity"
+                recording = exchanges.recording(asked)
                 response = await super().send(request, stream=True, **how)
                 recording.begin(response)
                 response.stream = body(
@@ -94,6 +100,14 @@ def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint, 
     return AsyncCassetteClient(**options)
 
 
+class _Asked(NamedTuple):
+    """A request as a cassette sees it; its body without pictures."""
+
+    endpoint: str
+    path: str
+    request: Any
+
+
 class _Exchanges:
     """The cassette as one client sees it: from requests to what was recorded for them, and the other way."""
 
@@ -101,7 +115,11 @@ class _Exchanges:
         self._cassette = cassette
         self._endpoint = endpoint
 
-    def find(self, request: Any) -> Exchange | None:
+    def asked(self, request: Any) -> _Asked:
+        """Return what a request asks, and of whom."""
+        return _Asked(*self._place(request), _document(request))
+
+    def find(self, asked: _Asked) -> Exchange | None:
         """Return what answers a request; None where it is to be sent.
 
         Raises
@@ -109,22 +127,18 @@ class _Exchanges:
         InferenceError
             When it cannot be sent either.
         """
-        endpoint, path = self._place(request)
-        found = self._cassette.find(endpoint, path, _document(request))
-        if found is None:
-            if self._endpoint is not None and self._endpoint.out_of_reach is not None:
-                raise self._endpoint.out_of_reach
-            # What is recorded is what can be read.
-            request.headers["accept-encoding"] = "identity"
+        found = self._cassette.find(*asked)
+        if found is None and self._endpoint is not None and self._endpoint.out_of_reach is not None:
+            raise self._endpoint.out_of_reach
         return found
 
     def replay(self, found: Exchange) -> _Replay:
         """Return what plays a recorded reply."""
         return _Replay(found, waits=self._cassette.pace == "recorded")
 
-    def recording(self, request: Any) -> _Recording:
+    def recording(self, asked: _Asked) -> _Recording:
         """Return what listens to the response to a request that is sent now."""
-        return _Recording(*self._place(request), _document(request), self._cassette.add)
+        return _Recording(asked, self._cassette.add)
 
     def _place(self, request: Any) -> tuple[str, str]:
         """Return whom a request goes to, and the path there."""
@@ -149,7 +163,7 @@ def _document(request: Any) -> Any:
     if not request.content:
         return None
     document = _parsed(request.content)
-    return {"sha256": sha256(request.content).hexdigest()} if document is None else document
+    return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
 
 
 @cache
@@ -236,8 +250,8 @@ class _Replay:
 class _Recording:
     """Listens to a response while it passes, and adds it to the cassette if it comes to its end."""
 
-    def __init__(self, endpoint: str, path: str, request: Any, add: Callable[[Exchange], None]) -> None:
-        self._about = endpoint, path, without_pictures(request)
+    def __init__(self, asked: _Asked, add: Callable[[Exchange], None]) -> None:
+        self._asked = asked
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
@@ -256,7 +270,7 @@ class _Recording:
         response.extensions[EXTENSION] = self._timing
         LAST.set(self._timing)
         self._response = response
-        self._is_stream = "event-stream" in response.headers.get("content-type", "event-stream")
+        self._is_stream = is_stream(response)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
 
     def listen(self, body: Any) -> Iterator[bytes]:
@@ -309,7 +323,7 @@ class _Recording:
         if reply and self._is_good:
             self._add(
                 Exchange(
-                    *self._about,
+                    *self._asked,
                     seconds=self._timing.seconds,
                     status=self._response.status_code,
                     request_id=self._response.headers.get("x-request-id"),

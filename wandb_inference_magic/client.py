@@ -76,7 +76,7 @@ class Client:
         import openai
 
         library = _library_of(openai.DefaultHttpxClient)
-        http = self.http if library is http_library() else self._http(library)
+        http = self.http if isinstance(self.http, library.Client) else self._http(library)
         made = openai.OpenAI(
             http_client=http, max_retries=self._max_retries, **_sdk_options(self._endpoint, self._timeout)
         )
@@ -172,7 +172,7 @@ class AsyncClient:
         import openai
 
         library = _library_of(openai.DefaultAsyncHttpxClient)
-        http = self.http if library is http_library() else self._http(library)
+        http = self.http if isinstance(self.http, library.AsyncClient) else self._http(library)
         made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(self._endpoint, self._timeout))
         return _without_openai_identity(made, self._endpoint)
 

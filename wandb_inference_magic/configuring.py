@@ -70,10 +70,12 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
     if "cassette" in values:
         values["cassette"] = str(Path(values["cassette"]).expanduser().absolute())
     try:
-        session.settings.set(**values)
         if values.keys() & {"cassette", "cassette_mode"}:
-            session.rewind()
-            _open_cassette(session)
+            with session.reopening():
+                session.settings.set(**values)
+                _open_cassette(session)
+        else:
+            session.settings.set(**values)
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:

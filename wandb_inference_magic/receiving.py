@@ -42,7 +42,8 @@ STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_u
 
 def fetch_listing(client: Client) -> object:
     """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
-    request = client.http.build_request("GET", f"{client.url}/models", timeout=LISTING_SECONDS)
+    timeout = http_library().Timeout(LISTING_SECONDS, connect=10.0)
+    request = client.http.build_request("GET", f"{client.url}/models", timeout=timeout)
     with _wire_errors():
         response = client.http.send(request)
     if response.status_code >= 300:
@@ -101,8 +102,9 @@ def receive(
             if http.status_code >= 300:
                 http.read()
                 raise _refusal(http)
-            if not stream or not _is_stream(http):
-                yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
+            if not stream or not is_stream(http):
+                http.read()
+                yield _whole(http)
                 return
             reader = PayloadReader()
             for chunk in http.iter_bytes():
@@ -131,8 +133,9 @@ async def receive_async(
             if http.status_code >= 300:
                 await http.aread()
                 raise _refusal(http)
-            if not stream or not _is_stream(http):
-                yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))
+            if not stream or not is_stream(http):
+                await http.aread()
+                yield _whole(http)
                 return
             reader = PayloadReader()
             async for chunk in http.aiter_bytes():
@@ -168,7 +171,11 @@ def _note(http: Any, arrival: Arrival) -> None:
     arrival.timing = http.extensions.get(EXTENSION)
 
 
-def _is_stream(http: Any) -> bool:
+def _whole(http: Any) -> Payload:
+    return whole_completion(http.content.decode("utf-8", "replace"))
+
+
+def is_stream(http: Any) -> bool:
     """Whether an endpoint streams; one that does not answers with the whole completion."""
     return "event-stream" in http.headers.get("content-type", "event-stream")
 
@@ -235,8 +242,9 @@ def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arriva
     try:
         _note(http, arrival)
         with _wire_errors(), _sdk_errors():
-            if not _is_stream(http):
-                yield whole_completion(b"".join(http.iter_bytes()).decode("utf-8", "replace"))
+            if not is_stream(http):
+                http.read()
+                yield _whole(http)
                 return
             reader = PayloadReader()
             for chunk in response:
@@ -261,8 +269,9 @@ async def _watched_async(
     try:
         _note(http, arrival)
         with _wire_errors(), _sdk_errors():
-            if not _is_stream(http):
-                yield whole_completion(b"".join([part async for part in http.aiter_bytes()]).decode("utf-8", "replace"))
+            if not is_stream(http):
+                await http.aread()
+                yield _whole(http)
                 return
             reader = PayloadReader()
             async for chunk in response:

@@ -63,7 +63,7 @@ class Session:
         # Held while a cassette is opened, or Weave connected to: several threads may ask at once.
         self._opening = RLock()
         # A cassette's name is meant from here, wherever the notebook goes later.
-        self._folder = Path.cwd()
+        self._folder = _folder()
         self._tracer: Tracer | None = None
         # Held while a turn is put into a thread.
         self.recording = Lock()
@@ -162,10 +162,18 @@ class Session:
             self._cassette[1].pace = settings.cassette_pace
             return self._cassette[1]
 
-    def rewind(self) -> None:
-        """Have the cassette opened anew: it replays from its beginning, and records a new take."""
-        with self._opening:
-            self._cassette = None
+    @contextmanager
+    def reopening(self) -> Iterator[None]:
+        """Have the cassette opened anew within: it replays from its beginning, and records a new take.
+
+        Where that fails, the one there was goes on as it was: its take is not lost.
+        """
+        before, self._cassette = self._cassette, None
+        try:
+            yield
+        except BaseException:
+            self._cassette = before
+            raise
 
     @contextmanager
     def without_cassette(self) -> Iterator[None]:
@@ -429,6 +437,14 @@ def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
         remedy=f"If you mean to ask there: %wbconfig --endpoint {quoted(url)}",
         cause="missing",
     )
+
+
+def _folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:
+        # It has been deleted: a notebook without files still works.
+        return Path()
 
 
 def _is_set_for_us(settings: Resolved) -> bool:
