@@ -204,7 +204,11 @@ def test_no_key_is_traced_in_an_error(observed: Kernel, service: Service, traces
 def test_off_means_off(observed: Kernel, service: Service, traces: TraceServer) -> None:
     observed.run(TRACE)
     observed.run("%wbchat traced")
-    assert observed.run("%wbconfig --trace off").ok
+    off = observed.run("%wbconfig --trace off")
+    assert off.ok
+    assert [list(output["data"]) for output in off.outputs] == [["text/markdown", "text/plain"]], (
+        "and no bar of Weave's"
+    )
     assert len(traces.calls) == 2, "what was left has been sent"
     count = len(traces.received)
     run = observed.run("%wbchat not traced")

@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
@@ -236,18 +237,17 @@ class Tracer:
         client, self._client = self._client, None
         if client is None or not self._is_ours:
             return
-        sending = Thread(target=client.finish, kwargs={"use_progress_bar": False}, name="wb-weave", daemon=True)
-        try:
-            sending.start()
-            sending.join(FLUSH_SECONDS)
-        finally:
-            import weave
+        import weave
 
-            # The user may have begun another.
-            if weave.get_client() is client:
-                ending = Thread(target=weave.finish, name="wb-weave-end", daemon=True)
-                ending.start()
-                ending.join(1.0)
+        # As `weave.finish` calls it, it would draw a bar into the cell.
+        client.finish = partial(client.finish, use_progress_bar=False)
+        # The user may have begun another meanwhile: then ours alone is ended.
+        finish = weave.finish if weave.get_client() is client else client.finish
+        ending = Thread(target=finish, name="wb-weave", daemon=True)
+        try:
+            ending.start()
+            ending.join(FLUSH_SECONDS)
+        finally:
             for handler, level in self._muted.items():
                 handler.setLevel(level)
             logger.setLevel(self._level)
