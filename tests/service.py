@@ -167,6 +167,33 @@ def completion(text: str | None = "Hello there.", *, counted: dict[str, Any] | N
     return answer_with
 
 
+def calling(*calls: tuple[str, str], said: str = "", pieces: int = 1, counted: dict[str, Any] | None = None) -> Script:
+    """A script: a streamed reply that asks for tools; the arguments come in so many pieces."""
+
+    def answer(one: Answer) -> None:
+        one.start()
+        if said:
+            one.event(chunk({"role": "assistant", "content": said}))
+        for index, (name, arguments) in enumerate(calls):
+            head = {
+                "index": index,
+                "id": f"call_{index}",
+                "type": "function",
+                "function": {"name": name, "arguments": ""},
+            }
+            one.event(chunk({"tool_calls": [head]}))
+            step = max(1, len(arguments) // pieces)
+            for start in range(0, len(arguments), step):
+                part = {"index": index, "function": {"arguments": arguments[start : start + step]}}
+                one.event(chunk({"tool_calls": [part]}))
+        one.event(chunk({}, "tool_calls"))
+        one.event(chunk(None, usage=counted or usage(12, 3)))
+        one.event("[DONE]")
+        one.end()
+
+    return answer
+
+
 def refused(status: int, message: str, **headers: str) -> Script:
     """A script: an error as the service words it."""
 

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels import Kernel
-from service import Answer, Service, Streamed, Wandb, chunk, completion, refused, usage
-from test_tool_rounds import calling
+from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 
 from wandb_inference_magic.cassette import Cassette
 from wandb_inference_magic.cassette_file import HEADER, Exchange, line_of, read_cassette, without_secrets

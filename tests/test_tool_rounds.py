@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel, Run
-from service import Answer, Script, Service, Streamed, chunk, usage
+from service import Service, Streamed, calling
 
 TOOLS = """
 log = []
@@ -22,33 +22,6 @@ def broken(x: int):
 def secret():
     log.append("secret was run")
 """
-
-
-def calling(*calls: tuple[str, str], said: str = "", pieces: int = 1) -> Script:
-    """A script: a streamed reply that asks for tools; the arguments come in so many pieces."""
-
-    def answer(one: Answer) -> None:
-        one.start()
-        if said:
-            one.event(chunk({"role": "assistant", "content": said}))
-        for index, (name, arguments) in enumerate(calls):
-            head = {
-                "index": index,
-                "id": f"call_{index}",
-                "type": "function",
-                "function": {"name": name, "arguments": ""},
-            }
-            one.event(chunk({"tool_calls": [head]}))
-            step = max(1, len(arguments) // pieces)
-            for start in range(0, len(arguments), step):
-                part = {"index": index, "function": {"arguments": arguments[start : start + step]}}
-                one.event(chunk({"tool_calls": [part]}))
-        one.event(chunk({}, "tool_calls"))
-        one.event(chunk(None, usage=usage(12, 3)))
-        one.event("[DONE]")
-        one.end()
-
-    return answer
 
 
 @pytest.fixture
