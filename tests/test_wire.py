@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kernels import Kernel
-from service import Service, Wandb, refused
+from service import Service, Wandb, completion, refused
 
 KEY = "wandb_v1_0123456789abcdefghij"
 CHAT = "%load_ext wandb_inference_magic\n%wbchat --once hi"
@@ -120,6 +120,39 @@ def test_one_client_serves_all_and_is_rebuilt_only_for_what_matters(kernel: Kern
     assert service.last.body["max_tokens"] == 5
     assert service.last.body["top_k"] == 3
     assert service.last.body["model"] == "test/model-b"
+
+
+ELSEWHERE = {
+    "chat('real', messages=[{'role': 'user', 'content': 'other'}])": "messages is not set",
+    "chat('real', api_key='sk-real')": "%wbconfig --key",
+    "chat('real', timeout=5)": "%wbconfig --timeout",
+    "chat('real', n=2)": "n is not set",
+    "chat('real', extra_body={'top_k': 3})": "top_k=20",
+    "chat('real', extra_headers={'X': '1'})": "client().with_options",
+    "chat('real', models=['a/b'])": "Give `model`",
+    "map_prompts(['a'], '{{ text }}', stream=False)": "Only a chat",
+    "map_prompts(['a'], '{{ text }}', api_key='sk-real')": "%wbconfig --key",
+    "compare_frame(['a'], '{{ text }}', models=['test/x'], model='test/y')": "Give `models`",
+}
+
+
+def test_what_is_no_parameter_of_the_service_never_goes_into_a_request(kernel: Kernel, service: Service) -> None:
+    kernel.run("from wandb_inference_magic import chat, compare_frame, map_prompts")
+    errors = {call: kernel.run(call).error for call in ELSEWHERE}
+    assert [call for call, told in ELSEWHERE.items() if told not in errors[call]] == []
+    assert not any("sk-real" in error for error in errors.values())
+    assert service.received == []
+
+
+def test_python_has_the_arguments_that_the_magics_have_options_for(kernel: Kernel, service: Service) -> None:
+    kernel.run("from wandb_inference_magic import chat, compare_frame")
+    service.then(completion("no JSON"))
+    assert "does not fit" in kernel.run("chat('hi', schema='ok bool', repair=False, stream=False)").error
+    assert len(service.chats) == 1
+    assert "repair" not in service.last.body
+    kernel.run("compare_frame(['a'], '{{ text }}', models=['test/x'], think='low', cache=False)")
+    assert service.last.body["reasoning_effort"] == "low"
+    assert "think" not in service.last.body
 
 
 def test_a_key_file_is_used(start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from .catalog import check_model_id
 from .credentials import check_project
 from .errors import InferenceError, did_you_mean, shortened
 from .line import Value, option
+from .parameters import check_parameter
 from .settings import MODES, PACES, check_endpoint, check_trace
 from .thinking import THINK
 
@@ -90,8 +91,7 @@ def parameter() -> Value:
         name, equals, value = given.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise ValueError(given)
-        if name in _OWN_PARAMETERS:
-            raise InferenceError(f"{name} is not set with --param.", remedy=_OWN_PARAMETERS[name], cause="option")
+        check_parameter(name)
         try:
             return name, json.loads(value)
         except ValueError:
@@ -99,24 +99,6 @@ def parameter() -> Value:
 
     return Value("NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", read)
 
-
-_OWN_PARAMETERS = {
-    "model": "Use -m.",
-    "temperature": "Use -t.",
-    "max_tokens": "Use --max-tokens.",
-    "top_p": "Use --top-p.",
-    "seed": "Use --seed.",
-    "stop": "Use --stop.",
-    "messages": "They come from the prompt and the thread.",
-    "stream": "Use --no-stream to have the reply in one piece.",
-    "stream_options": "They are always sent with a streamed request.",
-    "n": "One reply is shown; run the cell again for another.",
-    "extra_headers": "Headers belong to the client, not to a cell.",
-    "extra_body": "Give what belongs into the body as --param of its own.",
-    "extra_query": "The endpoint's address is set with %wbconfig --endpoint.",
-    "timeout": "Use %wbconfig --timeout.",
-    "api_key": "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
-}
 
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
 ENDPOINT = Value(

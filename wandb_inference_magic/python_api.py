@@ -1,4 +1,4 @@
-"""The same parts from Python, without a magic: `chat`, `models`, `client`.
+"""The same parts from Python, without a magic: `chat`, `map_prompts`, `compare_frame`, `models`, `client`.
 
 The rooms are imported when they are called: this module is imported by whoever imports the package.
 """
@@ -92,6 +92,7 @@ def chat(
     think: str | None = None,
     images: Sequence[Any] = (),
     schema: Any = None,
+    repair: bool = True,
     tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
     **parameters: Any,
 ) -> Reply:
@@ -114,6 +115,8 @@ def chat(
     schema : object, optional
         What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
         schema, or fields such as `"name, age int"`. The object is the Reply's `parsed`.
+    repair : bool
+        Whether an answer that does not fit the schema is asked for once more.
     tools : iterable of callable, or one callable
         Functions that the model may call.
     **parameters
@@ -143,6 +146,7 @@ def chat(
         thread=thread,
         stream=stream,
         schema=schema,
+        repair=repair,
         tools=toolbox_of(functions, show=result_words) if functions else None,
     )
     return send(current_session(), ask)
@@ -207,9 +211,9 @@ def map_prompts(
     Raises
     ------
     InferenceError
-        When nothing can be asked, or what goes wrong for one row goes wrong for all; what had come is kept on disk.
+        When nothing can be asked, or what goes wrong for one row goes wrong for all.
     KeyboardInterrupt
-        When it is interrupted; what had come is kept on disk.
+        When it is interrupted. What had come is kept on disk with `cache`, unless a cassette holds it.
     """
     from .rows import read_rows
     from .tabulating import is_dask, map_lazily, map_rows
@@ -241,7 +245,9 @@ def compare_frame(
     truth: str | None = None,
     field: str | None = None,
     schema: Any = None,
+    repair: bool = True,
     system: str | None = None,
+    think: str | None = None,
     concurrency: int = CONCURRENCY,
     limit: int | None = None,
     cache: bool = True,
@@ -252,7 +258,7 @@ def compare_frame(
 
     Parameters
     ----------
-    frame, prompt, schema, system, concurrency, limit, cache, names, **parameters
+    frame, prompt, schema, repair, system, think, concurrency, limit, cache, names, **parameters
         As for `map_prompts`.
     models : sequence of str
     truth : str, optional
@@ -277,7 +283,16 @@ def compare_frame(
     from .tabulating import map_rows
 
     rows = read_rows(frame, limit)
-    asked = _map_ask(prompt, names=names, concurrency=concurrency, system=system, parameters=parameters, schema=schema)
+    asked = _map_ask(
+        prompt,
+        names=names,
+        concurrency=concurrency,
+        system=system,
+        think=think,
+        parameters=parameters,
+        schema=schema,
+        repair=repair,
+    )
     evaluation.check(rows, asked.ask.schema, {"truth": truth, "field": field})
     mapped = _whole(map_rows(current_session(), rows, asked, models=models, use_cache=cache))
     return evaluation.evaluated(mapped, rows, asked.ask.schema, truth=truth, field=field)
@@ -308,14 +323,16 @@ def _whole(mapped: Mapped) -> Mapped:
 
 
 def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
+    from .parameters import SAMPLING, check_parameter
     from .request import Ask
     from .schema import schema_of
 
-    known = {"temperature", "max_tokens", "top_p", "seed", "stop"}
+    for name in parameters:
+        check_parameter(name, in_python=True)
     return Ask(
         prompt=prompt,
-        parameters=tuple((name, value) for name, value in parameters.items() if name in known),
-        extra=tuple((name, value) for name, value in parameters.items() if name not in known),
+        parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
+        extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),
         schema=None if schema is None else schema_of(schema),
         **{"thread": None, **how},
     )
