@@ -40,6 +40,21 @@ def test_quotes_hold_a_value_together() -> None:
     assert (options.system, options.stop, text) == ("You are brief.", ('"', "a b"), "hi")
 
 
+@pytest.mark.parametrize(
+    ("line", "system"),
+    [
+        ("-s {{ who }} hi there", "{{ who }}"),
+        ("--system={{ who }} hi there", "{{ who }}"),
+        ("-s={{ who['a b'] }}! hi there", "{{ who['a b'] }}!"),
+        ("-s {{ who }}-{{ where }} hi there", "{{ who }}-{{ where }}"),
+        ("--system=Mr.{{ who }} hi there", "Mr.{{ who }}"),
+    ],
+)
+def test_a_templates_braces_hold_a_value_together(line: str, system: str) -> None:
+    assert chat(line) == (ChatOptions(system=system), "hi there")
+    assert chat("--param top_k={{ 2 }} hi") == (ChatOptions(param=(("top_k", "{{ 2 }}"),)), "hi")
+
+
 def test_parameters_are_json_or_text() -> None:
     options, _ = chat("""--param top_k=20 --param name=abc --param 'a={"b": [1, 2]}' hi""")
     assert options.param == (("top_k", 20), ("name", "abc"), ("a", {"b": [1, 2]}))

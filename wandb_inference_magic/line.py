@@ -19,7 +19,8 @@ Completes = Literal["", "model", "thread", "choice", "variable", "value", "calla
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
-_TEMPLATE_WORD = re.compile(r"\{\{.*?\}\}\S*")
+# An option's name and `=` may stand before a template, and more behind it: `--system={{ who }}-{{ place }}`.
+_TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
 
 @dataclass(frozen=True, slots=True)
