@@ -1,24 +1,32 @@
-"""The examples, executed as they stand on the real practice model, as `jupyter execute` does it."""
+"""The examples, executed as `jupyter execute` does it: on the real practice model, or from their cassettes."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+import record_examples
+import stand_in
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from service import Wandb
 
 from wandb_inference_magic import local
-
-pytestmark = pytest.mark.practice
+from wandb_inference_magic.cassette_file import Exchange, read_cassette
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICKSTART = EXAMPLES / "quickstart.ipynb"
+ALL = sorted(EXAMPLES.glob("*.ipynb"))
+# Those with a cassette beside them say in a cell that they are answered from it.
+RECORDED = [path for path in ALL if path.with_suffix(".jsonl").exists()]
+LIVE = [path for path in ALL if path not in RECORDED]
+
+practice = pytest.mark.practice
 
 
 def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
@@ -27,6 +35,7 @@ def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
     return notebook
 
 
+@practice
 def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     notebook = executed(nbformat.read(QUICKSTART, as_version=4), environment | wandb.environment, tmp_path)
     assert wandb.connected_to == []
@@ -48,6 +57,7 @@ def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: W
     assert "This is the practice model" in models["text/plain"]
 
 
+@practice
 def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     path = EXAMPLES / "conversations.ipynb"
     notebook = executed(nbformat.read(path, as_version=4), environment | wandb.environment, tmp_path)
@@ -68,6 +78,7 @@ def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb:
     assert "practice model" in explained
 
 
+@practice
 def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     path = EXAMPLES / "labelling.ipynb"
     told = environment | wandb.environment
@@ -86,7 +97,8 @@ def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wa
     assert "agreement" in compared
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+@practice
+@pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
 def test_an_example_replays_without_network(
     path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
 ) -> None:
@@ -97,6 +109,43 @@ def test_an_example_replays_without_network(
     assert shown(first) == shown(second)
     assert unmarked(shown(first)) == shown(live)
     assert shown(first) != shown(live), "what was replayed says so"
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recorded_example_needs_neither_key_nor_network(
+    path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    told = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    notebook = executed(nbformat.read(path, as_version=4), told, folder)
+    asking = [cell for cell in notebook.cells if re.match("%%?wbchat|%%wbmap", cell.source)]
+    asking = [cell for cell in asking if "--dry-run" not in cell.source]
+    assert asking
+    for cell in asking:
+        assert "replayed" in cell.outputs[0].data["text/plain"], cell.source
+    cassette = path.with_suffix(".jsonl")
+    assert (folder / cassette.name).read_bytes() == cassette.read_bytes(), "it is only read"
+
+
+def test_the_recorded_examples_are_those_that_can_be_recorded() -> None:
+    assert {path.stem for path in RECORDED} == set(record_examples.RECORDED)
+
+
+def test_the_stand_ins_say_what_is_written_for_them() -> None:
+    said = set()
+    for path in RECORDED:
+        for exchange in read_cassette(path.with_suffix(".jsonl")).exchanges:
+            if exchange.endpoint == record_examples.STAND_IN_URL:
+                said.add(answer_of(exchange))
+    assert said == {written.text for written in stand_in.WRITTEN}, "run: uv run python tests/record_examples.py"
+
+
+def answer_of(exchange: Exchange) -> str:
+    """Return the words of a recorded reply, streamed or not."""
+    if exchange.document:
+        return str(exchange.document["choices"][0]["message"]["content"])
+    deltas = [choice["delta"] for _, event in exchange.events for choice in event["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
 
 
 def shown(notebook: Any) -> list[str]:
@@ -116,12 +165,13 @@ def unmarked(texts: list[str]) -> list[str]:
     return [re.sub(r" · (\d+ )?replayed", "", text) for text in texts]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_an_example_is_saved_without_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
 
 
+@practice
 def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Path) -> None:
     cells = ["%load_ext wandb_inference_magic", "%wbchat -m no/such-model hi", "ran = True"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
@@ -130,6 +180,7 @@ def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Pat
     assert notebook.cells[2].execution_count is None
 
 
+@practice
 def test_a_key_goes_before_the_practice_model(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     cells = ["%load_ext wandb_inference_magic", "%wbchat hi"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
