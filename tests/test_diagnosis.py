@@ -39,6 +39,7 @@ def test_it_tells_versions_and_where_the_key_is_from(environment: dict[str, str]
 def test_it_tells_why_the_endpoint_does_not_answer(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     wandb.api.listing_script = refused(401, "your key secret-key-0123456789 is wrong")
     found = told(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
-    assert found["endpoint answers"] == "no: W&B Inference did not accept the key."
+    assert found["endpoint answers"].startswith("no: W&B Inference did not accept the key. The key came from: WANDB")
+    assert found["endpoint answers"].endswith('It said: "your key (hidden) is wrong"')
     found = told(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
     assert found["endpoint"].startswith("not usable: The environment variable WANDB_INFERENCE_BASE_URL")

@@ -76,7 +76,8 @@ def _answer(session: Session, endpoint: Endpoint) -> str:
     try:
         fetch_listing(session.connection(endpoint))
     except Exception as failure:  # noqa: BLE001 - whatever went wrong is what is told
-        return f"no: {explain(failure, Situation(endpoint, '', session.known_catalog(endpoint))).what}"
+        error = explain(failure, Situation(endpoint, "", session.known_catalog(endpoint)))
+        return f"no: {error.what} {error.why}".strip()
     return "yes"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from .credentials import hidden
 from .errors import Cause, InferenceError, quoted
 from .retries import read_retry_after
 
@@ -20,7 +21,7 @@ BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What was going on when a call failed: whom it went to, and which model it asked."""
+    """What was going on when a call failed: whom it went to, and which model it asked (empty: the list of models)."""
 
     endpoint: Endpoint
     model: str
@@ -64,9 +65,9 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
     Returns
     -------
     InferenceError
-        The failure itself when it is one already.
+        The failure itself when it is one already, or was made of one.
     """
-    for error in (failure, *_causes(failure)):
+    for error in _caused(failure):
         # The SDK takes whatever its HTTP client raises for a broken connection.
         if isinstance(error, InferenceError):
             return error
@@ -104,7 +105,9 @@ def _not_importable(failure: ImportError) -> InferenceError:
 
 def _of_status(failure: Refused, situation: Situation) -> InferenceError:
     status = failure.status
-    said = _message(failure)
+    key = situation.endpoint.key
+    # An error may be shown and saved with the notebook: a service that repeats the key is not repeated.
+    said = hidden(_message(failure), (key.reveal(),) if key else ())
     what, why, remedy, cause = _words(status, said, situation)
     if said and cause != "model":
         why = f'{why} It said: "{quoted(said)}"'.strip()
@@ -142,6 +145,13 @@ def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str,
         )
     if status == 403:
         return f"{service} refused the request.", "", _refusal_remedy(said), "refused"
+    if status == 404 and not situation.model:
+        return (
+            f"{service} has no list of models.",
+            "Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
+            "Check the address: %wbconfig shows it.",
+            "network",
+        )
     if status == 404:
         unknown = situation.catalog.explain_unknown(situation.model)
         return (
@@ -229,7 +239,7 @@ def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
 
 def _may_pass(failure: Exception, situation: Situation) -> bool:
     """Whether trouble of the wire may be over a little later; a server that does not run here is not."""
-    if any(isinstance(beneath, ssl.SSLError) for beneath in _causes(failure)):
+    if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
     is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
     return not (is_here and "refused" in _words_beneath(failure))
@@ -237,7 +247,7 @@ def _may_pass(failure: Exception, situation: Situation) -> bool:
 
 def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
     """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
-    beneath = list(_causes(failure))
+    beneath = list(_beneath(failure))
     words = _words_beneath(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
         return (
@@ -264,16 +274,26 @@ _NETWORK_REMEDY: Final = (
 )
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
-    error = failure.__cause__ or failure.__context__
+def _caused(failure: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and what it was made of: not what was being handled when it happened, such as another failure."""
+    error: BaseException | None = failure
     while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _beneath(failure: BaseException) -> Iterator[BaseException]:
+    """Yield the wire's own errors beneath a failure, which the libraries raise one while they handle another."""
+    error = failure.__cause__ or failure.__context__
+    # A call made while the failure of an earlier one is handled: what follows is that one's.
+    while error is not None and not isinstance(error, InferenceError | Refused):
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _words_beneath(failure: BaseException) -> str:
     # Each library wraps the words of the one beneath.
-    return " ".join(dict.fromkeys(str(error) for error in _causes(failure)))
+    return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
 
 
 def _message(failure: Refused) -> str:

@@ -1,0 +1,67 @@
+"""A failure is told as what it is: not as another one, not with the key in it, and a missing list as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from kernels import Kernel
+from service import Service, refused
+
+KEY = "endpoint-secret-0123456789"
+TWO = """
+from wandb_inference_magic import chat, InferenceError
+try:
+    chat("hi", model="test/first")
+except InferenceError:
+    {second}
+"""
+
+
+def test_a_failure_while_another_is_handled_is_told_as_itself(kernel: Kernel, service: Service) -> None:
+    service.then(refused(404, "The requested resource was not found"), refused(401, "Invalid Authentication"))
+    error = kernel.run(TWO.format(second="chat('hi', model='test/second')")).error
+    assert "did not accept the key" in error
+    assert "test/first" not in error
+    assert [one.body["model"] for one in service.chats] == ["test/first", "test/second"]
+
+
+def test_so_is_one_of_the_wire(kernel: Kernel, service: Service) -> None:
+    kernel.run("%config WandbInference.max_retries = 0")
+    service.then(refused(404, "The requested resource was not found"), lambda answer: answer.cut())
+    error = kernel.run(TWO.format(second="chat('hi', model='test/second')")).error
+    assert "could not be reached or the connection broke" in error
+    assert "test/first" not in error
+
+
+@pytest.fixture
+def bare(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
+    """A kernel at an endpoint that answers chats and lists no models."""
+    service.listing_script = refused(404, "No such page")
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url)
+    assert kernel.run("%load_ext wandb_inference_magic").ok
+    return kernel
+
+
+@pytest.mark.parametrize("cell", ["%wbmodels", "%wbchat hi"])
+def test_an_endpoint_without_a_list_of_models_is_told_as_one(bare: Kernel, service: Service, cell: str) -> None:
+    error = bare.run(cell).error
+    assert f"{service.url} has no list of models. Its address may be wrong (it usually ends in /v1)" in error
+    assert 'It said: "No such page"' in error
+    assert "''" not in error
+    assert service.chats == []
+
+
+def test_so_says_the_check(bare: Kernel, service: Service) -> None:
+    text = bare.run("%wbconfig --model test/model-a\n%wbconfig --check").text
+    assert "has no list of models" in text
+    assert "test/model-a answered" in text
+
+
+def test_a_service_that_repeats_the_key_is_not_repeated(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=KEY)
+    kernel.run("%load_ext wandb_inference_magic")
+    service.then(refused(401, f"Incorrect API key provided: {KEY}"))
+    run = kernel.run("%wbchat hi")
+    assert "Incorrect API key provided: (hidden)" in run.error
+    assert KEY not in str(run.messages)
