@@ -40,6 +40,7 @@ def test_any_text_has_some_code_blocks(text: str) -> None:
         ('{"a": 1}', {"a": 1}),
         ("Here:\n```json\n[1, 2]\n```", [1, 2]),
         ("```python\nx = 1\n```\n```json\n{}\n```", {}),
+        ('Here you are: {"a": [1]}. Anything else?', {"a": [1]}),
     ],
 )
 def test_json(text: str, value: Any) -> None:
@@ -61,6 +62,10 @@ TABLE = (
     ("text", "parsed", "records"),
     [
         (TABLE, None, [("Paris", 2102650, 105.4), ("Rome", 2748109, 1285.0)]),
+        ("|n|z|\n|-|-|\n|1,5|01234|\n|12,25|99999|", None, [("1,5", "01234"), ("12,25", "99999")]),
+        ("|n|z|\n|-|-|\n|+1,234.5|1_0|\n|-7|20|", None, [(1234.5, "1_0"), (-7.0, "20")]),
+        ("|n|\n|-|\n|0.5|\n|0|", None, [(0.5,), (0.0,)]),
+        ('|call|\n|-|\n|`{"a": 1}`|', None, [('{"a": 1}',)]),
         ('[{"a": 1}, {"a": 2}]', None, [(1,), (2,)]),
         ('{"rows": [{"a": 1}], "note": "x"}', None, [(1,)]),
         ('{"a": 1, "b": "x"}', None, [(1, "x")]),
@@ -137,6 +142,23 @@ def test_json_is_parsed_and_what_is_none_fails_the_cell(kernel: Kernel, service:
     # What failed is no part of the conversation.
     kernel.run("%wbchat and now?")
     assert len(service.last.body["messages"]) == 3
+
+
+@pytest.mark.parametrize("option", ["--format json", '--schema "list of name"'])
+def test_a_degenerate_reply_is_kept_and_told_of(kernel: Kernel, service: Service, option: str) -> None:
+    service.always = Streamed(["[" * 3000])
+    run = kernel.run(f"%wbchat --no-repair {option} -o r go")
+    assert "not JSON" in run.error
+    assert "RecursionError" not in run.text
+    assert kernel.value("_wbreply.text == '[' * 3000") is True
+    assert "holds no table" in kernel.run("_wbreply.to_frame()").error
+
+
+def test_json_among_words_is_read_in_both_ways(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed(['Here you are: {"name": "Ann"}'])
+    for option in ("--format json", "--schema name"):
+        kernel.run(f"%wbchat {option} -o r go")
+        assert kernel.value("r.parsed") == {"name": "Ann"}
 
 
 def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:

@@ -200,6 +200,11 @@ def test_names_of_the_notebook(words: str, name: str) -> None:
         ("3x int", "begins with no name"),
         ("__import__('os').system('false')", "is not a"),
         ("print(1)", "is not a"),
+        ("Person.Nope", "AttributeError: Nope"),
+        ("number[3]", "not subscriptable"),
+        ("list[Person.x]", "AttributeError"),
+        ("number | Person", "TypeError"),
+        ("Literal[Person]", "Unable to serialize"),
     ],
 )
 def test_what_is_no_schema_is_refused(words: str, told: str) -> None:
@@ -233,6 +238,16 @@ def test_what_does_not_fit_is_told_in_a_line_each(kind: Any, answer: str, told: 
     with pytest.raises(Mismatch) as found:
         schema_of(kind).read(answer)
     assert all(words in str(found.value) for words in told)
+
+
+def test_what_is_nested_too_deeply_does_not_fit() -> None:
+    deep = {"type": "array", "items": {"$ref": "#"}}
+    for kind in (list[Any], deep):
+        for answer in ("[" * 3000, "[" * 900 + "]" * 900, "[" * 30_000 + "]" * 30_000):
+            try:
+                schema_of(kind).read(answer)
+            except Mismatch as mismatch:
+                assert mismatch.problems
 
 
 def test_many_problems_are_counted() -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
+
+
+# 2,102,650 is a number; 1,5 may be one elsewhere.
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+# Zeros that lead mean something, and Python would pass over underscores.
+_NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,42 +38,62 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
     """Return the fenced and indented code blocks of a Markdown text, in its order, without their last line's end."""
     return tuple(
         CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
-        for token in _parsed(markdown)
+        for token in _blocks(markdown)
         if token.type in ("fence", "code_block")
     )
 
 
+def json_in(text: str) -> Any:
+    """Return the JSON value in a text: the whole of it, a code block, or what stands between outermost brackets.
+
+    Raises
+    ------
+    ValueError
+        When there is none, with what is wrong with the whole.
+    """
+    text = text.strip().removeprefix("\ufeff")
+    found = [found for pattern in (r"\{.*\}", r"\[.*\]") if (found := re.search(pattern, text, re.DOTALL))]
+    outermost = [one[0] for one in sorted(found, key=lambda one: one.start())]
+    problem: ValueError | None = None
+    for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
+        try:
+            return json.loads(candidate)
+        except RecursionError:
+            problem = problem or ValueError("it is nested too deeply")
+        except ValueError as error:
+            problem = problem or error
+    raise problem or ValueError("it is empty")
+
+
 def read_json(text: str) -> Any:
-    """Return the JSON value a reply holds: the whole of it, or its first code block that is JSON.
+    """Return the JSON value that a reply holds.
 
     Raises
     ------
     InferenceError
         When there is none.
     """
-    for candidate in (text, *(block.text for block in code_blocks(text))):
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
-    raise InferenceError(
-        "The reply is not JSON.",
-        why="The Reply with its text is in _wbreply.",
-        remedy="Ask for JSON in the prompt, or say with --schema what is wanted.",
-        cause="answer",
-    )
+    try:
+        return json_in(text)
+    except ValueError:
+        raise InferenceError(
+            "The reply is not JSON.",
+            why="The Reply with its text is in _wbreply.",
+            remedy="Ask for JSON in the prompt, or say with --schema what is wanted.",
+            cause="answer",
+        ) from None
 
 
 def pretty_json(text: str) -> str | None:
     """Return the JSON a reply holds, indented; None where it holds none."""
     try:
-        return json.dumps(read_json(text), indent=2, ensure_ascii=False)
-    except InferenceError:
+        return json.dumps(json_in(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
         return None
 
 
 def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
-    """Return the rows of an answer: a list of records, or its first Markdown table; None where it holds neither.
+    """Return the rows of an answer: its first Markdown table, or a list of records; None where it holds neither.
 
     Parameters
     ----------
@@ -73,16 +102,14 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
     parsed : object
         What the answer was read as, where a schema said so.
     """
-    for value in (parsed, _json_or_none(text)):
-        if (records := _records(value)) is not None:
-            return records
-    return next(_tables(_parsed(text)), None)
-
-
-def _json_or_none(text: str) -> Any:
+    if (records := _records(parsed)) is not None:
+        return records
+    # Before what stands in brackets beside it, which would be read as JSON.
+    if (table := next(_tables(_blocks(text)), None)) is not None:
+        return table
     try:
-        return read_json(text)
-    except InferenceError:
+        return _records(json_in(text))
+    except (ValueError, RecursionError):
         return None
 
 
@@ -129,19 +156,34 @@ def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _words(inline: Token) -> str:
-    return "".join(child.content for child in inline.children or [] if child.content)
+    children: list[Token] = []
+    _parser().inline.parse(inline.content, _parser(), {}, children)
+    return "".join(child.content for child in children if child.content)
 
 
 def _typed(cells: list[str]) -> list[Any]:
+    """Return a column's cells as numbers where all are written as numbers; a postcode or a phone number is none."""
+    if any(_NO_NUMBER.match(cell) for cell in cells):
+        return list(cells)
+    plain = [cell.replace(",", "") if _GROUPED.fullmatch(cell) else cell for cell in cells]
     for kind in (int, float):
         try:
-            return [kind(cell.replace(",", "")) for cell in cells]
+            return [kind(cell) for cell in plain]
         except ValueError:
             continue
     return list(cells)
 
 
-def _parsed(markdown: str) -> list[Token]:
+def _blocks(markdown: str) -> list[Token]:
+    """Return the blocks of a Markdown text; what stands in them is not parsed: for odd texts that takes long."""
+    return _parser().parse(markdown)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Return a parser that finds blocks; what stands in a cell of a table is parsed when it is asked for."""
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark").enable("table").parse(markdown)
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser

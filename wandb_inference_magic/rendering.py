@@ -129,7 +129,7 @@ def tool_call_words(call: ToolCall) -> str:
     """Return a tool's call as it reads in Python, cut where it is long."""
     try:
         arguments = json.loads(call.arguments or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         return shortened(f"{call.name}({call.arguments})", SHOWN)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from .annotations import has_quoted_name, with_known_typed_dicts
-from .answers import code_blocks
+from .answers import json_in
 from .errors import InferenceError, did_you_mean, quoted, shortened
 from .json_check import problems_of
 from .short_form import annotation_of
@@ -87,10 +87,16 @@ class Schema:
         Mismatch
             When it is no JSON, or does not fit.
         """
-        value = _json_in(text)
+        try:
+            value = json_in(text)
+        except ValueError as error:
+            raise Mismatch([f"the answer is not JSON: {error}"]) from None
         if self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}:
             value = value[self.wrapped]
-        return self.check(value)
+        try:
+            return self.check(value)
+        except RecursionError:
+            raise Mismatch(["the answer is nested too deeply"]) from None
 
 
 def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
@@ -114,8 +120,7 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
         return schema_of(words)
     unknown = [name for name in _names_in(tree) if name not in names and name not in (*_TYPES, *_BUILTINS)]
     if not unknown:
-        known = {"__builtins__": {}, **_TYPES, **_BUILTINS, **names}
-        return schema_of(eval(compile(tree, "<schema>", "eval"), known))
+        return schema_of(_evaluated(tree, names))
     if isinstance(tree.body, ast.Name) and words.islower():
         return schema_of(words)
     raise InferenceError(
@@ -163,6 +168,15 @@ def _names_in(tree: ast.AST) -> list[str]:
     return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
+def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
+    """Return what an annotation stands for: an attribute that is not there, or `a | b` of no types, is told of."""
+    known = {"__builtins__": {}, **_TYPES, **_BUILTINS, **names}
+    try:
+        return eval(compile(tree, "<schema>", "eval"), known)
+    except Exception as error:  # noqa: BLE001 - attributes and subscripts of the user's objects can raise anything
+        raise _no_schema(quoted(f"{type(error).__name__}: {error}")) from None
+
+
 def _may_be_schema(value: object) -> bool:
     return isinstance(value, type) or typing.get_origin(value) is not None
 
@@ -188,7 +202,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
         json_schema = adapter.json_schema()
-    except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError) as error:
+    except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
     return _schema(json_schema, name, lambda value: _validated(adapter, value))
 
@@ -276,21 +290,6 @@ class _Strictness:
             self.is_reached = False
             return
         node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
-
-
-def _json_in(text: str) -> Any:
-    """Return the JSON value in a text: the whole of it, a code block, or what stands between outermost brackets."""
-    text = text.strip().removeprefix("\ufeff")
-    found = [found for pattern in (r"\{.*\}", r"\[.*\]") if (found := re.search(pattern, text, re.DOTALL))]
-    outermost = [one[0] for one in sorted(found, key=lambda one: one.start())]
-    candidates = [text, *(block.text for block in code_blocks(text)), *outermost]
-    first: ValueError | None = None
-    for candidate in candidates:
-        try:
-            return json.loads(candidate)
-        except (ValueError, RecursionError) as error:
-            first = first or (error if isinstance(error, ValueError) else ValueError("it is nested too deeply"))
-    raise Mismatch([f"the answer is not JSON: {first}"])
 
 
 def _no_schema(why: str) -> InferenceError:
