@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ def picture_of(value: object) -> PIL.Image.Image:
 class Point:
     x: int
     when: date
+
+
+@dataclass
+class FileAndSize:
+    file: Path
+    size: int
 
 
 class Movie(BaseModel):
@@ -221,9 +228,16 @@ def test_a_lazy_frame_shows_its_first_rows() -> None:
 
 def test_a_huge_frame_is_never_copied() -> None:
     frame = pd.DataFrame({"a": np.arange(3_000_000), "b": np.random.default_rng(0).random(3_000_000)})
-    code = text_of(frame)
+    tracemalloc.start()
+    try:
+        code = text_of(frame)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert code.startswith("DataFrame, 3,000,000 rows x 2 columns")
     assert len(code) < 2000
+    # One of its columns alone takes 24 MB.
+    assert peak < 10_000_000
 
 
 # Arrays --------------------------------------------------------------------------------------------------------------
@@ -335,6 +349,13 @@ def test_paths(tmp_path: Path) -> None:
             as_prompt(tmp_path / name)
         assert why in refused.value.why
         assert refused.value.cause == "option"
+
+
+def test_in_a_container_a_path_is_its_name(tmp_path: Path) -> None:
+    secret, missing = tmp_path / "secret.txt", Path("missing.txt")
+    secret.write_text("the secret")
+    assert json.loads(text_of({"out": secret, "more": [missing]})) == {"out": str(secret), "more": ["missing.txt"]}
+    assert text_of(FileAndSize(missing, 3)) == '{"file": "missing.txt", "size": 3}'
 
 
 def test_images_by_name(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -251,6 +251,9 @@ class _Plain:
             return value.isoformat()
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
+        if isinstance(value, PurePath):
+            # Of a path in a container its name is meant: only one given for itself is read.
+            return str(value)
         if as_prompt.dispatch(type(value)) is not as_prompt.dispatch(object):
             shown = as_prompt(value)
             return "[image]" if isinstance(shown, Image) else shown
