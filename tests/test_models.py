@@ -121,6 +121,12 @@ def test_as_a_data_frame(kernel: Kernel) -> None:
     )
 
 
+def test_the_pickers_parts_stand_apart_where_they_wrap(kernel: Kernel) -> None:
+    layouts = [message.content["data"].get("state", {}) for message in picking(kernel).of("comm_open")]
+    (row,) = (layout for layout in layouts if layout.get("flex_flow") == "row wrap")
+    assert row["grid_gap"] == "2px 8px"
+
+
 def test_the_dropdown_and_the_setting_move_each_other(kernel: Kernel, service: Service) -> None:
     picking(kernel)
     kernel.run(

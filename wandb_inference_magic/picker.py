@@ -153,7 +153,7 @@ class Picker:
         source = widgets.HTML(_small(" ".join((_practice_words(endpoint), _source_words(catalog)))))
         row = widgets.HBox(
             [self._search, self._dropdown, self._use],
-            layout=widgets.Layout(flex_flow="row wrap", gap="2px 8px"),
+            layout=widgets.Layout(flex_flow="row wrap", grid_gap="2px 8px"),
         )
         self._box = widgets.VBox([row, self._details, source])
         self._dropdown.observe(self._chosen, "value")
