@@ -130,6 +130,29 @@ def test_no_secret_is_recorded(start_kernel: Callable[..., Kernel], wandb: Wandb
     }
 
 
+def test_no_secret_in_the_arguments_of_a_tool_is_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    kernel.run("import os; os.environ['WANDB_API_KEY'] = 'wandb-secret-0123456789'")
+    weather = "def weather(city: str):\n    'The weather.'\n    return 'sun'"
+    asks = calling(("weather", '{"city": "Oslo"}'), ("weather", '{"city": "wandb-secret-0123456789"}'), pieces=5)
+    service.then(asks, Streamed(["Sun."]))
+    cell = "%wbchat --tools weather --once How is the weather?"
+    assert [error for _, error in record(kernel, weather, cell)] == ["", ""]
+    first, second = read_cassette(tmp_path / "class.jsonl").exchanges
+    said: dict[int, str] = {0: "", 1: ""}
+    for _, event in first.events:
+        for choice in event["choices"]:
+            for call in choice["delta"].get("tool_calls", ()):
+                said[call["index"]] += call["function"]["arguments"]
+    assert said == {0: '{"city": "Oslo"}', 1: '{"city": "(hidden)"}'}
+    assert "wandb-secret" not in json.dumps(second.request), "what the model asked for is sent back to it"
+    kernel.run("%wbconfig --mode replay --pace at-once")
+    assert kernel.run(cell).ok
+    assert kernel.value("[step.call.arguments for step in _wbreply.steps]") == [
+        '{"city": "Oslo"}',
+        '{"city": "(hidden)"}',
+    ]
+
+
 def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     picture = "from PIL import Image\nsquare = Image.effect_noise((64, 64), 50)"
     record(kernel, picture, "%wbchat --once --image square What is it?")
@@ -219,6 +242,17 @@ def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_ker
     assert "5 exchanges" in kernel.run("%wbconfig --mode replay").text
 
 
+def test_two_kernels_begin_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
+    other = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    other.run(LOAD)
+    for one in (kernel, other):
+        assert "class.jsonl, 0 exchanges" in one.run("%wbconfig --cassette class.jsonl").text
+    for word in ("one", "two", "three"):
+        assert kernel.run(f"%wbchat --once {word}").ok
+    assert other.run("%wbchat --once four").ok
+    assert "4 exchanges" in kernel.run("%wbconfig --cassette class.jsonl --mode replay").text
+
+
 def test_what_is_set_meanwhile_begins_no_new_take(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one")
     kernel.run("%wbconfig --pace at-once\n%wbchat --once two")
@@ -268,11 +302,21 @@ def test_many_threads_open_one_cassette(kernel: Kernel, service: Service, tmp_pa
     assert len(lines(tmp_path / "class.jsonl")) == 17
 
 
-def test_the_check_calls_the_service(kernel: Kernel, service: Service) -> None:
+def test_the_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, mode="auto")
     for _ in range(2):
         assert "answered" in kernel.run("%wbconfig --check").text
-    assert len(service.chats) == 2
+    assert [one.path for one in service.received] == ["/v1/models", "/v1/chat/completions"] * 2
+    assert not (tmp_path / "class.jsonl").exists()
+
+
+def test_where_the_endpoint_comes_from_is_shown(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
+    record(kernel, "%wbchat --once hi")
+    second = offline()
+    second.run(LOAD)
+    for line in ("%wbconfig --cassette class.jsonl --mode replay", "%wbconfig"):
+        assert "default: auto, where the cassette was recorded" in second.run(line).text
+    assert "default: auto, by whether a key is found" in second.run("%wbconfig --mode off").text
 
 
 def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
@@ -286,13 +330,10 @@ def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, servic
     outcomes = [run[1] == "" for run in record(kernel, "%wbchat --once a", "%wbchat --once b", "%wbchat --once c")]
     assert outcomes == [False, False, True]
     service.then(Streamed(gate=gate))
-    request = kernel.start("%wbchat --once d")
-    for message in kernel.messages(request):
-        if "Hello" in json.dumps(message.content):
-            kernel.interrupt()
-            break
-    kernel.finish(request)
-    gate.set()
+    try:
+        assert "Interrupted" in kernel.interrupted_at("%wbchat --once d", "Hello").error
+    finally:
+        gate.set()
     assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["c"]
 
 
@@ -325,6 +366,9 @@ def test_other_damage_is_told_with_its_line(kernel: Kernel, tmp_path: Path) -> N
     assert "class.jsonl, 2 exchanges; lines 3, 4 cannot be read" in run.text
     assert kernel.run("%wbchat --once three").ok
     assert "Lines 3, 4 cannot be read." in kernel.run("%wbchat --once two").error
+    file.write_bytes(header + one + b"[1]\n" * 12)
+    run = kernel.run("%wbconfig --cassette class.jsonl --mode replay")
+    assert "lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, … cannot be read" in run.text
 
 
 def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Path) -> None:
@@ -341,11 +385,14 @@ def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Pa
     assert "Name its file" in kernel.run("%wbconfig --mode record").error
 
 
-def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service) -> None:
+TIMES = "(_wbreply.seconds, _wbreply.seconds_to_first)"
+
+
+def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     service.then(Streamed(list("abcde"), per_second=5))
     cell = "%wbchat --once slowly"
     record(kernel, cell)
-    recorded = kernel.value("(_wbreply.seconds, _wbreply.seconds_to_first)")
+    recorded = kernel.value(TIMES)
     assert recorded[0] >= 0.8
     kernel.run("%wbconfig --mode replay")
     started = time.perf_counter()
@@ -353,24 +400,27 @@ def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service) 
     assert time.perf_counter() - started >= recorded[0] - 0.01
     # The growing reply was drawn more than once.
     assert len(run.of("display_data", "update_display_data")) > 3
-    kernel.run("%wbconfig --pace at-once")
+    # At once: a reply that took longer than a test may.
+    slow_down(tmp_path / "class.jsonl")
+    kernel.run("%wbconfig --cassette class.jsonl --mode replay --pace at-once")
     assert kernel.run(cell).ok
-    assert kernel.value("(_wbreply.seconds, _wbreply.seconds_to_first)") == recorded
+    assert kernel.value(TIMES) == (1000, recorded[1])
+
+
+def slow_down(file: Path) -> None:
+    """Have the one exchange of a cassette end 1000 seconds after it began, from its fourth event on."""
+    header, exchange = lines(file)
+    exchange["reply"]["seconds"] = 1000
+    for event in exchange["reply"]["events"][3:]:
+        event[0] = 1000
+    file.write_text(f"{json.dumps(header)}\n{json.dumps(exchange)}\n")
 
 
 def test_a_replay_can_be_interrupted(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once hi")
-    file = tmp_path / "class.jsonl"
-    header, exchange = lines(file)
-    exchange["reply"]["events"][3][0] = exchange["reply"]["seconds"] = 1000
-    file.write_text(f"{json.dumps(header)}\n{json.dumps(exchange)}\n")
+    slow_down(tmp_path / "class.jsonl")
     kernel.run("%wbconfig --cassette class.jsonl --mode replay")
-    request = kernel.start("%wbchat --once hi")
-    for message in kernel.messages(request):
-        if "Hello" in json.dumps(message.content):
-            kernel.interrupt()
-            break
-    run = kernel.finish(request)
+    run = kernel.interrupted_at("%wbchat --once hi", "Hello")
     assert "Interrupted" in run.error
     assert kernel.value("_wbreply.text").startswith("Hello")
 
@@ -532,6 +582,16 @@ def test_a_secret_is_nowhere_and_a_short_word_is_no_secret(tmp_path: Path) -> No
     )
     assert "and more" not in line_of(recorded).decode()
     assert recorded.request["(hidden)"] == ["(hidden)", "x(hidden)y", "none"]
+
+
+def test_of_two_secrets_the_longer_is_hidden_whole() -> None:
+    secrets = ("key-0123456789", "key-0123456789-and-more")
+    cut = ["It is key-", "0123456789", "-and-more."]
+    events = tuple((0.1, {"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in cut)
+    recorded = without_secrets(Exchange("wandb", "/x", {"said": secrets[1]}, 0.1, events=events), secrets)
+    assert recorded.request == {"said": "(hidden)"}
+    texts = [event["choices"][0]["delta"]["content"] for _, event in recorded.events]
+    assert texts == ["It is (hidden).", "", ""]
 
 
 @given(st.lists(st.text("abk", max_size=3), max_size=12), st.integers(0, 12))

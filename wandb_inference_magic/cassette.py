@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHAT_PATH: Final = "/chat/completions"
 # So many differences from the nearest request are named.
 MOST_DIFFERENCES: Final = 3
+# So many lines that cannot be read are named.
+MOST_DAMAGED: Final = 10
 
 
 class Cassette:
@@ -57,9 +59,8 @@ class Cassette:
         self._exchanges: list[Exchange] = []
         self._by_key: dict[str, list[Exchange]] = {}
         self._heard: dict[str, int] = {}
-        # How much of the file is kept when something is added first: all of its whole lines, or nothing of it.
-        self._keep: int | None = 0 if mode == "record" else found.whole
-        self._size = found.size
+        self._is_prepared = False
+        self._whole, self._size = found.whole, found.size
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -96,8 +97,9 @@ class Cassette:
         return f"{words}; {self._damage()}" if self._damaged and self.replays else words
 
     def _damage(self) -> str:
-        numbers = ", ".join(map(str, self._damaged[:10]))
-        return f"line{'s' * (len(self._damaged) > 1)} {numbers} cannot be read"
+        shown = [str(number) for number in self._damaged[:MOST_DAMAGED]]
+        more = ["…"] if len(self._damaged) > MOST_DAMAGED else []
+        return f"line{'s' * (len(self._damaged) > 1)} {', '.join(shown + more)} cannot be read"
 
     @property
     def endpoint(self) -> str | None:
@@ -154,27 +156,32 @@ class Cassette:
 
     def _write(self, line: bytes) -> None:
         """Append a line, in one piece: another kernel may be adding to the file."""
-        if self._keep is not None:
-            self._prepare(self._keep)
-            self._keep = None
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
         with self.path.open("ab", buffering=0) as file:
             file.write(line)
 
-    def _prepare(self, keep: int) -> None:
+    def _prepare(self) -> None:
         """Cut off what a crash left of a last line, or to record anew, all of it; begin a file with its header."""
         self.path.touch()
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
-            if keep and size != self._size:
-                # Another kernel has added to it since it was read.
-                keep = size
-            file.truncate(keep)
+            keep = self._kept(size)
+            if keep < size:
+                file.truncate(keep)
             file.seek(max(0, keep - 1))
-            end = file.read(1)
             if not keep:
                 file.write(HEADER)
-            elif end != b"\n":
+            elif file.read(1) != b"\n":
                 file.write(b"\n")
+
+    def _kept(self, size: int) -> int:
+        """Return how much is kept of a file that has this size when something is added first."""
+        if self.mode == "record":
+            return 0
+        # Where it has another size than when it was read, another kernel has added to it: it may have been empty then.
+        return self._whole if size == self._size else size
 
     def _take(self, exchange: Exchange) -> None:
         self._exchanges.append(exchange)

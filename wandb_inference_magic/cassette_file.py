@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from .credentials import hidden
 from .errors import InferenceError, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 VERSION: Final = 1
@@ -39,6 +40,8 @@ HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
 TEXTS: Final = ("content", "reasoning", "reasoning_content")
 
 Event = tuple[float, dict[str, Any]]
+# Where in a JSON value something stands: names of members, and numbers in lists.
+Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +101,70 @@ def without_pictures(request: Any) -> Any:
 
 def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
     """Return an exchange with each secret blotted out, also one that comes in several pieces."""
-    events = [(at, hidden(event, secrets)) for at, event in exchange.events]
-    for slot in TEXTS:
-        events = _hidden_across(events, slot, secrets)
+    events = _hidden_across([event for _, event in exchange.events], secrets)
     return replace(
         exchange,
         request=hidden(exchange.request, secrets),
         document=hidden(exchange.document, secrets),
-        events=tuple(events),
+        events=tuple((at, hidden(event, secrets)) for (at, _), event in zip(exchange.events, events, strict=True)),
     )
 
 
-def _hidden_across(events: Sequence[Event], slot: str, secrets: Collection[str]) -> list[Event]:
+def _hidden_across(events: Sequence[Any], secrets: Collection[str]) -> list[Any]:
     """Blot out what only the pieces of a stream together spell."""
-    texts = [_delta(event).get(slot) for _, event in events]
-    pieces = [text if isinstance(text, str) else "" for text in texts]
-    whole = "".join(pieces)
-    if hidden(whole, secrets) == whole:
-        return list(events)
-    # All of it stands in the first piece then: how it was cut would tell where the secret was.
-    first = next(number for number, piece in enumerate(pieces) if piece)
-    told = [hidden(whole, secrets) if number == first else "" for number in range(len(pieces))]
-    return [
-        (at, _set_text(event, slot, text) if isinstance(was, str) else event)
-        for (at, event), was, text in zip(events, texts, told, strict=True)
-    ]
+    events = list(events)
+    texts: dict[Any, list[tuple[int, Place, str]]] = {}
+    for number, event in enumerate(events):
+        for text, place, words in _pieces(event):
+            texts.setdefault(text, []).append((number, place, words))
+    for pieces in texts.values():
+        told = hidden("".join(words for *_, words in pieces), secrets)
+        if told == "".join(hidden(words, secrets) for *_, words in pieces):
+            continue
+        for number, place, _ in pieces:
+            events[number] = _put(events[number], place, told)
+            # All of it stands in the first piece: how it was cut would tell where the secret was.
+            told = ""
+    return events
 
 
-def _set_text(event: dict[str, Any], slot: str, text: str) -> dict[str, Any]:
-    first, *others = event["choices"]
-    return {**event, "choices": [{**first, "delta": {**first["delta"], slot: text}}, *others]}
+def _pieces(event: Mapping[str, Any]) -> Iterator[tuple[Any, Place, str]]:
+    """Yield the pieces in an event: which of the stream's texts each goes on with, where it stands, and its words."""
+    for number, choice in _numbered(event.get("choices")):
+        delta = choice.get("delta")
+        if not isinstance(delta, Mapping):
+            continue
+        of_choice, place = _index(choice, number), ("choices", number, "delta")
+        for name in TEXTS:
+            if isinstance(words := delta.get(name), str):
+                yield (of_choice, name), (*place, name), words
+        for spot, call in _numbered(delta.get("tool_calls")):
+            function = call.get("function")
+            if isinstance(function, Mapping) and isinstance(words := function.get("arguments"), str):
+                inner = ("tool_calls", spot, "function", "arguments")
+                yield (of_choice, _index(call, spot)), (*place, *inner), words
+
+
+def _numbered(value: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the objects in a list, with their places in it."""
+    for place, one in enumerate(value if isinstance(value, list) else ()):
+        if isinstance(one, Mapping):
+            yield place, one
+
+
+def _index(one: Mapping[str, Any], place: int) -> int:
+    """Return what tells which of several choices or calls it is that a stream goes on with."""
+    index = one.get("index")
+    return index if isinstance(index, int) else place
+
+
+def _put(value: Any, place: Place, text: str) -> Any:
+    """Return a JSON value with another text at a place in it."""
+    if not place:
+        return text
+    changed = copy(value)
+    changed[place[0]] = _put(value[place[0]], place[1:], text)
+    return changed
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
@@ -192,7 +229,8 @@ def _with_text(event: Mapping[str, Any], text: str) -> dict[str, Any] | None:
     slot = _slot(event)
     if slot is None:
         return None
-    return _set_text(dict(event), slot, text)
+    changed: dict[str, Any] = _put(event, ("choices", 0, "delta", slot), text)
+    return changed
 
 
 # Reading ---------------------------------------------------------------------------------------------------------

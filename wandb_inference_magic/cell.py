@@ -6,14 +6,14 @@ import ast
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from IPython.core.interactiveshell import InteractiveShell
 
-RUNNERS = ("run_line_magic", "run_cell_magic")
+RUNNERS: Final = ("run_line_magic", "run_cell_magic")
 
 
 @dataclass(frozen=True)

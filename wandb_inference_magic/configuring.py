@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from . import exchange
 from .errors import InferenceError
+from .exchange import send
+from .options import ConfigOptions
 from .painter import Progress
+from .request import Ask
 from .settings import SETTING_NAMES
 from .tables import table_bundle
 
@@ -16,21 +19,11 @@ if TYPE_CHECKING:
 
     from .client import Endpoint
     from .display import Canvas
-    from .options import ConfigOptions
     from .session import Session
+    from .settings import Resolved
 
-SETTABLE = (
-    "endpoint",
-    "project",
-    "model",
-    "timeout",
-    "budget",
-    "budget_file",
-    "cassette",
-    "cassette_mode",
-    "cassette_pace",
-    "trace",
-)
+HEADINGS: Final = ("check", "found")
+SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
@@ -113,11 +106,7 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
     settings = session.resolve()
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
-        (
-            "endpoint",
-            _endpoint_words(endpoint),
-            _endpoint_source(settings.endpoint, settings.sources["endpoint"]),
-        ),
+        ("endpoint", _endpoint_words(endpoint), _endpoint_source(session, settings)),
         ("key", "found, not shown" if endpoint.key else "none", endpoint.key.source if endpoint.key else ""),
     ]
     for name in SETTING_NAMES[1:]:
@@ -136,8 +125,14 @@ def _endpoint_words(endpoint: Endpoint) -> str:
     return f"wandb, {endpoint.url}" if endpoint.kind == "wandb" else endpoint.url
 
 
-def _endpoint_source(name: str, source: str) -> str:
-    return f"{source}: auto, by whether a key is found" if name == "auto" else source
+def _endpoint_source(session: Session, settings: Resolved) -> str:
+    source = settings.sources["endpoint"]
+    if settings.endpoint != "auto":
+        return source
+    cassette = session.cassette()
+    if cassette is not None and cassette.endpoint is not None:
+        return f"{source}: auto, where the cassette was recorded"
+    return f"{source}: auto, by whether a key is found"
 
 
 def _value_words(value: object) -> str:
@@ -152,6 +147,18 @@ def _value_words(value: object) -> str:
 
 def _check(session: Session, canvas: Canvas) -> None:
     """Show what works, line by line; the first failure ends the check and fails the cell."""
+    cassette = session.cassette()
+    if cassette is not None and not cassette.records:
+        endpoint = _endpoint_words(session.endpoint())
+        rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{cassette} to replay; nothing is called")]
+        canvas.show(table_bundle(HEADINGS, rows))
+        return
+    # What is checked is the service as it is now, and nothing of it belongs into the cassette.
+    with session.without_cassette():
+        _check_service(session, canvas)
+
+
+def _check_service(session: Session, canvas: Canvas) -> None:
     endpoint = session.endpoint()
     rows: list[tuple[str, str]] = []
     failure: InferenceError | None = None
@@ -162,24 +169,19 @@ def _check(session: Session, canvas: Canvas) -> None:
         except InferenceError as error:
             rows.append(("✗ failed", error.what))
             failure = error
-    canvas.show(table_bundle(("check", "found"), rows))
+    canvas.show(table_bundle(HEADINGS, rows))
     if failure is not None:
         raise failure
 
 
 def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     yield "endpoint", _endpoint_words(endpoint)
-    cassette = session.cassette()
-    if cassette is not None and not cassette.records:
-        yield "cassette", f"{cassette} to replay; nothing is called"
-        return
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"
     catalog = session.catalog(endpoint, refresh=True)
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
     model = session.model_in_force(endpoint)
-    ask = exchange.Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
-    with session.without_cassette():
-        reply = exchange.send(session, ask)
+    ask = Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+    reply = send(session, ask)
     seconds = f"{reply.seconds:.1f} s"
     yield "reply", f"{reply.model} answered in {seconds}"

@@ -160,7 +160,8 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
     if isinstance(value, list | tuple):
         return [hidden(one, secrets) for one in value]
     if isinstance(value, str):
-        for secret in secrets:
+        # The longest first: one may begin as another does, and the rest of it would be left.
+        for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= SHORTEST_SECRET:
                 value = value.replace(secret, HIDDEN)
     return value

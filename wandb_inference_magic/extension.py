@@ -7,7 +7,7 @@ import importlib
 import sys
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import StdinNotImplementedError
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # What the first chat needs, in the order in which it does; importing it takes seconds on a busy machine.
-NEEDED = ("configparser", "wandb_inference_magic.chatting", "wandb_inference_magic.scene")
+NEEDED: Final = ("configparser", "wandb_inference_magic.chatting", "wandb_inference_magic.scene")
 # What a chat with a template needs besides.
-LATER = ("jinja2",)
+LATER: Final = ("jinja2",)
 
 
 def load(shell: InteractiveShell) -> None:
