@@ -186,3 +186,41 @@ def test_wandbs_401_names_the_keys_source_and_the_project_and_402_the_billing_pa
     assert "forge.coreweave.com/subscriptions" in kernel.run("%wbchat hi").error
     wandb.api.then(refused(404, "The requested resource was not found"))
     assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbchat -m openai/gpt-oss-20 hi").error
+
+
+USER_CALL = """
+from wandb_inference_magic import client
+elsewhere = client().with_options(base_url={url!r}, max_retries=0)
+elsewhere.chat.completions.create(model="m", messages=[{{"role": "user", "content": "hi"}}])
+"""
+
+
+def test_the_key_goes_to_no_other_port_of_the_host(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m"}
+    with Service().running() as other:
+        other.always = completion("Hello.")
+        kernel = chat_with(start_kernel, **told)
+        assert kernel.run(USER_CALL.format(url=other.url)).ok
+        assert KEY not in str(other.last)
+    service.always = completion("Hello.")
+    assert kernel.run(USER_CALL.format(url=service.url)).ok
+    assert service.last.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_key_goes_nowhere_unencrypted(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
+    service.always = completion("Hello.")
+    proxy = service.url.removesuffix("/v1")
+    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, HTTP_PROXY=proxy, **wandb.environment)
+    assert kernel.run(USER_CALL.format(url=f"http://{wandb.API}/v1")).ok
+    assert service.last.headers["host"] == wandb.API
+    assert KEY not in str(service.last)
+    assert kernel.run(USER_CALL.format(url=f"https://{wandb.API}:443/v1")).ok
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
+def test_a_host_of_any_script_gets_its_key(start_kernel: Callable[..., Kernel], service: Service, host: str) -> None:
+    told = {"WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m", "HTTP_PROXY": service.url.removesuffix("/v1")}
+    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **told)
+    assert service.last.headers["host"] == "xn--bcher-kva.example"
+    assert service.last.headers["authorization"] == f"Bearer {KEY}"

@@ -71,7 +71,7 @@ def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None,
     return CassetteClient(**options)
 
 
-def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint, options: dict[str, Any]) -> Any:
+def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
     """Do what `cassette_client` does, for many requests at once."""
     exchanges = _Exchanges(cassette, endpoint)
     body = _bodies(library).AsyncBody

@@ -130,15 +130,20 @@ def _library_of(client_class: Any) -> Any:
 
 
 def http_client(
-    library: Any, options: dict[str, Any], cassette: Cassette | None = None, endpoint: Endpoint | None = None
+    library: Any,
+    options: dict[str, Any],
+    cassette: Cassette | None = None,
+    endpoint: Endpoint | None = None,
+    *,
+    at_once: bool = False,
 ) -> Any:
-    """Return an HTTP client, by way of a cassette where there is one."""
+    """Return an HTTP client, by way of a cassette where there is one; an asynchronous one to send many `at_once`."""
     options = {"verify": _verify(endpoint), **options}
     if cassette is None:
-        return library.Client(**options)
-    from .cassette_client import cassette_client
+        return (library.AsyncClient if at_once else library.Client)(**options)
+    from .cassette_client import cassette_async_client, cassette_client
 
-    return cassette_client(library, cassette, endpoint, options)
+    return (cassette_async_client if at_once else cassette_client)(library, cassette, endpoint, options)
 
 
 class AsyncClient:
@@ -159,12 +164,7 @@ class AsyncClient:
             guard(request)
 
         options = {"event_hooks": {"request": [check]}, **_options(self._endpoint, self._timeout)}
-        options["verify"] = _verify(self._endpoint)
-        if self._cassette is None:
-            return library.AsyncClient(**options)
-        from .cassette_client import cassette_async_client
-
-        return cassette_async_client(library, self._cassette, self._endpoint, options)
+        return http_client(library, options, self._cassette, self._endpoint, at_once=True)
 
     @cached_property
     def sdk(self) -> AsyncOpenAI:
@@ -249,10 +249,11 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
     own: dict[str, str | None] = dict.fromkeys(_headers_meant_for_openai())
     own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
     own |= {"openai-organization": None, "openai-project": endpoint.project or None}
-    host = urlsplit(endpoint.url).hostname
+    place = _place(http_library().URL(endpoint.url))
 
     def check(request: Any) -> None:
-        belongs = endpoint.key is not None and request.url.host == host
+        # The user's own code may send anywhere: through another address, or without encryption, nothing of it goes.
+        belongs = _place(request.url) == place
         key = f"Bearer {endpoint.key.reveal()}" if endpoint.key and belongs else None
         for name, value in {**own, "authorization": key}.items():
             request.headers.pop(name, None)
@@ -260,6 +261,11 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
                 request.headers[name] = value
 
     return check
+
+
+def _place(url: Any) -> tuple[str, bytes, int | None]:
+    """Return whom a URL of the HTTP library leads to; its host as the wire has it, whichever way it is written."""
+    return url.scheme, url.raw_host, url.port
 
 
 def _headers_meant_for_openai() -> list[str]:
