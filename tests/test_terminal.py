@@ -13,6 +13,8 @@ import pyte
 import pytest
 from service import Answer, Service, Streamed, completion, refused
 
+from wandb_inference_magic.terminal import is_dumb
+
 PATIENCE = 90
 
 
@@ -196,7 +198,16 @@ def test_a_terminal_that_cannot_move_gets_plain_text(
     terminal.type("%wbchat hi")
     raw = terminal.raw_answer()
     assert "**bold** words\r\n[test/model-a · " in raw
+    assert "\x1b" not in raw, "what it would not obey"
+    assert "model-b" in terminal.run("%wbmodels")
     terminal.child.close(force=True)
+
+
+def test_a_console_of_windows_names_no_kind_and_can_move() -> None:
+    assert not is_dumb("", "nt")
+    assert not is_dumb("xterm-256color", "posix")
+    assert is_dumb("", "posix")
+    assert is_dumb("dumb", "nt")
 
 
 def test_json_in_a_terminal(terminal: Terminal, service: Service) -> None:

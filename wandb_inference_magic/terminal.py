@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from .display import BlockCanvas
@@ -20,12 +21,41 @@ if TYPE_CHECKING:
 
 def terminal_canvas(format: str = "markdown") -> Canvas:
     """Return what draws in this terminal; plain text where the output is no terminal, or one that cannot move."""
-    if not sys.stdout.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+    if not sys.stdout.isatty() or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()
     return RichCanvas(format)
 
 
-class RichCanvas(BlockCanvas):
+def is_dumb(kind: str, system: str) -> bool:
+    """Whether a terminal can neither move nor colour, by its TERM and `os.name`: a console of Windows has no TERM."""
+    return kind in ("dumb", "unknown") or (not kind and system != "nt")
+
+
+class _Printing(ABC):
+    """What terminals do alike: what was printed stays, and what is no reply is printed below it."""
+
+    @abstractmethod
+    def status(self, words: str) -> None: ...
+
+    @abstractmethod
+    def abandon(self) -> None: ...
+
+    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
+        self.status(words)
+
+    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self.abandon()
+        print(data[PLAIN])
+
+    def clear(self) -> None:  # noqa: B027 - the canvas has it, and here it does nothing
+        """What was printed stays."""
+
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if data:
+            print(f"\n{data[PLAIN]}")
+
+
+class RichCanvas(_Printing, BlockCanvas):
     """A reply as Markdown with colours: finished blocks are printed, the last one is redrawn while it grows.
 
     Parameters
@@ -91,20 +121,6 @@ class RichCanvas(BlockCanvas):
         pretty = pretty_json(reply.text)
         self._print(safe_plain(reply.text) if pretty is None else self._markdown(f"```json\n{pretty}\n```"))
 
-    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
-        self.status(words)
-
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._stop()
-        print(data[PLAIN])
-
-    def clear(self) -> None:
-        """What was printed stays."""
-
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        if data:
-            print(f"\n{data[PLAIN]}")
-
     def abandon(self) -> None:
         self._stop()
 
@@ -133,21 +149,17 @@ class RichCanvas(BlockCanvas):
             live.stop()
 
 
-class PlainCanvas:
+class PlainCanvas(_Printing):
     """A reply as plain text as it arrives, then the footer: for pipes, files and terminals that can do no more."""
 
     def __init__(self) -> None:
-        self._has_status = False
         self._ends_line = True
         self._given = 0
 
     def status(self, words: str) -> None:
-        if sys.stdout.isatty():
-            self._write(f"\r\x1b[K\x1b[2m{safe_plain(words)}\x1b[0m")
-            self._has_status = True
+        """It could not be taken away again."""
 
     def grow(self, text: str) -> None:
-        self._clear_status()
         self._given += len(text)
         self._print(safe_plain(text))
 
@@ -155,47 +167,25 @@ class PlainCanvas:
         """Nothing is held back here."""
 
     def step(self, markdown: str) -> None:
-        self._clear_status()
         self._given = 0
-        self._print(f"{'' if self._ends_line else chr(10)}{safe_plain(markdown)}\n")
+        self._end_line()
+        self._print(f"{safe_plain(markdown)}\n")
 
     def finish(self, reply: Reply) -> None:
-        self._clear_status()
         self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
-        if not self._ends_line:
-            self._print("\n")
+        self._end_line()
         for line in lines_below(reply):
             self._print(f"{line}\n")
 
-    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
-        self.status(words)
-
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self._clear_status()
-        print(data[PLAIN])
-
-    def clear(self) -> None:
-        """What was printed stays."""
-
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        if data:
-            print(f"\n{data[PLAIN]}")
-
     def abandon(self) -> None:
-        self._clear_status()
+        self._end_line()
+
+    def _end_line(self) -> None:
         if not self._ends_line:
-            self._write("\n")
+            self._print("\n")
 
     def _print(self, text: str) -> None:
         if text:
-            self._write(text)
+            sys.stdout.write(text)
+            sys.stdout.flush()
             self._ends_line = text.endswith("\n")
-
-    def _clear_status(self) -> None:
-        if self._has_status:
-            self._write("\r\x1b[K")
-            self._has_status = False
-
-    def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
