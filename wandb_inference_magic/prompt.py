@@ -20,15 +20,29 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MARKS: Final = ("{{", "{%", "{#")
+# What Jinja2 takes for its own. LaTeX has `{#1}`, `{#}` and `{%` at a line's end: these are text, as is a comment or a
+# block that nothing closes. Doubled braces are always a template.
+_PIECE: Final = re.compile(
+    r"""
+      \{\{ (?: .*? \}\} )?
+    | \{\# (?! \#*[\d}] ) .*? \#\}
+    | \{% [-+]? [ \t]* [a-z]+ \b [^\n]*? %\}
+    | \{% [-+]? \s* (?: block | call | elif | else | filter | for | if | macro | raw | set | with | end[a-z]+ ) \b
+      .*? %\}
+    | (?P<text> \{[\#%] )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 AS_IT_STANDS: Final = "Where braces are meant as they stand: --raw, or {% raw %} ... {% endraw %}."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 _TEMPLATE: Final = "<template>"
+# In no text but where it is put.
+_APART: Final = f"\ue000{uuid4().hex}\ue001"
 
 
 def is_template(text: str) -> bool:
     """Whether a text holds anything for Jinja2; if not, it is sent byte for byte."""
-    return any(mark in text for mark in MARKS)
+    return any(piece["text"] is None for piece in _PIECE.finditer(text))
 
 
 def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the prompt") -> Content:
@@ -37,7 +51,7 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the
     Parameters
     ----------
     text : str
-        A Jinja2 template; a text without `{{`, `{%` and `{#` comes back as it is.
+        A Jinja2 template; a text without an expression, a block or a comment comes back as it is.
     names : mapping
         The notebook's names; Python's builtins are there too.
     tokens : int
@@ -66,8 +80,8 @@ class Template:
         self._what = what
         self._pieces = _Pieces(tokens)
         self._environment = _environment(lambda value: self._pieces.take(value))
-        self._compiled = _evaluated(lambda: self._environment.from_string(text), {}, what)
-        self._text = text
+        self._text = _PIECE.sub(_apart, text)
+        self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
 
     @property
     def names(self) -> set[str]:
@@ -80,7 +94,12 @@ class Template:
         """Render it over these names."""
         self._pieces = _Pieces(self._tokens)
         rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
-        return self._pieces.content(rendered)
+        return self._pieces.content(rendered.replace(_APART, ""))
+
+
+def _apart(piece: re.Match[str]) -> str:
+    """Hold apart what Jinja2 would take for the beginning of a comment or a block, and is text."""
+    return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) -> str:

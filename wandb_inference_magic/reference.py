@@ -32,7 +32,8 @@ CHAT = Page(
     "The last Reply is always in _wbreply, and the line form can be assigned. On the line of %%wbchat stand "
     "options only; in %wbchat options come first, then the text to the end of the line. The prompt, and the "
     "options' values, are Jinja2 templates over the notebook's names: {{ df }} becomes a compact table, {{ figure }} "
-    "an image; single braces, $ and LaTeX mean nothing.",
+    "an image; single braces, $ and LaTeX mean nothing, but doubled braces are always a template (--raw sends all as "
+    "typed).",
     examples="""\
 In [1]: %%wbchat -t 0.2
    ...: Explain what a p-value is, in two sentences.
