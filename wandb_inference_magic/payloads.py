@@ -18,7 +18,8 @@ Payload = Mapping[str, Any]
 class PayloadReader:
     """Turns a stream's bytes into payloads.
 
-    `feed` each chunk until `is_done`, then `close`. Payloads that come ready-made go through `check`.
+    `feed` each chunk until `is_done`, then `close`. Where somebody else turns them into payloads, `hear` each chunk,
+    then `hear_end`, `check` each payload, and `check_end`.
 
     Raises
     ------
@@ -53,6 +54,16 @@ class PayloadReader:
         if payload is None:
             raise _not_readable() if self._has_payload else _not_a_reply(data)
         yield self.check(payload)
+
+    def hear(self, chunk: bytes) -> None:
+        """Note whether bytes say that the reply is whole."""
+        for data in self._events.feed(chunk):
+            self._has_ended = self._has_ended or data == DONE
+
+    def hear_end(self) -> None:
+        """Note whether what the stream's end left open says so."""
+        for data in self._events.close():
+            self._has_ended = self._has_ended or data == DONE
 
     def check(self, payload: Payload) -> Payload:
         """Return a payload; raise for one that tells of an error."""

@@ -21,7 +21,7 @@ from .failures import Refused, Silent, Unreachable
 from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 
     from .cassette import Cassette
     from .client import AsyncClient, Client
@@ -195,7 +195,7 @@ def _wire_errors() -> Iterator[None]:
     """Turn a connection that breaks into one kind of error, whatever library is beneath."""
     try:
         yield
-    except (InferenceError, GeneratorExit, Refused):
+    except (InferenceError, Refused, Silent, Unreachable):
         raise
     except Exception as error:
         raise (Silent if type(error).__name__.endswith("Timeout") else Unreachable) from error
@@ -247,6 +247,7 @@ def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arriva
                 yield _whole(http)
                 return
             reader = PayloadReader()
+            http.iter_bytes = _overheard(http.iter_bytes, reader)
             for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -274,6 +275,7 @@ async def _watched_async(
                 yield _whole(http)
                 return
             reader = PayloadReader()
+            http.aiter_bytes = _overheard_async(http.aiter_bytes, reader)
             async for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -281,6 +283,30 @@ async def _watched_async(
         if (closing := response.close()) is not None:
             await closing
         await http.aclose()
+
+
+def _overheard(read: Callable[..., Iterator[bytes]], reader: PayloadReader) -> Callable[..., Iterator[bytes]]:
+    """Have the reader hear a stream's bytes too: the SDK keeps to itself that it has come to its end."""
+
+    def overheard(*how: Any) -> Iterator[bytes]:
+        for chunk in read(*how):
+            reader.hear(chunk)
+            yield chunk
+        reader.hear_end()
+
+    return overheard
+
+
+def _overheard_async(
+    read: Callable[..., AsyncIterator[bytes]], reader: PayloadReader
+) -> Callable[..., AsyncIterator[bytes]]:
+    async def overheard(*how: Any) -> AsyncIterator[bytes]:
+        async for chunk in read(*how):
+            reader.hear(chunk)
+            yield chunk
+        reader.hear_end()
+
+    return overheard
 
 
 @contextmanager
