@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from kernels import Kernel
 from nbclient import NotebookClient
-from service import Service, Wandb, refused
+from service import Service, Streamed, Wandb, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
 
@@ -128,3 +128,47 @@ def test_a_session_may_be_pickled_nowhere_but_the_reply_may(start_kernel: Callab
     kernel.run("%load_ext wandb_inference_magic\n%wbchat hi\nimport pickle\ncarried = pickle.dumps(_wbreply)")
     assert kernel.value(f"{KEY.encode()!r} in carried") is False
     assert kernel.value("pickle.loads(carried).text") == "Hello there."
+
+
+COLAB = f"""
+import sys
+from types import ModuleType
+asked = []
+def get(name):
+    asked.append(name)
+    if not granted:
+        raise PermissionError("the notebook has no access to this secret")
+    return "{KEY}"
+granted = False
+google, colab = ModuleType("google"), ModuleType("google.colab")
+google.colab, colab.userdata = colab, ModuleType("userdata")
+colab.userdata.get = get
+sys.modules |= {{"google": google, "google.colab": colab}}
+"""
+
+
+def test_a_store_that_asks_the_user_is_asked_once(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%config WandbInference.endpoint = 'wandb'")
+    assert "Colab secrets could not be read (PermissionError)" in kernel.run("%wbchat hi").error
+    kernel.run("granted = True; asked.clear()\n%wbconfig --cassette class.jsonl")
+    wandb.api.always = Streamed(["You said ", KEY[:9], KEY[9:]])
+    for word in ("one", "two"):
+        assert kernel.run(f"%wbchat --once {word} {KEY}").ok
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    assert kernel.value("asked") == ["WANDB_API_KEY"]
+    assert KEY[:9] not in (tmp_path / "class.jsonl").read_text()
+    # One that was changed there meanwhile is found again.
+    kernel.run("%wbconfig --reset\n%config WandbInference.endpoint = 'wandb'\n%wbchat --once three")
+    assert kernel.value("asked") == ["WANDB_API_KEY"] * 2
+
+
+def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    first = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
+    first.run("%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl\n%wbchat --once hi")
+    second = start_kernel()
+    second.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl --mode replay")
+    assert second.run("%wbchat --once hi").ok
+    assert second.value("asked") == []

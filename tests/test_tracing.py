@@ -10,36 +10,42 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from conftest import beginning_with
 from kernels import Kernel
 from service import Service, Streamed, Wandb, completion, refused
-from test_interrupt import interrupted_after
 from trace_server import TraceServer
-
-from wandb_inference_magic import tracing
-from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
 TRACE = "%wbconfig --trace team/lesson"
 # Weave sends in the background, and lets nobody wait for it but through its own client.
 FLUSH = "import weave; weave.get_client().flush()"
+# A user who imports Weave first decides for herself whether it reports its errors to a third party.
+OWN = "import os; os.environ['WANDB_ERROR_REPORTING'] = 'false'\nimport weave\nmine = weave.init('team/own')"
 
 
 @pytest.fixture
 def traces() -> Iterator[TraceServer]:
     with TraceServer().running() as running:
         yield running
+        running.assert_well()
 
 
 @pytest.fixture
-def observed(start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer) -> Kernel:
+def observed(
+    start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
+) -> Iterator[Kernel]:
     kernel = start_kernel(
         WANDB_INFERENCE_BASE_URL=service.url,
         WANDB_INFERENCE_MODEL="test/model-a",
         WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
+        # What Weave would ask beyond this machine goes to a proxy that lets it nowhere.
+        **wandb.environment,
         **traces.environment,
     )
     assert kernel.run(LOAD).ok
-    return kernel
+    yield kernel
+    # It asks whether there is a newer one of it, as the README says, and nobody else anything.
+    assert set(wandb.connected_to) <= {"pypi.org"}
 
 
 def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: Service, traces: TraceServer) -> None:
@@ -157,7 +163,7 @@ def test_failures_and_interrupts_are_traced_as_such(observed: Kernel, service: S
     gate = Event()
     service.then(Streamed(gate=gate))
     try:
-        interrupted_after(observed, observed.start("%wbchat hi"), "Hello")
+        observed.interrupted_at("%wbchat hi", "Hello")
     finally:
         gate.set()
     observed.run(FLUSH)
@@ -168,7 +174,7 @@ def test_failures_and_interrupts_are_traced_as_such(observed: Kernel, service: S
 
 
 def test_another_project_of_the_users_own_is_left_alone(observed: Kernel, traces: TraceServer) -> None:
-    observed.run("import weave\nmine = weave.init('team/own')")
+    observed.run(OWN)
     assert "Weave is tracing in team/own already." in observed.run(TRACE).error
     assert observed.value("weave.get_client() is mine")
     assert observed.run("%wbconfig --trace team/own").ok
@@ -220,7 +226,7 @@ def test_off_means_off(observed: Kernel, service: Service, traces: TraceServer) 
 
 
 def test_weave_by_the_users_own_hand_goes_on_working(observed: Kernel, service: Service, traces: TraceServer) -> None:
-    observed.run("import weave\nclient = weave.init('team/own')")
+    observed.run(OWN)
     service.then(Streamed(["Hello", " you."]))
     run = observed.run("%wbchat hi")
     assert run.ok
@@ -234,11 +240,68 @@ def test_weave_by_the_users_own_hand_goes_on_working(observed: Kernel, service: 
     assert one["summary"]["usage"]["test/model-a"]["completion_tokens"] == 3
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
-    with pytest.raises(InferenceError, match="Weave is not installed") as caught:
-        tracing.Tracer("team/lesson", None).start()
-    assert "pip install" in caught.value.remedy
-    monkeypatch.setattr(tracing, "find_spec", lambda name: object())
-    with pytest.raises(InferenceError, match="no key for W&B"):
-        tracing.Tracer("team/lesson", None).start()
+# `find_spec` asks the finders in order: one that knows nothing of it hides it.
+WITHOUT_WEAVE = """
+import sys
+from importlib.machinery import PathFinder
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "weave" else PathFinder.find_spec(name, path, target)
+sys.meta_path[:] = [Without if one is PathFinder else one for one in sys.meta_path]
+"""
+
+
+def test_weave_that_is_not_installed_is_said_with_the_command(
+    start_kernel: Callable[..., Kernel], service: Service, tmp_path: Path
+) -> None:
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_API_KEY="a-key", **beginning_with(WITHOUT_WEAVE, tmp_path)
+    )
+    kernel.run(LOAD)
+    error = kernel.run(TRACE).error
+    assert "Weave is not installed: nothing is traced." in error
+    assert 'pip install "wandb-inference-magic[weave]"' in error
+    assert kernel.run("%wbchat -m test/model-a hi").ok
+
+
+def test_a_missing_key_is_said(kernel: Kernel) -> None:
+    error = kernel.run(TRACE).error
+    assert "There is no key for W&B: nothing is traced." in error
+    assert "%wbconfig --key" in error
+    assert kernel.run("%wbchat hi").ok
+
+
+def test_a_key_that_comes_later_begins_the_tracing(observed: Kernel, service: Service, traces: TraceServer) -> None:
+    key = traces.environment["WANDB_API_KEY"]
+    observed.run("import os; del os.environ['WANDB_API_KEY']\n%config WandbInference.trace = 'team/lesson'")
+    assert "There is no key for W&B: nothing is traced." in observed.run("%wbchat not traced").text
+    assert traces.received == []
+    observed.run(f"os.environ['WANDB_API_KEY'] = '{key}'")
+    assert observed.run("%wbchat traced").ok
+    observed.run(FLUSH)
+    assert [one["inputs"]["prompt"] for one in traces.named("wbchat")] == ["traced"]
+    asked = {one.headers["authorization"] for one in traces.received}
+    assert {b64decode(one.removeprefix("Basic ")) for one in asked} == {f"api:{key}".encode()}
+
+
+def test_a_reply_that_ends_with_done_alone_is_whole(observed: Kernel, service: Service, traces: TraceServer) -> None:
+    observed.run(TRACE)
+    service.always = Streamed(["All ", "of it."], finish=None)
+    for cell in ("%wbchat hi", "%%wbchat --once -m test/a -m test/b\nhi"):
+        run = observed.run(cell)
+        assert run.ok, run.text
+        assert "All of it." in run.text
+    service.always = Streamed(["Half "], finish=None, done=False)
+    assert "The reply stopped before its end." in observed.run("%wbchat hi").error
+
+
+def test_a_silence_in_a_stream_is_told_as_one(observed: Kernel, service: Service, traces: TraceServer) -> None:
+    observed.run(f"{TRACE}\n%config WandbInference.max_retries = 0\n%wbconfig --timeout 1.5")
+    gate = Event()
+    service.always = Streamed(gate=gate)
+    try:
+        for cell in ("%wbchat hi", "%%wbchat --once -m test/a -m test/b\nhi"):
+            assert "said nothing in time" in observed.run(cell).text
+    finally:
+        gate.set()

@@ -100,6 +100,7 @@ def find_key(
     home: Path | None = None,
     folder: Path | None = None,
     secrets: Sequence[SecretStore] | None = None,
+    kept: dict[str, Key] | None = None,
 ) -> Key | None:
     """Find the key for an endpoint.
 
@@ -118,6 +119,9 @@ def find_key(
         Where `./wandb/settings` is looked for; the working directory unless given.
     secrets : sequence of SecretStore, optional
         Looked into last; those of the notebook service that this runs in unless given.
+    kept : dict, optional
+        The keys that the stores have given, by their sources: such a store is not asked again, since it may ask the
+        user each time. What one gives now is added.
 
     Returns
     -------
@@ -125,19 +129,36 @@ def find_key(
         From the first place that has a usable one, in the order of service.md.
     """
     notes = [] if notes is None else notes
-    places = _places(environ, for_wandb, home or _home(environ), folder or Path(), secrets, notes)
-    return _first(places, notes)
+    kept = {} if kept is None else kept
+    stores = notebook_secrets(environ) if secrets is None else secrets
+    asked = [_not_asked_again(store, kept) for store in stores]
+    found = _first(_places(environ, for_wandb, home or _home(environ), folder or Path(), asked, notes), notes)
+    if found is not None and any(store.source == found.source for store in stores):
+        kept[found.source] = found
+    return found
 
 
-def find_server_key(environ: Mapping[str, str], typed: Key | None = None) -> Key | None:
+def _not_asked_again(store: SecretStore, kept: Mapping[str, Key]) -> SecretStore:
+    given = kept.get(store.source)
+    return store if given is None else SecretStore(store.source, lambda _name: given.reveal())
+
+
+def find_server_key(
+    environ: Mapping[str, str],
+    typed: Key | None = None,
+    *,
+    secrets: Sequence[SecretStore] | None = None,
+    kept: dict[str, Key] | None = None,
+) -> Key | None:
     """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
 
-    Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own.
+    Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
+    `secrets` and `kept` are as for `find_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = _other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
-        return typed or find_key(environ, for_wandb=True)
+        return typed or find_key(environ, for_wandb=True, secrets=secrets, kept=kept)
     home = _home(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
@@ -210,7 +231,7 @@ def _places(
     for_wandb: bool,
     home: Path,
     folder: Path,
-    secrets: Sequence[SecretStore] | None,
+    stores: Sequence[SecretStore],
     notes: list[str],
 ) -> Iterator[_Place]:
     yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
@@ -226,7 +247,7 @@ def _places(
         yield _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
     for path in _settings_files(environ, home, folder):
         yield _Place(_shown(path, home), partial(_from_settings, path))
-    for store in notebook_secrets(environ) if secrets is None else secrets:
+    for store in stores:
         yield _Place(store.source, partial(store.read, "WANDB_API_KEY"))
 
 

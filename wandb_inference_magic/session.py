@@ -69,6 +69,8 @@ class Session:
         self.recording = Lock()
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
+        # What the secrets of Colab or Kaggle gave, by their names.
+        self._store_keys: dict[str, Key] = {}
         self._catalogs: dict[str, Catalog] = {}
         self._at_close: list[Callable[[], None]] = []
 
@@ -81,7 +83,7 @@ class Session:
     def find_key(self, url: str, notes: list[str] | None = None) -> Key | None:
         """Find the key for an endpoint: typed in this session, else where the environment and the files have one."""
         typed = self._typed_keys.get(url)
-        return typed or find_key(os.environ, for_wandb=is_wandb(url), notes=notes)
+        return typed or find_key(os.environ, for_wandb=is_wandb(url), notes=notes, kept=self._store_keys)
 
     def endpoint(self, *, ask: bool = True, start: bool = True) -> Endpoint:
         """Return the endpoint in force.
@@ -186,7 +188,9 @@ class Session:
 
     def secrets(self) -> tuple[str, ...]:
         """Return the keys that are known here: nothing of them is written or traced."""
-        found = (*self._typed_keys.values(), self.find_key(WANDB_URL), self.find_key(self._url_in_force()))
+        # Asked for with each exchange that is recorded and each value that is traced: no store is asked for it.
+        in_files = (find_key(os.environ, for_wandb=True, secrets=()), find_server_key(os.environ, secrets=()))
+        found = (*self._typed_keys.values(), *self._store_keys.values(), *in_files)
         keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ))
         return tuple(dict.fromkeys(keys))
 
@@ -226,6 +230,8 @@ class Session:
 
     def client(self) -> OpenAI:
         """Return the SDK's object of the one client: built on first use, anew when a setting it needs has changed."""
+        # No magic is around its calls: what is not to be traced any more must be known here.
+        self.tracer()
         return self.connection(self.endpoint()).sdk
 
     def connection(self, endpoint: Endpoint) -> Client:
@@ -264,22 +270,34 @@ class Session:
         project = self.settings.trace
         with self._opening:
             if self._tracer is not None and self._tracer.project != project:
-                ended, self._tracer = self._tracer, None
-                ended.close()
+                self._end_tracer()
             cassette = self.cassette()
-            if not project or (cassette is not None and not cassette.records):
+            if cassette is not None and not cassette.records:
+                # Weave, left connected, would go on tracing the SDK's own calls.
+                self._end_tracer()
                 return None
+            if not project:
+                return None
+            key = find_server_key(os.environ, self._typed_keys.get(WANDB_URL), kept=self._store_keys)
+            if self._tracer is not None and self._tracer.key != key:
+                # One that found no key, or a wrong one, has given up.
+                self._end_tracer()
             if self._tracer is None:
                 from .tracing import Tracer
 
-                key = find_server_key(os.environ, self._typed_keys.get(WANDB_URL))
                 self._tracer = Tracer(project, key, self.secrets)
             return self._tracer
+
+    def _end_tracer(self) -> None:
+        ended, self._tracer = self._tracer, None
+        if ended is not None:
+            ended.close()
 
     def forget(self) -> None:
         """Forget what was set in this session: settings, typed keys, fetched lists."""
         self.settings.reset()
         self._typed_keys.clear()
+        self._store_keys.clear()
         self._catalogs.clear()
         self.tracer()
         self._shared_client.close()

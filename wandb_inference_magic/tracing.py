@@ -106,7 +106,7 @@ class Tracer:
 
     def __init__(self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple) -> None:
         self.project = project
-        self._key = key
+        self.key = key
         self._secrets = secrets
         self._client: Any = None
         self._is_ours = False
@@ -130,14 +130,14 @@ class Tracer:
             raise InferenceError(
                 "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
-        if self._key is None:
+        if self.key is None:
             raise InferenceError(
                 "There is no key for W&B: nothing is traced.",
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
         try:
-            self._client = self._connect(self._key.reveal())
+            self._client = self._connect(self.key.reveal())
         except InferenceError:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
