@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import next_cells
 from .asking import read_ask
-from .comparing import compare
+from .comparing import MOST_MODELS, compare
 from .display import Silence
 from .errors import InferenceError, shortened
 from .exchange import send
@@ -16,11 +16,13 @@ from .preview import preview_bundle
 from .request import prepare
 
 if TYPE_CHECKING:
+    from .catalog import Catalog
     from .display import Canvas
     from .options import ChatOptions
     from .reply import Reply
     from .request import Ask
     from .scene import Scene
+    from .session import Session
 
 
 def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
@@ -48,21 +50,21 @@ def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] |
         value_tokens=tokens,
         error_words=scene.last_error.describe(tokens=tokens) if options.error else "",
     )
-    models = _models(scene, options)
-    if len(models) == 1:
-        ask = replace(ask, model=models[0])
+    asks = [replace(ask, model=model) for model in _models(session, options)] or [ask]
+    if len(asks) > 1:
+        _check_comparable(options, len(asks))
     if options.dry_run:
-        request = prepare(session, ask, scene.cell, dry=True)
-        scene.canvas().show(preview_bundle(request, stream=ask.stream))
+        requests = [prepare(session, one, scene.cell, dry=True) for one in asks]
+        scene.canvas().show(preview_bundle(requests, stream=ask.stream))
         return None
-    return _compare(scene, options, ask, models) if len(models) > 1 else _send(scene, options, ask)
+    return _compare(scene, options, asks) if len(asks) > 1 else _send(scene, options, asks[0])
 
 
-def _models(scene: Scene, options: ChatOptions) -> list[str]:
+def _models(session: Session, options: ChatOptions) -> list[str]:
     """Return the models that the options name, each once."""
     named = list(options.model)
     if options.models_like is not None:
-        found = [model.id for model in scene.session.catalog().matching(options.models_like)]
+        found = [model.id for model in _catalog(session, options).matching(options.models_like)]
         if not found:
             raise InferenceError(
                 f"No model matches {shortened(options.models_like)!r}.",
@@ -73,16 +75,35 @@ def _models(scene: Scene, options: ChatOptions) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _compare(scene: Scene, options: ChatOptions, ask: Ask, models: list[str]) -> list[Reply]:
-    if options.tools or options.code:
-        option = "--tools" if options.tools else "--code"
+def _catalog(session: Session, options: ChatOptions) -> Catalog:
+    """Return the models to look among: for a dry run those that are known, since nobody is asked for anything."""
+    return session.known_catalog(session.endpoint(ask=False, start=False)) if options.dry_run else session.catalog()
+
+
+def _check_comparable(options: ChatOptions, models: int) -> None:
+    """Refuse what several models at once do not do, and too many of them, before anything is sent."""
+    alone = {
+        "--tools": options.tools,
+        "--code": options.code,
+        f"--format {options.format}": options.format in ("text", "html"),
+    }
+    for option in [name for name, given in alone.items() if given]:
         raise InferenceError(
             f"{option} goes with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
         )
+    if models > MOST_MODELS:
+        raise InferenceError(
+            f"{models} models are too many to compare at once: at most {MOST_MODELS}.",
+            remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
+            cause="option",
+        )
+
+
+def _compare(scene: Scene, options: ChatOptions, asks: list[Ask]) -> list[Reply]:
     session = scene.session
     session.last_comparison = []
     try:
-        return compare(session, ask, models, cell=scene.cell, canvas=_canvas(scene, options))
+        return compare(session, asks, cell=scene.cell, canvas=_canvas(scene, options))
     finally:
         if session.last_comparison:
             for name in ("_wbreply", options.output):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack
 from contextvars import copy_context
-from dataclasses import replace
-from itertools import count
 from math import ceil
 from threading import Event, Thread
 from time import perf_counter
@@ -17,14 +15,11 @@ from .catalog import usd
 from .chart import Measure, chart_bundle, chart_metadata
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
-from .failures import Situation, explain
-from .receiving import receive_async
+from .one_of_many import OneOfMany
 from .rendering import reply_markdown, reply_plain, status_markdown
 from .reply import Reply, ReplyBuilder
 from .request import prepare
-from .retries import pause
 from .safety import safe_inline, safe_markdown
-from .schema import Mismatch
 from .side_by_side import Column, side_by_side_bundle
 from .tracing import asked, traced
 
@@ -34,38 +29,45 @@ if TYPE_CHECKING:
     from .cell import Cell
     from .client import AsyncClient
     from .display import Canvas
-    from .reply import Message
-    from .request import Ask, Request
+    from .request import Ask
     from .session import Session
     from .tracing import Trace
 
 MOST_MODELS: Final = 9
 
 
-def compare(
-    session: Session, ask: Ask, models: Sequence[str], *, cell: Cell | None = None, canvas: Canvas
-) -> list[Reply]:
+def compare(session: Session, asks: Sequence[Ask], *, cell: Cell | None = None, canvas: Canvas) -> list[Reply]:
     """Send a prompt to several models at once, draw their replies side by side, and return them in that order.
 
     A model that fails leaves the others: its Reply has no text, and `incomplete` says why.
 
+    Parameters
+    ----------
+    session : Session
+    asks : sequence of Ask
+        The same prompt to each of the models, at most `MOST_MODELS`.
+    cell : Cell, optional
+        The running cell.
+    canvas : Canvas
+        Where the replies are drawn.
+
     Raises
     ------
     InferenceError
-        When none of the models answers, or there are too many.
+        When none of the models answers.
     Interrupted
         When the user interrupts; what had come is drawn and kept.
     """
-    if len(models) > MOST_MODELS:
-        raise InferenceError(
-            f"{len(models)} models are too many to compare at once: at most {MOST_MODELS}.",
-            remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
-            cause="option",
-        )
-    contenders = [_Contender(session, replace(ask, model=model), cell) for model in models]
-    allowed = session.resolve().allow_images_from
-    with traced(session, "wbchat", asked(ask, *models), {}, canvas) as trace:
-        replies = _compared(session, canvas, contenders, allowed, trace)
+    settings = session.resolve()
+    # From the first one on: an interrupt can come before the last is ready.
+    with ExitStack() as stack:
+        holds = [stack.enter_context(budget.Hold(session)) for _ in asks]
+        contenders = [
+            _Contender(session, ask, cell, hold, settings.max_retries) for ask, hold in zip(asks, holds, strict=True)
+        ]
+        told = asked(asks[0], *(one.model for one in contenders))
+        with traced(session, "wbchat", told, {}, canvas) as trace:
+            replies = _compared(session, canvas, contenders, settings.allow_images_from, trace)
     errors = [one.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(
@@ -84,9 +86,6 @@ def _compared(
             background.run(_receive_all(session, contenders))
     except KeyboardInterrupt:
         interrupted = "interrupted"
-    finally:
-        for one in contenders:
-            one.release()
     replies = [one.reply(interrupted) for one in contenders]
     # One trace holds them all, and one link leads to it.
     trace.came(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
@@ -133,94 +132,57 @@ def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
 
 
 async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> None:
-    ready = [one for one in contenders if one.request is not None]
-    if not ready or ready[0].request is None:
+    parts = [(one, one.part) for one in contenders if one.part is not None]
+    if not parts:
         return
-    async with session.async_client(ready[0].request.endpoint) as client:
-        await asyncio.gather(*(one.receive(client) for one in ready))
+    async with session.async_client(parts[0][1].sent.endpoint) as client:
+        await asyncio.gather(*(one.receive(part, client) for one, part in parts))
 
 
 class _Contender:
-    """One model's part: its request, what has come of it, and why it failed if it did."""
+    """One model's part: what has come of it, and why it failed if it did; no `part` where nothing could be sent."""
 
-    def __init__(self, session: Session, ask: Ask, cell: Cell | None) -> None:
+    def __init__(self, session: Session, ask: Ask, cell: Cell | None, hold: budget.Hold, most_retries: int) -> None:
         self.model = ask.model or ""
-        self.builder = ReplyBuilder()
         self.error: InferenceError | None = None
-        self.request: Request | None = None
-        self._session = session
-        self._ask = ask
+        self.part: OneOfMany | None = None
         self._ended: Reply | None = None
-        self._pause: tuple[str, float] | None = None
-        self._held = 0.0
         try:
             request = prepare(session, ask, cell)
-            self._held = budget.hold(session, request)
-            self.request = request
+            hold.take(request)
+            self.part = OneOfMany(session, ask, request, hold, most_retries)
         except InferenceError as error:
             self.error = error
 
-    def release(self) -> None:
-        """Give back what was held of the budget."""
-        budget.release(self._session, self._held)
-        self._held = 0.0
-
-    async def receive(self, client: AsyncClient) -> None:
-        """Receive the reply, trying again where that is worth it; a failure is kept, not raised."""
-        assert self.request is not None
-        most = self._session.resolve().max_retries
-        self.builder.started = perf_counter()
-        for tries in count(1):
-            try:
-                await self._receive_once(client, self.request)
-            except Exception as failure:  # noqa: BLE001 - it is told in this model's place
-                known = self._session.known_catalog(self.request.endpoint)
-                error = explain(failure, Situation(self.request.endpoint, self.model, known))
-                seconds = None if self.builder.has_begun else pause(error, tries, most)
-                if seconds is None:
-                    self.error = error
-                    return
-                self._pause = (error.what, perf_counter() + seconds)
-                await asyncio.sleep(seconds)
-            else:
-                self._ended = self._checked(self._build())
+    async def receive(self, part: OneOfMany, client: AsyncClient) -> None:
+        """Receive the reply; a failure is kept, not raised."""
+        try:
+            parsed = await part.receive(client)
+        except Exception as failure:  # noqa: BLE001 - it is told in this model's place
+            error = part.explained(failure)
+            if error.cause != "answer":
+                self.error = error
                 return
-
-    async def _receive_once(self, client: AsyncClient, request: Request) -> None:
-        payloads = receive_async(client, request.body, stream=self._ask.stream, arrival=self.builder.arrival)
-        with self._session.ledger.counting(request, self.builder):
-            async with aclosing(payloads):
-                async for payload in payloads:
-                    self.builder.add(payload)
-
-    def _build(self, incomplete: str = "") -> Reply:
-        request = self.request
-        messages: list[Message] = request.messages if request else []
-        reply = self.builder.build(
-            asked_model=self.model,
-            endpoint=request.endpoint.name if request else "",
-            price=request.price if request else None,
-            messages=messages,
-            incomplete=incomplete,
-        )
-        reply.notices = request.notices if request else ()
-        return reply
-
-    def _checked(self, reply: Reply) -> Reply:
-        if self._ask.schema is not None:
-            try:
-                reply.parsed = self._ask.schema.read(reply.text)
-            except Mismatch as mismatch:
-                reply.notices = (*reply.notices, f"Does not fit the schema: {mismatch}")
-        return reply
+            # A reply all the same, and there to be compared.
+            reply = part.reply("not what was asked for")
+            reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
+        else:
+            reply = part.reply()
+            reply.parsed = parsed
+        self._ended = reply
 
     def reply(self, interrupted: str = "") -> Reply:
         """Return what came, whole or not."""
-        return self._ended or self._build(self.error.what if self.error else interrupted)
+        if self._ended is not None:
+            return self._ended
+        incomplete = self.error.what if self.error else interrupted
+        if self.part is not None:
+            return self.part.reply(incomplete)
+        return ReplyBuilder().build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.builder.text_pieces))
+        return 0 if self.part is None else sum(map(len, self.part.builder.text_pieces))
 
     def column(self, allowed: Collection[str]) -> Column:
         """Return how far this model has come."""
@@ -228,7 +190,7 @@ class _Contender:
             return Column(self.model, reply_markdown(self._ended, allowed), "")
         if self.error is not None:
             return Column(self.model, f"*{safe_inline(self.error.what)}*", "")
-        text = self.builder.text
+        text = "" if self.part is None else self.part.builder.text
         return Column(self.model, safe_markdown(text, allowed) if text else status_markdown(self.words), "")
 
     def final_column(self, reply: Reply, allowed: Collection[str]) -> Column:
@@ -243,14 +205,15 @@ class _Contender:
         """How far this model has come, in words."""
         if self._ended is not None:
             return "done"
-        if self.error is not None:
+        if self.error is not None or self.part is None:
             return "failed"
-        if self._pause is not None and (left := self._pause[1] - perf_counter()) > 0:
-            return f"{self._pause[0]} Trying again in {ceil(left)} s"
-        waited = f"{perf_counter() - self.builder.started:.0f} s"
+        if self.part.waits is not None and (left := self.part.waits[1] - perf_counter()) > 0:
+            return f"{self.part.waits[0]} Trying again in {ceil(left)} s"
+        builder = self.part.builder
+        waited = f"{perf_counter() - builder.started:.0f} s"
         if self.size:
             return f"{self.size:,} characters, {waited}"
-        return f"thinking, {waited}" if self.builder.reasoning_pieces else f"waiting, {waited}"
+        return f"thinking, {waited}" if builder.reasoning_pieces else f"waiting, {waited}"
 
 
 class _Drawing:

@@ -17,12 +17,12 @@ from .answers import read_json
 from .display import Silence
 from .errors import InferenceError, Interrupted, quoted
 from .failures import Situation, explain
-from .fallback import asked_more_easily, corrected
+from .fallback import asked_more_easily, corrected, does_not_fit, may_be_corrected
 from .painter import Painter
 from .receiving import receive
 from .rendering import step_markdown, tool_call_words
 from .reply import ReplyBuilder, added_up
-from .request import Ask, Request, origin, prepare
+from .request import origin, prepare
 from .retries import pause, wait
 from .schema import Mismatch
 from .thread import Turn
@@ -35,13 +35,15 @@ if TYPE_CHECKING:
     from .client import Client
     from .display import Canvas
     from .reply import Message, Reply, ToolCall
+    from .request import Ask, Request
     from .session import Session
     from .tools import ToolStep
     from .tracing import Trace
 
 MOST_ROUNDS: Final = 10
-
-__all__ = ["Ask", "send"]
+UNFIT_REMEDY: Final = (
+    "Its text is in _wbreply. Say in the prompt what is wanted, make the schema simpler, or ask another model."
+)
 
 
 def send(
@@ -76,12 +78,13 @@ def send(
     """
     canvas = canvas or Silence()
     request = prepare(session, ask, cell)
-    budget.check(session, request)
     about = {"thread": ask.thread, "endpoint": request.endpoint.name}
-    with traced(session, "wbchat", asked(ask, request.model), about, canvas) as trace:
-        # Its clock starts when Weave has been connected to.
-        course = _Course(session, ask, request)
-        reply = _run(session, course, canvas, trace)
+    with budget.Hold(session) as hold:
+        hold.take(request)
+        with traced(session, "wbchat", asked(ask, request.model), about, canvas) as trace:
+            # Its clock starts when Weave has been connected to.
+            course = _Course(session, ask, request, hold)
+            reply = _run(session, course, canvas, trace)
     session.last_reply = reply
     _record(session, ask, course.request, reply, cell)
     if after is not None:
@@ -113,10 +116,11 @@ def _run(session: Session, course: _Course, canvas: Canvas, trace: Trace) -> Rep
 class _Course:
     """What has happened so far in one exchange: the calls that ended, the tools that ran, the call under way."""
 
-    def __init__(self, session: Session, ask: Ask, request: Request) -> None:
+    def __init__(self, session: Session, ask: Ask, request: Request, hold: budget.Hold) -> None:
         self.request = request
         self._session = session
         self._ask = ask
+        self._hold = hold
         self._sent = request
         self._builder = ReplyBuilder()
         self._ended: list[Reply] = []
@@ -177,7 +181,7 @@ class _Course:
 
     def _begin(self, request: Request, *, after: Reply) -> None:
         """Set the call that has ended aside, as it was when it ended, and begin another."""
-        budget.check(self._session, request)
+        self._hold.take(request)
         self._ended.append(after)
         self._sent = request
         self._builder = ReplyBuilder()
@@ -203,18 +207,16 @@ class _Course:
         try:
             return schema.read(first.text)
         except Mismatch as mismatch:
-            if not self._ask.repair or first.finish_reason == "length" or not first.text:
-                raise _does_not_fit(mismatch, first) from None
-            found = mismatch
+            if not self._ask.repair or not may_be_corrected(first):
+                raise does_not_fit(mismatch, first, remedy=UNFIT_REMEDY) from None
+            request = corrected(self._sent, schema, first.text, mismatch)
         painter.step("*The answer does not fit the schema: asking once more.*")
-        request = corrected(self._sent, schema, first.text, found)
-        notice = f"The first answer did not fit ({quoted(str(found))}): it was asked for again."
-        self._begin(request.noticed(notice), after=first)
+        self._begin(request, after=first)
         self._call(painter)
         try:
             return schema.read(self._built().text)
         except Mismatch as mismatch:
-            raise _does_not_fit(mismatch, self._built()) from None
+            raise does_not_fit(mismatch, self._built(), remedy=UNFIT_REMEDY) from None
 
     def _receive(self, painter: Painter) -> None:
         """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
@@ -265,7 +267,7 @@ def _as_object(call: ToolCall) -> str:
     """Return a call's arguments, or an empty object where they are none: services refuse to be sent those back."""
     try:
         is_object = isinstance(json.loads(call.arguments), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         is_object = False
     return call.arguments if is_object else "{}"
 
@@ -275,17 +277,6 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
         f"The model asked for tools {MOST_ROUNDS + 1} times and did not answer.",
         why=f"The last it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
         remedy="Say in the prompt when to stop, or ask another model.",
-        cause="answer",
-    )
-
-
-def _does_not_fit(mismatch: Mismatch, reply: Reply) -> InferenceError:
-    cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
-    return InferenceError(
-        "The answer does not fit the schema.",
-        why=f"{mismatch}.",
-        remedy=f"{cut}Its text is in _wbreply. Say in the prompt what is wanted, make the schema simpler, or ask "
-        "another model.",
         cause="answer",
     )
 

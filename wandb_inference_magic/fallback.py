@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .errors import InferenceError, quoted
+
 if TYPE_CHECKING:
-    from .errors import InferenceError
+    from .reply import Reply
     from .request import Request
     from .schema import Mismatch, Schema
 
@@ -31,7 +33,21 @@ def asked_more_easily(sent: Request, schema: Schema | None, error: InferenceErro
     return easier.noticed(words)
 
 
+def may_be_corrected(reply: Reply) -> bool:
+    """Whether asking once more could mend an answer that does not fit: not where it was cut, or is empty."""
+    return bool(reply.text) and reply.finish_reason != "length"
+
+
 def corrected(sent: Request, schema: Schema, answer: str, mismatch: Mismatch) -> Request:
     """Return the request that asks once more, after an answer that does not fit its schema."""
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
-    return sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
+    again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
+    return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
+
+
+def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:
+    """Return the error that tells of an answer that does not fit its schema."""
+    cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
+    return InferenceError(
+        "The answer does not fit the schema.", why=f"{mismatch}.", remedy=f"{cut}{remedy}".strip(), cause="answer"
+    )

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from sqlite3 import Error as SqliteError
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from . import budget
 from .answer_cache import Answer, key_of
 from .catalog import usd
 from .errors import InferenceError, quoted, shortened
-from .failures import Situation, explain
-from .fallback import asked_more_easily, corrected
+from .fallback import asked_more_easily
 from .limiter import Limiter
+from .one_of_many import OneOfMany
 from .prompt import Template, is_template
-from .receiving import receive_async
-from .reply import ReplyBuilder, Usage
+from .rendering import why_empty
 from .request import REPLY_TOKENS, for_prompt, prepare
-from .retries import pause
 from .schema import Mismatch
-from .tokens import estimate_messages
 from .usage import NOTHING
 
 if TYPE_CHECKING:
@@ -33,7 +29,7 @@ if TYPE_CHECKING:
 
     from .answer_cache import AnswerCache
     from .catalog import Model
-    from .reply import Content, Message
+    from .reply import Content, Message, Reply, Usage
     from .request import Ask, Request
     from .rows import Row, Rows
     from .session import Session
@@ -172,7 +168,7 @@ class MapRun:
         with suppress(Exception):
             for row in islice(self.rows, SAMPLE):
                 with suppress(InferenceError):
-                    sample.append(estimate_messages(self._request(prompts(row)).messages))
+                    sample.append(self._request(prompts(row)).prompt_tokens)
         prompt = sum(sample) / len(sample) if sample else 0.0
         reply = self._usual_reply()
         price, rows = self.first.price, self.rows.length
@@ -181,7 +177,7 @@ class MapRun:
 
     def _usual_reply(self) -> float:
         """Return how many tokens a reply has, about: as this model's have had, within the limit that is set."""
-        longest = float(self.first.body.get("max_tokens") or REPLY_TOKENS)
+        longest = float(self.first.reply_limit or REPLY_TOKENS)
         for endpoint, model, total in self.session.ledger.by_model():
             answered = total.calls - total.failed
             if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
@@ -196,23 +192,24 @@ class MapRun:
             try:
                 async for number, request, key in self._to_ask():
                     await self._take_slot()
-                    held = await self._hold(request, running)
-                    if held is None:
+                    hold = await self._hold(request, running)
+                    if hold is None:
                         self._give_slot_back()
                         break
-                    task = asyncio.create_task(self._ask_row(number, request, key, settings.max_retries))
+                    row = _Row(self, request, hold, settings.max_retries)
+                    task = asyncio.create_task(self._ask_row(row, number, key))
                     running.add(task)
                     # Also of a task that is cancelled before it begins.
-                    task.add_done_callback(partial(self._row_ended, held, running))
+                    task.add_done_callback(partial(self._row_ended, hold, running))
                 await asyncio.gather(*running)
             finally:
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
 
-    def _row_ended(self, held: float, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    def _row_ended(self, hold: budget.Hold, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
         running.discard(task)
-        budget.release(self.session, held)
+        hold.release()
         self._give_slot_back()
 
     async def _take_slot(self) -> None:
@@ -298,13 +295,14 @@ class MapRun:
 
     def _give_up_cache(self, error: Exception) -> None:
         self.cache = None
-        self.notices = (*self.notices, f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
+        self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
-    async def _hold(self, request: Request, running: set[asyncio.Task[None]]) -> float | None:
+    async def _hold(self, request: Request, running: set[asyncio.Task[None]]) -> budget.Hold | None:
         """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
+        hold = budget.Hold(self.session)
         while self.stopped is None:
             try:
-                return budget.hold(self.session, request)
+                hold.take(request)
             except InferenceError as error:
                 if running:
                     # They cost less than the most they could: what is left of it may be enough.
@@ -313,74 +311,51 @@ class MapRun:
                 self.stopped = InferenceError(
                     "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
                 )
+            else:
+                return hold
         return None
 
-    async def _ask_row(self, number: int, request: Request, key: str, most_retries: int) -> None:
-        for tries in count(1):
-            started = perf_counter()
-            try:
-                await self._answer(number, request, key)
-            except Exception as failure:  # noqa: BLE001 - it is told in the row's place
-                known = self.session.known_catalog(request.endpoint)
-                error = explain(failure, Situation(request.endpoint, self.model, known))
-                easier = asked_more_easily(request, self.asked.ask.schema, error)
-                if easier is not None:
-                    # It would be refused for every row.
-                    self._base, request = easier, easier
-                    self.notices = easier.notices
-                    continue
-                if error.status == 429:
-                    self.limiter.refused(started)
-                seconds = pause(error, tries, most_retries)
-                if seconds is None or self.stopped is not None:
-                    self._fail(number, error, key)
-                    return
-                self.trouble = error.what
-                await asyncio.sleep(seconds)
-            else:
-                return
-
-    async def _answer(self, number: int, request: Request, key: str) -> None:
-        """Make the call for a row, and one more where its answer does not fit, and take what comes."""
-        schema, ask = self.asked.ask.schema, self.asked.ask
-        calls = [await self._call(request)]
+    async def _ask_row(self, row: _Row, number: int, key: str) -> None:
+        """Ask for a row, and take what comes."""
         try:
-            self.answers[number] = self._read(calls[0].text)
-        except Mismatch as mismatch:
-            if schema is None or not ask.repair:
-                raise _does_not_fit(mismatch) from None
-            calls.append(await self._call(corrected(request, schema, calls[0].text, mismatch)))
-            try:
-                self.answers[number] = self._read(calls[1].text)
-            except Mismatch as again:
-                raise _does_not_fit(again) from None
-        self.seconds[number] = sum(call.seconds for call in calls)
+            value = await row.receive(self._client)
+            reply = row.reply()
+            if not reply.text:
+                raise InferenceError(why_empty(reply), cause="answer")
+        except Exception as failure:  # noqa: BLE001 - it is told in the row's place
+            self._fail(number, row.explained(failure), key)
+        else:
+            self._take(number, reply, reply.text if row.ask.schema is None else value)
+            self._keep(key, Answer(reply.text, seconds=round(reply.seconds, 3)))
+        finally:
+            for call in row.calls():
+                self._count(call)
+
+    def _take(self, number: int, reply: Reply, answer: Any) -> None:
+        self.answers[number] = answer
+        self.seconds[number] = reply.seconds
         self._failures_in_a_row, self.trouble = 0, ""
         self.done += 1
-        self.replayed += all(call.is_replayed for call in calls)
+        self.replayed += reply.replayed
         self.limiter.served()
-        self._keep(key, Answer(calls[-1].text, seconds=round(self.seconds[number], 3)))
 
-    async def _call(self, request: Request) -> ReplyBuilder:
-        """Make one call, and return what came."""
-        builder = ReplyBuilder()
-        payloads = receive_async(self._client, request.body, stream=self.asked.ask.stream, arrival=builder.arrival)
-        with self.session.ledger.counting(request, builder):
-            async with aclosing(payloads):
-                async for payload in payloads:
-                    builder.add(payload)
-        self._count(builder.usage, request)
-        if not builder.text:
-            raise InferenceError("No text came.", why=_why_empty(builder.finish_reason), cause="answer")
-        return builder
+    def _count(self, call: Reply) -> None:
+        self.usage += call.usage or NOTHING
+        self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
-    def _count(self, usage: Usage | None, request: Request) -> None:
-        self.usage += usage or NOTHING
-        price = request.price
-        if usage is None or price is None:
-            self.cost = None
-        elif self.cost is not None:
-            self.cost += price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    def ask_more_easily(self, refused: Request, error: InferenceError) -> None:
+        """Ask for the rows to come in an easier form, since this one would be refused for each of them.
+
+        A row that was in flight may tell late of a form that is no longer asked for.
+        """
+        if refused.body.get("response_format") != self._base.body.get("response_format"):
+            return
+        if (easier := asked_more_easily(self._base, self.asked.ask.schema, error)) is not None:
+            self._base = easier
+            self._notice(*easier.notices)
+
+    def _notice(self, *words: str) -> None:
+        self.notices = tuple(dict.fromkeys((*self.notices, *words)))
 
     def _read(self, text: str) -> Any:
         schema = self.asked.ask.schema
@@ -406,14 +381,27 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
     )
 
 
-def _does_not_fit(mismatch: Mismatch) -> InferenceError:
-    return InferenceError("The answer does not fit the schema.", why=f"{mismatch}.", cause="answer")
+class _Row(OneOfMany):
+    """One row of a run: what it learns of the service and of the model is for the others too."""
 
+    def __init__(self, run: MapRun, request: Request, hold: budget.Hold, most_retries: int) -> None:
+        super().__init__(run.session, run.asked.ask, request, hold, most_retries)
+        self._run = run
 
-def _why_empty(finish_reason: str | None) -> str:
-    if finish_reason == "length":
-        return "The token limit was used up before it: raise --max-tokens."
-    return "The service's content filter kept it back." if finish_reason == "content_filter" else ""
+    def easier(self, error: InferenceError) -> Request | None:
+        easier = super().easier(error)
+        if easier is not None:
+            self._run.ask_more_easily(self.sent, error)
+        return easier
+
+    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+        run = self._run
+        if error.status == 429:
+            run.limiter.refused(self.builder.started)
+        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        if seconds is not None:
+            run.trouble = error.what
+        return seconds
 
 
 def begin(
@@ -448,7 +436,8 @@ def _check_budget(session: Session, run: MapRun) -> None:
     rest = budget.left(session)
     if rest is None:
         return
-    budget.check(session, run.first)
+    with budget.Hold(session) as hold:
+        hold.take(run.first)
     estimate = run.estimate()
     if estimate.cost is not None and estimate.cost > rest:
         raise InferenceError(

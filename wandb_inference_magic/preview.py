@@ -9,10 +9,9 @@ from .catalog import usd
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN, fenced
 from .safety import safe_inline, safe_markdown
-from .tokens import estimate, estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .reply import Content, Message
     from .request import Request
@@ -20,8 +19,13 @@ if TYPE_CHECKING:
 REPLY: int = 1000
 
 
-def preview_bundle(request: Request, *, stream: bool) -> dict[str, Any]:
-    """Return what a request would send as a MIME bundle: each message as it stands, then the parameters."""
+def preview_bundle(requests: Sequence[Request], *, stream: bool) -> dict[str, Any]:
+    """Return what requests would send as a MIME bundle: each message as it stands, then the parameters."""
+    previews = [_preview(request, stream=stream) for request in requests]
+    return {kind: "\n\n".join(one[kind] for one in previews) for kind in (MARKDOWN, PLAIN)}
+
+
+def _preview(request: Request, *, stream: bool) -> dict[str, str]:
     parameters = json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
     blocks = [(_title(message), _words(message)) for message in request.messages]
     blocks.append(("parameters", parameters))
@@ -38,8 +42,7 @@ def preview_bundle(request: Request, *, stream: bool) -> dict[str, Any]:
 
 
 def _summary(request: Request) -> str:
-    beside = {name: value for name, value in request.body.items() if name in ("tools", "response_format")}
-    tokens = estimate_messages(request.messages) + (estimate(json.dumps(beside)) if beside else 0)
+    tokens = request.prompt_tokens
     where = "the practice model" if request.endpoint.kind == "local" else request.endpoint.url
     return f"Nothing was sent. To {request.model} at {where}: about {tokens:,} tokens, {_cost(request, tokens)}."
 
@@ -50,8 +53,7 @@ def _cost(request: Request, tokens: int) -> str:
         return "cost unknown"
     if request.endpoint.kind == "local":
         return "free"
-    most = request.body.get("max_tokens")
-    if most:
+    if most := request.reply_limit:
         return f"at most about {usd(price.cost(tokens, most))}"
     return f"about {usd(price.cost(tokens, 0))} and {usd(price.cost(0, REPLY))} for each {REPLY:,} tokens of the reply"
 

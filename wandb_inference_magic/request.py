@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError
@@ -90,11 +90,21 @@ class Request:
     body: Mapping[str, Any]
     thread: Thread
     earlier: int = 0
-    notices: tuple[str, ...] = field(default=())
+    notices: tuple[str, ...] = ()
 
     @property
     def messages(self) -> list[Message]:
         return list(self.body["messages"])
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens are sent, about: those of the messages, the tools and the schema."""
+        return estimate_messages(self.body["messages"]) + _beside_messages(self.body)
+
+    @property
+    def reply_limit(self) -> int | None:
+        """How many tokens the reply may have; None where the user set no limit."""
+        return _reply_limit(self.body)
 
     def with_body(self, **values: Any) -> Request:
         """Return this request with other parameters; None takes one away."""
@@ -151,9 +161,8 @@ def prepare(session: Session, ask: Ask, cell: Cell | None = None, *, dry: bool =
         room=_room(body, known),
         with_images=known is None or not _is_text_only(known),
     )
-    _check_length(conversation.messages, body, model, known)
     left_out = conversation.left_out
-    return Request(
+    request = Request(
         endpoint=endpoint,
         model=model,
         price=session.price(model, endpoint),
@@ -162,6 +171,8 @@ def prepare(session: Session, ask: Ask, cell: Cell | None = None, *, dry: bool =
         earlier=conversation.earlier,
         notices=(_left_out_words(left_out, known),) if left_out and known else (),
     )
+    _check_length(request, known)
+    return request
 
 
 def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
@@ -173,9 +184,9 @@ def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
         For an image to a model that takes none, and a prompt longer than the model's context.
     """
     _check_images(prompt, first.model, known)
-    messages = [*first.messages[:-1], {"role": "user", "content": prompt}]
-    _check_length(messages, first.body, first.model, known)
-    return first.with_body(messages=messages)
+    request = first.with_body(messages=[*first.messages[:-1], {"role": "user", "content": prompt}])
+    _check_length(request, known)
+    return request
 
 
 def origin(cell: Cell | None) -> tuple[str | None, str | None]:
@@ -237,21 +248,27 @@ def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
     """Return for how many tokens of messages there is room, where the model's context is known."""
     if known is None or known.context is None:
         return None
-    for_reply = body.get("max_tokens") or min(known.context // 4, REPLY_TOKENS)
-    return known.context - int(for_reply) - _beside_messages(body)
+    for_reply = _reply_limit(body) or min(known.context // 4, REPLY_TOKENS)
+    return known.context - for_reply - _beside_messages(body)
+
+
+def _reply_limit(body: Mapping[str, Any]) -> int | None:
+    """Return the limit on the reply, by its name or by the newer one: the larger, where a service may heed either."""
+    names = ("max_tokens", "max_completion_tokens")
+    given = [one.get(name) for one in (body, body.get("extra_body") or {}) for name in names]
+    return max((int(one) for one in given if isinstance(one, int | float) and one > 0), default=None)
 
 
 def _beside_messages(body: Mapping[str, Any]) -> int:
     return sum(estimate(json.dumps(body[name])) for name in ("tools", "response_format") if name in body)
 
 
-def _check_length(messages: list[Message], body: Mapping[str, Any], model: str, known: Model | None) -> None:
+def _check_length(request: Request, known: Model | None) -> None:
     context = known.context if known else None
-    tokens = estimate_messages(messages) + _beside_messages(body)
-    if context is None or tokens <= context:
+    if context is None or (tokens := request.prompt_tokens) <= context:
         return
     raise InferenceError(
-        f"The prompt has about {tokens:,} tokens; {model} has room for {context:,}, its reply included. "
+        f"The prompt has about {tokens:,} tokens; {request.model} has room for {context:,}, its reply included. "
         "Nothing was sent.",
         remedy="Shorten the prompt, or choose a model with a larger context: %wbmodels shows it.",
         cause="request",

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from .reply import Usage, writing_seconds
-from .tokens import estimate, estimate_messages
+from .tokens import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,10 +116,42 @@ class Ledger:
         if call.cost and self.on_cost is not None:
             self.on_cost(call.cost)
 
-    def hold(self, usd: float) -> None:
-        """Add to what is held for calls in flight; less than 0 takes away."""
+    @property
+    def cost(self) -> float:
+        """The USD that all calls whose price is known have cost."""
         with self._lock:
-            self.held += usd
+            return self._cost()
+
+    def left(self, limit: float) -> float:
+        """Return the USD that are left of `limit`, without those held for calls in flight."""
+        with self._lock:
+            return self._left(limit)
+
+    def hold(self, usd: float, limit: float, *, instead_of: float = 0.0) -> float:
+        """Hold USD for a call where so much is left of `limit`, in the place of what was held for it before.
+
+        Returns
+        -------
+        float
+            What was left: less than `usd` where nothing is held anew. Looked at and held in one step, so that calls
+            that begin at the same time see each other.
+        """
+        with self._lock:
+            left = self._left(limit + instead_of)
+            if usd <= left:
+                self.held += usd - instead_of
+            return left
+
+    def release(self, usd: float) -> None:
+        """Give back what was held for a call that has ended: what it has cost is counted by now."""
+        with self._lock:
+            self.held -= usd
+
+    def _cost(self) -> float:
+        return sum(total.cost for total in self.totals.values())
+
+    def _left(self, limit: float) -> float:
+        return max(limit - self._cost() - self.held, 0.0)
 
     @contextmanager
     def counting(self, request: Request, builder: ReplyBuilder) -> Iterator[None]:
@@ -174,7 +206,7 @@ def _used(call: Call, request: Request, builder: ReplyBuilder) -> tuple[Usage, b
     if call.outcome == "failed" and not builder.has_begun:
         return NOTHING, False
     written = "".join((*builder.reasoning_pieces, *builder.text_pieces))
-    return Usage(estimate_messages(request.messages), estimate(written)), True
+    return Usage(request.prompt_tokens, estimate(written)), True
 
 
 def _cost(usage: Usage, price: Price | None) -> float | None:
