@@ -220,6 +220,26 @@ def test_odd_frames(frame: Any, rows: list[str]) -> None:
     assert text_of(frame).split("\n")[3:] == rows
 
 
+def test_types_are_told_alike_in_every_pandas() -> None:
+    # As pandas before 3 has them: texts as objects, times in nanoseconds.
+    frame = pd.DataFrame(
+        {
+            "text": pd.Series(["a", None], dtype=object),
+            "mixed": pd.Series(["a", 1], dtype=object),
+            "none": pd.Series([None, None], dtype=object),
+            "when": pd.Series(pd.to_datetime(["2026-01-02", "2026-01-03"])).astype("datetime64[ns]"),
+            "there": pd.Series(pd.to_datetime(["2026-01-02", "2026-01-03"], utc=True)),
+            "took": pd.to_timedelta([1, 2], unit="s"),
+        }
+    )
+    assert text_of(frame).splitlines()[1] == (
+        "Columns: text (str, 1 missing), mixed (object), none (object, 2 missing), when (datetime64), "
+        "there (datetime64[UTC]), took (timedelta64)"
+    )
+    assert text_of(frame.text).splitlines()[1] == "Columns: text (str, 1 missing)"
+    assert text_of(pd.Series(["a", "b"])).splitlines()[1] == "Columns: values (str)"
+
+
 def test_a_lazy_frame_shows_its_first_rows() -> None:
     lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
     assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
@@ -264,6 +284,18 @@ def test_arrays(array: Any, told: list[str]) -> None:
     text = text_of(array)
     assert all(words in text for words in told), text
     assert len(text) < 1500
+
+
+def test_a_huge_array_is_never_copied() -> None:
+    array = np.zeros(6_000_000)
+    tracemalloc.start()
+    try:
+        text = text_of(array)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert text.startswith("array of shape (6000000,), float64\n[0. 0. 0. ... 0. 0. 0.]")
+    assert peak < 5_000_000
 
 
 def test_long_texts_in_an_array_are_bounded() -> None:

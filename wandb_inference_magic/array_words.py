@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from .frame_words import MOST_COUNTED
+
 MOST_VALUES: Final = 100
 WIDTH: Final = 120
 MOST_DIMENSIONS: Final = 3
@@ -30,7 +32,8 @@ def _bounded(shown: str) -> str:
 def _summary(array: Any) -> str:
     import numpy as np
 
-    if not array.size or array.dtype.kind not in "biuf":
+    # Summing it up copies it.
+    if not 0 < array.size <= MOST_COUNTED or array.dtype.kind not in "biuf":
         return ""
     values = np.ma.masked_invalid(array) if array.dtype.kind == "f" else np.ma.asarray(array)
     left_out = int(array.size - values.count())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ MOST_NAMES: Final = 200
 LONGEST_CELL: Final = 200
 # Counting what is missing looks at every cell.
 MOST_COUNTED: Final = 5_000_000
+# So many values tell whether a column of objects holds texts.
+MOST_INFERRED: Final = 100_000
+_TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def describe_pandas(frame: Any) -> str:
             kind="DataFrame",
             length=len(frame),
             names=[_name(name) for name in frame.columns],
-            types=[str(kind) for kind in part.dtypes],
+            types=[_pandas_type(part.iloc[:, number]) for number in range(part.shape[1])],
             head=head.itertuples(index=has_index, name=None),
             tail=tail.itertuples(index=has_index, name=None),
             missing=[int(count) for count in part.isna().sum()] if counted else (),
@@ -67,7 +71,7 @@ def describe_pandas_series(series: Any) -> str:
             kind="Series",
             length=len(series),
             names=["values" if series.name is None else _name(series.name)],
-            types=[str(series.dtype)],
+            types=[_pandas_type(series)],
             head=rows[0],
             tail=rows[1],
             missing=[int(series.isna().sum())] if len(series) <= MOST_COUNTED else (),
@@ -75,6 +79,15 @@ def describe_pandas_series(series: Any) -> str:
             width=1,
         )
     )
+
+
+def _pandas_type(series: Any) -> str:
+    """Name a column's type alike in every pandas: before 3, texts were objects and times had another unit."""
+    from pandas.api.types import infer_dtype
+
+    if series.dtype == object and infer_dtype(series.iloc[:MOST_INFERRED], skipna=True) == "string":
+        return "str"
+    return _TIME_UNIT.sub(lambda found: f"{found[1]}[{found[2]}]" if found[2] else found[1], str(series.dtype))
 
 
 def describe_frame(value: Any) -> str | None:
