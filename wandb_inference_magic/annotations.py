@@ -21,28 +21,44 @@ def has_quoted_name(annotation: Any) -> bool:
 
 
 def with_known_typed_dicts(annotation: Any) -> Any:
-    """Replace the TypedDicts of `typing`, which pydantic refuses before Python 3.12, by twins that it takes."""
-    if sys.version_info >= (3, 12):
-        return annotation
+    """Replace the TypedDicts of `typing`, which pydantic refuses before Python 3.12, by twins that it takes.
+
+    Raises
+    ------
+    TypeError
+        For one that holds itself: no twin of it can be made.
+    """
+    return annotation if sys.version_info >= (3, 12) else _renewed(annotation, ())
+
+
+def _renewed(annotation: Any, within: tuple[Any, ...]) -> Any:
     if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
-        return _twin(annotation)
+        return _twin(annotation, within)
     origin: Any = get_origin(annotation)
-    arguments = get_args(annotation)
-    if origin in (None, Literal, Annotated):
+    if origin in (None, Literal):
         return annotation
-    renewed = tuple(map(with_known_typed_dicts, arguments))
+    if origin is Annotated:
+        parts = (_renewed(annotation.__origin__, within), *annotation.__metadata__)
+        return origin[parts]
+    arguments = get_args(annotation)
+    renewed = tuple(_renewed(one, within) for one in arguments)
     if renewed == arguments:
         return annotation
     return reduce(or_, renewed) if origin is UnionType else origin[renewed]
 
 
-def _twin(annotation: Any) -> Any:
+def _twin(annotation: Any, within: tuple[Any, ...]) -> Any:
     from typing_extensions import NotRequired, Required, TypedDict, get_type_hints
 
+    if annotation in within:
+        raise TypeError(f"{annotation.__name__} holds itself: make it with the TypedDict of typing_extensions.")
     fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(annotation).items():
+    for name, hint in get_type_hints(annotation, include_extras=True).items():
         needed: Any = Required if name in annotation.__required_keys__ else NotRequired
-        fields[name] = needed[with_known_typed_dicts(hint)]
+        origin: Any = get_origin(hint)
+        if origin in (Required, NotRequired):
+            needed, (hint,) = origin, get_args(hint)
+        fields[name] = needed[_renewed(hint, (*within, annotation))]
     make: Any = TypedDict
     twin = make(annotation.__name__, fields)
     twin.__doc__ = annotation.__doc__

@@ -23,7 +23,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "null": lambda value: value is None,
     "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "integer": lambda value: (
-        not isinstance(value, bool) and isinstance(value, int | float) and float(value).is_integer()
+        value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
     ),
 }
 
