@@ -21,7 +21,6 @@ from wandb_inference_magic.catalog import (
     price_words,
     read_listing,
     read_modelsdev,
-    read_playground,
     reasoning_words,
     rows,
     snapshot,
@@ -186,7 +185,7 @@ documents = st.recursive(
 
 @given(documents)
 def test_no_document_breaks_the_readers(document: Any) -> None:
-    for read in (read_listing, read_modelsdev, read_playground):
+    for read in (read_listing, read_modelsdev):
         try:
             found = read(document)
         except ValueError:
@@ -203,52 +202,13 @@ odd = (
     | st.integers(min_value=10**300)
     | st.sampled_from(["text", "toggle", [], [{"type": []}], {"type": "effort"}])
 )
-FIELDS = {
-    read_modelsdev: ["id", "name", "reasoning", "reasoning_options", "cost", "limit", "modalities", "status"],
-    read_playground: ["idPlayground", "label", "contextWindow", "modalitiesInput", "featureReasoning"]
-    + [f"priceCentsPerBillionTokens{kind}" for kind in ("Input", "Output", "Cached")],
-}
+FIELDS = ("id", "name", "reasoning", "reasoning_options", "cost", "limit", "modalities", "status")
 
 
-@given(st.data())
-def test_an_odd_entry_never_raises(data: st.DataObject) -> None:
-    for read, fields in FIELDS.items():
-        entry = data.draw(st.fixed_dictionaries(dict.fromkeys(fields, odd)))
-        models = read({"models": [entry], "p": {"models": {"a/b": entry}}})
-        rows(join(None, models, None).models)
-
-
-def test_the_second_feed() -> None:
-    entry = {
-        "idPlayground": "a/one",
-        "label": "One",
-        "descriptionShort": "Small.",
-        "contextWindow": 262144,
-        "modalitiesInput": ["Text", "Image"],
-        "featureReasoning": False,
-        "featureToolCalling": True,
-        "featureStructuredOutput": False,
-        "lifecycleStage": "general-availability",
-        "priceCentsPerBillionTokensInput": 13000,
-        "priceCentsPerBillionTokensOutput": 28000,
-    }
-    models = read_playground({"models": [entry, {"label": "without an id"}, "odd", None]})
-    assert models == {
-        "a/one": Model(
-            id="a/one",
-            name="One",
-            context=262144,
-            input=("text", "image"),
-            price=Price(0.13, 0.28, None),
-            reasoning="none",
-            tools=True,
-            structured=False,
-            description="Small.",
-            lifecycle="general-availability",
-        )
-    }
-    with pytest.raises(ValueError, match="not a feed"):
-        read_playground({"models": {}})
+@given(st.fixed_dictionaries(dict.fromkeys(FIELDS, odd)))
+def test_an_odd_entry_never_raises(entry: dict[str, Any]) -> None:
+    models = read_modelsdev({"models": [entry], "p": {"models": {"a/b": entry}}})
+    rows(join(None, models, None).models)
 
 
 @pytest.mark.parametrize("text", ["NaN", "-1", "true", '"0.1"', "1e999", "null"])

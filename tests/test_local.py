@@ -131,6 +131,25 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
         local.start(broken)
 
 
+def test_words_of_the_engine_are_why_it_did_not_start(tmp_path: Path) -> None:
+    (tmp_path / "xllamacpp.py").write_text("import os\nprint('this engine needs AVX2', flush=True)\nos._exit(1)\n")
+    (tmp_path / "mine.gguf").write_bytes(b"")
+    done = run(
+        f"""
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, {str(tmp_path)!r})
+        from wandb_inference_magic import local
+        from wandb_inference_magic.errors import InferenceError
+        try:
+            local.start(Path({str(tmp_path / "mine.gguf")!r}))
+        except InferenceError as error:
+            print(error)
+        """
+    )
+    assert done.stdout.startswith("The practice model did not start. this engine needs AVX2 Check that"), done.stderr
+
+
 def test_weights_of_ones_own(tmp_path: Path) -> None:
     packaged = local.find_weights()
     assert packaged is not None

@@ -219,44 +219,6 @@ def _options(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [option for option in options if isinstance(option, Mapping)] if isinstance(options, list) else []
 
 
-def read_playground(document: object) -> dict[str, Model]:
-    """Return the models in W&B's second public feed (`/inference/catalog/models`), by id.
-
-    Raises
-    ------
-    ValueError
-        When the document is no such feed.
-    """
-    entries = _mapping(document).get("models")
-    if not isinstance(entries, list):
-        raise ValueError("not a feed of models")
-    return _by_id(_of_playground(entry) for entry in entries if isinstance(entry, Mapping))
-
-
-def _of_playground(entry: Mapping[str, Any]) -> Model:
-    prices = (
-        _usd_per_million(entry.get(f"priceCentsPerBillionTokens{kind}")) for kind in ("Input", "Output", "Cached")
-    )
-    return Model(
-        id=_text(entry.get("idPlayground")),
-        name=_text(entry.get("label")),
-        context=_count(entry.get("contextWindow")),
-        input=tuple(kind.lower() for kind in _texts(entry.get("modalitiesInput"))),
-        price=_price(*prices),
-        # This feed tells whether a model reasons, not how.
-        reasoning="none" if entry.get("featureReasoning") is False else "unknown",
-        tools=_flag(entry.get("featureToolCalling")),
-        structured=_flag(entry.get("featureStructuredOutput")),
-        description=_text(entry.get("descriptionShort")),
-        lifecycle=_text(entry.get("lifecycleStage")),
-    )
-
-
-def _usd_per_million(cents_per_billion: object) -> float | None:
-    number = _number(cents_per_billion)
-    return None if number is None else number / 100_000
-
-
 @cache
 def snapshot() -> Snapshot:
     """Return the facts shipped with the package."""

@@ -374,17 +374,15 @@ def _from_kaggle(name: str) -> object:
 # The project -------------------------------------------------------------------------------------------
 
 
-def find_project(
-    environ: Mapping[str, str], folder: Path | None = None, *, home: Path | None = None
-) -> tuple[str, str] | None:
+def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
     """Find the project `team/project` and its source in the environment and W&B's settings files.
 
     Parameters
     ----------
     environ : mapping
         The environment.
-    folder, home : Path, optional
-        Where the settings files are looked for, as in `find_key`.
+    folder : Path, optional
+        Where `./wandb/settings` is looked for, as in `find_key`.
 
     Returns
     -------
@@ -403,7 +401,7 @@ def find_project(
         return _own_project(own), PROJECT_VARIABLE
     if _other_host(environ.get("WANDB_BASE_URL", "")):
         return None
-    home = home or _home(environ)
+    home = _home(environ)
     if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
         return found, "WANDB_ENTITY and WANDB_PROJECT"
     for path in _settings_files(environ, home, folder or Path()):

@@ -25,7 +25,7 @@ Cause = Literal[
     "network",  # the service could not be reached, or the connection broke
     "reply",  # what came back is not a (whole) reply
     "answer",  # the reply is whole, but not of the form that was asked for
-    "missing",  # an optional package is not installed
+    "missing",  # what is needed is not there: a package, the practice model, a request in the cassette
 ]
 
 

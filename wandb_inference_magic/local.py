@@ -87,17 +87,13 @@ def facts(model: str) -> Model:
     )
 
 
-def start(weights: Path | None = None, *, context: int = CONTEXT, threads: int = THREADS) -> PracticeModel:
+def start(weights: Path | None = None) -> PracticeModel:
     """Start the practice model, or return it if it runs with these weights already.
 
     Parameters
     ----------
     weights : Path, optional
         A GGUF file; the packaged weights unless given.
-    context : int
-        How many tokens a conversation may have. A model that runs already keeps what it was started with.
-    threads : int
-        On how many threads it computes. A model that runs already keeps what it was started with.
 
     Returns
     -------
@@ -116,8 +112,7 @@ def start(weights: Path | None = None, *, context: int = CONTEXT, threads: int =
             return _running[0]
         _stop()
         key = secrets.token_urlsafe(24)
-        wanted = {"weights": str(path), "model": model_id(weights), "key": key, "context": context, "threads": threads}
-        process, address = _launch(path, wanted)
+        process, address = _launch(path, {"weights": str(path), "model": model_id(weights), "key": key})
         practice = PracticeModel(model_id(weights), f"{address}/v1", key, path)
         _running = (practice, process)
         return practice
@@ -162,7 +157,7 @@ def _usable(weights: Path | None) -> Path:
 # The parent's side
 
 
-def _launch(path: Path, wanted: dict[str, Any]) -> tuple[subprocess.Popen[str], str]:
+def _launch(path: Path, wanted: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     """Start the process and return it with the address it listens on, once it is ready."""
     try:
         process = _spawn()
@@ -209,9 +204,16 @@ def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with suppress(Empty):
-            line = lines.get(timeout=WAIT_SLICE)
-            return dict(json.loads(line)) if line else {}
+            return _answer(lines.get(timeout=WAIT_SLICE))
     return None
+
+
+def _answer(line: str) -> dict[str, str]:
+    try:
+        return dict(json.loads(line)) if line else {}
+    except (ValueError, TypeError):
+        # Words of the engine's own, which comes to no answer then.
+        return {"error": line}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -253,7 +255,7 @@ def serve_parent() -> None:
     os._exit(0)
 
 
-def _serve(weights: str, model: str, key: str, context: int, threads: int) -> Any:
+def _serve(weights: str, model: str, key: str) -> Any:
     """Return the engine's server, ready to answer."""
     from xllamacpp import CommonParams, Server
 
@@ -263,12 +265,12 @@ def _serve(weights: str, model: str, key: str, context: int, threads: int) -> An
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [key]
-    parameters.n_ctx = context
+    parameters.n_ctx = CONTEXT
     parameters.n_parallel = AT_ONCE
     # Otherwise each of the requests answered at once has but its part of the context.
     parameters.kv_unified = True
-    parameters.cpuparams.n_threads = threads
-    parameters.cpuparams_batch.n_threads = threads
+    parameters.cpuparams.n_threads = THREADS
+    parameters.cpuparams_batch.n_threads = THREADS
     parameters.cache_ram_mib = 0
     parameters.warmup = False
     parameters.ui = False

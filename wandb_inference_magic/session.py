@@ -98,7 +98,7 @@ class Session:
         Raises
         ------
         InferenceError
-            Without a key for W&B (unless `ask` and `start` are false), or without the practice model.
+            Without a key for W&B or without the practice model, unless `start` is false.
         """
         settings = self.resolve()
         cassette = self.cassette()
@@ -379,7 +379,7 @@ class Session:
             return ids[0]
         raise InferenceError(
             "No model is chosen.",
-            why=f"The endpoint {endpoint.url} has {len(ids) or 'no'} models." if ids else self.catalog(endpoint).note,
+            why=f"The endpoint {endpoint.url} has {len(ids)} models." if ids else self.catalog(endpoint).note,
             remedy="Choose one with %wbmodels, or with -m.",
             cause="model",
         )

@@ -191,10 +191,6 @@ class WandbInference(Configurable):
             if name not in chosen:
                 setattr(self, name, trait.default(self))
 
-    def source(self, name: str, environ: Mapping[str, str] | None = None) -> str:
-        """Say where the value in force of a trait comes from."""
-        return self._in_force(name, os.environ if environ is None else environ)[1]
-
     def resolve(self, environ: Mapping[str, str] | None = None) -> Resolved:
         """Return the values in force: this session's, else the environment's, else the files', else the default.
 
