@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wandb_inference_magic
 from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.reply import Reply, ReplyBuilder
 
@@ -97,6 +101,18 @@ json_values = st.recursive(
 @given(st.lists(st.dictionaries(st.sampled_from(["choices", "usage", "model"]), json_values), max_size=4))
 def test_no_payload_breaks_it(payloads: list[dict[str, Any]]) -> None:
     assert isinstance(built(*payloads).text, str)
+
+
+def test_every_public_attribute_is_documented() -> None:
+    heads = re.findall(r"^([a-z_, ]+) : ", inspect.getdoc(Reply) or "", re.MULTILINE)
+    public = {one.name for one in fields(Reply) if not one.name.startswith("_")}
+    assert {name for head in heads for name in head.split(", ")} == public
+    assert "earlier_messages" in public
+    assert "on_screen" not in dir(built(delta(content="a")))
+
+
+def test_the_package_lists_its_public_names() -> None:
+    assert set(dir(wandb_inference_magic)) == {*wandb_inference_magic.__all__, "__version__"}
 
 
 def test_repr_says_what_it_is() -> None:

@@ -45,6 +45,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: what `%load_ext wandb_inference_magic` calls."""
     from .extension import load

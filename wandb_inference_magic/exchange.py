@@ -142,7 +142,7 @@ class _Course:
         reply = added_up([*self._ended, last])
         reply.steps = tuple(self._steps)
         reply.notices = self._sent.notices
-        reply.earlier = self.request.earlier
+        reply.earlier_messages = self.request.earlier
         reply.parsed = parsed
         return reply
 

@@ -154,7 +154,7 @@ class InferenceMagics(Magics):
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Note that the running cell shows a reply already."""
         if isinstance(answer, Reply):
-            answer.on_screen = True
+            answer._on_screen = True
             self._fresh.append(answer)
 
     def before_cell(self, info: Any = None) -> None:
@@ -164,7 +164,7 @@ class InferenceMagics(Magics):
     def after_cell(self, _result: object = None) -> None:
         """Let the replies of the finished cell be shown again: their drawing belongs to that cell."""
         for reply in self._fresh:
-            reply.on_screen = False
+            reply._on_screen = False
         self._fresh.clear()
 
 

@@ -46,7 +46,7 @@ def footer(reply: Reply) -> str:
     if reply.turn is not None:
         where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
         parts.append(f"turn {reply.turn}{where}")
-        parts.extend(_earlier_words(reply.earlier))
+        parts.extend(_earlier_words(reply.earlier_messages))
     if reply.finish_reason in ENDINGS:
         parts.append(ENDINGS[reply.finish_reason])
     if reply.incomplete:

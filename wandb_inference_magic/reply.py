@@ -102,7 +102,7 @@ class Reply:
         The endpoint's id of the request.
     thread, turn : str or None, int or None
         Where in which thread this reply stands (turns count from 1).
-    earlier : int
+    earlier_messages : int
         How many of the thread's earlier messages were sent along.
     notices : tuple of str
         What its reader should know of, such as turns that were left out.
@@ -110,8 +110,6 @@ class Reply:
         Whether it comes from a cassette: its times and its cost are those of when it was recorded.
     trace : str
         The address of its trace in Weave; empty where it was not traced.
-    on_screen : bool
-        Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
     """
 
     text: str
@@ -133,11 +131,12 @@ class Reply:
     request_id: str | None = None
     thread: str | None = None
     turn: int | None = None
-    earlier: int = 0
+    earlier_messages: int = 0
     notices: tuple[str, ...] = ()
     replayed: bool = False
     trace: str = ""
-    on_screen: bool = field(default=False, repr=False)
+    # Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
+    _on_screen: bool = field(default=False, init=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -179,7 +178,7 @@ class Reply:
 
     def _ipython_display_(self) -> None:
         # IPython falls back to `_repr_mimebundle_` on NotImplementedError; returning shows nothing.
-        if not self.on_screen:
+        if not self._on_screen:
             raise NotImplementedError
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> object:  # noqa: ARG002
@@ -205,7 +204,7 @@ class Reply:
             "calls": self.calls,
             "thread": self.thread,
             "turn": self.turn,
-            "earlier_messages": self.earlier,
+            "earlier_messages": self.earlier_messages,
             "replayed": self.replayed,
         }
 

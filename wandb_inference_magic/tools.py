@@ -145,6 +145,11 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
     -------
     Toolbox
         The tools, under the names the notebook has for them (`name_attribute` for `name.attribute`).
+
+    Raises
+    ------
+    InferenceError
+        For a name that the notebook does not have or that is given twice, and for what cannot be a tool.
     """
     names = [word.strip() for word in words.split(",")]
     if not all(names):
@@ -175,6 +180,11 @@ def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object],
     -------
     Toolbox
         The tools.
+
+    Raises
+    ------
+    InferenceError
+        For what cannot be a tool, and for two of one name.
     """
     return Toolbox([describe(function, name_of(function)) for function in functions], show)
 
