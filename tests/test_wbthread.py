@@ -53,6 +53,16 @@ def test_ipythons_own_cell_id_counts_where_the_front_end_sends_none(kernel: Kern
     assert sent(service) == ["one again"]
 
 
+def test_a_first_cell_may_clear_and_show_the_current_thread(kernel: Kernel, service: Service) -> None:
+    for option, told in {"--show": "no turns yet", "--clear": "is empty now", "--delete": "is deleted"}.items():
+        assert told in kernel.run(f"%wbthread {option}").text
+    assert "no turn to take back" in kernel.run("%wbthread --undo").error
+    assert "There is no thread 'main'" not in kernel.run("%wbthread other\n%wbthread --clear").text
+    kernel.run("%wbchat one")
+    assert sent(service) == ["one"]
+    assert "There is no thread 'mine'" in kernel.run("%wbthread mine --clear").error
+
+
 def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
     answering(service, "A", "B")
     kernel.run("%wbchat one")

@@ -49,7 +49,8 @@ def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) 
 def _act(session: Session, action: str, options: ThreadOptions, name: str) -> dict[str, Any]:
     if action == "import_":
         return _import(session, name, options.import_ or "")
-    thread = session.existing_thread(name)
+    # The current one is there before its first turn too: a notebook may begin with --clear.
+    thread = session.thread(name) if name == session.current_thread else session.existing_thread(name)
     if action == "show":
         return conversation_bundle(thread)
     if action == "export":
@@ -83,7 +84,7 @@ def _undo(thread: Thread) -> dict[str, Any]:
 
 
 def _delete(session: Session, name: str) -> dict[str, Any]:
-    del session.threads[name]
+    session.threads.pop(name, None)
     if session.current_thread == name:
         session.current_thread = DEFAULT_THREAD
     return line_bundle(f"The thread {name} is deleted. The next chats continue {session.current_thread}.")
