@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from kernels import Kernel
-from service import Service, refused
+from service import Answer, Service, refused
 
 KEY = "endpoint-secret-0123456789"
 TWO = """
@@ -65,3 +65,26 @@ def test_a_service_that_repeats_the_key_is_not_repeated(start_kernel: Callable[.
     run = kernel.run("%wbchat hi")
     assert "Incorrect API key provided: (hidden)" in run.error
     assert KEY not in str(run.messages)
+
+
+def too_deep(answer: Answer) -> None:
+    answer.start(200, "application/json" if answer.received.body.get("stream") is None else "text/event-stream")
+    answer.raw(b"data: " * bool(answer.received.body.get("stream")) + b"[" * 100_000 + b"\n\n")
+    answer.end()
+
+
+@pytest.mark.parametrize("cassette", ["", "--cassette class.jsonl"])
+def test_a_reply_nested_too_deeply_is_no_reply(kernel: Kernel, service: Service, cassette: str) -> None:
+    service.always = too_deep
+    kernel.run(f"%config WandbInference.max_retries = 0\n%wbconfig --timeout 20 {cassette}")
+    for line in ("%wbchat hi", "%wbchat --no-stream hi"):
+        assert "answered, but not with a reply of a model" in kernel.run(line).error
+
+
+def test_half_a_pair_is_sent_recorded_and_replayed(kernel: Kernel, service: Service) -> None:
+    half = "%wbchat --once half of it: {{ chr(0xd83d) }}"
+    for mode in ("record", "replay"):
+        kernel.run(f"%wbconfig --cassette class.jsonl --mode {mode}")
+        assert kernel.run(half).ok
+    assert len(service.chats) == 1
+    assert service.last.body["messages"][-1]["content"] == "half of it: \ud83d"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from .cassette_file import Exchange, without_pictures
-from .receiving import EXTENSION, LAST, is_stream
+from .json_text import read_json_text
 from .reply import Timing
 from .retries import wait
-from .sse import DONE, EventReader
+from .sse import DONE, EXTENSION, LAST, EventReader, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -346,6 +346,6 @@ class _Recording:
 def _parsed(data: str | bytes) -> Any:
     """Return a JSON document; None for what is none."""
     try:
-        return json.loads(data)
+        return read_json_text(data)
     except ValueError:
         return None

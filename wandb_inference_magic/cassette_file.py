@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .credentials import hidden
 from .errors import InferenceError, quoted
+from .json_text import json_bytes, read_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -182,12 +183,7 @@ def line_of(exchange: Exchange) -> bytes:
     else:
         reply["json"] = exchange.document
     members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
-    line = json.dumps(members, ensure_ascii=False)
-    try:
-        return f"{line}\n".encode()
-    except UnicodeEncodeError:
-        # Half of a surrogate pair has no UTF-8 form.
-        return f"{json.dumps(json.loads(line))}\n".encode()
+    return json_bytes(members) + b"\n"
 
 
 def _short(events: Sequence[Event]) -> list[list[Any]]:
@@ -286,7 +282,7 @@ def read_cassette(path: Path) -> Recorded:
 
 def _check_header(path: Path, line: bytes) -> None:
     try:
-        header = json.loads(line)
+        header = read_json_text(line)
     except ValueError:
         header = None
     version = header.get("cassette") if isinstance(header, dict) else None
@@ -309,7 +305,7 @@ def _read_line(line: bytes) -> list[Exchange]:
     """Return the exchange on a line, or none where it holds something else; ValueError where it cannot be read."""
     if not line.strip():
         return []
-    members = json.loads(line)
+    members = read_json_text(line)
     if not isinstance(members, dict):
         raise ValueError("not an object")
     if "request" not in members or "reply" not in members:

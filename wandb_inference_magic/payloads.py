@@ -5,11 +5,11 @@ The SDK's own loop takes a cut stream for a whole one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import InferenceError, quoted
+from .json_text import read_json_text
 from .sse import DONE, EventReader
 
 Payload = Mapping[str, Any]
@@ -106,7 +106,7 @@ def completion_of(returned: object) -> Payload:
 
 def _parsed(data: str) -> Payload | None:
     try:
-        payload = json.loads(data)
+        payload = read_json_text(data)
     except ValueError:
         return None
     return payload if isinstance(payload, Mapping) else None

@@ -6,10 +6,8 @@ token; where somebody, such as Weave, has wrapped that method, the call goes thr
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import contextmanager
-from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -18,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from .client import http_client, http_library
 from .errors import InferenceError
 from .failures import Refused, Silent, Unreachable
+from .json_text import json_bytes, read_json_text
 from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
+from .sse import EXTENSION, LAST, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -26,17 +26,13 @@ if TYPE_CHECKING:
     from .cassette import Cassette
     from .client import AsyncClient, Client
     from .payloads import Payload
-    from .reply import Arrival, Timing
+    from .reply import Arrival
 
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
 COMPLETIONS: Final = "openai.resources.chat.completions"
 # What wraps the SDK when it is imported, and not before.
 TRACERS: Final = ("weave", "ddtrace")
-# Where a response that goes by way of a cassette carries its clock.
-EXTENSION: Final = "wandb_inference_cassette"
-# The clock of the response that this context has received last: the SDK hands out some without their extensions.
-LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -48,7 +44,7 @@ def fetch_listing(client: Client) -> object:
         response = client.http.send(request)
     if response.status_code >= 300:
         raise _refusal(response)
-    return json.loads(response.content)
+    return read_json_text(response.content)
 
 
 def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
@@ -57,7 +53,7 @@ def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
     with http_client(http_library(), options, cassette) as http:
         response = http.get(url)
         response.raise_for_status()
-        return json.loads(response.content)
+        return read_json_text(response.content)
 
 
 def receive(
@@ -154,16 +150,11 @@ def _chat_request(client: Client | AsyncClient, body: Mapping[str, Any], stream:
     if stream:
         sent |= STREAMED
     return client.http.build_request(
-        "POST", f"{client.url}/chat/completions", content=_json(sent), headers={"content-type": "application/json"}
+        "POST",
+        f"{client.url}/chat/completions",
+        content=json_bytes(sent, compact=True),
+        headers={"content-type": "application/json"},
     )
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # Half of a surrogate pair has no UTF-8 form.
-        return json.dumps(document).encode()
 
 
 def _note(http: Any, arrival: Arrival) -> None:
@@ -175,15 +166,10 @@ def _whole(http: Any) -> Payload:
     return whole_completion(http.content.decode("utf-8", "replace"))
 
 
-def is_stream(http: Any) -> bool:
-    """Whether an endpoint streams; one that does not answers with the whole completion."""
-    return "event-stream" in http.headers.get("content-type", "event-stream")
-
-
 def _refusal(http: Any) -> Refused:
     """Return the error for a response that is one."""
     try:
-        said = json.loads(http.content)
+        said = read_json_text(http.content)
     except ValueError:
         said = http.text
     error = said.get("error", said) if isinstance(said, dict) else said

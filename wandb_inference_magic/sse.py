@@ -1,13 +1,25 @@
-"""Server-sent events: the bytes of a streamed reply, cut into the JSON texts they carry."""
+"""Server-sent events: what a response is, and the bytes of a streamed one, cut into the JSON texts they carry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DONE = "[DONE]"
+    from .reply import Timing
+
+DONE: Final = "[DONE]"
+# Where a response that goes by way of a cassette carries its clock.
+EXTENSION: Final = "wandb_inference_cassette"
+# The clock of the response that this context has received last: the SDK hands out some without their extensions.
+LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
+
+
+def is_stream(response: Any) -> bool:
+    """Whether an endpoint streams; one that does not answers with the whole completion."""
+    return "event-stream" in response.headers.get("content-type", "event-stream")
 
 
 class EventReader:
