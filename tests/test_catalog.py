@@ -19,14 +19,12 @@ from wandb_inference_magic.catalog import (
     is_lora,
     join,
     price_words,
-    read_listing,
-    read_modelsdev,
     reasoning_words,
     rows,
-    snapshot,
     usd,
 )
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.feeds import read_listing, read_modelsdev, snapshot
 
 FEED = {
     "wandb": {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernels import Kernel
 from service import Answer, Service, Wandb, listing, refused
 
-from wandb_inference_magic.catalog import snapshot
+from wandb_inference_magic.feeds import snapshot
 from wandb_inference_magic.line import read_unfinished
 from wandb_inference_magic.local import PACKAGED_MODEL
 from wandb_inference_magic.options import ChatOptions
