@@ -16,8 +16,8 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from .client import Endpoint, is_wandb
 from .credentials import find_key, notebook_secrets
 from .errors import InferenceError
-from .line import Value, read_unfinished
-from .options import THREAD, ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
+from .line import read_unfinished
+from .reference import PAGES
 from .settings import WANDB_URL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .line import TextForm, Unfinished
+    from .line import TextForm, Unfinished, Value
     from .session import Session
 
 # IPython's SimpleMatcherResult, of which a type checker for Python 3.10 cannot tell that keys may be missing.
@@ -47,18 +47,12 @@ class MagicLine:
     """How the line of a magic is read, as in `read_line`, and what the first word of its text is."""
 
     options: type
-    text: TextForm = "none"
-    first: Value | None = None
+    text: TextForm
+    first: Value | None
 
 
 MAGICS: Final = {
-    "%wbchat": MagicLine(ChatOptions, "rest"),
-    "%%wbchat": MagicLine(ChatOptions),
-    "%wbmodels": MagicLine(ModelsOptions, "words"),
-    "%wbconfig": MagicLine(ConfigOptions),
-    "%%wbmap": MagicLine(MapOptions, "words", Value("FRAME", "a DataFrame", str, "value")),
-    "%wbusage": MagicLine(UsageOptions),
-    "%wbthread": MagicLine(ThreadOptions, "words", THREAD),
+    magic: MagicLine(page.options, text, page.first) for page in PAGES.values() for magic, text in page.lines.items()
 }
 
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 from .blocks import split_finished
 from .output_widget import Redrawn, takes_output
 from .plain_text import safe_plain
-from .rendering import BLANK, MARKDOWN, PLAIN, fenced, reply_bundle, status_markdown
-from .safety import safe_markdown
+from .rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
+from .safety import fenced, safe_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Collection

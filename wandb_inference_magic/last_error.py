@@ -39,7 +39,7 @@ class LastError:
         InferenceError
             When nothing has failed yet.
         """
-        from .rendering import fenced
+        from .safety import fenced
         from .values import cut
 
         error = _kept()

@@ -76,8 +76,7 @@ class InferenceMagics(Magics):
         from .chatting import chat
 
         magic = "%wbchat" if cell is None else "%%wbchat"
-        form: Any = "rest" if cell is None else "none"
-        options, text = read_line(ChatOptions, magic, line, text=form, render=self._render)
+        options, text = read_line(ChatOptions, magic, line, text=CHAT.lines[magic], render=self._render)
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
@@ -95,7 +94,7 @@ class InferenceMagics(Magics):
     def wbmodels(self, line: str) -> None:
         from .picker import show_models
 
-        options, text = read_line(ModelsOptions, "%wbmodels", line, text="words")
+        options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
         scene = self._scene("wbmodels")
         show_models(self.shell, self.session, options, text, scene.canvas(), attended=scene.cell.attended)
 
@@ -105,7 +104,8 @@ class InferenceMagics(Magics):
     def wbthread(self, line: str) -> None:
         from .threads import manage
 
-        options, name = read_line(ThreadOptions, "%wbthread", line, text="words", render=self._render)
+        form = THREAD.lines["%wbthread"]
+        options, name = read_line(ThreadOptions, "%wbthread", line, text=form, render=self._render)
         manage(self.session, options, name, self._scene("wbthread").canvas())
 
     @no_var_expand
@@ -114,7 +114,8 @@ class InferenceMagics(Magics):
     def wbmap(self, line: str, cell: str) -> None:
         from .tabulating import tabulate
 
-        options, frame = read_line(MapOptions, "%%wbmap", line, text="words", render=self._render)
+        form = MAP.lines["%%wbmap"]
+        options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
         tabulate(self._scene("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand

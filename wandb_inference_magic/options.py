@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from .catalog import check_model_id
 from .credentials import check_project
-from .errors import InferenceError, did_you_mean, shortened
 from .line import Value, option
 from .parameters import check_parameter
-from .settings import MODES, PACES, check_endpoint, check_trace
+from .settings import BUDGETS, MODES, PACES, SECONDS, TEMPERATURES, check_endpoint, check_trace, one_of
 from .thinking import THINK
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def number(low: float, high: float) -> Value:
 
 
 def seconds() -> Value:
-    return Value("SECONDS", "a number of seconds above 0, such as 120", _number(0.001, 86_400, float))
+    return Value("SECONDS", "a number of seconds above 0, such as 120", _number(*SECONDS, float))
 
 
 def integer(low: int, says: str, high: float = math.inf) -> Value:
@@ -58,17 +57,7 @@ def text(name: str, says: str, completes: Completes = "") -> Value:
 
 def choice(*names: str) -> Value:
     """One of a few words."""
-
-    def read(given: str) -> str:
-        if given not in names:
-            raise InferenceError(
-                f"{shortened(given)!r} is not one of {', '.join(names)}.",
-                remedy=did_you_mean(given, names) or "Choose one of them.",
-                cause="option",
-            )
-        return given
-
-    return Value("|".join(names), f"one of {', '.join(names)}", read, "choice", names)
+    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), "choice", names)
 
 
 def variable() -> Value:
@@ -131,7 +120,7 @@ class AskOptions:
         help="The system prompt: who the model should be.",
     )
     temperature: float | None = option(
-        "-t", "--temperature", value=number(0, 2), help="0 for the likeliest words, higher for more variety."
+        "-t", "--temperature", value=number(*TEMPERATURES), help="0 for the likeliest words, higher for more variety."
     )
     max_tokens: int | None = option(
         "--max-tokens", value=integer(1, "a whole number above 0"), help="The most tokens the reply may have."
@@ -291,7 +280,7 @@ class ConfigOptions:
     )
     budget: float | None = option(
         "--budget",
-        value=Value("USD", "a number of US dollars, such as 0.50", _number(0, 10**6, float)),
+        value=Value("USD", "a number of US dollars, such as 0.50", _number(*BUDGETS, float)),
         help="Send nothing that could make all calls together cost more than this.",
     )
     budget_file: str | None = option(

@@ -111,7 +111,7 @@ def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
 
 
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
-    """Return the facts for a Markdown table, where JupyterLab would take what stands between two dollars for maths."""
+    """Return the facts for a table, whose heading names the dollars already."""
     return [fact.replace("$", "") for fact in _facts(model, endpoint)]
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .catalog import usd
 from .plain_text import safe_plain
-from .rendering import MARKDOWN, PLAIN, fenced
-from .safety import safe_inline, safe_markdown
+from .rendering import MARKDOWN, PLAIN
+from .safety import fenced, safe_inline, safe_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

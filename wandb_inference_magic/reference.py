@@ -5,23 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .line import declared_options
+from .line import Value, declared_options
+from .options import THREAD as THREAD_NAME
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .settings import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from traitlets import TraitType
+
+    from .line import TextForm
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The help of one magic."""
+    """The help of one magic, and how its line is read.
+
+    Attributes
+    ----------
+    lines : mapping
+        The magic as it is typed, and the text that stands on its line, as for `read_line`.
+    first : Value or None
+        What the first word of that text is, for the Tab key.
+    """
 
     usage: tuple[str, ...]
     purpose: str
     options: type
     notes: str
     examples: str
+    lines: Mapping[str, TextForm]
+    first: Value | None = None
 
 
 CHAT = Page(
@@ -58,6 +73,7 @@ In [8]: %%wbchat --tools weather
 
 In [9]: %%wbchat -m openai/gpt-oss-20b -m openai/gpt-oss-120b
    ...: Write a haiku about residuals.""",
+    lines={"%%wbchat": "none", "%wbchat": "rest"},
 )
 
 THREAD = Page(
@@ -74,6 +90,8 @@ In [2]: %wbthread second-try
 In [3]: %wbthread --undo
 
 In [4]: %wbthread main --export talk.md""",
+    lines={"%wbthread": "words"},
+    first=THREAD_NAME,
 )
 
 MODELS = Page(
@@ -88,6 +106,7 @@ In [1]: %wbmodels
 In [2]: %wbmodels qwen --table
 
 In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
+    lines={"%wbmodels": "words"},
 )
 
 MAP = Page(
@@ -103,6 +122,8 @@ In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 
    ...: Does this review like the film?
    ...:
    ...: {{ review }}""",
+    lines={"%%wbmap": "words"},
+    first=Value("FRAME", "a DataFrame", str, "value"),
 )
 
 USAGE = Page(
@@ -116,6 +137,7 @@ USAGE = Page(
 In [1]: %wbusage
 
 In [2]: %wbusage -o used --reset""",
+    lines={"%wbusage": "none"},
 )
 
 CONFIG = Page(
@@ -129,6 +151,7 @@ In [1]: %wbconfig --key
 In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
 
 In [3]: %wbconfig --check""",
+    lines={"%wbconfig": "none"},
 )
 
 PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbmap": MAP, "wbusage": USAGE, "wbconfig": CONFIG}

@@ -10,7 +10,7 @@ from .answers import pretty_json
 from .catalog import usd
 from .errors import shortened
 from .plain_text import safe_plain
-from .safety import safe_inline, safe_markdown
+from .safety import fenced, safe_inline, safe_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -183,14 +183,6 @@ def lines_below(reply: Reply) -> list[str]:
     """Return the lines of plain text under a reply: what its reader should know of, then the footer."""
     link = f" · trace: {reply.trace}" if reply.trace else ""
     return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply) + link)]
-
-
-def fenced(text: str, language: str = "") -> str:
-    """Return a text as a block of code that nothing in it can close."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def status_markdown(words: str) -> str:

@@ -94,9 +94,14 @@ def _rewritten(text: str, allowed: frozenset[str]) -> str:
     return _Rewriting(text, allowed).result()
 
 
-def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
+def fenced(text: str, language: str = "") -> str:
+    """Return a text as a block of code that nothing in it can close."""
     fence = _fence_around(text)
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
+    return fenced(text, "text")
 
 
 class _CannotRewriteError(Exception):

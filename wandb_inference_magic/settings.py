@@ -12,8 +12,8 @@ from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError
 from traitlets.config import Config, Configurable
 
 from .catalog import check_model_id
-from .credentials import check_project, find_project
 from .errors import InferenceError, did_you_mean, shortened
+from .credentials import check_project, find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +32,11 @@ Mode = Literal["record", "replay", "auto", "off"]
 Pace = Literal["recorded", "at-once"]
 MODES: Final = get_args(Mode)
 PACES: Final = get_args(Pace)
+
+# From what to what these go, in a configuration and on a magic's line.
+TEMPERATURES: Final = (0, 2)
+SECONDS: Final = (0.001, 86_400)
+BUDGETS: Final = (0, 10**6)
 
 SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
@@ -122,7 +127,7 @@ class WandbInference(Configurable):
 
     @validate("temperature")
     def _check_temperature(self, proposal: Bunch) -> Any:
-        return _in_range("temperature", proposal.value, 0, 2)
+        return _in_range("temperature", proposal.value, *TEMPERATURES)
 
     @validate("max_tokens")
     def _check_max_tokens(self, proposal: Bunch) -> Any:
@@ -130,11 +135,11 @@ class WandbInference(Configurable):
 
     @validate("budget")
     def _check_budget(self, proposal: Bunch) -> Any:
-        return _in_range("budget", proposal.value, 0, 10**6)
+        return _in_range("budget", proposal.value, *BUDGETS)
 
     @validate("timeout")
     def _check_timeout(self, proposal: Bunch) -> Any:
-        return _in_range("timeout", proposal.value, 0.001, 86_400)
+        return _in_range("timeout", proposal.value, *SECONDS)
 
     @validate("max_retries")
     def _check_max_retries(self, proposal: Bunch) -> Any:
@@ -301,12 +306,16 @@ def check_trace(text: str) -> str:
     return "" if text.strip() == "off" else check_project(text)
 
 
-def _check_word(*words: str) -> Callable[[str], str]:
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a check that takes one of these words and raises InferenceError for others."""
+
     def check(text: str) -> str:
         if text in words:
             return text
         raise InferenceError(
-            f"{shortened(text)!r} is not one of {', '.join(words)}.", remedy=did_you_mean(text, words), cause="option"
+            f"{shortened(text)!r} is not one of {', '.join(words)}.",
+            remedy=did_you_mean(text, words) or "Choose one of them.",
+            cause="option",
         )
 
     return check
@@ -316,8 +325,8 @@ _CHECKS: Final[Mapping[str, Callable[[str], str]]] = {
     "endpoint": check_endpoint,
     "model": check_model_id,
     "cassette": str,
-    "cassette_mode": _check_word(*MODES),
-    "cassette_pace": _check_word(*PACES),
+    "cassette_mode": one_of(*MODES),
+    "cassette_pace": one_of(*PACES),
 }
 
 

@@ -78,18 +78,14 @@ class Tool:
 def describe(function: object, name: str) -> Tool:
     """Describe a function to the model, or say why it cannot be a tool."""
     if not callable(function):
-        raise InferenceError(
-            f"{quoted(name)} cannot be a tool.",
-            why=f"It is not a function, but a value of type {type(function).__name__}.",
-            remedy="Name a function.",
-            cause="option",
+        raise _no_tool(
+            quoted(name), f"It is not a function, but a value of type {type(function).__name__}.", "Name a function."
         )
     if not TOOL_NAME.fullmatch(name):
-        raise InferenceError(
-            f"A function called {quoted(name)} cannot be a tool.",
-            why="A tool's name is 1 to 64 ASCII letters, digits, _ and -.",
-            remedy="Give it a name: def name(...), with a docstring that says what it does.",
-            cause="option",
+        raise _no_tool(
+            f"A function called {quoted(name)}",
+            "A tool's name is 1 to 64 ASCII letters, digits, _ and -.",
+            "Give it a name: def name(...), with a docstring that says what it does.",
         )
     annotated = {
         f"argument_{position}": (parameter, _annotation(name, function, parameter))
@@ -116,24 +112,28 @@ def describe(function: object, name: str) -> Tool:
     )
 
 
+def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> InferenceError:
+    because = f" because of its parameter {parameter}" if parameter else ""
+    return InferenceError(f"{who} cannot be a tool{because}.", why=why, remedy=remedy, cause="option")
+
+
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters that the model may set."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError, NameError) as error:
-        raise InferenceError(
-            f"{name} cannot be a tool.",
-            why=f"Python does not say which parameters it takes: {quoted(str(error))}",
-            remedy="Write a small function that calls it, and use that.",
-            cause="option",
+        raise _no_tool(
+            name,
+            f"Python does not say which parameters it takes: {quoted(str(error))}",
+            "Write a small function that calls it, and use that.",
         ) from error
     for parameter in parameters:
         if parameter.kind is parameter.VAR_POSITIONAL:
-            raise InferenceError(
-                f"{name} cannot be a tool because of its parameter *{parameter.name}.",
-                why="A model gives arguments by name.",
-                remedy="Write a function with named parameters (a decorator needs functools.wraps).",
-                cause="option",
+            raise _no_tool(
+                name,
+                "A model gives arguments by name.",
+                "Write a function with named parameters (a decorator needs functools.wraps).",
+                parameter=f"*{parameter.name}",
             )
     return [parameter for parameter in parameters if parameter.name not in _bound(function)]
 
@@ -161,12 +161,12 @@ def _annotation(name: str, function: Callable[..., Any], parameter: inspect.Para
         alone = _arguments({"argument": (parameter, hint)}, takes_others=False)
         _schema(alone, {"argument": (parameter, hint)}, {})
     except Exception as error:
-        raise InferenceError(
-            f"{name} cannot be a tool because of its parameter {parameter.name}.",
-            why=f"No JSON can be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
-            remedy="Annotate it with a type that JSON has (str, int, list, a dataclass), "
-            "or bind it: functools.partial(f, name=value).",
-            cause="option",
+        raise _no_tool(
+            name,
+            f"No JSON can be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
+            "Annotate it with a type that JSON has (str, int, list, a dataclass), or bind it: "
+            "functools.partial(f, name=value).",
+            parameter=parameter.name,
         ) from error
     # `x: int = None` is a common way to write `x: int | None = None`.
     return Optional[hint] if parameter.default is None and get_origin(hint) is not Annotated else hint  # noqa: UP045
