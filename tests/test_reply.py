@@ -27,6 +27,13 @@ def delta(finish: str | None = None, **piece: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": piece, "finish_reason": finish}]}
 
 
+def test_a_character_cut_in_two_is_joined_and_half_a_one_replaced() -> None:
+    assert built(delta(content="a\ud83d"), delta(content="\ude00b")).text == "a\U0001f600b"
+    assert built(delta(content="a\ud83d"), delta(reasoning="c"), delta(content="b\ude00")).text == "a\ufffdb\ufffd"
+    last = built(delta(reasoning="c\ud83d"), delta(content="a\ud83d"))
+    assert (last.text, last.reasoning) == ("a\ufffd", "c\ufffd")
+
+
 def test_text_and_reasoning_are_kept_apart() -> None:
     reply = built(
         delta(reasoning="think "),

@@ -12,6 +12,8 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
+from .plain_text import whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -38,7 +40,8 @@ class Answer:
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
     """Return the key of a question: a digest of everything that shapes its answer. It holds no word of it."""
-    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    # What is no JSON is refused when it is sent, and told there.
+    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
     return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -88,7 +91,8 @@ class AnswerCache:
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer, in the place of an earlier one."""
         kept = {name: value for name, value in asdict(answer).items() if value}
-        row = (key, json.dumps(kept, ensure_ascii=False), time())
+        # Half a character, such as of an error that quotes one, has no UTF-8 form.
+        row = (key, whole(json.dumps(kept, ensure_ascii=False)), time())
         with self._lock:
             self._file.execute("insert or replace into answers values (?, ?, ?)", row).close()
 

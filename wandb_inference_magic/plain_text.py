@@ -17,6 +17,13 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
+def whole(text: str) -> str:
+    """Return a text of whole characters: two halves that follow each other are joined, one alone is replaced."""
+    if _SURROGATES.search(text) is None:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def safe_plain(text: str) -> str:
     """Return text without terminal escape sequences, control characters and marks that reorder it."""
     if text.isascii() and text.isprintable():

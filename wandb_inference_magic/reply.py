@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .answers import code_blocks, to_records
 from .errors import InferenceError
 from .frames import data_frame
+from .plain_text import whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -275,6 +276,7 @@ class ReplyBuilder:
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
         self._tools: dict[int, dict[str, str]] = {}
+        self._halves: dict[str, str] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -284,7 +286,7 @@ class ReplyBuilder:
     @property
     def text(self) -> str:
         """The text that has come."""
-        return "".join(self.text_pieces)
+        return self._joined("text", self.text_pieces)
 
     @property
     def seconds(self) -> float:
@@ -310,11 +312,11 @@ class ReplyBuilder:
         reasoning = piece.get("reasoning") or piece.get("reasoning_content")
         if isinstance(reasoning, str) and reasoning:
             self._mark_first()
-            self.reasoning_pieces.append(reasoning)
+            self.reasoning_pieces.append(self._whole("reasoning", reasoning))
         content = piece.get("content")
         if isinstance(content, str) and content:
             self._mark_first()
-            self.text_pieces.append(content)
+            self.text_pieces.append(self._whole("text", content))
         if isinstance(calls := piece.get("tool_calls"), list):
             for position, call in enumerate(calls):
                 if isinstance(call, Mapping):
@@ -331,6 +333,16 @@ class ReplyBuilder:
         tool["id"] = str(call.get("id") or tool["id"])
         tool["name"] = str(function.get("name") or tool["name"])
         tool["arguments"] += str(function.get("arguments") or "")
+
+    def _whole(self, kind: str, piece: str) -> str:
+        """Return a piece of whole characters: where one was cut in two, its first half waits for the other."""
+        piece = self._halves.pop(kind, "") + piece
+        if "\ud800" <= piece[-1] <= "\udbff":
+            self._halves[kind], piece = piece[-1], piece[:-1]
+        return whole(piece)
+
+    def _joined(self, kind: str, pieces: Sequence[str]) -> str:
+        return "".join(pieces) + whole(self._halves.get(kind, ""))
 
     def _mark_first(self) -> None:
         if self.first_at is None:
@@ -362,7 +374,7 @@ class ReplyBuilder:
             cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
         return Reply(
             text=self.text,
-            reasoning="".join(self.reasoning_pieces),
+            reasoning=self._joined("reasoning", self.reasoning_pieces),
             tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
             asked_model=asked_model,
             model=self.model or asked_model,
