@@ -76,3 +76,37 @@ def test_a_list_of_dicts_has_its_columns(kernel: Kernel, service: Service) -> No
     kernel.run("records = df.to_dict('records')")
     run = kernel.run("%%wbmap records --into label\n{{ label }}")
     assert "would replace the column 'label'" in run.error
+
+
+def test_labels_that_pandas_made_floats_or_left_out_are_what_they_mean(kernel: Kernel, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        completion("2" if one.received.body["messages"][-1]["content"] == "c?" else "1")(one)
+
+    service.always = answer
+    kernel.run(
+        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
+        "df = pd.DataFrame({'text': list('abcd'), 'label': [1, 2, None, None]})\n"
+        "df['whole'] = df.label.astype('Int64')"
+    )
+    for truth in ("label", "whole"):
+        kernel.run(f"table = compare_frame(df, '{{{{ text }}}}?', models=['test/x'], truth='{truth}')")
+        assert kernel.value("table.agreement.tolist()") == [0.5]
+    assert kernel.value("table.from_cache.tolist()") == [4]
+
+
+def test_no_row_took_longer_than_the_slowest(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    run = kernel.run(
+        "from wandb_inference_magic.evaluation import evaluated\n"
+        "from wandb_inference_magic.mapping import MapAsk\n"
+        "from wandb_inference_magic.python_api import current_session\n"
+        "from wandb_inference_magic.request import Ask\n"
+        "from wandb_inference_magic.rows import read_rows\n"
+        "from wandb_inference_magic.tabulating import map_rows\n"
+        "rows, asked = read_rows(['a', 'b']), MapAsk('{{ text }}?', Ask('', stream=False), {}, 100)\n"
+        "mapped = map_rows(current_session(), rows, asked, models=['test/x'])\n"
+        "table = evaluated(mapped, rows, None, truth=None, field=None)"
+    )
+    assert run.ok, run.error
+    assert kernel.value("bool(table.seconds_median.iloc[0] < table.seconds_p95.iloc[0])") is True
+    assert kernel.value("bool(table.seconds_p95.iloc[0] <= max(mapped.runs[0].seconds))") is True

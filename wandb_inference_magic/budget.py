@@ -21,7 +21,13 @@ def left(session: Session) -> float | None:
     return None if limit is None else session.ledger.left(limit)
 
 
-def costs_nothing(session: Session) -> bool:
+def is_set(session: Session) -> bool:
+    """Whether what calls cost is held against a budget, or shared with other kernels that may have one."""
+    settings = session.settings
+    return (settings.budget is not None or bool(settings.budget_file)) and not _costs_nothing(session)
+
+
+def _costs_nothing(session: Session) -> bool:
     """Whether every answer comes from a cassette."""
     cassette = session.cassette()
     return cassette is not None and not cassette.records
@@ -31,7 +37,7 @@ def _limit(session: Session) -> float | None:
     """Return the USD that this session's calls may cost: the budget, without what others have spent of it."""
     # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
     budget = session.settings.budget
-    if budget is None or costs_nothing(session):
+    if budget is None or _costs_nothing(session):
         return None
     shared = session.shared_spending()
     if shared is None:

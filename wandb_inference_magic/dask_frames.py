@@ -12,11 +12,12 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from . import budget
 from .credentials import Key
 from .errors import InferenceError
 from .rows import read_rows
 from .session import Session
-from .settings import WandbInference
+from .settings import CONCURRENCY, WandbInference
 from .tabulating import answer_columns, error_column, map_rows
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, 
     Raises
     ------
     InferenceError
-        For a key or a model that is missing here. Nothing has been sent.
+        For a key or a model that is missing here, and while there is a budget. Nothing has been sent.
     """
     endpoint = session.endpoint()
     cassette = session.cassette()
@@ -68,12 +69,20 @@ def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, 
             remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
             cause="option",
         )
+    if budget.is_set(session):
+        raise InferenceError(
+            "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
+            "calls. Nothing was sent.",
+            remedy="Compute the frame first (frame.compute()), or take the budget away, and its file if there is one: "
+            "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
+            cause="budget",
+        )
     columns = {str(name) for name in frame.columns}
     # Of the notebook's names only those that the prompt uses travel.
     used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
     job = Job(
         settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
-        asked=replace(asked, names=used),
+        asked=replace(asked, names=used, concurrency=asked.at_once(endpoint)),
         model=model or session.model_in_force(endpoint),
         into=into,
         use_cache=use_cache,
@@ -100,7 +109,7 @@ def answer_partition(partition: Any, job: Job) -> Any:
         For what would go wrong for every row; answers that had come are kept on the worker's disk.
     """
     session = _session(tuple(sorted(job.settings.items())))
-    permits = _permits(job.limit_name, job.asked.concurrency)
+    permits = _permits(job.limit_name, job.asked.concurrency or CONCURRENCY)
     mapped = map_rows(
         session,
         read_rows(partition),
@@ -130,8 +139,8 @@ def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | 
 
 
 def _types(schema: Schema | None) -> dict[str, str]:
-    properties = {} if schema is None else schema.json_schema.get("properties", {})
-    return {name: DTYPES[one["type"]] for name, one in properties.items() if one.get("type") in DTYPES}
+    fields = {} if schema is None else schema.fields
+    return {name: DTYPES[one["type"]] for name, one in fields.items() if one.get("type") in DTYPES}
 
 
 @cache

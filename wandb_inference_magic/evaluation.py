@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+from numbers import Integral, Real
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from .frames import data_frame
 from .tabulating import answer_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .mapping import MapRun
     from .rows import Rows
@@ -56,9 +58,9 @@ def _facts(run: MapRun) -> dict[str, Any]:
     return {
         "rows": len(run.answers),
         "failed": run.failed,
-        "kept_from_before": run.kept,
+        "from_cache": run.kept,
         "seconds_median": median(seconds) if seconds else None,
-        "seconds_p95": quantiles(seconds, n=20)[-1] if len(seconds) > 1 else None,
+        "seconds_p95": quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else None,
         "prompt_tokens": run.usage.prompt_tokens,
         "completion_tokens": run.usage.completion_tokens,
         "cost_usd": run.cost,
@@ -78,7 +80,15 @@ def _words(run: MapRun, schema: Schema | None, field: str | None) -> list[str | 
 
 
 def _folded(value: Any) -> str:
+    # Whole numbers are floats in a column of pandas where one of them is missing.
+    if isinstance(value, Real) and not isinstance(value, Integral) and (number := float(value)).is_integer():
+        return str(int(number))
     return str(value).strip().rstrip(".").casefold()
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a frame means that there is nothing: None, NaN, or what pandas has for other types."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and isnan(value))
 
 
 def _column(rows: Rows, name: str) -> list[str | None]:
@@ -86,15 +96,20 @@ def _column(rows: Rows, name: str) -> list[str | None]:
         raise InferenceError(
             f"There is no column {name!r}. Nothing was sent.", remedy=did_you_mean(name, rows.columns), cause="option"
         )
-    return [None if row[name] is None else _folded(row[name]) for row in rows]
+    return [None if _is_missing(row[name]) else _folded(row[name]) for row in rows]
 
 
-def check(rows: Rows, schema: Schema | None, names: Mapping[str, str | None]) -> None:
-    """Refuse columns and fields that are not there, before anything is sent."""
-    if (truth := names.get("truth")) is not None:
+def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> None:
+    """Refuse columns and fields that are not there, before anything is sent.
+
+    Raises
+    ------
+    InferenceError
+        With names that are near.
+    """
+    if truth is not None:
         _column(rows, truth)
-    field = names.get("field")
-    fields = () if schema is None else tuple(schema.json_schema.get("properties", ()))
+    fields = () if schema is None else tuple(schema.fields)
     if field is not None and field not in fields:
         raise InferenceError(
             f"The schema has no field {field!r}. Nothing was sent.", remedy=did_you_mean(field, fields), cause="option"

@@ -11,7 +11,7 @@ from itertools import islice
 from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from . import budget
+from . import budget, local
 from .answer_cache import Answer, key_of
 from .catalog import usd
 from .errors import InferenceError, quoted, shortened
@@ -22,6 +22,7 @@ from .prompt import Template, is_template
 from .rendering import why_empty
 from .request import REPLY_TOKENS, for_prompt, prepare
 from .schema import Mismatch
+from .settings import CONCURRENCY
 from .usage import NOTHING
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from .answer_cache import AnswerCache
     from .catalog import Model
+    from .client import Endpoint
     from .reply import Content, Message, Reply, Usage
     from .request import Ask, Request
     from .rows import Row, Rows
@@ -61,8 +63,8 @@ class MapAsk:
         To about how many tokens a value in the prompt is cut.
     raw : bool
         Whether the text is no template.
-    concurrency : int
-        How many requests may be in flight at once, at most.
+    concurrency : int or None
+        How many requests may be in flight at once, at most; None: as `at_once` says.
     retry_failed : bool
         Whether rows that failed for good before are asked again.
     """
@@ -72,7 +74,7 @@ class MapAsk:
     names: Mapping[str, Any]
     value_tokens: int
     raw: bool = False
-    concurrency: int = 16
+    concurrency: int | None = None
     retry_failed: bool = False
 
     def prompts(self) -> Callable[[Row], Content]:
@@ -82,6 +84,10 @@ class MapAsk:
         template = Template(self.text, tokens=self.value_tokens)
         names = dict(self.names)
         return lambda row: template.render({**names, **row, "row": row})
+
+    def at_once(self, endpoint: Endpoint) -> int:
+        """How many requests may be in flight at once; what the practice model does not answer would only wait."""
+        return self.concurrency or (local.AT_ONCE if endpoint.kind == "local" else CONCURRENCY)
 
     def column_names(self) -> set[str]:
         """The names that the template takes: columns, and names of the notebook."""
@@ -144,7 +150,7 @@ class MapRun:
     trouble: str = ""
 
     def __post_init__(self) -> None:
-        self.limiter = Limiter(self.asked.concurrency)
+        self.limiter = Limiter(self.asked.at_once(self.first.endpoint))
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._failures_in_a_row = 0
@@ -366,7 +372,7 @@ class MapRun:
         self.errors[number] = str(error)
         self.done += 1
         self._failures_in_a_row += 1
-        if error.cause in FATAL or self._failures_in_a_row >= max(MOST_FAILURES, self.asked.concurrency):
+        if error.cause in FATAL or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
             self.stopped = self.stopped or error
         elif key and not error.retryable and error.cause in ("request", "answer"):
             self._keep(key, Answer(error=str(error)))

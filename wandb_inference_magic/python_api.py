@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InferenceError
 from .session import Session
-from .settings import CONCURRENCY, INTO, WandbInference
+from .settings import INTO, WandbInference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -162,7 +162,7 @@ def map_prompts(
     schema: Any = None,
     repair: bool = True,
     think: str | None = None,
-    concurrency: int = CONCURRENCY,
+    concurrency: int | None = None,
     limit: int | None = None,
     cache: bool = True,
     retry_failed: bool = False,
@@ -190,8 +190,9 @@ def map_prompts(
         Whether an answer that does not fit the schema is asked for once more.
     think : str, optional
         Whether, or how hard, the model is to think.
-    concurrency : int
-        How many requests may be in flight at once; fewer when the service says it is too many.
+    concurrency : int, optional
+        How many requests may be in flight at once; fewer when the service says it is too many. Unless given, 16, and
+        as many as it answers at once with the practice model.
     limit : int, optional
         Take only the first rows.
     cache : bool
@@ -248,7 +249,7 @@ def compare_frame(
     repair: bool = True,
     system: str | None = None,
     think: str | None = None,
-    concurrency: int = CONCURRENCY,
+    concurrency: int | None = None,
     limit: int | None = None,
     cache: bool = True,
     names: Mapping[str, Any] | None = None,
@@ -269,7 +270,7 @@ def compare_frame(
     Returns
     -------
     pandas.DataFrame
-        A row a model: `rows`, `failed`, `kept_from_before`, `seconds_median` and `seconds_p95` of a row, tokens,
+        A row a model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` of a row, tokens,
         `cost_usd` (of what was not kept from before) and per 1,000 rows, and `agreement` from 0 to 1: the share of rows
         answered as `truth` says, or the mean share of rows answered as another model did.
 
@@ -293,13 +294,13 @@ def compare_frame(
         schema=schema,
         repair=repair,
     )
-    evaluation.check(rows, asked.ask.schema, {"truth": truth, "field": field})
+    evaluation.check(rows, asked.ask.schema, truth=truth, field=field)
     mapped = _whole(map_rows(current_session(), rows, asked, models=models, use_cache=cache))
     return evaluation.evaluated(mapped, rows, asked.ask.schema, truth=truth, field=field)
 
 
 def _map_ask(
-    prompt: str, *, names: Mapping[str, Any] | None, concurrency: int, retry_failed: bool = False, **how: Any
+    prompt: str, *, names: Mapping[str, Any] | None, concurrency: int | None, retry_failed: bool = False, **how: Any
 ) -> MapAsk:
     from .mapping import MapAsk
 
@@ -329,6 +330,8 @@ def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: 
 
     for name in parameters:
         check_parameter(name, in_python=True)
+    # A number of NumPy's is no JSON.
+    parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
     return Ask(
         prompt=prompt,
         parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,11 +50,15 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
     Raises
     ------
     InferenceError
-        For anything else.
+        For anything else, and where two columns have one name.
     """
     import narwhals as nw
 
-    frame = nw.from_native(value, pass_through=True, allow_series=True)
+    try:
+        frame = nw.from_native(value, pass_through=True, allow_series=True)
+    except nw.exceptions.DuplicateError:
+        _check_names(getattr(value, "column_names", value.columns))
+        raise
     if isinstance(frame, nw.LazyFrame):
         frame = (frame if limit is None else frame.head(limit)).collect()
     if isinstance(frame, nw.Series):
@@ -68,6 +72,17 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
         remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
         cause="option",
     )
+
+
+def _check_names(columns: Iterable[Any]) -> None:
+    """Refuse two columns that a prompt could not tell apart."""
+    counted = Counter(str(name) for name in columns)
+    for name in [name for name, times in counted.items() if times > 1]:
+        raise InferenceError(
+            f"{'Two' if counted[name] == 2 else counted[name]} columns are called {name!r}. Nothing was sent.",
+            remedy="Rename one.",
+            cause="option",
+        )
 
 
 def _length(value: Any, limit: int | None) -> int | None:
@@ -85,6 +100,7 @@ class FrameRows:
         self._frame = frame
         self.length: int | None = len(frame)
         self.columns: Sequence[str] = [str(name) for name in frame.columns]
+        _check_names(self.columns)
 
     def __iter__(self) -> Iterator[Row]:
         for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):

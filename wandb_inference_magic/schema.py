@@ -7,7 +7,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +59,9 @@ class Schema:
         Turns the JSON value into the object it stands for; raises Mismatch.
     wrapped : str
         The property that holds the value where it is no object itself (a list, a word); else empty.
+    fields : mapping
+        The answer's fields, each with its JSON schema: by the names that the object has them by, where the model is
+        told aliases. None where the answer is one value.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Schema:
     is_strict: bool
     check: Callable[[Any], Any]
     wrapped: str = ""
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -202,9 +206,10 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
         json_schema = adapter.json_schema()
+        names = adapter.json_schema(by_alias=False).get("properties", ())
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
-    return _schema(json_schema, name, lambda value: _validated(adapter, value))
+    return _schema(json_schema, name, lambda value: _validated(adapter, value), names)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -243,8 +248,11 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     return _schema(copied, str(copied.get("title") or "answer"), check)
 
 
-def _schema(json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any]) -> Schema:
+def _schema(
+    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], names: Iterable[str] = ()
+) -> Schema:
     strict, is_strict = _strict(json_schema)
+    properties = strict.get("properties", {})
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
     if wrapped:
         definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
@@ -255,7 +263,10 @@ def _schema(json_schema: Mapping[str, Any], name: str, check: Callable[[Any], An
             "additionalProperties": False,
             **definitions,
         }
-    return Schema(re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer", strict, is_strict, check, wrapped)
+    # Both tell the fields in the same order.
+    fields = {} if wrapped else dict(zip(names or properties, properties.values(), strict=False))
+    told = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
+    return Schema(told, strict, is_strict, check, wrapped, fields)
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

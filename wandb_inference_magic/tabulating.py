@@ -16,8 +16,9 @@ from .display import is_notebook
 from .errors import InferenceError, Interrupted, did_you_mean, quoted, shortened
 from .map_progress import MapProgress, answers_bundle, cost_of, first_answers
 from .mapping import MapAsk, MapRun, begin, run_all
+from .plain_text import whole
 from .rows import read_rows
-from .settings import CONCURRENCY, INTO
+from .settings import INTO
 from .tables import line_bundle
 from .tracing import traced
 
@@ -75,7 +76,7 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         names=scene.names,
         value_tokens=session.resolve().value_tokens,
         raw=options.raw,
-        concurrency=options.concurrency or CONCURRENCY,
+        concurrency=options.concurrency,
         retry_failed=options.retry_failed,
     )
     name = options.output or OUTPUT
@@ -164,6 +165,7 @@ def map_lazily(
     InferenceError
         For what does not go with Dask, and without a key or a model.
     """
+    models = list(dict.fromkeys(models))
     if limit is not None or len(models) > 1:
         raise InferenceError(
             "A Dask DataFrame is mapped whole, and by one model. Nothing was sent.",
@@ -189,11 +191,14 @@ def map_rows(
 ) -> Mapped:
     """Ask for every row and return what came of it, also when it was interrupted or ended early.
 
+    Each of the models is asked once, also where it is named twice.
+
     Raises
     ------
     InferenceError
         When it cannot begin.
     """
+    models = list(dict.fromkeys(models))
     _check_columns(rows, asked, into, models)
     # What is kept on disk would be missing on the cassette.
     cache, notices = _open_cache() if use_cache and session.cassette() is None else (None, ())
@@ -251,13 +256,9 @@ def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
 # Columns -------------------------------------------------------------------------------------------------------
 
 
-def _field_names(schema: Schema | None) -> list[str]:
-    """Return the columns that an answer becomes; none where it is one value."""
-    return [] if schema is None or schema.wrapped else list(schema.json_schema.get("properties", ()))
-
-
 def _names(schema: Schema | None, into: str) -> list[str]:
-    return _field_names(schema) or [into]
+    """Return the columns that an answer becomes."""
+    return list(schema.fields) if schema is not None and schema.fields else [into]
 
 
 def _check_columns(rows: Rows, asked: MapAsk, into: str, models: Sequence[str]) -> None:
@@ -306,11 +307,10 @@ def error_column(into: str) -> str:
 
 def answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
     """Return answers as columns: one a field where they are records, else the one that is called `into`."""
-    names = _field_names(schema)
-    if not names:
+    if schema is None or not schema.fields:
         return {into: [_plain(answer) for answer in answers]}
     records = [{} if answer is None else _record(answer) for answer in answers]
-    return {name: [_plain(record.get(name)) for record in records] for name in names}
+    return {name: [_plain(record.get(name)) for record in records] for name in schema.fields}
 
 
 def _record(answer: Any) -> Mapping[str, Any]:
@@ -322,7 +322,10 @@ def _record(answer: Any) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+    """Return a value as a column holds it."""
+    plain = value.value if isinstance(value, Enum) else value
+    # JSON can spell half a character, which no column of texts holds.
+    return whole(plain) if isinstance(plain, str) else plain
 
 
 # Words ---------------------------------------------------------------------------------------------------------
