@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 from wandb_inference_magic.credentials import (
     Key,
     SecretStore,
-    check_project,
     find_key,
-    find_project,
     no_key_error,
     notebook_secrets,
 )
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.project import check_project, find_project
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 

@@ -1,4 +1,4 @@
-"""Finding the key and the project, as `wandb login` and the environment leave them. Importing wandb is not needed.
+"""Finding the key, as `wandb login` and the environment leave them. Importing wandb is not needed.
 
 Where they are, and which host a key belongs to, is told in service.md (facts as of 2026-10-07).
 """
@@ -23,7 +23,6 @@ OWN_VARIABLE: Final = "WANDB_INFERENCE_API_KEY"
 WANDB_VARIABLES: Final = ("WANDB_API_KEY", "COREWEAVE_API_KEY")
 HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 8
-PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
 # wandb 0.31 and newer write the second into netrc, older ones the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -132,7 +131,7 @@ def find_key(
     kept = {} if kept is None else kept
     stores = notebook_secrets(environ) if secrets is None else secrets
     asked = [_not_asked_again(store, kept) for store in stores]
-    found = _first(_places(environ, for_wandb, home or _home(environ), folder or Path(), asked, notes), notes)
+    found = _first(_places(environ, for_wandb, home or home_folder(environ), folder or Path(), asked, notes), notes)
     if found is not None and any(store.source == found.source for store in stores):
         kept[found.source] = found
     return found
@@ -156,13 +155,13 @@ def find_server_key(
     `secrets` and `kept` are as for `find_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
-    other = _other_host(environ.get("WANDB_BASE_URL", ""))
+    other = other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
         return typed or find_key(environ, for_wandb=True, secrets=secrets, kept=kept)
-    home = _home(environ)
+    home = home_folder(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
-    return _first([variable, _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
+    return _first([variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -237,21 +236,21 @@ def _places(
     yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
     if not for_wandb:
         return
-    if other := _other_host(environ.get("WANDB_BASE_URL", "")):
+    if other := other_host(environ.get("WANDB_BASE_URL", "")):
         notes.append(f"WANDB_BASE_URL names {other}: the W&B keys found here belong to that host")
         return
     for name in WANDB_VARIABLES:
         yield _Place(name, partial(environ.get, name))
     netrc_file = _netrc_file(environ, home)
     for machine in WANDB_HOSTS:
-        yield _Place(_shown(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
-    for path in _settings_files(environ, home, folder):
-        yield _Place(_shown(path, home), partial(_from_settings, path))
+        yield _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
+    for path in settings_files(environ, home, folder):
+        yield _Place(shown_path(path, home), partial(_from_settings, path))
     for store in stores:
         yield _Place(store.source, partial(store.read, "WANDB_API_KEY"))
 
 
-def _other_host(url: str) -> str:
+def other_host(url: str) -> str:
     """Return the host a URL names when it is not one of W&B's own, else nothing."""
     if not url.strip():
         return ""
@@ -265,7 +264,8 @@ def _other_host(url: str) -> str:
 # Files -------------------------------------------------------------------------------------------------
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Return the user's own folder; it never raises."""
     named = environ.get("HOME") or environ.get("USERPROFILE")
     if named:
         return Path(named)
@@ -280,7 +280,7 @@ def _expanded(text: str, home: Path) -> Path:
     return home / text[2:] if text.startswith("~/") else Path(text)
 
 
-def _shown(path: Path, home: Path) -> str:
+def shown_path(path: Path, home: Path) -> str:
     """Return a path as users write it, without their name in it."""
     if path.is_relative_to(home):
         return f"~/{path.relative_to(home).as_posix()}"
@@ -312,14 +312,21 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     return hosts[machine][2] if machine in hosts else None
 
 
-def _settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
+def settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
     """Return where the wandb SDK keeps settings: the folder's own, then the user's."""
     named = environ.get("WANDB_CONFIG_DIR")
     own = _expanded(named, home) if named else home / ".config" / "wandb"
     return folder / "wandb" / "settings", own / "settings"
 
 
-def _settings(path: Path) -> Mapping[str, str]:
+def read_settings(path: Path) -> Mapping[str, str]:
+    """Return what a settings file of the wandb SDK holds; nothing where there is none.
+
+    Raises
+    ------
+    OSError, ValueError, configparser.Error
+        When it cannot be read.
+    """
     import configparser
 
     try:
@@ -332,9 +339,9 @@ def _settings(path: Path) -> Mapping[str, str]:
 
 
 def _from_settings(path: Path) -> str | None:
-    settings = _settings(path)
+    settings = read_settings(path)
     key = settings.get("api_key")
-    if key and (other := _other_host(settings.get("base_url", ""))):
+    if key and (other := other_host(settings.get("base_url", ""))):
         raise _UnusableError(f"has a key that belongs to {other}")
     return key
 
@@ -369,87 +376,6 @@ def _from_kaggle(name: str) -> object:
 
     secret: object = UserSecretsClient().get_secret(name)
     return secret
-
-
-# The project -------------------------------------------------------------------------------------------
-
-
-def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
-    """Find the project `team/project` and its source in the environment and W&B's settings files.
-
-    Parameters
-    ----------
-    environ : mapping
-        The environment.
-    folder : Path, optional
-        Where `./wandb/settings` is looked for, as in `find_key`.
-
-    Returns
-    -------
-    tuple of str, or None
-        The project and, in words for users, where it was found.
-
-    Raises
-    ------
-    InferenceError
-        When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
-        sent, or is for another host than W&B's (`WANDB_BASE_URL`), is passed over.
-    """
-    import configparser
-
-    if own := environ.get(PROJECT_VARIABLE, "").strip():
-        return _own_project(own), PROJECT_VARIABLE
-    if _other_host(environ.get("WANDB_BASE_URL", "")):
-        return None
-    home = _home(environ)
-    if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
-        return found, "WANDB_ENTITY and WANDB_PROJECT"
-    for path in _settings_files(environ, home, folder or Path()):
-        try:
-            settings = _settings(path)
-        except (OSError, ValueError, configparser.Error):
-            continue
-        if found := _usable(settings.get("entity", ""), settings.get("project", "")):
-            return found, _shown(path, home)
-    return None
-
-
-def _own_project(text: str) -> str:
-    try:
-        return check_project(text)
-    except InferenceError as error:
-        raise InferenceError(
-            f"The environment variable {PROJECT_VARIABLE} is not usable: {error.what}",
-            remedy=error.remedy,
-            cause="option",
-        ) from None
-
-
-def _usable(team: str, project: str) -> str | None:
-    try:
-        return check_project(f"{team.strip()}/{project.strip()}")
-    except InferenceError:
-        return None
-
-
-def check_project(text: str) -> str:
-    """Return a project of the form `team/project`, stripped.
-
-    Raises
-    ------
-    InferenceError
-        For any other form: it goes into a header, and the service answers it as it answers a wrong key.
-    """
-    text = text.strip()
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text):
-        # Without a slash it may be a key, put into the wrong variable: not to be shown.
-        shown = repr(text[:60]) if "/" in text else "This"
-        raise InferenceError(
-            f"{shown} is not a project.",
-            remedy="Write it as team/project: letters, digits, dashes, dots and underscores, with one slash between.",
-            cause="option",
-        )
-    return text
 
 
 def no_key_error(notes: Sequence[str]) -> InferenceError:

@@ -9,9 +9,9 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from .catalog import check_model_id
-from .credentials import check_project
 from .line import Value, option
 from .parameters import check_parameter
+from .project import check_project
 from .settings import BUDGETS, MODES, PACES, SECONDS, TEMPERATURES, check_endpoint, check_trace, one_of
 from .thinking import THINK
 

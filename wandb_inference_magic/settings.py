@@ -13,8 +13,8 @@ from traitlets.config import Config, Configurable
 
 from .catalog import check_model_id
 from .errors import InferenceError, did_you_mean, shortened
-from .credentials import check_project, find_project
-
+from .errors import InferenceError, did_you_mean, shortened
+from .project import check_project, find_project
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -42,7 +42,7 @@ SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
 DEFAULT: Final = "default"
 
-# Which environment variable sets which trait. The project has a finder of its own, in credentials.
+# Which environment variable sets which trait. The project has a finder of its own, in `project`.
 ENVIRONMENT: Final = {
     "endpoint": "WANDB_INFERENCE_BASE_URL",
     "model": "WANDB_INFERENCE_MODEL",
