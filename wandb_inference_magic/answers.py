@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError
+from .json_text import read_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,9 +58,7 @@ def json_in(text: str) -> Any:
     problem: ValueError | None = None
     for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
         try:
-            return json.loads(candidate)
-        except RecursionError:
-            problem = problem or ValueError("it is nested too deeply")
+            return read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
     raise problem or ValueError("it is empty")

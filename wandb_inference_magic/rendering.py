@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from .answers import pretty_json
 from .catalog import usd
 from .errors import shortened
+from .json_text import read_json_text
 from .plain_text import safe_plain
 from .safety import fenced, safe_inline, safe_markdown
 
@@ -128,8 +128,8 @@ def _step_with_words(step: ToolStep) -> str:
 def tool_call_words(call: ToolCall) -> str:
     """Return a tool's call as it reads in Python, cut where it is long."""
     try:
-        arguments = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
+        arguments = read_json_text(call.arguments or "{}")
+    except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
         return shortened(f"{call.name}({call.arguments})", SHOWN)
