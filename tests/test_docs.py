@@ -2,17 +2,73 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import write_reference
 
 import wandb_inference_magic
 from wandb_inference_magic import local
+from wandb_inference_magic.completion import MAGICS
+from wandb_inference_magic.line import declared_options, read_line
 from wandb_inference_magic.settings import Resolved, WandbInference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
+MAGIC = re.compile(r"(?:\w+ = )?(%%?wb[a-z]+)(.*)")
+
+
+def shown_lines() -> Iterator[tuple[str, str]]:
+    """Yield each line that the README and the examples show as code or in backticks, and where it stands."""
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            yield "README.md", re.sub(r"  +# .*", "", line.strip())
+    for words in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
+        yield "README.md", words.replace("\\|", "|")
+    for path in EXAMPLES:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            lines = source.splitlines() if cell["cell_type"] == "code" else re.findall(r"`([^`\n]+)`", source)
+            yield from ((path.name, line) for line in lines)
+
+
+SHOWN = sorted(
+    (where, *found.groups())
+    for where, line in set(shown_lines())
+    if (found := MAGIC.fullmatch(line)) and not found[2].endswith("?")
+)
+
+
+def constants() -> str:
+    """Return all texts in the package's code, a line each; a value put into one ends its line."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "wandb_inference_magic").glob("*.py")]
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+@pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda words: words[:40].strip())
+def test_what_the_docs_show_can_be_typed(where: str, magic: str, line: str) -> None:
+    known = MAGICS[magic]
+    if re.fullmatch(" --[a-z-]+", line):
+        # An option that is only spoken of, without its value.
+        assert line.strip() in {flag for one in declared_options(known.options) for flag in one.flags}
+        return
+    read_line(known.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=known.text)
+
+
+def test_the_messages_that_the_readme_explains_are_the_codes_own() -> None:
+    begin, end = "<!-- messages: each is looked for in the code by tests/test_docs.py -->", "<!-- end of messages -->"
+    table = README.partition(begin)[2].partition(end)[0]
+    # What Python or IPython says is marked as theirs, what a front end shows stands without backticks.
+    messages = re.findall(r"^\| `([^`]+)`(?: \(in the footer\))? \|", table, re.MULTILINE)
+    assert len(messages) > 15
+    said = constants()
+    assert [message for message in messages if message not in said] == []
 
 
 def test_the_readmes_reference_is_the_codes_own() -> None:
