@@ -13,8 +13,8 @@ from traitlets.config import Config, Configurable
 
 from .catalog import check_model_id
 from .errors import InferenceError, did_you_mean, shortened
-from .errors import InferenceError, did_you_mean, shortened
 from .project import check_project, find_project
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
