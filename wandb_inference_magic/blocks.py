@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import maths
 from .plain_text import safe_plain
-from .safety import block_parser, expanded
+from .reply_parser import block_parser, expanded
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

@@ -10,26 +10,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from . import maths
+from .inert import host_of, is_inert, is_link, may_load
 from .plain_text import safe_plain
-from .readings import readings
+from .reply_parser import block_parser, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
-    from markdown_it import MarkdownIt
-    from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-LARGEST_DATA_IMAGE: Final = 2_000_000
-_DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
-_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
+    from .reply_parser import Span
+
 # What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
 # marked takes the backslashes from brackets in a link's label, and JupyterLab finds maths behind two of them.
@@ -85,7 +81,7 @@ def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
             candidate = rewrite(text, allowed)
         except _CannotRewriteError:
             continue
-        if _is_inert(candidate, allowed):
+        if is_inert(candidate, allowed):
             return candidate
     return "  \n".join(map(safe_inline, text.split("\n")))
 
@@ -106,89 +102,6 @@ def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
 
 class _CannotRewriteError(Exception):
     """A piece of the text was not found again in its source."""
-
-
-def expanded(text: str) -> str:
-    """Return text with its tabs as the blanks that Markdown counts them for."""
-    return text.expandtabs(4)
-
-
-# Parsing, with the places of what was found -------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Something found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
-
-    kind: str
-    start: int
-    end: int
-    token: Token
-    label_end: int = -1
-
-
-def _accept_any(url: str) -> bool:  # noqa: ARG001
-    """Let the parser see every link as one: what it would leave as text, another parser may take for a link."""
-    return True
-
-
-@cache
-def block_parser() -> MarkdownIt:
-    """Return the parser that replies are read with: CommonMark with tables and maths; HTML is only text."""
-    from markdown_it import MarkdownIt
-    from markdown_it.rules_block import reference
-    from markdown_it.rules_inline import autolink, backtick, image, link
-
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
-    parser.validateLink = _accept_any  # type: ignore[method-assign]
-    parser.core.ruler.enableOnly(["normalize", "block"])
-    maths.install(parser)
-    for name, rule in (("autolink", autolink), ("backticks", backtick), ("image", image), ("link", link)):
-        parser.inline.ruler.at(name, _recorded(name, rule))
-    parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
-    parser.block.ruler.at("reference", _recorded_reference(reference), {"alt": []})
-    return parser
-
-
-def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
-    """Wrap an inline rule so that what it finds is told to `env["spans"]` with its place."""
-
-    def run(state: StateInline, silent: bool) -> bool:
-        start, mark = state.pos, len(state.tokens)
-        if not rule(state, silent):
-            return False
-        # An image's alternative text is parsed by a state of its own, whose places are others.
-        if not silent and state is state.env["state"]:
-            token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
-            if token is not None:
-                label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
-                state.env["spans"].append(_Span(kind, start, state.pos, token, label_end))
-        return True
-
-    return run
-
-
-def _inline_maths(state: StateInline, silent: bool) -> bool:
-    if state.src[state.pos] not in "\\$":
-        return False
-    found = maths.match_inline(state.src, state.pos, state.posMax)
-    if found is None:
-        return False
-    if not silent:
-        state.push("maths", "", 0).content = maths.inline_text(found)
-    state.pos = found.end()
-    return True
-
-
-def _recorded_reference(rule: Any) -> Any:
-    def run(state: Any, start: int, end: int, silent: bool) -> bool:
-        if not rule(state, start, end, silent):
-            return False
-        if not silent:
-            state.env.setdefault("definitions", []).append((start, state.line))
-        return True
-
-    return run
 
 
 # Rewriting ----------------------------------------------------------------------------------------------
@@ -332,7 +245,7 @@ class _Rewriting:
         from markdown_it.rules_inline import StateInline
 
         parser = block_parser()
-        spans: list[_Span] = []
+        spans: list[Span] = []
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
@@ -352,7 +265,7 @@ class _Rewriting:
         parts.append(_literal(content[position:], dollar))
         return "".join(parts)
 
-    def _edits(self, span: _Span, content: str, labels: _Labels) -> Iterator[tuple[int, int, str]]:
+    def _edits(self, span: Span, content: str, labels: _Labels) -> Iterator[tuple[int, int, str]]:
         source = content[span.start : span.end]
         if span.kind == "backticks":
             yield span.start, span.end, source
@@ -361,27 +274,27 @@ class _Rewriting:
         elif span.kind == "autolink":
             href = str(span.token.attrs["href"])
             words = _literal(source[1:-1]).replace("[", "&#91;").replace("]", "&#93;")
-            yield span.start, span.end, f"[{words}]({_quoted(href)})" if _is_link(href) else _literal(source)
+            yield span.start, span.end, f"[{words}]({_quoted(href)})" if is_link(href) else _literal(source)
         elif span.kind == "image":
             yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
         else:
             href = str(span.token.attrs["href"])
             if "\n" in content[span.label_end : span.end]:
                 raise _CannotRewriteError
-            yield span.start, span.start + 1, "[" if _is_link(href) else ""
+            yield span.start, span.start + 1, "[" if is_link(href) else ""
             yield span.label_end, span.end, _destination(href)
 
-    def _image(self, span: _Span, source: str, *, in_link: bool) -> str:
+    def _image(self, span: Span, source: str, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
         if "\n" in source:
             raise _CannotRewriteError
         # marked puts an image's words into an attribute without escaping quotes.
         alt = safe_inline(span.token.content).replace('"', "&quot;")
-        if _may_load(url, self._allowed):
+        if may_load(url, self._allowed):
             return f"![{alt}]({_quoted(url)})"
-        host = safe_inline(_host(url) or "not shown")
+        host = safe_inline(host_of(url) or "not shown")
         words = f"image: {alt} ({host})" if alt else f"image ({host})"
-        if in_link or not _is_link(url):
+        if in_link or not is_link(url):
             return words
         return f"[{words}]({_quoted(url)})"
 
@@ -401,13 +314,13 @@ def _language(info: str) -> str:
 
 def _destination(href: str) -> str:
     """Return what follows a link's label: where it goes, or, for a dead link, where it would have gone."""
-    if _is_link(href):
+    if is_link(href):
         return f"]({_quoted(href)})"
     shown = re.sub(r"[`|\s]", " ", safe_plain(href)).strip() or "nowhere"
     return f" (`{shown}`)"
 
 
-def _is_uncertain(span: _Span, content: str) -> bool:
+def _is_uncertain(span: Span, content: str) -> bool:
     """Whether parsers may count backticks otherwise: blocks may begin within a span's lines, links within maths."""
     source = content[span.start : span.end]
     if span.kind == "maths":
@@ -418,7 +331,7 @@ def _is_uncertain(span: _Span, content: str) -> bool:
 class _Labels:
     """The labels of an inline text's links, none of which is within another."""
 
-    def __init__(self, spans: list[_Span]) -> None:
+    def __init__(self, spans: list[Span]) -> None:
         bounds = sorted((span.start, span.label_end) for span in spans if span.kind == "link")
         self._starts = [start for start, _ in bounds]
         self._ends = [end for _, end in bounds]
@@ -428,7 +341,7 @@ class _Labels:
         return nearest >= 0 and position <= self._ends[nearest]
 
 
-def _dollars_shown(content: str, spans: list[_Span]) -> int:
+def _dollars_shown(content: str, spans: list[Span]) -> int:
     """Count the dollars that JupyterLab's maths will see in an inline text."""
     in_code = sum(content.count("$", span.start, span.end) for span in spans if span.kind == "backticks")
     return content.count("$") - in_code + 2 * any(span.kind == "maths" for span in spans)
@@ -464,61 +377,7 @@ def _unlinked(text: str) -> str:
     return _BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
 
 
-def _is_link(href: str) -> bool:
-    """Whether a link leads to the web, to mail or within the page, whatever blanks a browser would ignore."""
-    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
-
-
 def _quoted(url: str) -> str:
     """Return a URL in which nothing ends a link's destination or begins maths, code or a table's cell."""
     bare = "".join(one for one in url if unicodedata.category(one) not in ("Cc", "Cs"))
     return quote(bare, safe="/:?#@!&'+,;=%-._~*")
-
-
-def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def _may_load(url: str, allowed: frozenset[str]) -> bool:
-    if _DATA_IMAGE.fullmatch(url):
-        return len(url) <= LARGEST_DATA_IMAGE
-    return bool(allowed) and url.lower().startswith(("http://", "https://")) and _host(url) in allowed
-
-
-# Making sure ----------------------------------------------------------------------------------------------
-
-
-@cache
-def _checking_parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 60}).enable(["table", "strikethrough"])
-    parser.validateLink = _accept_any  # type: ignore[method-assign]
-    return parser
-
-
-def _is_inert(markdown: str, allowed: frozenset[str]) -> bool:
-    """Read the result as the front ends would, HTML enabled, and see that nothing active is left."""
-    parser = _checking_parser()
-    return all(reading is not None and _are_harmless(parser.parse(reading), allowed) for reading in readings(markdown))
-
-
-def _are_harmless(tokens: list[Token], allowed: frozenset[str]) -> bool:
-    return all(_is_harmless(token, allowed) for token in _all_tokens(tokens))
-
-
-def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
-    for token in tokens:
-        yield token
-        yield from _all_tokens(token.children or [])
-
-
-def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
-    if token.type in ("html_block", "html_inline"):
-        return False
-    if token.type == "image":
-        return _may_load(str(token.attrs["src"]), allowed)
-    return token.type != "link_open" or _is_link(str(token.attrs["href"]))

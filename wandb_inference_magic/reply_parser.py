@@ -1,0 +1,96 @@
+"""The parser that replies are read with; it tells the places of what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from . import maths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+
+def expanded(text: str) -> str:
+    """Return text with its tabs as the blanks that Markdown counts them for."""
+    return text.expandtabs(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Something found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
+
+    kind: str
+    start: int
+    end: int
+    token: Token
+    label_end: int = -1
+
+
+def accept_any(url: str) -> bool:  # noqa: ARG001
+    """Let the parser see every link as one: what it would leave as text, another parser may take for a link."""
+    return True
+
+
+@cache
+def block_parser() -> MarkdownIt:
+    """Return the parser that replies are read with: CommonMark with tables and maths; HTML is only text."""
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import reference
+    from markdown_it.rules_inline import autolink, backtick, image, link
+
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser.validateLink = accept_any  # type: ignore[method-assign]
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    maths.install(parser)
+    for name, rule in (("autolink", autolink), ("backticks", backtick), ("image", image), ("link", link)):
+        parser.inline.ruler.at(name, _recorded(name, rule))
+    parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
+    parser.block.ruler.at("reference", _recorded_reference(reference), {"alt": []})
+    return parser
+
+
+def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """Wrap an inline rule so that what it finds is told to `env["spans"]` with its place."""
+
+    def run(state: StateInline, silent: bool) -> bool:
+        start, mark = state.pos, len(state.tokens)
+        if not rule(state, silent):
+            return False
+        # An image's alternative text is parsed by a state of its own, whose places are others.
+        if not silent and state is state.env["state"]:
+            token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
+            if token is not None:
+                label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
+                state.env["spans"].append(Span(kind, start, state.pos, token, label_end))
+        return True
+
+    return run
+
+
+def _inline_maths(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] not in "\\$":
+        return False
+    found = maths.match_inline(state.src, state.pos, state.posMax)
+    if found is None:
+        return False
+    if not silent:
+        state.push("maths", "", 0).content = maths.inline_text(found)
+    state.pos = found.end()
+    return True
+
+
+def _recorded_reference(rule: Any) -> Any:
+    def run(state: Any, start: int, end: int, silent: bool) -> bool:
+        if not rule(state, start, end, silent):
+            return False
+        if not silent:
+            state.env.setdefault("definitions", []).append((start, state.line))
+        return True
+
+    return run
