@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 PATIENCE_MS = 120_000
+EXPECT_MS = 60_000
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +30,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    # Nothing of the tests may leave this machine: of all hosts and addresses it finds this one alone.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 TOKEN = "the-tests-own"
 # Where the server opens a notebook in JupyterLab, and in Notebook 7.
@@ -38,8 +41,10 @@ FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start Debian's Chromium; its absence is a failure, never a skip."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    # It holds for all of them: set where none of their files can be forgotten, or be the only one that is run.
+    expect.set_options(timeout=EXPECT_MS)
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "Chromium is missing. On Debian: apt-get install chromium"
     with sync_playwright() as playwright:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import JupyterServer, chromium
+from browser import FRONT_ENDS, JupyterServer, chromium
 from hypothesis import settings
 from kernels import Kernel, running_kernel
 from mock_server import Llmock, running_mock
@@ -45,12 +45,14 @@ def clean_environment(folder: Path) -> dict[str, str]:
 def service() -> Iterator[Service]:
     with Service().running() as running:
         yield running
+        running.assert_well()
 
 
 @pytest.fixture
 def wandb(tmp_path: Path) -> Iterator[Wandb]:
     with Wandb(tmp_path).running() as running:
         yield running
+        running.assert_well()
 
 
 @pytest.fixture
@@ -78,19 +80,25 @@ def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callab
         yield start
 
 
+def beginning_with(code: str, folder: Path) -> dict[str, str]:
+    """Return variables of a process whose Python runs this code first, from a new folder in `folder`."""
+    own = folder / "site"
+    own.mkdir()
+    (own / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(own)}
+
+
 @pytest.fixture
 def no_network(tmp_path: Path) -> dict[str, str]:
     """Variables of a process that can open no connection from Python code."""
-    folder = tmp_path / "no-network"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
+    code = (
         "import sys\n"
         "def refuse(event, arguments):\n"
         "    if event in ('socket.connect', 'socket.getaddrinfo'):\n"
         "        raise OSError('there is no network')\n"
         "sys.addaudithook(refuse)\n"
     )
-    return {"PYTHONPATH": str(folder)}
+    return beginning_with(code, tmp_path)
 
 
 @pytest.fixture
@@ -143,19 +151,29 @@ def pieces(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
-    """W&B's hosts, as the browser tests' server sees them."""
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
+    """The server behind `world`: ask for that instead."""
     with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
-        running.api.listing = listing(*MODELS)
         yield running
 
 
+@pytest.fixture
+def world(hosts: Wandb) -> Iterator[Wandb]:
+    """W&B's hosts, as the browser tests' server sees them; nothing of the test before is left in them."""
+    hosts.reset()
+    hosts.api.listing = listing(*MODELS)
+    yield hosts
+    hosts.assert_well()
+    # The server and its kernels ask for nobody else.
+    assert set(hosts.connected_to) <= {Wandb.API, Wandb.FEED}
+
+
 @pytest.fixture(scope="session")
-def server(world: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def server(hosts: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     home = tmp_path_factory.mktemp("home")
     work = home / "work"
     work.mkdir()
-    environment = clean_environment(home) | world.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
+    environment = clean_environment(home) | hosts.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
     with JupyterServer(work, environment).running() as running:
         yield running
 
@@ -172,6 +190,12 @@ def page(browser: Browser) -> Iterator[Page]:
     page = context.new_page()
     yield page
     context.close()
+
+
+@pytest.fixture(params=FRONT_ENDS.values(), ids=list(FRONT_ENDS))
+def path(request: pytest.FixtureRequest) -> str:
+    """Where the server opens a notebook: a test that asks for it is run in JupyterLab and in Notebook 7."""
+    return str(request.param)
 
 
 def keep_picture(page: Page, name: str) -> None:

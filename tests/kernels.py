@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,6 +155,19 @@ class Kernel:
         """Run code to its end, whatever it is."""
         return self.finish(self.start(code, cell_id=cell_id))
 
+    def interrupted_at(self, code: str, *words: str) -> Run:
+        """Run code, and interrupt it as soon as the front end receives a message with all these words."""
+        request, run, sent = self.start(code), Run(), False
+        for message in self.messages(request):
+            run.messages.append(message)
+            told = json.dumps(message.content, ensure_ascii=False)
+            if not sent and all(one in told for one in words):
+                sent = True
+                self.interrupt()
+        run.reply = self.reply(request)
+        assert sent, f"the front end never received {words}"
+        return run
+
     def value(self, expression: str) -> Any:
         """Evaluate an expression in the kernel and return its value, a plain one."""
         import ast
@@ -162,6 +176,16 @@ class Kernel:
         found = content["content"]["user_expressions"]["value"]
         assert found["status"] == "ok", found
         return ast.literal_eval(ast.literal_eval(found["data"]["text/plain"]))
+
+    def threads(self) -> dict[int, str]:
+        """Return the names of the kernel's threads, by the system's number of each: Python's own is soon used again."""
+        return dict(self.value("{one.native_id: one.name for one in __import__('threading').enumerate()}"))
+
+    def join_threads_since(self, before: Collection[int]) -> None:
+        """Wait until all threads have ended that were not there `before`, and those that they have started."""
+        new = f"__import__('threading').enumerate() if one.native_id not in {set(before)}"
+        while still_alive := self.value(f"{{one.name: one.join(60) or one.is_alive() for one in {new}}}"):
+            assert not any(still_alive.values()), still_alive
 
     def interrupt(self) -> None:
         """Send the kernel the signal that Kernel > Interrupt sends."""
@@ -173,8 +197,6 @@ class Kernel:
 
 
 def _packed(content: dict[str, Any]) -> bytes:
-    import json
-
     return json.dumps(content, ensure_ascii=False).encode()
 
 

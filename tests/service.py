@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MODEL = "test/model-a"
+# What a write to a client that went away raises, the last two behind TLS.
+GONE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 @dataclass
@@ -142,6 +145,25 @@ class Streamed:
         answer.end()
 
 
+class Endless:
+    """A script: a streamed reply that says these words and no more, until the client goes away; `gone` is set then."""
+
+    def __init__(self, words: str = "Half an answer") -> None:
+        self.words = words
+        self.gone = threading.Event()
+
+    def __call__(self, answer: Answer) -> None:
+        answer.start()
+        answer.event(chunk({"content": self.words}))
+        try:
+            # A client that has gone shows when one writes to it. Nothing sets the event while this goes on: it paces.
+            while not self.gone.wait(0.05):
+                answer.raw(b": still here\n\n")
+        except GONE:
+            self.gone.set()
+            raise
+
+
 def completion(text: str | None = "Hello there.", *, counted: dict[str, Any] | None = None, **message: Any) -> Script:
     """A script: a reply in one piece."""
 
@@ -216,16 +238,25 @@ def page(html: str = "<html><body>Welcome</body></html>", status: int = 200) -> 
 
 
 class Service:
-    """A running server. Scripts queued with `then` answer chats in order; after them `always` does."""
+    """A running server. Scripts queued with `then` answer chats in order; after them `always` does.
+
+    `failures` are what scripts raised, which their own threads would keep to themselves.
+    """
 
     def __init__(self) -> None:
+        self.failures: list[BaseException] = []
+        self.url = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Be as new, at the same address."""
         self.received: list[Received] = []
         self.always: Script = Streamed()
         self.listing: Any = listing(MODEL, "test/model-b")
         self.listing_script: Script | None = None
         self.documents: dict[str, Any] = {}
         self._scripts: deque[Script] = deque()
-        self.url = ""
+        self.failures.clear()
 
     def then(self, *scripts: Script) -> None:
         self._scripts.extend(scripts)
@@ -252,9 +283,13 @@ class Service:
 
     @contextmanager
     def running(self) -> Iterator[Service]:
-        with _serving(_Server(lambda host: self)) as server:
+        with _serving(_Server(lambda host: self, self.failures)) as server:
             self.url = f"http://127.0.0.1:{server.server_port}/v1"
             yield self
+
+    def assert_well(self) -> None:
+        """Fail when a script did, showing where."""
+        _assert_none(self.failures)
 
 
 def listing(*ids: str) -> dict[str, Any]:
@@ -282,11 +317,23 @@ class Wandb:
         authority.issue_cert(self.API, self.FEED).configure_cert(self.tls)
         self.environment: dict[str, str] = {}
         self.connected_to: list[str] = []
+        self.failures: list[BaseException] = []
+
+    def reset(self) -> None:
+        """Be as new, at the same address."""
+        for service in (self.api, self.feed):
+            service.reset()
+        self.connected_to.clear()
+        self.failures.clear()
+
+    def assert_well(self) -> None:
+        """Fail when a script did, showing where."""
+        _assert_none(self.failures)
 
     @contextmanager
     def running(self) -> Iterator[Wandb]:
         services = {self.API: self.api, self.FEED: self.feed}
-        with _serving(_Server(services.get, self.tls, self.connected_to)) as server:
+        with _serving(_Server(services.get, self.failures, self.tls, self.connected_to)) as server:
             self.environment = {
                 "HTTPS_PROXY": f"http://127.0.0.1:{server.server_port}",
                 "SSL_CERT_FILE": str(self.certificate),
@@ -300,16 +347,26 @@ class _Server(ThreadingHTTPServer):
     def __init__(
         self,
         service_for: Callable[[str], Service | None],
+        failures: list[BaseException],
         tls: ssl.SSLContext | None = None,
         connected_to: list[str] | None = None,
     ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.service_for = service_for
+        self.failures = failures
         self.tls = tls
         self.connected_to = [] if connected_to is None else connected_to
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away is what some tests are about."""
+        """Keep what was raised, unless a client went away: that is what some tests are about."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, GONE):
+            self.failures.append(error)
+
+
+def _assert_none(failures: list[BaseException]) -> None:
+    if failures:
+        raise AssertionError(f"{len(failures)} failed in the tests' server; the first:") from failures[0]
 
 
 @contextmanager
@@ -349,12 +406,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.flush()
         assert self.server.tls is not None
-        try:
-            with self.server.tls.wrap_socket(self.connection, server_side=True) as secured:
-                type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
-        except OSError:
-            pass
         self.close_connection = True
+        try:
+            secured = self.server.tls.wrap_socket(self.connection, server_side=True)
+        except OSError:
+            # The client does not know the authority, as one test has it, or went away.
+            return
+        with secured:
+            type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -362,11 +421,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.command, self.host, self.path, headers, _document(body))
         service = self.server.service_for(self.host)
-        try:
-            service.answer(Answer(self, received))
-        except (BrokenPipeError, ConnectionResetError, ValueError):
-            # The client went away, as some tests make it do.
-            self.close_connection = True
+        # What it raises ends the connection, and comes to the server's `handle_error`.
+        service.answer(Answer(self, received))
 
     do_GET = do_POST = _answer
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_safety import HOSTILE, assert_inert
+from inert import HOSTILE, assert_inert
 
 from wandb_inference_magic.blocks import split_finished
 from wandb_inference_magic.safety import block_parser, expanded, safe_markdown, safe_plain

@@ -224,6 +224,7 @@ FORMATS: list[tuple[str, str, dict[str, Any]]] = [
 def test_formats(kernel: Kernel, service: Service, format: str, text: str, expected: dict[str, str]) -> None:
     service.then(Streamed([text]))
     data = kernel.run(f"%wbchat --format {format} hi").output["data"]
+    assert set(data) == {"text/plain", *expected}
     for kind, start in expected.items():
         assert data[kind].startswith(start), data[kind]
 

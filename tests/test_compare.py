@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kernels import Kernel, Run
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
-from service import Answer, Service, Streamed, chunk, refused, usage
+from service import Answer, Endless, Service, Streamed, refused, usage
 
 COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
 
@@ -141,35 +141,15 @@ def test_it_continues_the_thread_and_does_not_enter_it(kernel: Kernel, service: 
 
 
 def test_an_interrupt_keeps_what_came_and_closes_all_connections(kernel: Kernel, service: Service) -> None:
-    gone, never = [Event(), Event()], Event()
-
-    def talking(number: int) -> Any:
-        def answer(one: Answer) -> None:
-            one.start()
-            one.event(chunk({"content": f"kept {number}"}))
-            try:
-                while True:
-                    one.raw(b": still here\n\n")
-                    never.wait(0.05)
-            except OSError:
-                gone[number].set()
-                raise
-
-        return answer
-
-    by_model(service, a=talking(0), b=talking(1))
-    request = kernel.start(COMPARE)
-    run = Run()
-    sent = False
-    for message in kernel.messages(request):
-        run.messages.append(message)
-        shown = json.dumps(message.content)
-        if "kept 0" in shown and "kept 1" in shown and not sent:
-            sent = True
-            kernel.interrupt()
-    run.reply = kernel.reply(request)
+    a, b = Endless("kept of A"), Endless("kept of B")
+    by_model(service, a=a, b=b)
+    run = kernel.interrupted_at(COMPARE, "kept of A", "kept of B")
     assert "Interrupted." in run.error
-    assert all(one.wait(30) for one in gone)
+    assert a.gone.wait(30)
+    assert b.gone.wait(30)
+    shown, _ = run.outputs
+    assert "kept of A" in shown["data"]["text/markdown"]
+    assert "kept of B" in shown["data"]["text/markdown"]
     assert kernel.value("[one.incomplete for one in _wbreply]") == ["interrupted"] * 2
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels import Kernel
-from service import Answer, Service, Wandb, listing, refused
+from service import Answer, Script, Service, Wandb, listing, page, refused
 
 from wandb_inference_magic.feeds import snapshot
 from wandb_inference_magic.line import read_unfinished
@@ -50,15 +50,6 @@ def shown(kernel: Kernel) -> list[str]:
         if is_mine and message["content"].get("execution_state") == "idle":
             kernel.reply(request)
             return found
-
-
-def models_fetched(kernel: Kernel) -> None:
-    """Wait until the list that a Tab asked for has arrived."""
-    kernel.run(
-        "import threading as _threading\n"
-        "for _one in _threading.enumerate():\n"
-        "    if _one.name == 'wandb-inference-models': _one.join(60)"
-    )
 
 
 @given(
@@ -254,6 +245,7 @@ def gated(asked: threading.Event, gate: threading.Event, *ids: str) -> Callable[
 def test_a_slow_list_is_not_waited_for(kernel: Kernel, service: Service) -> None:
     asked, gate = threading.Event(), threading.Event()
     service.listing_script = gated(asked, gate, "slow/model-a", "slow/model-b")
+    threads = kernel.threads()
     try:
         assert lines(kernel, "%wbchat -m |") == []
         assert asked.wait(60)
@@ -261,7 +253,7 @@ def test_a_slow_list_is_not_waited_for(kernel: Kernel, service: Service) -> None
         assert lines(kernel, "%wbchat -m slow|") == []
     finally:
         gate.set()
-    models_fetched(kernel)
+    kernel.join_threads_since(threads)
     assert lines(kernel, "%wbchat -m b|") == ["%wbchat -m slow/model-b"]
     assert [one.path for one in service.received] == ["/v1/models"]
 
@@ -271,12 +263,13 @@ def test_until_wandbs_list_is_there_the_snapshot_serves(start_kernel: Callable[.
     wandb.api.listing_script = gated(asked, gate, "new/unheard-of")
     kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.catalog = False")
+    threads = kernel.threads()
     try:
         assert sorted(lines(kernel, "%wbchat -m |")) == snapshot_lines()
         assert asked.wait(60)
     finally:
         gate.set()
-    models_fetched(kernel)
+    kernel.join_threads_since(threads)
     assert lines(kernel, "%wbchat -m |") == ["%wbchat -m new/unheard-of"]
 
 
@@ -284,28 +277,30 @@ def snapshot_lines() -> list[str]:
     return sorted(f"%wbchat -m {id}" for id in snapshot().models)
 
 
-def test_a_list_that_cannot_be_had_is_silent(kernel: Kernel, service: Service) -> None:
-    service.listing_script = refused(500, "Internal error")
+NO_LISTS: dict[str, Script] = {
+    "refused": refused(500, "Internal error"),
+    "a web page": page(),
+    "JSON of another form": lambda answer: answer.json(["not", {"a": "list"}, None]),
+    "cut": lambda answer: answer.cut(),
+}
+
+
+@pytest.mark.parametrize("script", NO_LISTS.values(), ids=NO_LISTS)
+def test_a_list_that_cannot_be_had_is_silent(kernel: Kernel, service: Service, script: Script) -> None:
+    service.listing_script = script
+    # A thread that fails would say so where nobody looks, too.
+    kernel.run("import threading\nfailed = []\nthreading.excepthook = failed.append")
+    threads = kernel.threads()
     assert lines(kernel, "%wbchat -m |") == []
-    models_fetched(kernel)
+    kernel.join_threads_since(threads)
+    asked = [one.path for one in service.received]
+    assert set(asked) == {"/v1/models"}
+    # The next Tab asks nobody.
     assert lines(kernel, "%wbchat -m |") == []
-    models_fetched(kernel)
-    assert [one.path for one in service.received] == ["/v1/models"]
+    kernel.join_threads_since(threads)
+    assert [one.path for one in service.received] == asked
+    assert kernel.value("len(failed)") == 0
     assert shown(kernel) == []
-
-
-def test_a_failure_on_the_way_to_the_list_is_silent(kernel: Kernel) -> None:
-    kernel.run(
-        "from wandb_inference_magic.python_api import current_session\n"
-        "import threading\n"
-        "called, failed = [], []\n"
-        "threading.excepthook = failed.append\n"
-        "def catalog(endpoint): called.append(endpoint.url); 1 / 0\n"
-        "current_session().catalog = catalog"
-    )
-    assert lines(kernel, "%wbchat -m |") == []
-    models_fetched(kernel)
-    assert kernel.value("(len(called), len(failed))") == (1, 0)
 
 
 def test_without_a_key_nobody_is_asked(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
@@ -320,8 +315,9 @@ sys.modules["kaggle_secrets"] = types.SimpleNamespace(UserSecretsClient=UserSecr
 """
     )
     assert kernel.run("%load_ext wandb_inference_magic").ok
+    threads = kernel.threads()
     assert sorted(lines(kernel, "%wbchat -m |")) == snapshot_lines()
-    models_fetched(kernel)
+    kernel.join_threads_since(threads)
     assert kernel.value("asked") == []
     assert wandb.connected_to == []
     # The magics do ask.

@@ -55,7 +55,7 @@ def test_percent_config_does_not_undo_what_wbconfig_set(kernel: Kernel, service:
 
 
 def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
-    kernel.run("%config WandbInference.timeout = -5")
+    assert "timeout is a number from 0.001 to 86400, not -5" in kernel.run("%config WandbInference.timeout = -5").text
     assert kernel.run("%config WandbInference.temperature = 0.5").of("error") == []
     assert setting(kernel.run("%wbconfig"), "timeout") == ("120", "default")
     assert setting(kernel.run("%wbconfig"), "temperature")[0] == "0.5"

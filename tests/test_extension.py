@@ -6,11 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kernels import Kernel
-from service import Wandb
+from service import MODEL, Service, Wandb
 
 STATE = """
-import sys
+import sys, threading, warnings
 shell = get_ipython()
+def printers():
+    formatters = {"mimebundle": shell.display_formatter.mimebundle_formatter, **shell.display_formatter.formatters}
+    return {
+        name: (one.enabled, *(sorted(map(str, printers.items())) for printers in (
+            one.singleton_printers, one.type_printers, one.deferred_printers)))
+        for name, one in formatters.items()
+    }
 def state():
     return {
         "line": sorted(shell.magics_manager.magics["line"]),
@@ -19,8 +26,12 @@ def state():
         "events": {name: len(found) for name, found in shell.events.callbacks.items()},
         "tokens": [one.__name__ for one in shell.input_transformer_manager.token_transformers],
         "cleanup": len(shell.input_transformers_cleanup) + len(shell.input_transformers_post),
-        "hooks": [shell.custom_exceptions, str(sys.excepthook), str(shell.showtraceback)],
-        "formatters": sorted(str(one) for one in shell.display_formatter.formatters["text/plain"].type_printers),
+        "hooks": [shell.custom_exceptions, *map(str, (
+            sys.excepthook, sys.unraisablehook, threading.excepthook, sys.displayhook,
+            shell.showtraceback, shell._showtraceback, shell.CustomTB))],
+        "formatters": printers(),
+        "active": list(shell.display_formatter.active_types),
+        "warnings": [str(one) for one in warnings.filters],
     }
 before = state()
 """
@@ -28,9 +39,12 @@ before = state()
 
 def test_loading_shows_nothing_needs_no_network_and_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
+    threads = kernel.threads()
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     assert loaded.messages == []
+    # What it begins in the background asks nobody either.
+    kernel.join_threads_since(threads)
     assert wandb.connected_to == []
     assert kernel.run("%reload_ext wandb_inference_magic").messages == []
 
@@ -56,21 +70,29 @@ print(heavy)
     assert run.text == "[]\n"
 
 
-def test_unloading_leaves_the_shell_as_it_was(kernel: Kernel) -> None:
-    assert kernel.run("%unload_ext wandb_inference_magic").messages == []
+def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    # IPython makes the object behind a magic of its own when it is first used: here, the one that loads extensions.
+    kernel.run("%unload_ext nothing")
     kernel.run(STATE)
+    threads = kernel.threads()
     assert kernel.run("%load_ext wandb_inference_magic").messages == []
-    assert kernel.value("state() != before") is True
-    assert kernel.value("sorted(set(state()['line']) - set(before['line']))") == [
-        "wbchat",
-        "wbconfig",
-        "wbmodels",
-        "wbthread",
-        "wbusage",
+    kernel.join_threads_since(threads)
+    # In a cell, as before: IPython sets hooks of its own while one runs.
+    kernel.run("loaded = state()")
+    new = "sorted(set(loaded[{0!r}]) - set(before[{0!r}]))"
+    assert kernel.value(new.format("line")) == ["wbchat", "wbconfig", "wbmodels", "wbthread", "wbusage"]
+    assert kernel.value(new.format("cell")) == ["wbchat", "wbmap"]
+    # Beside its magics and settings it has added itself to what IPython offers for it, and replaced nothing.
+    assert kernel.value("sorted(name for name in before if loaded[name] != before[name])") == [
+        "cell",
+        "configurables",
+        "events",
+        "line",
+        "tokens",
     ]
     kernel.run("%wbchat hi\n%wbmodels --table")
     assert kernel.run("%unload_ext wandb_inference_magic").messages == []
-    # In a cell, as before: IPython sets hooks of its own while one runs.
     kernel.run("after = state()")
     assert kernel.value("{name: (after[name], before[name]) for name in before if after[name] != before[name]}") == {}
     assert not kernel.run("%%wbchat\nhi").ok

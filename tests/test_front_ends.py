@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import axe_playwright_python
@@ -12,10 +11,9 @@ import pytest
 from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab
 from conftest import MODELS, keep_picture, pieces
 from playwright.sync_api import Browser, Page, expect
-from service import Answer, Streamed, Wandb, chunk, usage
+from service import Endless, Streamed, Wandb, usage
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)
 
 LOOKS = [
     ("lab", "Light", 1200),
@@ -184,22 +182,9 @@ def test_nothing_stands_in_the_way_of_assistive_technology(
     assert serious == []
 
 
-@pytest.mark.parametrize("path", FRONT_ENDS.values(), ids=FRONT_ENDS)
 def test_the_interrupt_button_keeps_what_came(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
-    never, gone = Event(), Event()
-
-    def talking(answer: Answer) -> None:
-        answer.start()
-        answer.event(chunk({"content": "Half an answer"}))
-        try:
-            while True:
-                answer.raw(b": still here\n\n")
-                never.wait(0.05)
-        except OSError:
-            gone.set()
-            raise
-
-    world.api.always = talking
+    endless = Endless("Half an answer")
+    world.api.then(endless)
     cells = ["%load_ext wandb_inference_magic", "%wbchat --once hi"]
     lab = Lab.open(server, page, f"interrupt-{path.partition('/')[0]}.ipynb", cells, path=path)
     lab.run(0)
@@ -208,7 +193,7 @@ def test_the_interrupt_button_keeps_what_came(server: JupyterServer, world: Wand
     page.locator("[data-command='notebook:interrupt-kernel'], [data-jp-item-name='interrupt']").first.click()
     expect(lab.cell(1).locator(".jp-OutputArea")).to_contain_text("Interrupted.")
     expect(lab.cell(1).locator(".jp-OutputArea")).to_contain_text("incomplete: interrupted")
-    assert gone.wait(30), "the connection was never closed"
+    assert endless.gone.wait(30), "the connection was never closed"
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.line import declared_options, read_line
 from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
+from wandb_inference_magic.reference import PAGES
 
 
 def chat(line: str) -> tuple[ChatOptions, str]:
@@ -117,7 +118,7 @@ def test_a_key_in_a_cell_is_refused_and_never_quoted() -> None:
     assert "0123456789" not in str(caught.value)
 
 
-@pytest.mark.parametrize("declared", [ChatOptions, ModelsOptions, ConfigOptions])
+@pytest.mark.parametrize("declared", [page.options for page in PAGES.values()])
 def test_every_flag_is_declared_once_and_has_help(declared: type) -> None:
     flags = [flag for one in declared_options(declared) for flag in one.flags]
     assert len(flags) == len(set(flags))

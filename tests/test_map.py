@@ -273,28 +273,21 @@ def test_a_bar_says_why_it_stands_still(mapper: Kernel, service: Service) -> Non
 
 def interrupted(kernel: Kernel, service: Service, code: str, after: int) -> Run:
     """Run a cell over rows and interrupt it once `after` of them are answered; the others never are."""
-    never, count, lock = Event(), [0], threading.Lock()
+    asked, over = Event(), Event()
 
-    def answer(one: Answer) -> None:
-        with lock:
-            count[0] += 1
-            mine = count[0]
-        if mine > after:
-            never.wait(30)
-            return
-        echo(one)
+    def hold(one: Answer) -> None:
+        asked.set()
+        over.wait(60)
 
-    service.always = answer
+    service.then(*[echo] * after)
+    service.always = hold
     request = kernel.start(code)
-    run, sent = Run(), False
-    for message in kernel.messages(request):
-        run.messages.append(message)
-        if not sent and count[0] > after:
-            sent = True
-            kernel.interrupt()
-    run.reply = kernel.reply(request)
-    never.set()
-    return run
+    try:
+        assert asked.wait(60), "nothing was asked after what was answered"
+        kernel.interrupt()
+        return kernel.finish(request)
+    finally:
+        over.set()
 
 
 def test_interrupting_gives_what_is_done_and_running_again_continues(mapper: Kernel, service: Service) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from email.utils import formatdate
-from threading import Event
 from time import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernels import Kernel, Run
+from kernels import Kernel
 from service import Answer, Service, Streamed, chunk, refused
 
 from wandb_inference_magic.errors import InferenceError
@@ -115,15 +114,9 @@ def test_the_setting_bounds_it_and_the_error_tells_of_the_tries(kernel: Kernel, 
 
 def test_the_pause_can_be_interrupted_at_once(kernel: Kernel, service: Service) -> None:
     service.then(refused(503, "busy", Retry_After="100"))
-    request = kernel.start("%wbchat hi")
-    run = Run()
-    interrupted = Event()
-    for message in kernel.messages(request):
-        run.messages.append(message)
-        if "Trying again" in json.dumps(message.content) and not interrupted.is_set():
-            interrupted.set()
-            kernel.interrupt()
-    run.reply = kernel.reply(request)
+    run = kernel.interrupted_at("%wbchat hi", "Trying again")
     assert "Interrupted." in run.error
+    # The pause counts its seconds down: the first was told, and what was on its way with the signal.
+    assert len([one for one in run.messages if "Trying again" in json.dumps(one.content)]) <= 2
     assert len(service.chats) == 1
     assert kernel.run("%wbchat hi").ok

@@ -69,13 +69,24 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kernel, serv
     assert [one["content"] for one in service.last.body["messages"]] == ["Who was Ada?", GOOD, "And?"]
 
 
-def test_one_that_never_fits_fails_the_cell_and_its_text_is_kept(kernel: Kernel, service: Service) -> None:
-    answering(service, BAD, "no json at all")
-    run = kernel.run(ASK)
-    assert "The answer does not fit the schema." in run.error
-    assert "the answer is not JSON" in run.error
+@pytest.mark.parametrize(
+    ("cell", "answers", "words"),
+    [
+        (ASK, (BAD, "no json at all"), ("The answer does not fit the schema.", "the answer is not JSON")),
+        ("%wbchat --format json Who was Ada?", ("no json at all",), ("The reply is not JSON.",)),
+    ],
+    ids=["schema", "json"],
+)
+def test_one_that_never_fits_fails_the_cell_and_its_text_is_kept(
+    kernel: Kernel, service: Service, cell: str, answers: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    answering(service, *answers)
+    run = kernel.run(cell)
+    for one in words:
+        assert one in run.error
     assert "no json at all" in run.outputs[0]["data"]["text/plain"]
     assert kernel.value("(_wbreply.text, _wbreply.parsed)") == ("no json at all", None)
+    # What failed is no part of the conversation.
     kernel.run("%wbchat And?")
     assert len(service.last.body["messages"]) == 1
 

@@ -120,15 +120,9 @@ def test_a_model_that_never_answers_is_stopped(equipped: Kernel, service: Servic
 
 
 def test_an_interrupt_in_a_tool_keeps_what_came(equipped: Kernel, service: Service) -> None:
-    equipped.run("import time\ndef wait():\n    'Wait.'\n    print('waiting', flush=True)\n    time.sleep(120)")
+    equipped.run("import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)")
     service.then(calling(("wait", "{}"), said="A moment."))
-    request = equipped.start("%%wbchat --tools wait\nGo")
-    run = Run()
-    for message in equipped.messages(request):
-        run.messages.append(message)
-        if "waiting" in json.dumps(message.content) and message.type == "stream":
-            equipped.interrupt()
-    run.reply = equipped.reply(request)
+    run = equipped.interrupted_at("%%wbchat --tools wait\nGo", "in the tool")
     assert "Interrupted." in run.error
     assert "A moment." in run.text
     assert equipped.value("_wbreply.incomplete") == "interrupted"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from base64 import b64decode
 from io import BytesIO
-from threading import Event
 
 import pytest
 from kernels import Kernel, Run, plain
 from PIL import Image
-from service import MODEL, Answer, Service, Streamed, Wandb, chunk, completion, refused, usage
+from service import MODEL, Answer, Endless, Service, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.chart import Measure, chart_bundle
 from wandb_inference_magic.reply import Usage
@@ -144,27 +143,8 @@ def test_failed_tries_count_in_a_row_of_their_own(kernel: Kernel, service: Servi
 
 
 def test_an_interrupted_reply_counts_as_an_estimate(kernel: Kernel, service: Service) -> None:
-    never, gone = Event(), Event()
-
-    def talking(one: Answer) -> None:
-        one.start()
-        one.event(chunk({"content": "x" * 400}))
-        try:
-            while True:
-                one.raw(b": still here\n\n")
-                never.wait(0.05)
-        except OSError:
-            gone.set()
-            raise
-
-    service.then(talking)
-    request = kernel.start("%wbchat hello")
-    sent = False
-    for message in kernel.messages(request):
-        if "xxxx" in str(message.content) and not sent:
-            sent = True
-            kernel.interrupt()
-    assert kernel.reply(request)["status"] == "error"
+    service.then(Endless("x" * 400))
+    assert "Interrupted." in kernel.interrupted_at("%wbchat hello", "xxxx").error
     run = kernel.run("%wbusage")
     assert next(iter(table(run).values()))[3] == "about 100"
     assert "those are estimates" in run.text

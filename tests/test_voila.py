@@ -1,4 +1,4 @@
-"""Voila: a notebook served as a page, where a button of the user's own asks, and two of them at once."""
+"""Voila: a notebook served as a page, where buttons of the user's own ask, each into its own output."""
 
 from __future__ import annotations
 

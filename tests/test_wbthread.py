@@ -151,8 +151,12 @@ def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> 
     page = (tmp_path / "talk.html").read_text()
     assert '<div class="system">Be brief.</div>' in page
     assert "<strong>b</strong>" in page
-    for bad in ("talk.docx", "no-such-folder/talk.md"):
-        assert kernel.run(f"%wbthread --export {tmp_path}/{bad}").error
+    unknown = kernel.run(f"%wbthread --export {tmp_path}/talk.docx").error
+    assert "talk.docx has the ending .docx: it does not say in which form to export." in unknown
+    assert ".json for OpenAI messages" in unknown
+    nowhere = kernel.run(f"%wbthread --export {tmp_path}/no-such-folder/talk.md").error
+    assert "talk.md could not be written." in nowhere
+    assert "Check the name and its folder." in nowhere
 
 
 def test_a_long_thread_is_trimmed_and_the_cell_says_so(informed_kernel: Kernel, wandb: Wandb) -> None:

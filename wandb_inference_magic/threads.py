@@ -14,6 +14,8 @@ from .thread import DEFAULT_THREAD, Thread
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .display import Canvas
     from .options import ThreadOptions
     from .session import Session
@@ -52,7 +54,7 @@ def _act(session: Session, action: str, options: ThreadOptions, name: str) -> di
     # The current one is there before its first turn too: a notebook may begin with --clear.
     thread = session.thread(name) if name == session.current_thread else session.existing_thread(name)
     if action == "show":
-        return conversation_bundle(thread)
+        return conversation_bundle(thread, session.resolve().allow_images_from)
     if action == "export":
         path = thread_file.export(thread, options.export or "")
         return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.")
@@ -106,7 +108,7 @@ def threads_table(session: Session) -> dict[str, Any]:
     return table_bundle(("thread", "turns", "about tokens", "last prompt"), rows)
 
 
-def conversation_bundle(thread: Thread) -> dict[str, Any]:
+def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return a whole thread as a MIME bundle: the replies rendered, the prompts as they stand."""
     markdown, plain = [], []
     systems = [("System", thread.system)] if thread.system else []
@@ -116,7 +118,7 @@ def conversation_bundle(thread: Thread) -> dict[str, Any]:
             markdown.append(f"**{title}:** {safe_inline(text)}")
             plain.append(f"[{title}] {safe_plain(text)}")
         systems = []
-        markdown += [f"**Turn {number}**", _quotation(turn.words), safe_markdown(turn.reply)]
+        markdown += [f"**Turn {number}**", _quotation(turn.words), safe_markdown(turn.reply, allow_images_from)]
         plain += [f"[turn {number}] {safe_plain(turn.words)}", safe_plain(turn.reply)]
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")

@@ -1,0 +1,160 @@
+"""What a reply must not do to whoever reads it: hostile texts, and whether Markdown is inert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+
+def parsed(markdown: str) -> Iterator[Token]:
+    """Parse as a front end that allows everything would."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]
+
+    def flat(tokens: list[Token]) -> Iterator[Token]:
+        for token in tokens:
+            yield token
+            yield from flat(token.children or [])
+
+    return flat(parser.parse(markdown))
+
+
+def assert_inert(markdown: str) -> None:
+    for token in parsed(markdown):
+        assert not token.type.startswith("html"), token
+        if token.type == "image":
+            assert re.match(r"data:image/(png|jpeg|gif|webp);base64,", str(token.attrs["src"]), re.IGNORECASE), token
+        if token.type == "link_open":
+            assert re.match(r"https?://|mailto:|#", str(token.attrs["href"]), re.IGNORECASE), token
+    # nbconvert's own parser is another one, and does not sanitise.
+    html = re.sub(r'<input class="[\w-]+" type="checkbox" disabled(?: checked)?/>', "", markdown2html_mistune(markdown))
+    assert not re.search(
+        r"<(img(?! src=.data:image/)|script|iframe|svg|object|embed|form|input|style|meta|base)\b", html, re.I
+    )
+    assert not re.search(r"(href|src)=[\"']?\s*(javascript|vbscript|file|data:text)", html, re.I)
+    assert not re.search(r"<[^>]*\son\w+=", re.sub(r"(href|title|alt)=\"[^\"]*\"", "", html), re.I)
+
+
+HOSTILE = [
+    "<img src=http://evil.example/x>",
+    "a <IMG SRC='http://evil.example/x' onerror=alert(1)> b",
+    "<script>alert(1)</script>",
+    "<div>\n\n![x](http://evil.example/x)\n\n</div>",
+    "<!-- never closed",
+    "<!-- --><img src=x>",
+    "<![CDATA[ <img src=x> ]]>",
+    "<?php <img src=x> ?>",
+    "<style>@import 'http://evil.example/x'</style>",
+    "<svg onload=alert(1)>",
+    "<iframe src=http://evil.example></iframe>",
+    "</details><img src=x>",
+    "![a](http://evil.example/x.png)",
+    '![a](http://evil.example/x.png "t")',
+    "![a](<http://evil.example/x y.png>)",
+    "![a] (http://evil.example/x.png)",
+    "![a](//evil.example/x.png)",
+    "![a](/api/kernels)",
+    "![a](attachment:x.png)",
+    "![a](data:image/svg+xml;base64,PHN2Zz4=)",
+    "![a](data:text/html;base64,PHNjcmlwdD4=)",
+    "![a](http://evil.example/x.png",
+    "![a\n](http://evil.example/x.png)",
+    "![a](\nhttp://evil.example/x.png\n)",
+    "![a][r]\n\n[r]: http://evil.example/x.png",
+    "![r][]\n\n[r]: http://evil.example/x.png",
+    "![r]\n\n[r]: http://evil.example/x.png 'title'",
+    "> [r]: http://evil.example/x.png\n\n![r]",
+    "[r]:\nhttp://evil.example/x.png\n\n![r]",
+    "text\n[r]: javascript:alert(1)\n\n[r]",
+    "[![a](http://evil.example/x.png)](https://ok.example)",
+    "[![a](http://evil.example/x.png)](javascript:alert(1))",
+    "| a | b |\n|---|---|\n| ![x](http://evil.example/x) | <img src=x> |",
+    "| a |\n|---|\n| `\\|` <img src=x> |",
+    "- ![x](http://evil.example/x)\n  - <img src=x>",
+    "> ![x](http://evil.example/x)\n> <img src=x>",
+    "# ![x](http://evil.example/x)",
+    "![x](http://evil.example/x)\n===",
+    "[a](javascript:alert(1))",
+    "[a](JaVaScRiPt:alert(1))",
+    "[a](java&#115;cript:alert(1))",
+    "[a](java&Tab;script:alert(1))",
+    "[a](<java\tscript:alert(1)>)",
+    "[a]( javascript:alert(1))",
+    "[a](\x01javascript:alert(1))",
+    "[a](vbscript:x)",
+    "[a](data:text/html,<script>alert(1)</script>)",
+    "[a](file:///etc/passwd)",
+    "[a][r]\n\n[r]: javascript:alert(1)",
+    "<javascript:alert(1)>",
+    '<http://evil.example/"onmouseover=alert(1)>',
+    "`code` <img src=x> `",
+    "`` ` <img src=x>",
+    "` <img src=x>\n\n`",
+    "```\ncode\n``` <img src=x>",
+    "```mermaid\ngraph TD; A-->B\n```",
+    "```html <img src=x>\nx",
+    "~~~ <img src=x> ~~~\nx",
+    "    <img src=x>",
+    "- a\n\n      <img src=x>",
+    "1. a\n<img src=x>\n   ```\n<img src=x>",
+    "$5 <img src=x onerror=alert(1)> $",
+    "$<img src=x>$",
+    "$$\n<img src=x>\n$$",
+    "\\[ <img src=x> \\]",
+    "\\( ![a](http://evil.example/x) \\)",
+    "$![a](http://evil.example/x)$",
+    "$`<img src=x>`$ `$",
+    "\\<img src=x>",
+    "\\![a](http://evil.example/x)",
+    "!\\[a](http://evil.example/x)",
+    "!<!-- -->[a](http://evil.example/x)",
+    "&lt;img src=x&gt;<img src=x>",
+    "a\\\n<img src=x>",
+    "*[a*](javascript:x)",
+    '[a](http://ok.example/$x$ "<img src=x>")',
+    "\x00<img src=x>\x1b[31m",
+    "a\r<img src=x>\r\n![a](http://evil.example)",
+    "[`](javascript:x)`](javascript:y)",
+    "![[a](http://evil.example/1)](http://evil.example/2)",
+    # A bare link, or a strike's marks, take a backtick with them.
+    "http://evil.example/`<img src=x>`",
+    "~~`<img src=x>`",
+    "~~`a`! `<img src=x>`",
+    "www.evil.example/`<img src=x>`",
+    "a` b `<img src=x>`",
+    # Code over several lines, in which parsers begin other blocks.
+    "#```\n<img src=x>\n```",
+    "> - a\nb` <img src=x>\n   > c`<img src=x>`",
+    "`a\n#b` `<img src=x>`",
+    # A definition behind a task's box, and blocks behind it.
+    "- [ ] [r]: javascript:alert(1)\n- [ ] [r]",
+    "- [ ] > a\n- [ ] - > b\n    ```\n   `a\n  `<img src=x>`",
+    # An image's words are an attribute, and brackets in a label lose their backslashes.
+    '![" onerror="alert(1)](data:image/png;base64,AAAA)',
+    "![\\@\\@0\\@\\@ $x$](data:image/png;base64,AAAA)",
+    "![|![a](http://evil.example/1) \\[b](https://ok.example)",
+    # Fences within other blocks, or closed by what closes none.
+    "```\n> ```",
+    "> - ===\n> > ```\n> > <img src=x>",
+    "1. \n   ```\n<img src=x>\n   ```\n`<img src=x>`",
+    "  ```\n\n    ```\n<img src=x>\n```~~\n<img src=x>",
+    "$$\n```html\n<img src=x>",
+    "\\[[\n- [ ] [r]: javascript:alert(1)\\]\n- [r]",
+    "![a\n\n](http://evil.example/x)`<img src=x>`",
+    "[a](\n\n\nhttp://ok.example)`<img src=x>`",
+    # Marks of maths in two pieces of code, for front ends that look for maths before anything else.
+    "- ```\n  $\n  ```\n  $x$\n  ```\n  <img src=x onerror=alert(1)>\n  ```",
+    "`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
+    "`\\\\[` x\n\n```\n\\\\] <img src=x>\n```",
+    "`$$` x\n\n- a\n\n```\n$$ <img src=x> $$\n```",
+    "|a|b|\n|-|-|\n|x`$$`- [ ] \n````html\n<script>alert(1)</script>\n$$",
+    "- a\n\n      <img src=x>1. a\n<img src=x>\n   ```\n<img src=x>```\n1. a\n<img src=x>\n   ```\n<img src=x>",
+    "1. a\n  ```\n<img src=x>\n  ```",
+    # Behind display maths nbconvert begins a block.
+    "`\\begin{a}` x\n\n````\n\\end{a} <img src=x>\n```<img src=x>`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
+    "$$x$$<img src=x>\n`<img src=x>`",
+]

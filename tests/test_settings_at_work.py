@@ -1,0 +1,236 @@
+"""What the settings do once they are set: over the wire, in the cell and with the practice model."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from kernels import Kernel, Message, Run
+from service import Service, Streamed, Wandb, completion, refused
+
+from wandb_inference_magic import local
+
+LOAD = "%load_ext wandb_inference_magic"
+
+
+def config(kernel: Kernel, name: str, value: object) -> None:
+    """Set a setting as a user does; `%config` tells what it refuses, and does not fail."""
+    run = kernel.run(f"%config WandbInference.{name} = {value!r}")
+    assert run.ok
+    assert run.outputs == []
+
+
+def roles(body: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in body["messages"]]
+
+
+def system_prompts(body: dict[str, Any]) -> list[str]:
+    return [content for role, content in roles(body) if role == "system"]
+
+
+# What goes over the wire ------------------------------------------------------------------------------------
+
+
+def test_what_is_set_goes_along_with_every_chat(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat --once zero")
+    assert "max_tokens" not in service.last.body, "only what the user set is sent"
+    config(kernel, "system", "Be brief.")
+    config(kernel, "max_tokens", 7)
+    kernel.run("%wbchat one")
+    assert roles(service.last.body) == [("system", "Be brief."), ("user", "one")]
+    kernel.run("%wbchat two")
+    assert [role for role, _ in roles(service.last.body)] == ["system", "user", "assistant", "user"]
+    assert system_prompts(service.last.body) == ["Be brief."]
+    kernel.run("%wbchat --once three")
+    # Neither answers: a chart of the two would take longer than all the rest.
+    service.then(refused(400, "no"), refused(400, "no"))
+    kernel.run("%%wbchat -m test/a -m test/b\nfour")
+    kernel.run("from wandb_inference_magic import chat\nchat('five')")
+    service.always = completion("Yes.")
+    kernel.run("rows = ['six', 'seven']\nget_ipython().run_cell_magic('wbmap', 'rows --no-cache', '{{ text }}')")
+    others = service.chats[3:]
+    assert sorted(roles(chat.body)[-1][1] for chat in others) == ["five", "four", "four", "seven", "six", "three"]
+    assert [(system_prompts(chat.body), chat.body["max_tokens"]) for chat in others] == [(["Be brief."], 7)] * 6
+
+
+def test_an_option_goes_before_the_setting(kernel: Kernel, service: Service) -> None:
+    config(kernel, "system", "Be brief.")
+    config(kernel, "max_tokens", 7)
+    config(kernel, "temperature", 0.5)
+    kernel.run("%wbchat -s 'Speak like a pirate.' --max-tokens 9 -t 0.1 one")
+    assert system_prompts(service.last.body) == ["Speak like a pirate."]
+    assert (service.last.body["max_tokens"], service.last.body["temperature"]) == (9, 0.1)
+    kernel.run("%wbchat two")
+    assert system_prompts(service.last.body) == ["Speak like a pirate."], "it stays with its thread"
+    assert (service.last.body["max_tokens"], service.last.body["temperature"]) == (7, 0.5)
+    kernel.run("%wbchat --thread other three")
+    assert system_prompts(service.last.body) == ["Be brief."]
+    service.always = completion("Yes.")
+    kernel.run("rows = ['four']\nget_ipython().run_cell_magic('wbmap', 'rows --no-cache -s Rhyme.', '{{ text }}')")
+    assert system_prompts(service.last.body) == ["Rhyme."]
+    config(kernel, "system", "")
+    kernel.run("%wbchat --thread third five")
+    assert system_prompts(service.last.body) == []
+
+
+# A value of about 500 tokens: four characters make one, so each number with its blank does.
+LONG = "".join(f"{number:03d} " for number in range(500))
+
+
+def prompt(service: Service) -> str:
+    return str(service.last.body["messages"][-1]["content"])
+
+
+def test_a_value_is_cut_visibly_to_about_so_many_tokens(kernel: Kernel, service: Service) -> None:
+    kernel.run(f"long = {LONG!r}")
+    kernel.run("%wbchat --once {{ long }}")
+    assert prompt(service) == LONG, "the default leaves it whole"
+    for tokens in (50, 200):
+        config(kernel, "value_tokens", tokens)
+        kernel.run("%wbchat --once <{{ long }}> goes on")
+        sent = prompt(service)
+        assert re.fullmatch(r"<000 001 .*498 499 > goes on", sent, re.DOTALL), "its ends are kept, and all around it"
+        left_out = int(re.findall(r"([\d,]+) characters", sent)[0].replace(",", ""))
+        kept = len(re.findall(r"\b\d{3} ", sent))
+        assert 0.7 * tokens <= kept <= tokens
+        assert abs(left_out - 4 * (500 - kept)) < 10, "how much is missing is said"
+
+
+def test_what_is_no_value_is_not_cut_and_every_value_is(kernel: Kernel, service: Service) -> None:
+    kernel.run(f"long = {LONG!r}")
+    config(kernel, "value_tokens", 50)
+    kernel.run(f"%wbchat --once {LONG}{{{{ long | whole }}}}")
+    assert prompt(service).count(LONG.strip()) == 2, "what was typed, and what is asked for whole"
+    kernel.run("%wbchat --once -s {{long}} hi")
+    (system,) = system_prompts(service.last.body)
+    assert system.startswith("000 ")
+    assert len(system) < 300
+    service.always = completion("Yes.")
+    kernel.run("rows = [long]\nget_ipython().run_cell_magic('wbmap', 'rows --no-cache', 'See {{ text }}')")
+    assert prompt(service).startswith("See 000 ")
+    assert len(prompt(service)) < 300
+
+
+# What the cell shows -----------------------------------------------------------------------------------------
+
+CAT, DOG = "https://img.example/cat.png", "https://img.example.evil.example/dog.png"
+FOX, OWL = "http://img.example@evil.example/fox.png", "https://IMG.example/owl.png"
+PICTURES = f"Look:\n\n![cat]({CAT})\n\n![dog]({DOG})\n\n![fox]({FOX})\n\n![owl]({OWL})\n\nThat is all."
+
+
+def loaded(shown: str) -> list[str]:
+    """Return the addresses that a front end would load pictures from, of Markdown or HTML."""
+    found = re.findall(r"!\[[^\]]*\]\(<?([^)>\s]+)|<img[^>]+src=[\"']?([^\"'> ]+)", shown)
+    return [of_markdown or of_html for of_markdown, of_html in found]
+
+
+def drawn(run: Run) -> list[str]:
+    """Return all Markdown that the front end was given, while the reply came and in the end."""
+    return [str(message.content["data"].get("text/markdown", "")) for message in growing(run)]
+
+
+def growing(run: Run) -> list[Message]:
+    return run.of("display_data", "update_display_data")
+
+
+def shown_before_the_end(kernel: Kernel, service: Service, code: str) -> Run:
+    """Run a cell whose reply holds PICTURES, all of them shown before the reply ends."""
+    gate = Event()
+    service.then(Streamed([PICTURES, "\n\nThe end."], gate=gate, hold_after=1))
+    request = kernel.start(code)
+    run = Run()
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        if "That is all." in str(message.content):
+            gate.set()
+    run.reply = kernel.reply(request)
+    assert run.ok
+    return run
+
+
+def test_images_of_an_allowed_host_are_shown_and_others_are_links(kernel: Kernel, service: Service) -> None:
+    assert not any(loaded(text) for text in drawn(shown_before_the_end(kernel, service, "%wbchat hi"))), "none is"
+    config(kernel, "allow_images_from", ["img.example"])
+    run = shown_before_the_end(kernel, service, "%wbchat hi")
+    *streamed, final = drawn(run)
+    assert "The end." in final
+    assert not any("The end." in text for text in streamed)
+    for shown in ("\n".join(streamed), final):
+        assert set(loaded(shown)) == {CAT, OWL}
+        for alt, host, address in (("dog", "img.example.evil.example", DOG), ("fox", "evil.example", FOX)):
+            assert re.search(rf"(?<!!)\[image: {alt} \({host}\)\]\(<?{re.escape(address)}>?\)", shown), shown
+    assert kernel.value("_wbreply.text").startswith(PICTURES), "the text is as it came"
+
+
+def test_images_are_shown_whichever_way_a_reply_is(kernel: Kernel, service: Service) -> None:
+    config(kernel, "allow_images_from", ["img.example"])
+    service.always = Streamed([PICTURES])
+    kernel.run("%wbchat hi")
+    assert loaded(kernel.run("%wbthread --show").output["data"]["text/markdown"]) == [CAT, OWL]
+    assert loaded(kernel.run("%wbchat --once --format html hi").output["data"]["text/html"]) == [CAT, OWL]
+    compared = kernel.run("%%wbchat -m test/a -m test/b\nhi")
+    assert loaded(compared.outputs[0]["data"]["text/markdown"]) == [CAT, OWL] * 2
+
+
+def test_a_growing_reply_is_drawn_at_most_so_many_times_a_second(kernel: Kernel, service: Service) -> None:
+    """Each piece is sent once the one before it was seen: so each is drawn, as soon as the setting lets it be.
+
+    The clock bounds this from one side only: a slow machine takes longer, and may then draw as often as it does.
+    """
+    rate, words = 3, ["Alpha", "beta", "gamma", "delta", "epsilon", "zeta", "omega"]
+    kernel.run("%wbchat --once warm up")
+    config(kernel, "refresh_per_second", rate)
+    seen = [Event() for _ in words]
+    began: list[float] = []
+
+    def wait_for_the_one_before(number: int) -> None:
+        assert number == 0 or seen[number - 1].wait(60)
+        began.append(time.perf_counter())
+
+    service.then(Streamed([f"{word} " for word in words], at_piece=wait_for_the_one_before))
+    run = Run()
+    for message in kernel.messages(kernel.start("%wbchat --once hi")):
+        run.messages.append(message)
+        for word, event in zip(words, seen, strict=True):
+            if word in str(message.content.get("data")):
+                event.set()
+    *growth, final = growing(run)
+    assert " ".join(words) in final.content["data"]["text/plain"]
+    growth = [one for one in growth if one.content["data"]["text/markdown"].startswith("Alpha")]
+    texts = [one.content["data"]["text/markdown"].strip() for one in growth]
+    assert texts[:6] == [" ".join(words[:number]) for number in range(1, 7)]
+    # The first words are drawn at once; each time after that takes its share of a second, but for the first of them.
+    assert len(texts) - 2 <= (growth[-1].at - began[0]) * rate
+
+
+# The practice model ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.practice
+def test_the_practice_model_is_chosen_though_there_is_a_key_and_made_of_other_weights(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
+) -> None:
+    packaged = local.find_weights()
+    assert packaged is not None
+    (Path(environment["HOME"]) / "my-model.gguf").symlink_to(packaged)
+    kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    kernel.run(LOAD)
+    configured = kernel.run("%wbconfig --endpoint local")
+    assert "the practice model on this machine" in configured.text
+    assert local.PACKAGED_MODEL in configured.text
+    config(kernel, "weights", "~/my-model.gguf")
+    run = kernel.run("%wbchat --max-tokens 4 hi")
+    assert run.ok, run.error
+    facts = run.output["metadata"]["wandb_inference"]
+    assert (facts["endpoint"], facts["model"]) == ("local", "my-model")
+    assert "practice model my-model on this machine" in run.text
+    assert "my-model" in kernel.run("%wbmodels --table").text
+    assert wandb.connected_to == [], "nobody was asked, and the key went nowhere"
+    kernel.run("%wbconfig --endpoint wandb")
+    assert kernel.run("%wbchat --once hi").ok
+    assert wandb.api.last.headers["authorization"] == "Bearer a-key"
