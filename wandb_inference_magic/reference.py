@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .line import Value, declared_options
-from .options import THREAD as THREAD_NAME
+from .option_values import THREAD as THREAD_NAME
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 from .settings import SETTING_NAMES, WandbInference
 
