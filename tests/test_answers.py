@@ -58,6 +58,7 @@ TABLE = (
 )
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     ("text", "parsed", "records"),
     [
@@ -154,6 +155,7 @@ def test_json_among_words_is_read_in_both_ways(kernel: Kernel, service: Service)
         assert kernel.value("r.parsed") == {"name": "Ann"}
 
 
+@pytest.mark.short
 def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:
     service.then(Streamed([TABLE]))
     kernel.run("r = %wbchat cities\ndf = r.to_frame()")

@@ -52,6 +52,7 @@ def asked(service: Service) -> list[str]:
     return [message["content"] for message in service.last.body["messages"]]
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("form", [WITH, CAPTURE])
 def test_a_chat_is_drawn_into_the_output_widget(kernel: Kernel, service: Service, form: str) -> None:
     screen = prepared(kernel, form, "ask('wbchat', 'in a callback')")

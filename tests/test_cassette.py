@@ -81,6 +81,7 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+@pytest.mark.short
 def test_everything_is_replayed_without_network_and_key(
     kernel: Kernel, service: Service, offline: Callable[..., Kernel], tmp_path: Path
 ) -> None:
@@ -475,6 +476,7 @@ def test_the_environment_names_a_cassette(kernel: Kernel, offline: Callable[...,
     assert "Did you mean replay?" in error
 
 
+@pytest.mark.short
 def test_the_users_own_calls_are_recorded_too(kernel: Kernel, service: Service) -> None:
     call = (
         "from wandb_inference_magic import client\n"

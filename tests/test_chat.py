@@ -33,6 +33,7 @@ def test_the_first_words_show_before_the_last_leave_the_server(kernel: Kernel, s
     assert run.output["data"]["text/markdown"].startswith("".join(WORDS).strip())
 
 
+@pytest.mark.short
 def test_a_reply_ends_as_one_tidy_output(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["# Title\n\n", "First *paragraph*.\n\n", "- a\n- b\n\n", "Last."], per_second=10))
     run = kernel.run("%%wbchat\nHi")
@@ -109,6 +110,7 @@ def test_the_line_form_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) ->
     assert again.output["data"]["text/markdown"].startswith("Hello there.")
 
 
+@pytest.mark.short
 def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbchat what is pandas?").ok
     assert service.last.body["messages"][-1]["content"] == "what is pandas?"

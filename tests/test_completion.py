@@ -70,6 +70,7 @@ def warm(kernel: Kernel, service: Service) -> Kernel:
     return kernel
 
 
+@pytest.mark.short
 def test_options(warm: Kernel) -> None:
     expected = {
         "%wbchat --te|": ["%wbchat --temperature"],
@@ -190,6 +191,7 @@ def test_the_users_variables(warm: Kernel) -> None:
     assert differences(warm, expected) == {}
 
 
+@pytest.mark.short
 def test_elsewhere_ipython_completes_as_ever(warm: Kernel) -> None:
     warm.run("some_variable = 1\nopen('some_file.txt', 'w').close()")
     expected = {

@@ -17,6 +17,7 @@ def setting(run: Run, name: str) -> tuple[str, str]:
     return cells[1], cells[2] if len(cells) > 2 else ""
 
 
+@pytest.mark.short
 def test_every_setting_is_shown_with_its_source(
     start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
 ) -> None:
@@ -78,6 +79,7 @@ def test_what_cannot_be_set_is_refused(kernel: Kernel, line: str, words: str) ->
     assert "secret" not in run.error
 
 
+@pytest.mark.short
 def test_the_key_is_asked_for_masked_kept_and_never_shown(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     kernel.run("%load_ext wandb_inference_magic")

@@ -48,6 +48,7 @@ def echo(one: Answer) -> None:
     completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
 
 
+@pytest.mark.short
 def test_partitions_are_mapped_lazily_on_the_workers(
     service: Service, environment: dict[str, str], tmp_path: Path
 ) -> None:

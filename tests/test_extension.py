@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from kernels import Kernel
 from service import MODEL, Service, Wandb
 
@@ -37,6 +38,7 @@ before = state()
 """
 
 
+@pytest.mark.short
 def test_loading_shows_nothing_needs_no_network_and_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     threads = kernel.threads()
@@ -70,6 +72,7 @@ print(heavy)
     assert run.text == "[]\n"
 
 
+@pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
     # IPython makes the object behind a magic of its own when it is first used: here, the one that loads extensions.

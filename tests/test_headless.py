@@ -74,6 +74,7 @@ WAYS = {
 }
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("way", WAYS)
 def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path, way: str) -> None:
     answering(service)

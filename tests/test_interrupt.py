@@ -10,6 +10,7 @@ from kernels import Kernel
 from service import Answer, Endless, Service, Streamed, refused
 
 
+@pytest.mark.short
 def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat Before")
     endless = Endless("Half an answer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from kernels import Kernel
 from service import Service, refused
 
@@ -10,6 +11,7 @@ def sent(service: Service) -> str:
     return str(service.last.body["messages"][-1]["content"])
 
 
+@pytest.mark.short
 def test_the_failing_cell_and_its_traceback_are_sent(kernel: Kernel, service: Service) -> None:
     kernel.run("def half(x):\n    return x / 0\n")
     kernel.run("numbers = [1, 2]\nhalf(numbers[1])")

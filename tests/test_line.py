@@ -13,6 +13,8 @@ from wandb_inference_magic.line import declared_options, read_line
 from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
 from wandb_inference_magic.reference import PAGES
 
+pytestmark = pytest.mark.short
+
 
 def chat(line: str) -> tuple[ChatOptions, str]:
     return read_line(ChatOptions, "%wbchat", line, text="rest")

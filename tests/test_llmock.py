@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from kernels import Kernel
 from mock_server import Llmock
 
@@ -34,6 +35,7 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
 MENDED = {"400", "401", "403", "404", "422"}
 
 
+@pytest.mark.short
 def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
     """Each fault in turn; the user does what the error says; in the end nothing is held against the client."""
     kernel = start_kernel(

@@ -44,6 +44,7 @@ def answer(client: openai.OpenAI, prompt: str) -> str:
     return reply.choices[0].message.content or ""
 
 
+@pytest.mark.short
 def test_it_lists_itself_and_answers(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [local.PACKAGED_MODEL]
     assert answer(client, "Say hello.")

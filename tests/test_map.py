@@ -73,6 +73,7 @@ def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> N
     assert "Is a good?" in run.text
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     ("make", "read"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from kernels import Kernel, Run
 from service import Service, Wandb, listing, refused
 
@@ -127,6 +128,7 @@ def test_the_pickers_parts_stand_apart_where_they_wrap(kernel: Kernel) -> None:
     assert row["grid_gap"] == "2px 8px"
 
 
+@pytest.mark.short
 def test_the_dropdown_and_the_setting_move_each_other(kernel: Kernel, service: Service) -> None:
     picking(kernel)
     kernel.run(

@@ -24,7 +24,7 @@ from service import Service
 
 import wandb_inference_magic
 from wandb_inference_magic import local
-from wandb_inference_magic.catalog import SNAPSHOT_FILE
+from wandb_inference_magic.feeds import SNAPSHOT_FILE
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "wandb_inference_magic"

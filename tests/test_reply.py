@@ -15,6 +15,8 @@ import wandb_inference_magic
 from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.reply import Reply, ReplyBuilder
 
+pytestmark = pytest.mark.short
+
 
 def built(*payloads: dict[str, Any], price: Price | None = None) -> Reply:
     builder = ReplyBuilder()

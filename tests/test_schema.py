@@ -21,6 +21,8 @@ from typing_extensions import TypedDict
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.schema import Mismatch, Schema, read_schema, schema_of
 
+pytestmark = pytest.mark.short
+
 
 class Address(BaseModel):
     street: str

@@ -39,6 +39,7 @@ def test_the_schema_is_sent_strict_and_the_answer_read(kernel: Kernel, service: 
     assert kernel.value("r.to_frame().to_dict('records')") == [{"name": "Ada", "age": 36}]
 
 
+@pytest.mark.short
 def test_types_of_the_notebook(kernel: Kernel, service: Service) -> None:
     kernel.run(
         "from pydantic import BaseModel\nfrom dataclasses import dataclass\n"

@@ -68,6 +68,7 @@ def terminal(environment: dict[str, str], service: Service, tmp_path: Path) -> I
     terminal.child.close(force=True)
 
 
+@pytest.mark.short
 def test_text_prints_as_it_arrives(terminal: Terminal, service: Service) -> None:
     gate = Event()
     script = Streamed(["First words", " and the rest."], gate=gate, hold_after=1)
@@ -161,6 +162,7 @@ def f(x):
 """
 
 
+@pytest.mark.short
 def test_markdown_is_rendered_with_colours(terminal: Terminal, service: Service) -> None:
     service.then(Streamed([MARKDOWN[start : start + 7] for start in range(0, len(MARKDOWN), 7)], per_second=60))
     terminal.type("%wbchat hi")
@@ -194,7 +196,8 @@ def test_a_terminal_that_cannot_move_gets_plain_text(
     settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": kind}
     terminal = Terminal(environment | settings, tmp_path)
     terminal.run("%load_ext wandb_inference_magic")
-    service.then(Streamed(["**bold** ", "words"]))
+    # While it waits to try again, it has something to say that it could not take away.
+    service.then(refused(503, "busy"), Streamed(["**bold** ", "words"]))
     terminal.type("%wbchat hi")
     raw = terminal.raw_answer()
     assert "**bold** words\r\n[test/model-a · " in raw

@@ -30,6 +30,7 @@ def equipped(kernel: Kernel) -> Kernel:
     return kernel
 
 
+@pytest.mark.short
 def test_a_tool_is_called_and_its_result_sent_back(equipped: Kernel, service: Service) -> None:
     service.then(
         calling(("weather", '{"city": "Paris", "days": 2}'), said="Let me look.", pieces=5), Streamed(["Warm."])

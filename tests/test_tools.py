@@ -33,6 +33,8 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.reply import ToolCall
 from wandb_inference_magic.tools import LONGEST_RESULT, Toolbox, ToolStep, read_tools, toolbox_of
 
+pytestmark = pytest.mark.short
+
 
 def step(function: Callable[..., Any], arguments: str = "", **options: Any) -> ToolStep:
     box = toolbox_of([function], **options)

@@ -48,6 +48,7 @@ def observed(
     assert set(wandb.connected_to) <= {"pypi.org"}
 
 
+@pytest.mark.short
 def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: Service, traces: TraceServer) -> None:
     configured = observed.run(TRACE)
     assert configured.ok

@@ -26,6 +26,7 @@ def table(run: Run) -> dict[str, list[str]]:
 # Charts ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.short
 def test_a_chart_is_a_picture_and_a_text() -> None:
     data = chart_bundle(["a/one", "b/three"], [Measure("seconds", [1.0, 2.0], "{:.1f} s".format)])
     picture = Image.open(BytesIO(b64decode(data["image/png"])))

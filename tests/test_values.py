@@ -33,6 +33,8 @@ from wandb_inference_magic.reply import Reply
 from wandb_inference_magic.tokens import estimate
 from wandb_inference_magic.values import LEFT_OUT, Image, as_prompt, cut, image_of
 
+pytestmark = pytest.mark.short
+
 matplotlib.use("agg")
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kernels import Kernel
 from service import Service, Streamed, Wandb
 
@@ -42,6 +43,7 @@ def test_a_restart_begins_anew(kernel: Kernel, service: Service) -> None:
     assert sent(service) == ["one"]
 
 
+@pytest.mark.short
 def test_ipythons_own_cell_id_counts_where_the_front_end_sends_none(kernel: Kernel, service: Service) -> None:
     shell = "get_ipython()"
     # A shell that runs cells itself, as some kernels do: IPython is told the id, no request names one.

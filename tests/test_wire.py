@@ -20,6 +20,7 @@ def chat_with(start_kernel: Callable[..., Kernel], **variables: str) -> Kernel:
     return kernel
 
 
+@pytest.mark.short
 def test_wandbs_key_goes_to_wandb(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
     assert wandb.connected_to == [wandb.API]
@@ -60,6 +61,7 @@ def test_an_endpoints_own_key_goes_to_it(start_kernel: Callable[..., Kernel], se
     assert service.last.headers["authorization"] == "Bearer its-own"
 
 
+@pytest.mark.short
 def test_what_was_set_for_openai_is_not_sent(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     for_openai = {
         "OPENAI_API_KEY": "sk-openai-1",
@@ -104,6 +106,7 @@ def test_a_malformed_project_is_refused_before_anything_is_sent(
     assert wandb.connected_to == []
 
 
+@pytest.mark.short
 def test_one_client_serves_all_and_is_rebuilt_only_for_what_matters(kernel: Kernel, service: Service) -> None:
     kernel.run("from wandb_inference_magic import client, chat\nfirst = client()")
     kernel.run("%wbchat hi\n%config WandbInference.temperature = 0.5\n%wbconfig --model test/model-b")
