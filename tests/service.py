@@ -418,6 +418,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if len(body) < length:
+            # The client is gone, killed as it may be: what it had not sent whole has not come.
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.command, self.host, self.path, headers, _document(body))
         service = self.server.service_for(self.host)
