@@ -14,7 +14,8 @@ from browser import FRONT_ENDS, JupyterServer, chromium
 from hypothesis import settings
 from kernels import Kernel, running_kernel
 from mock_server import Llmock, running_mock
-from service import Service, Wandb, listing
+from service import MODEL, Service, Wandb, listing
+from trace_server import TraceServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -104,10 +105,36 @@ def no_network(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     """A kernel with the extension loaded, its endpoint the test's service, its model `test/model-a`."""
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
+
+
+@pytest.fixture
+def traces() -> Iterator[TraceServer]:
+    with TraceServer().running() as running:
+        yield running
+        running.assert_well()
+
+
+@pytest.fixture
+def observed(
+    start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
+) -> Iterator[Kernel]:
+    """A kernel with the extension loaded whose Weave, once it traces, posts to `traces`."""
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url,
+        WANDB_INFERENCE_MODEL=MODEL,
+        WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
+        # What Weave would ask beyond this machine goes to a proxy that lets it nowhere.
+        **wandb.environment,
+        **traces.environment,
+    )
+    assert kernel.run("%load_ext wandb_inference_magic").ok
+    yield kernel
+    # It asks whether there is a newer one of it, as the README says, and nobody else anything.
+    assert set(wandb.connected_to) <= {"pypi.org"}
 
 
 def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:

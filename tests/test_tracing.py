@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -21,31 +21,6 @@ TRACE = "%wbconfig --trace team/lesson"
 FLUSH = "import weave; weave.get_client().flush()"
 # A user who imports Weave first decides for herself whether it reports its errors to a third party.
 OWN = "import os; os.environ['WANDB_ERROR_REPORTING'] = 'false'\nimport weave\nmine = weave.init('team/own')"
-
-
-@pytest.fixture
-def traces() -> Iterator[TraceServer]:
-    with TraceServer().running() as running:
-        yield running
-        running.assert_well()
-
-
-@pytest.fixture
-def observed(
-    start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
-) -> Iterator[Kernel]:
-    kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url,
-        WANDB_INFERENCE_MODEL="test/model-a",
-        WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
-        # What Weave would ask beyond this machine goes to a proxy that lets it nowhere.
-        **wandb.environment,
-        **traces.environment,
-    )
-    assert kernel.run(LOAD).ok
-    yield kernel
-    # It asks whether there is a newer one of it, as the README says, and nobody else anything.
-    assert set(wandb.connected_to) <= {"pypi.org"}
 
 
 @pytest.mark.short

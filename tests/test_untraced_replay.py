@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import pytest
 from kernels import Kernel
-from service import MODEL, Service, completion
+from service import Service, completion
 from trace_server import TraceServer
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -14,19 +11,6 @@ TRACE = "%wbconfig --trace team/lesson"
 # Weave sends in the background, and lets nobody wait for it but through its own client.
 FLUSH = "import weave; connected = weave.get_client(); connected and connected.flush()"
 MAP = "rows = ['x', 'y']\nget_ipython().run_cell_magic('wbmap', 'rows --concurrency 1', 'Is it {{ text }}?')"
-
-
-@pytest.fixture
-def traces() -> Iterator[TraceServer]:
-    with TraceServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def observed(start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer) -> Kernel:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL, **traces.environment)
-    assert kernel.run(LOAD).ok
-    return kernel
 
 
 def by_hand(prompt: str) -> str:

@@ -248,14 +248,18 @@ def test_a_lazy_frame_shows_its_first_rows() -> None:
     assert len(lines) == 4 + 20
 
 
-def test_a_huge_frame_is_never_copied() -> None:
-    frame = pd.DataFrame({"a": np.arange(3_000_000), "b": np.random.default_rng(0).random(3_000_000)})
+def text_and_peak_of(value: object) -> tuple[str, int]:
+    """Return how a value reads in a prompt, and the bytes that were in use for it at most."""
     tracemalloc.start()
     try:
-        code = text_of(frame)
-        _, peak = tracemalloc.get_traced_memory()
+        return text_of(value), tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_a_huge_frame_is_never_copied() -> None:
+    frame = pd.DataFrame({"a": np.arange(3_000_000), "b": np.random.default_rng(0).random(3_000_000)})
+    code, peak = text_and_peak_of(frame)
     assert code.startswith("DataFrame, 3,000,000 rows x 2 columns")
     assert len(code) < 2000
     # One of its columns alone takes 24 MB.
@@ -290,12 +294,7 @@ def test_arrays(array: Any, told: list[str]) -> None:
 
 def test_a_huge_array_is_never_copied() -> None:
     array = np.zeros(6_000_000)
-    tracemalloc.start()
-    try:
-        text = text_of(array)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    text, peak = text_and_peak_of(array)
     assert text.startswith("array of shape (6000000,), float64\n[0. 0. 0. ... 0. 0. 0.]")
     assert peak < 5_000_000
 

@@ -168,7 +168,8 @@ class MapOptions(AskOptions):
     concurrency: int | None = option(
         "--concurrency",
         value=integer(1, "a whole number from 1 to 1000", 1000),
-        help="How many requests may be in flight at once (16 if none); fewer when the service says it is too many.",
+        help="How many requests may be in flight at once (16 if none, 2 on the practice model); fewer when the service "
+        "says it is too many.",
     )
     limit: int | None = option(
         "--limit", value=integer(1, "a whole number above 0"), help="The first N rows alone, to try the prompt."
