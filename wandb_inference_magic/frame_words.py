@@ -42,19 +42,20 @@ class _Table:
 
 def describe_pandas(frame: Any) -> str:
     """Describe a pandas DataFrame; duplicate and composed column names, and any index, are told as they are."""
-    part = frame.iloc[:, :MOST_COLUMNS]
-    head, tail = _ends(part)
+    width = min(frame.shape[1], MOST_COLUMNS)
+    # Rows first: before pandas 3, to take some of the columns copies all of their rows.
+    head, tail = (rows.iloc[:, :width] for rows in _ends(frame))
     has_index = _tells(frame.index)
-    counted = part.size <= MOST_COUNTED
+    counted = len(frame) * width <= MOST_COUNTED
     return _words(
         _Table(
             kind="DataFrame",
             length=len(frame),
             names=[_name(name) for name in frame.columns],
-            types=[_pandas_type(part.iloc[:, number]) for number in range(part.shape[1])],
+            types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
             head=head.itertuples(index=has_index, name=None),
             tail=tail.itertuples(index=has_index, name=None),
-            missing=[int(count) for count in part.isna().sum()] if counted else (),
+            missing=[int(count) for count in frame.iloc[:, :width].isna().sum()] if counted else (),
             index_name=_index_name(frame.index) if has_index else None,
             width=frame.shape[1],
         )
