@@ -70,7 +70,6 @@ def warm(kernel: Kernel, service: Service) -> Kernel:
     return kernel
 
 
-@pytest.mark.short
 def test_options(warm: Kernel) -> None:
     expected = {
         "%wbchat --te|": ["%wbchat --temperature"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,8 +95,9 @@ def test_the_one_command_for_the_practice_model_is_the_readmes() -> None:
 
 
 def test_ci_calls_the_readmes_own_test_command() -> None:
-    assert re.search(r"^uv run pytest$", README, re.MULTILINE)
-    assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    found = re.search(r"""\$\((sed .* README\.md .*)\)""", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert found
+    assert subprocess.check_output(found[1], shell=True, text=True, cwd=ROOT) == "uv run pytest -n logical\n"
 
 
 def test_the_map_of_the_package_names_every_module() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import nbformat
 import pytest
 import record_examples
 import stand_in
+from conftest import clean_environment
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from service import Wandb
@@ -20,12 +24,16 @@ from wandb_inference_magic import local
 from wandb_inference_magic.cassette_file import Exchange, read_cassette
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-QUICKSTART = EXAMPLES / "quickstart.ipynb"
 ALL = sorted(EXAMPLES.glob("*.ipynb"))
 # Those with a cassette beside them say in a cell that they are answered from it.
 RECORDED = [path for path in ALL if path.with_suffix(".jsonl").exists()]
 LIVE = [path for path in ALL if path not in RECORDED]
+# Of the live ones a run makes one.
+CASSETTE = "class.jsonl"
+RECORDING = {"WANDB_INFERENCE_CASSETTE": CASSETTE, "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
 
+# One process for all of them, so that each runs on the practice model once.
+pytestmark = pytest.mark.xdist_group("examples")
 practice = pytest.mark.practice
 
 
@@ -35,10 +43,35 @@ def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
     return notebook
 
 
+@dataclass(frozen=True)
+class LiveRun:
+    """An example that has been run on the practice model, its replies recorded to CASSETTE in `folder`."""
+
+    notebook: Any
+    folder: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LiveRun]]:
+    """Run an example on the practice model, once; W&B is there to be asked, and is not."""
+    with Wandb(tmp_path_factory.mktemp("wandb")).running() as wandb:
+
+        @cache
+        def run(name: str) -> LiveRun:
+            folder = tmp_path_factory.mktemp(name)
+            environment = clean_environment(folder) | wandb.environment
+            recording = environment | RECORDING | {"WANDB_INFERENCE_CASSETTE_MODE": "record"}
+            notebook = executed(nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4), recording, folder)
+            assert wandb.connected_to == []
+            return LiveRun(notebook, folder, environment)
+
+        yield run
+
+
 @practice
-def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    notebook = executed(nbformat.read(QUICKSTART, as_version=4), environment | wandb.environment, tmp_path)
-    assert wandb.connected_to == []
+def test_the_quickstart_runs_without_a_key(live: Callable[[str], LiveRun]) -> None:
+    notebook = live("quickstart").notebook
     chats = [cell for cell in notebook.cells if "wbchat" in cell.source and cell.cell_type == "code"]
     assert len(chats) == 3
     for cell in chats:
@@ -58,10 +91,8 @@ def test_the_quickstart_runs_without_a_key(environment: dict[str, str], wandb: W
 
 
 @practice
-def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    path = EXAMPLES / "conversations.ipynb"
-    notebook = executed(nbformat.read(path, as_version=4), environment | wandb.environment, tmp_path)
-    assert wandb.connected_to == []
+def test_the_conversations_run_without_a_key(live: Callable[[str], LiveRun]) -> None:
+    notebook = live("conversations").notebook
     shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     text = {
         source: outputs[0].data["text/plain"] for source, outputs in shown.items() if outputs and "data" in outputs[0]
@@ -80,13 +111,10 @@ def test_the_conversations_run_without_a_key(environment: dict[str, str], wandb:
 
 @practice
 def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    path = EXAMPLES / "labelling.ipynb"
-    told = environment | wandb.environment
-    notebook = executed(nbformat.read(path, as_version=4), told, tmp_path)
+    # Not the one that is recorded: what is, keeps no rows from before.
+    notebook = nbformat.read(EXAMPLES / "labelling.ipynb", as_version=4)
+    executed(notebook, environment | wandb.environment, tmp_path)
     assert wandb.connected_to == []
-    again = executed(nbformat.read(path, as_version=4), told, tmp_path)
-    kept = [cell.outputs[0].data["text/plain"] for cell in again.cells if cell.source.startswith("%%wbmap")]
-    assert "6 kept from before" in kept[1], "in another kernel too"
     maps = [cell for cell in notebook.cells if cell.source.startswith("%%wbmap")]
     first, second = (cell.outputs[0].data["text/plain"] for cell in maps)
     assert "2 of 2 rows answered, in labelled" in first
@@ -100,15 +128,19 @@ def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wa
 @practice
 @pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
 def test_an_example_replays_without_network(
-    path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+    path: Path,
+    live: Callable[[str], LiveRun],
+    environment: dict[str, str],
+    no_network: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    told = environment | {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
-    live = executed(nbformat.read(path, as_version=4), told | {"WANDB_INFERENCE_CASSETTE_MODE": "record"}, tmp_path)
-    offline = told | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    run = live(path.stem)
+    shutil.copy(run.folder / CASSETTE, tmp_path)
+    offline = environment | RECORDING | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
     first, second = (executed(nbformat.read(path, as_version=4), offline, tmp_path) for _ in range(2))
     assert shown(first) == shown(second)
-    assert unmarked(shown(first)) == shown(live)
-    assert shown(first) != shown(live), "what was replayed says so"
+    assert unmarked(shown(first)) == shown(run.notebook)
+    assert shown(first) != shown(run.notebook), "what was replayed says so"
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)

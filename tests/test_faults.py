@@ -19,6 +19,9 @@ from conftest import beginning_with, clean_environment
 from kernels import Kernel, running_kernel
 from service import MODEL, Answer, Script, Service, Streamed, Wandb, chunk, completion, page, refused
 
+# One kernel for all of them.
+pytestmark = pytest.mark.xdist_group("faults")
+
 TABLE = Path(__file__).parent / "FAULTS.md"
 WRITE = bool(os.environ.get("WRITE_FAULTS"))
 over = Event()

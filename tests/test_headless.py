@@ -74,8 +74,7 @@ WAYS = {
 }
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param("execute", marks=pytest.mark.short), "nbconvert", "papermill"])
 def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path, way: str) -> None:
     answering(service)
     write(tmp_path / "n.ipynb", *CELLS)

@@ -26,6 +26,9 @@ import wandb_inference_magic
 from wandb_inference_magic import local
 from wandb_inference_magic.feeds import SNAPSHOT_FILE
 
+# Built and installed once for all of them.
+pytestmark = pytest.mark.xdist_group("packaging")
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "wandb_inference_magic"
 NAME = "wandb-inference-magic"

@@ -479,7 +479,7 @@ def with_words(where: "the city") -> None: ...  # noqa: F722
         (5, ["type int"]),
         ("both", ["type str"]),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None),
 )
 def test_what_cannot_be_a_tool_is_refused(function: Any, words: list[str]) -> None:
     with pytest.raises(InferenceError) as refused:
