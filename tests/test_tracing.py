@@ -26,10 +26,11 @@ OWN = "import os; os.environ['WANDB_ERROR_REPORTING'] = 'false'\nimport weave\nm
 @pytest.mark.short
 def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: Service, traces: TraceServer) -> None:
     configured = observed.run(TRACE)
-    assert configured.ok
+    assert configured.ok, configured.text
     service.then(Streamed(["Hello", " you."], reasoning=["Let me ", "think."]))
     run = observed.run("%%wbchat -t 0.5 -s 'Be kind.' --thread talk\nhi")
-    assert [output["type"] for output in (*configured.outputs, *run.outputs)] == ["display_data"] * 2, "nothing printed"
+    outputs = [*configured.outputs, *run.outputs]
+    assert [output["type"] for output in outputs] == ["display_data"] * 2, "nothing printed"
     observed.run(FLUSH)
     outer, inner = traces.calls
     assert "/op/wbchat:" in outer["op_name"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,6 +17,7 @@ from .errors import InferenceError
 from .failures import Refused, Silent, Unreachable
 from .json_text import json_bytes, read_json_text
 from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
+from .quiet_import import import_quietly
 from .sse import EXTENSION, LAST, is_stream
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ def _wire_errors() -> Iterator[None]:
 def _is_watched(name: str) -> bool:
     """Whether somebody has wrapped the SDK's method (of `Completions` or `AsyncCompletions`) and must see the call."""
     if any(tracer in sys.modules for tracer in TRACERS):
-        # They may have asked to be told when it is imported.
-        import_module(COMPLETIONS)
+        # They may have asked to be told when it is imported, and import more of theirs then.
+        import_quietly(COMPLETIONS)
     owner = getattr(sys.modules.get(COMPLETIONS), name, None)
     if owner is None:
         return False

@@ -19,6 +19,7 @@ from .credentials import hidden
 from .display import Silence
 from .errors import InferenceError, quoted
 from .painter import Progress
+from .quiet_import import import_quietly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -152,8 +153,7 @@ class Tracer:
         if "weave" not in sys.modules:
             # Read when it is imported: Weave would report its own errors to a third party.
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import weave
-
+        weave: Any = import_quietly("weave")
         theirs = weave.get_client()
         if theirs is not None:
             if f"{theirs.entity}/{theirs.project}" == self.project:
