@@ -242,6 +242,20 @@ def test_weave_that_is_not_installed_is_said_with_the_command(
     assert kernel.run("%wbchat -m test/model-a hi").ok
 
 
+def test_a_weave_that_cannot_be_imported_is_said(
+    start_kernel: Callable[..., Kernel], service: Service, tmp_path: Path
+) -> None:
+    """Weave 0.54 takes any typing-extensions, and breaks with most."""
+    (tmp_path / "weave.py").write_text("raise TypeError('an unexpected keyword argument')")
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_API_KEY="a-key")
+    kernel.run(LOAD)
+    error = kernel.run(TRACE).error
+    assert "Weave is installed, but cannot be imported: nothing is traced." in error
+    assert "an unexpected keyword argument" in error
+    assert 'pip install "wandb-inference-magic[weave]" --upgrade' in error
+    assert kernel.run("%wbchat -m test/model-a hi").ok
+
+
 def test_a_missing_key_is_said(kernel: Kernel) -> None:
     error = kernel.run(TRACE).error
     assert "There is no key for W&B: nothing is traced." in error

@@ -123,7 +123,7 @@ class Tracer:
         Raises
         ------
         InferenceError
-            When Weave is not installed, there is no key, or W&B does not answer or not let in.
+            When Weave is not installed or cannot be imported, there is no key, or W&B does not answer or not let in.
         """
         if self._client is not None:
             return
@@ -150,10 +150,7 @@ class Tracer:
             ) from None
 
     def _connect(self, key: str) -> Any:
-        if "weave" not in sys.modules:
-            # Read when it is imported: Weave would report its own errors to a third party.
-            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        weave: Any = import_quietly("weave")
+        weave = _weave()
         theirs = weave.get_client()
         if theirs is not None:
             if f"{theirs.entity}/{theirs.project}" == self.project:
@@ -251,6 +248,22 @@ class Tracer:
             for handler, level in self._muted.items():
                 handler.setLevel(level)
             logger.setLevel(self._level)
+
+
+def _weave() -> Any:
+    """Import Weave and return it."""
+    if "weave" not in sys.modules:
+        # Read when it is imported: Weave would report its own errors to a third party.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    try:
+        return import_quietly("weave")
+    except Exception as error:  # noqa: BLE001 - it imports much, of versions that may not go together
+        raise InferenceError(
+            "Weave is installed, but cannot be imported: nothing is traced.",
+            why=quoted(f"{type(error).__name__}: {error}"),
+            remedy=f"Bring it and what it needs up to date: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
+            cause="missing",
+        ) from None
 
 
 def _told(error: BaseException, words: str) -> Exception:
