@@ -81,7 +81,6 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-@pytest.mark.short
 def test_everything_is_replayed_without_network_and_key(
     kernel: Kernel, service: Service, offline: Callable[..., Kernel], tmp_path: Path
 ) -> None:

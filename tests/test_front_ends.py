@@ -24,7 +24,7 @@ LOOKS = [
 ]
 # A wide table in a narrow window scrolls in a box of the front end's; a user's own Markdown does so too.
 JUPYTERS_OWN = ("scrollable-region-focusable",)
-LINE = 30  # pixels, generously
+LINE = 40  # pixels: a line of text, or the room around a block
 
 ANSWER = """\
 ## Residuals

@@ -10,6 +10,8 @@ import pytest
 from kernels import Kernel
 from mock_server import Llmock
 
+pytestmark = pytest.mark.sdk
+
 Behaviour = dict[str, Any]
 
 # A fault, what is queued, and whether the magic recovers by itself or leaves it to the user, who runs the cell again.
@@ -35,7 +37,6 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
 MENDED = {"400", "401", "403", "404", "422"}
 
 
-@pytest.mark.short
 def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
     """Each fault in turn; the user does what the error says; in the end nothing is held against the client."""
     kernel = start_kernel(

@@ -73,16 +73,23 @@ def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> N
     assert "Is a good?" in run.text
 
 
-@pytest.mark.short
 @pytest.mark.parametrize(
     ("make", "read"),
     [
         ("import polars; frame = polars.from_pandas(df)", "type(out).__module__.split('.')[0], out['reply'].to_list()"),
-        ("import polars; frame = polars.from_pandas(df).lazy()", "'polars', out['reply'].to_list()"),
-        ("import pyarrow; frame = pyarrow.table({'text': list('abcd')})", "'pyarrow', out['reply'].to_pylist()"),
+        pytest.param(
+            "import polars; frame = polars.from_pandas(df).lazy()",
+            "'polars', out['reply'].to_list()",
+            marks=pytest.mark.short,
+        ),
+        pytest.param(
+            "import pyarrow; frame = pyarrow.table({'text': list('abcd')})",
+            "'pyarrow', out['reply'].to_pylist()",
+            marks=pytest.mark.short,
+        ),
         ("frame = df.text", "type(out).__name__, out['reply'].tolist()"),
         ("import polars; frame = polars.Series(['a', 'b', 'c', 'd'])", "'polars', out['reply'].to_list()"),
-        ("frame = list('abcd')", "type(out).__name__, out['reply'].tolist()"),
+        pytest.param("frame = list('abcd')", "type(out).__name__, out['reply'].tolist()", marks=pytest.mark.short),
         ("frame = [{'text': one, 'other': 1} for one in 'abcd']", "type(out).__name__, out['reply'].tolist()"),
         ("frame = (one for one in 'abcd')", "type(out).__name__, out['reply'].tolist()"),
     ],

@@ -9,6 +9,8 @@ import pytest
 from kernels import Kernel
 from service import Service, Wandb, completion, refused
 
+pytestmark = pytest.mark.sdk
+
 KEY = "wandb_v1_0123456789abcdefghij"
 CHAT = "%load_ext wandb_inference_magic\n%wbchat --once hi"
 
