@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import InferenceError
-
-# The submodule `client` is loaded by now, so that this name stays the function of the public API.
 from .python_api import chat, client, compare_frame, map_prompts, models
 from .reply import Reply
 

@@ -15,7 +15,7 @@ from .settings import WandbInference
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .client import Endpoint
+    from .shared_client import Endpoint
 
 PACKAGES: Final = (
     "ipython",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .cassette import Cassette
     from .cassette_file import Event
-    from .client import Endpoint
+    from .shared_client import Endpoint
 
 # What an endpoint says of the request itself, and would say again. Other failures pass, or are the account's.
 REFUSALS: Final = (400, 404, 413, 422)

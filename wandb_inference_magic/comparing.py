@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .cell import Cell
-    from .client import AsyncClient
     from .display import Canvas
     from .request import Ask
     from .session import Session
+    from .shared_client import AsyncClient
     from .tracing import Trace
 
 MOST_MODELS: Final = 9

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from .client import Endpoint, is_wandb
 from .credentials import find_key, notebook_secrets
 from .errors import InferenceError
 from .line import read_unfinished
 from .reference import PAGES
 from .settings import WANDB_URL
+from .shared_client import Endpoint, is_wandb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

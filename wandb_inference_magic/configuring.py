@@ -17,10 +17,10 @@ from .tables import table_bundle
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from .client import Endpoint
     from .display import Canvas
     from .session import Session
     from .settings import Resolved
+    from .shared_client import Endpoint
 
 HEADINGS: Final = ("check", "found")
 SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)

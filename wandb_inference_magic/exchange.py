@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cell import Cell
-    from .client import Client
     from .display import Canvas
     from .reply import Message, Reply, ToolCall
     from .request import Ask, Request
     from .session import Session
+    from .shared_client import Client
     from .tools import ToolStep
     from .tracing import Trace
 

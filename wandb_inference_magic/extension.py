@@ -62,8 +62,8 @@ def _import_ahead() -> None:
     try:
         for name in NEEDED:
             importlib.import_module(name)
-        from .client import certificates
         from .safety import safe_markdown
+        from .shared_client import certificates
 
         certificates()
         # The first text makes the parsers.

@@ -14,7 +14,7 @@ from .retries import read_retry_after
 
 if TYPE_CHECKING:
     from .catalog import Catalog
-    from .client import Endpoint
+    from .shared_client import Endpoint
 
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 

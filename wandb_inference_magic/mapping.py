@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from .answer_cache import AnswerCache
     from .catalog import Model
-    from .client import Endpoint
     from .reply import Content, Message, Reply, Usage
     from .request import Ask, Request
     from .rows import Row, Rows
     from .session import Session
+    from .shared_client import Endpoint
 
 # What goes wrong for one row in these ways goes wrong for all.
 FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")

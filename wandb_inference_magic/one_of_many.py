@@ -18,11 +18,11 @@ from .schema import Mismatch
 
 if TYPE_CHECKING:
     from .budget import Hold
-    from .client import AsyncClient
     from .errors import InferenceError
     from .reply import Reply
     from .request import Ask, Request
     from .session import Session
+    from .shared_client import AsyncClient
 
 
 class OneOfMany:

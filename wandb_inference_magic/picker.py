@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .catalog import Catalog, Model
-    from .client import Endpoint
     from .display import Canvas
     from .options import ModelsOptions
     from .session import Session
+    from .shared_client import Endpoint
 
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
 

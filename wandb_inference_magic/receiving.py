@@ -12,21 +12,21 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .client import http_client, http_library
 from .errors import InferenceError
 from .failures import Refused, Silent, Unreachable
 from .json_text import json_bytes, read_json_text
 from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
 from .quiet_import import import_quietly
+from .shared_client import http_client, http_library
 from .sse import EXTENSION, LAST, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 
     from .cassette import Cassette
-    from .client import AsyncClient, Client
     from .payloads import Payload
     from .reply import Arrival
+    from .shared_client import AsyncClient, Client
 
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from .catalog import Model, Price
     from .cell import Cell
-    from .client import Endpoint
     from .reply import Content, Message
     from .schema import Schema
     from .session import Session
     from .settings import Resolved
+    from .shared_client import Endpoint
     from .tools import Toolbox
 
 # Kept free for the reply where the user sets no limit: a quarter of the context, but no more than this.

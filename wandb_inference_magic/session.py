@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import local
 from .catalog import Catalog, join
-from .client import AsyncClient, Endpoint, SharedClient, is_wandb
 from .credentials import Key, find_key, find_server_key, no_key_error, secrets_in
 from .errors import InferenceError, did_you_mean, quoted
 from .feeds import read_listing, read_modelsdev, snapshot
 from .project import PROJECT_VARIABLE
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
+from .shared_client import AsyncClient, Endpoint, SharedClient, is_wandb
 from .thread import DEFAULT_THREAD, Thread
 from .usage import Ledger
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from .cassette import Cassette
     from .catalog import Price
-    from .client import Client
     from .reply import Reply
     from .settings import Resolved, WandbInference
+    from .shared_client import Client
     from .shared_spending import SharedSpending
     from .tracing import Tracer
 
