@@ -34,6 +34,15 @@ def test_so_is_one_of_the_wire(kernel: Kernel, service: Service) -> None:
     assert "test/first" not in error
 
 
+def test_what_the_users_own_code_handles_is_not_the_wires(kernel: Kernel, service: Service) -> None:
+    kernel.run("%config WandbInference.max_retries = 0\nfrom wandb_inference_magic import chat")
+    service.then(lambda answer: answer.cut())
+    error = kernel.run("try:\n    raise OSError('mine was refused')\nexcept OSError:\n    chat('hi')").error
+    assert "could not be reached or the connection broke" in error
+    assert "mine was refused" not in error
+    assert "Nothing answers" not in error
+
+
 @pytest.fixture
 def bare(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     """A kernel at an endpoint that answers chats and lists no models."""

@@ -179,12 +179,23 @@ def _refusal(http: Any) -> Refused:
 @contextmanager
 def _wire_errors() -> Iterator[None]:
     """Turn a connection that breaks into one kind of error, whatever library is beneath."""
+    handled = sys.exc_info()[1]
     try:
         yield
     except (InferenceError, Refused, Silent, Unreachable):
         raise
     except Exception as error:
+        _part(error, handled)
         raise (Silent if type(error).__name__.endswith("Timeout") else Unreachable) from error
+
+
+def _part(failure: BaseException, handled: BaseException | None) -> None:
+    """Part a failure from what the user's code was handling when it made the call: its words are not the wire's."""
+    error: BaseException | None = failure
+    while error is not None:
+        if error.__context__ is handled:
+            error.__context__ = None
+        error = error.__cause__ or error.__context__
 
 
 # Through the SDK's own method -------------------------------------------------------------------------------------
