@@ -87,7 +87,8 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
         "--code": options.code,
         f"--format {options.format}": options.format in ("text", "html"),
     }
-    for option in [name for name, given in alone.items() if given]:
+    option = next((name for name, is_given in alone.items() if is_given), None)
+    if option is not None:
         raise InferenceError(
             f"{option} goes with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
         )
