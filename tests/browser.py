@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Response
 
 PATIENCE_MS = 120_000
 EXPECT_MS = 60_000
@@ -205,15 +205,14 @@ class Lab:
     def save(self) -> dict[str, Any]:
         """Save with Ctrl+S and return the notebook as it is on disk."""
         self.page.keyboard.press("Escape")
-        self.page.keyboard.press("Control+s")
-        path = self.server.folder / self.name
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            notebook = json.loads(path.read_text())
-            if any(cell.get("outputs") for cell in notebook["cells"]):
-                return dict(notebook)
-            self.page.wait_for_timeout(100)
-        raise AssertionError("the notebook was not saved")
+        # Not the file's being there: while the server writes it, it is empty.
+        with self.page.expect_response(self._is_a_save, timeout=PATIENCE_MS) as saved:
+            self.page.keyboard.press("Control+s")
+        assert saved.value.ok, saved.value.text()
+        return dict(json.loads((self.server.folder / self.name).read_text()))
+
+    def _is_a_save(self, response: Response) -> bool:
+        return response.request.method == "PUT" and f"/api/contents/{self.name}" in response.url
 
 
 def machine_environment(clean: dict[str, str]) -> dict[str, str]:
