@@ -153,7 +153,11 @@ class Kernel:
 
     def run(self, code: str, *, cell_id: str | None = None) -> Run:
         """Run code to its end, whatever it is."""
-        return self.finish(self.start(code, cell_id=cell_id))
+        run = self.finish(self.start(code, cell_id=cell_id))
+        if not run.ok:
+            # ipykernel 6 refuses for a moment what comes after a failure, as it does what was sent before it.
+            self.client.kernel_info(reply=True, timeout=PATIENCE)
+        return run
 
     def interrupted_at(self, code: str, *words: str) -> Run:
         """Run code, and interrupt it as soon as the front end receives a message with all these words."""
