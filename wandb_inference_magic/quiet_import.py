@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ def import_quietly(name: str) -> ModuleType:
     ImportError
         When it is not there; whatever else the module itself raises.
     """
+    if name in sys.modules:
+        # Warnings are switched off for all threads, and calls that are made side by side would leave them off.
+        return import_module(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module(name)

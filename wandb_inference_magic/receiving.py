@@ -191,7 +191,7 @@ def _wire_errors() -> Iterator[None]:
 
 def _part(failure: BaseException, handled: BaseException | None) -> None:
     """Part a failure from what the user's code was handling when it made the call: its words are not the wire's."""
-    error: BaseException | None = failure
+    error: BaseException | None = failure if handled is not None else None
     while error is not None:
         if error.__context__ is handled:
             error.__context__ = None

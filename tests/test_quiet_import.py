@@ -1,0 +1,37 @@
+"""What others warn of while they are imported is not shown; the user's own warnings are, from any thread."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from wandb_inference_magic.quiet_import import import_quietly
+
+
+@pytest.mark.short
+def test_what_a_module_warns_of_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "warns_when_imported.py").write_text("import warnings\nwarnings.warn('mine')\nvalue = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert import_quietly("warns_when_imported").value == 1
+        warnings.warn("the user's", stacklevel=1)
+    assert [str(one.message) for one in shown] == ["the user's"]
+
+
+@pytest.mark.short
+def test_calls_side_by_side_leave_the_users_warnings_on() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with warnings.catch_warnings():
+            before = list(warnings.filters)
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(import_quietly, ["json"] * 5000))
+            assert list(warnings.filters) == before
+    finally:
+        sys.setswitchinterval(interval)
