@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import Distribution, PathDistribution, distributions, packages_distributions
+from importlib.metadata import Distribution, PathDistribution, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -202,16 +202,38 @@ def test_every_dependency_has_a_tested_lower_bound(described: Distribution) -> N
 # In a clean environment ----------------------------------------------------------------------------------------------
 
 
+def installed_for(requirements: Iterable[Requirement]) -> dict[str, str]:
+    """Return the versions installed here of what is required, and of all that is required by that."""
+    versions: dict[str, str] = {}
+    seen, waiting = set(), list(requirements)
+    while waiting:
+        one = waiting.pop()
+        name, extras = canonicalize_name(one.name), frozenset({"", *one.extras})
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        found = distribution(name)
+        versions[name] = found.version
+        beneath = [Requirement(line) for line in found.requires or ()]
+        waiting += [
+            need
+            for need in beneath
+            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
+    return versions
+
+
 @pytest.fixture(scope="module")
-def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_python(wheel: Path, described: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel and what it declares: no extra, no ipykernel, not this folder."""
     folder = tmp_path_factory.mktemp("clean")
-    # The versions that the tests run with: those lie in uv's cache, so that nothing has to be fetched.
-    versions = folder / "versions.txt"
-    versions.write_text("".join(f"{one.name}=={one.version}\n" for one in distributions() if one.name != NAME))
     uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    uv("pip", "install", "--quiet", "--offline", "--python", python, "--constraint", versions, wheel)
+    # The versions that the tests run with lie in uv's cache, so that nothing has to be fetched; what it would resolve them
+    # anew by may not.
+    needed = [f"{name}=={version}" for name, version in installed_for(declared(described, core=True)).items()]
+    uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel, *needed)
+    uv("pip", "check", "--quiet", "--python", python)
     return python
 
 
