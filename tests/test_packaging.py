@@ -229,8 +229,8 @@ def clean_python(wheel: Path, described: Distribution, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("clean")
     uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    # The versions that the tests run with lie in uv's cache, so that nothing has to be fetched; what it would resolve them
-    # anew by may not.
+    # What the tests run with lies in uv's cache, so that nothing has to be fetched; what it would be resolved anew by
+    # may not.
     needed = [f"{name}=={version}" for name, version in installed_for(declared(described, core=True)).items()]
     uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel, *needed)
     uv("pip", "check", "--quiet", "--python", python)
