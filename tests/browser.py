@@ -14,7 +14,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+from ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Response
@@ -58,9 +61,7 @@ class JupyterServer:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._environment = environment
         settings = Path(environment["JUPYTER_CONFIG_DIR"]) / "lab" / "user-settings"
         _write(
@@ -94,17 +95,18 @@ class JupyterServer:
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
-            f"--ServerApp.root_dir={self.folder}",
+            f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
         ]  # fmt: skip
-        log = (self.folder.parent / "jupyter.log").open("wb")
-        process = subprocess.Popen(command, env=self._environment, cwd=self.folder, stdout=log, stderr=log)
-        try:
-            self._wait(process)
-            yield self
-        finally:
-            process.terminate()
-            process.wait(30)
-            log.close()
+        # The name of a socket may have 107 bytes, and the kernels' are in this folder.
+        with TemporaryDirectory(prefix="jupyter-") as runtime, (self.folder.parent / "jupyter.log").open("wb") as log:
+            environment = self._environment | {"JUPYTER_RUNTIME_DIR": runtime}
+            process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
+            try:
+                self._wait(process)
+                yield self
+            finally:
+                process.terminate()
+                process.wait(30)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 120
@@ -223,9 +225,7 @@ def machine_environment(clean: dict[str, str]) -> dict[str, str]:
 @contextmanager
 def running_voila(folder: Path, notebook: str, environment: dict[str, str]) -> Iterator[str]:
     """Serve a notebook as a page by Voila, and give its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable, "-m", "voila", notebook, "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1",
         "--Voila.port_retries=0", f"--token={TOKEN}",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jupyter_client.blocking import BlockingKernelClient
@@ -207,15 +208,17 @@ def _packed(content: dict[str, Any]) -> bytes:
 @contextmanager
 def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
     """Start a kernel with exactly this environment, working in `folder`; end it afterwards."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=environment, cwd=str(folder))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=PATIENCE)
-        yield Kernel(manager, client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-        manager.context.destroy(linger=0)
+    # By files: a TCP port that is free when the manager looks may be another's by the time the kernel takes it.
+    with TemporaryDirectory(prefix="kernel-") as sockets:
+        manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
+        manager.start_kernel(env=environment, cwd=str(folder))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE)
+            yield Kernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
+            manager.context.destroy(linger=0)
