@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import axe_playwright_python
 import pytest
@@ -52,6 +53,16 @@ plt.scatter(model.predict(X), residuals, alpha=0.3, label="a long line that a na
 > The residuals tell what the model does not know.
 """
 
+CELLS = [
+    "%load_ext wandb_inference_magic",
+    "%%wbchat --once\nWhat are residuals?",
+    "%wbchat --once hi",
+    f"%%wbchat --once -m {MODELS[0]} -m {MODELS[1]}\nWhat are residuals?",
+    "%wbmodels --table",
+    "%wbmodels",
+]
+_, GROWING, THOUGHT, COMPARED, TABLE, PICKER = range(len(CELLS))
+
 # What a page holds of a rendered text: its blocks and their words.
 BLOCKS = """
 root => [...root.querySelectorAll('h2, p, li, pre, th, td, blockquote, mjx-container')]
@@ -61,11 +72,11 @@ root => [...root.querySelectorAll('h2, p, li, pre, th, td, blockquote, mjx-conta
 # Heights of the cell's output and the place of the page, in each frame. Code does not count: JupyterLab empties a
 # block of it while it colours it, for several frames on a busy machine, a user's own as well.
 WATCH = """
-() => {
+cell => {
     window.seen = [];
     const scroller = document.querySelector('.jp-WindowedPanel-outer') || document.querySelector('.jp-Notebook');
     const look = () => {
-        const area = document.querySelectorAll('.jp-Notebook .jp-Cell')[1].querySelector('.jp-OutputArea');
+        const area = document.querySelectorAll('.jp-Notebook .jp-Cell')[cell].querySelector('.jp-OutputArea');
         const tall = (sum, one) => sum + one.getBoundingClientRect().height;
         const code = area ? [...area.querySelectorAll('pre')].reduce(tall, 0) : 0;
         const height = area ? area.getBoundingClientRect().height - code : 0;
@@ -77,35 +88,42 @@ WATCH = """
 """
 
 
-@pytest.fixture
-def look(request: pytest.FixtureRequest, server: JupyterServer, browser: Browser) -> Any:
+@dataclass(frozen=True)
+class Look:
+    """An open notebook; `name` says where and how it is looked at, `width` is the window's, in pixels."""
+
+    lab: Lab
+    name: str
+    width: int
+
+
+@pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
+def look(request: pytest.FixtureRequest, server: JupyterServer, browser: Browser) -> Iterator[Look]:
+    """A notebook open in a front end, a theme and a width: each test runs cells of its own in it."""
     front_end, theme, width = request.param
+    name = f"{front_end}-{theme.lower()}-{width}"
     server.set_theme(f"JupyterLab {theme}")
     context = browser.new_context(viewport={"width": width, "height": 1100})
-    page = context.new_page()
-    yield page, FRONT_ENDS[front_end], f"{front_end}-{theme.lower()}-{width}"
+    lab = Lab.open(server, context.new_page(), f"{name}.ipynb", CELLS, markdown=ANSWER, path=FRONT_ENDS[front_end])
+    lab.run(0)
+    yield Look(lab, name, width)
     context.close()
     server.set_theme("JupyterLab Light")
 
 
-@pytest.mark.parametrize("look", LOOKS, indirect=True, ids=lambda look: "-".join(map(str, look)))
-def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(
-    server: JupyterServer, world: Wandb, look: tuple[Page, str, str]
-) -> None:
-    page, path, name = look
+def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(world: Wandb, look: Look) -> None:
+    lab, page = look.lab, look.lab.page
     world.api.always = Streamed(
         pieces(ANSWER), per_second=60, counted=usage(31, 118), reasoning=["An example ", "helps."]
     )
-    cells = ["%load_ext wandb_inference_magic", "%%wbchat --once\nWhat are residuals?"]
-    lab = Lab.open(server, page, f"{name}.ipynb", cells, markdown=ANSWER, path=path)
-    lab.run(0)
-    page.evaluate(WATCH)
-    lab.run(1)
-    expect(lab.output(1)).to_have_count(1)
-    expect(lab.output(1).locator("small")).to_contain_text("31 + 118 tokens")
-    expect(lab.output(1).locator("mjx-container").first).to_be_visible()
+    page.evaluate(WATCH, GROWING)
+    lab.run(GROWING)
+    reply = lab.output(GROWING)
+    expect(reply).to_have_count(1)
+    expect(reply.locator("small")).to_contain_text("31 + 118 tokens")
+    expect(reply.locator("mjx-container").first).to_be_visible()
     page.evaluate("() => cancelAnimationFrame(window.watching)")
-    keep_picture(page, name)
+    keep_picture(page, look.name)
 
     seen: list[list[float]] = page.evaluate("() => window.seen")
     # A footer ends it; the line that says what is awaited is as small, and comes before all text.
@@ -119,26 +137,18 @@ def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(
     places = [place for _, place, _ in seen]
     assert max(places) - min(places) < LINE, "the page stays where it is"
 
-    reply = lab.output(1).evaluate(BLOCKS)
-    words = page.locator(".jp-MarkdownCell .jp-MarkdownOutput").evaluate(BLOCKS)
-    assert reply == words
-    assert len(words) >= 20
-    box = lab.output(1).bounding_box()
+    blocks = reply.evaluate(BLOCKS)
+    assert blocks == page.locator(".jp-MarkdownCell .jp-MarkdownOutput").evaluate(BLOCKS)
+    assert len(blocks) >= 20
+    box = reply.bounding_box()
     assert box is not None
-    assert box["x"] + box["width"] <= page.viewport_size["width"]  # type: ignore[index]
+    assert box["x"] + box["width"] <= look.width
 
 
-@pytest.mark.parametrize("look", [LOOKS[0], LOOKS[2]], indirect=True, ids=lambda look: "-".join(map(str, look)))
-def test_reasoning_opens_by_click_and_by_keyboard(
-    server: JupyterServer, world: Wandb, look: tuple[Page, str, str]
-) -> None:
-    page, path, name = look
+def test_reasoning_opens_by_click_and_by_keyboard(world: Wandb, look: Look) -> None:
     world.api.always = Streamed(["42"], reasoning=["Let me think."])
-    cells = ["%load_ext wandb_inference_magic", "%wbchat --once hi"]
-    lab = Lab.open(server, page, f"reasoning-{name}.ipynb", cells, path=path)
-    lab.run(0)
-    lab.run(1)
-    folded = lab.output(1).locator("details")
+    look.lab.run(THOUGHT)
+    folded = look.lab.output(THOUGHT).locator("details")
     thought = folded.get_by_text("Let me think.")
     expect(thought).to_be_hidden()
     folded.locator("summary").click()
@@ -146,35 +156,24 @@ def test_reasoning_opens_by_click_and_by_keyboard(
     folded.locator("summary").click()
     expect(thought).to_be_hidden()
     folded.locator("summary").focus()
-    page.keyboard.press("Enter")
+    look.lab.page.keyboard.press("Enter")
     expect(thought).to_be_visible()
-    keep_picture(page, f"reasoning-{name}")
+    keep_picture(look.lab.page, f"reasoning-{look.name}")
 
 
-@pytest.mark.parametrize("look", LOOKS, indirect=True, ids=lambda look: "-".join(map(str, look)))
-def test_nothing_stands_in_the_way_of_assistive_technology(
-    server: JupyterServer, world: Wandb, look: tuple[Page, str, str]
-) -> None:
+def test_nothing_stands_in_the_way_of_assistive_technology(world: Wandb, look: Look) -> None:
     """axe-core on the reply, the comparison, the table and the picker: no serious violation."""
-    page, path, name = look
+    lab, page = look.lab, look.lab.page
     world.api.always = Streamed([ANSWER], reasoning=["Let me think."])
-    cells = [
-        "%load_ext wandb_inference_magic",
-        "%%wbchat --once\nWhat are residuals?",
-        f"%%wbchat --once -m {MODELS[0]} -m {MODELS[1]}\nWhat are residuals?",
-        "%wbmodels --table",
-        "%wbmodels",
-    ]
-    lab = Lab.open(server, page, f"axe-{name}.ipynb", cells, path=path)
-    for number in range(len(cells)):
+    for number in (GROWING, COMPARED, TABLE, PICKER):
         lab.run(number)
-    expect(lab.output(4).get_by_role("combobox", name="Model")).to_be_visible()
+    expect(lab.output(PICKER).get_by_role("combobox", name="Model")).to_be_visible()
     # Prices are no maths.
-    expect(lab.output(3)).to_contain_text("0.03 / 0.13")
-    expect(lab.output(3).locator("mjx-container")).to_have_count(0)
+    expect(lab.output(TABLE)).to_contain_text("0.03 / 0.13")
+    expect(lab.output(TABLE).locator("mjx-container")).to_have_count(0)
     page.add_script_tag(path=str(Path(axe_playwright_python.__file__).parent / "axe.min.js"))
     found = page.evaluate("async () => (await axe.run('.jp-OutputArea-output')).violations")
-    keep_picture(page, f"axe-{name}")
+    keep_picture(page, f"axe-{look.name}")
     serious = [
         (one["id"], [(node["html"][:150], node["failureSummary"]) for node in one["nodes"]])
         for one in found
