@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,33 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kernel with the extension loaded, and the service that is its endpoint."""
+
+    kernel: Kernel
+    service: Service
+
+
+@pytest.fixture(scope="module")
+def running_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """The pair behind `kept`: ask for that instead."""
+    folder = tmp_path_factory.mktemp("kept")
+    with Service().running() as service:
+        told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
+        with running_kernel(clean_environment(folder) | told, folder) as kernel:
+            assert kernel.run("%load_ext wandb_inference_magic").ok
+            yield Kept(kernel, service)
+
+
+@pytest.fixture
+def kept(running_pair: Kept) -> Iterator[Kept]:
+    """A kernel for all such tests of a file: for those that leave the session as it was, as what is refused does."""
+    running_pair.service.reset()
+    yield running_pair
+    running_pair.service.assert_well()
 
 
 @pytest.fixture

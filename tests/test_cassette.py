@@ -404,7 +404,7 @@ def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service, 
     slow_down(tmp_path / "class.jsonl")
     kernel.run("%wbconfig --cassette class.jsonl --mode replay --pace at-once")
     assert kernel.run(cell).ok
-    assert kernel.value(TIMES) == (1000, recorded[1])
+    assert kernel.value(TIMES) == pytest.approx((1000, recorded[1]))
 
 
 def slow_down(file: Path) -> None:

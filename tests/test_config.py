@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Kept
 from kernels import Kernel, Run
 from service import Service, Wandb, page, refused
 
@@ -73,8 +74,8 @@ def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
         ("--modle x", "Did you mean --mode or --model"),
     ],
 )
-def test_what_cannot_be_set_is_refused(kernel: Kernel, line: str, words: str) -> None:
-    run = kernel.run(f"%wbconfig {line}")
+def test_what_cannot_be_set_is_refused(kept: Kept, line: str, words: str) -> None:
+    run = kept.kernel.run(f"%wbconfig {line}")
     assert words in run.error
     assert "secret" not in run.error
 
@@ -163,15 +164,13 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("code", "words"), BAD_INPUT)
-def test_bad_input_is_one_short_message_and_nothing_is_sent(
-    kernel: Kernel, service: Service, code: str, words: str
-) -> None:
-    run = kernel.run(code)
+def test_bad_input_is_one_short_message_and_nothing_is_sent(kept: Kept, code: str, words: str) -> None:
+    run = kept.kernel.run(code)
     assert not run.ok
     assert words in run.error
     assert len(run.error.splitlines()) <= 4
     assert "Traceback" not in run.error
-    assert service.received == []
+    assert kept.service.received == []
 
 
 def test_an_empty_cell_is_refused_by_ipython_itself(kernel: Kernel, service: Service) -> None:

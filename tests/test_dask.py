@@ -25,16 +25,18 @@ from wandb_inference_magic import InferenceError, map_prompts
 
 frame = pd.DataFrame({{"text": [f"row {{n}}" for n in range(40)], "n": range(40)}}, index=range(100, 140))
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=2, processes={processes}, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             lazy = dd.from_pandas(frame, npartitions=4)
             {code}
 """
 
 
-def on_cluster(service: Service, environment: dict[str, str], folder: Path, code: str, **variables: str) -> str:
+def on_cluster(
+    service: Service, environment: dict[str, str], folder: Path, code: str, *, processes: bool = True, **variables: str
+) -> str:
     program = folder / "program.py"
-    program.write_text(CLUSTER.format(code=code.replace("\n", "\n            ")))
+    program.write_text(CLUSTER.format(processes=processes, code=code.replace("\n", "\n            ")))
     told = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL} | variables
     ran = subprocess.run(
         [sys.executable, str(program)], env=told, cwd=folder, capture_output=True, text=True, timeout=240
@@ -77,7 +79,8 @@ def test_partitions_are_mapped_lazily_on_the_workers(
 
 
 def test_nothing_is_sent_before_it_is_computed(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
-    on_cluster(service, environment, tmp_path, "map_prompts(lazy, '{{ text }}')", WANDB_INFERENCE_API_KEY=KEY)
+    code = "map_prompts(lazy, '{{ text }}')"
+    on_cluster(service, environment, tmp_path, code, processes=False, WANDB_INFERENCE_API_KEY=KEY)
     assert service.chats == []
 
 

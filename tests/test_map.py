@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from conftest import Kept
 from kernels import Kernel, Run
 from nbclient import NotebookClient
 from service import MODEL, Answer, Service, Wandb, completion, refused, usage
@@ -41,6 +42,13 @@ def mapper(kernel: Kernel, service: Service) -> Kernel:
     service.always = echo
     assert kernel.run(FRAME).ok
     return kernel
+
+
+@pytest.fixture
+def kept_mapper(kept: Kept) -> Kept:
+    kept.service.always = echo
+    assert kept.kernel.run(FRAME).ok
+    return kept
 
 
 # Frames ------------------------------------------------------------------------------------------------
@@ -94,11 +102,13 @@ def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> N
         ("frame = (one for one in 'abcd')", "type(out).__name__, out['reply'].tolist()"),
     ],
 )
-def test_any_frame_and_any_list_will_do(mapper: Kernel, service: Service, make: str, read: str) -> None:
-    mapper.run(make)
-    run = mapper.run("%%wbmap frame -o out\nIs {{ text }} good?")
+def test_any_frame_and_any_list_will_do(kept_mapper: Kept, make: str, read: str) -> None:
+    kernel = kept_mapper.kernel
+    kernel.run(make)
+    run = kernel.run("%%wbmap frame -o out --no-cache\nIs {{ text }} good?")
     assert run.ok, run.error
-    assert mapper.value(f"({read})")[1] == [f"<Is {text} good?>" for text in "abcd"]
+    assert len(kept_mapper.service.chats) == 4
+    assert kernel.value(f"({read})")[1] == [f"<Is {text} good?>" for text in "abcd"]
 
 
 def test_columns_come_before_the_notebooks_names(mapper: Kernel, service: Service) -> None:
@@ -208,12 +218,10 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
         ("%%wbmap df\n \n", "no prompt"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(
-    mapper: Kernel, service: Service, cell: str, words: str
-) -> None:
-    mapper.run("number = 3")
-    assert words in mapper.run(cell).error
-    assert service.chats == []
+def test_what_cannot_work_is_refused_before_anything_is_sent(kept_mapper: Kept, cell: str, words: str) -> None:
+    kept_mapper.kernel.run("number = 3")
+    assert words in kept_mapper.kernel.run(cell).error
+    assert kept_mapper.service.chats == []
 
 
 def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:

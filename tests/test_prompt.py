@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from conftest import Kept
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels import Kernel
@@ -141,9 +142,9 @@ ODD = [
 
 
 @pytest.mark.parametrize("body", ODD)
-def test_the_body_arrives_as_typed(kernel: Kernel, service: Service, body: str) -> None:
-    assert kernel.run(f"%%wbchat --once\n{body}").ok
-    assert service.last.body["messages"][-1]["content"] == body
+def test_the_body_arrives_as_typed(kept: Kept, body: str) -> None:
+    assert kept.kernel.run(f"%%wbchat --once\n{body}").ok
+    assert kept.service.last.body["messages"][-1]["content"] == body
 
 
 def test_many_bodies_arrive_byte_for_byte(kernel: Kernel, service: Service) -> None:

@@ -7,6 +7,7 @@ from email.utils import formatdate
 from time import time
 
 import pytest
+from conftest import Kept
 from hypothesis import given
 from hypothesis import strategies as st
 from kernels import Kernel
@@ -55,12 +56,12 @@ def test_no_header_raises(header: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_busy_service_is_tried_again(kernel: Kernel, service: Service, status: int) -> None:
-    service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
-    run = kernel.run("%wbchat hi")
+def test_a_busy_service_is_tried_again(kept: Kept, status: int) -> None:
+    kept.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
+    run = kept.kernel.run("%wbchat --once hi")
     assert run.ok
-    assert len(service.chats) == 3
-    assert len({json.dumps(one.body) for one in service.chats}) == 1
+    assert len(kept.service.chats) == 3
+    assert len({json.dumps(one.body) for one in kept.service.chats}) == 1
 
 
 def test_the_countdown_is_seen(kernel: Kernel, service: Service) -> None:
@@ -97,10 +98,10 @@ def test_after_words_have_been_shown_nothing_is_tried_again(kernel: Kernel, serv
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
-def test_what_cannot_succeed_is_not_tried_again(kernel: Kernel, service: Service, status: int) -> None:
-    service.then(refused(status, "no", Retry_After="0"))
-    assert not kernel.run("%wbchat hi").ok
-    assert len(service.chats) == 1
+def test_what_cannot_succeed_is_not_tried_again(kept: Kept, status: int) -> None:
+    kept.service.then(refused(status, "no", Retry_After="0"))
+    assert not kept.kernel.run("%wbchat --once hi").ok
+    assert len(kept.service.chats) == 1
 
 
 def test_the_setting_bounds_it_and_the_error_tells_of_the_tries(kernel: Kernel, service: Service) -> None:

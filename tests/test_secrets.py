@@ -10,9 +10,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import Kept
 from kernels import Kernel
 from nbclient import NotebookClient
-from service import Service, Streamed, Wandb, refused
+from service import Streamed, Wandb, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
 
@@ -87,11 +88,11 @@ def test_a_key_that_was_asked_for_is_in_no_history(
         f'%wbchat --param \'extra_headers={{"Authorization": "{KEY}"}}\' hi',
     ],
 )
-def test_a_key_typed_into_a_cell_is_refused(kernel: Kernel, service: Service, line: str) -> None:
-    run = kernel.run(line)
+def test_a_key_typed_into_a_cell_is_refused(kept: Kept, line: str) -> None:
+    run = kept.kernel.run(line)
     assert not run.ok
     assert KEY not in str(run.messages)
-    assert service.received == []
+    assert kept.service.received == []
 
 
 def test_a_key_assigned_to_the_settings_is_refused(kernel: Kernel) -> None:
