@@ -55,8 +55,13 @@ class Run:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """The outputs left in the cell, as a notebook would save them."""
+        return [*self.screens()][-1]
+
+    def screens(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the outputs that the cell shows at first, and after each message."""
         shown: list[dict[str, Any]] = []
         clear = False
+        yield []
         for message in self.messages:
             content = message.content
             if message.type == "clear_output":
@@ -72,7 +77,7 @@ class Run:
                     shown.clear()
                     clear = False
                 shown.append(_output(message.type, content))
-        return shown
+            yield [dict(output) for output in shown]
 
     @property
     def output(self) -> dict[str, Any]:

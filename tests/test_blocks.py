@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from inert import HOSTILE, assert_inert
 
 from wandb_inference_magic.blocks import split_finished
+from wandb_inference_magic.display import BlockCanvas
 from wandb_inference_magic.safety import block_parser, expanded, safe_markdown, safe_plain
 
 PIECES = [
@@ -89,6 +90,33 @@ def test_what_is_finished_stays_so(text: str) -> None:
         position += len(finished)
         cuts.add(position)
     assert cuts - {0} <= block_starts(text)
+
+
+class Screen(BlockCanvas):
+    """Keeps what stands in each output; the last one is drawn again while it grows."""
+
+    def __init__(self) -> None:
+        super().__init__(lets_go=True)
+        self.outputs = [""]
+
+    def _draw_open(self, text: str) -> None:
+        before, self.outputs[-1] = self.outputs[-1], text
+        assert text.startswith(before.rstrip()), "what was drawn is still there"
+
+    def _leave(self, text: str) -> None:
+        self._draw_open(text)
+        self.outputs.append("")
+
+
+@given(st.lists(st.sampled_from([*PIECES, "some words "]), max_size=30))
+def test_what_was_drawn_stays_in_its_output(pieces: list[str]) -> None:
+    screen = Screen()
+    for piece in pieces:
+        screen.grow(piece)
+    screen.settle()
+    text, drawn = "".join(pieces), "".join(screen.outputs)
+    assert text.startswith(drawn)
+    assert "words" not in text[len(drawn) :]
 
 
 def block_starts(text: str) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from threading import Event
 from typing import Any
 
@@ -46,6 +47,19 @@ def test_a_reply_ends_as_one_tidy_output(kernel: Kernel, service: Service) -> No
     assert facts["model"] == MODEL
     assert facts["request_id"] == "req-test-1"
     assert (facts["prompt_tokens"], facts["completion_tokens"]) == (12, 3)
+
+
+def test_no_word_leaves_the_screen_while_others_come(kernel: Kernel, service: Service) -> None:
+    """A block that has been drawn stays where it is when the next one begins."""
+    blocks = ["# A title\n\n", "A paragraph of words. ", "And more.\n\n", "1. one\n", "2. two\n\n", "After the list "]
+    blocks += ["comes this.\n", "> A quote\n\n", "| a |\n|---|\n", "| cell |\n\n", "Some last words.", " The end."]
+    # Slower than it is drawn, so that each piece is a drawing of its own.
+    service.then(Streamed(blocks, per_second=8))
+    screens = [str([one["data"].get("text/markdown") for one in shown]) for shown in kernel.run("%wbchat hi").screens()]
+    words = [re.findall(r"[A-Za-z]{3,}", screen) for screen in screens]
+    assert len({*map(len, words)}) > 5
+    for before, after in pairwise(words[:-1]):
+        assert after[: len(before)] == before
 
 
 def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:

@@ -107,9 +107,11 @@ class BlockCanvas:
         self._drawn = 0
 
     def grow(self, text: str) -> None:
+        drawn = len(self._open[: self._drawn].rstrip())
         self._open += text
-        if self._lets_go and "\n" in text:
-            self._let_go_of_finished()
+        # Where a line has ended, a block may have too: seen with the next one's first words, before these are drawn.
+        if self._lets_go and "\n" in self._open[drawn:]:
+            self._let_go_of_finished(drawn)
         if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
             self.settle()
 
@@ -127,9 +129,10 @@ class BlockCanvas:
         else:
             self.settle()
 
-    def _let_go_of_finished(self) -> None:
+    def _let_go_of_finished(self, drawn: int) -> None:
         finished, rest = split_finished(self._open)
-        if finished.strip():
+        # What is on the screen stays where it is: words that moved to the next output would be gone between the two.
+        if finished.strip() and len(finished) >= drawn:
             self._leave(finished)
             self._open, self._drawn = rest, 0
 
