@@ -107,11 +107,11 @@ class BlockCanvas:
         self._drawn = 0
 
     def grow(self, text: str) -> None:
-        drawn = len(self._open[: self._drawn].rstrip())
+        words_end = len(self._open.rstrip())
         self._open += text
         # Where a line has ended, a block may have too: seen with the next one's first words, before these are drawn.
-        if self._lets_go and "\n" in self._open[drawn:]:
-            self._let_go_of_finished(drawn)
+        if self._lets_go and "\n" in self._open[words_end:]:
+            self._let_go_of_finished()
         if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
             self.settle()
 
@@ -129,10 +129,10 @@ class BlockCanvas:
         else:
             self.settle()
 
-    def _let_go_of_finished(self, drawn: int) -> None:
+    def _let_go_of_finished(self) -> None:
         finished, rest = split_finished(self._open)
         # What is on the screen stays where it is: words that moved to the next output would be gone between the two.
-        if finished.strip() and len(finished) >= drawn:
+        if finished.strip() and not self._open[len(finished) : self._drawn].strip():
             self._leave(finished)
             self._open, self._drawn = rest, 0
 
