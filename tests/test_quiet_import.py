@@ -24,14 +24,22 @@ def test_what_a_module_warns_of_is_not_shown(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.short
-def test_calls_side_by_side_leave_the_users_warnings_on() -> None:
+@pytest.mark.parametrize("new", [200, 0])
+def test_calls_side_by_side_leave_the_users_warnings_on(
+    new: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a traced map, whose first calls import what they need at the same time."""
+    modules = [f"imported_side_by_side_{number}" for number in range(new)]
+    for name in modules:
+        (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with warnings.catch_warnings():
             before = list(warnings.filters)
             with ThreadPoolExecutor(8) as threads:
-                list(threads.map(import_quietly, ["json"] * 5000))
+                list(threads.map(import_quietly, modules or ["json"] * 5000))
             assert list(warnings.filters) == before
     finally:
         sys.setswitchinterval(interval)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+# Warnings are switched off for all threads: two that did it side by side would leave them off.
+_one_at_a_time: Final = RLock()
 
 
 def import_quietly(name: str) -> ModuleType:
@@ -29,8 +33,7 @@ def import_quietly(name: str) -> ModuleType:
         When it is not there; whatever else the module itself raises.
     """
     if name in sys.modules:
-        # Warnings are switched off for all threads, and calls that are made side by side would leave them off.
         return import_module(name)
-    with warnings.catch_warnings():
+    with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module(name)
