@@ -16,10 +16,10 @@ from .chart import Measure, chart_bundle, chart_metadata
 from .display import GROWTH, LONG_BLOCK
 from .errors import InferenceError, Interrupted
 from .one_of_many import OneOfMany
-from .rendering import reply_markdown, reply_plain, status_markdown
+from .rendering import reply_parts, reply_plain, status_markdown
 from .reply import Reply, ReplyBuilder
 from .request import prepare
-from .safety import safe_inline, safe_markdown
+from .safety import Untrusted, safe_inline
 from .side_by_side import Column, side_by_side_bundle
 from .tracing import asked, traced
 
@@ -107,9 +107,9 @@ def _finish(
 ) -> None:
     """Draw and keep what came, whole or not."""
     session.last_comparison = replies
-    columns = [one.final_column(reply, allowed) for one, reply in zip(contenders, replies, strict=True)]
+    columns = [one.final_column(reply) for one, reply in zip(contenders, replies, strict=True)]
     facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
-    canvas.show(side_by_side_bundle(columns), facts)
+    canvas.show(side_by_side_bundle(columns, allowed), facts)
     if not interrupted:
         chart = _chart(replies)
         canvas.below(chart, chart_metadata(chart))
@@ -184,21 +184,21 @@ class _Contender:
     def size(self) -> int:
         return 0 if self.part is None else sum(map(len, self.part.builder.text_pieces))
 
-    def column(self, allowed: Collection[str]) -> Column:
+    def column(self) -> Column:
         """Return how far this model has come."""
         if self._ended is not None:
-            return Column(self.model, reply_markdown(self._ended, allowed), "")
+            return Column(self.model, reply_parts(self._ended), "")
         if self.error is not None:
-            return Column(self.model, f"*{safe_inline(self.error.what)}*", "")
-        text = "" if self.part is None else self.part.builder.text
-        return Column(self.model, safe_markdown(text, allowed) if text else status_markdown(self.words), "")
+            return Column(self.model, [f"*{safe_inline(self.error.what)}*"], "")
+        text = "" if self.part is None else self.part.builder.text.strip()
+        return Column(self.model, [Untrusted(text) if text else status_markdown(self.words)], "")
 
-    def final_column(self, reply: Reply, allowed: Collection[str]) -> Column:
+    def final_column(self, reply: Reply) -> Column:
         """Return what came of this model."""
         if self.error is None or reply.text:
-            return Column(self.model, reply_markdown(reply, allowed), reply_plain(reply))
+            return Column(self.model, reply_parts(reply), reply_plain(reply))
         told = str(self.error)
-        return Column(self.model, f"*{safe_inline(told)}*", f"[{told}]")
+        return Column(self.model, [f"*{safe_inline(told)}*"], f"[{told}]")
 
     @property
     def words(self) -> str:
@@ -257,6 +257,6 @@ class _Drawing:
         if not has_grown and (size or waiting == self._drawn_words):
             return
         self._drawn_size, self._drawn_words = size, waiting
-        bundle = side_by_side_bundle([one.column(self._allowed) for one in self._contenders])
+        bundle = side_by_side_bundle([one.column() for one in self._contenders], self._allowed)
         words = " · ".join(f"{one.model}: {one.words}" for one in self._contenders)
         self._canvas.sketch(bundle, words)

@@ -10,7 +10,7 @@ from .blocks import split_finished
 from .output_widget import Redrawn, takes_output
 from .plain_text import safe_plain
 from .rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
-from .safety import fenced, safe_markdown
+from .safety import Untrusted, fenced, safe_document
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .reply import Reply
+    from .safety import Part
 
 # A long block is drawn again only once it has grown by a part of itself, so that what is sent stays in
 # proportion to the reply however long a single block becomes.
@@ -180,8 +181,8 @@ class NotebookCanvas(BlockCanvas):
         self._id = ""
 
     def status(self, words: str) -> None:
-        above = f"{self._markdown(self._open)}\n\n" if self._open.strip() else ""
-        self._draw({MARKDOWN: above + status_markdown(words)})
+        above: list[Part] = [self._part(self._open), "\n\n"] if self._open.strip() else []
+        self._draw({MARKDOWN: safe_document([*above, status_markdown(words)], self._images)})
 
     def _leave(self, text: str) -> None:
         self._draw_open(text)
@@ -189,10 +190,10 @@ class NotebookCanvas(BlockCanvas):
 
     def _draw_open(self, text: str) -> None:
         # The plain text comes with the whole reply: a front end that shows only that shows it once.
-        self._draw({MARKDOWN: self._markdown(text).strip("\n") or BLANK})
+        self._draw({MARKDOWN: safe_document([self._part(text)], self._images).strip("\n") or BLANK})
 
-    def _markdown(self, text: str) -> str:
-        return fenced(safe_plain(text), "text") if self._format != "markdown" else safe_markdown(text, self._images)
+    def _part(self, text: str) -> Untrusted:
+        return Untrusted(text if self._format == "markdown" else fenced(safe_plain(text), "text"))
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         if self._redrawn is not None:

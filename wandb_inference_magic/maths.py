@@ -1,9 +1,14 @@
-r"""Maths in Markdown: `\( \)`, `\[ \]`, `$ $` and `$$ $$` as rules for the parser, and as text that Jupyter renders."""
+r"""Maths in Markdown: `\( \)`, `\[ \]`, `$ $`, `$$ $$` and bare environments as rules for the parser.
+
+A formula that is ordinary maths (`tex`) becomes text that Jupyter renders; any other becomes code, as received.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+
+from .tex import is_ordinary_maths
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -19,10 +24,16 @@ _INLINE: Final = re.compile(
     r"\\\((?P<round>(?:[^\\$]|\\[^()]){1,2000})\\\)"
     r"|\\\[(?P<square>(?:(?!\$\$)[^\\]|\\[^\[\]]){1,4000})\\\]"
     r"|\$\$(?P<double>[^$]{1,4000})\$\$"
-    r"|\$(?P<single>(?![\s$])(?:\\.|[^$\\]){1,2000})(?<!\s)\$(?!\d)",
+    r"|\$(?P<single>(?![\s$])(?:\\.|[^$\\]){1,2000})(?<!\s)\$(?!\d)"
+    r"|\\begin\{(?P<name>[A-Za-z]+\*?)\}(?P<body>[^$]{0,4000}?)\\end\{(?P=name)\}",
     re.DOTALL,
 )
+_OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 _CLOSER: Final = {"\\[": "\\]", "$$": "$$"}
+_BACKTICKS: Final = re.compile("`+")
+# Names that models use and MathJax does not know, and labels, of which nothing is shown.
+_BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
+_LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
 
 
 def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
@@ -31,33 +42,57 @@ def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
     return found if found and "\n\n" not in found.group() else None
 
 
-def inline_text(found: re.Match[str]) -> str:
-    """Return matched maths in the marks that Jupyter renders."""
+def inline_text(found: re.Match[str]) -> str | None:
+    """Return matched maths in the marks that Jupyter renders; None where it is not ordinary maths."""
+    if found["name"] is not None:
+        return _checked(inert(found[0]))
     if (inner := found["round"]) is not None:
-        return f"${inert(inner.strip())}$"
+        return _checked(inert(inner.strip()), "$")
     if (inner := found["single"]) is not None:
-        return f"${inert(inner)}$"
-    return f"$${inert(found['square'] or found['double'])}$$"
+        return _checked(inert(inner), "$")
+    return _checked(inert(found["square"] or found["double"]), "$$")
+
+
+def _checked(tex: str, mark: str = "") -> str | None:
+    return f"{mark}{tex}{mark}" if is_ordinary_maths(tex) else None
 
 
 def inert(inner: str) -> str:
     """Return LaTeX that means the same and is inert where a front end takes it for text instead."""
+    inner = _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner))
     inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
-def block_lines(lines: list[str]) -> list[str]:
-    r"""Return the source lines of a display block with `$$` for `\[` and `\]`."""
-    text = "\n".join(lines)
-    opener = "\\[" if _first(text, "\\[") < _first(text, "$$") else "$$"
-    before, _, rest = text.partition(opener)
-    inner, _, after = rest.rpartition(_CLOSER[opener])
-    return f"{before}$${inert(inner)}$${after}".split("\n")
+def code_spans(source: str) -> str:
+    """Return text as code within a line of Markdown, each of its lines for itself."""
+    return "\n".join(code_span(line) for line in source.split("\n"))
 
 
-def _first(text: str, mark: str) -> int:
-    position = text.find(mark)
-    return len(text) if position < 0 else position
+def code_span(line: str) -> str:
+    """Return a line as code that nothing in it can close; a blank one as it is."""
+    code = line.strip()
+    if not code:
+        return line
+    ticks = "`" * (max((len(run) for run in _BACKTICKS.findall(code)), default=0) + 1)
+    pad = " " if "`" in (code[0], code[-1]) else ""
+    return line.replace(code, f"{ticks}{pad}{code}{pad}{ticks}", 1)
+
+
+def block_lines(lines: list[str], opener: str) -> list[str] | None:
+    r"""Return the source lines of a display block with `$$` for `\[` and `\]`; None where it is not ordinary maths."""
+    closer = closer_of(opener)
+    before, _, rest = "\n".join(lines).partition(opener)
+    inner, _, after = rest.rpartition(closer)
+    tex = inert(inner)
+    if opener not in _CLOSER:
+        return f"{before}{opener}{tex}{closer}{after}".split("\n") if is_ordinary_maths(opener + tex + closer) else None
+    return f"{before}$${tex}$${after}".split("\n") if is_ordinary_maths(tex) else None
+
+
+def closer_of(opener: str) -> str:
+    """Return the mark that closes display maths."""
+    return _CLOSER.get(opener) or opener.replace("begin", "end", 1)
 
 
 def install(parser: MarkdownIt) -> None:
@@ -70,27 +105,32 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start) or state.sCount[start] < 0:
         return False
     first = _line(state, start)
-    opener = next((mark for mark in _CLOSER if first.startswith(mark)), None)
-    if opener is None:
+    found = _OPENER.match(first)
+    if found is None:
         return False
+    opener = found[0]
     last = _closing_line(state, start, end, opener)
     if last is None:
         return False
     if silent:
         return True
-    is_closed = last < end and _closes(_line(state, last), _CLOSER[opener], is_first=last == start)
+    is_closed = last < end and _rest_of(state, last, start, opener).endswith(closer_of(opener))
     state.line = min(last + 1, end)
     token = state.push(BLOCK if is_closed else OPEN_BLOCK, "", 0)
+    token.block = True
     token.map = [start, state.line]
+    token.markup = opener
+    token.content = "\n".join(_line(state, number) for number in range(start, state.line))
+    token.meta["columns"] = [_column(state, number) for number in range(start, state.line)]
     return True
 
 
 def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int | None:
     """Return the line that closes the block; `end` when the text ends before; None when it is no block."""
-    closer = _CLOSER[opener]
+    closer = closer_of(opener)
     for number in range(start, end):
         line = _line(state, number)
-        inner = line[2:] if number == start else line
+        inner = _rest_of(state, number, start, opener)
         is_outside = number > start and state.sCount[number] < state.blkIndent
         if not line or is_outside:
             return None
@@ -105,8 +145,15 @@ def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int |
     return end if may_grow else None
 
 
-def _closes(line: str, closer: str, *, is_first: bool) -> bool:
-    return line[2 if is_first else 0 :].endswith(closer)
+def _rest_of(state: StateBlock, number: int, start: int, opener: str) -> str:
+    """Return a line of a block without the mark that opens it."""
+    return _line(state, number)[len(opener) if number == start else 0 :]
+
+
+def _column(state: StateBlock, number: int) -> int:
+    """Return where in its line a block's content begins, behind the marks of the lists and quotations around it."""
+    begin = state.bMarks[number] + state.tShift[number]
+    return begin - (state.src.rfind("\n", 0, begin) + 1)
 
 
 def _line(state: StateBlock, number: int) -> str:

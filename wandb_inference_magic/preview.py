@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from .catalog import usd
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import fenced, safe_inline, safe_markdown
+from .safety import Untrusted, fenced, safe_document, safe_inline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .reply import Content, Message
     from .request import Request
+    from .safety import Part
 
 REPLY: int = 1000
 
@@ -22,23 +23,25 @@ REPLY: int = 1000
 def preview_bundle(requests: Sequence[Request], *, stream: bool) -> dict[str, Any]:
     """Return what requests would send as a MIME bundle: each message as it stands, then the parameters."""
     previews = [_preview(request, stream=stream) for request in requests]
-    return {kind: "\n\n".join(one[kind] for one in previews) for kind in (MARKDOWN, PLAIN)}
+    return {
+        MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
+        PLAIN: "\n\n".join(plain for _, plain in previews),
+    }
 
 
-def _preview(request: Request, *, stream: bool) -> dict[str, str]:
+def _preview(request: Request, *, stream: bool) -> tuple[list[Part], str]:
+    """Return what a request would send, as parts of a Markdown document and as plain text."""
     parameters = json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
     blocks = [(_title(message), _words(message)) for message in request.messages]
     blocks.append(("parameters", parameters))
     summary = _summary(request)
     below = [*request.notices]
-    markdown = [f"**{safe_inline(summary)}**"]
+    parts: list[Part] = [f"**{safe_inline(summary)}**"]
     for title, text in blocks:
-        markdown += [f"**{safe_inline(title)}**", safe_markdown(fenced(text, "text"))]
+        parts += [f"\n\n**{safe_inline(title)}**\n\n", Untrusted(fenced(text, "text"))]
+    parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]
     plain = [summary, *(f"--- {title}\n{text}" for title, text in blocks)]
-    return {
-        MARKDOWN: "\n\n".join([*markdown, *(f"<small>{safe_inline(one)}</small>" for one in below)]),
-        PLAIN: safe_plain("\n\n".join([*plain, *below])),
-    }
+    return [*parts, "\n\n"], safe_plain("\n\n".join([*plain, *below]))
 
 
 def _summary(request: Request) -> str:

@@ -7,6 +7,7 @@ becomes code and the code behind becomes text: what is safe as it stands must be
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,30 +23,49 @@ _NBCONVERT_STEP: Final = re.compile(
     re.MULTILINE,
 )
 _MANY: Final = 200
-_PLACE: Final = "x"
-_BLOCK: Final = "x\n\n"
-_WORDS: Final = ""
+# What stands for a dollar in code while maths is looked for: a character that no text holds (Unicode, noncharacters).
+_HIDDEN_DOLLAR: Final = "\ufdd0"
+_BLOCK: Final = "\n\n"
+_WORDS: Final = "words"
 
 
-def readings(markdown: str) -> Iterator[str | None]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as a front end hands it to its Markdown parser.
+
+    Attributes
+    ----------
+    markdown : str
+        The text, `@@0@@` for the first piece of maths in it, and so on.
+    maths : tuple of str
+        The pieces of maths, with their marks. The front end puts them back when the Markdown has been parsed.
+    is_typeset : bool
+        Whether maths is looked for in the page that comes of it.
+    keeps_dollars : bool
+        Whether the Markdown parser itself leaves maths as it is.
+    """
+
+    markdown: str
+    maths: tuple[str, ...] = ()
+    is_typeset: bool = True
+    keeps_dollars: bool = False
+
+
+def readings(markdown: str) -> Iterator[Reading | None]:
     """Yield a text as it is and as front ends read it that look for maths first; None where that is uncertain."""
-    yield markdown
-    seen: set[str | None] = {markdown}
-    for reading in _without_maths(markdown):
-        if reading not in seen:
-            yield reading
-            seen.add(reading)
-
-
-def _without_maths(markdown: str) -> Iterator[str | None]:
-    if "`" * _MANY in markdown:
+    yield Reading(markdown, is_typeset=False)
+    if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown:
         yield None  # JupyterLab's search for code takes time with the cube of their number.
         return
+    yield from dict.fromkeys(_without_maths(markdown))
+
+
+def _without_maths(markdown: str) -> Iterator[Reading | None]:
     yield _lab_reading(_hide_dollars(markdown))
     # Text before this one may have left the dollars of its code in another state.
     yield _lab_reading(markdown)
     for with_round in (False, True):
-        for place in (_PLACE, _WORDS, _BLOCK):
+        for place in ("", _WORDS, _BLOCK):
             yield _nbconvert_reading(markdown, with_round=with_round, place=place)
 
 
@@ -58,29 +78,33 @@ def _hide_dollars(markdown: str) -> str:
     if "`" not in markdown and "~~~" not in markdown:
         return markdown
     for code in (_LAB_FENCE, _LAB_CODE):
-        markdown = code.sub(lambda found: found[0].replace("$", "S"), markdown)
+        markdown = code.sub(lambda found: found[0].replace("$", _HIDDEN_DOLLAR), markdown)
     return markdown
 
 
-def _lab_reading(markdown: str) -> str | None:
+def _lab_reading(markdown: str) -> Reading | None:
     """Return text without what JupyterLab's `removeMath` takes for maths, by the same steps."""
     pieces = _LAB_MARK.split(markdown)
+    maths: list[str] = []
     start, last, depth, closer, tries = 0, 0, 0, None, 0
     position = 1
     while position < len(pieces):
         mark = pieces[position]
-        if closer is None:
+        if mark.startswith("@"):
+            # What looks like a place of maths becomes one, so that it is put back as it was.
+            _take(pieces, position, position, maths)
+        elif closer is None:
             closer = _closer_of(mark)
             start, last, depth = position, 0, 0
         elif mark == closer and not depth:
-            _take(pieces, start, position)
+            _take(pieces, start, position, maths)
             closer = None
         elif mark == closer:
             last = position
         elif mark.startswith("\n") and mark.count("\n") > 1:
             if last:
                 # It reads on from the last mark that could have closed the maths.
-                _take(pieces, start, last)
+                _take(pieces, start, last, maths)
                 position, tries = last, tries + 1
                 if tries > _MANY:
                     return None
@@ -89,22 +113,35 @@ def _lab_reading(markdown: str) -> str | None:
             depth = max(0, depth + (1 if mark == "{" else -1))
         position += 2
     if closer is not None and last:
-        _take(pieces, start, last)
-    return "".join(pieces)
+        _take(pieces, start, last, maths)
+    whole = "".join(pieces).replace(_HIDDEN_DOLLAR, "$")
+    return Reading(whole, tuple(map(_put_back, maths)))
 
 
-def _take(pieces: list[str], start: int, end: int) -> None:
-    pieces[start : end + 1] = [_PLACE] + [""] * (end - start)
+def _take(pieces: list[str], start: int, end: int, maths: list[str]) -> None:
+    taken = "".join(pieces[start : end + 1]).replace(_HIDDEN_DOLLAR, "$")
+    pieces[start : end + 1] = [f"@@{len(maths)}@@"] + [""] * (end - start)
+    maths.append(taken)
 
 
-def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> str:
+def _put_back(taken: str) -> str:
+    r"""Return maths as JupyterLab's `replaceMath` puts it back: `\\(` and `\\[` lose a backslash."""
+    for opener, closer in ((r"\\(", r"\\)"), (r"\\[", r"\\]")):
+        if taken.startswith(opener) and taken.endswith(closer):
+            return rf"\{opener[-1]}{taken[3:-3]}\{closer[-1]}"
+    return taken
+
+
+def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> Reading:
     r"""Return text as nbconvert reads it, which takes display maths for a part of a paragraph.
 
-    There it is maths (a `_PLACE`), unless code begins before it: then it is `_WORDS` without lines. At a
-    paragraph's start it is a `_BLOCK`, and what comes behind begins another. `\\(` counts only within a paragraph
+    There it is maths, unless code begins before it: then it is words without lines (`_WORDS`). At a paragraph's start
+    it is a block of its own, and what comes behind begins another (`_BLOCK`). `\\(` counts only within a paragraph
     (`with_round`).
     """
-    parts, done, position = [], 0, 0
+    parts: list[str] = []
+    maths: list[str] = []
+    done, position = 0, 0
     absent: set[str] = set()
     while found := _NBCONVERT_STEP.search(markdown, position):
         position = found.end()
@@ -119,10 +156,15 @@ def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> str:
             absent.add(closer)
             continue
         position = end.end()
-        inner = markdown[found.start() : position].replace("\n", " ") if place == _WORDS else place
-        parts += [markdown[done : found.start()], inner]
+        inner = markdown[found.start() : position]
+        parts.append(markdown[done : found.start()])
+        if place == _WORDS:
+            parts.append(inner.replace("\n", " "))
+        else:
+            parts.append(f"@@{len(maths)}@@{place}")
+            maths.append(_put_back(inner))
         done = position
-    return "".join([*parts, markdown[done:]])
+    return Reading("".join([*parts, markdown[done:]]), tuple(maths), keeps_dollars=True)
 
 
 def _end_of_fence(markdown: str, opening: re.Match[str]) -> int:

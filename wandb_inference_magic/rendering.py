@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -10,12 +11,13 @@ from .catalog import usd
 from .errors import shortened
 from .json_text import read_json_text
 from .plain_text import safe_plain
-from .safety import fenced, safe_inline, safe_markdown
+from .safety import Untrusted, fenced, safe_document, safe_inline
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from .reply import Reply, ToolCall
+    from .safety import Part
     from .tools import ToolStep
 
 MARKDOWN: Final = "text/markdown"
@@ -93,31 +95,28 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
         pretty = pretty_json(reply.text)
         if pretty is None:
             return plain
-        return {MARKDOWN: _with_footer(_with_steps(safe_markdown(fenced(pretty, "json")), reply), reply), **plain}
-    markdown = reply_markdown(reply, allow_images_from)
+        parts = [*_steps(reply), Untrusted(fenced(pretty, "json")), *_footer(reply)]
+        return {MARKDOWN: safe_document(parts), **plain}
+    markdown = safe_document(reply_parts(reply), allow_images_from)
     if format == "html":
         return {HTML: markdown_to_html(markdown), **plain}
     return {MARKDOWN: markdown, **plain}
 
 
-def reply_markdown(reply: Reply, allow_images_from: Collection[str] = ()) -> str:
-    """Return a reply with its footer as Markdown, made safe."""
-    return _with_footer(_body(reply, allow_images_from), reply)
-
-
-def _body(reply: Reply, allow_images_from: Collection[str]) -> str:
-    parts = []
+def reply_parts(reply: Reply) -> list[Part]:
+    """Return a reply with its reasoning, its steps and its footer, for `safe_document`."""
+    parts: list[Part] = []
     if reply.reasoning.strip():
-        parts.append(_folded("Reasoning", safe_markdown(reply.reasoning)))
-    text = safe_markdown(reply.text, allow_images_from).strip("\n")
-    parts.append(_with_steps(text or f"*{safe_inline(why_empty(reply))}*", reply))
-    return "\n\n".join(parts)
+        parts += [*_folded("Reasoning", Untrusted(reply.reasoning.strip())), "\n\n"]
+    text = reply.text.strip("\n")
+    parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
+    return [*parts, *_footer(reply)]
 
 
-def _with_steps(markdown: str, reply: Reply) -> str:
+def _steps(reply: Reply) -> list[Part]:
     """Put the tools' calls above what the model answered after them."""
-    steps = "".join(_step_with_words(step) for step in reply.steps)
-    return f"{safe_markdown(steps).strip()}\n\n{markdown}" if steps else markdown
+    steps = "".join(_step_with_words(step) for step in reply.steps).strip()
+    return [Untrusted(steps), "\n\n"] if steps else []
 
 
 def _step_with_words(step: ToolStep) -> str:
@@ -147,9 +146,9 @@ def _code(text: str) -> str:
     return f"`{line or ' '}`"
 
 
-def _folded(title: str, markdown: str) -> str:
+def _folded(title: str, part: Part) -> list[Part]:
     # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
-    return f"<details><summary>{title}</summary>\n\n{markdown.strip()}\n\n</details>"
+    return [f"<details><summary>{title}</summary>\n\n", part, "\n\n</details>"]
 
 
 def why_empty(reply: Reply) -> str:
@@ -165,11 +164,11 @@ def why_empty(reply: Reply) -> str:
     return "No text came."
 
 
-def _with_footer(markdown: str, reply: Reply) -> str:
+def _footer(reply: Reply) -> list[Part]:
     lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
     if reply.trace:
         lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
-    return "\n\n".join([markdown, *(f"<small>{line}</small>" for line in lines)])
+    return [f"\n\n<small>{line}</small>" for line in lines]
 
 
 def reply_plain(reply: Reply) -> str:
@@ -191,8 +190,15 @@ def status_markdown(words: str) -> str:
 
 
 def markdown_to_html(markdown: str) -> str:
-    """Render Markdown that this package has made safe (with its own few tags) as static HTML."""
-    from markdown_it import MarkdownIt
+    """Render Markdown that `safe_document` has made as static HTML; maths stays as it is written.
 
-    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    return str(parser.render(markdown))
+    JupyterLab looks for maths in HTML too, so what comes of it is checked as well.
+    """
+    from .inert import is_ordinary
+    from .reply_parser import page_parser
+
+    parser = page_parser()
+    tokens = parser.parse(markdown)
+    if not is_ordinary(tokens):
+        return f"<pre>{escape(markdown)}</pre>"
+    return str(parser.renderer.render(tokens, parser.options, {}))

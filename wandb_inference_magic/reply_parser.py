@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from . import maths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from markdown_it import MarkdownIt
     from markdown_it.rules_inline import StateInline
@@ -55,6 +56,24 @@ def block_parser() -> MarkdownIt:
     return parser
 
 
+@cache
+def page_parser() -> MarkdownIt:
+    """Return the parser that makes HTML of safe Markdown: this package's own tags stay tags, maths stays LaTeX."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    maths.install(parser)
+    parser.inline.ruler.before("escape", "maths", _inline_maths)
+    for kind in (maths.BLOCK, "maths", "no_maths"):
+        parser.add_render_rule(kind, _as_written)
+    return parser
+
+
+def _as_written(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
+    token = tokens[index]
+    return f"<p>{escape(token.content)}</p>\n" if token.block else escape(token.content)
+
+
 def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
     """Wrap an inline rule so that what it finds is told to `env["spans"]` with its place."""
 
@@ -80,7 +99,9 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
     if found is None:
         return False
     if not silent:
-        state.push("maths", "", 0).content = maths.inline_text(found)
+        text = maths.inline_text(found)
+        token = state.push("maths" if text is not None else "no_maths", "", 0)
+        token.content = maths.code_spans(found[0]) if text is None else text
     state.pos = found.end()
     return True
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from . import maths
-from .inert import host_of, is_inert, is_link, may_load
+from .inert import host_of, is_inert, is_link, may_load, tags_in
 from .plain_text import safe_plain
 from .reply_parser import block_parser, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from markdown_it.token import Token
 
@@ -35,6 +36,11 @@ _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 _BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
 # What would be more than words outside code.
 _COULD_ACT: Final = re.compile(r"[<\]]")
+# What MathJax takes for the beginning or end of maths, or for a reference, when it comes to it in a text.
+_TEX_MARK: Final = re.compile(
+    r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\(?P<bracket>\\[(\[])|\\.", re.DOTALL
+)
+_TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
 # Behind the box of a task, some parsers begin a block.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
@@ -45,49 +51,90 @@ _DOLLAR: Final = r"\$"
 _DOLLAR_APART: Final = r"\$[](#)"
 
 
+@dataclass(frozen=True, slots=True)
+class Untrusted:
+    """Markdown from outside, such as a model's reply, as received."""
+
+    text: str
+
+
+# What is shown together: Markdown of this package's own, around texts that `safe_inline` has made literal, and what is
+# untrusted.
+Part = str | Untrusted
+
+
 def safe_inline(text: str) -> str:
-    """Return a short text as one line of Markdown that shows it literally, in a table cell too."""
+    """Return a short text as one line of Markdown that shows it literally, in a table cell too.
+
+    A page may hold several: `safe_document` sees to it that their dollars make no maths.
+    """
     line = " ".join(safe_plain(text).split())
-    line = _unlinked(_ACTIVE.sub(r"\\\g<0>", line.translate(_ENTITIES)))
+    pieces, position = [], 0
+    for found in _TYPESET_MARK.finditer(line):
+        # MathJax sees the page, not the Markdown: in code alone such a mark means nothing.
+        pieces += [_escaped(line[position : found.start()]), f"`{found[0]}`"]
+        position = found.end()
+    line = "".join([*pieces, _escaped(line[position:])])
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
-def with_dollars_apart(markdown: str) -> str:
-    """Return Markdown that is made of `safe_inline` texts with no maths between their dollars."""
-    return markdown.replace(_DOLLAR, _DOLLAR_APART) if markdown.count(_DOLLAR) > 1 else markdown
+def _escaped(text: str) -> str:
+    return _unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
 
 
 def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
-    """Return untrusted Markdown with the same look and nothing active in it.
+    """Return untrusted Markdown with the same look and nothing active in it; see `safe_document`."""
+    return safe_document([Untrusted(text)], allow_images_from)
+
+
+def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()) -> str:
+    """Return all that is shown together as Markdown with nothing active in it: every output passes here.
+
+    Parts that are harmless alone may not be so together: a mark of maths in the one pairs with one in the other.
 
     Parameters
     ----------
-    text : str
-        A model's reply, as received.
+    parts : sequence of str and Untrusted
+        In their order. A `str` is taken as it is.
     allow_images_from : collection of str
         Hosts whose images may load. Other images become links, but for small `data:` pictures.
 
     Returns
     -------
     str
-        Markdown without HTML, remote images, links other than to the web, reference definitions and
-        unclosed code, its maths in the marks that Jupyter renders. Text that cannot be rewritten with
-        certainty is shown as it came: in a block of code, or where even that is not certain, line by line.
+        Markdown in which what was untrusted has no HTML, remote images, links other than to the web, reference
+        definitions and unclosed code. Maths has the marks that Jupyter renders, where it is ordinary maths (`tex`); any
+        other is code. What cannot be rewritten with certainty is shown as it came: in a block of code, or where even
+        that is not certain, line by line.
     """
-    text = safe_plain(text)
     allowed = frozenset(host.lower() for host in allow_images_from)
-    for rewrite in (_rewritten, _as_code):
+    own = "".join(part for part in parts if isinstance(part, str))
+    apart = own.count(_DOLLAR) > 1
+    parts = [_with_dollars_apart(part) if apart and isinstance(part, str) else part for part in parts]
+    tags = tags_in(own)
+    candidate = ""
+    for rewrite in (_rewritten, _safe_alone, _as_code, _line_by_line):
+        if rewrite is _safe_alone and len(parts) == 1:
+            continue
         try:
-            candidate = rewrite(text, allowed)
+            candidate = "".join(part if isinstance(part, str) else rewrite(part.text, allowed) for part in parts)
         except _CannotRewriteError:
             continue
-        if is_inert(candidate, allowed):
-            return candidate
-    return "  \n".join(map(safe_inline, text.split("\n")))
+        if is_inert(candidate, allowed, tags):
+            break
+    return candidate
+
+
+def _with_dollars_apart(markdown: str) -> str:
+    return markdown.replace(_DOLLAR, _DOLLAR_APART)
 
 
 def _rewritten(text: str, allowed: frozenset[str]) -> str:
-    return _Rewriting(text, allowed).result()
+    return _Rewriting(safe_plain(text), allowed).result()
+
+
+def _safe_alone(text: str, allowed: frozenset[str]) -> str:
+    return safe_document([Untrusted(text)], allowed)
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -97,7 +144,12 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    return fenced(text, "text")
+    return fenced(safe_plain(text), "text")
+
+
+def _line_by_line(text: str, _allowed: frozenset[str] = frozenset()) -> str:
+    lines = "  \n".join(map(safe_inline, safe_plain(text).split("\n")))
+    return _with_dollars_apart(lines) if lines.count(_DOLLAR) > 1 else lines
 
 
 class _CannotRewriteError(Exception):
@@ -180,7 +232,7 @@ class _Rewriting:
         elif token.type == "code_block":
             self._rewrite_indented_code(token, start, end)
         elif token.type == maths.BLOCK:
-            self._lines[start:end] = maths.block_lines(self._lines[start:end])
+            self._rewrite_maths(token, start, end)
         else:
             return
         self._finish(start, end)
@@ -231,15 +283,32 @@ class _Rewriting:
         if start and self._lines[start - 1].strip():
             self._lines[start] = f"\n{self._lines[start]}"
 
+    def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
+        """Keep display maths; what is not ordinary maths becomes code, as received."""
+        lines = maths.block_lines(self._lines[start:end], token.markup)
+        if lines is not None:
+            self._lines[start:end] = lines
+        elif token.level or any(token.meta["columns"]):
+            for number, column in enumerate(token.meta["columns"], start):
+                line = self._lines[number]
+                self._lines[number] = line[:column] + maths.code_span(line[column:])
+        else:
+            self._lines[start:end] = self._source[start:end]
+            self._fence_off(start, end, "latex")
+
+    def _fence_off(self, start: int, end: int, language: str = "") -> None:
+        """Put a fence around lines."""
+        fence = _fence_around("\n".join(self._lines[start:end]))
+        self._lines[start] = f"{fence}{language}\n{self._lines[start]}"
+        self._lines[end - 1] += f"\n{fence}"
+
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
         """Parsers differ on indented code: a block of its own becomes a fence, one within another plain text."""
         if token.level:
             self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
             return
         self._lines[start:end] = [line[4:] for line in self._lines[start:end]]
-        fence = _fence_around("\n".join(self._lines[start:end]))
-        self._lines[start] = f"{fence}\n{self._lines[start]}"
-        self._lines[end - 1] += f"\n{fence}"
+        self._fence_off(start, end)
 
     def _inline(self, content: str) -> str:
         from markdown_it.rules_inline import StateInline
@@ -250,13 +319,14 @@ class _Rewriting:
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
         labels = _Labels(spans)
-        codes = [content[span.start : span.end] for span in spans if span.kind == "backticks"]
+        codes = [content[span.start : span.end] for span in spans if _is_code(span)]
         has_active_code = any(map(_COULD_ACT.search, codes))
         if has_active_code and any(_is_uncertain(span, content) for span in spans):
             raise _CannotRewriteError
         dollar = _DOLLAR_APART if _dollars_shown(content, spans) > 1 else _DOLLAR
         parts, position = [], 0
-        for start, end, replacement in sorted(edit for span in spans for edit in self._edits(span, content, labels)):
+        edits = sorted(edit for span in spans for edit in self._edits(span, content, labels))
+        for start, end, replacement in sorted([*edits, *_tex_marks(content, edits)]):
             if start < position:
                 raise _CannotRewriteError
             text = _literal(content[position:start], _DOLLAR if start in labels else dollar)
@@ -320,12 +390,27 @@ def _destination(href: str) -> str:
     return f" (`{shown}`)"
 
 
+def _is_code(span: Span) -> bool:
+    """Whether a span is shown as code."""
+    return span.kind == "backticks" or span.token.type == "no_maths"
+
+
 def _is_uncertain(span: Span, content: str) -> bool:
     """Whether parsers may count backticks otherwise: blocks may begin within a span's lines, links within maths."""
     source = content[span.start : span.end]
     if span.kind == "maths":
         return "`" in source or "\n" in source or bool(_BARE_LINK.search(source))
     return span.kind == "backticks" and "\n" in source
+
+
+def _tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+    """Yield the edits that make code of each mark of TeX in an inline text that stands outside of the other edits."""
+    position = 0
+    for start, end, _ in [*edits, (len(content), len(content), "")]:
+        for found in _TEX_MARK.finditer(content, position, max(start, position)):
+            if mark := found["word"] or found["bracket"]:
+                yield found.start(), found.end(), f"`{mark}`"
+        position = end
 
 
 class _Labels:
@@ -343,8 +428,8 @@ class _Labels:
 
 def _dollars_shown(content: str, spans: list[Span]) -> int:
     """Count the dollars that JupyterLab's maths will see in an inline text."""
-    in_code = sum(content.count("$", span.start, span.end) for span in spans if span.kind == "backticks")
-    return content.count("$") - in_code + 2 * any(span.kind == "maths" for span in spans)
+    in_code = sum(content.count("$", span.start, span.end) for span in spans if _is_code(span))
+    return content.count("$") - in_code + 2 * any(span.token.type == "maths" for span in spans)
 
 
 def _literal(text: str, dollar: str = _DOLLAR) -> str:

@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline
+from .safety import safe_document, safe_inline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+
+    from .safety import Part
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and a text below it: as Markdown that has been made safe, and as plain text."""
+    """A heading, and a text below it: as parts of a Markdown document, and as plain text."""
 
     heading: str
-    markdown: str
+    parts: Sequence[Part]
     plain: str
 
 
-def side_by_side_bundle(columns: Sequence[Column]) -> dict[str, Any]:
+def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return columns as a MIME bundle; more than three stand in several rows."""
-    rows = [row for group in _groups(columns) for row in _rows(group)]
+    rows = [part for group in _groups(columns) for part in _rows(group)]
     return {
-        MARKDOWN: "\n".join(["<table>", *rows, "</table>"]),
+        MARKDOWN: safe_document(["<table>\n", *rows, "</table>"], allow_images_from),
         PLAIN: "\n\n".join(f"=== {safe_plain(one.heading)} ===\n\n{one.plain}" for one in columns),
     }
 
@@ -37,14 +39,17 @@ def _groups(columns: Sequence[Column]) -> Iterator[Sequence[Column]]:
         yield columns[start : start + width]
 
 
-def _rows(columns: Sequence[Column]) -> Iterator[str]:
+def _rows(columns: Sequence[Column]) -> Iterator[Part]:
     share = f"{100 // len(columns)}%"
-    yield _row("th", [f"**{safe_inline(one.heading)}**" for one in columns], share)
-    yield _row("td", [one.markdown for one in columns], share)
+    yield from _row("th", [[f"**{safe_inline(one.heading)}**"] for one in columns], share)
+    yield from _row("td", [one.parts for one in columns], share)
 
 
-def _row(tag: str, cells: Sequence[str], share: str) -> str:
+def _row(tag: str, cells: Sequence[Sequence[Part]], share: str) -> Iterator[Part]:
     # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
     # GitHub heeds the attributes alone, JupyterLab the style alone.
     opening = f'<{tag} align="left" valign="top" width="{share}" style="text-align: left; vertical-align: top">'
-    return "<tr>" + "".join(f"{opening}\n\n{cell.strip()}\n\n</{tag}>" for cell in cells) + "</tr>"
+    yield "<tr>"
+    for cell in cells:
+        yield from (f"{opening}\n\n", *cell, f"\n\n</{tag}>")
+    yield "</tr>\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, with_dollars_apart
+from .safety import safe_document, safe_inline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,14 +29,14 @@ def table_bundle(
     note = f"<small>{safe_inline(below)}</small>" if below else ""
     parts = (safe_inline(above), "\n".join(markdown), note)
     return {
-        MARKDOWN: with_dollars_apart("\n\n".join(part for part in parts if part)),
+        MARKDOWN: safe_document(["\n\n".join(part for part in parts if part)]),
         PLAIN: "\n".join(part for part in (safe_plain(above), _aligned(headings, rows), safe_plain(below)) if part),
     }
 
 
 def line_bundle(text: str) -> dict[str, Any]:
     """Return one line of plain text as a MIME bundle."""
-    return {MARKDOWN: safe_inline(text), PLAIN: safe_plain(text)}
+    return {MARKDOWN: safe_document([safe_inline(text)]), PLAIN: safe_plain(text)}
 
 
 def _markdown_row(cells: Sequence[str], *, safe: bool = False) -> str:

@@ -8,7 +8,7 @@ from . import thread_file
 from .errors import InferenceError, shortened
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import safe_inline, safe_markdown
+from .safety import Untrusted, safe_document, safe_inline
 from .tables import line_bundle, table_bundle
 from .thread import DEFAULT_THREAD, Thread
 from .tokens import estimate_messages
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .display import Canvas
     from .options import ThreadOptions
+    from .safety import Part
     from .session import Session
 
 ACTIONS = ("show", "undo", "clear", "delete", "export", "import_")
@@ -110,19 +111,20 @@ def threads_table(session: Session) -> dict[str, Any]:
 
 def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return a whole thread as a MIME bundle: the replies rendered, the prompts as they stand."""
-    markdown, plain = [], []
+    parts: list[Part] = []
+    plain = []
     systems = [("System", thread.system)] if thread.system else []
     for number, turn in enumerate(thread.turns, 1):
         systems += [("System", turn.system)] if turn.system else []
         for title, text in systems:
-            markdown.append(f"**{title}:** {safe_inline(text)}")
+            parts.append(f"**{title}:** {safe_inline(text)}\n\n")
             plain.append(f"[{title}] {safe_plain(text)}")
         systems = []
-        markdown += [f"**Turn {number}**", _quotation(turn.words), safe_markdown(turn.reply, allow_images_from)]
+        parts += [f"**Turn {number}**\n\n{_quotation(turn.words)}\n\n", Untrusted(turn.reply), "\n\n"]
         plain += [f"[turn {number}] {safe_plain(turn.words)}", safe_plain(turn.reply)]
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")
-    return {MARKDOWN: "\n\n".join(markdown), PLAIN: "\n\n".join(plain)}
+    return {MARKDOWN: safe_document(parts, allow_images_from).strip("\n"), PLAIN: "\n\n".join(plain)}
 
 
 def _quotation(text: str) -> str:

@@ -1,0 +1,110 @@
+r"""Whether a formula is ordinary maths: of allowed names alone, with arguments that hold neither address nor style.
+
+MathJax, as JupyterLab runs it, can make links, load addresses, set styles and define names. So a formula is maths only
+when every name in it is known (`tex_names`). The names are found without regard to where in the formula they stand: it
+is enough to divide the text into control words in the way that MathJax does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .tex_names import (
+    BOX_ENVIRONMENTS,
+    COLOURS,
+    COLUMN_ENVIRONMENTS,
+    COMMANDS,
+    COUNTED_ENVIRONMENTS,
+    ENVIRONMENTS,
+    PLACED_ENVIRONMENTS,
+    SYMBOLS,
+)
+
+LONGEST: Final = 8000
+DEEPEST: Final = 30
+
+# As MathJax's `TexParser.GetCS` reads a control word: letters, or any one character.
+_TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
+_LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
+_NO_BRACKET: Final = re.compile(r"(?!\s*\[)")
+_ANYTHING: Final = re.compile("")
+_PLACE: Final = re.compile(r"(?!\s*\[)|\[[tb]\]")
+# A line's end is followed by its star, then by a length in brackets, or by no bracket at once.
+_LINE_END: Final = re.compile(rf"\*?(?:\[\s*-?{_LENGTH}\s*\]|(?!\[))")
+_SPACE: Final = re.compile(rf"\s*(?:\{{\s*-?{_LENGTH}\s*\}}|-?{_LENGTH})")
+_TAG: Final = re.compile(r"\*?\s*\{[^{}\\$%#&]{1,40}\}")
+_COLOUR: Final = re.compile(rf"\s*\{{(?:{'|'.join(sorted(COLOURS))}|#[0-9A-Fa-f]{{3}}(?:[0-9A-Fa-f]{{3}})?)\}}")
+# What follows `\begin`: the name, and what the environment reads besides maths.
+_ENVIRONMENT: Final = re.compile(r"\{([A-Za-z]+\*?)\}")
+_BOX: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\]|(?!\s*\[))")
+_COLUMNS: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\])?\s*\{{(?:@\{{\}}|[lcr|: ]){{1,60}}\}}")
+_COUNT: Final = re.compile(rf"{_ENVIRONMENT.pattern}\s*\{{\s*\d{{1,2}}\s*\}}")
+_PLACED: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\s*\[[lcr]\]|(?!\s*\[))")
+
+_CHECKED: Final = {
+    "\\": _LINE_END,
+    **dict.fromkeys(("hspace", "hskip", "mspace", "mskip", "kern", "mkern"), _SPACE),
+    **dict.fromkeys(("color", "textcolor"), _COLOUR),
+    **dict.fromkeys(("cancel", "bcancel", "xcancel", "cancelto"), _NO_BRACKET),
+    "smash": _PLACE,
+    "tag": _TAG,
+}
+
+
+def is_ordinary_maths(tex: str) -> bool:
+    """Whether a formula holds nothing but known names, with arguments that can do no harm.
+
+    Parameters
+    ----------
+    tex : str
+        LaTeX as it stands between its marks.
+
+    Returns
+    -------
+    bool
+        False also for a formula that MathJax would refuse: with unbalanced braces, a comment, or a dollar.
+    """
+    if len(tex) > LONGEST:
+        return False
+    depth, position = 0, 0
+    while (token := _TOKEN.search(tex, position)) is not None:
+        position = token.end()
+        if (name := token[1]) is not None:
+            form = _form(name, tex, position)
+            found = form.match(tex, position) if form is not None else None
+            if found is None:
+                return False
+            position = found.end()
+        elif token[0] not in "{}":
+            return False
+        else:
+            depth += 1 if token[0] == "{" else -1
+            if not 0 <= depth <= DEEPEST:
+                return False
+    return depth == 0
+
+
+def _form(name: str, tex: str, position: int) -> re.Pattern[str] | None:
+    """Return the form of what must follow a control word, which may be anything; None for an unknown word."""
+    if name in SYMBOLS or name in COMMANDS:
+        return _ANYTHING
+    if name not in ("begin", "end"):
+        return _CHECKED.get(name)
+    named = _ENVIRONMENT.match(tex, position)
+    if named is None:
+        return None
+    form = _environment_form(named[1])
+    return _ENVIRONMENT if name == "end" and form is not None else form
+
+
+def _environment_form(name: str) -> re.Pattern[str] | None:
+    if name in ENVIRONMENTS:
+        return _ENVIRONMENT
+    if name in BOX_ENVIRONMENTS:
+        return _BOX
+    if name in COLUMN_ENVIRONMENTS:
+        return _COLUMNS
+    if name in COUNTED_ENVIRONMENTS:
+        return _COUNT
+    return _PLACED if name in PLACED_ENVIRONMENTS else None

@@ -1,0 +1,99 @@
+"""What MathJax would typeset in a page: the strings of text that it sees, and the formulas that it finds in them.
+
+MathJax does not see Markdown but the page that came of it. Text in one element is one string for it, `code` is left
+out, and every other element ends a string (MathJax 3.2.2, `HTMLDomStrings.js` and `FindTeX.js`, JupyterLab's options).
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import TYPE_CHECKING, Final
+
+from .maths import BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markdown_it.token import Token
+
+_TAGS: Final = re.compile(r"<[^<>]*>")
+_PLACE: Final = re.compile(r"@@(\d{1,9})@@")
+# These do not end a string.
+_WITHIN: Final = {"softbreak": "\n", "hardbreak": "\n"}
+_START: Final = re.compile(
+    r"\$\$|\\\[|\\\(|\$|\\begin\s*\{(?P<name>[^}]*)\}|(?P<escape>\\[\\$])|(?P<reference>\\(?:eq)?ref\s*\{[^}]*\})"
+)
+_CLOSERS: Final = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
+# The longest way to a formula's end that is worth going: a text in which it takes longer is not shown as it is.
+_STEPS_PER_CHARACTER: Final = 20
+
+
+def page_strings(tokens: Sequence[Token], maths: Sequence[str]) -> Iterator[str]:
+    """Yield the strings of a page made of Markdown tokens, each piece of maths put back in its place."""
+
+    def put_back(found: re.Match[str]) -> str:
+        number = int(found[1])
+        return maths[number] if number < len(maths) else found[0]
+
+    for text in _texts(tokens):
+        yield _PLACE.sub(put_back, text) if maths else text
+
+
+def _texts(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.type == "html_block":
+            yield from map(unescape, _TAGS.split(token.content))
+        elif token.type == BLOCK:
+            yield token.content
+        parts: list[str] = []
+        for child in token.children or []:
+            if child.type in ("text", "text_special", "maths"):
+                parts.append(child.content)
+            elif child.type in _WITHIN:
+                parts.append(_WITHIN[child.type])
+            else:
+                yield "".join(parts)
+                parts = []
+        yield "".join(parts)
+
+
+def formulas(text: str) -> Iterator[str | None]:
+    """Yield the formulas that MathJax finds in a string; None, and no more, where that would take too long."""
+    position, steps = 0, _STEPS_PER_CHARACTER * len(text) + 1000
+    while found := _START.search(text, position):
+        position = found.end()
+        if found["escape"]:
+            continue
+        if found["reference"]:
+            yield found[0]
+            continue
+        name = found["name"]
+        closer = _CLOSERS.get(found[0]) or f"{{{name}}}"
+        end, taken = _find_end(text, position, closer, name)
+        steps -= taken
+        if steps < 0:
+            yield None
+            return
+        if end is not None:
+            start, stop = end
+            yield text[found.start() : stop] if name is not None else text[position:start]
+            position = stop
+
+
+def _find_end(text: str, position: int, closer: str, name: str | None) -> tuple[tuple[int, int] | None, int]:
+    """Return where a formula's closing mark begins and ends (None: nowhere), and how many marks were passed."""
+    if text.find(closer, position) < 0:
+        return None, 1
+    mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"
+    marks = re.compile(rf"(?P<end>{mark})|\\(?:[a-zA-Z]|.)|[{{}}]")
+    depth = steps = 0
+    for found in marks.finditer(text, position):
+        steps += 1
+        if found["end"] and not depth:
+            return found.span(), steps
+        if found[0] == "{":
+            depth += 1
+        elif found[0] == "}" and depth:
+            depth -= 1
+    return None, steps
