@@ -332,3 +332,35 @@ def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: K
     assert "the service counted more tokens than were estimated" in run.text
     run = kernel.run("%%wbmap rows --max-tokens 10\n{{ text }}")
     assert "This call cost $0.0010, and $0.00" in run.text
+
+
+WATCHED = (
+    "import functools, openai\n"
+    "from openai.resources.chat.completions import AsyncCompletions, Completions\n"
+    "def watched(create):\n"
+    "    @functools.wraps(create)\n"
+    "    def wrapper(*given, **named):\n"
+    "        return create(*given, **named)\n"
+    "    return wrapper\n"
+    "for one in (Completions, AsyncCompletions):\n"
+    "    one.create = watched(one.create)\n"
+)
+
+
+def test_the_limit_goes_through_the_sdk_where_somebody_has_wrapped_it(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
+    assert kernel.run(WATCHED).ok
+    kernel.run("rows = ['a']\n%wbconfig --model test/thinker --cassette class.jsonl --mode record --budget 1")
+    cells = ("%wbchat --once hi", "%%wbmap rows\n{{ text }}")
+    assert all(kernel.run(cell).ok for cell in cells)
+    assert limits(wandb) == [4096, 4096]
+    assert "max_tokens" not in (tmp_path / "class.jsonl").read_text()
+    kernel.run("%config WandbInference.budget = None\n%wbconfig --mode replay")
+    assert all(kernel.run(cell).ok for cell in cells)
+    assert len(wandb.api.chats) == 2
+    kernel.run("%wbconfig --mode off")
+    assert kernel.run("%wbchat --once hi").ok
+    assert limits(wandb)[-1] is None

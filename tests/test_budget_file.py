@@ -16,7 +16,7 @@ from time import time
 import pytest
 from conftest import KNOWN_MODELS
 from kernels import Kernel
-from service import Answer, Wandb, completion, listing, usage
+from service import Answer, Endless, Wandb, completion, listing, usage
 
 from wandb_inference_magic import shared_spending
 from wandb_inference_magic.shared_spending import LEASE_SECONDS, SharedSpending
@@ -247,3 +247,28 @@ def test_a_file_that_cannot_be_used_is_said_before_anything_is_sent(
     run = kernel.run("%wbchat --max-tokens 10 hi")
     assert "cannot be used. Nothing was sent." in run.error
     assert len(wandb.api.chats) == before
+
+
+def test_an_interrupted_call_leaves_no_reservation(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+    kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
+    before = kernel.threads()
+    wandb.api.then(Endless("x" * 400))
+    assert "Interrupted." in kernel.interrupted_at("%wbchat hi", "xxxx").error
+    kernel.join_threads_since(before)
+    spent = SharedSpending(path).total()
+    assert 0 < spent < 0.0001
+    assert SharedSpending(path).left(1.0) == pytest.approx(1.0 - spent)
+
+
+def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+    killed = SharedSpending(path, lambda: time() - 2 * LEASE_SECONDS)
+    killed.reserve("a", lambda _: 0.5, lambda: 0.25, 1.0)
+    kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
+    assert kernel.run("%wbchat --max-tokens 10 hi").ok
+    assert (
+        "The budget file counts 0.25 USD for calls whose kernel was killed: an estimate." in kernel.run("%wbusage").text
+    )
+    assert "$0.75 is left of the budget" in kernel.run("%wbchat --max-tokens 2000000 hi").error
+    killed.settle("a", 0.0)
