@@ -256,7 +256,19 @@ def test_a_map_never_passes_it_and_asks_fewer_rows_at_once_before_it_cuts(
     kernel.run("%wbusage --reset")
     before = len(sent)
     kernel.run("%%wbmap rows -o out\n{{ text }}")
-    assert wandb.api.chats[before].body["messages"][-1]["content"] == "0"
+    assert "0" in [one.body["messages"][-1]["content"] for one in wandb.api.chats[before:]]
+
+
+def test_a_row_that_does_not_fit_since_the_budget_cut_it_is_asked_again(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run("%wbconfig --budget 0.001 --model test/thinker\nrows = ['a']")
+    run = kernel.run("%%wbmap rows --schema 'label good|bad'\n{{ text }}")
+    assert "It was cut at the budget's limit. For a longer one set --max-tokens" in run.text
+    wandb.api.always = completion('{"label": "good"}')
+    kernel.run("%wbconfig --budget 1")
+    assert kernel.run("%%wbmap rows --schema 'label good|bad' -o out\n{{ text }}").ok
+    assert kernel.value("out.label.tolist()") == ["good"]
 
 
 def test_what_cut_a_reply_is_said(informed_kernel: Kernel, wandb: Wandb) -> None:

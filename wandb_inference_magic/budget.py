@@ -222,4 +222,4 @@ class Hold:
 
 
 def _amount(rest: float) -> str:
-    return usd(rest) if rest else "nothing"
+    return usd(rest) if rest > ROUNDING else "nothing"
