@@ -102,8 +102,8 @@ class Total:
 class Ledger:
     """The totals by endpoint and model, since a moment. Several threads may count at once.
 
-    `on_cost` is told the USD of each call that costs something and had no reservation. `held` is the most that calls in
-    flight can cost, in USD.
+    `on_cost` is called with the USD of each call that costs something and had no reservation. `held` is the most that
+    calls in flight can cost, in USD.
     """
 
     since: datetime = field(default_factory=datetime.now)
