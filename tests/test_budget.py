@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Lock
+from typing import Any
 
 import pytest
 from conftest import KNOWN_MODELS
-from service import Answer, Wandb, completion, listing, usage
+from kernels import Kernel
+from service import Answer, Streamed, Wandb, completion, listing, refused, usage
 
 # The model costs 1 USD a million tokens in, half of that out.
 BEGIN = """
@@ -148,3 +152,227 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
     )
     assert run(1, code) == ["True", "0.0"]
     assert wandb.api.chats == []
+
+
+# The limit on replies that the budget adds ------------------------------------------------------------------------
+
+ASK = (
+    "try:\n"
+    "    reply = chat('hi', stream=False{how})\n"
+    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.ledger.held)\n"
+    "except InferenceError as error:\n"
+    "    print(error.cause, error.what)\n"
+)
+
+
+def at_length(answer: Answer) -> None:
+    """Write as much as the request allows, as a model that never stops does; 100,000 tokens without a limit."""
+    written = answer.received.body.get("max_tokens", 100_000)
+    text, counted = "word " * min(written, 50), usage(10, written)
+    if answer.received.body.get("stream"):
+        Streamed([text], finish="length", counted=counted)(answer)
+        return
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": text}}
+    answer.json({"id": "1", "object": "chat.completion", "created": 1, "choices": [choice], "usage": counted})
+
+
+def limits(wandb: Wandb) -> list[Any]:
+    """Return the limit on each reply that went over the wire."""
+    return [one.body.get("max_tokens") for one in wandb.api.chats]
+
+
+@pytest.mark.parametrize(("budget", "fewest", "most"), [(0.001, 1000, 2000), (1.0, 4096, 4096)])
+def test_a_reply_without_a_limit_gets_what_is_affordable(
+    run: Callable[..., list[str]], wandb: Wandb, budget: float, fewest: int, most: int
+) -> None:
+    wandb.api.always = at_length
+    (limit,) = run(budget, ASK.format(how=""))[0].split()[:1]
+    assert limits(wandb) == [int(limit)]
+    assert fewest <= int(limit) <= most
+
+
+@pytest.mark.parametrize(
+    ("how", "sent"), [(", max_tokens=300", 300), (", max_completion_tokens=300", None), (", max_tokens=1500", 1500)]
+)
+def test_a_limit_of_the_user_is_left_alone(
+    run: Callable[..., list[str]], wandb: Wandb, how: str, sent: int | None
+) -> None:
+    wandb.api.always = completion("Yes.")
+    assert run(0.001, ASK.format(how=how)) == ["None True 0.0"]
+    assert limits(wandb) == [sent]
+
+
+def test_a_chat_that_can_afford_no_reply_is_refused_with_the_figures(
+    run: Callable[..., list[str]], wandb: Wandb
+) -> None:
+    (line,) = run(0.00001, ASK.format(how=""))
+    assert line.startswith("budget This could cost $0.000")
+    assert line.endswith("and $0.000010 is left of the budget. Nothing was sent.")
+    assert wandb.api.chats == []
+
+
+def test_each_call_of_a_chat_gets_a_limit_of_its_own(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    code = "def double(a: int):\n    'Double it.'\n    return 2 * a\n" + ASK.format(how=", tools=[double]")
+    called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
+    wandb.api.then(
+        refused(503, "overloaded", Retry_After="0"),
+        completion(None, tool_calls=[called], counted=usage(10, 1000)),
+        completion("Eight.", counted=usage(20, 3)),
+    )
+    assert run(0.001, code)[0].endswith("True 0.0")
+    first, again, last = limits(wandb)
+    assert first == again
+    # 1,000 tokens have cost half of it.
+    assert first - 1200 < last < first - 900
+
+
+def test_models_compared_share_what_is_affordable(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run("%wbconfig --budget 0.001")
+    run = kernel.run("%%wbchat -m test/thinker -m test/eyes\nhi")
+    assert run.ok, run.error
+    one, other = limits(wandb)
+    assert abs(one - other) <= 1
+    assert one > 500
+    assert f"at most {one:,} tokens by the budget" in run.text
+    assert kernel.value("sum(one.cost for one in _wbreply)") <= 0.001
+
+
+@pytest.mark.parametrize(("budget", "number"), [(0.001, 15), (0.01, 30)])
+def test_a_map_never_passes_it_and_asks_fewer_rows_at_once_before_it_cuts(
+    informed_kernel: Kernel, wandb: Wandb, budget: float, number: int
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run(f"%wbconfig --budget {budget} --model test/thinker\nrows = [str(one) for one in range({number})]")
+    run = kernel.run("%%wbmap rows -o out\n{{ text }}")
+    assert "The budget is used up" in run.error
+    sent = limits(wandb)
+    assert sum(10e-6 + 0.5e-6 * one for one in sent) <= budget
+    assert sum(one < 1024 for one in sent) <= 2
+    assert f"cut {len(sent)} answers" in run.text.replace("cut 1 answer;", "cut 1 answers")
+    # They are asked for again.
+    kernel.run("%wbusage --reset")
+    before = len(sent)
+    kernel.run("%%wbmap rows -o out\n{{ text }}")
+    assert "0" in [one.body["messages"][-1]["content"] for one in wandb.api.chats[before:]]
+
+
+def test_a_row_that_does_not_fit_since_the_budget_cut_it_is_asked_again(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run("%wbconfig --budget 0.001 --model test/thinker\nrows = ['a']")
+    run = kernel.run("%%wbmap rows --schema 'label good|bad'\n{{ text }}")
+    assert "It was cut at the budget's limit. For a longer one set --max-tokens" in run.text
+    wandb.api.always = completion('{"label": "good"}')
+    kernel.run("%wbconfig --budget 1")
+    assert kernel.run("%%wbmap rows --schema 'label good|bad' -o out\n{{ text }}").ok
+    assert kernel.value("out.label.tolist()") == ["good"]
+
+
+def test_what_cut_a_reply_is_said(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = at_length
+    informed_kernel.run("%wbconfig --budget 0.001 --model test/thinker")
+    run = informed_kernel.run("%wbchat hi")
+    (limit,) = limits(wandb)
+    assert f"The budget's limit of {limit:,} tokens cut this reply. For a longer one set --max-tokens" in run.text
+    assert f"at most {limit:,} tokens by the budget · cut at the token limit" in run.text
+
+
+def test_a_dry_run_shows_the_limit(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    kernel.run("%wbconfig --budget 1 --model test/thinker")
+    run = kernel.run("%wbchat --dry-run hi")
+    assert '"max_tokens": 4096' in run.text
+    assert "at most 4,096 tokens, by the budget" in run.text
+    kernel.run("%wbconfig --budget 0.000001")
+    run = kernel.run("%wbchat --dry-run hi")
+    assert run.ok
+    assert "This could cost" in run.text
+    assert wandb.api.chats == []
+
+
+def test_a_cassette_knows_nothing_of_it(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel = informed_kernel
+    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
+    kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
+    cells = ("%wbchat --once hi", "%wbchat --once --no-stream hello", "%%wbmap rows\n{{ text }}")
+    for name, recorded, replayed in (("a", "--budget 1", "None"), ("b", "--budget 1", "2.0"), ("c", "", "2.0")):
+        kernel.run("%config WandbInference.budget = None")
+        kernel.run(f"%wbconfig --cassette {name}.jsonl --mode record {recorded}")
+        assert all(kernel.run(cell).ok for cell in cells)
+        sent = len(wandb.api.chats)
+        assert set(limits(wandb)[-4:]) == ({4096} if recorded else {None})
+        exchanges = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()[1:]]
+        assert not any("max_tokens" in one["request"] for one in exchanges if one.get("request"))
+        for mode in ("replay", "auto"):
+            kernel.run(f"%wbconfig --cassette {name}.jsonl --mode {mode}\n%config WandbInference.budget = {replayed}")
+            kernel.run("%wbusage --reset")
+            runs = [kernel.run(cell) for cell in cells]
+            assert all(run.ok for run in runs), [run.error for run in runs]
+            assert "replayed" in runs[0].text
+            assert "by the budget" not in runs[0].text
+            kernel.run("%wbusage -o used")
+            assert kernel.value("used.cost_usd.sum().item()") == 0
+        assert len(wandb.api.chats) == sent
+
+
+def test_answers_kept_are_taken_under_a_budget_and_cost_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(10, 1))
+    kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
+    assert kernel.run("%%wbmap rows\n{{ text }}").ok
+    kernel.run("%wbconfig --budget 1\n%wbusage --reset")
+    run = kernel.run("%%wbmap rows\n{{ text }}")
+    assert "2 kept from before" in run.text
+    assert len(wandb.api.chats) == 2
+    assert "Nothing has been sent" in kernel.run("%wbusage").text
+    # And the other way round.
+    assert kernel.run("more = ['c']\nget_ipython().run_cell_magic('wbmap', 'more', '{{ text }}')").ok
+    assert limits(wandb)[-1] == 4096
+    kernel.run("%config WandbInference.budget = None")
+    assert "1 kept from before" in kernel.run("%%wbmap more\n{{ text }}").text
+
+
+def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(1000, 1))
+    kernel.run("%wbconfig --budget 1 --model test/thinker\nrows = ['a']")
+    run = kernel.run("%wbchat --no-stream --max-tokens 10 hi")
+    assert "This call cost $0.0010, and $0.00" in run.text
+    assert "the service counted more tokens than were estimated" in run.text
+    run = kernel.run("%%wbmap rows --max-tokens 10\n{{ text }}")
+    assert "This call cost $0.0010, and $0.00" in run.text
+
+
+WATCHED = (
+    "import functools, openai\n"
+    "from openai.resources.chat.completions import AsyncCompletions, Completions\n"
+    "def watched(create):\n"
+    "    @functools.wraps(create)\n"
+    "    def wrapper(*given, **named):\n"
+    "        return create(*given, **named)\n"
+    "    return wrapper\n"
+    "for one in (Completions, AsyncCompletions):\n"
+    "    one.create = watched(one.create)\n"
+)
+
+
+def test_the_limit_goes_through_the_sdk_where_somebody_has_wrapped_it(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
+    assert kernel.run(WATCHED).ok
+    kernel.run("rows = ['a']\n%wbconfig --model test/thinker --cassette class.jsonl --mode record --budget 1")
+    cells = ("%wbchat --once hi", "%%wbmap rows\n{{ text }}")
+    assert all(kernel.run(cell).ok for cell in cells)
+    assert limits(wandb) == [4096, 4096]
+    assert "max_tokens" not in (tmp_path / "class.jsonl").read_text()
+    kernel.run("%config WandbInference.budget = None\n%wbconfig --mode replay")
+    assert all(kernel.run(cell).ok for cell in cells)
+    assert len(wandb.api.chats) == 2
+    kernel.run("%wbconfig --mode off")
+    assert kernel.run("%wbchat --once hi").ok
+    assert limits(wandb)[-1] is None

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import random
 from base64 import b64decode
+from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kernels import Kernel, Run, plain
 from PIL import Image
-from service import MODEL, Answer, Endless, Service, Streamed, Wandb, completion, refused, usage
+from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
 
+from wandb_inference_magic.accounting import cost_words
+from wandb_inference_magic.budget import Hold
+from wandb_inference_magic.budget import left as budget_left
+from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.chart import Measure, chart_bundle
-from wandb_inference_magic.reply import Usage
-from wandb_inference_magic.usage import Call, Ledger
+from wandb_inference_magic.feeds import read_modelsdev
+from wandb_inference_magic.rendering import footer
+from wandb_inference_magic.reply import ReplyBuilder, Usage
+from wandb_inference_magic.request import Request
+from wandb_inference_magic.session import Session
+from wandb_inference_magic.settings import WandbInference
+from wandb_inference_magic.shared_client import Endpoint
+from wandb_inference_magic.thread import Thread
+from wandb_inference_magic.usage import Call, Ledger, usage_rows
 
 
 def table(run: Run) -> dict[str, list[str]]:
@@ -197,3 +214,145 @@ def test_it_equals_the_servers_own_count_over_many_mixed_calls(kernel: Kernel, s
     assert row["failed"] == 1000 - len(answered)
     assert row["prompt_tokens"] == sum(prompt for prompt, _ in answered)
     assert row["completion_tokens"] == sum(written for _, written in answered)
+
+
+# Counts that are nonsense ----------------------------------------------------------------------------------
+
+NONSENSE = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"12"', "12.5", "1000000001", "[]", "{}")
+
+
+def with_usage(text: str, words: str = "Hello there.") -> Callable[[Answer], None]:
+    """A script: a streamed reply whose last chunk has this JSON text as its `usage`."""
+
+    def answer(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": words}, "stop"))
+        one.event(f'{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{text}}}')
+        one.event("[DONE]")
+        one.end()
+
+    return answer
+
+
+def test_counts_that_are_nonsense_are_estimated_and_said(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    kernel.run("%wbconfig --budget 0.01 --model test/thinker")
+    forms = [
+        *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in NONSENSE),
+        *(f'{{"prompt_tokens": 12, "completion_tokens": {one}}}' for one in NONSENSE),
+        *(
+            f'{{"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {{"cached_tokens": {one}}}}}'
+            for one in (*NONSENSE, "13")
+        ),
+        "-9",
+        '"many"',
+    ]
+    for form in forms:
+        wandb.api.then(with_usage(form))
+        run = kernel.run("%wbchat --once hi\nassert _wbreply.text == 'Hello there.', _wbreply.text")
+        assert run.ok, (form, run.error)
+        assert "The service reported nonsense token counts (" in run.text, form
+        assert "they are estimated instead." in run.text
+        assert "about 5 + 3 tokens" in run.text
+    run = kernel.run("%wbusage")
+    assert run.ok
+    assert table(run)["test/thinker"][:4] == [
+        str(len(forms)),
+        f"about {5 * len(forms)}",
+        "0",
+        f"about {3 * len(forms)}",
+    ]
+    assert "those are estimates" in run.text
+    # The budget is as it was.
+    assert "is left of the budget" in kernel.run("%wbchat --max-tokens 20000 hi").error
+    wandb.api.then(with_usage("-9"))
+    assert "(-9)" in kernel.run("%wbchat --once hi").text
+
+
+def test_counts_that_are_nonsense_are_estimated_in_maps_and_comparisons(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(-9, 10**400))
+    kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
+    run = kernel.run("%%wbmap rows\n{{ text }}")
+    assert run.ok, run.error
+    assert run.text.count("The service reported nonsense token counts (-9)") == 1
+    run = kernel.run("%%wbchat --no-stream -m test/thinker -m test/eyes\nhi")
+    assert run.text.count("The service reported nonsense token counts (-9)") == 2
+    assert kernel.run("%wbusage").ok
+    assert kernel.value("all(0 < one.cost < 0.001 for one in _wbreply)")
+
+
+def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Service) -> None:
+    service.then(with_usage('{"prompt_tokens": 12.0, "completion_tokens": 3.0}'))
+    run = kernel.run("%wbchat hi")
+    assert "nonsense" not in run.text
+    assert "12 + 3 tokens" in run.text
+
+
+def test_a_number_that_python_refuses_to_read_is_an_error_with_a_message(kernel: Kernel, service: Service) -> None:
+    service.then(with_usage(f'{{"prompt_tokens": 1{5000 * "0"}, "completion_tokens": 3}}'))
+    run = kernel.run("%wbchat hi")
+    assert "A part of the reply could not be read." in run.error
+    assert kernel.value("_wbreply.text") == "Hello there."
+    assert kernel.run("%wbusage").ok
+
+
+numbers = st.one_of(
+    st.integers(),
+    st.integers(0, 10**9),
+    st.floats(),
+    st.sampled_from([10**400, -(10**400), 10**5000, True, False, None, "12", [], {}, 12.0, -0.0]),
+)
+counts = st.one_of(
+    numbers,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt_tokens": numbers,
+            "completion_tokens": numbers,
+            "prompt_tokens_details": st.one_of(numbers, st.fixed_dictionaries({"cached_tokens": numbers})),
+        },
+    ),
+)
+
+
+@pytest.mark.short
+@given(st.lists(counts, max_size=3), st.booleans())
+def test_no_usage_breaks_the_counting_or_lifts_the_budget(payloads: list[Any], fails: bool) -> None:
+    session = Session(WandbInference(budget=1000.0))
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    request = Request(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
+    builder, hold = ReplyBuilder(), Hold(session)
+    hold.take(request)
+    with suppress(RuntimeError), session.ledger.counting(request, builder, hold):
+        builder.add(chunk({"content": "Hello."}))
+        for payload in payloads:
+            builder.add({"choices": [], "usage": payload})
+        if fails:
+            raise RuntimeError
+    total = session.ledger.total()
+    used = total.usage
+    assert 0 <= used.cached_tokens <= used.prompt_tokens <= 10**9
+    assert 0 <= used.completion_tokens <= 10**9
+    assert 0 <= total.cost <= 1500
+    assert session.ledger.held == 0
+    assert budget_left(session) == max(1000.0 - total.cost, 0.0)
+    reply = builder.build(asked_model="m", endpoint="e", price=request.price, messages=())
+    assert reply.text == "Hello."
+    json.dumps(reply.facts(), allow_nan=False)
+    assert footer(reply)
+    assert bool(builder.nonsense) == reply.usage_is_estimate
+    assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
+    assert cost_words(total)
+    assert usage_rows(session.ledger.by_model())
+
+
+@pytest.mark.short
+@given(numbers, numbers, numbers)
+def test_a_price_that_cannot_be_one_is_unknown(into: Any, out: Any, cached: Any) -> None:
+    cost = {"input": into, "output": out, "cache_read": cached}
+    price = read_modelsdev({"wandb": {"models": {"m": {"id": "m", "cost": cost}}}})["m"].price
+    if price is not None:
+        assert 0 <= price.cost(10**9, 10**9, 10**9) < float("inf")
+        assert not isinstance(into, str | bool)
+        assert not isinstance(out, str | bool)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import usd, usd_words
 from .chart import Measure, chart_bundle, chart_metadata
+from .errors import InferenceError
 from .frames import data_frame
 from .tables import line_bundle, table_bundle
 from .usage import Total, usage_rows
@@ -37,7 +39,15 @@ def show_usage(scene: Scene, options: UsageOptions) -> None:
     if options.output:
         scene.put(options.output, data_frame(usage_rows(by_model)))
     elif by_model:
-        canvas.show(_table(by_model, ledger.total(), f"Since {_when(ledger.since)}.", _price_source(scene.session)))
+        canvas.show(
+            _table(
+                by_model,
+                ledger.total(),
+                f"Since {_when(ledger.since)}.",
+                _price_source(scene.session),
+                _shared(scene.session),
+            )
+        )
         # One bar says nothing.
         chart = _chart(by_model) if len(by_model) > 1 else {}
         canvas.below(chart, chart_metadata(chart))
@@ -58,14 +68,23 @@ def _price_source(session: Session) -> str:
     return f"Prices: {catalog.as_of}." if catalog.as_of else ""
 
 
-def _table(by_model: ByModel, total: Total, since: str, price_source: str) -> dict[str, Any]:
+def _shared(session: Session) -> str:
+    """Return what the file that the budget is shared in says of calls whose kernel was killed."""
+    # A file that cannot be used is an error of the next call, not of this table.
+    with suppress(InferenceError):
+        if (shared := session.shared_spending()) is not None and (estimated := shared.estimated()):
+            return f"The budget file counts {usd_words(estimated)} for calls whose kernel was killed: an estimate."
+    return ""
+
+
+def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
     rows = [_row(_model_words(endpoint, model), one) for endpoint, model, one in by_model]
     if total.failed:
         failed = f"{total.failed_seconds:,.1f}"
         rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, failed, "", ""))
     if len(by_model) > 1:
         rows.append(_row("total", total))
-    return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, price_source)))
+    return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
 
 
 def _model_words(endpoint: str, model: str) -> str:
@@ -96,7 +115,7 @@ def cost_words(total: Total) -> str:
     return f"at least {usd_words(total.cost)}" if total.cost else "unknown"
 
 
-def _notes(total: Total, price_source: str) -> list[str]:
+def _notes(total: Total, price_source: str, shared: str) -> list[str]:
     notes = []
     if total.estimates:
         calls = "1 call" if total.estimates == 1 else f"{total.estimates:,} calls"
@@ -105,6 +124,8 @@ def _notes(total: Total, price_source: str) -> list[str]:
         notes.append("Some prices are not known.")
     if total.cost and price_source:
         notes.append(price_source)
+    if shared:
+        notes.append(shared)
     return notes
 
 

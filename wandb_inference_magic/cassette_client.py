@@ -19,7 +19,7 @@ from .cassette_file import Exchange, without_pictures
 from .json_text import read_json_text
 from .reply import Timing
 from .retries import wait
-from .sse import DONE, EXTENSION, LAST, EventReader, is_stream
+from .sse import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -163,6 +163,8 @@ def _document(request: Any) -> Any:
     if not request.content:
         return None
     document = _parsed(request.content)
+    if LIMITED.get() and isinstance(document, dict):
+        document.pop("max_tokens", None)
     return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
 
 

@@ -257,9 +257,11 @@ def price_words(price: Price | None) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """Return an amount with two digits that count: `$0.00012`, `$1.50`; `free` for 0, `unknown` for None."""
-    if amount is None:
+    """Return an amount with two digits that count: `$0.00012`, `$1.50`; `free` for 0, `unknown` for no number."""
+    if amount is None or not math.isfinite(amount):
         return "unknown"
+    if amount < 0:
+        return f"-{usd(-amount)}"
     if amount == 0:
         return "free"
     if amount >= 0.1:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import next_cells
+from . import budget, next_cells
 from .asking import read_ask
 from .comparing import MOST_MODELS, compare
 from .display import Silence
@@ -55,7 +55,7 @@ def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] |
         _check_comparable(options, len(asks))
     if options.dry_run:
         requests = [prepare(session, one, scene.cell, dry=True) for one in asks]
-        scene.canvas().show(preview_bundle(requests, stream=ask.stream))
+        scene.canvas().show(preview_bundle(budget.previewed(session, requests), stream=ask.stream))
         return None
     return _compare(scene, options, asks) if len(asks) > 1 else _send(scene, options, asks[0])
 

@@ -63,7 +63,8 @@ def compare(session: Session, asks: Sequence[Ask], *, cell: Cell | None = None, 
     with ExitStack() as stack:
         holds = [stack.enter_context(budget.Hold(session)) for _ in asks]
         contenders = [
-            _Contender(session, ask, cell, hold, settings.max_retries) for ask, hold in zip(asks, holds, strict=True)
+            _Contender(session, ask, cell, hold, settings.max_retries, wanted=len(asks) - number)
+            for number, (ask, hold) in enumerate(zip(asks, holds, strict=True))
         ]
         told = asked(asks[0], *(one.model for one in contenders))
         with traced(session, "wbchat", told, {}, canvas) as trace:
@@ -142,14 +143,16 @@ async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> No
 class _Contender:
     """One model's part: what has come of it, and why it failed if it did; no `part` where nothing could be sent."""
 
-    def __init__(self, session: Session, ask: Ask, cell: Cell | None, hold: budget.Hold, most_retries: int) -> None:
+    def __init__(
+        self, session: Session, ask: Ask, cell: Cell | None, hold: budget.Hold, most_retries: int, *, wanted: int
+    ) -> None:
         self.model = ask.model or ""
         self.error: InferenceError | None = None
         self.part: OneOfMany | None = None
         self._ended: Reply | None = None
         try:
             request = prepare(session, ask, cell)
-            hold.take(request)
+            hold.take(request, wanted=wanted)
             self.part = OneOfMany(session, ask, request, hold, most_retries)
         except InferenceError as error:
             self.error = error

@@ -21,7 +21,7 @@ from .fallback import asked_more_easily, corrected, does_not_fit, may_be_correct
 from .painter import Painter
 from .receiving import receive
 from .rendering import step_markdown, tool_call_words
-from .reply import ReplyBuilder, added_up
+from .reply import ReplyBuilder, added_up, notices_below
 from .request import origin, prepare
 from .retries import pause, wait
 from .schema import Mismatch
@@ -141,7 +141,7 @@ class _Course:
         last = self._built(incomplete)
         reply = added_up([*self._ended, last])
         reply.steps = tuple(self._steps)
-        reply.notices = self._sent.notices
+        reply.notices = notices_below(reply, *self._sent.notices)
         reply.earlier_messages = self.request.earlier
         reply.parsed = parsed
         return reply
@@ -238,11 +238,14 @@ class _Course:
                 return
 
     def _receive_once(self, client: Client, painter: Painter) -> None:
-        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=self._builder.arrival)
+        builder, hold = self._builder, self._hold
+        hold.take(self._sent)
+        builder.budget_limit = hold.limit
+        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit)
         # Closing closes the connection, also when the user interrupts.
-        with self._session.ledger.counting(self._sent, self._builder), closing(payloads):
+        with self._session.ledger.counting(self._sent, builder, hold), closing(payloads):
             for payload in payloads:
-                self._builder.add(payload)
+                builder.add(payload)
                 painter.notice()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .errors import InferenceError, quoted
+from .reply import BUDGET_REMEDY
 
 if TYPE_CHECKING:
     from .reply import Reply
@@ -48,6 +49,8 @@ def corrected(sent: Request, schema: Schema, answer: str, mismatch: Mismatch) ->
 def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:
     """Return the error that tells of an answer that does not fit its schema."""
     cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
+    if reply.is_cut_by_budget:
+        cut = f"It was cut at the budget's limit. {BUDGET_REMEDY} "
     return InferenceError(
         "The answer does not fit the schema.", why=f"{mismatch}.", remedy=f"{cut}{remedy}".strip(), cause="answer"
     )

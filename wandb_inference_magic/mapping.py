@@ -43,6 +43,8 @@ MOST_FAILURES: Final = 10
 SAMPLE: Final = 20
 # What a short answer has, where nothing else tells.
 USUAL_REPLY_TOKENS: Final = 100
+# So many tokens are reserved for a reply while others are under way: fewer rows at once are better than cut answers.
+LEAST_REPLY_TOKENS: Final = 1024
 # An interrupt is heeded between so many rows whose answers are there already.
 ROWS_BETWEEN_LOOKS: Final = 50
 
@@ -127,7 +129,8 @@ class MapRun:
     `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
     `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
     `kept` rows had an answer on disk, `replayed` ones on a cassette. `trouble` is why rows are being asked for again,
-    and empty once one is answered.
+    and empty once one is answered. `cut` answers were cut by the limit that a budget added; `reports` says what is odd
+    about the calls' counts and costs. So many runs go on at once as `beside` says, this one included.
     """
 
     session: Session
@@ -148,6 +151,9 @@ class MapRun:
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
     trouble: str = ""
+    cut: int = 0
+    reports: tuple[str, ...] = ()
+    beside: int = 1
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.asked.at_once(self.first.endpoint))
@@ -307,19 +313,29 @@ class MapRun:
         """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
         hold = budget.Hold(self.session)
         while self.stopped is None:
+            with suppress(InferenceError):
+                hold.take(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
+                return hold
+            if running:
+                # They cost less than the most they could: what is left of it may be enough.
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                continue
             try:
+                # What is left is for one row.
                 hold.take(request)
             except InferenceError as error:
-                if running:
-                    # They cost less than the most they could: what is left of it may be enough.
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    continue
                 self.stopped = InferenceError(
                     "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
                 )
             else:
                 return hold
         return None
+
+    def _wanted(self, running: set[asyncio.Task[None]]) -> int:
+        """Return how many calls are to be made at once and have no reservation yet, the next one included."""
+        free = self.limiter.allowed - len(running)
+        rows = free if self.total is None else self.total - len(self.answers) + 1
+        return max(min(free, rows), 1) * self.beside
 
     async def _ask_row(self, row: _Row, number: int, key: str) -> None:
         """Ask for a row, and take what comes."""
@@ -329,10 +345,12 @@ class MapRun:
             if not reply.text:
                 raise InferenceError(why_empty(reply), cause="answer")
         except Exception as failure:  # noqa: BLE001 - it is told in the row's place
-            self._fail(number, row.explained(failure), key)
+            # What was cut is asked again when there is more money.
+            self._fail(number, row.explained(failure), "" if row.builder.is_cut_by_budget else key)
         else:
             self._take(number, reply, reply.text if row.ask.schema is None else value)
-            self._keep(key, Answer(reply.text, seconds=round(reply.seconds, 3)))
+            if not reply.is_cut_by_budget:
+                self._keep(key, Answer(reply.text, seconds=round(reply.seconds, 3)))
         finally:
             for call in row.calls():
                 self._count(call)
@@ -346,6 +364,8 @@ class MapRun:
         self.limiter.served()
 
     def _count(self, call: Reply) -> None:
+        self.cut += call.is_cut_by_budget
+        self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
         self.usage += call.usage or NOTHING
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 

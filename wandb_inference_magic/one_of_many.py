@@ -12,7 +12,7 @@ from .answers import read_json
 from .failures import Situation, explain
 from .fallback import asked_more_easily, corrected, does_not_fit, may_be_corrected
 from .receiving import receive_async
-from .reply import ReplyBuilder, added_up
+from .reply import ReplyBuilder, added_up, notices_below
 from .retries import pause
 from .schema import Mismatch
 
@@ -78,7 +78,7 @@ class OneOfMany:
     def reply(self, incomplete: str = "") -> Reply:
         """Return all that has come, as one Reply."""
         reply = added_up(self.calls() or [self._built()])
-        return replace(reply, notices=self.sent.notices, incomplete=incomplete)
+        return replace(reply, notices=notices_below(reply, *self.sent.notices), incomplete=incomplete)
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that tells a user about a failure."""
@@ -117,11 +117,16 @@ class OneOfMany:
                 return
 
     async def _receive_once(self, client: AsyncClient) -> None:
-        payloads = receive_async(client, self.sent.body, stream=self.ask.stream, arrival=self.builder.arrival)
-        with self._session.ledger.counting(self.sent, self.builder):
+        builder, hold = self.builder, self._hold
+        hold.take(self.sent)
+        builder.budget_limit = hold.limit
+        payloads = receive_async(
+            client, self.sent.body, stream=self.ask.stream, arrival=builder.arrival, limit=hold.limit
+        )
+        with self._session.ledger.counting(self.sent, builder, hold):
             async with aclosing(payloads):
                 async for payload in payloads:
-                    self.builder.add(payload)
+                    builder.add(payload)
 
     def _built(self) -> Reply:
         return self.builder.build(

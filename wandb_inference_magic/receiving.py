@@ -18,7 +18,7 @@ from .json_text import json_bytes, read_json_text
 from .payloads import PayloadReader, completion_of, told_by_service, whole_completion
 from .quiet_import import import_quietly
 from .shared_client import http_client, http_library
-from .sse import EXTENSION, LAST, is_stream
+from .sse import EXTENSION, LAST, LIMITED, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -57,7 +57,7 @@ def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
 
 
 def receive(
-    client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+    client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
 ) -> Generator[Payload, None, None]:
     """Send one chat request and yield what comes back, piece by piece.
 
@@ -71,6 +71,8 @@ def receive(
         Whether to ask for the reply as it is made.
     arrival : Arrival
         Is told what the response itself says: the request id, and a cassette's clock.
+    limit : int, optional
+        The limit on the reply that a budget adds. What a cassette knows of the request is without it.
 
     Yields
     ------
@@ -87,10 +89,10 @@ def receive(
     if _is_watched("Completions"):
         # The SDK would try again unseen; who receives decides about that, and says so.
         create = cast("Any", client.sdk.with_options(max_retries=0).chat.completions.create)
-        yield from _watched(create, body, stream, arrival)
+        yield from _watched(create, _limited(body, limit), stream, arrival, limit)
         return
-    request = _chat_request(client, body, stream)
-    with _wire_errors():
+    request = _chat_request(client, _limited(body, limit), stream)
+    with _wire_errors(), _marked(limit):
         http = client.http.send(request, stream=True)
     try:
         _note(http, arrival)
@@ -113,15 +115,16 @@ def receive(
 
 
 async def receive_async(
-    client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival
+    client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
 ) -> AsyncGenerator[Payload, None]:
     """Do what `receive` does, for many requests at once."""
     if _is_watched("AsyncCompletions"):
-        async for payload in _watched_async(cast("Any", client.sdk.chat.completions.create), body, stream, arrival):
+        create = cast("Any", client.sdk.chat.completions.create)
+        async for payload in _watched_async(create, _limited(body, limit), stream, arrival, limit):
             yield payload
         return
-    request = _chat_request(client, body, stream)
-    with _wire_errors():
+    request = _chat_request(client, _limited(body, limit), stream)
+    with _wire_errors(), _marked(limit):
         http = await client.http.send(request, stream=True)
     try:
         _note(http, arrival)
@@ -143,6 +146,20 @@ async def receive_async(
             yield payload
     finally:
         await http.aclose()
+
+
+def _limited(body: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:
+    return body if limit is None else {**body, "max_tokens": limit}
+
+
+@contextmanager
+def _marked(limit: int | None) -> Iterator[None]:
+    """Tell the cassette of the request within whether its limit was added."""
+    before = LIMITED.set(limit is not None)
+    try:
+        yield
+    finally:
+        LIMITED.reset(before)
 
 
 def _chat_request(client: Client | AsyncClient, body: Mapping[str, Any], stream: bool) -> Any:
@@ -228,9 +245,11 @@ def _is_idle_weave(create: Any) -> bool:
     return weave is not None and _is_in(create, "weave") and weave.get_client() is None
 
 
-def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival) -> Iterator[Payload]:
+def _watched(
+    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
+) -> Iterator[Payload]:
     LAST.set(None)
-    with _sdk_errors():
+    with _sdk_errors(), _marked(limit):
         response = create(**body, **(STREAMED if stream else {}))
     if not stream:
         yield _unpacked(response, arrival)
@@ -255,10 +274,10 @@ def _watched(create: Any, body: Mapping[str, Any], stream: bool, arrival: Arriva
 
 
 async def _watched_async(
-    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival
+    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
 ) -> AsyncIterator[Payload]:
     LAST.set(None)
-    with _sdk_errors():
+    with _sdk_errors(), _marked(limit):
         response = await create(**body, **(STREAMED if stream else {}))
     if not stream:
         yield _unpacked(response, arrival)

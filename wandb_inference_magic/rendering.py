@@ -11,6 +11,7 @@ from .catalog import usd
 from .errors import shortened
 from .json_text import read_json_text
 from .plain_text import safe_plain
+from .reply import BUDGET_REMEDY
 from .safety import Untrusted, fenced, safe_document, safe_inline
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by 
 def footer(reply: Reply) -> str:
     """Return the line under a reply as plain text: model, tokens, seconds, cost, turn."""
     parts = [_who_answered(reply)]
+    about = "about " if reply.usage_is_estimate else ""
     if reply.usage:
-        parts.append(f"{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
+        parts.append(f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
     parts.append(f"{reply.seconds:.1f} s")
-    parts.append("free" if reply.endpoint == "local" else _cost_words(reply.cost))
+    parts.append("free" if reply.endpoint == "local" else f"{about if reply.cost else ''}{_cost_words(reply.cost)}")
     if reply.replayed:
         parts.append("replayed")
     if reply.calls > 1:
@@ -49,6 +51,8 @@ def footer(reply: Reply) -> str:
         where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
         parts.append(f"turn {reply.turn}{where}")
         parts.extend(_earlier_words(reply.earlier_messages))
+    if reply.budget_limit is not None:
+        parts.append(f"at most {reply.budget_limit:,} tokens by the budget")
     if reply.finish_reason in ENDINGS:
         parts.append(ENDINGS[reply.finish_reason])
     if reply.incomplete:
@@ -158,7 +162,9 @@ def why_empty(reply: Reply) -> str:
         return f"The model asks to call: {names}"
     if reply.finish_reason == "length":
         used = "by the reasoning " if reply.reasoning else ""
-        return f"No answer: the token limit was used up {used}before it. Raise --max-tokens."
+        limit = "budget's limit on the reply" if reply.is_cut_by_budget else "token limit"
+        remedy = BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
+        return f"No answer: the {limit} was used up {used}before it. {remedy}"
     if reply.finish_reason == "content_filter":
         return "No answer: the service's content filter kept it back."
     return "No text came."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .answers import code_blocks, to_records
-from .errors import InferenceError
+from .errors import InferenceError, quoted
 from .frames import data_frame
 from .plain_text import whole
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 # A message's content: a text, or parts of text and images.
 Content = str | list[dict[str, Any]]
+# More tokens than this are no count of one call.
+MOST_TOKENS: Final = 10**9
+BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,46 @@ class Usage:
 
     @classmethod
     def read(cls, payload: object) -> Usage | None:
-        """Read the `usage` object of a response; None where it is missing or holds no counts."""
+        """Read the `usage` object of a response; None where it is missing or holds no counts.
+
+        Raises
+        ------
+        ValueError
+            For nonsense, quoting it: a count that is no whole number from 0 to `MOST_TOKENS`, and more cached tokens
+            than the prompt has.
+        """
+        if payload is None:
+            return None
         if not isinstance(payload, Mapping):
-            return None
+            raise ValueError(_shown(payload))
         prompt, completion = payload.get("prompt_tokens"), payload.get("completion_tokens")
-        if not isinstance(prompt, int) or not isinstance(completion, int):
-            return None
         details = payload.get("prompt_tokens_details")
         cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-        return cls(prompt, completion, cached if isinstance(cached, int) else 0)
+        counts = [None if one is None else _count(one) for one in (prompt, completion, cached)]
+        if counts[0] is None or counts[1] is None:
+            return None
+        if (counts[2] or 0) > counts[0]:
+            raise ValueError(_shown(cached))
+        return cls(counts[0], counts[1], counts[2] or 0)
+
+
+def _count(value: object) -> int:
+    """Return a count of tokens; some services give it as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        raise ValueError(_shown(value))
+    if value != int(value):
+        raise ValueError(_shown(value))
+    return int(value)
+
+
+def _shown(value: object) -> str:
+    """Return a value as it can be shown: Python refuses to write an integer of very many digits."""
+    if isinstance(value, int) and abs(value) > 10**18:
+        return "more than 10**18" if value > 0 else "less than -10**18"
+    try:
+        return quoted(json.dumps(value, default=repr))
+    except (ValueError, RecursionError):
+        return "not readable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +122,8 @@ class Reply:
         Why the reply stops short (`interrupted`, `connection lost`); empty for a whole one.
     usage : Usage or None
         Tokens, where the endpoint counted them.
+    usage_is_estimate : bool
+        Whether they are estimated, since the endpoint's counts were nonsense.
     cost : float or None
         USD; 0.0 for the practice model, None where the price or the usage is not known.
     seconds, seconds_to_first : float, float or None
@@ -111,6 +148,8 @@ class Reply:
         Whether it comes from a cassette: its times and its cost are those of when it was recorded.
     trace : str
         The address of its trace in Weave; empty where it was not traced.
+    budget_limit : int or None
+        The limit on the reply, in tokens, that a budget added to the request; None where it added none.
     """
 
     text: str
@@ -122,6 +161,7 @@ class Reply:
     finish_reason: str | None = None
     incomplete: str = ""
     usage: Usage | None = None
+    usage_is_estimate: bool = False
     cost: float | None = None
     seconds: float = 0.0
     seconds_to_first: float | None = None
@@ -136,6 +176,7 @@ class Reply:
     notices: tuple[str, ...] = ()
     replayed: bool = False
     trace: str = ""
+    budget_limit: int | None = None
     # Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
     _on_screen: bool = field(default=False, init=False, repr=False)
 
@@ -152,6 +193,11 @@ class Reply:
     def code_blocks(self) -> tuple[CodeBlock, ...]:
         """The code blocks of the answer, each with its `language` and `text`."""
         return code_blocks(self.text)
+
+    @property
+    def is_cut_by_budget(self) -> bool:
+        """Whether the limit that a budget added cut it."""
+        return _is_cut(self.budget_limit, self.finish_reason, self.usage)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -210,6 +256,18 @@ class Reply:
         }
 
 
+def _is_cut(limit: int | None, finish_reason: str | None, usage: Usage | None) -> bool:
+    # Otherwise the model's context ended.
+    return limit is not None and finish_reason == "length" and (usage is None or usage.completion_tokens >= limit)
+
+
+def notices_below(reply: Reply, *notices: str) -> tuple[str, ...]:
+    """Return what a reader should know of a request (`notices`) and of its reply."""
+    cut = f"The budget's limit of {reply.budget_limit or 0:,} tokens cut this reply. {BUDGET_REMEDY}"
+    cuts = (cut,) if reply.is_cut_by_budget else ()
+    return tuple(dict.fromkeys((*notices, *reply.notices, *cuts)))
+
+
 def writing_seconds(seconds: float, to_first: float | None) -> float:
     """Return how long a reply took to be written once it had begun; of one that came in one piece, all of it."""
     after = seconds - (to_first or 0.0)
@@ -230,6 +288,8 @@ def added_up(replies: Sequence[Reply]) -> Reply:
         last,
         reasoning="\n\n".join(reply.reasoning for reply in replies if reply.reasoning),
         usage=sum(counted[1:], counted[0]) if counted else None,
+        usage_is_estimate=any(reply.usage_is_estimate for reply in replies),
+        notices=tuple(dict.fromkeys(notice for reply in replies for notice in reply.notices)),
         cost=sum(costs) if len(costs) == len(replies) else None,
         seconds=sum(reply.seconds for reply in replies),
         seconds_to_first=replies[0].seconds_to_first,
@@ -271,6 +331,12 @@ class ReplyBuilder:
         self.first_at: float | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.usage_is_estimate = False
+        # What the endpoint gave as counts and is none.
+        self.nonsense = ""
+        self.notices: tuple[str, ...] = ()
+        # What a budget added to the request.
+        self.budget_limit: int | None = None
         self.model = ""
         self.arrival = Arrival()
         self.text_pieces: list[str] = []
@@ -295,7 +361,7 @@ class ReplyBuilder:
 
     def add(self, payload: Mapping[str, Any]) -> None:
         """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
-        self.usage = Usage.read(payload.get("usage")) or self.usage
+        self._read_usage(payload.get("usage"))
         if isinstance(model := payload.get("model"), str) and model:
             self.model = model
         choices = payload.get("choices")
@@ -307,6 +373,36 @@ class ReplyBuilder:
         piece = choice.get("delta") or choice.get("message")
         if isinstance(piece, Mapping):
             self._add_piece(piece)
+
+    def _read_usage(self, payload: object) -> None:
+        try:
+            usage = Usage.read(payload)
+        except ValueError as nonsense:
+            self.usage, self.nonsense = None, str(nonsense)
+            return
+        if usage is not None:
+            self.usage, self.nonsense = usage, ""
+
+    def estimated(self, usage: Usage) -> None:
+        """Take an estimate in the place of counts that were nonsense."""
+        self.usage, self.usage_is_estimate = usage, True
+        self.notice(f"The service reported nonsense token counts ({self.nonsense}); they are estimated instead.")
+
+    def notice(self, words: str) -> None:
+        """Note what the reader should know of; nothing where it is empty."""
+        if words:
+            self.notices += (words,)
+
+    @property
+    def written(self) -> str:
+        """All that the model has written: its reasoning, text and calls of tools."""
+        calls = (one for tool in self._tools.values() for one in (tool["name"], tool["arguments"]))
+        return "".join((*self.reasoning_pieces, *self.text_pieces, *calls))
+
+    @property
+    def is_cut_by_budget(self) -> bool:
+        """Whether the limit that a budget added cut it."""
+        return _is_cut(self.budget_limit, self.finish_reason, self.usage) and not self.is_replayed
 
     def _add_piece(self, piece: Mapping[str, Any]) -> None:
         reasoning = piece.get("reasoning") or piece.get("reasoning_content")
@@ -382,10 +478,14 @@ class ReplyBuilder:
             finish_reason=self.finish_reason,
             incomplete=incomplete,
             usage=self.usage,
+            usage_is_estimate=self.usage_is_estimate,
             cost=cost,
             seconds=self.seconds,
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             messages=tuple(messages),
             request_id=self.arrival.request_id,
+            notices=self.notices,
             replayed=self.is_replayed,
+            # A cassette knows no budget.
+            budget_limit=None if self.is_replayed else self.budget_limit,
         )

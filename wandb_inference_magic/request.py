@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError
+from .reply import MOST_TOKENS
 from .thinking import thinking_parameters
 from .thread import DEFAULT_THREAD, Thread, has_images
-from .tokens import estimate, estimate_messages
+from .tokens import estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from .catalog import Model, Price
     from .cell import Cell
@@ -100,6 +101,13 @@ class Request:
     def prompt_tokens(self) -> int:
         """How many tokens are sent, about: those of the messages, the tools and the schema."""
         return estimate_messages(self.body["messages"]) + _beside_messages(self.body)
+
+    @property
+    def most_prompt_tokens(self) -> int:
+        """How many tokens the service may count for what is sent: more than `prompt_tokens`, for a budget."""
+        # A schema is seldom a part of the prompt: services hold the reply to it.
+        schema = _beside_messages(self.body, ("response_format",))
+        return most_of_messages(self.body["messages"]) + schema + _beside_messages(self.body, ("tools",), most)
 
     @property
     def reply_limit(self) -> int | None:
@@ -256,11 +264,17 @@ def _reply_limit(body: Mapping[str, Any]) -> int | None:
     """Return the limit on the reply, by its name or by the newer one: the larger, where a service may heed either."""
     names = ("max_tokens", "max_completion_tokens")
     given = [one.get(name) for one in (body, body.get("extra_body") or {}) for name in names]
-    return max((int(one) for one in given if isinstance(one, int | float) and one > 0), default=None)
+    numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+    # Infinity, and a number of 400 digits, are limits too.
+    return max((int(min(one, MOST_TOKENS)) for one in numbers if one > 0), default=None)
 
 
-def _beside_messages(body: Mapping[str, Any]) -> int:
-    return sum(estimate(json.dumps(body[name])) for name in ("tools", "response_format") if name in body)
+def _beside_messages(
+    body: Mapping[str, Any],
+    names: Sequence[str] = ("tools", "response_format"),
+    count: Callable[[str], int] = estimate,
+) -> int:
+    return sum(count(json.dumps(body[name])) for name in names if name in body)
 
 
 def _check_length(request: Request, known: Model | None) -> None:

@@ -58,7 +58,7 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
-        self.ledger = Ledger(on_cost=self._share_cost)
+        self.ledger = Ledger(on_cost=self.share_cost)
         self._spending: tuple[str, SharedSpending] | None = None
         self._cassette: tuple[tuple[str, ...], Cassette] | None = None
         self._is_aside = False
@@ -261,10 +261,11 @@ class Session:
             self._spending = name, SharedSpending(Path(name).expanduser())
         return self._spending[1]
 
-    def _share_cost(self, usd: float) -> None:
+    def share_cost(self, usd: float) -> None:
+        """Add what a call has cost to the file that the budget is shared in, if there is one."""
         # A reply that has come is not lost to a file that cannot be used: the next call is refused for it.
         with suppress(InferenceError):
-            if (shared := self.shared_spending()) is not None:
+            if usd and (shared := self.shared_spending()) is not None:
                 shared.add(usd)
 
     def tracer(self) -> Tracer | None:

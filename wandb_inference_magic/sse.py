@@ -15,6 +15,8 @@ DONE: Final = "[DONE]"
 EXTENSION: Final = "wandb_inference_cassette"
 # The clock of the response that this context has received last: the SDK hands out some without their extensions.
 LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
+# Whether a budget has added `max_tokens` to the request that this context sends: to a cassette it is no part of it.
+LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)
 
 
 def is_stream(response: Any) -> bool:

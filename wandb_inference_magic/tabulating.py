@@ -17,6 +17,7 @@ from .errors import InferenceError, Interrupted, did_you_mean, quoted, shortened
 from .map_progress import MapProgress, answers_bundle, cost_of, first_answers
 from .mapping import MapAsk, MapRun, begin, run_all
 from .plain_text import whole
+from .reply import BUDGET_REMEDY
 from .rows import read_rows
 from .settings import INTO
 from .tables import line_bundle
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "_wbmap"
 SHOWN_ERRORS: Final = 3
+# Of odd counts and costs.
+SHOWN_REPORTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +208,8 @@ def map_rows(
     started = perf_counter()
     try:
         runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
+        for run in runs:
+            run.beside = len(runs)
         told = {"prompt": asked.text, "model": [run.model for run in runs], "rows": rows.length}
         with traced(session, "wbmap", told, {}, canvas) as trace:
             interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
@@ -357,6 +362,18 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     yield f"{' · '.join(parts)}."
     if mapped.trace:
         yield f"Trace: {mapped.trace}"
+    yield from _money_lines(runs)
     errors = [message for run in runs for message in run.errors.values()]
     for message in list(dict.fromkeys(errors))[:SHOWN_ERRORS]:
         yield f"Failed: {shortened(message, 200)}"
+
+
+def _money_lines(runs: Sequence[MapRun]) -> Iterator[str]:
+    """Say which answers a budget has cut, and what was odd about counts and costs."""
+    if cut := sum(run.cut for run in runs):
+        answers = "1 answer" if cut == 1 else f"{cut:,} answers"
+        yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
+    reports = list(dict.fromkeys(report for run in runs for report in run.reports))
+    yield from reports[:SHOWN_REPORTS]
+    if (more := len(reports) - SHOWN_REPORTS) > 0:
+        yield f"There are {more:,} more such reports."

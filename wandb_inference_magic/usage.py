@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .reply import Usage, writing_seconds
 from .tokens import estimate
@@ -15,19 +15,22 @@ from .tokens import estimate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from .budget import Hold
     from .catalog import Price
     from .reply import ReplyBuilder
     from .request import Request
 
 NOTHING = Usage(0, 0)
+# USD: floats add up to a little more or less than the sum.
+ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request that was sent, and what came of it.
 
-    `usage` is the endpoint's count, or where it gave none an estimate (`is_estimate`). `cost` is in USD, None where
-    the price is not known. `seconds` are from sending to the end, `seconds_to_first` to the first piece.
+    `usage` is the endpoint's count, or where it gave none, or nonsense, an estimate (`is_estimate`). `cost` is in USD,
+    None where the price is not known. `seconds` are from sending to the end, `seconds_to_first` to the first piece.
     """
 
     model: str
@@ -99,8 +102,8 @@ class Total:
 class Ledger:
     """The totals by endpoint and model, since a moment. Several threads may count at once.
 
-    `on_cost` is told the USD of each call that costs something. `held` is the most that calls in flight can cost, in
-    USD.
+    `on_cost` is called with the USD of each call that costs something and had no reservation. `held` is the most that
+    calls in flight can cost, in USD.
     """
 
     since: datetime = field(default_factory=datetime.now)
@@ -111,34 +114,38 @@ class Ledger:
 
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
-        with self._lock:
-            self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
+        self._add(call)
         if call.cost and self.on_cost is not None:
             self.on_cost(call.cost)
 
-    @property
-    def cost(self) -> float:
-        """The USD that all calls whose price is known have cost."""
+    def _add(self, call: Call) -> None:
         with self._lock:
-            return self._cost()
+            self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
 
     def left(self, limit: float) -> float:
         """Return the USD that are left of `limit`, without those held for calls in flight."""
         with self._lock:
             return self._left(limit)
 
-    def hold(self, usd: float, limit: float, *, instead_of: float = 0.0) -> float:
-        """Hold USD for a call where so much is left of `limit`, in the place of what was held for it before.
+    def hold(self, cost: Callable[[float], float], limit: float, *, instead_of: float = 0.0) -> float:
+        """Hold what a call can cost where so much is left of `limit`, in the place of what was held for it before.
+
+        Parameters
+        ----------
+        cost : callable
+            Returns the USD to hold, given those that are left.
+        limit, instead_of : float
 
         Returns
         -------
         float
-            What was left: less than `usd` where nothing is held anew. Looked at and held in one step, so that calls
-            that begin at the same time see each other.
+            The USD that were left: less than `cost` says where nothing is held anew. Looked at and held in one step,
+            so that calls that begin at the same time see each other.
         """
         with self._lock:
             left = self._left(limit + instead_of)
-            if usd <= left:
+            usd = cost(left)
+            if usd <= left + ROUNDING:
                 self.held += usd - instead_of
             return left
 
@@ -154,8 +161,11 @@ class Ledger:
         return max(limit - self._cost() - self.held, 0.0)
 
     @contextmanager
-    def counting(self, request: Request, builder: ReplyBuilder) -> Iterator[None]:
-        """Count the one call that is made within, however it ends, by what `builder` has of it then."""
+    def counting(self, request: Request, builder: ReplyBuilder, hold: Hold) -> Iterator[None]:
+        """Count the one call that is made within, however it ends, by what `builder` has of it then.
+
+        What is reserved for it in `hold` is replaced by what it has cost.
+        """
         started = perf_counter()
         outcome: Literal["answered", "failed", "interrupted"] = "interrupted"
         try:
@@ -168,7 +178,11 @@ class Ledger:
             if builder.arrival.timing is not None:
                 started = builder.started
             call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
-            self.count(_measured(call, request, builder, started))
+            call = _measured(call, request, builder, started)
+            if call.is_estimate and builder.nonsense:
+                builder.estimated(call.usage)
+            self._add(call)
+            builder.notice(hold.settle(call))
 
     def total(self) -> Total:
         """Return what all calls add up to."""
@@ -203,10 +217,9 @@ def _used(call: Call, request: Request, builder: ReplyBuilder) -> tuple[Usage, b
     """Return the tokens of a call, and whether they are an estimate; a request that was refused has used none."""
     if builder.usage is not None:
         return builder.usage, False
-    if call.outcome == "failed" and not builder.has_begun:
+    if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
         return NOTHING, False
-    written = "".join((*builder.reasoning_pieces, *builder.text_pieces))
-    return Usage(request.prompt_tokens, estimate(written)), True
+    return Usage(request.prompt_tokens, estimate(builder.written)), True
 
 
 def _cost(usage: Usage, price: Price | None) -> float | None:
