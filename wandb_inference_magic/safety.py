@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
+from html import unescape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -38,8 +39,9 @@ _BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)"
 _COULD_ACT: Final = re.compile(r"[<\]]")
 # What MathJax takes for the beginning or end of maths, or for a reference, when it comes to it in a text.
 _TEX_MARK: Final = re.compile(
-    r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\(?P<bracket>\\[(\[])|\\.", re.DOTALL
+    r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
 )
+_REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
 _TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
 # Behind the box of a task, some parsers begin a block.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
@@ -289,9 +291,12 @@ class _Rewriting:
         if lines is not None:
             self._lines[start:end] = lines
         elif token.level or any(token.meta["columns"]):
-            for number, column in enumerate(token.meta["columns"], start):
-                line = self._lines[number]
-                self._lines[number] = line[:column] + maths.code_span(line[column:])
+            # On one line, since front ends look for maths across the marks of quotations and lists.
+            columns = token.meta["columns"]
+            code = maths.code_span(" ".join(token.content.split("\n")))
+            self._lines[start] = self._lines[start][: columns[0]] + code
+            for number, column in enumerate(columns[1:], start + 1):
+                self._lines[number] = self._lines[number][:column].rstrip()
         else:
             self._lines[start:end] = self._source[start:end]
             self._fence_off(start, end, "latex")
@@ -330,7 +335,11 @@ class _Rewriting:
             if start < position:
                 raise _CannotRewriteError
             text = _literal(content[position:start], _DOLLAR if start in labels else dollar)
-            parts += [_apart(text, replacement, has_active_code=has_active_code), replacement]
+            text = _apart(text, replacement, has_active_code=has_active_code)
+            if replacement.startswith("`") and (text or "".join(parts[-1:])).endswith("`"):
+                # Two pieces of code side by side would be one.
+                text += " "
+            parts += [text, replacement]
             position = end
         parts.append(_literal(content[position:], dollar))
         return "".join(parts)
@@ -408,8 +417,10 @@ def _tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[
     position = 0
     for start, end, _ in [*edits, (len(content), len(content), "")]:
         for found in _TEX_MARK.finditer(content, position, max(start, position)):
-            if mark := found["word"] or found["bracket"]:
-                yield found.start(), found.end(), f"`{mark}`"
+            if word := found["word"]:
+                yield found.start(), found.end(), f"`{word}`"
+            elif bracket := found["bracket"]:
+                yield found.start(), found.end(), f"`\\{bracket}`"
         position = end
 
 
@@ -434,7 +445,7 @@ def _dollars_shown(content: str, spans: list[Span]) -> int:
 
 def _literal(text: str, dollar: str = _DOLLAR) -> str:
     """Return inline text, its emphasis as it is, with nothing in it that any parser could take for more."""
-    text = text.replace("<", "&lt;")
+    text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
     # A definition may begin behind more than a line's start: behind the box of a task, for one.
@@ -445,6 +456,13 @@ def _literal(text: str, dollar: str = _DOLLAR) -> str:
     # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+
+
+def _harmless_reference(found: re.Match[str]) -> str:
+    """Return a character reference as it is, or as text where it stands for a letter or a mark of Markdown or TeX."""
+    meant = unescape(found[0])
+    is_harmless = meant == found[0] or all(not one.isascii() or one in "<>&\"'" for one in meant)
+    return found[0] if is_harmless else f"&amp;{found[0][1:]}"
 
 
 def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:

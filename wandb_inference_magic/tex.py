@@ -21,8 +21,11 @@ from .tex_names import (
     SYMBOLS,
 )
 
+# What takes MathJax a moment at most.
 LONGEST: Final = 8000
 DEEPEST: Final = 30
+MOST_ENVIRONMENTS: Final = 40
+MOST_CELLS: Final = 1000
 
 # As MathJax's `TexParser.GetCS` reads a control word: letters, or any one character.
 _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
@@ -65,7 +68,7 @@ def is_ordinary_maths(tex: str) -> bool:
     bool
         False also for a formula that MathJax would refuse: with unbalanced braces, a comment, or a dollar.
     """
-    if len(tex) > LONGEST:
+    if len(tex) > LONGEST or tex.count("&") > MOST_CELLS or tex.count(r"\begin") > MOST_ENVIRONMENTS:
         return False
     depth, position = 0, 0
     while (token := _TOKEN.search(tex, position)) is not None:

@@ -1,0 +1,163 @@
+"""Formulas in a reply: ordinary ones are maths, any other is code, as received."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from inert import parsed
+from tex_examples import allowed_names, hostile_formulas, ordinary_texts
+
+from wandb_inference_magic.rendering import markdown_to_html
+from wandb_inference_magic.safety import safe_document, safe_inline, safe_markdown
+from wandb_inference_magic.tex import is_ordinary_maths
+from wandb_inference_magic.tex_names import COMMANDS, SYMBOLS
+from wandb_inference_magic.typeset import formulas
+
+URL = "http://evil.example/x"
+HOSTILE = hostile_formulas(URL)
+# These cannot harm: they are made of letters, of text, or of look-alikes of a backslash.
+HARMLESS = {
+    "double-caret",
+    "text-html",
+    "text-script",
+    "text-bidi-override",
+    "many-primes",
+    "backslash-fullwidth",
+    "backslash-set-minus",
+    "markdown-image",
+    "markdown-blank-line",
+    # Labels are taken out.
+    "label-shadows-id",
+}
+# What MathJax does not know, what is left out (see `tex_names`), and a comment, which would hide what follows it.
+NOT_MATHS = re.compile(
+    r"\\(oiint|genfrac|underbracket|intertext|P|copyright|pmb|large|colorbox)(?![A-Za-z])|\{CD\}|(?<!\\)%"
+)
+MARKS = [
+    ("$", "$"),
+    ("$$", "$$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("$$\n", "\n$$"),
+    ("\\[\n", "\n\\]"),
+    (r"\begin{equation}", r"\end{equation}"),
+    ("\\begin{align*}\n", "\n\\end{align*}"),
+]
+
+
+def code_in(markdown: str) -> str:
+    """Return all that is code in Markdown, without blanks."""
+    code = [one.content for one in parsed(markdown) if one.type in ("code_inline", "fence", "code_block")]
+    return "".join("".join(code).split())
+
+
+def words_outside_code(markdown: str) -> Iterator[str]:
+    """Yield the texts of a page, those of code left out."""
+    yield from (one.content for one in parsed(markdown) if one.type == "text")
+
+
+def test_the_corpus_is_large_enough() -> None:
+    assert len(list(ordinary_texts())) >= 300
+    assert len(HOSTILE) >= 300
+
+
+@pytest.mark.parametrize("topic", dict.fromkeys(topic for topic, _ in ordinary_texts()))
+def test_formulas_as_models_write_them_stay_maths(topic: str) -> None:
+    for text in (text for one, text in ordinary_texts() if one == topic):
+        if not NOT_MATHS.search(text):
+            assert code_in(safe_markdown(text)) == code_in(text), text
+
+
+def test_each_allowed_name_is_maths() -> None:
+    for name, tex in allowed_names().items():
+        assert is_ordinary_maths(tex), name
+        assert safe_markdown(f"${tex}$") == f"${tex}$", name
+
+
+def test_hostile_formulas_are_no_maths() -> None:
+    assert [name for name, tex in HOSTILE.items() if name not in HARMLESS and is_ordinary_maths(tex)] == []
+
+
+@pytest.mark.parametrize(("opener", "closer"), MARKS)
+def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None:
+    # Longer ones, and such with a blank line, are no maths for Markdown.
+    for name, tex in HOSTILE.items():
+        if name in HARMLESS or len(tex) > 1900 or "\n\n" in tex:
+            continue
+        shown = safe_markdown(f"Before.\n\n{opener}{tex}{closer}\n\nBehind.")
+        for text in words_outside_code(shown):
+            assert all(formula is not None and is_ordinary_maths(formula) for formula in formulas(text)), name
+        if not any(mark in tex for mark in ("$", "\\)", "\\]", r"\end{", "\r", "\x00")):
+            assert "".join(tex.split()) in code_in(shown), name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"so $\href{u}{x}$ it is", r"so `$\href{u}{x}$` it is"),
+        (r"\(\href{u}{x}\)", r"`\(\href{u}{x}\)`"),
+        ("\\[\n\\href{u}{x}\n\\]", "```latex\n\\[\n\\href{u}{x}\n\\]\n```"),
+        ("- a\n- \\[\n  \\href{u}{x}\n  \\]", "- a\n- `\\[ \\href{u}{x} \\]`\n\n"),
+        ("> $$\n> \\href{u}{x}\n> $$", "> `$$ \\href{u}{x} $$`\n>\n>"),
+        ("| a |\n|---|\n| $\\href{u}{x}$ |", "| a |\n|---|\n| `$\\href{u}{x}$` |"),
+        ("# On $\\style{a}{b}$", "# On `$\\style{a}{b}$`"),
+        ("[$\\style{a}{b}$](https://ok.example)", "[`$\\style{a}{b}$`](https://ok.example)"),
+        ("\\begin{html}\nx\n\\end{html}", "```latex\n\\begin{html}\nx\n\\end{html}\n```"),
+        (r"$`\style{a}{b}`$", r"``$`\style{a}{b}`$``"),
+        # A definition in one formula could make a link of a name in another.
+        (r"$\def\x{y}$ and $\x$", r"`$\def\x{y}$` and `$\x$`"),
+        # Written otherwise, for what MathJax does not know or what it would keep for other cells.
+        (r"$\bm{x}$", r"$\boldsymbol{x}$"),
+        ("\\begin{equation}\n\\label{eq:1} E = mc^2\n\\end{equation}", "\\begin{equation}\n E = mc^2\n\\end{equation}"),
+        # In a text, what only looks like the beginning of maths.
+        (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`{x}"),
+        (r"\\(x\\)", r"`\(`x\\)"),
+        ("&#36;x&#36; &dollar; &bsol;( &eacute; R&D", "&amp;#36;x&amp;#36; &amp;dollar; &amp;bsol;( &eacute; R&D"),
+    ],
+)
+def test_what_is_rewritten(text: str, expected: str) -> None:
+    assert safe_markdown(text) == expected
+
+
+def test_a_formula_that_would_take_too_long_is_no_maths() -> None:
+    assert not is_ordinary_maths("{" * 40 + "x" + "}" * 40)
+    assert not is_ordinary_maths(r"\begin{matrix}" + "&" * 2000 + r"\end{matrix}")
+    assert not is_ordinary_maths("x" * 10_000)
+
+
+@pytest.mark.parametrize("tex", ["{x", "x}", "a $ b", "50% of x", "#1", "x\\", r"\frac{a}{b", r"\\[9999em] x"])
+def test_what_mathjax_would_refuse_or_hide_is_no_maths(tex: str) -> None:
+    assert not is_ordinary_maths(tex)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*sorted(f"\\{name}" for name in SYMBOLS | COMMANDS), "{", "}", "[", "]", "x", " ", "^", "_"]),
+        max_size=12,
+    )
+)
+def test_allowed_names_in_any_order_stay_harmless(pieces: list[str]) -> None:
+    """The check reads a formula's names without regard to their place: what it passes holds no other."""
+    tex = "".join(pieces)
+    if is_ordinary_maths(tex):
+        names = set(re.findall(r"\\([A-Za-z]+|.)", tex, re.DOTALL))
+        assert names <= SYMBOLS | COMMANDS | {"\\"}
+
+
+@given(st.text(alphabet="\\()[]${}begin ref`x\n") | st.text(alphabet="\\([\n `*_a$"))
+def test_a_literal_line_holds_no_maths(text: str) -> None:
+    for shown in words_outside_code(safe_document([safe_inline(text)])):
+        found = list(formulas(shown))
+        assert [one for one in found if one is None or "\\" in one] == []
+
+
+def test_html_keeps_its_formulas_and_nothing_else() -> None:
+    html = markdown_to_html(safe_markdown("$a_1 * b_2 * c$ and\n\n\\[\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n\\]"))
+    assert html == "<p>$a_1 * b_2 * c$ and</p>\n<p>$$\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n$$</p>\n"
+    # Markdown takes one of two backslashes away: what was a line's end would be a name.
+    html = markdown_to_html(safe_markdown(rf"$a\\mmlToken{{mglyph}}[src={URL}]{{}}$"))
+    assert html == f"<p>$a\\\\mmlToken{{mglyph}}[src={URL}]{{}}$</p>\n"
