@@ -103,13 +103,23 @@ def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None
     assert "my-company.example" in notes[0]
 
 
-@pytest.mark.parametrize("bad", ["two words", "a\nb", "clé", "a\x00b"])
-def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("two words", "holds a space"),
+        ("a\nb", "holds a line break"),
+        ("clé", "holds a character that cannot be part of a key"),
+        ("a\x00b", "holds a null character"),
+        ("\u201ckey\u201d", "has typographic quotes in it"),
+        ("Bearer key", "begins with `Bearer` or another part of a header"),
+    ],
+)
+def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str, why: str) -> None:
     notes: list[str] = []
     found = find_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
     assert found is not None
     assert found.reveal() == "key-netrc-old"
-    assert notes == ["WANDB_API_KEY holds something that cannot be a key"]
+    assert notes == [f"WANDB_API_KEY is ignored: it {why}"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8")))

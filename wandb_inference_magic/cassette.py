@@ -8,9 +8,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
-from .credentials import hidden
 from .differences import differences, nearest
 from .errors import InferenceError, did_you_mean, shortened
+from .redaction import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -27,9 +27,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from .credentials import hidden
 from .errors import InferenceError, quoted
 from .json_text import json_bytes, read_json_text
+from .redaction import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
