@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST_QUOTE: Final = 200
+MB: Final = 1_000_000
 # Of a long text, so much is looked at.
 LONGEST_READ: Final = 20_000
 
@@ -114,6 +115,15 @@ def _rebuild(state: dict[str, object]) -> InferenceError:
     error = InferenceError(str(state["what"]), cause="reply")
     error.__dict__.update(state)
     return error
+
+
+def too_large(most: float) -> InferenceError:
+    """Return the error for an answer, or a part of one, of more than so many bytes."""
+    return InferenceError(
+        f"The answer is larger than {most / MB:,.0f} MB; the rest was not read.",
+        remedy="Check the endpoint: %wbconfig shows it. A reply is limited with --max-tokens.",
+        cause="reply",
+    )
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from .bodies import NOT_PACKED, bounded, bounded_async
 from .errors import InferenceError, quoted
 from .proxies import proxy_fault
 from .redaction import addresses
@@ -145,6 +146,8 @@ def http_client(
 ) -> Any:
     """Return an HTTP client, by way of a cassette where there is one; an asynchronous one to send many `at_once`."""
     options = {"verify": _verify(endpoint), "trust_env": True, **options}
+    hook = bounded_async(library) if at_once else bounded(library)
+    options["event_hooks"] = {**options.get("event_hooks", {}), "response": [hook]}
     if cassette is not None and not cassette.records:
         # Nothing goes over the wire: no proxy is asked, whatever the environment names.
         options["trust_env"] = False
@@ -258,7 +261,7 @@ def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
         "follow_redirects": False,
         # The practice model is on this machine: a proxy meant for the internet cannot reach it.
         "trust_env": endpoint.kind != "local",
-        "headers": {"user-agent": f"wandb-inference-magic/{__version__}"},
+        "headers": {"user-agent": f"wandb-inference-magic/{__version__}", **NOT_PACKED},
     }
 
 
