@@ -109,7 +109,8 @@ class Cassette:
     @property
     def model(self) -> str | None:
         """The model that the first recorded chat asked; None where there is none."""
-        return str(self._first_chat.request.get("model")) if self._first_chat else None
+        model = self._first_chat.request.get("model") if self._first_chat else None
+        return model if isinstance(model, str) and model else None
 
     @property
     def _first_chat(self) -> Exchange | None:

@@ -68,6 +68,11 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     return _TOKEN.sub(rf"\1 {HIDDEN}", text)
 
 
+def without_query_secrets(text: str) -> str:
+    """Return an address without the values of parameters such as `api_key`, whatever they are."""
+    return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
+
+
 def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str:
     """Return what a library says; where it quotes a proxy's password, only which variable it is about.
 
