@@ -82,7 +82,7 @@ EVENT = b"data: " + json.dumps(chunk({"content": "Half"})).encode() + b"\n\n"
 COMMENT, PART = b": " + b"a" * 997 + b"\n", b"data: " + b"a" * 993 + b"\n"
 MEASURED = """
 import resource, sys
-from wandb_inference_magic import InferenceError, chat, models
+from wandb_inference_magic import InferenceError, chat, client, map_prompts, models
 try:
     print({call})
 except InferenceError as error:
@@ -90,6 +90,8 @@ except InferenceError as error:
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
 CHAT, WHOLE_CHAT = "chat('hi').text", "chat('hi', stream=False).text"
+ROWS = "map_prompts(['a'], '{{ text }}', cache=False).reply_error[0]"
+OWN_CALL = "client().chat.completions.create(model='m', messages=[])"
 BOMBS: dict[str, tuple[str, Script, str]] = {
     "one text": (WHOLE_CHAT, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
     "many values": (WHOLE_CHAT, bombing(b'{"choices": [', b"[],"), "reply | The answer is larger than 64 MB"),
@@ -101,6 +103,8 @@ BOMBS: dict[str, tuple[str, Script, str]] = {
         bombing(EVENT, COMMENT, "text/event-stream"),
         "reply | The answer is larger than 256 MB",
     ),
+    "rows": (ROWS, bombing(WHOLE, b"a"), "The answer is larger than 64 MB"),
+    "the user's own call": (OWN_CALL, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
     "an error": (CHAT, bombing(b'{"error": "', b"a", status=400), "request | "),
     "not packed": (WHOLE_CHAT, endless(WHOLE, b"a" * 1_000_000, "application/json"), "reply | The answer is larger"),
     "not packed, one event": (CHAT, endless(EVENT + b"data: ", b"a" * 1_000_000), "reply | The answer is larger than"),
@@ -111,7 +115,7 @@ def measured(environment: dict[str, str], service: Service, folder: Path, call: 
     """Return what a script prints, and the most memory that it took, in bytes."""
     told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED.format(call=call)],
+        [sys.executable, "-c", MEASURED.replace("{call}", call)],
         env=environment | told,
         cwd=folder,
         capture_output=True,

@@ -151,28 +151,37 @@ def find_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
+    notes: list[str] | None = None,
     secrets: Sequence[SecretStore] | None = None,
     kept: dict[str, Key] | None = None,
 ) -> Key | None:
     """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
 
     Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
-    `secrets` and `kept` are as for `find_key`.
+    `notes`, `secrets` and `kept` are as for `find_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
-        return typed or find_key(environ, for_wandb=True, secrets=secrets, kept=kept)
+        return typed or find_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
     home = home_folder(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
-    return _first([variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
+    return _first(
+        [variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)],
+        [] if notes is None else notes,
+    )
 
 
 def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
     """Return which places hold a key that cannot be used, and why: `WANDB_API_KEY is ignored: it holds a space`."""
     notes: list[str] = []
     find_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
+    return ignored_among(notes)
+
+
+def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the notes of `find_key` that tell of a key that cannot be used."""
     return tuple(note for note in notes if IGNORED in note)
 
 

@@ -16,6 +16,7 @@ LONGEST_QUOTE: Final = 200
 MB: Final = 1_000_000
 # Of a long text, so much is looked at.
 LONGEST_READ: Final = 20_000
+LONGEST_SECRET: Final = 8000
 
 Cause = Literal[
     "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
@@ -136,11 +137,16 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 def quoted(said: str) -> str:
     """Return somebody else's words as a message quotes them: safe, on one line, short, without secrets."""
     # Before it is cut: a part of a key is not recognised.
-    said = " ".join(redacted(safe_plain(said[:LONGEST_READ])).split())
+    said = " ".join(_beginning(safe_plain(said[:LONGEST_READ])).split())
     return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:
     """Return a text as a message shows it: at most so many characters, without secrets."""
-    text = redacted(text[:LONGEST_READ])
+    text = _beginning(text[:LONGEST_READ])
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _beginning(text: str) -> str:
+    """Return a text without secrets; of one that was cut, not the end either, where a part of one may be."""
+    return redacted(text)[:-LONGEST_SECRET] if len(text) >= LONGEST_READ - LONGEST_SECRET else redacted(text)

@@ -15,6 +15,7 @@ from .credentials import (
     check_key,
     find_key,
     find_server_key,
+    ignored_among,
     ignored_key_error,
     ignored_keys,
     no_key_error,
@@ -216,7 +217,8 @@ class Session:
     def _endpoint_name(self, settings: Resolved) -> str:
         if settings.endpoint != "auto":
             return settings.endpoint
-        if self.find_key(WANDB_URL) is not None or self.ignored_keys(WANDB_URL):
+        notes: list[str] = []
+        if self.find_key(WANDB_URL, notes) is not None or ignored_among(notes):
             # A key that cannot be used is reported: the practice model does not hide it.
             return "wandb"
         return "local" if local.installed(_path(settings.weights)) else "wandb"

@@ -183,8 +183,8 @@ def _proxy_error(names: str, why: str) -> InferenceError:
     return InferenceError(
         f"The proxy in {names} cannot be used; nothing was sent.",
         why=f"{why}.",
-        remedy="Write it as http://user:password@host:port, with special characters of the password "
-        "percent-encoded: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
+        remedy="Percent-encode special characters of its user name and password: # as %23, / as %2F, ? as %3F, "
+        "@ as %40, % as %25. Then restart the kernel.",
         cause="option",
     )
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from .credentials import ignored_keys
+from .credentials import find_server_key, ignored_among
 from .display import Silence
 from .errors import InferenceError, quoted
 from .painter import Progress
@@ -133,9 +133,11 @@ class Tracer:
                 "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
         if self.key is None:
+            notes: list[str] = []
+            find_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
                 "There is no key for W&B: nothing is traced.",
-                why="; ".join(ignored_keys(os.environ, for_wandb=True)),
+                why="; ".join(ignored_among(notes)),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
