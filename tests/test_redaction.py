@@ -74,6 +74,8 @@ def test_a_key_is_in_no_error_in_any_form(written: str) -> None:
         ("Authorization: Bearer abcdefghij", "Authorization: (hidden)"),
         ("got b'Bearer abcdefgh12'", "got b'Bearer (hidden)'"),
         ("Proxy-Authorization: Basic dXNlcjpwYTU1", "Proxy-Authorization: (hidden)"),
+        ("[(b'authorization', b'Basic abcdefghij')]", "[(b'authorization', b'(hidden)')]"),
+        ("No authorization, ask them", "No authorization, ask them"),
         ("Bearer authentication is required", "Bearer authentication is required"),
         ("write to https://h/help or me@h.example", "write to https://h/help or me@h.example"),
     ],

@@ -271,6 +271,15 @@ def test_a_store_that_asks_the_user_is_asked_once(
     assert kernel.value("asked") == ["WANDB_API_KEY"] * 2
 
 
+def test_a_key_of_a_store_that_cannot_be_used_is_said(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(COLAB.replace(f'return "{KEY}"', f'return "\u201c{KEY}\u201d"').replace("= False", "= True"))
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbchat hi").error
+    assert "Colab secrets is ignored: it has typographic quotes in it" in error
+    assert "SECRET" not in error
+
+
 def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     first = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
     first.run("%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl\n%wbchat --once hi")

@@ -31,8 +31,10 @@ _SCHEME: Final = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+")
 _SECRET_IN_QUERY: Final = re.compile(
     r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)[^&;#\s'\"<>]+"
 )
+# As a header, an option, a member of a dict or a pair in a list.
 _AUTHORIZATION: Final = re.compile(
-    r"(?i)((?:proxy-)?authorization\\?['\"]?\s*[:=,]\s*(?:b(?=['\"]))?\\?['\"]?)(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
+    r"(?i)((?:proxy-)?authorization(?:\\?['\"]\s*[:=,]|\s*[:=])\s*(?:b(?=['\"]))?\\?['\"]?)"
+    r"(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
 )
 # A token has a digit: `Bearer authentication` is words.
 _TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}")
@@ -91,12 +93,17 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
 
     Short ones are kept: what local servers are given as keys (`none`, `ollama`) are words like others.
     """
+    return _hidden(value, _forms_of(tuple(secrets)))
+
+
+@lru_cache(maxsize=8)
+def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
     # The longest first: one may begin as another does, and the rest of it would be left.
-    forms = sorted({form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}, key=len)
-    return _hidden(value, forms[::-1])
+    forms = {form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
-def _hidden(value: Any, forms: list[str]) -> Any:
+def _hidden(value: Any, forms: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
         return {_hidden(name, forms): _hidden(one, forms) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -389,6 +389,9 @@ class Session:
 
         try:
             return fetch()
+        except ValueError as failure:
+            notes.append(f"The endpoint answered, but not with a list of models ({quoted(str(failure))}).")
+            return None
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
             error = explain(failure, Situation(endpoint, "", self.known_catalog(endpoint)))
             notes.append(f"{error.what} {error.why}".strip())
