@@ -76,7 +76,7 @@ def without_query_secrets(text: str) -> str:
 
 
 def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return what a library says; where it quotes a proxy's password, only which variable it is about.
+    """Return what a library says; where it may quote a proxy's password, only the name of that variable.
 
     A library that cannot read an address quotes pieces of it, cut where it happened to cut them.
     """
@@ -84,7 +84,7 @@ def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str
     lower = text.lower()
     for name, address in addresses(environ):
         if any(piece.lower() in lower for piece in _password_pieces(address)):
-            return f"It is about {name} in the environment."
+            return f"The library's own words are not shown: they may quote {name}."
     return redacted(text, environ)
 
 
