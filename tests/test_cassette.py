@@ -521,14 +521,14 @@ CHUNKS = st.dictionaries(st.sampled_from(["id", "model", "usage"]), JSON) | st.b
 )
 EXCHANGES = st.builds(
     Exchange,
-    endpoint=TEXT,
+    endpoint=st.sampled_from(["wandb", "local", "http://127.0.0.1:8000/v1", "https://bücher.example"]),
     path=TEXT,
     request=JSON,
     seconds=st.integers(0, 10**6).map(lambda ms: ms / 1000),
     document=JSON,
     events=st.lists(st.tuples(st.just(0.5), CHUNKS), max_size=6).map(tuple),
     status=st.integers(200, 599),
-    request_id=st.none() | TEXT.filter(bool),
+    request_id=st.none() | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=12),
 )
 
 
@@ -612,3 +612,166 @@ def test_a_secret_over_several_pieces_is_hidden(pieces: list[str], place: int) -
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="cannot be used"):
         Cassette(tmp_path, "auto", "recorded")
+
+
+GOOD = json.loads(line_of(Exchange("http://127.0.0.1:9/v1", "/chat/completions", {"n": 1}, 0.1, {"data": []})))
+TOO_LONG = "1" * 400
+
+
+def changed(**members: Any) -> str:
+    """Return the good line with other members; `reply_NAME` is one of its reply."""
+    reply = {**GOOD["reply"], **{name[6:]: one for name, one in members.items() if name.startswith("reply_")}}
+    return json.dumps({**GOOD, "reply": reply, **{name: one for name, one in members.items() if "reply_" not in name}})
+
+
+HOSTILE = {
+    "status Infinity": changed(reply_status=float("inf")),
+    "status NaN": changed(reply_status=float("nan")),
+    "status 99": changed(reply_status=99),
+    "status 1000": changed(reply_status=1000),
+    "status true": changed(reply_status=True),
+    "status a text": changed(reply_status="200"),
+    "status null": changed(reply_status=None),
+    "time of 400 digits": changed(reply_seconds=int(TOO_LONG)),
+    "time below zero": changed(reply_seconds=-1),
+    "time NaN": changed(reply_seconds=float("nan")),
+    "time 1e400": changed(reply_seconds=0.5).replace("0.5", "1e400"),
+    "time of more than a day": changed(reply_seconds=86_401),
+    "time a text": changed(reply_seconds="abc"),
+    "time true": changed(reply_seconds=True),
+    "no time": json.dumps({**GOOD, "reply": {"json": {}}}),
+    "endpoint half an address": changed(endpoint="http://[::1"),
+    "endpoint with a bad port": changed(endpoint="http://h:99999999/v1"),
+    "endpoint with a password": changed(endpoint="http://user:pw@h/v1"),
+    "endpoint a number": changed(endpoint=5),
+    "endpoint a file": changed(endpoint="file:///etc/passwd"),
+    "endpoint with a line break": changed(endpoint="http://h/v1\n"),
+    "endpoint nothing": changed(endpoint=""),
+    "endpoint endless": changed(endpoint="http://" + "h" * 100_000),
+    "path a list": changed(path=[]),
+    "reply a list": changed(reply=[]),
+    "reply null": changed(reply=None),
+    "request id a number": changed(reply_request_id=5),
+    "request id of two lines": changed(reply_request_id="a\r\nset-cookie: b"),
+    "request id with a surrogate": changed(reply_request_id="\ud800"),
+    "events a number": changed(reply_events=5),
+    "events an object": changed(reply_events={"a": 1}),
+    "an event a number": changed(reply_events=[5]),
+    "an event without a time": changed(reply_events=[[{}]]),
+    "an event at infinity": changed(reply_events=[[float("inf"), {}]]),
+    "an event at 400 digits": changed(reply_events=[[int(TOO_LONG), {}]]),
+    "an event that is a list": changed(reply_events=[[0, []]]),
+    "an event of words without a place": changed(reply_events=[[0, "word"]]),
+    "an event that leaves out a list": changed(reply_events=[[0, {}, [[]]]]),
+    "an event that leaves out a number": changed(reply_events=[[0, {}, 5]]),
+    "events that grow": changed(
+        reply_events=[
+            [0, {str(n): n for n in range(3000)} | {"choices": [{"delta": {"content": ""}}]}],
+            *[[0, ""]] * 9000,
+        ]
+    ),
+    "nested": '{"request": ' + "[" * 200_000 + "]" * 200_000 + ', "reply": {}}',
+    "nested, not much": '{"request": ' + "[" * 500 + "]" * 500 + ', "reply": {}}',
+    "a number of 5,000 digits": '{"request": ' + "1" * 5000 + ', "reply": {}}',
+    "no JSON": "{",
+    "a number": "5",
+    "a list": "[]",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jsonl"
+    good = json.dumps(GOOD)
+    path.write_text(
+        "\n".join(('{"cassette": 1}', good, HOSTILE[name], good, "")), encoding="utf-8", errors="surrogatepass"
+    )
+    found = read_cassette(path)
+    assert found.damaged == (3,)
+    assert len(found.exchanges) == 2
+    assert "line 3 cannot be read" in str(Cassette(path, "replay", "at-once"))
+
+
+def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    good = json.dumps(GOOD).encode()
+    lines = (b'{"cassette": 1}', good, b"\xff\xfe\x00", b"\x00" * 100, good[:40] + b"\xff" + good[40:], good, b"")
+    path.write_bytes(b"\n".join(lines))
+    assert read_cassette(path).damaged == (3, 4, 5)
+    assert len(read_cassette(path).exchanges) == 2
+
+
+def test_a_line_of_a_gigabyte_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    good = json.dumps(GOOD).encode() + b"\n"
+    with path.open("wb") as file:
+        file.write(HEADER + good)
+        # A hole: nothing is on the disk.
+        file.seek(1_000_000_000, 1)
+        file.write(b"\n" + good)
+    found = read_cassette(path)
+    assert (len(found.exchanges), found.damaged) == (2, (3,))
+    assert found.whole == found.size == path.stat().st_size
+    with path.open("ab") as file:
+        file.truncate(2_100_000_000)
+    with pytest.raises(InferenceError, match="cannot be used"):
+        read_cassette(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"cassette": true}',
+        '{"cassette": 1e400}',
+        '{"cassette": 0}',
+        '{"cassette": NaN}',
+        '{"cassette": "1"}',
+        "[]",
+        "[",
+    ],
+)
+def test_a_header_that_is_none_is_told(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{header}\n{json.dumps(GOOD)}\n")
+    with pytest.raises(InferenceError, match="is not a cassette"):
+        read_cassette(path)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "json"]), JSON | st.floats()), st.dictionaries(TEXT, JSON) | JSON)
+def test_any_line_is_read_or_named_and_asked_without_a_raw_error(
+    tmp_path_factory: pytest.TempPathFactory, members: dict[str, Any], reply: Any
+) -> None:
+    path = tmp_path_factory.mktemp("cassette") / "a.jsonl"
+    line = json.dumps({**GOOD, "reply": reply, **members})
+    path.write_text(f'{{"cassette": 1}}\n{line}\n{json.dumps(GOOD)}\n')
+    cassette = Cassette(path, "replay", "at-once")
+    assert cassette.find(GOOD["endpoint"], GOOD["path"], GOOD["request"]) is not None
+    with pytest.raises(InferenceError, match="does not hold this request"):
+        cassette.find("wandb", "/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert isinstance(cassette.model, str | None)
+    assert isinstance(str(cassette), str)
+
+
+def test_no_magic_fails_for_a_hostile_cassette(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    record(kernel, "%wbchat --once hi")
+    with (tmp_path / "class.jsonl").open("a", errors="surrogatepass") as file:
+        file.writelines(f"{line}\n" for line in HOSTILE.values())
+    kernel.run("%wbconfig --cassette class.jsonl --mode replay --pace at-once")
+    assert kernel.run("%wbchat --once hi").ok
+    assert "lines 3, 4, 5" in kernel.run("%wbconfig").text
+    assert "does not hold this request" in kernel.run("%wbchat --once ho").error
+    assert kernel.run("%wbusage").ok
+
+
+def test_a_name_and_a_password_in_an_address_are_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    address = service.url.replace("http://", "http://user:pa55word@")
+    call = f"client().with_options(base_url={address!r}).models.list()"
+    query = "client().get('/models?api_key=pa55word', cast_to=object)"
+    record(kernel, "from wandb_inference_magic import client", call, query)
+    assert len(service.received) == 2
+    assert len(lines(tmp_path / "class.jsonl")) == 3
+    assert "pa55word" not in (tmp_path / "class.jsonl").read_text()
+    kernel.run("%wbconfig --mode replay")
+    assert kernel.run(call).ok
+    assert "NotFoundError" in kernel.run(query).error
+    assert len(service.received) == 2

@@ -80,6 +80,12 @@ def test_the_listing_tolerates_missing_fields() -> None:
         read_listing({"error": "x"})
 
 
+def test_what_cannot_be_an_id_is_passed_over() -> None:
+    bad = ["", "a\nb", "a b", "\x1b[31mred", "x" * 501, "a\u202eb", "\ud800", 5, None, ["a"]]
+    assert read_listing({"data": [{"id": one} for one in bad] + [{"id": "a/b"}]}) == ["a/b"]
+    assert list(read_modelsdev({"p": {"models": {str(one): {"id": one} for one in bad[1:7]} | {"a/b": {}}}})) == ["a/b"]
+
+
 def test_the_list_says_what_is_there_and_the_facts_come_from_elsewhere() -> None:
     catalog = join(["new/unheard-of", "openai/gpt-oss-20b", "a/one"], read_modelsdev(FEED), snapshot())
     assert [model.id for model in catalog.models] == ["a/one", "new/unheard-of", "openai/gpt-oss-20b"]

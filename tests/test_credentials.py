@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import pickle
 import sys
 import traceback
@@ -103,13 +104,23 @@ def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None
     assert "my-company.example" in notes[0]
 
 
-@pytest.mark.parametrize("bad", ["two words", "a\nb", "clé", "a\x00b"])
-def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("two words", "holds a space"),
+        ("a\nb", "holds a line break"),
+        ("clé", "holds a character that cannot be part of a key"),
+        ("a\x00b", "holds a null character"),
+        ("\u201ckey\u201d", "has typographic quotes in it"),
+        ("Bearer key", "begins with `Bearer` or another part of a header"),
+    ],
+)
+def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str, why: str) -> None:
     notes: list[str] = []
     found = find_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
     assert found is not None
     assert found.reveal() == "key-netrc-old"
-    assert notes == ["WANDB_API_KEY holds something that cannot be a key"]
+    assert notes == [f"WANDB_API_KEY is ignored: it {why}"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8")))
@@ -290,3 +301,31 @@ def test_a_key_in_the_place_of_the_project_is_not_shown() -> None:
     assert caught.value.cause == "option"
     assert "WANDB_INFERENCE_PROJECT" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_no_kind_of_file_stops_the_search(tmp_path: Path) -> None:
+    """A pipe has no end, a sparse file and a device none that memory could hold."""
+    (tmp_path / "wandb").mkdir()
+    netrc, ini = tmp_path / ".netrc", tmp_path / "wandb/settings"
+    for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), _huge, _binary):
+        for path in (netrc, ini):
+            make(path)
+        notes: list[str] = []
+        assert find_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
+        assert find_project({"HOME": str(tmp_path)}, folder=tmp_path) is None
+        assert "~/.netrc could not be read" in str(notes)
+        assert "~/wandb/settings could not be read" in str(notes)
+        for path in (netrc, ini):
+            path.rmdir() if path.is_dir() else path.unlink()
+    nothing = {"HOME": str(tmp_path), "NETRC": os.devnull}
+    assert find_key(nothing, for_wandb=True, notes=notes, folder=tmp_path) is None
+    assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in notes[-1]
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10**10)
+
+
+def _binary(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 100)

@@ -86,6 +86,18 @@ def text(body: str, content_type: str = "application/json") -> Script:
     return answer_with
 
 
+def then_endless(answer: Answer) -> None:
+    half(answer)
+    answer.raw(b"data: ")
+    for _ in range(100):
+        answer.raw(b"a" * 1_000_000)
+
+
+def packed_twice(answer: Answer) -> None:
+    answer.start(200, "application/json", Content_Encoding="gzip, gzip")
+    answer.end()
+
+
 def detail(answer: Answer) -> None:
     answer.json({"detail": [{"loc": ["body", "top_k"], "msg": "not a number"}]}, 422)
 
@@ -133,6 +145,8 @@ FAULTS = [
     Fault("stream ends early, silently", then_end, ("stopped before its end", "Run the cell again"), kept=PART),
     Fault("connection cut in a stream", then_cut, ("connection broke",), kept=PART),
     Fault("connection reset in a stream", then_reset, ("connection broke",), kept=PART),
+    Fault("an event without an end", then_endless, ("The answer is larger than 32 MB",), kept=PART),
+    Fault("packed twice", packed_twice, ("packed in a way that was not asked for",), "--no-stream"),
     Fault("stream stalls", then_stall, ("said nothing in time", "--timeout"), kept=PART),
     Fault("no answer", silent, ("said nothing in time",)),
     Fault("connection closed at once", closed_at_once, ("could not be reached or the connection broke",)),

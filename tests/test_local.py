@@ -50,6 +50,36 @@ def test_it_lists_itself_and_answers(client: openai.OpenAI) -> None:
     assert answer(client, "Say hello.")
 
 
+SECRETS = {
+    "WANDB_API_KEY": "secret-1",
+    "WANDB_INFERENCE_API_KEY": "secret-2",
+    "COREWEAVE_API_KEY": "secret-3",
+    "WANDB_IDENTITY_TOKEN_FILE": "secret-4",
+    "OPENAI_API_KEY": "secret-5",
+    "HF_TOKEN": "secret-6",
+    "AWS_SECRET_ACCESS_KEY": "secret-7",
+    "HTTPS_PROXY": "http://user:secret-8@proxy.example:3128",
+    "DATABASE_URL": "postgres://user:secret-9@db.example/x",
+    "LLAMA_API_KEY": "secret-10",
+    "PYTHON_KEYRING_PASSWORD": "secret-11",
+    "LC_SECRET_1": "secret-12",
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux shows a process's environment here")
+def test_its_process_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    practice = local.start()
+    assert local._running is not None
+    process = Path(f"/proc/{local._running[1].pid}")
+    shown = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+    local.stop()
+    assert b"secret-" not in shown
+    assert practice.key.encode() not in shown
+    assert b"PATH=" in shown
+
+
 def test_two_at_once(client: openai.OpenAI) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(lambda prompt: answer(client, prompt), ["Say hello.", "Say goodbye."]))

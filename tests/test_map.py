@@ -356,6 +356,53 @@ def test_a_cache_that_cannot_be_used_is_said_and_does_not_stop_the_run(
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>", "<c>", "<d>"]
 
 
+ROWS = [
+    '{"text": "kept", "seconds": "abc"}',
+    '{"text": "kept", "seconds": NaN}',
+    '{"text": "kept", "seconds": Infinity}',
+    '{"text": "kept", "seconds": -1}',
+    '{"text": "kept", "seconds": true}',
+    f'{{"text": "kept", "seconds": {"1" * 400}}}',
+    '{"text": ["kept"]}',
+    '{"text": "kept", "error": 5}',
+    '{"text": "kept", "more": 1}',
+    '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "[]",
+    "no JSON",
+    b"\xff\xfe",
+    b'{"text": "kept\xff"}',
+    5,
+]
+
+
+def test_a_row_that_is_no_answer_is_asked_again(mapper: Kernel, service: Service, environment: dict[str, str]) -> None:
+    mapper.run("%%wbmap df --limit 1\n{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    for row in ROWS:
+        asked = len(service.chats)
+        with sqlite3.connect(file) as kept:
+            kept.execute("update answers set answer = ?", (row,))
+        run = mapper.run("%%wbmap df --limit 1 -o out\n{{ text }}")
+        assert run.ok, run.error
+        assert mapper.value("out.reply.tolist()") == ["<a>"]
+        assert len(service.chats) == asked + 1
+
+
+def test_a_cache_that_is_no_file_is_named(mapper: Kernel, environment: dict[str, str]) -> None:
+    mapper.run("%%wbmap df --limit 1\n{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    for make in (Path.mkdir, os.mkfifo):
+        for one in file.parent.glob("answers.sqlite*"):
+            one.rmdir() if one.is_dir() else one.unlink()
+        make(file)
+        run = mapper.run("%%wbmap df -o out\n{{ text }}")
+        assert run.ok
+        assert "not kept on disk" in run.text
+    file.unlink()
+    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
+    assert "answers.sqlite: file is not a database" in mapper.run("%%wbmap df -o out\n{{ text }}").text
+
+
 SCRIPT = """\
 import sys
 from wandb_inference_magic import map_prompts

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from conftest import Kept
 from kernels import Kernel, Run
-from service import Service, Wandb, listing, refused
+from service import Answer, Script, Service, Wandb, listing, refused
 
 FEED = {
     "wandb": {
@@ -34,6 +35,32 @@ def wandb_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb, **variables:
 def picking(kernel: Kernel) -> Run:
     """Run `%wbmodels` as a front end does at which somebody sits."""
     return kernel.finish(kernel.start("%wbmodels", allow_stdin=True))
+
+
+def test_a_list_that_is_none_is_told_in_a_sentence(kept: Kept) -> None:
+    kept.kernel.run("%wbconfig --model test/model-a")
+    bodies = (
+        "[" * 100_000 + "]" * 100_000,
+        "no JSON",
+        "\xff\xfe",
+        "5",
+        '{"data": 5}',
+        '{"data": [' + "[]," * 5_000_000 + "5]}",
+    )
+    for body in bodies:
+        kept.service.listing_script = _saying(body)
+        run = kept.kernel.run("%wbmodels --refresh")
+        shown = run.error if not run.ok else run.text
+        assert "The endpoint answered, but not with a list of models" in shown
+
+
+def _saying(body: str) -> Script:
+    def answer(one: Answer) -> None:
+        one.start(200, "application/json")
+        one.raw(body.encode("latin-1"))
+        one.end()
+
+    return answer
 
 
 def test_the_live_list_joined_with_the_public_feed(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:

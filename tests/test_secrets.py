@@ -13,7 +13,7 @@ import pytest
 from conftest import Kept
 from kernels import Kernel
 from nbclient import NotebookClient
-from service import Streamed, Wandb, refused
+from service import Service, Streamed, Wandb, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
 
@@ -75,6 +75,109 @@ def test_a_key_that_was_asked_for_is_in_no_history(
 
 
 @pytest.mark.parametrize(
+    "typed",
+    [
+        f"{KEY}\rmore",
+        f"{KEY}\nmore",
+        f"{KEY}\0more",
+        f"\u201c{KEY}\u201d",
+        f"'{KEY}'",
+        f"Bearer {KEY}",
+        f"{KEY} {KEY}",
+    ],
+)
+def test_what_is_typed_and_cannot_be_a_key_is_refused(kept: Kept, typed: str) -> None:
+    """It would go into a header: the library that refuses it there quotes all of it."""
+    request = kept.kernel.start("%wbconfig --key", allow_stdin=True)
+    kept.kernel.client.get_stdin_msg(timeout=60)
+    kept.kernel.client.input(typed)
+    run = kept.kernel.finish(request)
+    assert "This is not a key: it " in run.error
+    assert "SECRET" not in str(run.messages)
+    assert kept.kernel.run("%wbchat --once hi").ok
+    assert "authorization" not in kept.service.last.headers
+
+
+def test_a_key_of_the_environment_that_cannot_be_used_is_said(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str], tmp_path: Path
+) -> None:
+    told = {"WANDB_API_KEY": f"\u201c{KEY}\u201d", **wandb.environment}
+    kernel = start_kernel(**told)
+    kernel.run("%load_ext wandb_inference_magic")
+    ignored = "WANDB_API_KEY is ignored: it has typographic quotes in it"
+    for cell in ("%wbchat hi", "%wbmodels", "%wbconfig --check"):
+        error = kernel.run(cell).error
+        assert "No W&B key was found; nothing was sent." in error
+        assert ignored in error
+    assert ignored in kernel.run("%wbconfig").text
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb_inference_magic"],
+        env=environment | told,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert ignored in done.stdout
+    assert wandb.connected_to == [wandb.API], "the diagnosis asks, without a key"
+
+
+def test_so_is_the_key_of_another_endpoint(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=f"{KEY}\n{KEY}"
+    )
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbchat hi").error
+    assert "The key for the endpoint cannot be used; nothing was sent." in error
+    assert "WANDB_INFERENCE_API_KEY is ignored: it holds a line break." in error
+    assert "is ignored" in kernel.run("%wbconfig").text
+    assert service.received == []
+
+
+BEHIND_A_PROXY = [
+    "%load_ext wandb_inference_magic\nfrom wandb_inference_magic import chat, client, map_prompts",
+    "%wbchat hi",
+    "%wbconfig",
+    "%wbconfig --check",
+    "%wbmodels --table",
+    "client()",
+    "chat('hi')",
+    "rows = ['a']",
+    "%%wbmap rows\n{{ text }}",
+    "_wbmap",
+    "%%wbchat -m test/a -m test/b\nhi",
+    "%config WandbInference.debug = True",
+    "%wbchat hi",
+    "client()",
+]
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+def test_no_part_of_a_proxys_password_is_shown(
+    start_kernel: Callable[..., Kernel], environment: dict[str, str], tmp_path: Path, variable: str
+) -> None:
+    told = {"WANDB_API_KEY": KEY, variable: "http://user:pa55#wörd?ps3@h:3128"}
+    kernel = start_kernel(**told)
+    runs = [kernel.run(cell) for cell in BEHIND_A_PROXY]
+    shown = "".join(str(run.messages) for run in runs)
+    for piece in ("pa55", "wörd", "ps3", KEY):
+        assert piece not in shown
+    for number in (1, 5, 6, 12, 13):
+        assert f"The proxy in {variable} cannot be used; nothing was sent." in runs[number].error
+        assert "Traceback" not in runs[number].error or number > 10
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb_inference_magic"],
+        env=environment | told,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert f"The proxy in {variable} cannot be used" in done.stdout
+    assert "pa55" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
     "line",
     [
         f"%wbconfig --key {KEY}",
@@ -82,6 +185,8 @@ def test_a_key_that_was_asked_for_is_in_no_history(
         f"%wbconfig {KEY}",
         f"%wbconfig --api-key {KEY}",
         f"%wbconfig --endpoint https://{KEY}@host.example/v1",
+        f"%wbconfig --endpoint https://12/{KEY}@host.example/v1",
+        f"%wbconfig --endpoint https://host.example/v1?api_key={KEY}",
         f"%wbchat --key {KEY} hi",
         f"%wbchat --api-key={KEY} hi",
         f"%wbchat --param api_key={KEY} hi",
@@ -164,6 +269,15 @@ def test_a_store_that_asks_the_user_is_asked_once(
     # One that was changed there meanwhile is found again.
     kernel.run("%wbconfig --reset\n%config WandbInference.endpoint = 'wandb'\n%wbchat --once three")
     assert kernel.value("asked") == ["WANDB_API_KEY"] * 2
+
+
+def test_a_key_of_a_store_that_cannot_be_used_is_said(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(COLAB.replace(f'return "{KEY}"', f'return "\u201c{KEY}\u201d"').replace("= False", "= True"))
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbchat hi").error
+    assert "Colab secrets is ignored: it has typographic quotes in it" in error
+    assert "SECRET" not in error
 
 
 def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:

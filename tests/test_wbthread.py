@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Kept
 from kernels import Kernel
 from service import Service, Streamed, Wandb
 
@@ -159,6 +161,28 @@ def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> 
     nowhere = kernel.run(f"%wbthread --export {tmp_path}/no-such-folder/talk.md").error
     assert "talk.md could not be written." in nowhere
     assert "Check the name and its folder." in nowhere
+
+
+def test_a_file_that_is_no_conversation_is_told_in_a_sentence(kept: Kept, tmp_path: Path) -> None:
+    said = {
+        "deep.json": b"[" * 100_000 + b"]" * 100_000,
+        "digits.json": b'[{"role": "user", "content": ' + b"1" * 5000 + b"}]",
+        "binary.json": b"\xff\xfe\x00\x01" * 1000,
+        "object.json": b'{"messages": {"role": "user"}}',
+        "odd.json": b'[{"role": ["user"]}]',
+        "parts.json": b'[{"role": "user", "content": [5]}]',
+        "empty.json": b"",
+    }
+    for name, data in said.items():
+        (tmp_path / name).write_bytes(data)
+        error = kept.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
+        assert f"{name} holds no conversation." in error
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(10**10)
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    for name in ("huge.json", "folder.json", "pipe.json"):
+        assert f"{name} could not be read." in kept.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
 
 
 def test_a_long_thread_is_trimmed_and_the_cell_says_so(informed_kernel: Kernel, wandb: Wandb) -> None:

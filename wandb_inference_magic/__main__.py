@@ -56,7 +56,8 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
         yield "endpoint", f"not usable: {error}"
         return
     yield "endpoint", endpoint.name if endpoint.kind == "local" else f"{endpoint.name}, {endpoint.url}"
-    yield "key", f"from {endpoint.key.source}" if endpoint.key else "none found"
+    ignored = session.ignored_keys(endpoint.url)
+    yield "key", f"from {endpoint.key.source}" if endpoint.key else "; ".join(ignored) or "none found"
     yield "project", endpoint.project or "not set"
     yield "endpoint answers", _answer(session, endpoint)
 

@@ -12,6 +12,8 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
+from .files import check_file
+from .json_text import read_json_text
 from .plain_text import whole
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "wandb_inference_magic"
 FILE: Final = "answers.sqlite"
+# In bytes. A row that is larger is not read.
+MOST_FILE: Final = 10**12
+LONGEST_ANSWER: Final = 64_000_000
 # Another kernel may be writing.
 PATIENCE_SECONDS: Final = 30.0
 _TABLE: Final = """
@@ -70,21 +75,25 @@ class AnswerCache:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        check_file(path, MOST_FILE)
         self._lock = Lock()
         # Each statement is a transaction of its own: what was written outlives a kernel that is killed.
         self._file = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+        # A text that is not UTF-8 is no answer, and no reason to stop.
+        self._file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             self._file.execute("pragma journal_mode = wal")
             # Safe against a crash of this program; a crash of the machine may lose the last answers.
             self._file.execute("pragma synchronous = normal")
             self._file.execute(_TABLE)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             self._file.close()
-            raise
+            raise sqlite3.DatabaseError(f"{path}: {error}") from None
 
     def get(self, key: str) -> Answer | None:
         """Return the answer kept under a key, if there is one that can be read."""
-        with self._lock, closing(self._file.execute("select answer from answers where question = ?", (key,))) as found:
+        asked = "select answer from answers where question = ? and length(answer) <= ?"
+        with self._lock, closing(self._file.execute(asked, (key, LONGEST_ANSWER))) as found:
             row = found.fetchone()
         return _read(row[0]) if row else None
 
@@ -102,9 +111,16 @@ class AnswerCache:
             self._file.close()
 
 
-def _read(kept: str) -> Answer | None:
+def _read(kept: object) -> Answer | None:
+    """Return the answer of a row; None for a row that another version of this package, or another program, wrote."""
     try:
-        return Answer(**json.loads(kept))
-    except (ValueError, TypeError):
-        # Another version of this package has written it.
+        found = read_json_text(kept) if isinstance(kept, str) else None
+    except ValueError:
         return None
+    if not isinstance(found, dict) or not found.keys() <= {"text", "error", "seconds"}:
+        return None
+    text, error, seconds = found.get("text", ""), found.get("error", ""), found.get("seconds", 0.0)
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9
+    return (
+        Answer(text, error, float(seconds)) if isinstance(text, str) and isinstance(error, str) and is_number else None
+    )

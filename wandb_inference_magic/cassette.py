@@ -8,9 +8,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from .cassette_file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
-from .credentials import hidden
 from .differences import differences, nearest
 from .errors import InferenceError, did_you_mean, shortened
+from .redaction import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -109,7 +109,8 @@ class Cassette:
     @property
     def model(self) -> str | None:
         """The model that the first recorded chat asked; None where there is none."""
-        return str(self._first_chat.request.get("model")) if self._first_chat else None
+        model = self._first_chat.request.get("model") if self._first_chat else None
+        return model if isinstance(model, str) and model else None
 
     @property
     def _first_chat(self) -> Exchange | None:

@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from .cassette_file import Exchange, without_pictures
+from .cassette_file import Exchange, header_text, without_pictures
 from .json_text import read_json_text
+from .redaction import without_query_secrets
 from .reply import Timing
 from .retries import wait
 from .sse import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream
@@ -146,9 +147,10 @@ class _Exchanges:
         if self._endpoint is not None:
             own, asked = _address(self._endpoint.url), _address(url)
             if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
-                return self._endpoint.name, asked[3].removeprefix(own[3])
+                return self._endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
         parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc}", parts.path
+        # Without a user's name and password, which an address may have before its host.
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
 
 
 def _address(url: str) -> tuple[str, str, int | None, str]:
@@ -328,7 +330,7 @@ class _Recording:
                     *self._asked,
                     seconds=self._timing.seconds,
                     status=self._response.status_code,
-                    request_id=self._response.headers.get("x-request-id"),
+                    request_id=header_text(self._response.headers.get("x-request-id")),
                     **reply,
                 )
             )

@@ -21,25 +21,41 @@ the words differ, else an object with the members that have changed, and where m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
+from urllib.parse import urlsplit
 
-from .credentials import hidden
 from .errors import InferenceError, quoted
+from .files import check_file
 from .json_text import json_bytes, read_json_text
+from .redaction import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 VERSION: Final = 1
+# In bytes.
+MOST_FILE: Final = 2_000_000_000
+MOST_LINE: Final = 64_000_000
+PIECE: Final = 1_000_000
+# What a line that is too large is read as: it cannot be read.
+TOO_LARGE: Final = b"!"
+# No reply takes longer than a day.
+LONGEST_SECONDS: Final = 86_400
+LONGEST_ADDRESS: Final = 2000
+# So many members its events may have for each byte of a line; and besides.
+MEMBERS_A_BYTE: Final = 3
+MEMBERS_SPARE: Final = 20_000
 HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
 # Where a piece of a stream holds its words.
 TEXTS: Final = ("content", "reasoning", "reasoning_content")
 
+Value = TypeVar("Value")
 Event = tuple[float, dict[str, Any]]
 # Where in a JSON value something stands: names of members, and numbers in lists.
 Place = tuple[str | int, ...]
@@ -107,6 +123,7 @@ def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
         exchange,
         request=hidden(exchange.request, secrets),
         document=hidden(exchange.document, secrets),
+        request_id=hidden(exchange.request_id, secrets),
         events=tuple((at, hidden(event, secrets)) for (at, _), event in zip(exchange.events, events, strict=True)),
     )
 
@@ -249,35 +266,54 @@ class Recorded:
 def read_cassette(path: Path) -> Recorded:
     """Read a file; one that is not there, or is empty, holds nothing.
 
+    A line that is no exchange, or is larger than `MOST_LINE`, is passed over: its number is in `damaged`.
+
     Raises
     ------
     InferenceError
-        When it cannot be read, is no cassette, or was written by a newer version in a form of its own.
+        When it cannot be read, is no cassette, is too large, or was written by a newer version in a form of its own.
     """
     try:
-        data = path.read_bytes()
+        check_file(path, MOST_FILE)
+        with path.open("rb") as file:
+            return _recorded(path, file)
     except FileNotFoundError:
         return Recorded()
     except OSError as error:
         raise unusable(path, error) from None
-    if not data:
-        return Recorded()
-    first, *lines = data.split(b"\n")
-    _check_header(path, first)
-    unfinished = lines.pop() if lines else b""
+
+
+def _recorded(path: Path, file: BinaryIO) -> Recorded:
     exchanges: list[Exchange] = []
     damaged: list[int] = []
-    for number, line in enumerate(lines, start=2):
+    whole = size = 0
+    for number, (line, length) in enumerate(_lines(file), start=1):
+        size += length
+        if number == 1:
+            _check_header(path, line)
+            whole = size
+            continue
         try:
             exchanges.extend(_read_line(line))
         except ValueError:
+            if not line.endswith(b"\n"):
+                # What a crash left.
+                break
             damaged.append(number)
-    whole = len(data) - len(unfinished)
-    try:
-        exchanges.extend(_read_line(unfinished))
-    except ValueError:
-        return Recorded(tuple(exchanges), tuple(damaged), whole, len(data))
-    return Recorded(tuple(exchanges), tuple(damaged), len(data), len(data))
+        whole = size
+    return Recorded(tuple(exchanges), tuple(damaged), whole, size)
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield each line, and how long it is; of one that is too large only its end."""
+    while line := file.readline(MOST_LINE + 1):
+        length = len(line)
+        if length <= MOST_LINE:
+            yield line, length
+            continue
+        while not line.endswith(b"\n") and (line := file.readline(PIECE)):
+            length += len(line)
+        yield TOO_LARGE + line[-1:], length
 
 
 def _check_header(path: Path, line: bytes) -> None:
@@ -286,7 +322,7 @@ def _check_header(path: Path, line: bytes) -> None:
     except ValueError:
         header = None
     version = header.get("cassette") if isinstance(header, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise InferenceError(
             f"{path} is not a cassette: its first line does not say so.",
             remedy="Name another file; a new one is made where there is none.",
@@ -314,31 +350,82 @@ def _read_line(line: bytes) -> list[Exchange]:
     try:
         return [
             Exchange(
-                endpoint=str(members["endpoint"]),
-                path=str(members["path"]),
+                endpoint=_endpoint(members["endpoint"]),
+                path=_of_type(str, members["path"]),
                 request=members["request"],
-                seconds=float(reply["seconds"]),
+                seconds=_number(reply["seconds"], 0, LONGEST_SECONDS),
                 document=reply.get("json"),
-                events=tuple(_long(reply.get("events", []))),
-                status=int(reply.get("status", 200)),
-                request_id=reply.get("request_id"),
+                events=tuple(_long(reply.get("events", []), MEMBERS_SPARE + MEMBERS_A_BYTE * len(line))),
+                status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
+                request_id=_request_id(reply.get("request_id")),
             )
         ]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None
 
 
-def _long(short: Sequence[Sequence[Any]]) -> Iterable[Event]:
-    """Write out events that are written as what differs."""
+def _of_type(kind: type[Value], value: object) -> Value:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"not {kind.__name__}")
+    return value
+
+
+def _number(value: object, low: float, high: float) -> float:
+    """Return a number in a range: not one that JSON alone can hold, such as Infinity or one of 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError("not a number of that range")
+    return float(value)
+
+
+def _endpoint(value: object) -> str:
+    endpoint = _of_type(str, value)
+    if endpoint in ("wandb", "local"):
+        return endpoint
+    parts = urlsplit(endpoint)
+    # Reading the port raises for one that cannot be.
+    is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    if (
+        not is_address
+        or "@" in endpoint
+        or len(endpoint) > LONGEST_ADDRESS
+        or not re.fullmatch(r"[^\s\x00-\x20]+", endpoint)
+    ):
+        raise ValueError("not an endpoint")
+    return endpoint
+
+
+def _request_id(value: object) -> str | None:
+    """Return a request's id, which becomes a header again."""
+    if value is None:
+        return None
+    if not (known := header_text(_of_type(str, value))):
+        raise ValueError("not a request id")
+    return known
+
+
+def header_text(value: str | None) -> str | None:
+    """Return a text that can be a header's value; None for another."""
+    return value if value and re.fullmatch(r"[\x20-\x7e]{1,500}", value) else None
+
+
+def _long(short: object, most_members: int) -> Iterable[Event]:
+    """Write out events that are written as what differs; together they have at most so many members."""
     before: dict[str, Any] = {}
-    for at, differs, *gone in short:
+    members = 0
+    for at, differs, *gone in _of_type(list, short):
         if isinstance(differs, str):
             event = _with_text(before, differs)
             if event is None:
                 raise ValueError("words without a place")
         else:
-            event = {name: value for name, value in before.items() if not gone or name not in gone[0]} | differs
-        yield float(at), event
+            left_out = frozenset(_of_type(list, gone[0])) if gone else frozenset()
+            kept = {name: value for name, value in before.items() if name not in left_out}
+            event = kept | _of_type(dict, differs)
+        # Each is a copy of the one before: a few bytes could stand for any number of them.
+        members += len(event) + len(_delta(event))
+        if members > most_members:
+            raise ValueError("too many members")
+        yield _number(at, 0, LONGEST_SECONDS), event
         before = event
 
 

@@ -118,7 +118,7 @@ def check_model_id(text: str) -> str:
         For a blank one, one with blanks or control characters in it, and a malformed LoRA address.
     """
     text = text.strip()
-    if not text or len(text) > 500 or any(one.isspace() or not one.isprintable() for one in text):
+    if not is_model_id(text):
         raise InferenceError(
             f"{text[:60]!r} is not a model id.",
             remedy="It looks like openai/gpt-oss-20b. %wbmodels shows them.",
@@ -131,6 +131,11 @@ def check_model_id(text: str) -> str:
             cause="option",
         )
     return text
+
+
+def is_model_id(text: str) -> bool:
+    """Whether a text can be a model's id: not blank, and without blanks and control characters."""
+    return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
 
 
 def is_lora(id: str) -> bool:

@@ -107,7 +107,7 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
         ("endpoint", _endpoint_words(endpoint), _endpoint_source(session, settings)),
-        ("key", "found, not shown" if endpoint.key else "none", endpoint.key.source if endpoint.key else ""),
+        ("key", "found, not shown" if endpoint.key else "none", _key_source(session, endpoint)),
     ]
     for name in SETTING_NAMES[1:]:
         value, source = getattr(settings, name), settings.sources[name]
@@ -117,6 +117,10 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
             value = str(cassette)
         rows.append((name, _value_words(value), source))
     return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
+
+
+def _key_source(session: Session, endpoint: Endpoint) -> str:
+    return endpoint.key.source if endpoint.key else "; ".join(session.ignored_keys(endpoint.url))
 
 
 def _endpoint_words(endpoint: Endpoint) -> str:

@@ -11,18 +11,22 @@ from dataclasses import InitVar, dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import InferenceError
+from .files import read_file
+from .redaction import KEY_VARIABLES, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-OWN_VARIABLE: Final = "WANDB_INFERENCE_API_KEY"
-WANDB_VARIABLES: Final = ("WANDB_API_KEY", "COREWEAVE_API_KEY")
-HIDDEN: Final = "(hidden)"
-SHORTEST_SECRET: Final = 8
+OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
+# A JWT with many claims has a few thousand characters; servers take about 8,000 in a header.
+LONGEST_KEY: Final = 8000
+# A netrc or settings file is a page of text.
+LONGEST_FILE: Final = 1_000_000
+IGNORED: Final = "is ignored: it "
 # wandb 0.31 and newer write the second into netrc, older ones the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -44,6 +48,7 @@ class Key:
     _reveal: Callable[[], str] = field(init=False)
 
     def __post_init__(self, value: str) -> None:
+        remember(value)
         # In a closure, since `asdict`, `__getstate__` and variable inspectors show every attribute.
         object.__setattr__(self, "_reveal", lambda: value)
 
@@ -146,45 +151,44 @@ def find_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
+    notes: list[str] | None = None,
     secrets: Sequence[SecretStore] | None = None,
     kept: dict[str, Key] | None = None,
 ) -> Key | None:
     """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
 
     Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
-    `secrets` and `kept` are as for `find_key`.
+    `notes`, `secrets` and `kept` are as for `find_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
-        return typed or find_key(environ, for_wandb=True, secrets=secrets, kept=kept)
+        return typed or find_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
     home = home_folder(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
-    return _first([variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)], [])
+    return _first(
+        [variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)],
+        [] if notes is None else notes,
+    )
+
+
+def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
+    """Return which places hold a key that cannot be used, and why: `WANDB_API_KEY is ignored: it holds a space`."""
+    notes: list[str] = []
+    find_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
+    return ignored_among(notes)
+
+
+def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the notes of `find_key` that tell of a key that cannot be used."""
+    return tuple(note for note in notes if IGNORED in note)
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys that the environment holds, for whomever they are."""
     found = (environ.get(name, "").strip() for name in (OWN_VARIABLE, *WANDB_VARIABLES))
     return tuple(one for one in found if one)
-
-
-def hidden(value: Any, secrets: Collection[str]) -> Any:
-    """Return a JSON value with each secret in its texts blotted out.
-
-    Short ones are let stand: what local servers are given as keys (`none`, `ollama`) are words like others.
-    """
-    if isinstance(value, dict):
-        return {hidden(name, secrets): hidden(one, secrets) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [hidden(one, secrets) for one in value]
-    if isinstance(value, str):
-        # The longest first: one may begin as another does, and the rest of it would be left.
-        for secret in sorted(secrets, key=len, reverse=True):
-            if len(secret) >= SHORTEST_SECRET:
-                value = value.replace(secret, HIDDEN)
-    return value
 
 
 def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
@@ -219,10 +223,55 @@ def _value(place: _Place) -> str:
         # The type alone: a parser's own message may quote the line with the key.
         raise _UnusableError(f"could not be read ({type(error).__name__})") from None
     value = found.strip() if isinstance(found, str) else ""
-    # A key goes into a header; beyond that, no shape is insisted on.
-    if value and not re.fullmatch(r"[\x21-\x7e]+", value):
-        raise _UnusableError("holds something that cannot be a key")
+    if fault := key_fault(value):
+        raise _UnusableError(f"{IGNORED}{fault}")
     return value
+
+
+# The check of every key ---------------------------------------------------------------------------------
+
+
+def key_fault(key: str) -> str:
+    """Return why a text cannot be a key, without showing any of it: `holds a line break`; nothing for one that can.
+
+    A key goes into a header; beyond that, no shape is insisted on.
+    """
+    return next((fault for pattern, fault in _FAULTS if pattern.search(key)), "")
+
+
+def check_key(text: str) -> str:
+    """Return a key without the blanks around it.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed or given.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot be a key. The message shows no part of it.
+    """
+    key = text.strip()
+    if fault := key_fault(key) or ("" if key else "is empty"):
+        raise InferenceError(
+            f"This is not a key: it {fault}. It was not kept, and nothing was sent.",
+            remedy="Copy the key alone, without quotes or `Bearer`, and give it again: %wbconfig --key.",
+            cause="key",
+        )
+    return key
+
+
+_FAULTS: Final = (
+    (re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]"), "holds a line break"),
+    (re.compile(r"\x00"), "holds a null character"),
+    (re.compile(r"(?i)^(?:authorization\s*:|bearer\s|basic\s)"), "begins with `Bearer` or another part of a header"),
+    (re.compile("[\u2018-\u201f\u2039\u203a\xab\xbb\u300c-\u300f\uff02\uff07]"), "has typographic quotes in it"),
+    (re.compile("^[\"'`]|[\"'`]$"), "has quotes around it"),
+    (re.compile(r"\s"), "holds a space"),
+    (re.compile(r"[^\x21-\x7e]"), "holds a character that cannot be part of a key"),
+    (re.compile(rf".{{{LONGEST_KEY + 1}}}"), f"is longer than {LONGEST_KEY:,} characters"),
+)
 
 
 def _places(
@@ -305,6 +354,8 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     import netrc
 
     try:
+        # It would wait for a pipe, and read all of an endless file.
+        read_file(path, LONGEST_FILE)
         hosts = netrc.netrc(str(path)).hosts
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -330,7 +381,7 @@ def read_settings(path: Path) -> Mapping[str, str]:
     import configparser
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, LONGEST_FILE).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     parser = configparser.ConfigParser(interpolation=None)
@@ -376,6 +427,16 @@ def _from_kaggle(name: str) -> object:
 
     secret: object = UserSecretsClient().get_secret(name)
     return secret
+
+
+def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
+    """Return the error for an endpoint whose key cannot be used; `ignored` is what `ignored_keys` returned."""
+    return InferenceError(
+        "The key for the endpoint cannot be used; nothing was sent.",
+        why=f"{'; '.join(ignored)}.",
+        remedy="Set the variable to the key alone, or give the key with %wbconfig --key.",
+        cause="key",
+    )
 
 
 def no_key_error(notes: Sequence[str]) -> InferenceError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from . import budget
-from .credentials import Key
+from .credentials import Key, check_key
 from .errors import InferenceError
 from .rows import read_rows
 from .session import Session
@@ -188,7 +188,7 @@ class KeyPlugin:
         return "<KeyPlugin>"
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
-        _shared_keys[self._url] = Key(self._key, "given by the cluster's client")
+        _shared_keys[self._url] = Key(check_key(self._key), "given by the cluster's client")
         _session.cache_clear()
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002

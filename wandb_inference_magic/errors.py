@@ -7,11 +7,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
 from .plain_text import safe_plain
+from .redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST_QUOTE: Final = 200
+MB: Final = 1_000_000
+# Of a long text, so much is looked at.
+LONGEST_READ: Final = 20_000
+LONGEST_SECRET: Final = 8000
 
 Cause = Literal[
     "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
@@ -69,14 +74,15 @@ class InferenceError(Exception):
         retryable: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        self.what, self.why, self.remedy = (safe_plain(part).strip() for part in (what, why, remedy))
+        # The last net: no text that reaches a cell holds a key or a password, whoever put it in.
+        self.what, self.why, self.remedy = (redacted(safe_plain(part)).strip() for part in (what, why, remedy))
         self.cause: Cause = cause
         self.status = status
-        self.request_id = request_id
+        self.request_id = quoted(request_id) if request_id else None
         self.retryable = retryable
         self.retry_after = retry_after
         self.show_traceback = False
-        super().__init__(what)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)
@@ -86,14 +92,15 @@ class InferenceError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         if self.show_traceback:
-            return [safe_plain(line.rstrip("\n")) for line in traceback.format_exception(self)]
+            shown = redacted("".join(traceback.format_exception(self)))
+            return [safe_plain(line) for line in shown.splitlines()]
         lines = [f"\x1b[1;31m{self.what}\x1b[0m"]
         if self.why:
             lines.append(self.why)
         if self.remedy:
             lines.append(f"\x1b[1mWhat to do:\x1b[0m {self.remedy}")
         if self.request_id:
-            lines.append(f"\x1b[2mRequest id: {safe_plain(self.request_id)}\x1b[0m")
+            lines.append(f"\x1b[2mRequest id: {self.request_id}\x1b[0m")
         return lines
 
 
@@ -111,6 +118,15 @@ def _rebuild(state: dict[str, object]) -> InferenceError:
     return error
 
 
+def too_large(most: float) -> InferenceError:
+    """Return the error for an answer, or a part of one, of more than so many bytes."""
+    return InferenceError(
+        f"The answer is larger than {most / MB:,.0f} MB; the rest was not read.",
+        remedy="Check the endpoint: %wbconfig shows it. A reply is limited with --max-tokens.",
+        cause="reply",
+    )
+
+
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string."""
     by_lower = {name.lower(): name for name in known}
@@ -119,11 +135,18 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def quoted(said: str) -> str:
-    """Return somebody else's words as a message quotes them: safe, on one line, short."""
-    said = " ".join(safe_plain(said).split())
+    """Return somebody else's words as a message quotes them: safe, on one line, short, without secrets."""
+    # Before it is cut: a part of a key is not recognised.
+    said = " ".join(_beginning(safe_plain(said[:LONGEST_READ])).split())
     return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:
-    """Return a text as a message shows it: at most so many characters."""
+    """Return a text as a message shows it: at most so many characters, without secrets."""
+    text = _beginning(text[:LONGEST_READ])
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _beginning(text: str) -> str:
+    """Return a text without secrets; of one that was cut, not the end either, where a part of one may be."""
+    return redacted(text)[:-LONGEST_SECRET] if len(text) >= LONGEST_READ - LONGEST_SECRET else redacted(text)

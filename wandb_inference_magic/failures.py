@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from .credentials import hidden
 from .errors import Cause, InferenceError, quoted
+from .redaction import hidden, words_of_library
 from .retries import read_retry_after
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def explain(failure: Exception, situation: Situation) -> InferenceError:
         return _of_connection(failure, situation)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
-        why=quoted(f"{type(failure).__name__}: {failure}"),
+        why=quoted(words_of_library(f"{type(failure).__name__}: {failure}")),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",
@@ -97,7 +97,7 @@ def _not_importable(failure: ImportError) -> InferenceError:
     name = (failure.name or "a package").partition(".")[0]
     return InferenceError(
         f"The package {name} cannot be imported; nothing was sent.",
-        why=quoted(str(failure)),
+        why=quoted(words_of_library(str(failure))),
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
     )
@@ -251,7 +251,7 @@ def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
     words = _words_beneath(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
         return (
-            f"The encrypted connection failed: {quoted(words)}",
+            f"The encrypted connection failed: {quoted(words_of_library(words))}",
             "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
             "the environment variable SSL_CERT_FILE.",
         )
@@ -265,7 +265,7 @@ def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
             if situation.endpoint.kind == "wandb"
             else "Check the address (%wbconfig) and whether it runs."
         )
-    return quoted(words), _NETWORK_REMEDY
+    return quoted(words_of_library(words)), _NETWORK_REMEDY
 
 
 _NETWORK_REMEDY: Final = (

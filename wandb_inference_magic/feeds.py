@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from .catalog import Model, Price
+from .catalog import Model, Price, is_model_id
 
+# In characters, and how many of a list: what is longer is no name, description or kind.
+LONGEST_TEXT: Final = 5000
+MOST_TEXTS: Final = 50
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
 
 
@@ -37,7 +40,7 @@ def read_listing(document: object) -> list[str]:
     if not isinstance(data, list):
         raise ValueError("not a list of models")
     ids = [_text(_mapping(entry).get("id")) for entry in data]
-    return list(dict.fromkeys(one for one in ids if one))
+    return list(dict.fromkeys(one for one in ids if is_model_id(one)))
 
 
 def read_modelsdev(document: object) -> dict[str, Model]:
@@ -119,7 +122,7 @@ def _of_snapshot(entry: Mapping[str, Any]) -> Model:
 
 
 def _by_id(models: Iterable[Model]) -> dict[str, Model]:
-    return {model.id: model for model in models if model.id}
+    return {model.id: model for model in models if is_model_id(model.id)}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -127,11 +130,11 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:LONGEST_TEXT] if isinstance(value, str) else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+    return tuple(one for one in map(_text, value[:MOST_TEXTS]) if one) if isinstance(value, list) else ()
 
 
 def _flag(value: object) -> bool | None:

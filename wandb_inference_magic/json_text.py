@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
+
+DEEPEST: Final = 100
+MANY_VALUES: Final = 4_000_000
 
 
 def json_bytes(document: Any, *, compact: bool = False) -> bytes:
@@ -22,9 +25,33 @@ def read_json_text(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        When it is none, or one that is nested too deeply to be read.
+        When it is none, or one that is nested too deeply or has too many values to be read.
     """
+    brackets, commas = _count(text, "[") + _count(text, "{"), 0
+    if len(text) > MANY_VALUES:
+        commas = _count(text, ",")
+    if brackets + commas > MANY_VALUES:
+        # Each becomes an object many times as large as its text.
+        raise ValueError("too many values")
     try:
-        return json.loads(text)
+        document = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if brackets > DEEPEST:
+        _check_depth(document)
+    return document
+
+
+def _count(text: str | bytes, character: str) -> int:
+    return text.count(character) if isinstance(text, str) else text.count(character.encode())
+
+
+def _check_depth(document: Any) -> None:
+    """Refuse a document that functions which call themselves could not go through."""
+    level, depth = [document] if isinstance(document, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
+        inner = (value for one in level for value in (one.values() if isinstance(one, dict) else one))
+        level = [value for value in inner if isinstance(value, dict | list)]

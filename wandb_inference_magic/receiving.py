@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from .bodies import NOT_PACKED
 from .errors import InferenceError
 from .failures import Refused, Silent, Unreachable
 from .json_text import json_bytes, read_json_text
@@ -49,7 +50,7 @@ def fetch_listing(client: Client) -> object:
 
 def fetch_feed(url: str, cassette: Cassette | None = None) -> object:
     """Fetch a public feed, without any key, as the JSON document it is."""
-    options = {"timeout": FEED_SECONDS, "follow_redirects": True}
+    options = {"timeout": FEED_SECONDS, "follow_redirects": True, "headers": NOT_PACKED}
     with http_client(http_library(), options, cassette) as http:
         response = http.get(url)
         response.raise_for_status()

@@ -10,10 +10,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import local
 from .catalog import Catalog, join
-from .credentials import Key, find_key, find_server_key, no_key_error, secrets_in
+from .credentials import (
+    Key,
+    check_key,
+    find_key,
+    find_server_key,
+    ignored_among,
+    ignored_key_error,
+    ignored_keys,
+    no_key_error,
+    secrets_in,
+)
 from .errors import InferenceError, did_you_mean, quoted
 from .feeds import read_listing, read_modelsdev, snapshot
 from .project import PROJECT_VARIABLE
+from .redaction import passwords_in
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
 from .shared_client import AsyncClient, Endpoint, SharedClient, is_wandb
 from .thread import DEFAULT_THREAD, Thread
@@ -87,6 +98,10 @@ class Session:
         typed = self._typed_keys.get(url)
         return typed or find_key(os.environ, for_wandb=is_wandb(url), notes=notes, kept=self._store_keys)
 
+    def ignored_keys(self, url: str) -> tuple[str, ...]:
+        """Return which places hold a key for an endpoint that cannot be used, and why."""
+        return ignored_keys(os.environ, for_wandb=is_wandb(url))
+
     def endpoint(self, *, ask: bool = True, start: bool = True) -> Endpoint:
         """Return the endpoint in force.
 
@@ -114,7 +129,10 @@ class Session:
         if name != "wandb":
             kind: Any = "wandb" if is_wandb(name) else "custom"
             project = settings.project if kind == "wandb" or _is_set_for_us(settings) else ""
-            return Endpoint(kind, name, self.find_key(name), project)
+            key = self.find_key(name)
+            if key is None and start and (ignored := self.ignored_keys(name)):
+                raise ignored_key_error(ignored)
+            return Endpoint(kind, name, key, project)
         notes: list[str] = []
         key = self.find_key(WANDB_URL, notes) or (self.type_key(WANDB_URL) if ask else None)
         if key is None and start:
@@ -189,19 +207,21 @@ class Session:
             self._is_aside = False
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the keys that are known here: nothing of them is written or traced."""
+        """Return the keys and the proxies' passwords that are known here: nothing of them is written or traced."""
         # Asked for with each exchange that is recorded and each value that is traced: no store is asked for it.
         in_files = (find_key(os.environ, for_wandb=True, secrets=()), find_server_key(os.environ, secrets=()))
         found = (*self._typed_keys.values(), *self._store_keys.values(), *in_files)
-        keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ))
+        keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ), *passwords_in(os.environ))
         return tuple(dict.fromkeys(keys))
 
     def _endpoint_name(self, settings: Resolved) -> str:
         if settings.endpoint != "auto":
             return settings.endpoint
-        if self.find_key(WANDB_URL) is None and local.installed(_path(settings.weights)):
-            return "local"
-        return "wandb"
+        notes: list[str] = []
+        if self.find_key(WANDB_URL, notes) is not None or ignored_among(notes):
+            # A key that cannot be used is reported: the practice model does not hide it.
+            return "wandb"
+        return "local" if local.installed(_path(settings.weights)) else "wandb"
 
     def _practice_endpoint(self, settings: Resolved, *, start: bool) -> Endpoint:
         weights = _path(settings.weights)
@@ -211,20 +231,33 @@ class Session:
         return Endpoint("local", practice.base_url, Key(practice.key, "made for this session"), model=practice.model)
 
     def type_key(self, url: str | None = None) -> Key | None:
-        """Ask the user for the key of an endpoint (the one in force unless told) and keep it for this session."""
+        """Ask the user for the key of an endpoint (by default the one in force) and keep it for this session.
+
+        Raises
+        ------
+        InferenceError
+            When what was typed cannot be a key.
+        """
         if self.ask_secret is None:
             return None
         url = url or self._url_in_force()
         whose = "W&B (made at forge.coreweave.com/settings)" if is_wandb(url) else url
-        typed = (self.ask_secret(f"Key for {whose}: ") or "").strip()
-        if not typed:
+        ignored = "".join(f"{note}. " for note in self.ignored_keys(url))
+        typed = self.ask_secret(f"{ignored}Key for {whose}: ") or ""
+        if not typed.strip():
             return None
-        self._typed_keys[url] = Key(typed, "typed in")
+        self._typed_keys[url] = Key(check_key(typed), "typed in")
         return self._typed_keys[url]
 
     def give_key(self, url: str, key: Key) -> None:
-        """Use this key for an endpoint, for this session."""
-        self._typed_keys[url] = key
+        """Use this key for an endpoint, for this session.
+
+        Raises
+        ------
+        InferenceError
+            When it cannot be a key.
+        """
+        self._typed_keys[url] = Key(check_key(key.reveal()), key.source)
 
     def _url_in_force(self) -> str:
         name = self.resolve().endpoint
@@ -357,6 +390,9 @@ class Session:
 
         try:
             return fetch()
+        except ValueError as failure:
+            notes.append(f"The endpoint answered, but not with a list of models ({quoted(str(failure))}).")
+            return None
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
             error = explain(failure, Situation(endpoint, "", self.known_catalog(endpoint)))
             notes.append(f"{error.what} {error.why}".strip())

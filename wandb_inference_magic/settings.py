@@ -286,10 +286,16 @@ def check_endpoint(text: str) -> str:
             remedy=did_you_mean(text, ("wandb", "local", "auto")) or "A URL looks like https://my-server.example/v1.",
             cause="option",
         )
-    if "@" in parts.netloc:
+    if "@" in text:
         raise InferenceError(
             "An endpoint's URL holds no user name or password: it is shown and saved.",
             remedy="Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY.",
+            cause="option",
+        )
+    if parts.query or parts.fragment:
+        raise InferenceError(
+            "An endpoint's URL ends before any ? or #: the paths of the service are added to it, and it is shown.",
+            remedy="Leave that part out. Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY.",
             cause="option",
         )
     return text.rstrip("/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -13,16 +14,19 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from .bodies import NOT_PACKED, bounded, bounded_async
+from .errors import InferenceError, quoted
+from .proxies import proxy_fault
+from .redaction import addresses
 from .settings import WANDB_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from openai import AsyncOpenAI, OpenAI
 
     from .cassette import Cassette
     from .credentials import Key
-    from .errors import InferenceError
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
@@ -52,7 +56,10 @@ class Endpoint:
 
 def is_wandb(url: str) -> bool:
     """Whether a URL is W&B's own endpoint, the only one a W&B key may be sent to."""
-    given, own = urlsplit(url), urlsplit(WANDB_URL)
+    try:
+        given, own = urlsplit(url), urlsplit(WANDB_URL)
+    except ValueError:
+        return False
     return given.scheme == own.scheme and given.netloc.lower() in (own.netloc, f"{own.netloc}:443")
 
 
@@ -138,12 +145,48 @@ def http_client(
     at_once: bool = False,
 ) -> Any:
     """Return an HTTP client, by way of a cassette where there is one; an asynchronous one to send many `at_once`."""
-    options = {"verify": _verify(endpoint), **options}
-    if cassette is None:
-        return (library.AsyncClient if at_once else library.Client)(**options)
-    from .cassette_client import cassette_async_client, cassette_client
+    options = {"verify": _verify(endpoint), "trust_env": True, **options}
+    hook = bounded_async(library) if at_once else bounded(library)
+    options["event_hooks"] = {**options.get("event_hooks", {}), "response": [hook]}
+    if cassette is not None and not cassette.records:
+        # Nothing goes over the wire: no proxy is asked, whatever the environment names.
+        options["trust_env"] = False
+    with _proxy_errors(uses_proxies=options["trust_env"]):
+        if cassette is None:
+            return (library.AsyncClient if at_once else library.Client)(**options)
+        from .cassette_client import cassette_async_client, cassette_client
 
-    return (cassette_async_client if at_once else cassette_client)(library, cassette, endpoint, options)
+        return (cassette_async_client if at_once else cassette_client)(library, cassette, endpoint, options)
+
+
+@contextmanager
+def _proxy_errors(*, uses_proxies: bool) -> Iterator[None]:
+    """Raise one error for a proxy's address that cannot be read: the library's own quotes pieces of its password."""
+    if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
+        raise _proxy_error(*fault)
+    failed = False
+    try:
+        yield
+    except (ImportError, InferenceError):
+        raise
+    except Exception:
+        if not uses_proxies:
+            raise
+        failed = True
+    if failed:
+        # Raised here, so that nothing holds on to the library's error.
+        names = " or ".join(dict.fromkeys(name for name, _ in addresses(os.environ))) or "the system's settings"
+        raise _proxy_error(names, "The HTTP library does not take it")
+
+
+def _proxy_error(names: str, why: str) -> InferenceError:
+    return InferenceError(
+        f"The proxy in {names} cannot be used; nothing was sent.",
+        why=f"{why}.",
+        remedy="Percent-encode special characters of its user name and password: # as %23, / as %2F, ? as %3F, "
+        "@ as %40, % as %25. Then restart the kernel.",
+        cause="option",
+    )
 
 
 class AsyncClient:
@@ -218,7 +261,7 @@ def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
         "follow_redirects": False,
         # The practice model is on this machine: a proxy meant for the internet cannot reach it.
         "trust_env": endpoint.kind != "local",
-        "headers": {"user-agent": f"wandb-inference-magic/{__version__}"},
+        "headers": {"user-agent": f"wandb-inference-magic/{__version__}", **NOT_PACKED},
     }
 
 
@@ -249,7 +292,7 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
     own: dict[str, str | None] = dict.fromkeys(_headers_meant_for_openai())
     own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
     own |= {"openai-organization": None, "openai-project": endpoint.project or None}
-    place = _place(http_library().URL(endpoint.url))
+    place = _place_of(endpoint)
 
     def check(request: Any) -> None:
         # The user's own code may send anywhere: through another address, or without encryption, nothing of it goes.
@@ -261,6 +304,19 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
                 request.headers[name] = value
 
     return check
+
+
+def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
+    library = http_library()
+    try:
+        return _place(library.URL(endpoint.url))
+    except (library.InvalidURL, ValueError) as error:
+        raise InferenceError(
+            "The endpoint is not an address that can be called; nothing was sent.",
+            why=quoted(str(error)),
+            remedy="Set another: %wbconfig --endpoint URL.",
+            cause="option",
+        ) from None
 
 
 def _place(url: Any) -> tuple[str, bytes, int | None]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from .errors import MB, too_large
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .reply import Timing
 
+# One event, in bytes: a line that never ends is not kept.
+MOST_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
 # Where a response that goes by way of a cassette carries its clock.
 EXTENSION: Final = "wandb_inference_cassette"
@@ -30,6 +34,11 @@ class EventReader:
     Only CR, LF and CRLF end a line: `str.splitlines` would also cut at U+2028, which JSON may hold raw. Bytes
     that are not UTF-8 become U+FFFD.
 
+    Raises
+    ------
+    InferenceError
+        For an event that is too large.
+
     Notes
     -----
     The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream;
@@ -41,6 +50,7 @@ class EventReader:
         self._rest = bytearray()
         self._after_cr = False
         self._data: list[bytes] = []
+        self._held = 0
 
     def feed(self, chunk: bytes) -> Iterator[str]:
         """Take more bytes and yield the data of the events that they complete."""
@@ -55,16 +65,22 @@ class EventReader:
 
     def _line(self, line: bytes) -> Iterator[str]:
         if line.startswith(b"data:"):
+            self._held += len(line)
+            if self._held > MOST_EVENT:
+                raise too_large(MOST_EVENT)
             self._data.append(line[5:].removeprefix(b" "))
         elif not line and self._data:
             yield b"\n".join(self._data).decode("utf-8", "replace")
             self._data.clear()
+            self._held = 0
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         self._rest += chunk
+        if len(self._rest) > MOST_EVENT:
+            raise too_large(MOST_EVENT)
         if b"\n" not in chunk and b"\r" not in chunk:
             return
         self._after_cr = self._rest.endswith(b"\r")

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InferenceError, quoted
+from .files import read_file
+from .json_text import read_json_text
 from .thread import Thread, Turn
 from .thread_page import to_html
 
 if TYPE_CHECKING:
     from .reply import Message
+
+
+# In bytes: a conversation with pictures in it.
+MOST_IMPORTED: Final = 64_000_000
 
 
 def export(thread: Thread, file: str) -> Path:
@@ -48,7 +54,7 @@ def import_(name: str, file: str) -> Thread:
     """
     path = Path(file).expanduser()
     try:
-        return from_messages(name, json.loads(path.read_text(encoding="utf-8-sig")))
+        return from_messages(name, read_json_text(read_file(path, MOST_IMPORTED).decode("utf-8-sig")))
     except OSError as error:
         raise _not_usable("read", path, error) from None
     except ValueError as error:

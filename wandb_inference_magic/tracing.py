@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from .credentials import hidden
+from .credentials import find_server_key, ignored_among
 from .display import Silence
 from .errors import InferenceError, quoted
 from .painter import Progress
 from .quiet_import import import_quietly
+from .redaction import hidden, words_of_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -132,8 +133,11 @@ class Tracer:
                 "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
         if self.key is None:
+            notes: list[str] = []
+            find_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
                 "There is no key for W&B: nothing is traced.",
+                why="; ".join(ignored_among(notes)),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
@@ -144,7 +148,7 @@ class Tracer:
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
                 f"Weave could not be connected to for {self.project}: nothing is traced.",
-                why=quoted(self._hidden(f"{type(error).__name__}: {error}")),
+                why=quoted(words_of_library(f"{type(error).__name__}: {error}")),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
@@ -225,7 +229,7 @@ class Tracer:
         if not self._listener.said or self._has_told:
             return ()
         self._has_told = True
-        return (f"Tracing does not work: {quoted(self._hidden(self._listener.said))}",)
+        return (f"Tracing does not work: {quoted(words_of_library(self._listener.said))}",)
 
     def close(self) -> None:
         """Send what is left, for a bounded time, and leave Weave as it was found."""
@@ -260,7 +264,7 @@ def _weave() -> Any:
     except Exception as error:  # noqa: BLE001 - it imports much, of versions that may not go together
         raise InferenceError(
             "Weave is installed, but cannot be imported: nothing is traced.",
-            why=quoted(f"{type(error).__name__}: {error}"),
+            why=quoted(words_of_library(f"{type(error).__name__}: {error}")),
             remedy=f"Bring it and what it needs up to date: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
             cause="missing",
         ) from None

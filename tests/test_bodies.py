@@ -1,0 +1,223 @@
+"""Answers of any size and packing: bounded in memory, and reported. Over a real socket, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from service import MODEL, Answer, Script, Service, Streamed, chunk, completion
+
+from wandb_inference_magic.bodies import BodyReader
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.json_text import read_json_text
+from wandb_inference_magic.payloads import PayloadReader
+
+GZIP = 16 + zlib.MAX_WBITS
+BLOCK = 16_000_000
+BLOCKS = 200  # 3.2 GB in all
+# What a process of Python with this package has, and the largest answer that is read, twice.
+MOST_MEMORY = 450_000_000
+
+
+def bomb(head: bytes, filling: bytes, blocks: int = BLOCKS) -> Iterator[bytes]:
+    """Yield gigabytes as gzip: the same packed block again and again, each complete in itself."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
+    yield packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
+    raw = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = raw.compress((filling * (BLOCK // len(filling) + 1))[:BLOCK]) + raw.flush(zlib.Z_FULL_FLUSH)
+    for _ in range(blocks):
+        yield block
+
+
+def bombing(head: bytes, filling: bytes, content_type: str = "application/json", status: int = 200) -> Script:
+    def answer(one: Answer) -> None:
+        one.start(status, content_type, Content_Encoding="gzip")
+        try:
+            for piece in bomb(head, filling):
+                one.raw(piece)
+            one.end()
+        except ConnectionError:
+            # The client has read enough.
+            one.cut()
+
+    return answer
+
+
+def endless(head: bytes, filling: bytes, content_type: str = "text/event-stream") -> Script:
+    def answer(one: Answer) -> None:
+        one.start(200, content_type)
+        try:
+            one.raw(head)
+            for _ in range(BLOCKS):
+                one.raw(filling)
+            one.end()
+        except ConnectionError:
+            one.cut()
+
+    return answer
+
+
+def packed(data: bytes, encoding: str, *layers: int) -> Script:
+    for layer in layers:
+        packer = zlib.compressobj(9, zlib.DEFLATED, layer)
+        data = packer.compress(data) + packer.flush()
+
+    def answer(one: Answer) -> None:
+        one.start(200, "application/json", Content_Encoding=encoding)
+        one.raw(data)
+        one.end()
+
+    return answer
+
+
+WHOLE = b'{"choices": [{"index": 0, "message": {"content": "'
+EVENT = b"data: " + json.dumps(chunk({"content": "Half"})).encode() + b"\n\n"
+COMMENT, PART = b": " + b"a" * 997 + b"\n", b"data: " + b"a" * 993 + b"\n"
+MEASURED = """
+import resource, sys
+from wandb_inference_magic import InferenceError, chat, client, map_prompts, models
+try:
+    print({call})
+except InferenceError as error:
+    print(error.cause, "|", error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+CHAT, WHOLE_CHAT = "chat('hi').text", "chat('hi', stream=False).text"
+ROWS = "map_prompts(['a'], '{{ text }}', cache=False).reply_error[0]"
+OWN_CALL = "client().chat.completions.create(model='m', messages=[])"
+BOMBS: dict[str, tuple[str, Script, str]] = {
+    "one text": (WHOLE_CHAT, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
+    "many values": (WHOLE_CHAT, bombing(b'{"choices": [', b"[],"), "reply | The answer is larger than 64 MB"),
+    "one event": (CHAT, bombing(EVENT + b"data: ", b"a", "text/event-stream"), "reply | The answer is larger than 32"),
+    "no line": (CHAT, bombing(EVENT, b"a", "text/event-stream"), "reply | The answer is larger than 32 MB"),
+    "one event in lines": (CHAT, bombing(EVENT, PART, "text/event-stream"), "reply | The answer is larger"),
+    "comments": (
+        CHAT,
+        bombing(EVENT, COMMENT, "text/event-stream"),
+        "reply | The answer is larger than 256 MB",
+    ),
+    "rows": (ROWS, bombing(WHOLE, b"a"), "The answer is larger than 64 MB"),
+    "the user's own call": (OWN_CALL, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
+    "an error": (CHAT, bombing(b'{"error": "', b"a", status=400), "request | "),
+    "not packed": (WHOLE_CHAT, endless(WHOLE, b"a" * 1_000_000, "application/json"), "reply | The answer is larger"),
+    "not packed, one event": (CHAT, endless(EVENT + b"data: ", b"a" * 1_000_000), "reply | The answer is larger than"),
+}
+
+
+def measured(environment: dict[str, str], service: Service, folder: Path, call: str) -> tuple[str, int]:
+    """Return what a script prints, and the most memory that it took, in bytes."""
+    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED.replace("{call}", call)],
+        env=environment | told,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    *said, memory = done.stdout.splitlines()
+    return "\n".join(said), int(memory)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_answer_that_unpacks_to_gigabytes_takes_bounded_memory(
+    service: Service, environment: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    call, script, words = BOMBS[name]
+    service.then(script)
+    said, memory = measured(environment, service, tmp_path, call)
+    assert said.startswith(words)
+    assert memory < MOST_MEMORY
+
+
+def test_so_does_a_list_of_models(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    service.listing_script = bombing(b'{"data": [{"id": "', b"a")
+    _, memory = measured(environment, service, tmp_path, "models()")
+    assert memory < MOST_MEMORY
+
+
+def test_an_answer_packed_in_another_way_is_refused(kernel: Kernel, service: Service) -> None:
+    for encoding in ("gzip, gzip", "gzip, identity, deflate", "br", "zstd", "gzip,gzip,gzip", "compress"):
+        service.then(packed(b"{}", encoding, GZIP, GZIP))
+        error = kernel.run("%wbchat --no-stream --once hi").error
+        assert "packed in a way that was not asked for" in error
+        assert encoding.split(",")[0] in error
+        assert service.last.headers["accept-encoding"] == "identity"
+        assert kernel.run("%wbchat --once hi").ok
+
+
+def whole_body(text: str) -> bytes:
+    body: list[Any] = []
+    completion(text)(type("Answer", (), {"json": lambda _, payload, **__: body.append(payload)})())  # type: ignore[arg-type]
+    return json.dumps(body[0]).encode()
+
+
+LAYERS = [("gzip", GZIP), ("x-gzip", GZIP), ("deflate", zlib.MAX_WBITS), ("deflate", -zlib.MAX_WBITS)]
+
+
+def test_one_layer_is_unpacked_though_none_was_asked_for(kernel: Kernel, service: Service) -> None:
+    for encoding, layer in LAYERS:
+        service.then(packed(whole_body("Grüße"), encoding, layer))
+        assert kernel.run("%wbchat --no-stream --once hi").ok
+        assert kernel.value("_wbreply.text") == "Grüße"
+        call = "client().chat.completions.create(model='m', messages=[]).choices[0].message.content"
+        service.then(packed(whole_body("Grüße"), encoding, layer))
+        assert kernel.value(f"__import__('wandb_inference_magic').{call}") == "Grüße"
+
+
+def test_what_is_not_packed_though_it_says_so_is_reported(kernel: Kernel, service: Service) -> None:
+    service.then(packed(whole_body("Hi"), "gzip"))
+    assert "The answer could not be unpacked." in kernel.run("%wbchat --no-stream --once hi").error
+    service.then(lambda one: one.json({"error": "no"}, 400, Content_Encoding="gzip"))
+    assert "did not accept the request" in kernel.run("%wbchat --no-stream --once hi").error
+    service.then(lambda one: one.json({"error": "no"}, 503, Content_Encoding="br"))
+    kernel.run("%config WandbInference.max_retries = 0")
+    assert "is overloaded or failing" in kernel.run("%wbchat --no-stream --once hi").error
+
+
+def test_what_came_before_a_part_that_is_too_large_is_kept(kernel: Kernel, service: Service) -> None:
+    service.then(endless(EVENT + b"data: ", b"a" * 1_000_000))
+    run = kernel.run("%wbchat Now")
+    assert "The answer is larger than 32 MB; the rest was not read." in run.error
+    assert kernel.value("_wbreply.text") == "Half"
+    service.then(Streamed(["Fine."]))
+    assert kernel.run("%wbchat Again").ok
+
+
+def test_json_is_read_to_a_bounded_depth(kernel: Kernel, service: Service) -> None:
+    for deep in ("[" * 100_000 + "]" * 100_000, "[" * 101 + "]" * 101, '{"a":' * 500 + "1" + "}" * 500):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            read_json_text(deep)
+
+        def answer(one: Answer, deep: str = deep) -> None:
+            one.start()
+            one.event(f'{{"choices": {deep}}}')
+            one.end()
+
+        service.then(answer)
+        assert "not with a reply of a model" in kernel.run("%wbchat --once hi").error
+
+
+def test_what_is_wide_is_read_and_what_is_huge_is_not() -> None:
+    assert len(read_json_text(json.dumps([{"a": [1]}] * 10_000))) == 10_000
+    with pytest.raises(ValueError, match="too many values"):
+        read_json_text("[" + "[]," * 2_000_001 + "1]")
+    with pytest.raises(InferenceError, match="larger than 32 MB"):
+        list(PayloadReader().feed(b"a" * 32_000_001))
+
+
+def test_a_stream_is_unpacked_as_it_comes() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
+    reader = BodyReader("gzip", 10**6, is_strict=True)
+    first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
+    assert b"".join(piece for byte in first for piece in reader.feed(bytes([byte]))) == b"one"
+    assert b"".join(reader.feed(packer.compress(b"two") + packer.flush())) == b"two"
+    assert list(reader.feed(b"what follows the end")) == []

@@ -1,0 +1,162 @@
+"""No key and no password is in a text that is shown: not as it is, not encoded, not in pieces that a library quotes."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from base64 import b64encode
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wandb_inference_magic.catalog import join
+from wandb_inference_magic.credentials import Key, check_key
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import Situation, Unreachable, explain
+from wandb_inference_magic.feeds import snapshot
+from wandb_inference_magic.redaction import hidden, redacted
+from wandb_inference_magic.settings import WANDB_URL
+from wandb_inference_magic.shared_client import Client, Endpoint, http_library
+
+KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
+MARK = "Zq7xK"
+# What can be in a variable of the environment.
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+# Where a library cuts an address that it cannot read.
+CUTS = st.text("#?/@%:\\ []'\"$&\n\t", max_size=3)
+AROUND = CUTS | ANY
+FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "http://{}@h:x"])
+NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
+SITUATION = Situation(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY,
+        quote(KEY, safe=""),
+        json.dumps({"key": KEY}),
+        repr(KEY.encode()),
+        b64encode(KEY.encode()).decode(),
+        KEY.upper(),
+        f"Bearer {KEY}",
+        f"{{'Authorization': b'Bearer {KEY}'}}",
+    ],
+)
+def test_a_key_is_in_no_error_in_any_form(written: str) -> None:
+    Key(KEY, "typed in")
+    error = InferenceError(f"A {written}.", why=f"x{written}x", remedy=written, cause="key", request_id=written)
+    error.show_traceback = True
+    error.__cause__ = ValueError(written)
+    shown = "\n".join((str(error), repr(error), str(error.args), str(error.request_id), *error._render_traceback_()))
+    assert "3cret" not in shown.lower()
+    assert "(hidden)" in shown
+    assert written not in str(hidden({"a": [written]}, (KEY,))) or written == KEY.upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see http://user:pa55@h:3128/x now", "see http://(hidden)@h:3128/x now"),
+        ("https://u:p@ss/w#rd@h/v1", "https://(hidden)@h/v1"),
+        ("GET /v1/models?api_key=abc&x=1", "GET /v1/models?api_key=(hidden)&x=1"),
+        ("https://h/v1?access_token=abc#x", "https://h/v1?access_token=(hidden)#x"),
+        ("Authorization: Bearer abcdefghij", "Authorization: (hidden)"),
+        ("got b'Bearer abcdefgh12'", "got b'Bearer (hidden)'"),
+        ("Proxy-Authorization: Basic dXNlcjpwYTU1", "Proxy-Authorization: (hidden)"),
+        ("[(b'authorization', b'Basic abcdefghij')]", "[(b'authorization', b'(hidden)')]"),
+        ("No authorization, ask them", "No authorization, ask them"),
+        ("Bearer authentication is required", "Bearer authentication is required"),
+        ("write to https://h/help or me@h.example", "write to https://h/help or me@h.example"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert redacted(text, {}) == shown
+
+
+def test_a_long_text_of_addresses_is_no_trouble() -> None:
+    assert len(redacted("a://" * 50_000, {})) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("abc\rdef", "a line break"),
+        ("abc\ndef", "a line break"),
+        ("abc\u2028def", "a line break"),
+        ("abc\0def", "a null character"),
+        ("\u201cabcdef\u201d", "typographic quotes"),
+        ("'abcdef'", "quotes around"),
+        ('"abcdef"', "quotes around"),
+        ("Bearer abcdef", "Bearer"),
+        ("authorization: bearer abcdef", "Bearer"),
+        ("abc def", "a space"),
+        ("abc\tdef", "a space"),
+        ("abcdéf", "a character that cannot"),
+        ("abc\u200bdef", "a character that cannot"),
+        ("abc\ud800def", "a character that cannot"),
+        ("abcdef" * 2000, "longer than"),
+        ("  \n", "is empty"),
+    ],
+)
+def test_what_is_no_key_is_refused_without_showing_it(bad: str, says: str) -> None:
+    with pytest.raises(InferenceError, match=says) as caught:
+        check_key(bad)
+    assert "abc" not in str(caught.value)
+    assert "def" not in str(caught.value)
+
+
+@given(st.text())
+def test_what_is_taken_as_a_key_can_go_into_a_header(text: str) -> None:
+    try:
+        key = check_key(f" {text}\n")
+    except InferenceError:
+        return
+    assert key == text.strip()
+    assert http_library().Headers({"authorization": f"Bearer {key}"}).raw[0][1] == f"Bearer {key}".encode("ascii")
+    assert not set(key) & set(" \r\n\0")
+
+
+@given(NAMES, AROUND, AROUND, FORMS)
+@example("HTTPS_PROXY", "", "#x", "http://user:{}@h:3128")
+@example("HTTPS_PROXY", "1234#", "", "http://user:{}@h:3128")
+@example("NO_PROXY", "", "#x", "http://user:{}@[::1")
+def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: str, form: str) -> None:
+    os.environ[name] = form.format(f"{before}{MARK}{after}")
+    try:
+        with pytest.raises((InferenceError, Unreachable)) as caught:
+            client = Client(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, max_retries=0)
+            with client.http as http:
+                try:
+                    http.get("http://127.0.0.1:9/v1")
+                except Exception as failure:
+                    raise Unreachable from failure
+        error = explain(caught.value, SITUATION)
+        error.show_traceback = True
+        shown = "".join((str(error), *error._render_traceback_(), *traceback.format_exception(caught.value)))
+    finally:
+        del os.environ[name]
+    if form != "{}":
+        assert MARK.lower() not in shown.lower()
+
+
+@given(CUTS, CUTS)
+def test_words_that_quote_a_piece_of_a_password_are_not_quoted(before: str, after: str) -> None:
+    os.environ["HTTPS_PROXY"] = f"http://user:{before}{MARK}{after}@h:3128"
+    try:
+        error = explain(ValueError(f"Invalid port: '{MARK.lower()}'"), SITUATION)
+        assert MARK.lower() not in str(error).lower()
+        other = InferenceError(f"Something with '{MARK}' in it.", cause="network")
+        assert MARK not in str(other)
+    finally:
+        del os.environ["HTTPS_PROXY"]

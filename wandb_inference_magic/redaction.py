@@ -1,0 +1,178 @@
+"""The one place that takes secrets out of texts: keys, and the user names and passwords in addresses.
+
+Errors pass through `redacted` when they are made and when they are shown. What is recorded or traced passes through
+`hidden`, which takes known secrets out of a JSON value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from base64 import b64encode
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+HIDDEN: Final = "(hidden)"
+SHORTEST_SECRET: Final = 8
+# A shorter piece of a password is a word like others.
+SHORTEST_PIECE: Final = 3
+KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_API_KEY")
+# Other variables than the proxies' that hold an address.
+ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
+
+# Up to the last `@` of a word: a password may hold any other character, an `@` included.
+_USER_IN_ADDRESS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})[^\s'\"<>]{0,2000}@")
+_SCHEME: Final = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+")
+_SECRET_IN_QUERY: Final = re.compile(
+    r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)[^&;#\s'\"<>]+"
+)
+# As a header, an option, a member of a dict or a pair in a list.
+_AUTHORIZATION: Final = re.compile(
+    r"(?i)((?:proxy-)?authorization(?:\\?['\"]\s*[:=,]|\s*[:=])\s*(?:b(?=['\"]))?\\?['\"]?)"
+    r"(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
+)
+# A token has a digit: `Bearer authentication` is words.
+_TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}")
+
+# The keys of this process, in closures: what looks through modules for texts finds none.
+_remembered: Final[dict[int, Callable[[], str]]] = {}
+
+
+def remember(secret: str) -> None:
+    """Have a key redacted from now on."""
+    if len(secret) >= SHORTEST_SECRET:
+        _remembered.setdefault(hash(secret), lambda: secret)
+
+
+def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return a text without any known key, without what an address holds before its `@`, and without other tokens.
+
+    Parameters
+    ----------
+    text : str
+        What is about to be shown.
+    environ : mapping, optional
+        Where proxies and keys are looked up; the environment unless given.
+    """
+    if not text:
+        return text
+    environ = os.environ if environ is None else environ
+    known = re.compile("|".join(_patterns(environ)) or r"(?!)", re.IGNORECASE)
+    text = known.sub(HIDDEN, text)
+    text = _USER_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
+    text = _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
+    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+    return _TOKEN.sub(rf"\1 {HIDDEN}", text)
+
+
+def without_query_secrets(text: str) -> str:
+    """Return an address without the values of parameters such as `api_key`, whatever they are."""
+    return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
+
+
+def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return what a library says; where it may quote a proxy's password, only the name of that variable.
+
+    A library that cannot read an address quotes pieces of it, cut where it happened to cut them.
+    """
+    environ = os.environ if environ is None else environ
+    lower = text.lower()
+    for name, address in addresses(environ):
+        if any(piece.lower() in lower for piece in _password_pieces(address)):
+            return f"The library's own words are not shown: they may quote {name}."
+    return redacted(text, environ)
+
+
+def hidden(value: Any, secrets: Collection[str]) -> Any:
+    """Return a JSON value with each secret in its texts replaced.
+
+    Short ones are kept: what local servers are given as keys (`none`, `ollama`) are words like others.
+    """
+    return _hidden(value, _forms_of(tuple(secrets)))
+
+
+@lru_cache(maxsize=8)
+def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    # The longest first: one may begin as another does, and the rest of it would be left.
+    forms = {form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _hidden(value: Any, forms: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {_hidden(name, forms): _hidden(one, forms) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(one, forms) for one in value]
+    if isinstance(value, str):
+        for form in forms:
+            value = value.replace(form, HIDDEN)
+    return value
+
+
+def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the variables that hold an address, such as HTTPS_PROXY, and each address in them."""
+    for name in environ:
+        if name.lower() == "no_proxy":
+            yield from ((name, one) for one in environ[name].split(","))
+        elif name.lower().endswith("_proxy") or name in ADDRESS_VARIABLES:
+            yield name, environ[name]
+
+
+def passwords_in(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the passwords in the addresses that the environment holds."""
+    found = (user_and_password(address)[1] for _, address in addresses(environ))
+    return tuple(one for one in found if one)
+
+
+def user_and_password(address: str) -> tuple[str, str]:
+    """Return what an address holds before its last `@`, whatever characters that has; a user name alone is a secret."""
+    before, at, _ = address.strip().rpartition("@")
+    before = _SCHEME.sub("", before)
+    if not at:
+        return "", ""
+    user, colon, password = before.partition(":")
+    return (user, password) if colon else ("", before)
+
+
+def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield regular expressions of all that is secret, longer ones first."""
+    keys = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
+    whole = {form for key in keys if len(key.strip()) >= SHORTEST_SECRET for form in _forms(key.strip())}
+    pieces: set[str] = set()
+    for _, address in addresses(environ):
+        user, password = user_and_password(address)
+        if len(password) >= SHORTEST_PIECE:
+            whole.update(_forms(password))
+        if user:
+            whole.update(_forms(f"{user}:{password}"))
+        pieces.update(_password_pieces(address))
+    yield from map(re.escape, sorted(whole, key=len, reverse=True))
+    # A piece counts as a word of its own only: it may be short.
+    yield from (rf"(?<![^\W_]){re.escape(one)}(?![^\W_])" for one in sorted(pieces - whole, key=len, reverse=True))
+
+
+def _password_pieces(address: str) -> set[str]:
+    password = user_and_password(address)[1]
+    cut = (re.split(separators, form) for form in (password, unquote(password)) for separators in _SEPARATORS)
+    return {piece for pieces in cut for piece in pieces if len(piece) >= SHORTEST_PIECE}
+
+
+_SEPARATORS: Final = (r"[#?/@%:\\\s\[\]]+", r"[\W_]+")
+
+
+@lru_cache(maxsize=64)
+def _forms(secret: str) -> frozenset[str]:
+    """Return a secret as it may be written: as it is, in an address, in a header, in JSON, as a repr."""
+    plain = unquote(secret)
+    written = {secret, plain}
+    # A lone half of a surrogate pair has no UTF-8 form: such a secret went into no header and no address.
+    for one in (secret, plain):
+        data = one.encode("utf-8", "replace")
+        written |= {quote(data, safe=""), quote(data), b64encode(data).decode(), json.dumps(one)[1:-1], repr(one)[1:-1]}
+        written |= {repr(data)[2:-1], json.dumps(one, ensure_ascii=False)[1:-1]}
+    return frozenset(one for one in written if len(one) >= SHORTEST_PIECE)
