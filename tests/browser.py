@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ports import free_port
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Response
+    from playwright.sync_api import Browser, Dialog, Locator, Page, Response
 
 PATIENCE_MS = 120_000
 EXPECT_MS = 60_000
@@ -89,6 +89,13 @@ class JupyterServer:
         for session in self.api("sessions"):
             if session["path"] == name:
                 self.api(f"sessions/{session['id']}", "DELETE")
+
+    def write_untrusted(self, name: str, saved: dict[str, Any], *cells: int) -> None:
+        """Write a notebook as another tool would: these cells' outputs are none that this server has signed."""
+        for number in cells:
+            for output in saved["cells"][number]["outputs"]:
+                output["metadata"]["touched"] = True
+        (self.folder / name).write_text(json.dumps(saved))
 
     @contextmanager
     def running(self) -> Iterator[JupyterServer]:
@@ -215,6 +222,28 @@ class Lab:
 
     def _is_a_save(self, response: Response) -> bool:
         return response.request.method == "PUT" and f"/api/contents/{self.name}" in response.url
+
+
+class Watch:
+    """Notes what a page does that it should not: requests to the hostile host, and dialogs."""
+
+    def __init__(self, page: Page) -> None:
+        self.requests: list[str] = []
+        self.dialogs: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("dialog", self._dialog)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "beforeunload":
+            # The front end's own, where a notebook has changed since it was saved.
+            dialog.accept()
+            return
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def assert_nothing(self) -> None:
+        assert self.dialogs == []
+        assert [url for url in self.requests if "evil.example" in url] == []
 
 
 def machine_environment(clean: dict[str, str]) -> dict[str, str]:

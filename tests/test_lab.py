@@ -9,11 +9,11 @@ from threading import Event
 
 import nbformat
 import pytest
-from browser import JupyterServer, Lab
+from browser import JupyterServer, Lab, Watch
 from conftest import MODELS, keep_picture, pieces
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Page, expect
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.thread import Thread, Turn
@@ -181,24 +181,6 @@ def hostile_stream() -> Streamed:
         reasoning=["</details><img src=http://evil.example/g>", " ```"],
         model="<img src=http://evil.example/m onerror=alert(4)>",
     )
-
-
-class Watch:
-    """Notes what a page does that it should not: requests to the hostile host, and dialogs."""
-
-    def __init__(self, page: Page) -> None:
-        self.requests: list[str] = []
-        self.dialogs: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("dialog", self._dialog)
-
-    def _dialog(self, dialog: Dialog) -> None:
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    def assert_nothing(self) -> None:
-        assert self.dialogs == []
-        assert [url for url in self.requests if "evil.example" in url] == []
 
 
 def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Page) -> None:

@@ -84,14 +84,14 @@ def test_hostile_formulas_are_no_maths() -> None:
 
 @pytest.mark.parametrize(("opener", "closer"), MARKS)
 def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None:
-    # Longer ones, and such with a blank line, are no maths for Markdown.
+    # Longer ones, and such with a blank line or marks of their own, are no one formula for Markdown.
     for name, tex in HOSTILE.items():
-        if name in HARMLESS or len(tex) > 1900 or "\n\n" in tex:
+        if name in HARMLESS or len(tex) > 1900 or "\n\n" in tex or "$$" in tex:
             continue
         shown = safe_markdown(f"Before.\n\n{opener}{tex}{closer}\n\nBehind.")
         for text in words_outside_code(shown):
             assert all(formula is not None and is_ordinary_maths(formula) for formula in formulas(text)), name
-        if not any(mark in tex for mark in ("$", "\\)", "\\]", r"\end{", "\r", "\x00")):
+        if not any(mark in tex for mark in ("$", "\\)", "\\]", r"\end{", "\r", "\x00", "```")):
             assert "".join(tex.split()) in code_in(shown), name
 
 
@@ -102,7 +102,7 @@ def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None
         (r"\(\href{u}{x}\)", r"`\(\href{u}{x}\)`"),
         ("\\[\n\\href{u}{x}\n\\]", "```latex\n\\[\n\\href{u}{x}\n\\]\n```"),
         ("- a\n- \\[\n  \\href{u}{x}\n  \\]", "- a\n- `\\[ \\href{u}{x} \\]`\n\n"),
-        ("> $$\n> \\href{u}{x}\n> $$", "> `$$ \\href{u}{x} $$`\n>\n>"),
+        ("> $$\n> \\href{u}{x}\n> $$", "> `\\href{u}{x}`\n>\n>"),
         ("| a |\n|---|\n| $\\href{u}{x}$ |", "| a |\n|---|\n| `$\\href{u}{x}$` |"),
         ("# On $\\style{a}{b}$", "# On `$\\style{a}{b}$`"),
         ("[$\\style{a}{b}$](https://ok.example)", "[`$\\style{a}{b}$`](https://ok.example)"),
@@ -159,5 +159,5 @@ def test_html_keeps_its_formulas_and_nothing_else() -> None:
     html = markdown_to_html(safe_markdown("$a_1 * b_2 * c$ and\n\n\\[\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n\\]"))
     assert html == "<p>$a_1 * b_2 * c$ and</p>\n<p>$$\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n$$</p>\n"
     # Markdown takes one of two backslashes away: what was a line's end would be a name.
-    html = markdown_to_html(safe_markdown(rf"$a\\mmlToken{{mglyph}}[src={URL}]{{}}$"))
-    assert html == f"<p>$a\\\\mmlToken{{mglyph}}[src={URL}]{{}}$</p>\n"
+    html = markdown_to_html(safe_markdown(r"$a\\mmlToken{mglyph}[src=/x]{}$"))
+    assert html == "<p>$a\\\\mmlToken{mglyph}[src=/x]{}$</p>\n"

@@ -42,9 +42,10 @@ _SHAPES = {
     "ce": r"\ce{2H2 + O2 -> 2H2O}",
     "pu": r"\pu{123 kJ//mol}",
 }
-_OF_TWO = (
-    "frac dfrac tfrac cfrac binom dbinom tbinom stackrel stackbin overset underset splitfrac splitdfrac ketbra Ketbra"
-).split()
+_OF_TWO = [
+    *("frac", "dfrac", "tfrac", "cfrac", "binom", "dbinom", "tbinom", "stackrel", "stackbin", "overset", "underset"),
+    *("splitfrac", "splitdfrac", "ketbra", "Ketbra"),
+]
 _SIZED = ("big", "Big", "bigg", "Bigg")
 _BETWEEN = ("over", "atop", "choose", "brace", "brack")
 _OTHERS = {

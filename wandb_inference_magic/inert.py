@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .readings import readings
-from .reply_parser import accept_any
+from .reply_parser import accept_any, page_parser
 from .tex import is_ordinary_maths
 from .typeset import formulas, page_strings
 
@@ -30,6 +31,9 @@ _NBCONVERT_MATHS: Final = re.compile(
     r"|\\begin\{(?P<name>[a-z]*\*?)\}.*?\\end\{(?P=name)\}",
     re.DOTALL,
 )
+_DISPLAY_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\\[|\\begin\{")
+# What would be more than words if it were not in code.
+_COULD_ACT: Final = re.compile(r"[<\]]")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 
@@ -75,7 +79,7 @@ def is_inert(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Seq
         The HTML tags that this package has put into it, in their order: these and no others may be seen.
     """
     parser = _checking_parser()
-    for reading in readings(markdown):
+    for reading in readings(markdown, _unsure_marks(markdown)):
         if reading is None:
             return False
         tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
@@ -84,6 +88,29 @@ def is_inert(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Seq
         if reading.is_typeset and not is_ordinary(tokens, reading.maths):
             return False
     return True
+
+
+def _unsure_marks(markdown: str) -> list[int]:
+    """Return the places of the marks of display maths that nbconvert's Markdown parser may pass over, where it matters.
+
+    It takes marks wherever in a paragraph they stand, in code too, and its versions differ on which they pass over. One
+    that is passed over makes text of all code up to the next. Those at a line's beginning are sure, and those in blocks
+    of code.
+    """
+    if _DISPLAY_MARK.search(markdown) is None:
+        return []
+    tokens = page_parser().parse(markdown)
+    if not any(_COULD_ACT.search(token.content) for token in _all_tokens(tokens) if token.tag == "code"):
+        return []
+    lines = markdown.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    within = {number for token in tokens if token.type == "inline" and token.map for number in range(*token.map)}
+    return sorted(
+        starts[number] + mark.start()
+        for number in within
+        for mark in _DISPLAY_MARK.finditer(lines[number])
+        if lines[number][: mark.start()].strip(" >")
+    )
 
 
 def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:

@@ -90,6 +90,17 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
     return f"{before}$${tex}$${after}".split("\n") if is_ordinary_maths(tex) else None
 
 
+def in_line(text: str) -> str:
+    """Return display maths as maths within a line; any other text as it is."""
+    return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
+
+
+def unmarked(source: str) -> str:
+    """Return display maths without its `$$`, which nbconvert takes for maths even in code; any other as it is."""
+    is_marked = source.startswith("$$") and source.endswith("$$") and len(source) > 4
+    return source[2:-2].strip() if is_marked else source
+
+
 def closer_of(opener: str) -> str:
     """Return the mark that closes display maths."""
     return _CLOSER.get(opener) or opener.replace("begin", "end", 1)

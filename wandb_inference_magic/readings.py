@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 _OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _LAB_MARK: Final = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
@@ -23,6 +24,7 @@ _NBCONVERT_STEP: Final = re.compile(
     re.MULTILINE,
 )
 _MANY: Final = 200
+_MOST_UNSURE: Final = 3
 # What stands for a dollar in code while maths is looked for: a character that no text holds (Unicode, noncharacters).
 _HIDDEN_DOLLAR: Final = "\ufdd0"
 _BLOCK: Final = "\n\n"
@@ -51,22 +53,29 @@ class Reading:
     keeps_dollars: bool = False
 
 
-def readings(markdown: str) -> Iterator[Reading | None]:
-    """Yield a text as it is and as front ends read it that look for maths first; None where that is uncertain."""
+def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | None]:
+    """Yield a text as it is and as front ends read it that look for maths first; None where that is uncertain.
+
+    `unsure` are the places of marks of display maths that nbconvert's parser may see or pass over.
+    """
     yield Reading(markdown, is_typeset=False)
     if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown:
         yield None  # JupyterLab's search for code takes time with the cube of their number.
         return
-    yield from dict.fromkeys(_without_maths(markdown))
+    if len(unsure) > _MOST_UNSURE:
+        yield None
+        return
+    yield from dict.fromkeys(_without_maths(markdown, unsure))
 
 
-def _without_maths(markdown: str) -> Iterator[Reading | None]:
+def _without_maths(markdown: str, unsure: Sequence[int]) -> Iterator[Reading | None]:
     yield _lab_reading(_hide_dollars(markdown))
     # Text before this one may have left the dollars of its code in another state.
     yield _lab_reading(markdown)
-    for with_round in (False, True):
-        for place in ("", _WORDS, _BLOCK):
-            yield _nbconvert_reading(markdown, with_round=with_round, place=place)
+    rounds = (False, True) if r"\\(" in markdown else (False,)
+    passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
+    for marks, with_round, place in product(passed_over, rounds, ("", _WORDS, _BLOCK)):
+        yield _nbconvert_reading(markdown, marks, with_round=with_round, place=place)
 
 
 def _closer_of(mark: str) -> str | None:
@@ -132,7 +141,7 @@ def _put_back(taken: str) -> str:
     return taken
 
 
-def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> Reading:
+def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_round: bool, place: str) -> Reading:
     r"""Return text as nbconvert reads it, which takes display maths for a part of a paragraph.
 
     There it is maths, unless code begins before it: then it is words without lines (`_WORDS`). At a paragraph's start
@@ -150,6 +159,8 @@ def _nbconvert_reading(markdown: str, *, with_round: bool, place: str) -> Readin
             continue
         closer = _closer_of(found["mark"])
         if closer is None or closer in absent or (found["mark"] == r"\\(" and not with_round):
+            continue
+        if found.start() in passed_over:
             continue
         end = _unescaped(closer).search(markdown, position)
         if end is None:

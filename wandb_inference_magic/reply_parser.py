@@ -63,10 +63,23 @@ def page_parser() -> MarkdownIt:
 
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     maths.install(parser)
-    parser.inline.ruler.before("escape", "maths", _inline_maths)
-    for kind in (maths.BLOCK, "maths", "no_maths"):
+    parser.inline.ruler.before("escape", "maths", _marked_maths)
+    for kind in (maths.BLOCK, "maths"):
         parser.add_render_rule(kind, _as_written)
     return parser
+
+
+def _marked_maths(state: StateInline, silent: bool) -> bool:
+    """Take maths in the marks that safe Markdown has: dollars, or an environment."""
+    if not state.src.startswith(("$", r"\begin{"), state.pos):
+        return False
+    found = maths.match_inline(state.src, state.pos, state.posMax)
+    if found is None or maths.inline_text(found) is None:
+        return False
+    if not silent:
+        state.push("maths", "", 0).content = found[0]
+    state.pos = found.end()
+    return True
 
 
 def _as_written(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
@@ -101,7 +114,7 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
     if not silent:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
-        token.content = maths.code_spans(found[0]) if text is None else text
+        token.content = maths.code_spans(maths.unmarked(found[0])) if text is None else text
     state.pos = found.end()
     return True
 

@@ -35,8 +35,8 @@ _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What GitHub's Markdown makes a link of without being asked. It goes on to the next blank, over whatever comes.
 _BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
-# What would be more than words outside code.
-_COULD_ACT: Final = re.compile(r"[<\]]")
+# What would be more than words outside code: HTML, a link, maths.
+_COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 # What MathJax takes for the beginning or end of maths, or for a reference, when it comes to it in a text.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
@@ -80,6 +80,11 @@ def safe_inline(text: str) -> str:
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
+def quotation(text: str) -> str:
+    """Return a text as a Markdown quotation that shows it literally, line for line."""
+    return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
+
+
 def _escaped(text: str) -> str:
     return _unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
 
@@ -115,7 +120,7 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
     parts = [_with_dollars_apart(part) if apart and isinstance(part, str) else part for part in parts]
     tags = tags_in(own)
     candidate = ""
-    for rewrite in (_rewritten, _safe_alone, _as_code, _line_by_line):
+    for rewrite in (_rewritten, _rewritten_in_line, _safe_alone, _as_code, _line_by_line):
         if rewrite is _safe_alone and len(parts) == 1:
             continue
         try:
@@ -133,6 +138,11 @@ def _with_dollars_apart(markdown: str) -> str:
 
 def _rewritten(text: str, allowed: frozenset[str]) -> str:
     return _Rewriting(safe_plain(text), allowed).result()
+
+
+def _rewritten_in_line(text: str, allowed: frozenset[str]) -> str:
+    """Rewrite a text with display maths that stands within a paragraph as maths in the line: see `inert`."""
+    return _Rewriting(safe_plain(text), allowed, in_line=True).result()
 
 
 def _safe_alone(text: str, allowed: frozenset[str]) -> str:
@@ -164,7 +174,9 @@ class _CannotRewriteError(Exception):
 class _Rewriting:
     """Rewrites the lines of one text, block by block."""
 
-    def __init__(self, text: str, allowed: frozenset[str]) -> None:
+    def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
+        self._in_line = in_line
+        self._is_suspicious = False
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -176,16 +188,25 @@ class _Rewriting:
     def result(self) -> str:
         self._refuse_confusing_fences()
         for token in self._tokens:
-            if token.map is not None:
+            if token.type == "table_open" and token.map is not None:
+                self._is_suspicious = self._may_be_maths(*token.map)
+            elif token.type == "table_close":
+                self._is_suspicious = False
+            elif token.map is not None:
                 self._rewrite(token, *token.map)
         for start, end in self._env["definitions"]:
             self._lines[start:end] = [""] * (end - start)
             self._finish(start, end)
         # What belongs to no token, such as a row's cells beyond its table's columns, another parser may show.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
-            self._lines[number] = line[:cursor] + _literal(line[cursor:])
+            self._lines[number] = line[:cursor] + _literal_line(line[cursor:])
         self._set_apart()
         return "\n".join(self._lines)
+
+    def _may_be_maths(self, start: int, end: int) -> bool:
+        """Whether a table's dollars could be marks of maths where another parser sees no table, but a paragraph."""
+        source = "\n".join(self._source[start:end])
+        return "\\" in source and source.count("$") > 1
 
     def _set_apart(self) -> None:
         """Put a blank line behind lists and quotations: parsers differ on what ends them without one."""
@@ -291,9 +312,9 @@ class _Rewriting:
         if lines is not None:
             self._lines[start:end] = lines
         elif token.level or any(token.meta["columns"]):
-            # On one line, since front ends look for maths across the marks of quotations and lists.
+            # On one line and without its marks: front ends look for maths across the marks of quotations and in code.
             columns = token.meta["columns"]
-            code = maths.code_span(" ".join(token.content.split("\n")))
+            code = maths.code_span(maths.unmarked(" ".join(token.content.split("\n"))))
             self._lines[start] = self._lines[start][: columns[0]] + code
             for number, column in enumerate(columns[1:], start + 1):
                 self._lines[number] = self._lines[number][:column].rstrip()
@@ -310,7 +331,7 @@ class _Rewriting:
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
         """Parsers differ on indented code: a block of its own becomes a fence, one within another plain text."""
         if token.level:
-            self._lines[start:end] = [_literal(line) for line in self._lines[start:end]]
+            self._lines[start:end] = [_literal_line(line) for line in self._lines[start:end]]
             return
         self._lines[start:end] = [line[4:] for line in self._lines[start:end]]
         self._fence_off(start, end)
@@ -328,8 +349,9 @@ class _Rewriting:
         has_active_code = any(map(_COULD_ACT.search, codes))
         if has_active_code and any(_is_uncertain(span, content) for span in spans):
             raise _CannotRewriteError
-        dollar = _DOLLAR_APART if _dollars_shown(content, spans) > 1 else _DOLLAR
-        parts, position = [], 0
+        dollar = _DOLLAR_APART if self._is_suspicious or _dollars_shown(content, spans) > 1 else _DOLLAR
+        parts: list[str] = []
+        position = 0
         edits = sorted(edit for span in spans for edit in self._edits(span, content, labels))
         for start, end, replacement in sorted([*edits, *_tex_marks(content, edits)]):
             if start < position:
@@ -349,7 +371,7 @@ class _Rewriting:
         if span.kind == "backticks":
             yield span.start, span.end, source
         elif span.kind == "maths":
-            yield span.start, span.end, span.token.content
+            yield span.start, span.end, maths.in_line(span.token.content) if self._in_line else span.token.content
         elif span.kind == "autolink":
             href = str(span.token.attrs["href"])
             words = _literal(source[1:-1]).replace("[", "&#91;").replace("]", "&#93;")
@@ -408,7 +430,7 @@ def _is_uncertain(span: Span, content: str) -> bool:
     """Whether parsers may count backticks otherwise: blocks may begin within a span's lines, links within maths."""
     source = content[span.start : span.end]
     if span.kind == "maths":
-        return "`" in source or "\n" in source or bool(_BARE_LINK.search(source))
+        return span.token.type == "maths" and ("`" in source or "\n" in source or bool(_BARE_LINK.search(source)))
     return span.kind == "backticks" and "\n" in source
 
 
@@ -456,6 +478,15 @@ def _literal(text: str, dollar: str = _DOLLAR) -> str:
     # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+
+
+def _literal_line(line: str) -> str:
+    """Return text that belongs to nothing in Markdown, as some parsers have it, with nothing in it for any other."""
+    parts, position = [], 0
+    for start, end, code in _tex_marks(line, []):
+        parts += [_literal(line[position:start], _DOLLAR_APART), code]
+        position = end
+    return "".join([*parts, _literal(line[position:], _DOLLAR_APART)])
 
 
 def _harmless_reference(found: re.Match[str]) -> str:

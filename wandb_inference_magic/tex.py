@@ -29,6 +29,8 @@ MOST_CELLS: Final = 1000
 
 # As MathJax's `TexParser.GetCS` reads a control word: letters, or any one character.
 _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
+# Markdown makes a link of it where a front end has not taken the formula out before.
+_ADDRESS: Final = re.compile(r"://|www\.", re.IGNORECASE)
 _LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
 _NO_BRACKET: Final = re.compile(r"(?!\s*\[)")
 _ANYTHING: Final = re.compile("")
@@ -68,6 +70,8 @@ def is_ordinary_maths(tex: str) -> bool:
     bool
         False also for a formula that MathJax would refuse: with unbalanced braces, a comment, or a dollar.
     """
+    if _ADDRESS.search(tex) is not None:
+        return False
     if len(tex) > LONGEST or tex.count("&") > MOST_CELLS or tex.count(r"\begin") > MOST_ENVIRONMENTS:
         return False
     depth, position = 0, 0

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import InferenceError, quoted
 from .files import read_file
 from .json_text import read_json_text
+from .safety import Untrusted, quotation, safe_document, safe_inline
 from .thread import Thread, Turn
 from .thread_page import to_html
 
 if TYPE_CHECKING:
     from .reply import Message
+    from .safety import Part
 
 
 # In bytes: a conversation with pictures in it.
@@ -82,16 +84,17 @@ def to_json(thread: Thread) -> str:
 
 
 def to_markdown(thread: Thread) -> str:
-    """Return a thread as Markdown: the replies as they were received."""
-    parts = [f"# {thread.name}"]
+    """Return a thread as Markdown, made safe: whoever opens the file may have a reader that renders all it finds."""
+    parts: list[Part] = [f"# {safe_inline(thread.name)}\n\n"]
     if thread.system:
-        parts.append(_quotation(f"System: {thread.system}"))
+        parts.append(quotation(f"System: {thread.system}") + "\n\n")
     for number, turn in enumerate(thread.turns, 1):
-        parts.append(f"## Turn {number}")
+        parts.append(f"## Turn {number}\n\n")
         if turn.system:
-            parts.append(_quotation(f"System: {turn.system}"))
-        parts += ["**Prompt**", turn.words, "**Reply**", turn.reply]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+            parts.append(quotation(f"System: {turn.system}") + "\n\n")
+        parts += ["**Prompt**\n\n", Untrusted(turn.words.strip("\n")), "\n\n"]
+        parts += ["**Reply**\n\n", Untrusted(turn.reply.strip("\n")), "\n\n"]
+    return safe_document(parts).rstrip("\n") + "\n"
 
 
 def from_messages(name: str, document: Any) -> Thread:
@@ -162,10 +165,6 @@ def _text(content: Any) -> str:
 
 def _system(text: str) -> Message:
     return {"role": "system", "content": text}
-
-
-def _quotation(text: str) -> str:
-    return "\n".join(f"> {line}" for line in text.splitlines())
 
 
 def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:

@@ -8,7 +8,7 @@ from . import thread_file
 from .errors import InferenceError, shortened
 from .plain_text import safe_plain
 from .rendering import MARKDOWN, PLAIN
-from .safety import Untrusted, safe_document, safe_inline
+from .safety import Untrusted, quotation, safe_document, safe_inline
 from .tables import line_bundle, table_bundle
 from .thread import DEFAULT_THREAD, Thread
 from .tokens import estimate_messages
@@ -120,16 +120,11 @@ def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ())
             parts.append(f"**{title}:** {safe_inline(text)}\n\n")
             plain.append(f"[{title}] {safe_plain(text)}")
         systems = []
-        parts += [f"**Turn {number}**\n\n{_quotation(turn.words)}\n\n", Untrusted(turn.reply), "\n\n"]
+        parts += [f"**Turn {number}**\n\n{quotation(turn.words)}\n\n", Untrusted(turn.reply), "\n\n"]
         plain += [f"[turn {number}] {safe_plain(turn.words)}", safe_plain(turn.reply)]
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")
     return {MARKDOWN: safe_document(parts, allow_images_from).strip("\n"), PLAIN: "\n\n".join(plain)}
-
-
-def _quotation(text: str) -> str:
-    """Return a text as a Markdown quotation that shows it literally, line for line."""
-    return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,158 @@
+"""What is shown together is checked together: replies with reasoning and steps, comparisons, threads, tables."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from composites import Maker
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+from wandb_inference_magic.rendering import reply_bundle
+from wandb_inference_magic.reply import Reply
+from wandb_inference_magic.safety import Untrusted, safe_document
+from wandb_inference_magic.tex import is_ordinary_maths
+from wandb_inference_magic.thread import Thread, Turn
+from wandb_inference_magic.thread_file import to_markdown
+from wandb_inference_magic.threads import conversation_bundle
+from wandb_inference_magic.typeset import formulas
+
+NUMBER = 2000
+SEEDS = range(4)
+
+# The tags of ordinary Markdown, and this package's own; `input` is the box of a task.
+TAGS = frozenset(
+    """
+    p h1 h2 h3 h4 h5 h6 em strong del s code pre span div a br hr ul ol li blockquote table thead tbody tr th td img
+    input dl dt dd details summary small
+    """.split()  # noqa: SIM905
+)
+SKIPPED = {"code", "pre"}
+
+
+class PageCheck(HTMLParser):
+    """Reads a page as a browser and MathJax do: notes what is active in it, and collects its strings of text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.active: list[str] = []
+        self.strings: list[str] = [""]
+        self._skipped = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS:
+            self.active.append(f"<{tag}>")
+        for name, value in attrs:
+            self._check(tag, name, value or "")
+        if tag == "br":
+            self.strings[-1] += "\n"
+            return
+        self.strings.append("")
+        self._skipped += tag in SKIPPED
+
+    def handle_endtag(self, tag: str) -> None:
+        self.strings.append("")
+        self._skipped -= tag in SKIPPED
+
+    def handle_data(self, data: str) -> None:
+        if not self._skipped:
+            self.strings[-1] += data
+
+    def handle_pi(self, data: str) -> None:
+        self.active.append(data)
+
+    def _check(self, tag: str, name: str, value: str) -> None:
+        link = re.sub(r"[\x00-\x20]", "", value).lower()
+        is_known = (
+            name in ("class", "id", "align", "valign", "width", "title", "alt", "type", "disabled", "checked", "start")
+            or (name == "style" and re.fullmatch(r"(text-align: ?\w+;?\s?)?(vertical-align: ?top)?", value))
+            or (name == "href" and re.match(r"https?://|mailto:|#|(?!\w+:)", link))
+            or (
+                tag == "img"
+                and name == "src"
+                and link.startswith(("data:image/png", "data:image/jpeg", "data:image/gif"))
+            )
+        )
+        if not is_known:
+            self.active.append(f"<{tag} {name}={value!r}>")
+
+
+def problems(html: str) -> list[str]:
+    """Return what a page could do beyond showing text: tags, attributes, and formulas that are not ordinary maths."""
+    check = PageCheck()
+    check.feed(html)
+    check.close()
+    found = [formula for text in check.strings for formula in formulas(text)]
+    return check.active + [f"maths {one}" for one in found if one is None or not is_ordinary_maths(one)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_composites_of_hostile_pieces_are_inert(seed: int) -> None:
+    for composite in Maker(seed).composites(NUMBER // len(SEEDS)):
+        found = problems(markdown2html_mistune(composite.markdown)) + problems(composite.html)
+        assert found == [], (composite.pieces, composite.markdown)
+
+
+def test_the_check_sees_what_is_active() -> None:
+    for html in (
+        "<img src=http://a.b/c>",
+        "<p onclick=x>",
+        "<a href=' javascript:x'>",
+        "<script>",
+        "<p>$\\href{x}{y}$",
+    ):
+        assert len(problems(html)) == 1, html
+
+
+def reply(text: str, reasoning: str = "") -> Reply:
+    return Reply(
+        text=text, reasoning=reasoning, tool_calls=(), asked_model="m", model="m", endpoint="wandb", usage=None,
+        finish_reason="stop", cost=None, seconds=1.0, seconds_to_first=None, messages=(),
+    )  # fmt: skip
+
+
+# Each half is harmless: together, nbconvert takes what stands between the marks for maths, and the code for text.
+HALVES = [
+    (r"`\begin{a}` x", "```\n\\end{a} <img src=u><script>alert(1)</script>\n```"),
+    (r"`\\[` x", "```\n\\\\] <script>alert(1)</script>\n```"),
+    ("`$$` x", "```\n$$ <script>alert(1)</script>\n```"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), HALVES)
+def test_marks_in_reasoning_and_text_make_no_pair(first: str, second: str) -> None:
+    shown = reply_bundle(reply(second, first))["text/markdown"]
+    assert problems(markdown2html_mistune(shown)) == []
+    # Nothing of it is lost, and the footer stands outside.
+    assert "alert(1)" in shown
+    assert shown.endswith("</small>")
+
+
+@pytest.mark.parametrize(("first", "second"), HALVES)
+def test_marks_in_two_turns_make_no_pair(first: str, second: str) -> None:
+    thread = Thread("main", [Turn("a", first), Turn("b", second)])
+    for shown in (conversation_bundle(thread)["text/markdown"], to_markdown(thread)):
+        assert problems(markdown2html_mistune(shown)) == []
+        assert "alert(1)" in shown
+
+
+def test_dollars_on_two_lines_make_no_maths() -> None:
+    thread = Thread("main", [Turn("It costs $5\nor \\style{a}{b} $6", "Yes.")])
+    assert problems(markdown2html_mistune(conversation_bundle(thread)["text/markdown"])) == []
+
+
+def test_what_is_harmless_together_is_left_as_it_is() -> None:
+    parts = [
+        Untrusted("Let $x$ be `$y`."),
+        "\n\n<small>m</small>",
+        Untrusted("\n\n```latex\n\\begin{a}\n\\end{a}\n```"),
+    ]
+    assert safe_document(parts) == "Let $x$ be `$y`.\n\n<small>m</small>\n\n```latex\n\\begin{a}\n\\end{a}\n```"
+
+
+def test_an_exported_markdown_file_is_inert() -> None:
+    hostile = "![a](http://evil.example/x.png) <script>alert(1)</script> $\\style{a}{b}$"
+    text = to_markdown(Thread("<b>x</b>", [Turn(hostile, hostile, system=hostile)], system=hostile))
+    assert problems(markdown2html_mistune(text)) == []
+    assert "image: a (evil.example)" in text
