@@ -9,13 +9,12 @@ from random import Random
 from inert import HOSTILE
 from tex_examples import hostile_formulas, ordinary_texts
 
-from wandb_inference_magic.rendering import reply_bundle, reply_parts
-from wandb_inference_magic.reply import Reply, ToolCall
-from wandb_inference_magic.side_by_side import Column, side_by_side_bundle
-from wandb_inference_magic.tables import table_bundle
-from wandb_inference_magic.thread import Thread, Turn
-from wandb_inference_magic.threads import conversation_bundle
-from wandb_inference_magic.tools import ToolStep
+from wandb_inference_magic.commands.threads import conversation_bundle
+from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
+from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.rendering.reply import reply_bundle, reply_parts
+from wandb_inference_magic.rendering.side_by_side import Column, side_by_side_bundle
+from wandb_inference_magic.rendering.tables import table_bundle
 
 URL = "http://evil.example/x"
 MARKS = [

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from kernels import Kernel
 from service import Service, Streamed
 
-from wandb_inference_magic.answers import CodeBlock, code_blocks, read_json, to_records
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.extract import CodeBlock, code_blocks, read_json, to_records
 
 TWO_BLOCKS = "Sure:\n\n```python\nx = 1\nx\n```\n\nthen\n\n~~~sh\necho $HOME\n~~~\n\nand\n\n```\nplain\n"
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.line import Option, declared_options, read_line
-from wandb_inference_magic.options import (
+from wandb_inference_magic.arguments.line import Option, declared_options, read_line
+from wandb_inference_magic.arguments.options import (
     ChatOptions,
     ConfigOptions,
     MapOptions,
@@ -14,8 +13,9 @@ from wandb_inference_magic.options import (
     ThreadOptions,
     UsageOptions,
 )
-from wandb_inference_magic.settings import WandbInference
-from wandb_inference_magic.thinking import THINK
+from wandb_inference_magic.catalog.thinking import THINK
+from wandb_inference_magic.config.settings import WandbInference
+from wandb_inference_magic.errors import InferenceError
 
 # For each kind of value, texts that are none. A kind that is not here fails the test below.
 BAD: dict[str, list[str]] = {

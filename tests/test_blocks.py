@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inert import HOSTILE, assert_inert
 
-from wandb_inference_magic.blocks import split_finished
-from wandb_inference_magic.display import BlockCanvas
-from wandb_inference_magic.safety import block_parser, expanded, safe_markdown, safe_plain
+from wandb_inference_magic.frontend.canvas import BlockCanvas
+from wandb_inference_magic.markup.blocks import split_finished
+from wandb_inference_magic.markup.sanitize import block_parser, expanded, safe_markdown, safe_plain
 
 PIECES = [
     "a",

@@ -20,7 +20,7 @@ from service import Answer, Streamed, Wandb, completion, listing, refused, usage
 BEGIN = """
 import sys
 from wandb_inference_magic import InferenceError, chat, map_prompts, models
-from wandb_inference_magic.python_api import current_session
+from wandb_inference_magic.session.current import current_session
 session = current_session()
 session.settings.set(budget=float(sys.argv[1]))
 models()
@@ -134,10 +134,10 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
 ) -> None:
     code = (
         "from dataclasses import replace\n"
-        "from wandb_inference_magic.comparing import compare\n"
-        "from wandb_inference_magic.display import Silence\n"
-        "from wandb_inference_magic.request import Ask\n"
-        "from wandb_inference_magic.schema import Schema, schema_of\n"
+        "from wandb_inference_magic.engine.compare import compare\n"
+        "from wandb_inference_magic.frontend.canvas import Silence\n"
+        "from wandb_inference_magic.engine.request import Ask\n"
+        "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
         "class Interrupting(Schema):\n"
         "    @property\n"
         "    def response_format(self):\n"

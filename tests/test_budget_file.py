@@ -18,13 +18,13 @@ from conftest import KNOWN_MODELS
 from kernels import Kernel
 from service import Answer, Endless, Wandb, completion, listing, usage
 
-from wandb_inference_magic import shared_spending
-from wandb_inference_magic.shared_spending import LEASE_SECONDS, SharedSpending
+from wandb_inference_magic.session import shared_spending
+from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
 
 ASK = """
 import sys
 from wandb_inference_magic import InferenceError, chat, models
-from wandb_inference_magic.python_api import current_session
+from wandb_inference_magic.session.current import current_session
 current_session().settings.set(budget=float(sys.argv[2]), budget_file=sys.argv[1])
 models()
 """

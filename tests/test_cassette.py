@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from kernels import Kernel
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 
-from wandb_inference_magic.cassette import Cassette
-from wandb_inference_magic.cassette_file import HEADER, Exchange, line_of, read_cassette, without_secrets
+from wandb_inference_magic.cassettes.cassette import Cassette
+from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"

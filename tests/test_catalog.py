@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_inference_magic.catalog import (
+from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, snapshot
+from wandb_inference_magic.catalog.models import (
     REASONING_WORDS,
     Model,
     Price,
@@ -24,7 +25,6 @@ from wandb_inference_magic.catalog import (
     usd,
 )
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.feeds import read_listing, read_modelsdev, snapshot
 
 FEED = {
     "wandb": {

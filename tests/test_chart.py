@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kernels import Kernel
 
-from wandb_inference_magic.chart import Measure, chart_bundle
+from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 
 
 def test_the_users_style_leaves_the_chart_readable() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Wandb, listing, page, refused
 
-from wandb_inference_magic.feeds import snapshot
-from wandb_inference_magic.line import read_unfinished
-from wandb_inference_magic.local import PACKAGED_MODEL
-from wandb_inference_magic.options import ChatOptions
+from wandb_inference_magic.arguments.line import read_unfinished
+from wandb_inference_magic.arguments.options import ChatOptions
+from wandb_inference_magic.catalog.feeds import snapshot
+from wandb_inference_magic.client.practice_server import PACKAGED_MODEL
 
 PATIENCE = 30
 MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "meta.ai/Llama-4.1")

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wandb_inference_magic.credentials import (
+from wandb_inference_magic.config.credentials import (
     Key,
     SecretStore,
     find_key,
     no_key_error,
     notebook_secrets,
 )
+from wandb_inference_magic.config.project import check_project, find_project
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.project import check_project, find_project
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 

@@ -112,7 +112,7 @@ def test_the_key_goes_past_the_graph(service: Service, environment: dict[str, st
         tmp_path,
         "import os\n"
         f"client.run(lambda: os.environ.pop('WANDB_INFERENCE_API_KEY', None))\n"
-        "from wandb_inference_magic.dask_frames import share_key\n"
+        "from wandb_inference_magic.batch.dask_frames import share_key\n"
         "share_key(client)\n"
         "out = map_prompts(lazy, '{{ text }}')\n"
         f"print({KEY!r}.encode() in cloudpickle.dumps(out))\n"
@@ -161,7 +161,7 @@ def test_what_fails_for_all_rows_fails_the_computation(
 
 
 def test_the_keys_plugin_does_not_show_it() -> None:
-    from wandb_inference_magic.dask_frames import KeyPlugin
+    from wandb_inference_magic.batch.dask_frames import KeyPlugin
 
     plugin = KeyPlugin("http://x/v1", KEY)
     assert KEY not in repr(plugin)

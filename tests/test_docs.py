@@ -13,10 +13,10 @@ import pytest
 import write_reference
 
 import wandb_inference_magic
-from wandb_inference_magic import local
-from wandb_inference_magic.completion import MAGICS
-from wandb_inference_magic.line import declared_options, read_line
-from wandb_inference_magic.settings import Resolved, WandbInference
+from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.client import practice_server as local
+from wandb_inference_magic.config.settings import Resolved, WandbInference
+from wandb_inference_magic.magics.completion import MAGICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -20,8 +20,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from service import Wandb
 
-from wandb_inference_magic import local
-from wandb_inference_magic.cassette_file import Exchange, read_cassette
+from wandb_inference_magic.cassettes.file import Exchange, read_cassette
+from wandb_inference_magic.client import practice_server as local
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ALL = sorted(EXAMPLES.glob("*.ipynb"))

@@ -16,8 +16,8 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
-from wandb_inference_magic.thread import Thread, Turn
-from wandb_inference_magic.thread_file import export
+from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.rendering.thread_file import export
 
 pytestmark = pytest.mark.browser
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions
+from wandb_inference_magic.arguments.reference import PAGES
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.line import declared_options, read_line
-from wandb_inference_magic.options import ChatOptions, ConfigOptions, ModelsOptions
-from wandb_inference_magic.reference import PAGES
 
 pytestmark = pytest.mark.short
 

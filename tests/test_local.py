@@ -19,7 +19,7 @@ import openai
 import psutil
 import pytest
 
-from wandb_inference_magic import local
+from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.errors import InferenceError
 
 pytestmark = pytest.mark.practice
@@ -114,7 +114,7 @@ def test_it_is_silent_and_ends_with_the_process() -> None:
     done = run(
         """
         import openai
-        from wandb_inference_magic import local
+        from wandb_inference_magic.client import practice_server as local
         practice = local.start()
         client = openai.OpenAI(base_url=practice.base_url, api_key=practice.key)
         client.chat.completions.create(
@@ -137,7 +137,7 @@ def test_what_is_not_installed_is_said_with_the_one_command(missing: str) -> Non
             def find_spec(cls, name, path=None, target=None):
                 return None if name == {missing!r} else PathFinder.find_spec(name, path, target)
         sys.meta_path[:] = [Without if one is PathFinder else one for one in sys.meta_path]
-        from wandb_inference_magic import local
+        from wandb_inference_magic.client import practice_server as local
         from wandb_inference_magic.errors import InferenceError
         assert not local.installed()
         try:
@@ -170,7 +170,7 @@ def test_words_of_the_engine_are_why_it_did_not_start(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(tmp_path)!r})
-        from wandb_inference_magic import local
+        from wandb_inference_magic.client import practice_server as local
         from wandb_inference_magic.errors import InferenceError
         try:
             local.start(Path({str(tmp_path / "mine.gguf")!r}))
@@ -309,7 +309,7 @@ def test_a_start_can_be_interrupted_and_leaves_nothing_behind() -> None:
         f"""
         import os, signal, threading
         import psutil
-        from wandb_inference_magic import local
+        from wandb_inference_magic.client import practice_server as local
         spawn = local._spawn
         def held():
             process = spawn()

@@ -9,12 +9,12 @@ import sys
 import pytest
 from service import MODEL, Answer, Service, completion
 
-from wandb_inference_magic import local
+from wandb_inference_magic.client import practice_server as local
 
 BEGIN = """
 import pandas as pd
 from wandb_inference_magic import InferenceError, compare_frame, map_prompts
-from wandb_inference_magic.python_api import current_session
+from wandb_inference_magic.session.current import current_session
 
 def told(ask):
     try:

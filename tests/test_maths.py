@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from inert import parsed
 from tex_examples import allowed_names, hostile_formulas, ordinary_texts
 
-from wandb_inference_magic.rendering import markdown_to_html
-from wandb_inference_magic.safety import safe_document, safe_inline, safe_markdown
-from wandb_inference_magic.tex import is_ordinary_maths
-from wandb_inference_magic.tex_names import COMMANDS, SYMBOLS
-from wandb_inference_magic.typeset import formulas
+from wandb_inference_magic.markup.sanitize import safe_document, safe_inline, safe_markdown
+from wandb_inference_magic.markup.tex import is_ordinary_maths
+from wandb_inference_magic.markup.tex_names import COMMANDS, SYMBOLS
+from wandb_inference_magic.markup.typeset import formulas
+from wandb_inference_magic.rendering.reply import markdown_to_html
 
 URL = "http://evil.example/x"
 HOSTILE = hostile_formulas(URL)

@@ -23,8 +23,8 @@ from packaging.version import Version
 from service import Service
 
 import wandb_inference_magic
-from wandb_inference_magic import local
-from wandb_inference_magic.feeds import SNAPSHOT_FILE
+from wandb_inference_magic.catalog.feeds import SNAPSHOT_FILE
+from wandb_inference_magic.client import practice_server as local
 
 # Built and installed once for all of them.
 pytestmark = pytest.mark.xdist_group("packaging")

@@ -13,8 +13,8 @@ from kernels import Kernel
 from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.prompt import is_template, read_image, render, render_text, with_images
-from wandb_inference_magic.values import Image
+from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
+from wandb_inference_magic.prompts.values import Image
 
 IMAGE = Image("data:image/png;base64,AAAA")
 NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wandb_inference_magic.catalog import join
-from wandb_inference_magic.credentials import Key, check_key
+from wandb_inference_magic.catalog.feeds import snapshot
+from wandb_inference_magic.catalog.models import join
+from wandb_inference_magic.client.failures import Situation, Unreachable, explain
+from wandb_inference_magic.client.http import Client, http_library
+from wandb_inference_magic.config.credentials import Key, check_key
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.config.settings import WANDB_URL
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.failures import Situation, Unreachable, explain
-from wandb_inference_magic.feeds import snapshot
-from wandb_inference_magic.redaction import hidden, redacted
-from wandb_inference_magic.settings import WANDB_URL
-from wandb_inference_magic.shared_client import Client, Endpoint, http_library
+from wandb_inference_magic.text.redaction import hidden, redacted
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
 MARK = "Zq7xK"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wandb_inference_magic
-from wandb_inference_magic.catalog import Price
-from wandb_inference_magic.reply import Reply, ReplyBuilder
+from wandb_inference_magic.catalog.models import Price
+from wandb_inference_magic.messages.reply import Reply, ReplyBuilder
 
 pytestmark = pytest.mark.short
 

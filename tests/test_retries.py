@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from kernels import Kernel
 from service import Answer, Service, Streamed, chunk, refused
 
+from wandb_inference_magic.client.retries import pause, read_retry_after
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.retries import pause, read_retry_after
 
 
 def busy(retry_after: float | None = None) -> InferenceError:

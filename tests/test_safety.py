@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inert import HOSTILE, assert_inert, parsed
 
-from wandb_inference_magic.safety import safe_inline, safe_markdown, safe_plain
+from wandb_inference_magic.markup.sanitize import safe_inline, safe_markdown, safe_plain
 
 LAB_MARK = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
 

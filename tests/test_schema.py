@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.schema import Mismatch, Schema, read_schema, schema_of
+from wandb_inference_magic.schemas.schema import Mismatch, Schema, read_schema, schema_of
 
 pytestmark = pytest.mark.short
 
@@ -334,6 +334,6 @@ def test_any_answer_is_read_or_does_not_fit(answer: str) -> None:
 
 
 def test_importing_it_imports_no_pydantic() -> None:
-    code = "import sys, wandb_inference_magic.schema; print('pydantic' in sys.modules)"
+    code = "import sys, wandb_inference_magic.schemas.schema; print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

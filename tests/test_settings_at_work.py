@@ -13,7 +13,7 @@ import pytest
 from kernels import Kernel, Message, Run
 from service import Service, Streamed, Wandb, completion, refused
 
-from wandb_inference_magic import local
+from wandb_inference_magic.client import practice_server as local
 
 LOAD = "%load_ext wandb_inference_magic"
 

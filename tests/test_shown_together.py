@@ -9,14 +9,14 @@ import pytest
 from composites import Maker
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from wandb_inference_magic.rendering import reply_bundle
-from wandb_inference_magic.reply import Reply
-from wandb_inference_magic.safety import Untrusted, safe_document
-from wandb_inference_magic.tex import is_ordinary_maths
-from wandb_inference_magic.thread import Thread, Turn
-from wandb_inference_magic.thread_file import to_markdown
-from wandb_inference_magic.threads import conversation_bundle
-from wandb_inference_magic.typeset import formulas
+from wandb_inference_magic.commands.threads import conversation_bundle
+from wandb_inference_magic.markup.sanitize import Untrusted, safe_document
+from wandb_inference_magic.markup.tex import is_ordinary_maths
+from wandb_inference_magic.markup.typeset import formulas
+from wandb_inference_magic.messages.reply import Reply
+from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.rendering.reply import reply_bundle
+from wandb_inference_magic.rendering.thread_file import to_markdown
 
 NUMBER = 2000
 SEEDS = range(4)

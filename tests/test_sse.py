@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_inference_magic.sse import EventReader
+from wandb_inference_magic.client.sse import EventReader
 
 WHOLE = (
     'data: {"text": "caf\u00e9 \u2028 end"}\n\n'

@@ -13,7 +13,7 @@ import pyte
 import pytest
 from service import Answer, Service, Streamed, completion, refused
 
-from wandb_inference_magic.terminal import is_dumb
+from wandb_inference_magic.frontend.terminal import is_dumb
 
 PATIENCE = 90
 

@@ -8,9 +8,9 @@ import pytest
 from kernels import Kernel
 from service import Service, Wandb
 
-from wandb_inference_magic.catalog import Model
+from wandb_inference_magic.catalog.models import Model
+from wandb_inference_magic.catalog.thinking import LEVELS, THINK, thinking_parameters
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.thinking import LEVELS, THINK, thinking_parameters
 
 ON = {"chat_template_kwargs": {"enable_thinking": True}}
 OFF = {"chat_template_kwargs": {"enable_thinking": False}}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wandb_inference_magic.thread import Thread, Turn
-from wandb_inference_magic.tokens import estimate_messages
+from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.messages.tokens import estimate_messages
 
 
 def say(thread: Thread, prompt: str, cell: str | None = None, execution: str | None = None) -> list[str]:

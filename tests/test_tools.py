@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import Self, TypedDict
 
-from wandb_inference_magic import tools
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.reply import ToolCall
-from wandb_inference_magic.tools import LONGEST_RESULT, Toolbox, ToolStep, read_tools, toolbox_of
+from wandb_inference_magic.messages.reply import ToolCall, ToolStep
+from wandb_inference_magic.schemas import tools
+from wandb_inference_magic.schemas.tools import LONGEST_RESULT, Toolbox, read_tools, toolbox_of
 
 pytestmark = pytest.mark.short
 
@@ -865,8 +865,8 @@ def interrupted(body: str) -> list[str]:
         "import signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
-        "from wandb_inference_magic.reply import ToolCall\n"
-        "from wandb_inference_magic.tools import toolbox_of\n"
+        "from wandb_inference_magic.messages.reply import ToolCall\n"
+        "from wandb_inference_magic.schemas.tools import toolbox_of\n"
         "async def tool():\n"
         "    'Wait.'\n"
         "    print('begun', flush=True)\n"
@@ -906,7 +906,7 @@ def test_an_interrupt_does_not_wait_for_a_tool_that_cannot_be_cancelled() -> Non
 
 def test_importing_it_imports_neither_pydantic_nor_ipython() -> None:
     code = (
-        "import sys, wandb_inference_magic.tools as tools; print(tools.__file__)\n"
+        "import sys, wandb_inference_magic.schemas.tools as tools; print(tools.__file__)\n"
         "loaded = {'pydantic', 'pydantic_core', 'pandas', 'openai'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )

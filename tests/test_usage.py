@@ -17,20 +17,20 @@ from kernels import Kernel, Run, plain
 from PIL import Image
 from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
 
-from wandb_inference_magic.accounting import cost_words
-from wandb_inference_magic.budget import Hold
-from wandb_inference_magic.budget import left as budget_left
-from wandb_inference_magic.catalog import Price
-from wandb_inference_magic.chart import Measure, chart_bundle
-from wandb_inference_magic.feeds import read_modelsdev
-from wandb_inference_magic.rendering import footer
-from wandb_inference_magic.reply import ReplyBuilder, Usage
-from wandb_inference_magic.request import Request
-from wandb_inference_magic.session import Session
-from wandb_inference_magic.settings import WandbInference
-from wandb_inference_magic.shared_client import Endpoint
-from wandb_inference_magic.thread import Thread
-from wandb_inference_magic.usage import Call, Ledger, usage_rows
+from wandb_inference_magic.catalog.feeds import read_modelsdev
+from wandb_inference_magic.catalog.models import Price
+from wandb_inference_magic.commands.usage import cost_words
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.config.settings import WandbInference
+from wandb_inference_magic.messages.reply import ReplyBuilder, Usage
+from wandb_inference_magic.messages.request import Request
+from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.rendering.chart import Measure, chart_bundle
+from wandb_inference_magic.rendering.reply import footer
+from wandb_inference_magic.session.budget import Hold
+from wandb_inference_magic.session.budget import left as budget_left
+from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session.usage import Call, Ledger, usage_rows
 
 
 def table(run: Run) -> dict[str, list[str]]:

@@ -29,9 +29,9 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.reply import Reply
-from wandb_inference_magic.tokens import estimate
-from wandb_inference_magic.values import LEFT_OUT, Image, as_prompt, cut, image_of
+from wandb_inference_magic.messages.reply import Reply
+from wandb_inference_magic.messages.tokens import estimate
+from wandb_inference_magic.prompts.values import LEFT_OUT, Image, as_prompt, cut, image_of
 
 pytestmark = pytest.mark.short
 
@@ -413,7 +413,7 @@ def run_alone(code: str) -> str:
 
 def test_importing_it_imports_none_of_the_packages_it_knows() -> None:
     packages = ["pandas", "polars", "narwhals", "numpy", "matplotlib", "PIL", "IPython", "pydantic", "jinja2"]
-    code = f"import sys, wandb_inference_magic.values; print([one for one in {packages} if one in sys.modules])"
+    code = f"import sys, wandb_inference_magic.prompts.values; print([one for one in {packages} if one in sys.modules])"
     assert run_alone(code) in ("[]", "['IPython']")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wandb_inference_magic.reference import markdown_reference, markdown_settings
+from wandb_inference_magic.arguments.reference import markdown_reference, markdown_settings
 
 README = Path(__file__).parent.parent / "README.md"
 PARTS = {

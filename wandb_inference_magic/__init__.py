@@ -7,16 +7,16 @@ other, and `as_prompt` says what a value becomes in a prompt; it can be extended
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .api import chat, client, compare_frame, map_prompts, models
 from .errors import InferenceError
-from .python_api import chat, client, compare_frame, map_prompts, models
-from .reply import Reply
+from .messages.reply import Reply, render_with
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .values import as_prompt
+    from .prompts.values import as_prompt
 
 __version__ = "0.1.0"
 
@@ -34,10 +34,20 @@ __all__ = [
 ]
 
 
+def _bundle(reply: Reply) -> dict[str, Any]:
+    # Rendering is imported when a Reply is first shown.
+    from .rendering.reply import reply_bundle
+
+    return reply_bundle(reply)
+
+
+render_with(_bundle)
+
+
 def __getattr__(name: str) -> object:
     # Imported when it is asked for: loading the extension takes no longer for it.
     if name == "as_prompt":
-        from .values import as_prompt
+        from .prompts.values import as_prompt
 
         return as_prompt
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -49,13 +59,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: what `%load_ext wandb_inference_magic` calls."""
-    from .extension import load
+    from .magics.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Leave the shell as it was: what `%unload_ext wandb_inference_magic` calls."""
-    from .extension import unload
+    from .magics.extension import unload
 
     unload(shell)

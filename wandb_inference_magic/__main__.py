@@ -6,16 +6,17 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
-from . import __version__, local
+from . import __version__
+from .client import practice_server as local
+from .client.stream import fetch_listing
+from .config.settings import WandbInference
 from .errors import InferenceError
-from .receiving import fetch_listing
-from .session import Session
-from .settings import WandbInference
+from .session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .shared_client import Endpoint
+    from .config.endpoint import Endpoint
 
 PACKAGES: Final = (
     "ipython",
@@ -72,7 +73,7 @@ def _version(name: str) -> str:
 def _answer(session: Session, endpoint: Endpoint) -> str:
     if endpoint.kind == "local":
         return "it is on this machine, and starts with the first chat"
-    from .failures import Situation, explain
+    from .client.failures import Situation, explain
 
     try:
         fetch_listing(session.connection(endpoint))

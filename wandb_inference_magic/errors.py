@@ -6,8 +6,8 @@ import traceback
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
-from .plain_text import safe_plain
-from .redaction import redacted
+from .text.plain import safe_plain
+from .text.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,328 @@
+"""The same parts from Python, without a magic: `chat`, `map_prompts`, `compare_frame`, `models`, `client`.
+
+The rooms are imported when they are called: this module is imported by whoever imports the package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .config.settings import INTO
+from .errors import InferenceError
+from .session.current import current_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from openai import OpenAI
+
+    from .batch.map import Mapped
+    from .batch.run import MapAsk
+    from .catalog.models import Catalog
+    from .engine.request import Ask
+    from .messages.reply import Content, Reply
+    from .prompts.values import Image
+
+
+def client() -> OpenAI:
+    """Return the one configured `openai.OpenAI` client, the same that the magics use.
+
+    Returns
+    -------
+    openai.OpenAI
+        Built on first use, and again after a setting it depends on has changed: do not keep it for long.
+
+    Raises
+    ------
+    InferenceError
+        When there is no key and no practice model, or a setting is not usable.
+    """
+    return current_session().client()
+
+
+def models(*, refresh: bool = False) -> Catalog:
+    """Return what is known of the endpoint's models: its live list joined with W&B's public feed.
+
+    Parameters
+    ----------
+    refresh : bool
+        Whether to ask the service again instead of using the list already fetched.
+
+    Raises
+    ------
+    InferenceError
+        When there is no key and no practice model, or a setting is not usable.
+    """
+    return current_session().catalog(refresh=refresh)
+
+
+def chat(
+    prompt: str,
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    thread: str | None = None,
+    stream: bool = True,
+    think: str | None = None,
+    images: Sequence[Any] = (),
+    schema: Any = None,
+    repair: bool = True,
+    tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
+    **parameters: Any,
+) -> Reply:
+    """Send a prompt and return the Reply; nothing is drawn.
+
+    Parameters
+    ----------
+    prompt : str
+        The prompt, as it is sent.
+    model, system : str, optional
+        The model's id and the system prompt; as the settings say unless given.
+    thread : str, optional
+        The thread to continue; without one, no history is read or written.
+    stream : bool
+        Whether to receive the reply as it is made: reasoning models can time out otherwise.
+    think : str, optional
+        Whether, or how hard, the model is to think: `on`, `off`, or a level such as `low`.
+    images : sequence
+        Images to send along: figures, PIL images, paths, addresses.
+    schema : object, optional
+        What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
+        schema, or fields such as `"name, age int"`. The object is the Reply's `parsed`.
+    repair : bool
+        Whether an answer that does not fit the schema is asked for once more.
+    tools : iterable of callable, or one callable
+        Functions that the model may call.
+    **parameters
+        Parameters of the service, such as `temperature=0.2`, `max_tokens=100` or `top_k=20`.
+
+    Returns
+    -------
+    Reply
+
+    Raises
+    ------
+    InferenceError
+        For anything that goes wrong, with its cause and what to do.
+    """
+    from .engine.chat import send
+    from .engine.spec import result_words
+    from .prompts.template import with_images
+    from .schemas.tools import toolbox_of
+
+    functions = [tools] if callable(tools) else list(tools)
+    ask = _ask(
+        with_images(prompt, [_image(one) for one in images]),
+        model=model,
+        system=system,
+        parameters=parameters,
+        think=think,
+        thread=thread,
+        stream=stream,
+        schema=schema,
+        repair=repair,
+        tools=toolbox_of(functions, show=result_words) if functions else None,
+    )
+    return send(current_session(), ask)
+
+
+def map_prompts(
+    frame: Any,
+    prompt: str,
+    *,
+    model: str | Sequence[str] | None = None,
+    system: str | None = None,
+    into: str = INTO,
+    schema: Any = None,
+    repair: bool = True,
+    think: str | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    cache: bool = True,
+    retry_failed: bool = False,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Any:
+    """Put a prompt for each row of a frame, many at once, and return the frame with the answers.
+
+    Parameters
+    ----------
+    frame : object
+        A DataFrame or Series of pandas, polars, pyarrow or anything narwhals reads; a Dask DataFrame, which stays lazy;
+        or an iterable of texts (seen as `text`) or of dicts.
+    prompt : str
+        A Jinja2 template over the row's columns, then `names`; the whole row is `row`.
+    model : str or sequence of str, optional
+        Several models' answers come into columns of their own.
+    system : str, optional
+        The system prompt.
+    into : str
+        The column of the answers; why a row has none stands in `<into>_error`, which is there only if one failed.
+    schema : object, optional
+        What each answer must look like, as for `chat`; each field becomes a column.
+    repair : bool
+        Whether an answer that does not fit the schema is asked for once more.
+    think : str, optional
+        Whether, or how hard, the model is to think.
+    concurrency : int, optional
+        How many requests may be in flight at once; fewer when the service says it is too many. Unless given, 16, and
+        as many as it answers at once with the practice model.
+    limit : int, optional
+        Take only the first rows.
+    cache : bool
+        Whether answers kept on disk are used, and these are kept.
+    retry_failed : bool
+        Whether rows that failed for good before are asked again.
+    names : mapping, optional
+        What the template sees beside the row's columns.
+    **parameters
+        Parameters of the service, such as `temperature=0` or `max_tokens=5`.
+
+    Returns
+    -------
+    object
+        The same kind of frame; of an iterable, a pandas DataFrame (a list of dicts without pandas).
+
+    Raises
+    ------
+    InferenceError
+        When nothing can be asked, or what goes wrong for one row goes wrong for all.
+    KeyboardInterrupt
+        When it is interrupted. What had come is kept on disk with `cache`, unless a cassette holds it.
+    """
+    from .batch.dask_frames import is_dask, map_lazily
+    from .batch.map import map_rows
+    from .batch.rows import read_rows
+
+    asked = _map_ask(
+        prompt,
+        names=names,
+        concurrency=concurrency,
+        retry_failed=retry_failed,
+        system=system,
+        think=think,
+        parameters=parameters,
+        schema=schema,
+        repair=repair,
+    )
+    models = [model] if isinstance(model, str) else list(model or ())
+    session = current_session()
+    if is_dask(frame):
+        return map_lazily(session, frame, asked, models=models, into=into, limit=limit, use_cache=cache)
+    mapped = map_rows(session, read_rows(frame, limit), asked, models=models, into=into, use_cache=cache)
+    return _whole(mapped).frame
+
+
+def compare_frame(
+    frame: Any,
+    prompt: str,
+    *,
+    models: Sequence[str],
+    truth: str | None = None,
+    field: str | None = None,
+    schema: Any = None,
+    repair: bool = True,
+    system: str | None = None,
+    think: str | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    cache: bool = True,
+    names: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> Any:
+    """Put the same prompts to several models, and return how they did: enough to choose one for a labelling job.
+
+    Parameters
+    ----------
+    frame, prompt, schema, repair, system, think, concurrency, limit, cache, names, **parameters
+        As for `map_prompts`.
+    models : sequence of str
+    truth : str, optional
+        The column with the right answers; without one, the models are held against each other.
+    field : str, optional
+        The field of the schema that is compared; else the one called as `truth`, else all together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` of a row, tokens,
+        `cost_usd` (of what was not kept from before) and per 1,000 rows, and `agreement` from 0 to 1: the share of rows
+        answered as `truth` says, or the mean share of rows answered as another model did.
+
+    Raises
+    ------
+    InferenceError
+        As `map_prompts`, and for a column or field that is not there.
+    """
+    from .batch import evaluation
+    from .batch.map import map_rows
+    from .batch.rows import read_rows
+
+    rows = read_rows(frame, limit)
+    asked = _map_ask(
+        prompt,
+        names=names,
+        concurrency=concurrency,
+        system=system,
+        think=think,
+        parameters=parameters,
+        schema=schema,
+        repair=repair,
+    )
+    evaluation.check(rows, asked.ask.schema, truth=truth, field=field)
+    mapped = _whole(map_rows(current_session(), rows, asked, models=models, use_cache=cache))
+    return evaluation.evaluated(mapped, rows, asked.ask.schema, truth=truth, field=field)
+
+
+def _map_ask(
+    prompt: str, *, names: Mapping[str, Any] | None, concurrency: int | None, retry_failed: bool = False, **how: Any
+) -> MapAsk:
+    from .batch.run import MapAsk
+
+    return MapAsk(
+        text=prompt,
+        ask=_ask("", stream=False, **how),
+        names=names or {},
+        value_tokens=current_session().resolve().value_tokens,
+        concurrency=concurrency,
+        retry_failed=retry_failed,
+    )
+
+
+def _whole(mapped: Mapped) -> Mapped:
+    """Return what came where it is whole; raise what ended it early."""
+    if mapped.interrupted:
+        raise KeyboardInterrupt
+    if mapped.stopped is not None:
+        raise mapped.stopped
+    return mapped
+
+
+def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
+    from .catalog.parameters import SAMPLING, check_parameter
+    from .engine.request import Ask
+    from .schemas.schema import schema_of
+
+    for name in parameters:
+        check_parameter(name, in_python=True)
+    # A number of NumPy's is no JSON.
+    parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
+    return Ask(
+        prompt=prompt,
+        parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
+        extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),
+        schema=None if schema is None else schema_of(schema),
+        **{"thread": None, **how},
+    )
+
+
+def _image(value: Any) -> Image:
+    from .prompts.values import image_of
+
+    if (image := image_of(value)) is not None:
+        return image
+    raise InferenceError(
+        f"A value of type {type(value).__name__} is not an image.",
+        remedy="Give a figure, a PIL image, the path of an image file, or an address.",
+        cause="option",
+    )

@@ -1,0 +1,98 @@
+"""What an option may take: how its text is read, what its help says, and what the Tab key may offer."""
+
+from __future__ import annotations
+
+import math
+import re
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.models import check_model_id
+from ..catalog.parameters import check_parameter
+from ..config.project import check_project
+from ..config.settings import BUDGETS, SECONDS, check_endpoint, check_trace, one_of
+from ..text.json_text import read_json_text
+from .line import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .line import Completes
+
+
+def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def number(low: float, high: float) -> Value:
+    """A number from `low` to `high`."""
+    return Value("NUMBER", f"a number from {low:g} to {high:g}", _number(low, high, float))
+
+
+def integer(low: int, says: str, high: float = math.inf) -> Value:
+    return Value("N", says, _number(low, min(high, 2**63 - 1), int))
+
+
+def text(name: str, says: str, completes: Completes = "") -> Value:
+    """Any text that is not blank."""
+
+    def read(given: str) -> str:
+        if not given.strip():
+            raise ValueError(given)
+        return given
+
+    return Value(name, says, read, completes)
+
+
+def choice(*names: str) -> Value:
+    """One of a few words."""
+    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), "choice", names)
+
+
+def variable() -> Value:
+    """A name for a variable of the notebook."""
+
+    def read(given: str) -> str:
+        if not given.isidentifier() or iskeyword(given):
+            raise ValueError(given)
+        return given
+
+    return Value("NAME", "a variable's name, such as answer", read, completes="variable")
+
+
+def parameter() -> Value:
+    """`NAME=VALUE`, the value read as JSON where it is JSON, else as text."""
+
+    def read(given: str) -> tuple[str, Any]:
+        name, equals, value = given.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(given)
+        check_parameter(name)
+        try:
+            return name, read_json_text(value)
+        except ValueError:
+            return name, value
+
+    return Value("NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", read)
+
+
+MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
+ENDPOINT = Value(
+    "wandb|local|URL",
+    "wandb, local (the practice model on this machine), auto, or a URL",
+    check_endpoint,
+    "choice",
+    ("wandb", "local", "auto"),
+)
+TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _number(*SECONDS, float))
+USD = Value("USD", "a number of US dollars, such as 0.50", _number(*BUDGETS, float))
+TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace)
+THREAD = text("NAME", "a thread's name", completes="thread")
+FILE = text("FILE", "a file's name", completes="file")
+PROJECT = Value("TEAM/PROJECT", "a team and a project with a slash between them", check_project)

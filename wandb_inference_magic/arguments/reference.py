@@ -1,0 +1,199 @@
+"""What users read about each magic: `%%wbchat?` and the README's reference are both made here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..config.settings import SETTING_NAMES, WandbInference
+from .line import Value, declared_options
+from .option_values import THREAD as THREAD_NAME
+from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from traitlets import TraitType
+
+    from .line import TextForm
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The help of one magic, and how its line is read.
+
+    Attributes
+    ----------
+    lines : mapping
+        The magic as it is typed, and the text that stands on its line, as for `read_line`.
+    first : Value or None
+        What the first word of that text is, for the Tab key.
+    """
+
+    usage: tuple[str, ...]
+    purpose: str
+    options: type
+    notes: str
+    examples: str
+    lines: Mapping[str, TextForm]
+    first: Value | None = None
+
+
+CHAT = Page(
+    usage=("%%wbchat [options]  + the prompt on the lines below", "%wbchat [options] text"),
+    purpose="Send a prompt to a model and show its reply as it comes.",
+    options=ChatOptions,
+    notes="The conversation continues from cell to cell; a cell that is run again replaces its own turn. "
+    "The last Reply is always in _wbreply, and the line form can be assigned. On the line of %%wbchat stand "
+    "options only; in %wbchat options come first, then the text to the end of the line. The prompt, and the "
+    "options' values, are Jinja2 templates over the notebook's names: {{ df }} becomes a compact table, {{ figure }} "
+    "an image; single braces, $ and LaTeX mean nothing, but doubled braces are always a template (--raw sends all as "
+    "typed).",
+    examples="""\
+In [1]: %%wbchat -t 0.2
+   ...: Explain what a p-value is, in two sentences.
+
+In [2]: %wbchat And what is it not?
+
+In [3]: answer = %wbchat --once -m openai/gpt-oss-20b Name three colours.
+
+In [4]: %%wbchat
+   ...: What stands out in this data? {{ df.describe() }}
+
+In [5]: %wbchat --error
+
+In [6]: %%wbchat --code
+   ...: A function that says whether a year is a leap year.
+
+In [7]: %%wbchat --schema "list of city, population int" -o cities
+   ...: The three largest cities of Europe.
+
+In [8]: %%wbchat --tools weather
+   ...: Do I need an umbrella in Paris?
+
+In [9]: %%wbchat -m openai/gpt-oss-20b -m openai/gpt-oss-120b
+   ...: Write a haiku about residuals.""",
+    lines={"%%wbchat": "none", "%wbchat": "rest"},
+)
+
+THREAD = Page(
+    usage=("%wbthread [name] [options]",),
+    purpose="See the conversations; switch between them; take turns back; export and import.",
+    options=ThreadOptions,
+    notes="Without anything it lists the threads. With a name alone it makes that thread the current one, which "
+    "the next %%wbchat continues. An option acts on the thread named, or on the current one.",
+    examples="""\
+In [1]: %wbthread
+
+In [2]: %wbthread second-try
+
+In [3]: %wbthread --undo
+
+In [4]: %wbthread main --export talk.md""",
+    lines={"%wbthread": "words"},
+    first=THREAD_NAME,
+)
+
+MODELS = Page(
+    usage=("%wbmodels [text] [options]",),
+    purpose="See the models and pick one.",
+    options=ModelsOptions,
+    notes="Shows a dropdown with a search box; choosing sets the model for the next %%wbchat at once. With text, "
+    "only the models whose facts hold all its words. Where no dropdown can be shown, a table.",
+    examples="""\
+In [1]: %wbmodels
+
+In [2]: %wbmodels qwen --table
+
+In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
+    lines={"%wbmodels": "words"},
+)
+
+MAP = Page(
+    usage=("%%wbmap FRAME [options]  + the prompt on the lines below",),
+    purpose="Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.",
+    options=MapOptions,
+    notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
+    "prompt is a template that sees the row's columns first ({{ text }}), then the notebook's names, and the whole row "
+    "as `row`. "
+    "Answers are kept on disk as they come: interrupt when you like, and run the cell again to continue.",
+    examples="""\
+In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 20
+   ...: Does this review like the film?
+   ...:
+   ...: {{ review }}""",
+    lines={"%%wbmap": "words"},
+    first=Value("FRAME", "a DataFrame", str, "value"),
+)
+
+USAGE = Page(
+    usage=("%wbusage [options]",),
+    purpose="See the calls so far: tokens, seconds and cost, by model.",
+    options=UsageOptions,
+    notes="Every call counts: chats, comparisons, rounds with tools, repairs, tries that failed, replies that were "
+    "interrupted. What the endpoint did not count is an estimate, and said to be one; a price that is not known is "
+    "unknown, never 0.",
+    examples="""\
+In [1]: %wbusage
+
+In [2]: %wbusage -o used --reset""",
+    lines={"%wbusage": "none"},
+)
+
+CONFIG = Page(
+    usage=("%wbconfig [options]",),
+    purpose="Show the settings and where each comes from; set them; check the key.",
+    options=ConfigOptions,
+    notes="Without options it shows. No key is ever accepted in a cell: --key asks for it without showing it.",
+    examples="""\
+In [1]: %wbconfig --key
+
+In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
+
+In [3]: %wbconfig --check""",
+    lines={"%wbconfig": "none"},
+)
+
+PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbmap": MAP, "wbusage": USAGE, "wbconfig": CONFIG}
+
+
+def help_text(page: Page) -> str:
+    """Return a magic's docstring: purpose, usage, options, notes, examples."""
+    rows = [(one.usage, _help(one.help, repeats=one.repeats)) for one in declared_options(page.options)]
+    width = max(len(usage) for usage, _ in rows)
+    options = "\n".join(f"  {usage:<{width}}  {words}" for usage, words in rows)
+    usage = "\n".join(f"  {line}" for line in page.usage)
+    examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())
+    return f"{page.purpose}\n\n{usage}\n\n{page.notes}\n\nOptions:\n{options}\n\nExamples:\n{examples}\n"
+
+
+def _help(words: str, *, repeats: bool) -> str:
+    return words if not repeats or "repeat" in words else f"{words} May repeat."
+
+
+def markdown_reference() -> str:
+    """Return the reference of every magic and option as Markdown, as it stands in the README."""
+    return "\n\n".join(_markdown(name, page) for name, page in PAGES.items())
+
+
+def _markdown(name: str, page: Page) -> str:
+    title = f"%%{name}" if page.usage[0].startswith("%%") else f"%{name}"
+    lines = [f"### `{title}`", "", page.purpose, "", "```text", *page.usage, "```", "", page.notes, ""]
+    lines += ["| option | what it does |", "|---|---|"]
+    for one in declared_options(page.options):
+        usage = one.usage.replace("|", "\\|")
+        words = _help(one.help, repeats=one.repeats).replace("|", "\\|")
+        lines.append(f"| `{usage}` | {words} |")
+    return "\n".join(lines)
+
+
+def markdown_settings() -> str:
+    """Return the table of settings as it stands in the README."""
+    traits = WandbInference.class_traits(config=True)
+    rows = [f"| `{name}` | {_default_words(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
+    return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
+
+
+def _default_words(trait: TraitType[Any, Any]) -> str:
+    value = trait.default()
+    return f"`{value!r}`" if value not in (None, "", []) else "not set"

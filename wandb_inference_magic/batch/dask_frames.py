@@ -1,0 +1,255 @@
+"""A prompt over a Dask DataFrame: lazily, a partition at a time, on the user's own cluster.
+
+Settings travel in the graph, the key never does: each worker finds it as a notebook would, or was given it by
+`share_key`. One limit on the requests in flight holds for all workers together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from threading import Lock, Semaphore
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from ..config.credentials import Key, check_key
+from ..config.settings import CONCURRENCY, WandbInference
+from ..errors import InferenceError
+from ..session import budget
+from ..session.session import Session
+from .map import answer_columns, error_column, map_rows
+from .rows import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..schemas.schema import Schema
+    from .run import MapAsk, Permits
+
+# Of a JSON schema's types; any other value is kept as the object it is.
+DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
+
+_shared_keys: dict[str, Key] = {}
+_semaphores: dict[str, Semaphore] = {}
+_lock = Lock()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know: everything but the key."""
+
+    settings: Mapping[str, Any]
+    asked: MapAsk
+    model: str
+    into: str
+    use_cache: bool
+    limit_name: str
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # What a schema checks its answers with has no name that is the same each time; this one is the job's own.
+        return "wandb-inference-map", self.limit_name
+
+
+def is_dask(value: Any) -> bool:
+    """Whether a value is a Dask DataFrame."""
+    from narwhals.dependencies import is_dask_dataframe
+
+    return bool(is_dask_dataframe(value))
+
+
+def map_lazily(
+    session: Session,
+    frame: Any,
+    asked: MapAsk,
+    *,
+    models: Sequence[str],
+    into: str,
+    limit: int | None,
+    use_cache: bool,
+) -> Any:
+    """Return a Dask DataFrame whose rows are asked for when it is computed.
+
+    Raises
+    ------
+    InferenceError
+        For what does not go with Dask, and without a key or a model.
+    """
+    models = list(dict.fromkeys(models))
+    if limit is not None or len(models) > 1:
+        raise InferenceError(
+            "A Dask DataFrame is mapped whole, and by one model. Nothing was sent.",
+            remedy="To try first, take some rows of it: frame.head(20).",
+            cause="option",
+        )
+    return map_dask(session, frame, asked, model=models[0] if models else None, into=into, use_cache=use_cache)
+
+
+def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, into: str, use_cache: bool) -> Any:
+    """Return a Dask DataFrame with the answers' columns; what it holds is asked for when it is computed.
+
+    Its error column is always there: whether a row will fail is not known before.
+
+    Raises
+    ------
+    InferenceError
+        For a key or a model that is missing here, and while there is a budget. Nothing has been sent.
+    """
+    endpoint = session.endpoint()
+    cassette = session.cassette()
+    if cassette is not None and cassette.records:
+        raise InferenceError(
+            "Answers for a Dask DataFrame cannot be recorded: its workers would write to the cassette all at once. "
+            "Nothing was sent.",
+            remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
+            cause="option",
+        )
+    if budget.is_set(session):
+        raise InferenceError(
+            "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
+            "calls. Nothing was sent.",
+            remedy="Compute the frame first (frame.compute()), or take the budget away, and its file if there is one: "
+            "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
+            cause="budget",
+        )
+    columns = {str(name) for name in frame.columns}
+    # Of the notebook's names only those that the prompt uses travel.
+    used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
+    job = Job(
+        settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
+        asked=replace(asked, names=used, concurrency=asked.at_once(endpoint)),
+        model=model or session.model_in_force(endpoint),
+        into=into,
+        use_cache=use_cache,
+        limit_name=f"wbmap-{uuid4().hex}",
+    )
+    return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, []))
+
+
+def _settings(session: Session, endpoint: str) -> dict[str, Any]:
+    resolved = session.resolve()
+    names = ("project", "system", "temperature", "max_tokens", "timeout", "max_retries", "value_tokens", "weights")
+    told = {name: getattr(resolved, name) for name in names} | {"endpoint": endpoint}
+    if (cassette := session.cassette()) is None:
+        return told
+    return told | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
+
+
+def answer_partition(partition: Any, job: Job) -> Any:
+    """Ask for every row of a partition: what runs on a worker.
+
+    Raises
+    ------
+    InferenceError
+        For what would go wrong for every row; answers that had come are kept on the worker's disk.
+    """
+    session = _session(tuple(sorted(job.settings.items())))
+    permits = _permits(job.limit_name, job.asked.concurrency or CONCURRENCY)
+    mapped = map_rows(
+        session,
+        read_rows(partition),
+        job.asked,
+        models=(job.model,),
+        into=job.into,
+        use_cache=job.use_cache,
+        permits=permits,
+    )
+    if mapped.stopped is not None:
+        raise mapped.stopped
+    run = mapped.runs[0] if mapped.runs else None
+    answers = [] if run is None else run.answers
+    errors = [] if run is None else [run.errors.get(number) for number in range(len(answers))]
+    return _typed(partition.copy(deep=False), job, answers, errors)
+
+
+def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | None = None) -> Any:
+    """Add the answers' columns, each of the type that it has in every partition."""
+    import pandas as pd
+
+    types = _types(job.asked.ask.schema)
+    for name, values in answer_columns(answers, job.asked.ask.schema, job.into).items():
+        frame[name] = pd.Series(values, dtype=types.get(name, "object")).array
+    frame[error_column(job.into)] = pd.Series(errors or [], dtype="object").array
+    return frame
+
+
+def _types(schema: Schema | None) -> dict[str, str]:
+    fields = {} if schema is None else schema.fields
+    return {name: DTYPES[one["type"]] for name, one in fields.items() if one.get("type") in DTYPES}
+
+
+@cache
+def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
+    """Return this process's session with these settings, and with the key that it was given, if it was."""
+    traits = WandbInference()
+    traits.set(**{name: value for name, value in settings if value not in (None, "")})
+    session = Session(traits)
+    for url, key in _shared_keys.items():
+        session.give_key(url, key)
+    return session
+
+
+# The limit ---------------------------------------------------------------------------------------------------------
+
+
+def _permits(name: str, most: int) -> Permits:
+    """Return the permits that all workers share: the cluster's, or this process's where there is no cluster."""
+    try:
+        from distributed import Semaphore as ClusterSemaphore
+        from distributed import get_worker
+
+        get_worker()
+    except (ImportError, ValueError):
+        with _lock:
+            return _semaphores.setdefault(name, Semaphore(most))
+    found: Permits = ClusterSemaphore(max_leases=most, name=name)  # type: ignore[no-untyped-call,unused-ignore]
+    return found
+
+
+# The key -----------------------------------------------------------------------------------------------------------
+
+
+class KeyPlugin:
+    """Gives a worker the key when it joins the cluster, past the graph. Its repr does not show it."""
+
+    name = "wandb-inference-key"
+    idempotent = False
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "<KeyPlugin>"
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002
+        _shared_keys[self._url] = Key(check_key(self._key), "given by the cluster's client")
+        _session.cache_clear()
+
+    def teardown(self, worker: Any) -> None:  # noqa: ARG002
+        _shared_keys.pop(self._url, None)
+
+
+def share_key(cluster_client: Any) -> None:
+    """Give the key that is in force here to all workers of a cluster, those that join later included.
+
+    It goes over the cluster's own connections (use `tls://` where they leave your machines), into the workers' memory
+    alone: not into the graph, not to a disk.
+
+    Parameters
+    ----------
+    cluster_client : distributed.Client
+
+    Raises
+    ------
+    InferenceError
+        When there is no key here.
+    """
+    from distributed import WorkerPlugin
+
+    from ..session.current import current_session
+
+    endpoint = current_session().endpoint()
+    if endpoint.key is None:
+        return
+    plugin = type("KeyPlugin", (KeyPlugin, WorkerPlugin), {})(endpoint.url, endpoint.key.reveal())
+    cluster_client.register_plugin(plugin)

@@ -1,0 +1,197 @@
+"""A prompt over the rows of a frame: the runs of the models, and their answers as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from sqlite3 import Error as SqliteError
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .. import concurrency as background
+from ..config.settings import INTO
+from ..errors import InferenceError, quoted
+from ..session.tracing import traced
+from ..text.plain import whole
+from .cache import AnswerCache, cache_file
+from .progress import MapProgress, cost_of
+from .run import MapAsk, MapRun, begin, run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..messages.listener import Waiting
+    from ..schemas.schema import Schema
+    from ..session.session import Session
+    from .rows import Rows
+    from .run import Permits
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What came of it: the frame with the answers, the runs that made them, and the address of their trace."""
+
+    frame: Any
+    runs: Sequence[MapRun]
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+    interrupted: bool = False
+    trace: str = ""
+
+    @property
+    def stopped(self) -> InferenceError | None:
+        """What ended it early."""
+        return next((run.stopped for run in self.runs if run.stopped is not None), None)
+
+
+def map_rows(
+    session: Session,
+    rows: Rows,
+    asked: MapAsk,
+    *,
+    models: Sequence[str] = (),
+    into: str = INTO,
+    use_cache: bool = True,
+    progress: Callable[[Sequence[MapRun]], MapProgress] | None = None,
+    permits: Permits | None = None,
+    listener: Waiting | None = None,
+) -> Mapped:
+    """Ask for every row and return what came of it, also when it was interrupted or ended early.
+
+    Each of the models is asked once, also where it is named twice.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot begin.
+    """
+    models = list(dict.fromkeys(models))
+    _check_columns(rows, asked, into, models)
+    # What is kept on disk would be missing on the cassette.
+    cache, notices = _open_cache() if use_cache and session.cassette() is None else (None, ())
+    started = perf_counter()
+    try:
+        runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
+        for run in runs:
+            run.beside = len(runs)
+        told = {"prompt": asked.text, "model": [run.model for run in runs], "rows": rows.length}
+        with traced(session.tracer(), "wbmap", told, {}, listener) as trace:
+            interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
+            trace.output = {run.model: _facts(run) for run in runs}
+            trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
+    finally:
+        if cache is not None:
+            cache.close()
+    columns, dropped = _columns(runs, asked.ask.schema, into, rows.length)
+    for run in runs:
+        notices += tuple(one for one in run.notices if one not in notices)
+    notices += trace.news()
+    seconds = perf_counter() - started
+    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link)
+
+
+def _facts(run: MapRun) -> dict[str, Any]:
+    """Return what a trace says of a run: its figures; the answers are in the calls within."""
+    return {
+        "rows": run.done,
+        "failed": run.failed,
+        "kept": run.kept,
+        "prompt_tokens": run.usage.prompt_tokens,
+        "completion_tokens": run.usage.completion_tokens,
+        "cost_usd": run.cost,
+        "stopped": str(run.stopped) if run.stopped else "",
+    }
+
+
+def _run(runs: list[MapRun], progress: MapProgress | None) -> bool:
+    """Let the runs go on to their end; tell whether they were interrupted."""
+    try:
+        background.run(run_all(runs), meanwhile=progress.draw if progress else None)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        if progress is not None:
+            progress.close()
+    return False
+
+
+def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
+    try:
+        return AnswerCache(cache_file()), ()
+    except (OSError, SqliteError) as error:
+        return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+
+
+# Columns -------------------------------------------------------------------------------------------------------
+
+
+def _names(schema: Schema | None, into: str) -> list[str]:
+    """Return the columns that an answer becomes."""
+    return list(schema.fields) if schema is not None and schema.fields else [into]
+
+
+def _check_columns(rows: Rows, asked: MapAsk, into: str, models: Sequence[str]) -> None:
+    """Refuse to replace a column that the prompt is made of."""
+    if len(models) > 1:
+        return
+    taken = [name for name in _names(asked.ask.schema, into) if name in rows.columns and name in asked.column_names()]
+    if taken:
+        raise InferenceError(
+            f"The answers would replace the column {taken[0]!r}, which the prompt is made of. Nothing was sent.",
+            remedy="Name another field in the schema." if asked.ask.schema else "Name another column: --into NAME.",
+            cause="option",
+        )
+
+
+def _columns(
+    runs: Sequence[MapRun], schema: Schema | None, into: str, length: int | None
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """Return the columns to add, and those of an earlier run that no longer hold."""
+    columns: dict[str, list[Any]] = {}
+    dropped = []
+    for run, suffix in zip(runs, _suffixes(runs), strict=True):
+        size = max(len(run.answers), length or 0)
+        for name, values in answer_columns(run.answers, schema, into).items():
+            columns[f"{name}{suffix}"] = values + [None] * (size - len(values))
+        errors = error_column(f"{into}{suffix}")
+        if run.errors:
+            columns[errors] = [run.errors.get(number) for number in range(size)]
+        else:
+            dropped.append(errors)
+    return columns, dropped
+
+
+def _suffixes(runs: Sequence[MapRun]) -> list[str]:
+    """Return what tells several models' columns apart: the last part of their names, where that is enough."""
+    if len(runs) <= 1:
+        return [""] * len(runs)
+    short = [run.model.rpartition("/")[2] for run in runs]
+    return [f"_{name if short.count(name) == 1 else run.model}" for run, name in zip(runs, short, strict=True)]
+
+
+def error_column(into: str) -> str:
+    """Return the name of the column that says why a row has no answer."""
+    return f"{into}_error"
+
+
+def answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
+    """Return answers as columns: one a field where they are records, else the one that is called `into`."""
+    if schema is None or not schema.fields:
+        return {into: [_plain(answer) for answer in answers]}
+    records = [{} if answer is None else _record(answer) for answer in answers]
+    return {name: [_plain(record.get(name)) for record in records] for name in schema.fields}
+
+
+def _record(answer: Any) -> Mapping[str, Any]:
+    if isinstance(answer, dict):
+        return answer
+    if is_dataclass(answer):
+        return {one.name: getattr(answer, one.name) for one in fields(answer)}
+    return dict(answer)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a column holds it."""
+    plain = value.value if isinstance(value, Enum) else value
+    # JSON can spell half a character, which no column of texts holds.
+    return whole(plain) if isinstance(plain, str) else plain

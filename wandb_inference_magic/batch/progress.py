@@ -1,0 +1,122 @@
+"""How far a run over rows has come: a bar with rate, errors, cost and time left, and the first answers."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from ..catalog.models import usd
+from ..errors import shortened
+from ..rendering.tables import line_bundle, table_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..frontend.canvas import Canvas
+    from .run import MapRun
+
+PREVIEWED: Final = 3
+SHOWN_CHARACTERS: Final = 120
+SECONDS_BETWEEN_DRAWINGS: Final = 0.25
+
+
+class MapProgress:
+    """Draws how far runs have come; `draw` is called again and again by the thread that waits for them.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        Where the first answers are shown.
+    runs : sequence of MapRun
+    bar : bool
+        Whether somebody is there to look at a bar that moves.
+    preview : bool
+        Whether the first answers can be drawn again and again beside the bar: in a terminal they cannot.
+    """
+
+    def __init__(self, canvas: Canvas, runs: Sequence[MapRun], *, bar: bool, preview: bool) -> None:
+        self._canvas = canvas
+        self._runs = runs
+        self._previewed = 0 if preview else PREVIEWED
+        self._next = 0.0
+        estimate = ", ".join(f"{run.model}: {run.estimate()}" for run in runs)
+        if preview:
+            canvas.status(estimate)
+        else:
+            canvas.show(line_bundle(estimate))
+        self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
+
+    def draw(self) -> None:
+        """Show how far they have come, where the last time was long enough ago."""
+        if perf_counter() < self._next:
+            return
+        self._next = perf_counter() + SECONDS_BETWEEN_DRAWINGS
+        self._move_bar()
+        self._preview()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._move_bar()
+            self._bar.close()
+
+    def _move_bar(self) -> None:
+        if self._bar is None:
+            return
+        self._bar.update(sum(run.done for run in self._runs) - self._bar.n)
+        self._bar.set_postfix(_figures(self._runs))
+
+    def _preview(self) -> None:
+        """Show the first answers once, and again until there are enough of them."""
+        if self._previewed >= PREVIEWED:
+            return
+        rows = [row for run in self._runs for row in first_answers(run)][:PREVIEWED]
+        if len(rows) > self._previewed:
+            self._previewed = len(rows)
+            bundle = answers_bundle(self._runs, PREVIEWED)
+            self._canvas.sketch(bundle, f"first answer: {rows[0][-1]}")
+
+
+def first_answers(run: MapRun) -> list[tuple[str, str, str]]:
+    """Return number, model and answer of the first rows that have one, as they are shown."""
+    found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
+    return [
+        (str(number + 1), run.model, shortened(" ".join(str(answer).split()), SHOWN_CHARACTERS))
+        for number, answer in found[:PREVIEWED]
+    ]
+
+
+def answers_bundle(runs: Sequence[MapRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
+    """Return the first answers of runs as a table; the model stands beside them where there are several."""
+    rows = [row for run in runs for row in first_answers(run)][:most]
+    if len(runs) > 1:
+        return table_bundle(("row", "model", "answer"), rows, below=below)
+    return table_bundle(("row", "answer"), [(number, answer) for number, _, answer in rows], below=below)
+
+
+def _bar(total: int | None) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, unit="row", leave=False, smoothing=0.1)
+
+
+def _sum_or_none(totals: Sequence[int | None]) -> int | None:
+    known = [total for total in totals if total is not None]
+    return sum(known) if len(known) == len(totals) else None
+
+
+def _figures(runs: Sequence[MapRun]) -> dict[str, str]:
+    figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
+    if errors := sum(run.failed for run in runs):
+        figures["errors"] = f"{errors:,}"
+    if any(run.limiter.allowed < run.limiter.most for run in runs):
+        figures["at once"] = str(sum(run.limiter.allowed for run in runs))
+    if trouble := next((run.trouble for run in runs if run.trouble), ""):
+        figures["trying again"] = shortened(trouble, 80)
+    return figures
+
+
+def cost_of(runs: Sequence[MapRun]) -> float | None:
+    """Return the USD that runs have cost; None where that of one is not known."""
+    known = [run.cost for run in runs if run.cost is not None]
+    return sum(known) if len(known) == len(runs) else None

@@ -1,0 +1,196 @@
+"""Rows to put a prompt over, drawn one by one from whatever holds them; and the same thing back with more columns."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any, Final, Protocol
+
+from ..errors import InferenceError
+from ..messages.frames import data_frame
+
+Row = Mapping[str, Any]
+
+# What the one column of a list of texts, or of a Series without a name, is called.
+TEXT: Final = "text"
+ROWS_AT_ONCE: Final = 1000
+
+
+class Rows(Protocol):
+    """Rows that can be drawn in their order, again and again.
+
+    `length` is their number, None where only drawing tells; `columns` their names as far as they are known before.
+    """
+
+    @property
+    def length(self) -> int | None: ...
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
+
+    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
+        """Return what held the rows, with columns added; one of the same name is replaced, those `dropped` left out."""
+
+
+def read_rows(value: Any, limit: int | None = None) -> Rows:
+    """Return the rows of a value.
+
+    Parameters
+    ----------
+    value : object
+        A frame or Series of pandas, polars, pyarrow or anything narwhals reads, or an iterable of texts or of dicts.
+    limit : int, optional
+        Take only so many, the first ones.
+
+    Raises
+    ------
+    InferenceError
+        For anything else, and where two columns have one name.
+    """
+    import narwhals as nw
+
+    try:
+        frame = nw.from_native(value, pass_through=True, allow_series=True)
+    except nw.exceptions.DuplicateError:
+        _check_names(getattr(value, "column_names", value.columns))
+        raise
+    if isinstance(frame, nw.LazyFrame):
+        frame = (frame if limit is None else frame.head(limit)).collect()
+    if isinstance(frame, nw.Series):
+        frame = (frame.alias(TEXT) if frame.name in (None, "") else frame).to_frame()
+    if isinstance(frame, nw.DataFrame):
+        return FrameRows(frame if limit is None else frame.head(limit))
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return ListRows(islice(value, limit), _length(value, limit))
+    raise InferenceError(
+        f"A value of type {type(value).__name__} has no rows.",
+        remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
+        cause="option",
+    )
+
+
+def _check_names(columns: Iterable[Any]) -> None:
+    """Refuse two columns that a prompt could not tell apart."""
+    counted = Counter(str(name) for name in columns)
+    for name in [name for name, times in counted.items() if times > 1]:
+        raise InferenceError(
+            f"{'Two' if counted[name] == 2 else counted[name]} columns are called {name!r}. Nothing was sent.",
+            remedy="Rename one.",
+            cause="option",
+        )
+
+
+def _length(value: Any, limit: int | None) -> int | None:
+    try:
+        length = len(value)
+    except TypeError:
+        return None
+    return length if limit is None else min(length, limit)
+
+
+class FrameRows:
+    """The rows of a data frame."""
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self.length: int | None = len(frame)
+        self.columns: Sequence[str] = [str(name) for name in frame.columns]
+        _check_names(self.columns)
+
+    def __iter__(self) -> Iterator[Row]:
+        for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
+        import narwhals as nw
+
+        frame = self._frame.drop([name for name in dropped if name in self._frame.columns])
+        if nw.dependencies.is_pandas_like_dataframe(nw.to_native(frame)):
+            return _with_pandas_columns(nw.to_native(frame), columns)
+        backend = nw.get_native_namespace(frame)
+        return nw.to_native(frame.with_columns(*(_series(name, one, backend) for name, one in columns.items())))
+
+
+def _series(name: str, values: Sequence[Any], backend: Any) -> Any:
+    import narwhals as nw
+
+    try:
+        return nw.new_series(name, list(values), backend=backend)
+    except (TypeError, ValueError):
+        # Values of several types, which such a column does not hold.
+        words = [None if value is None else str(value) for value in values]
+        return nw.new_series(name, words, nw.String(), backend=backend)
+
+
+def _with_pandas_columns(frame: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
+    import pandas as pd
+
+    frame = frame.copy(deep=False)
+    for name, values in columns.items():
+        column = pd.Series(list(values), dtype=object)
+        # Whole numbers and truth values stay what they are where some are missing.
+        frame[name] = column.convert_dtypes(convert_string=False).array if _is_plain(values) else column.array
+    return frame
+
+
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether a column holds numbers or truth values of one kind."""
+    kinds = {type(value) for value in values if value is not None}
+    return bool(kinds) and (kinds == {bool} or kinds <= {int, float})
+
+
+@dataclass
+class ListRows:
+    """The rows of an iterable of texts or of dicts; those drawn are kept for the result."""
+
+    source: Iterator[Any]
+    length: int | None
+    _drawn: list[Row] = field(default_factory=list)
+    _failure: Exception | None = None
+
+    @property
+    def columns(self) -> Sequence[str]:
+        # What fails is remembered, and told when the rows are drawn.
+        with suppress(Exception):
+            return tuple(next(iter(self), ()))
+        return ()
+
+    def __iter__(self) -> Iterator[Row]:
+        for number in count():
+            if number == len(self._drawn):
+                # A generator that has raised once only says that it has ended.
+                if self._failure is not None:
+                    raise self._failure
+                try:
+                    value = next(self.source)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    self._failure = error
+                    raise
+                self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
+            yield self._drawn[number]
+
+    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
+        """Return a pandas DataFrame, where pandas is installed; else a list of dicts."""
+        if self.length is not None:
+            # The rows that nobody has drawn belong to the result too.
+            deque(self, maxlen=0)
+        # Some may have been drawn for an estimate, and not been asked for.
+        size = len(self._drawn)
+        whole = {name: [*values, *[None] * (size - len(values))] for name, values in columns.items()}
+        try:
+            frame = data_frame(self._drawn)
+        except InferenceError:
+            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)]
+        return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
+
+
+def _merged(row: Row, number: int, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str]) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name not in dropped}
+    return kept | {name: values[number] for name, values in columns.items()}

@@ -1,0 +1,482 @@
+"""One prompt a row: drawn lazily, many in flight at once, each tried again where that is worth it, none paid twice."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from sqlite3 import Error as SqliteError
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..catalog.models import usd
+from ..client import practice_server as local
+from ..config.settings import CONCURRENCY
+from ..engine.call import OneOfMany
+from ..engine.relax import asked_more_easily
+from ..engine.request import for_prompt, prepare
+from ..errors import InferenceError, quoted, shortened
+from ..messages.request import REPLY_TOKENS
+from ..prompts.template import Template, is_template
+from ..rendering.reply import why_empty
+from ..schemas.schema import Mismatch
+from ..session import budget
+from ..session.usage import NOTHING
+from .cache import Answer, key_of
+from .limiter import Limiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..catalog.models import Model
+    from ..config.endpoint import Endpoint
+    from ..engine.request import Ask
+    from ..messages.reply import Content, Message, Reply, Usage
+    from ..messages.request import Request
+    from ..session.session import Session
+    from .cache import AnswerCache
+    from .rows import Row, Rows
+
+# What goes wrong for one row in these ways goes wrong for all.
+FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")
+# So many rows that fail one after the other end the run; with more in flight, as many as those.
+MOST_FAILURES: Final = 10
+SAMPLE: Final = 20
+# What a short answer has, where nothing else tells.
+USUAL_REPLY_TOKENS: Final = 100
+# So many tokens are reserved for a reply while others are under way: fewer rows at once are better than cut answers.
+LEAST_REPLY_TOKENS: Final = 1024
+# An interrupt is heeded between so many rows whose answers are there already.
+ROWS_BETWEEN_LOOKS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class MapAsk:
+    """What is asked of every row.
+
+    Attributes
+    ----------
+    text : str
+        The template of the prompt; it sees the row's columns first, then `names`, and the whole row as `row`.
+    ask : Ask
+        How to send it; its prompt is not used.
+    names : mapping
+        The notebook's names.
+    value_tokens : int
+        To about how many tokens a value in the prompt is cut.
+    raw : bool
+        Whether the text is no template.
+    concurrency : int or None
+        How many requests may be in flight at once, at most; None: as `at_once` says.
+    retry_failed : bool
+        Whether rows that failed for good before are asked again.
+    """
+
+    text: str
+    ask: Ask
+    names: Mapping[str, Any]
+    value_tokens: int
+    raw: bool = False
+    concurrency: int | None = None
+    retry_failed: bool = False
+
+    def prompts(self) -> Callable[[Row], Content]:
+        """Return what makes the prompt of a row."""
+        if self.raw or not is_template(self.text):
+            return lambda _: self.text
+        template = Template(self.text, tokens=self.value_tokens)
+        names = dict(self.names)
+        return lambda row: template.render({**names, **row, "row": row})
+
+    def at_once(self, endpoint: Endpoint) -> int:
+        """How many requests may be in flight at once; what the practice model does not answer would only wait."""
+        return self.concurrency or (local.AT_ONCE if endpoint.kind == "local" else CONCURRENCY)
+
+    def column_names(self) -> set[str]:
+        """The names that the template takes: columns, and names of the notebook."""
+        if self.raw or not is_template(self.text):
+            return set()
+        return Template(self.text, tokens=self.value_tokens).names
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will take, about: `rows` is None where only drawing them tells, `cost` where that is not known."""
+
+    rows: int | None
+    prompt_tokens: float
+    reply_tokens: float
+    cost: float | None
+
+    def __str__(self) -> str:
+        rows = "rows of unknown number" if self.rows is None else f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
+        cost = "cost unknown" if self.cost is None else usd(self.cost)
+        return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
+
+
+class Permits(Protocol):
+    """A limit that others share: one permit a request in flight. Both calls may block."""
+
+    def acquire(self) -> object: ...
+
+    def release(self) -> object: ...
+
+
+@dataclass
+class MapRun:
+    """One model's run over rows, while it goes on and after it.
+
+    `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
+    `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
+    `kept` rows had an answer on disk, `replayed` ones on a cassette. `trouble` is why rows are being asked for again,
+    and empty once one is answered. `cut` answers were cut by the limit that a budget added; `reports` says what is odd
+    about the calls' counts and costs. So many runs go on at once as `beside` says, this one included.
+    """
+
+    session: Session
+    rows: Rows
+    asked: MapAsk
+    model: str
+    first: Request
+    cache: AnswerCache | None = None
+    permits: Permits | None = None
+    answers: list[Any] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    done: int = 0
+    kept: int = 0
+    replayed: int = 0
+    usage: Usage = NOTHING
+    cost: float | None = 0.0
+    stopped: InferenceError | None = None
+    notices: tuple[str, ...] = ()
+    trouble: str = ""
+    cut: int = 0
+    reports: tuple[str, ...] = ()
+    beside: int = 1
+
+    def __post_init__(self) -> None:
+        self.limiter = Limiter(self.asked.at_once(self.first.endpoint))
+        self.cost = None if self.first.price is None else 0.0
+        self._base = self.first
+        self._failures_in_a_row = 0
+        self._known: Model | None = self.session.known_catalog(self.first.endpoint).find(self.model)
+        self._client: Any = None
+
+    @property
+    def total(self) -> int | None:
+        """The number of rows, where it is known."""
+        return self.rows.length
+
+    @property
+    def failed(self) -> int:
+        return len(self.errors)
+
+    def estimate(self) -> Estimate:
+        """Say from the first rows what the whole run will take."""
+        prompts = self.asked.prompts()
+        sample = []
+        # What cannot be drawn, or made a prompt of, is told about when its turn comes.
+        with suppress(Exception):
+            for row in islice(self.rows, SAMPLE):
+                with suppress(InferenceError):
+                    sample.append(self._request(prompts(row)).prompt_tokens)
+        prompt = sum(sample) / len(sample) if sample else 0.0
+        reply = self._usual_reply()
+        price, rows = self.first.price, self.rows.length
+        cost = None if price is None or rows is None else rows * price.cost(round(prompt), round(reply))
+        return Estimate(rows, prompt, reply, cost)
+
+    def _usual_reply(self) -> float:
+        """Return how many tokens a reply has, about: as this model's have had, within the limit that is set."""
+        longest = float(self.first.reply_limit or REPLY_TOKENS)
+        for endpoint, model, total in self.session.ledger.by_model():
+            answered = total.calls - total.failed
+            if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
+                return min(total.usage.completion_tokens / answered, longest)
+        return min(float(USUAL_REPLY_TOKENS), longest)
+
+    async def run(self) -> None:
+        """Ask for every row. What ends the run early is in `stopped`; cancelled, it keeps what has come."""
+        running: set[asyncio.Task[None]] = set()
+        settings = self.session.resolve()
+        async with self.session.async_client(self.first.endpoint) as self._client:
+            try:
+                async for number, request, key in self._to_ask():
+                    await self._take_slot()
+                    hold = await self._hold(request, running)
+                    if hold is None:
+                        self._give_slot_back()
+                        break
+                    row = _Row(self, request, hold, settings.max_retries)
+                    task = asyncio.create_task(self._ask_row(row, number, key))
+                    running.add(task)
+                    # Also of a task that is cancelled before it begins.
+                    task.add_done_callback(partial(self._row_ended, hold, running))
+                await asyncio.gather(*running)
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    def _row_ended(self, hold: budget.Hold, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        hold.release()
+        self._give_slot_back()
+
+    async def _take_slot(self) -> None:
+        await self.limiter.acquire()
+        if self.permits is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.permits.acquire)
+
+    def _give_slot_back(self) -> None:
+        self.limiter.release()
+        if self.permits is not None:
+            # Nobody waits for it: a loop that ends lets its threads end first.
+            asyncio.get_running_loop().run_in_executor(None, self.permits.release)
+
+    async def _to_ask(self) -> Any:
+        """Draw the rows one by one; give those whose answer is not there yet, with their requests and keys."""
+        prompts = self.asked.prompts()
+        for number, row in enumerate(self._drawn()):
+            if self.stopped is not None:
+                return
+            self.answers.append(None)
+            self.seconds.append(0.0)
+            if number % ROWS_BETWEEN_LOOKS == 0:
+                await asyncio.sleep(0)
+            try:
+                request = self._request(prompts(row))
+            except InferenceError as error:
+                self.errors[number] = str(error)
+                self.done += 1
+                continue
+            key = self._key(request.messages[-1]) if self.cache is not None else ""
+            if not self._is_kept(number, key):
+                yield number, request, key
+
+    def _drawn(self) -> Iterator[Row]:
+        """Draw the rows; where that fails, such as in a generator of the user's own, the run ends with what it has."""
+        try:
+            yield from self.rows
+        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            self.stopped = _not_drawn(error, len(self.answers) + 1)
+
+    def _request(self, prompt: Content) -> Request:
+        return for_prompt(self._base, prompt, self._known)
+
+    def _key(self, message: Message) -> str:
+        """Return the key of a row's question as it was first meant, also where the model is asked in another way."""
+        messages = [*self.first.messages[:-1], message]
+        # By its name: the practice model's address is another in every kernel.
+        return key_of(self.first.endpoint.name, {**self.first.body, "messages": messages})
+
+    def _is_kept(self, number: int, key: str) -> bool:
+        """Take an answer that is there already."""
+        kept = self._look_up(key)
+        if kept is None or (kept.error and self.asked.retry_failed):
+            return False
+        if kept.error:
+            self.errors[number] = kept.error
+        else:
+            try:
+                self.answers[number] = self._read(kept.text)
+            except Mismatch:
+                return False
+            self.seconds[number] = kept.seconds
+        self.done += 1
+        self.kept += 1
+        return True
+
+    def _look_up(self, key: str) -> Answer | None:
+        if self.cache is None:
+            return None
+        try:
+            return self.cache.get(key)
+        except SqliteError as error:
+            self._give_up_cache(error)
+            return None
+
+    def _keep(self, key: str, answer: Answer) -> None:
+        if self.cache is None:
+            return
+        try:
+            self.cache.put(key, answer)
+        except SqliteError as error:
+            self._give_up_cache(error)
+
+    def _give_up_cache(self, error: Exception) -> None:
+        self.cache = None
+        self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
+
+    async def _hold(self, request: Request, running: set[asyncio.Task[None]]) -> budget.Hold | None:
+        """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
+        hold = budget.Hold(self.session)
+        while self.stopped is None:
+            with suppress(InferenceError):
+                hold.take(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
+                return hold
+            if running:
+                # They cost less than the most they could: what is left of it may be enough.
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            try:
+                # What is left is for one row.
+                hold.take(request)
+            except InferenceError as error:
+                self.stopped = InferenceError(
+                    "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
+                )
+            else:
+                return hold
+        return None
+
+    def _wanted(self, running: set[asyncio.Task[None]]) -> int:
+        """Return how many calls are to be made at once and have no reservation yet, the next one included."""
+        free = self.limiter.allowed - len(running)
+        rows = free if self.total is None else self.total - len(self.answers) + 1
+        return max(min(free, rows), 1) * self.beside
+
+    async def _ask_row(self, row: _Row, number: int, key: str) -> None:
+        """Ask for a row, and take what comes."""
+        try:
+            value = await row.receive(self._client)
+            reply = row.reply()
+            if not reply.text:
+                raise InferenceError(why_empty(reply), cause="answer")
+        except Exception as failure:  # noqa: BLE001 - it is told in the row's place
+            # What was cut is asked again when there is more money.
+            self._fail(number, row.explained(failure), "" if row.builder.is_cut_by_budget else key)
+        else:
+            self._take(number, reply, reply.text if row.ask.schema is None else value)
+            if not reply.is_cut_by_budget:
+                self._keep(key, Answer(reply.text, seconds=round(reply.seconds, 3)))
+        finally:
+            for call in row.calls():
+                self._count(call)
+
+    def _take(self, number: int, reply: Reply, answer: Any) -> None:
+        self.answers[number] = answer
+        self.seconds[number] = reply.seconds
+        self._failures_in_a_row, self.trouble = 0, ""
+        self.done += 1
+        self.replayed += reply.replayed
+        self.limiter.served()
+
+    def _count(self, call: Reply) -> None:
+        self.cut += call.is_cut_by_budget
+        self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
+        self.usage += call.usage or NOTHING
+        self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
+
+    def ask_more_easily(self, refused: Request, error: InferenceError) -> None:
+        """Ask for the rows to come in an easier form, since this one would be refused for each of them.
+
+        A row that was in flight may tell late of a form that is no longer asked for.
+        """
+        if refused.body.get("response_format") != self._base.body.get("response_format"):
+            return
+        if (easier := asked_more_easily(self._base, self.asked.ask.schema, error)) is not None:
+            self._base = easier
+            self._notice(*easier.notices)
+
+    def _notice(self, *words: str) -> None:
+        self.notices = tuple(dict.fromkeys((*self.notices, *words)))
+
+    def _read(self, text: str) -> Any:
+        schema = self.asked.ask.schema
+        return text if schema is None else schema.read(text)
+
+    def _fail(self, number: int, error: InferenceError, key: str) -> None:
+        """Note why a row has no answer; what would go wrong for every row ends the run."""
+        self.errors[number] = str(error)
+        self.done += 1
+        self._failures_in_a_row += 1
+        if error.cause in FATAL or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
+            self.stopped = self.stopped or error
+        elif key and not error.retryable and error.cause in ("request", "answer"):
+            self._keep(key, Answer(error=str(error)))
+
+
+def _not_drawn(error: Exception, number: int) -> InferenceError:
+    said = quoted(f"{type(error).__name__}: {error}")
+    return InferenceError(
+        f"There is no row {number}: what gives the rows raised {said}.",
+        remedy="Mend it, and run the cell again.",
+        cause="option",
+    )
+
+
+class _Row(OneOfMany):
+    """One row of a run: what it learns of the service and of the model is for the others too."""
+
+    def __init__(self, run: MapRun, request: Request, hold: budget.Hold, most_retries: int) -> None:
+        super().__init__(run.session, run.asked.ask, request, hold, most_retries)
+        self._run = run
+
+    def easier(self, error: InferenceError) -> Request | None:
+        easier = super().easier(error)
+        if easier is not None:
+            self._run.ask_more_easily(self.sent, error)
+        return easier
+
+    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+        run = self._run
+        if error.status == 429:
+            run.limiter.refused(self.builder.started)
+        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        if seconds is not None:
+            run.trouble = error.what
+        return seconds
+
+
+def begin(
+    session: Session,
+    rows: Rows,
+    asked: MapAsk,
+    model: str | None,
+    cache: AnswerCache | None,
+    permits: Permits | None = None,
+) -> MapRun | None:
+    """Return a run that is ready to go, or None where there are no rows; nothing has been sent.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot succeed: no key, an unknown model, a template that fails on the first row, or a cost above the
+        budget.
+    """
+    try:
+        row = next(iter(rows), None)
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        raise _not_drawn(error, 1) from None
+    if row is None:
+        return None
+    first = prepare(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
+    run = MapRun(session, rows, asked, first.model, first, cache, permits)
+    _check_budget(session, run)
+    return run
+
+
+def _check_budget(session: Session, run: MapRun) -> None:
+    rest = budget.left(session)
+    if rest is None:
+        return
+    with budget.Hold(session) as hold:
+        hold.take(run.first)
+    estimate = run.estimate()
+    if estimate.cost is not None and estimate.cost > rest:
+        raise InferenceError(
+            f"This would cost about {usd(estimate.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
+            why=f"{estimate}.".capitalize(),
+            remedy=f"Try fewer rows first: --limit. {budget.REMEDY}",
+            cause="budget",
+        )
+
+
+async def run_all(runs: list[MapRun]) -> None:
+    """Let several models' runs go on at once."""
+    await asyncio.gather(*(run.run() for run in runs))

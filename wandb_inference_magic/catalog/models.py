@@ -1,0 +1,320 @@
+"""What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot.
+
+The formula of the cost is that of service.md (facts as of 2026-10-07).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from ..errors import InferenceError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+LORA: Final = "wandb-artifact:"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens. `cached` is None where cached tokens have no price of their own."""
+
+    input: float
+    output: float
+    cached: float | None = None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """Return the USD of one call; `prompt_tokens` includes the cached ones (service.md)."""
+        price_cached = self.input if self.cached is None else self.cached
+        cached = min(max(cached_tokens, 0), prompt_tokens)
+        fresh = prompt_tokens - cached
+        return (fresh * self.input + cached * price_cached + completion_tokens * self.output) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is known of one model; None and empty mean: not known.
+
+    `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's words.
+    `lifecycle` is the feed's own word: `general-availability`, `deprecated`, `retired`.
+    """
+
+    id: str
+    name: str = ""
+    context: int | None = None
+    max_output: int | None = None
+    input: tuple[str, ...] = ()
+    price: Price | None = None
+    reasoning: str = "unknown"
+    reasoning_efforts: tuple[str, ...] = ()
+    tools: bool | None = None
+    structured: bool | None = None
+    description: str = ""
+    available: bool | None = None
+    lifecycle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The facts shipped with the package, their date, and what took the place of retired models."""
+
+    as_of: str
+    models: Mapping[str, Model]
+    replacements: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The models of an endpoint.
+
+    `live` tells whether the list is the endpoint's own of now; `as_of` where the facts come from; `note`
+    what could not be had.
+    """
+
+    models: tuple[Model, ...]
+    live: bool
+    as_of: str = ""
+    note: str = ""
+    replacements: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, id: str) -> Model | None:
+        """Return the model of that id; ids are case-sensitive."""
+        return next((model for model in self.models if model.id == id), None)
+
+    def matching(self, text: str) -> list[Model]:
+        """Return the models whose id, name, description and kinds hold all words of `text`."""
+        words = text.lower().split()
+        return [model for model in self.models if all(word in _searched(model) for word in words)]
+
+    def explain_unknown(self, id: str) -> InferenceError:
+        """Return the error for an id the endpoint does not have: its replacement, or near ids."""
+        ids = [model.id for model in self.models]
+        if replacement := self.replacements.get(id):
+            why, remedy = "It is retired.", f"Its replacement is {replacement}."
+        elif is_lora(id):
+            why = "Its address is wrong, or its base model is not served."
+            remedy = "Check the team, project, name and version; %wbmodels shows the models served."
+        else:
+            why = ""
+            remedy = did_you_mean(id, ids) or _named_alike(id, ids) or "See the models with %wbmodels."
+        return InferenceError(f"There is no model {id!r} at this endpoint.", why=why, remedy=remedy, cause="model")
+
+
+def _searched(model: Model) -> str:
+    return " ".join((model.id, model.name, model.description, *model.input)).lower()
+
+
+def _named_alike(id: str, ids: Sequence[str]) -> str:
+    """Suggest the id whose last part is meant when the maker's part was left out."""
+    by_name = {one.rpartition("/")[2]: one for one in ids}
+    suggestion = did_you_mean(id.rpartition("/")[2], by_name)
+    words = [word.rstrip("?") for word in suggestion.split()]
+    return " ".join(by_name.get(word, word) for word in words) + "?" * bool(words)
+
+
+def check_model_id(text: str) -> str:
+    """Return a model's id.
+
+    Raises
+    ------
+    InferenceError
+        For a blank one, one with blanks or control characters in it, and a malformed LoRA address.
+    """
+    text = text.strip()
+    if not is_model_id(text):
+        raise InferenceError(
+            f"{text[:60]!r} is not a model id.",
+            remedy="It looks like openai/gpt-oss-20b. %wbmodels shows them.",
+            cause="option",
+        )
+    if text.startswith(LORA) and not re.fullmatch(r"wandb-artifact:///[^/:]+/[^/:]+/[^/:]+(:[^/:]+)?", text):
+        raise InferenceError(
+            f"{text[:80]!r} is not the address of a LoRA.",
+            remedy="It looks like wandb-artifact:///team/project/name:latest, with three slashes.",
+            cause="option",
+        )
+    return text
+
+
+def is_model_id(text: str) -> bool:
+    """Whether a text can be a model's id: not blank, and without blanks and control characters."""
+    return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
+
+
+def is_lora(id: str) -> bool:
+    """Whether an id is a LoRA's address; those are in no list."""
+    return id.startswith(LORA)
+
+
+# Joining -----------------------------------------------------------------------------------------------
+
+
+def join(
+    listing: Sequence[str] | None,
+    feed: Mapping[str, Model] | None = None,
+    known: Snapshot | None = None,
+    *,
+    notes: Sequence[str] = (),
+    fetched: date | None = None,
+) -> Catalog:
+    """Join the live list with the facts.
+
+    Parameters
+    ----------
+    listing : sequence of str or None
+        The ids the endpoint lists; None when it could not be asked.
+    feed : mapping or None
+        The public feed's models; its facts go before the snapshot's.
+    known : Snapshot or None
+        The snapshot; None for an endpoint that is not W&B's, of whose models nothing is known.
+    notes : sequence of str
+        What went wrong while these were fetched.
+    fetched : date, optional
+        When the feed was fetched; today unless given.
+
+    Returns
+    -------
+    Catalog
+        With a list, its models, also those of which nothing else is known. Without one, or with an empty
+        one, the models that the feed, or else the snapshot, knows, without the retired ones.
+    """
+    facts = _facts(feed, known)
+    ids = list(listing or _known_ids(feed, known))
+    available = True if listing else None
+    models = [replace(facts.get(id, Model(id)), available=available) for id in ids]
+    return Catalog(
+        models=tuple(sorted(models, key=lambda model: (model.id.lower(), model.id))),
+        live=bool(listing),
+        as_of=_as_of(ids, feed, known, fetched),
+        note=" ".join(notes) if listing else _note(listing, known, notes, bool(models)),
+        replacements=known.replacements if known else {},
+    )
+
+
+def _known_ids(feed: Mapping[str, Model] | None, known: Snapshot | None) -> list[str]:
+    # Not both: what the newer feed has no longer is most likely retired.
+    models = feed or (known.models if known else {})
+    return [id for id, model in models.items() if model.lifecycle != "retired"]
+
+
+def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence[str], has_models: bool) -> str:
+    said = list(notes)
+    if listing is not None and known:
+        said.append("The service gave an empty list.")
+    elif known and not said:
+        said.append("The service's own list is not known.")
+    if said and has_models:
+        said.append("These are the models known without it.")
+    return " ".join(said)
+
+
+def _facts(feed: Mapping[str, Model] | None, known: Snapshot | None) -> dict[str, Model]:
+    facts = dict(known.models) if known else {}
+    for id, model in (feed or {}).items():
+        facts[id] = replace(model, reasoning=_more_exact(model, facts.get(id)))
+    return facts
+
+
+def _more_exact(model: Model, older: Model | None) -> str:
+    """Return how a model reasons: the feed's word, unless it leaves open what the snapshot tells."""
+    if older is None:
+        return model.reasoning
+    leaves_open = ("toggle-off", "adaptive") if model.reasoning == "toggle-on" else ()
+    return older.reasoning if model.reasoning == "unknown" or older.reasoning in leaves_open else model.reasoning
+
+
+def _as_of(ids: Sequence[str], feed: Mapping[str, Model] | None, known: Snapshot | None, fetched: date | None) -> str:
+    """Name the sources of the facts, and their dates; beside a feed, the snapshot only where it is drawn on."""
+    sources = []
+    if feed:
+        sources.append(f"W&B's public feed, fetched {(fetched or date.today()).isoformat()}")
+    if known and (not feed or any(id in known.models and id not in feed for id in ids)):
+        sources.append(f"snapshot of {known.as_of}")
+    return " and ".join(sources)
+
+
+# Facts as users read them ------------------------------------------------------------------------------
+
+REASONING_WORDS: Final = {
+    "none": "no",
+    "always": "always",
+    "toggle-on": "yes, can be switched off",
+    "toggle-off": "can be switched on",
+    "adaptive": "the model decides",
+    "unknown": "unknown",
+}
+
+
+def reasoning_words(reasoning: str) -> str:
+    """Return how a model reasons in words; a word that is not the snapshot's is unknown."""
+    return REASONING_WORDS.get(reasoning, "unknown")
+
+
+def context_words(tokens: int | None) -> str:
+    """Return a context size as `262k` or `1.0M`."""
+    if tokens is None:
+        return "unknown"
+    if tokens >= 1_000_000:
+        return f"{tokens / 1e6:.1f}M"
+    return f"{tokens // 1000}k" if tokens >= 1000 else str(tokens)
+
+
+def price_words(price: Price | None) -> str:
+    """Return a price as `$0.03 / $0.13`: USD per million tokens in and out."""
+    return "unknown" if price is None else f"${_price_digits(price.input)} / ${_price_digits(price.output)}"
+
+
+def usd(amount: float | None) -> str:
+    """Return an amount with two digits that count: `$0.00012`, `$1.50`; `free` for 0, `unknown` for no number."""
+    if amount is None or not math.isfinite(amount):
+        return "unknown"
+    if amount < 0:
+        return f"-{usd(-amount)}"
+    if amount == 0:
+        return "free"
+    if amount >= 0.1:
+        return f"${amount:,.2f}"
+    decimals = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{decimals}f}"
+
+
+def usd_words(amount: float | None) -> str:
+    """Return an amount as `0.02 USD`: in a table, JupyterLab takes what stands between two dollars for maths."""
+    return f"{usd(amount).replace('$', '')} USD" if amount else usd(amount)
+
+
+def _price_digits(amount: float) -> str:
+    """Return a price exactly as far as prices go, with at least two decimals and never an exponent."""
+    from decimal import Decimal
+
+    whole, _, decimals = format(Decimal(f"{amount:.6g}"), "f").partition(".")
+    return f"{whole}.{decimals.ljust(2, '0')}"
+
+
+def rows(models: Sequence[Model]) -> list[dict[str, object]]:
+    """Return the models as plain rows, numbers as numbers, for a DataFrame."""
+    return [
+        {
+            "id": model.id,
+            "name": model.name,
+            "context": model.context,
+            "max_output": model.max_output,
+            "input": ", ".join(model.input),
+            "usd_in": model.price.input if model.price else None,
+            "usd_out": model.price.output if model.price else None,
+            "usd_cached": model.price.cached if model.price else None,
+            "reasoning": model.reasoning,
+            "reasoning_efforts": ", ".join(model.reasoning_efforts),
+            "tools": model.tools,
+            "structured": model.structured,
+            "available": model.available,
+            "lifecycle": model.lifecycle,
+            "description": model.description,
+        }
+        for model in models
+    ]

@@ -1,0 +1,80 @@
+"""`--think`: what to send so that a model thinks, does not, or thinks harder, by what the catalog knows of it.
+
+The parameters are those of service.md (2026-10-07): `chat_template_kwargs` switches thinking on and off,
+`reasoning_effort` sets its level.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InferenceError, did_you_mean
+from .models import reasoning_words
+
+if TYPE_CHECKING:
+    from .models import Model
+
+LEVELS: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
+THINK: Final = ("on", "off", *LEVELS)
+
+_SWITCHED: Final = ("toggle-on", "toggle-off")
+
+
+def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str, Any]:
+    """Return the parameters that make a model think as told.
+
+    Parameters
+    ----------
+    think : str
+        `on`, `off` or one of LEVELS.
+    model : str
+        The model's id, for messages.
+    known : Model or None
+        What is known of it. Of a model whose reasoning is not known, what is asked for is sent.
+
+    Returns
+    -------
+    dict
+        Empty where the model already does what is asked.
+
+    Raises
+    ------
+    InferenceError
+        For another word, and where it is known that the model cannot do it.
+    """
+    if think not in THINK:
+        raise InferenceError(
+            f"{think!r} is none of {', '.join(THINK)}. Nothing was sent.",
+            remedy=did_you_mean(think, THINK) or "Choose one of them.",
+            cause="option",
+        )
+    reasoning = known.reasoning if known else "unknown"
+    efforts = known.reasoning_efforts if known else ()
+    if think in LEVELS:
+        return _level(think, model, reasoning, efforts)
+    is_on = think == "on"
+    if reasoning in _SWITCHED or reasoning == "unknown":
+        return {"chat_template_kwargs": {"enable_thinking": is_on}}
+    if is_on == (reasoning == "always") and reasoning != "adaptive":
+        return {}
+    if not is_on and "none" in efforts:
+        return {"reasoning_effort": "none"}
+    raise _cannot(think, model, reasoning, efforts)
+
+
+def _level(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> dict[str, Any]:
+    has_none = reasoning == "none" or (reasoning in _SWITCHED and not efforts)
+    if has_none or (efforts and think not in efforts):
+        raise _cannot(think, model, reasoning, efforts)
+    return {"reasoning_effort": think}
+
+
+def _cannot(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> InferenceError:
+    remedy = f"Leave --think out. How {model} thinks: {reasoning_words(reasoning)}."
+    if levels := [effort for effort in efforts if effort in LEVELS]:
+        remedy = f"Its levels are: {', '.join(levels)}."
+    elif reasoning in _SWITCHED:
+        remedy = "It can be switched with --think on and --think off."
+    elif reasoning == "none":
+        remedy = "It does not think. %wbmodels shows which models do."
+    return InferenceError(f"{model} cannot be told --think {think}. Nothing was sent.", remedy=remedy, cause="option")

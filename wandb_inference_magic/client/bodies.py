@@ -1,0 +1,183 @@
+"""Bodies of responses, bounded: unpacked here piece by piece, so that a small answer cannot fill the memory.
+
+The HTTP library would unpack whatever encodings a response names, each network chunk at once. Here every response
+passes a hook before its body is read: it unpacks one layer of gzip or deflate, and counts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import MB, InferenceError, quoted, too_large
+from .sse import is_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+# In bytes, unpacked. A whole completion, a stream, the lists of models, what an error says.
+MOST_WHOLE: Final = 64 * MB
+MOST_STREAMED: Final = 256 * MB
+MOST_LISTED: Final = 16 * MB
+MOST_REFUSED: Final = 1 * MB
+# Any other body that is packed: the user's own calls of other paths.
+MOST_UNPACKED: Final = 256 * MB
+PIECE: Final = 65_536
+
+# Nothing packed is asked for: a body then costs what it says, and a cassette records it as it is.
+NOT_PACKED: Final = {"accept-encoding": "identity"}
+_PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+def bounded(library: Any) -> Callable[[Any], None]:
+    """Return a hook for an HTTP library's client: it puts a bounded body in the place of a response's own."""
+
+    def bound(response: Any) -> None:
+        response.stream = _bodies(library).Body(response.stream, _reader(response))
+
+    return bound
+
+
+def bounded_async(library: Any) -> Callable[[Any], Awaitable[None]]:
+    """Do what `bounded` does, for an asynchronous client."""
+
+    async def bound(response: Any) -> None:
+        response.stream = _bodies(library).AsyncBody(response.stream, _reader(response))
+
+    return bound
+
+
+def _reader(response: Any) -> BodyReader:
+    named = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
+    encodings = [one for one in named if one not in ("", "identity")]
+    is_error = response.status_code >= 300
+    is_known = not encodings or (len(encodings) == 1 and encodings[0] in _PACKED)
+    if not is_known and not is_error:
+        raise InferenceError(
+            "The answer came packed in a way that was not asked for; it was not read.",
+            why=f"Its content-encoding is {quoted(', '.join(encodings))}.",
+            remedy="Check the endpoint, and any proxy before it: %wbconfig shows the address.",
+            cause="reply",
+        )
+    # Unpacked here: the library is not to do it again.
+    for name in ("content-encoding", "content-length") if encodings else ():
+        response.headers.pop(name, None)
+    encoding = encodings[0] if encodings and is_known else ""
+    most = _most(response, encoding) if is_known else 0
+    return BodyReader(encoding, most, is_strict=not is_error)
+
+
+def _most(response: Any, encoding: str) -> float:
+    """Return how many bytes of a body are read."""
+    path = response.request.url.path
+    if response.status_code >= 300:
+        return MOST_REFUSED
+    if path.endswith("/chat/completions"):
+        return MOST_STREAMED if is_stream(response) else MOST_WHOLE
+    if path.endswith("/models"):
+        return MOST_LISTED
+    return MOST_UNPACKED if encoding else float("inf")
+
+
+class BodyReader:
+    """Unpacks a body and counts it.
+
+    Parameters
+    ----------
+    encoding : str
+        `gzip`, `deflate`, or empty for a body that is not packed.
+    most : float
+        So many bytes are passed on.
+    is_strict : bool
+        Whether more, or damage, is an error; else the rest is left out.
+    """
+
+    def __init__(self, encoding: str, most: float, *, is_strict: bool) -> None:
+        self._is_raw_deflate = False
+        self._encoding = encoding
+        self._unpacker = zlib.decompressobj(_PACKED[encoding]) if encoding else None
+        self._left = most
+        self._most = most
+        self._is_strict = is_strict
+        self.is_full = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Take bytes of the wire and yield what is in them, in pieces of bounded size."""
+        for piece in self._unpacked(chunk):
+            self._left -= len(piece)
+            if self._left >= 0:
+                yield piece
+                continue
+            self.is_full = True
+            if self._is_strict:
+                raise too_large(self._most)
+            yield piece[: int(self._left)]
+            return
+
+    def _unpacked(self, chunk: bytes) -> Iterator[bytes]:
+        if self._unpacker is None:
+            yield chunk
+            return
+        while chunk and not self._unpacker.eof and not self.is_full:
+            piece = self._unpack(chunk)
+            chunk = self._unpacker.unconsumed_tail
+            if piece:
+                yield piece
+
+    def _unpack(self, chunk: bytes) -> bytes:
+        assert self._unpacker is not None
+        try:
+            return self._unpacker.decompress(chunk, PIECE)
+        except zlib.error:
+            if self._encoding == "deflate" and not self._is_raw_deflate:
+                # Some servers leave out the header that goes with it.
+                self._is_raw_deflate = True
+                self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+                return self._unpack(chunk)
+        if not self._is_strict:
+            self.is_full = True
+            return b""
+        raise InferenceError(
+            "The answer could not be unpacked.",
+            why="It says that it is packed, and is not, or is damaged.",
+            remedy="Run the cell again; if it happens again, check the endpoint and any proxy before it.",
+            cause="reply",
+        )
+
+
+@cache
+def _bodies(library: Any) -> Any:
+    """Return the classes of bodies, as an HTTP library wants them: for both kinds of client."""
+
+    class Body(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, reader: BodyReader) -> None:
+            self._stream = stream
+            self._reader = reader
+
+        def __iter__(self) -> Iterator[bytes]:
+            for chunk in self._stream:
+                yield from self._reader.feed(chunk)
+                if self._reader.is_full:
+                    return
+
+        def close(self) -> None:
+            self._stream.close()
+
+    class AsyncBody(library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any, reader: BodyReader) -> None:
+            self._stream = stream
+            self._reader = reader
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._stream:
+                for piece in self._reader.feed(chunk):
+                    yield piece
+                if self._reader.is_full:
+                    return
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    return SimpleNamespace(Body=Body, AsyncBody=AsyncBody)

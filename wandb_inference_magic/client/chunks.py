@@ -1,0 +1,154 @@
+"""The payloads of a reply, checked while they pass: is it a reply, can it be read, has it come to its end?
+
+The SDK's own loop takes a cut stream for a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..errors import InferenceError, quoted
+from ..text.json_text import read_json_text
+from .sse import DONE, EventReader
+
+Payload = Mapping[str, Any]
+
+
+class PayloadReader:
+    """Turns a stream's bytes into payloads.
+
+    `feed` each chunk until `is_done`, then `close`. Where somebody else turns them into payloads, `hear` each chunk,
+    then `hear_end`, `check` each payload, and `check_end`.
+
+    Raises
+    ------
+    InferenceError
+        When what comes is no reply, or only a part of one.
+    """
+
+    def __init__(self) -> None:
+        self._events = EventReader()
+        self._has_payload = False
+        self._has_ended = False
+        self.is_done = False
+
+    def feed(self, chunk: bytes) -> Iterator[Payload]:
+        """Yield the payloads that these bytes complete."""
+        for data in self._events.feed(chunk):
+            yield from self._read(data)
+
+    def close(self) -> Iterator[Payload]:
+        """Yield what the stream's end left open, and see that the reply is whole."""
+        for data in self._events.close():
+            yield from self._read(data)
+        self.check_end()
+
+    def _read(self, data: str) -> Iterator[Payload]:
+        if self.is_done:
+            return
+        if data == DONE:
+            self.is_done = self._has_ended = True
+            return
+        payload = _parsed(data)
+        if payload is None:
+            raise _not_readable() if self._has_payload else _not_a_reply(data)
+        yield self.check(payload)
+
+    def hear(self, chunk: bytes) -> None:
+        """Note whether bytes say that the reply is whole."""
+        for data in self._events.feed(chunk):
+            self._has_ended = self._has_ended or data == DONE
+
+    def hear_end(self) -> None:
+        """Note whether what the stream's end left open says so."""
+        for data in self._events.close():
+            self._has_ended = self._has_ended or data == DONE
+
+    def check(self, payload: Payload) -> Payload:
+        """Return a payload; raise for one that tells of an error."""
+        if error := payload.get("error"):
+            raise told_by_service(error)
+        choices = payload.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+            self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
+        self._has_payload = True
+        return payload
+
+    def check_end(self) -> None:
+        """Raise when the stream ended before the reply did."""
+        if not self._has_ended:
+            raise _cut_off()
+
+
+def whole_completion(text: str) -> Payload:
+    """Read the answer of an endpoint that does not stream.
+
+    Raises
+    ------
+    InferenceError
+        When it is no completion.
+    """
+    payload = _parsed(text)
+    if payload is None or not isinstance(payload.get("choices"), list):
+        raise _not_a_reply(text)
+    return payload
+
+
+def completion_of(returned: object) -> Payload:
+    """Turn what the SDK returned for a completion into a payload; for a page that is no JSON it returns plain text."""
+    dump = getattr(returned, "model_dump", None)
+    payload = dump() if dump else None
+    if not isinstance(payload, Mapping) or not isinstance(payload.get("choices"), list):
+        raise _not_a_reply(returned if isinstance(returned, str) else "")
+    return payload
+
+
+def _parsed(data: str) -> Payload | None:
+    try:
+        payload = read_json_text(data)
+    except ValueError:
+        return None
+    return payload if isinstance(payload, Mapping) else None
+
+
+def _cut_off() -> InferenceError:
+    return InferenceError(
+        "The reply stopped before its end.",
+        why="The service closed the connection in the middle.",
+        remedy="Run the cell again.",
+        cause="reply",
+        retryable=True,
+    )
+
+
+def told_by_service(error: object) -> InferenceError:
+    """Return the error for one that came in the middle of a reply."""
+    message = error.get("message") if isinstance(error, Mapping) else error
+    return InferenceError(
+        "The service stopped the reply with an error.",
+        why=f'It said: "{quoted(str(message))}"',
+        remedy="Run the cell again; if it happens again, choose another model with %wbmodels.",
+        cause="busy",
+        retryable=True,
+    )
+
+
+def _not_readable() -> InferenceError:
+    return InferenceError(
+        "A part of the reply could not be read.",
+        why="The service sent a line that is not of the form it should be.",
+        remedy="Run the cell again.",
+        cause="reply",
+        retryable=True,
+    )
+
+
+def _not_a_reply(text: str) -> InferenceError:
+    is_page = text.lstrip()[:1] == "<"
+    return InferenceError(
+        "The endpoint answered, but not with a reply of a model.",
+        why="It sent a web page: the address is probably not that of an API." if is_page else "",
+        remedy="Check the endpoint with %wbconfig; its address usually ends in /v1.",
+        cause="reply",
+    )

@@ -1,0 +1,305 @@
+"""The one place that turns a failure of the service or the wire into an error for users."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from ..errors import Cause, InferenceError, quoted
+from ..text.redaction import hidden, words_of_library
+from .retries import read_retry_after
+
+if TYPE_CHECKING:
+    from ..catalog.models import Catalog
+    from ..config.endpoint import Endpoint
+
+BILLING_URL: Final = "forge.coreweave.com/subscriptions"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What was going on when a call failed: whom it went to, and which model it asked (empty: the list of models)."""
+
+    endpoint: Endpoint
+    model: str
+    catalog: Catalog
+
+    @property
+    def service(self) -> str:
+        if self.endpoint.kind == "wandb":
+            return "W&B Inference"
+        return "The practice model" if self.endpoint.kind == "local" else f"The endpoint {self.endpoint.url}"
+
+
+class Refused(Exception):  # noqa: N818 - named by what happened, as its siblings are
+    """The service answered with a status that tells of an error; `body` is what it said, as JSON or as text."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Silent(Exception):  # noqa: N818
+    """The service said nothing in time."""
+
+
+class Unreachable(Exception):  # noqa: N818
+    """The service could not be reached, or the connection broke; the cause is the library's own error."""
+
+
+def explain(failure: Exception, situation: Situation) -> InferenceError:
+    """Return the error that tells a user about `failure`.
+
+    Parameters
+    ----------
+    failure : Exception
+        What the client raised.
+    situation : Situation
+        Which call it was.
+
+    Returns
+    -------
+    InferenceError
+        The failure itself when it is one already, or was made of one.
+    """
+    for error in _caused(failure):
+        # The SDK takes whatever its HTTP client raises for a broken connection.
+        if isinstance(error, InferenceError):
+            return error
+    if isinstance(failure, ImportError):
+        return _not_importable(failure)
+    if isinstance(failure, Refused):
+        return _of_status(failure, situation)
+    if isinstance(failure, Silent):
+        return InferenceError(
+            f"{situation.service} said nothing in time.",
+            why="The waiting time is the `timeout` setting.",
+            remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
+            cause="network",
+        )
+    if isinstance(failure, Unreachable):
+        return _of_connection(failure, situation)
+    return InferenceError(
+        "The request could not be made, or its reply not be shown.",
+        why=quoted(words_of_library(f"{type(failure).__name__}: {failure}")),
+        remedy="Check the options of the cell and the settings (%wbconfig). "
+        "%config WandbInference.debug = True shows the whole of it the next time.",
+        cause="request",
+    )
+
+
+def _not_importable(failure: ImportError) -> InferenceError:
+    name = (failure.name or "a package").partition(".")[0]
+    return InferenceError(
+        f"The package {name} cannot be imported; nothing was sent.",
+        why=quoted(words_of_library(str(failure))),
+        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
+        cause="missing",
+    )
+
+
+def _of_status(failure: Refused, situation: Situation) -> InferenceError:
+    status = failure.status
+    key = situation.endpoint.key
+    # An error may be shown and saved with the notebook: a service that repeats the key is not repeated.
+    said = hidden(_message(failure), (key.reveal(),) if key else ())
+    what, why, remedy, cause = _words(status, said, situation)
+    if said and cause != "model":
+        why = f'{why} It said: "{quoted(said)}"'.strip()
+    return InferenceError(
+        what,
+        why=why,
+        remedy=remedy,
+        cause=cause,
+        status=status,
+        request_id=failure.headers.get("x-request-id"),
+        retryable=cause == "busy",
+        retry_after=read_retry_after(failure.headers.get("retry-after")),
+    )
+
+
+def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str, Cause]:
+    """Return what, why, remedy and cause for a status, after the table in the service's facts (2026-10-07)."""
+    service = situation.service
+    quota = "quota" in said.lower()
+    if 300 <= status < 400:
+        return (
+            f"{service} redirected the request to another address.",
+            "Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
+            "Set the address it really has: %wbconfig --endpoint URL.",
+            "network",
+        )
+    if status == 401:
+        return f"{service} did not accept the key.", _who(situation), _key_remedy(situation), "key"
+    if status == 402 or (status == 429 and quota):
+        return (
+            "The account's credit or spending limit is used up.",
+            "",
+            f"See {BILLING_URL}." if situation.endpoint.kind == "wandb" else "Ask whoever runs the endpoint.",
+            "quota",
+        )
+    if status == 403:
+        return f"{service} refused the request.", "", _refusal_remedy(said), "refused"
+    if status == 404 and not situation.model:
+        return (
+            f"{service} has no list of models.",
+            "Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
+            "Check the address: %wbconfig shows it.",
+            "network",
+        )
+    if status == 404:
+        unknown = situation.catalog.explain_unknown(situation.model)
+        return (
+            f"{service} does not know the model {situation.model!r}.",
+            unknown.why,
+            unknown.remedy,
+            "model",
+        )
+    if status == 429:
+        return (
+            f"{service} is getting too many requests at once.",
+            "The limit counts requests in flight per project, user and model.",
+            "Wait a moment and run the cell again; run fewer at once.",
+            "busy",
+        )
+    if status in (400, 413, 422):
+        return (
+            f"{service} did not accept the request as it is.",
+            "",
+            "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new).",
+            "request",
+        )
+    if status >= 500:
+        return (
+            f"{service} is overloaded or failing at the moment.",
+            "",
+            "Run the cell again in a minute or two, or choose another model with %wbmodels.",
+            "busy",
+        )
+    return (
+        f"{service} answered with status {status}.",
+        "",
+        "Check the endpoint with %wbconfig --check.",
+        "request",
+    )
+
+
+def _who(situation: Situation) -> str:
+    """Say which key and which project went along: with W&B, 401 can mean either."""
+    endpoint = situation.endpoint
+    key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
+    if endpoint.kind != "wandb":
+        return key
+    project = f"The project was {endpoint.project}." if endpoint.project else "No project was named."
+    return f"{key} {project} W&B answers the same for a wrong key and for a wrong project."
+
+
+def _key_remedy(situation: Situation) -> str:
+    if situation.endpoint.kind != "wandb":
+        return "Set the endpoint's own key: %wbconfig --key, or WANDB_INFERENCE_API_KEY."
+    return (
+        "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
+        "a project is set with %wbconfig --project team/project."
+    )
+
+
+def _refusal_remedy(said: str) -> str:
+    if "country" in said.lower() or "region" in said.lower():
+        return (
+            "The service goes by the address this kernel runs at (of a hosted notebook: its host's). "
+            "Use it from a region it serves."
+        )
+    if "organization" in said.lower():
+        return "Ask an administrator of your W&B organization to enable the inference gateway."
+    return "Ask an administrator of the account whether it may use this model."
+
+
+def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
+    why, remedy = _wire(failure, situation)
+    if situation.endpoint.kind == "local":
+        return InferenceError(
+            "The practice model on this machine did not answer.",
+            why=why,
+            remedy="Restart the kernel.",
+            cause="network",
+        )
+    return InferenceError(
+        f"{situation.service} could not be reached or the connection broke.",
+        why=why,
+        remedy=remedy,
+        cause="network",
+        retryable=_may_pass(failure, situation),
+    )
+
+
+def _may_pass(failure: Exception, situation: Situation) -> bool:
+    """Whether trouble of the wire may be over a little later; a server that does not run here is not."""
+    if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
+        return False
+    is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
+    return not (is_here and "refused" in _words_beneath(failure))
+
+
+def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
+    """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
+    beneath = list(_beneath(failure))
+    words = _words_beneath(failure)
+    if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
+        return (
+            f"The encrypted connection failed: {quoted(words_of_library(words))}",
+            "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
+            "the environment variable SSL_CERT_FILE.",
+        )
+    if any(type(error).__name__ == "ProxyError" for error in beneath):
+        return "The proxy refused.", "Check HTTPS_PROXY and NO_PROXY in the environment."
+    if any(type(error).__name__ == "gaierror" for error in beneath) or "Name or service" in words:
+        return "Its name could not be looked up.", _NETWORK_REMEDY
+    if "refused" in words:
+        return "Nothing answers at that address.", (
+            _NETWORK_REMEDY
+            if situation.endpoint.kind == "wandb"
+            else "Check the address (%wbconfig) and whether it runs."
+        )
+    return quoted(words_of_library(words)), _NETWORK_REMEDY
+
+
+_NETWORK_REMEDY: Final = (
+    "Check the network of the machine the kernel runs on, then run the cell again. "
+    "%wbconfig --endpoint local chats with the practice model, without a network."
+)
+
+
+def _caused(failure: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and what it was made of: not what was being handled when it happened, such as another failure."""
+    error: BaseException | None = failure
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _beneath(failure: BaseException) -> Iterator[BaseException]:
+    """Yield the wire's own errors beneath a failure, which the libraries raise one while they handle another."""
+    error = failure.__cause__ or failure.__context__
+    # A call made while the failure of an earlier one is handled: what follows is that one's.
+    while error is not None and not isinstance(error, InferenceError | Refused):
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _words_beneath(failure: BaseException) -> str:
+    # Each library wraps the words of the one beneath.
+    return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
+
+
+def _message(failure: Refused) -> str:
+    """Return the service's own words: `error.message`, `detail`, or nothing for a page."""
+    body = failure.body
+    if isinstance(body, Mapping):
+        said = body.get("message") or body.get("detail") or ""
+        return said if isinstance(said, str) else str(said)
+    return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""

@@ -1,0 +1,349 @@
+"""The one place where requests go out and replies come in.
+
+A chat goes past the SDK's own method, which transforms every message of the thread and builds an object for every
+token; where somebody, such as Weave, has wrapped that method, the call goes through it, and they see all of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..concurrency import import_quietly
+from ..errors import InferenceError
+from ..text.json_text import json_bytes, read_json_text
+from .bodies import NOT_PACKED
+from .chunks import PayloadReader, completion_of, told_by_service, whole_completion
+from .failures import Refused, Silent, Unreachable
+from .http import http_client, http_library
+from .sse import EXTENSION, LAST, LIMITED, is_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+
+    from ..messages.reply import Arrival
+    from .chunks import Payload
+    from .http import AsyncClient, Client, Recorder
+
+LISTING_SECONDS: Final = 30.0
+FEED_SECONDS: Final = 5.0
+COMPLETIONS: Final = "openai.resources.chat.completions"
+# What wraps the SDK when it is imported, and not before.
+TRACERS: Final = ("weave", "ddtrace")
+STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def fetch_listing(client: Client) -> object:
+    """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
+    timeout = http_library().Timeout(LISTING_SECONDS, connect=10.0)
+    request = client.http.build_request("GET", f"{client.url}/models", timeout=timeout)
+    with _wire_errors():
+        response = client.http.send(request)
+    if response.status_code >= 300:
+        raise _refusal(response)
+    return read_json_text(response.content)
+
+
+def fetch_feed(url: str, cassette: Recorder | None = None) -> object:
+    """Fetch a public feed, without any key, as the JSON document it is."""
+    options = {"timeout": FEED_SECONDS, "follow_redirects": True, "headers": NOT_PACKED}
+    with http_client(http_library(), options, cassette) as http:
+        response = http.get(url)
+        response.raise_for_status()
+        return read_json_text(response.content)
+
+
+def receive(
+    client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
+) -> Generator[Payload, None, None]:
+    """Send one chat request and yield what comes back, piece by piece.
+
+    Parameters
+    ----------
+    client : Client
+        The shared client.
+    body : mapping
+        `model`, `messages` and the parameters; names the SDK does not know stand in `extra_body`.
+    stream : bool
+        Whether to ask for the reply as it is made.
+    arrival : Arrival
+        Is told what the response itself says: the request id, and a cassette's clock.
+    limit : int, optional
+        The limit on the reply that a budget adds. What a cassette knows of the request is without it.
+
+    Yields
+    ------
+    mapping
+        Chunks of a stream, or the one completion. Closing the generator closes the connection.
+
+    Raises
+    ------
+    InferenceError
+        When what comes back is no reply or only a part of one (cause `reply`).
+    Refused, Silent, Unreachable
+        For any failure of the service or the wire.
+    """
+    if _is_watched("Completions"):
+        # The SDK would try again unseen; who receives decides about that, and says so.
+        create = cast("Any", client.sdk.with_options(max_retries=0).chat.completions.create)
+        yield from _watched(create, _limited(body, limit), stream, arrival, limit)
+        return
+    request = _chat_request(client, _limited(body, limit), stream)
+    with _wire_errors(), _marked(limit):
+        http = client.http.send(request, stream=True)
+    try:
+        _note(http, arrival)
+        with _wire_errors():
+            if http.status_code >= 300:
+                http.read()
+                raise _refusal(http)
+            if not stream or not is_stream(http):
+                http.read()
+                yield _whole(http)
+                return
+            reader = PayloadReader()
+            for chunk in http.iter_bytes():
+                yield from reader.feed(chunk)
+                if reader.is_done:
+                    return
+        yield from reader.close()
+    finally:
+        http.close()
+
+
+async def receive_async(
+    client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
+) -> AsyncGenerator[Payload, None]:
+    """Do what `receive` does, for many requests at once."""
+    if _is_watched("AsyncCompletions"):
+        create = cast("Any", client.sdk.chat.completions.create)
+        async for payload in _watched_async(create, _limited(body, limit), stream, arrival, limit):
+            yield payload
+        return
+    request = _chat_request(client, _limited(body, limit), stream)
+    with _wire_errors(), _marked(limit):
+        http = await client.http.send(request, stream=True)
+    try:
+        _note(http, arrival)
+        with _wire_errors():
+            if http.status_code >= 300:
+                await http.aread()
+                raise _refusal(http)
+            if not stream or not is_stream(http):
+                await http.aread()
+                yield _whole(http)
+                return
+            reader = PayloadReader()
+            async for chunk in http.aiter_bytes():
+                for payload in reader.feed(chunk):
+                    yield payload
+                if reader.is_done:
+                    return
+        for payload in reader.close():
+            yield payload
+    finally:
+        await http.aclose()
+
+
+def _limited(body: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:
+    return body if limit is None else {**body, "max_tokens": limit}
+
+
+@contextmanager
+def _marked(limit: int | None) -> Iterator[None]:
+    """Tell the cassette of the request within whether its limit was added."""
+    before = LIMITED.set(limit is not None)
+    try:
+        yield
+    finally:
+        LIMITED.reset(before)
+
+
+def _chat_request(client: Client | AsyncClient, body: Mapping[str, Any], stream: bool) -> Any:
+    sent = {name: value for name, value in body.items() if name != "extra_body"} | body.get("extra_body", {})
+    if stream:
+        sent |= STREAMED
+    return client.http.build_request(
+        "POST",
+        f"{client.url}/chat/completions",
+        content=json_bytes(sent, compact=True),
+        headers={"content-type": "application/json"},
+    )
+
+
+def _note(http: Any, arrival: Arrival) -> None:
+    arrival.request_id = http.headers.get("x-request-id")
+    arrival.timing = http.extensions.get(EXTENSION)
+
+
+def _whole(http: Any) -> Payload:
+    return whole_completion(http.content.decode("utf-8", "replace"))
+
+
+def _refusal(http: Any) -> Refused:
+    """Return the error for a response that is one."""
+    try:
+        said = read_json_text(http.content)
+    except ValueError:
+        said = http.text
+    error = said.get("error", said) if isinstance(said, dict) else said
+    return Refused(http.status_code, http.headers, error)
+
+
+@contextmanager
+def _wire_errors() -> Iterator[None]:
+    """Turn a connection that breaks into one kind of error, whatever library is beneath."""
+    handled = sys.exc_info()[1]
+    try:
+        yield
+    except (InferenceError, Refused, Silent, Unreachable):
+        raise
+    except Exception as error:
+        _part(error, handled)
+        raise (Silent if type(error).__name__.endswith("Timeout") else Unreachable) from error
+
+
+def _part(failure: BaseException, handled: BaseException | None) -> None:
+    """Part a failure from what the user's code was handling when it made the call: its words are not the wire's."""
+    error: BaseException | None = failure if handled is not None else None
+    while error is not None:
+        if error.__context__ is handled:
+            error.__context__ = None
+        error = error.__cause__ or error.__context__
+
+
+# Through the SDK's own method -------------------------------------------------------------------------------------
+
+
+def _is_watched(name: str) -> bool:
+    """Whether somebody has wrapped the SDK's method (of `Completions` or `AsyncCompletions`) and must see the call."""
+    if any(tracer in sys.modules for tracer in TRACERS):
+        # They may have asked to be told when it is imported, and import more of theirs then.
+        import_quietly(COMPLETIONS)
+    owner = getattr(sys.modules.get(COMPLETIONS), name, None)
+    if owner is None:
+        return False
+    create = owner.create
+    # A wrapper may pass for what it wraps in all but its type, or be a function of another package's.
+    if type(create) is FunctionType and _is_in(create, "openai"):
+        return False
+    return not _is_idle_weave(create)
+
+
+def _is_in(function: Any, package: str) -> bool:
+    code = getattr(function, "__code__", None)
+    folder = Path(sys.modules[package].__file__ or "").parent
+    return code is not None and Path(code.co_filename).is_relative_to(folder)
+
+
+def _is_idle_weave(create: Any) -> bool:
+    """Whether it is Weave's wrapper while Weave traces nothing: it would do no more than say so."""
+    weave = sys.modules.get("weave")
+    return weave is not None and _is_in(create, "weave") and weave.get_client() is None
+
+
+def _watched(
+    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
+) -> Iterator[Payload]:
+    LAST.set(None)
+    with _sdk_errors(), _marked(limit):
+        response = create(**body, **(STREAMED if stream else {}))
+    if not stream:
+        yield _unpacked(response, arrival)
+        return
+    http = response.response
+    try:
+        _note(http, arrival)
+        with _wire_errors(), _sdk_errors():
+            if not is_stream(http):
+                http.read()
+                yield _whole(http)
+                return
+            reader = PayloadReader()
+            http.iter_bytes = _overheard(http.iter_bytes, reader)
+            for chunk in response:
+                yield reader.check(chunk.model_dump())
+        reader.check_end()
+    finally:
+        response.close()
+        # Weave's wrapper ends its own trace alone.
+        http.close()
+
+
+async def _watched_async(
+    create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
+) -> AsyncIterator[Payload]:
+    LAST.set(None)
+    with _sdk_errors(), _marked(limit):
+        response = await create(**body, **(STREAMED if stream else {}))
+    if not stream:
+        yield _unpacked(response, arrival)
+        return
+    http = response.response
+    try:
+        _note(http, arrival)
+        with _wire_errors(), _sdk_errors():
+            if not is_stream(http):
+                await http.aread()
+                yield _whole(http)
+                return
+            reader = PayloadReader()
+            http.aiter_bytes = _overheard_async(http.aiter_bytes, reader)
+            async for chunk in response:
+                yield reader.check(chunk.model_dump())
+        reader.check_end()
+    finally:
+        if (closing := response.close()) is not None:
+            await closing
+        await http.aclose()
+
+
+def _overheard(read: Callable[..., Iterator[bytes]], reader: PayloadReader) -> Callable[..., Iterator[bytes]]:
+    """Have the reader hear a stream's bytes too: the SDK keeps to itself that it has come to its end."""
+
+    def overheard(*how: Any) -> Iterator[bytes]:
+        for chunk in read(*how):
+            reader.hear(chunk)
+            yield chunk
+        reader.hear_end()
+
+    return overheard
+
+
+def _overheard_async(
+    read: Callable[..., AsyncIterator[bytes]], reader: PayloadReader
+) -> Callable[..., AsyncIterator[bytes]]:
+    async def overheard(*how: Any) -> AsyncIterator[bytes]:
+        async for chunk in read(*how):
+            reader.hear(chunk)
+            yield chunk
+        reader.hear_end()
+
+    return overheard
+
+
+@contextmanager
+def _sdk_errors() -> Iterator[None]:
+    """Turn the SDK's errors into those of the other way."""
+    import openai
+
+    try:
+        yield
+    except openai.APIStatusError as error:
+        raise Refused(error.status_code, error.response.headers, error.body) from error
+    except openai.APITimeoutError as error:
+        raise Silent from error
+    except openai.APIConnectionError as error:
+        raise Unreachable from error
+    except openai.APIError as error:
+        # An error in the middle of a stream.
+        raise told_by_service(error.body or error.message) from error
+
+
+def _unpacked(completion: Any, arrival: Arrival) -> Payload:
+    arrival.request_id = getattr(completion, "_request_id", None)
+    arrival.timing = LAST.get()
+    return completion_of(completion)

@@ -1,0 +1,191 @@
+"""The friendly face of the settings: what `%wbconfig` shows, sets and checks."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..arguments.options import ConfigOptions
+from ..config.settings import SETTING_NAMES
+from ..engine.chat import send
+from ..engine.request import Ask
+from ..errors import InferenceError
+from ..frontend.live import Progress
+from ..rendering.tables import table_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from ..config.endpoint import Endpoint
+    from ..config.settings import Resolved
+    from ..frontend.canvas import Canvas
+    from ..session.session import Session
+
+HEADINGS: Final = ("check", "found")
+SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)
+
+
+def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
+    """Do what `%wbconfig` is told, then show the settings, or what the check found.
+
+    Raises
+    ------
+    InferenceError
+        For a setting that cannot be, when no key is typed, and after a check that failed.
+    """
+    if options.reset:
+        session.forget()
+    values = {name: getattr(options, name) for name in SETTABLE if getattr(options, name) is not None}
+    if values:
+        _set(session, values, canvas)
+    if options.key:
+        _ask_for_key(session)
+    if options.check:
+        _check(session, canvas)
+        return
+    canvas.show(settings_table(session, only=_shown_after(values) if values and not options.reset else ()))
+
+
+def _shown_after(values: Collection[str]) -> set[str]:
+    """Return the settings to show after some have been set: those, and what depends on them."""
+    shown = set(values)
+    if "endpoint" in values:
+        shown |= {"key", "model"}
+    if any(name.startswith("cassette") for name in values):
+        shown |= {"endpoint", "cassette", "cassette_mode"}
+    return shown
+
+
+def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
+    """Set what is told. What turns out not to be usable, or is interrupted, leaves all settings as they were."""
+    before = session.settings.chosen()
+    if "cassette" in values:
+        values["cassette"] = str(Path(values["cassette"]).expanduser().absolute())
+    try:
+        if values.keys() & {"cassette", "cassette_mode"}:
+            with session.reopening():
+                session.settings.set(**values)
+                _open_cassette(session)
+        else:
+            session.settings.set(**values)
+        if "trace" in values:
+            _connect(session, canvas)
+    except BaseException:
+        session.settings.restore(before)
+        raise
+
+
+def _open_cassette(session: Session) -> None:
+    if session.cassette() is None and session.resolve().cassette_mode != "off":
+        raise InferenceError(
+            "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
+        )
+
+
+def _connect(session: Session, canvas: Canvas) -> None:
+    """Connect to Weave at once, or leave it, so that what is wrong with it shows here."""
+    with Progress(canvas, "waiting for Weave"):
+        tracer = session.tracer()
+        if tracer is not None:
+            tracer.start()
+
+
+def _ask_for_key(session: Session) -> None:
+    if session.type_key() is None:
+        raise InferenceError(
+            "No key was typed; nothing has changed.",
+            remedy="Run %wbconfig --key again. Where nobody can type (a scheduled run), set WANDB_API_KEY in the "
+            "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
+            cause="key",
+        )
+
+
+def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
+    """Return every setting (or `only` some) with its value and where it came from; of the key only the source."""
+    settings = session.resolve()
+    endpoint = session.endpoint(ask=False, start=False)
+    rows = [
+        ("endpoint", _endpoint_words(endpoint), _endpoint_source(session, settings)),
+        ("key", "found, not shown" if endpoint.key else "none", _key_source(session, endpoint)),
+    ]
+    for name in SETTING_NAMES[1:]:
+        value, source = getattr(settings, name), settings.sources[name]
+        if name == "model" and not value:
+            value = session.model_in_force_or_none(endpoint) or ""
+        if name == "cassette" and (cassette := session.cassette()) is not None:
+            value = str(cassette)
+        rows.append((name, _value_words(value), source))
+    return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
+
+
+def _key_source(session: Session, endpoint: Endpoint) -> str:
+    return endpoint.key.source if endpoint.key else "; ".join(session.ignored_keys(endpoint.url))
+
+
+def _endpoint_words(endpoint: Endpoint) -> str:
+    if endpoint.kind == "local":
+        return "local, the practice model on this machine"
+    return f"wandb, {endpoint.url}" if endpoint.kind == "wandb" else endpoint.url
+
+
+def _endpoint_source(session: Session, settings: Resolved) -> str:
+    source = settings.sources["endpoint"]
+    if settings.endpoint != "auto":
+        return source
+    cassette = session.cassette()
+    if cassette is not None and cassette.endpoint is not None:
+        return f"{source}: auto, where the cassette was recorded"
+    return f"{source}: auto, by whether a key is found"
+
+
+def _value_words(value: object) -> str:
+    if value in (None, "", []):
+        return "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _check(session: Session, canvas: Canvas) -> None:
+    """Show what works, line by line; the first failure ends the check and fails the cell."""
+    cassette = session.cassette()
+    if cassette is not None and not cassette.records:
+        endpoint = _endpoint_words(session.endpoint())
+        rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{cassette} to replay; nothing is called")]
+        canvas.show(table_bundle(HEADINGS, rows))
+        return
+    # What is checked is the service as it is now, and nothing of it belongs into the cassette.
+    with session.without_cassette():
+        _check_service(session, canvas)
+
+
+def _check_service(session: Session, canvas: Canvas) -> None:
+    endpoint = session.endpoint()
+    rows: list[tuple[str, str]] = []
+    failure: InferenceError | None = None
+    with Progress(canvas, "checking"):
+        try:
+            for name, found in _findings(session, endpoint):
+                rows.append((f"✓ {name}", found))
+        except InferenceError as error:
+            rows.append(("✗ failed", error.what))
+            failure = error
+    canvas.show(table_bundle(HEADINGS, rows))
+    if failure is not None:
+        raise failure
+
+
+def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    yield "endpoint", _endpoint_words(endpoint)
+    yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
+    yield "project", endpoint.project or "not set: the account's own is used"
+    catalog = session.catalog(endpoint, refresh=True)
+    yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
+    model = session.model_in_force(endpoint)
+    ask = Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+    reply = send(session, ask)
+    seconds = f"{reply.seconds:.1f} s"
+    yield "reply", f"{reply.model} answered in {seconds}"

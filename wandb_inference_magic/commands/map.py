@@ -1,0 +1,162 @@
+"""What `%%wbmap` does: a prompt for each row of a frame, how far it has come, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ..batch.dask_frames import is_dask, map_lazily
+from ..batch.map import Mapped, map_rows
+from ..batch.progress import MapProgress, answers_bundle, cost_of, first_answers
+from ..batch.rows import read_rows
+from ..batch.run import MapAsk, MapRun
+from ..catalog.models import usd_words
+from ..config.settings import INTO
+from ..engine.spec import read_how
+from ..errors import InferenceError, Interrupted, did_you_mean, shortened
+from ..frontend.canvas import is_notebook
+from ..frontend.live import WaitingLine
+from ..messages.reply import BUDGET_REMEDY
+from ..rendering.tables import line_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..arguments.options import MapOptions
+    from ..frontend.context import Scene
+    from ..session.session import Session
+
+OUTPUT: Final = "_wbmap"
+SHOWN_ERRORS: Final = 3
+# Of odd counts and costs.
+SHOWN_REPORTS: Final = 2
+
+
+def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
+    """Do what `%%wbmap` is told: ask for every row, show how far it has come, and put the frame into the notebook.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot begin, or ended early; what had come is in the notebook.
+    Interrupted
+        When the user interrupts; what had come is in the notebook.
+    """
+    session, canvas = scene.session, scene.canvas()
+    value = _value_of(frame, scene.names)
+    if not text.strip():
+        raise InferenceError(
+            "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
+        )
+    asked = MapAsk(
+        text=text,
+        ask=replace(read_how(options, scene.names), stream=False),
+        names=scene.names,
+        value_tokens=session.resolve().value_tokens,
+        raw=options.raw,
+        concurrency=options.concurrency,
+        retry_failed=options.retry_failed,
+    )
+    name = options.output or OUTPUT
+    if is_dask(value):
+        scene.put(name, _lazily(session, options, value, asked))
+        canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
+        return
+    mapped = map_rows(
+        session,
+        read_rows(value, options.limit),
+        asked,
+        models=options.model,
+        into=options.into or INTO,
+        use_cache=not options.no_cache,
+        listener=WaitingLine(canvas),
+        progress=lambda runs: MapProgress(canvas, runs, bar=scene.cell.attended, preview=is_notebook(scene.shell)),
+    )
+    scene.put(name, mapped.frame)
+    canvas.clear()
+    canvas.show(summary_bundle(mapped, name))
+    if mapped.interrupted:
+        raise Interrupted(f"What had come is in {name}. {_again(session)}")
+    if mapped.stopped is not None:
+        error = mapped.stopped
+        error.remedy = f"{error.remedy} What had come is in {name}. {_again(session)}".strip()
+        raise error
+
+
+def _again(session: Session) -> str:
+    cassette = session.cassette()
+    if cassette is not None and not cassette.replays:
+        return "While a cassette records, the cell asks for every row again: the cassette holds them in one take."
+    return "Run the cell again to continue: no answer is asked for twice."
+
+
+def _value_of(name: str, names: Mapping[str, Any]) -> Any:
+    if not name:
+        raise InferenceError(
+            "%%wbmap needs to know whose rows: nothing was sent.",
+            remedy="Name a DataFrame of the notebook behind it: %%wbmap reviews.",
+            cause="option",
+        )
+    if name in names:
+        return names[name]
+    raise InferenceError(
+        f"There is no {shortened(name)!r} in the notebook. Nothing was sent.",
+        remedy=did_you_mean(name, [one for one in names if not one.startswith("_")])
+        or "Put what you want to go over into a variable first, and name that.",
+        cause="option",
+    )
+
+
+def _lazily(session: Session, options: MapOptions, frame: Any, asked: MapAsk) -> Any:
+    return map_lazily(
+        session,
+        frame,
+        asked,
+        models=options.model,
+        into=options.into or INTO,
+        limit=options.limit,
+        use_cache=not options.no_cache,
+    )
+
+
+def summary_bundle(mapped: Mapped, name: str) -> dict[str, Any]:
+    """Return what a run's cell shows in the end: the first answers, what came of all, and the first errors."""
+    if not mapped.runs:
+        return line_bundle(f"There are no rows; {name} has none either.")
+    below = " ".join((*_lines(mapped, name), *mapped.notices))
+    has_answers = any(first_answers(run) for run in mapped.runs)
+    return answers_bundle(mapped.runs, below=below) if has_answers else line_bundle(below)
+
+
+def _lines(mapped: Mapped, name: str) -> Iterator[str]:
+    runs = mapped.runs
+    usage = sum((run.usage for run in runs[1:]), runs[0].usage)
+    answered = sum(run.done - run.failed for run in runs)
+    parts = [
+        f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
+        *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
+        *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
+        f"{mapped.seconds:.1f} s",
+        "cost unknown" if (cost := cost_of(runs)) is None else usd_words(cost),
+        ", ".join(run.model for run in runs),
+    ]
+    yield f"{' · '.join(parts)}."
+    if mapped.trace:
+        yield f"Trace: {mapped.trace}"
+    yield from _money_lines(runs)
+    errors = [message for run in runs for message in run.errors.values()]
+    for message in list(dict.fromkeys(errors))[:SHOWN_ERRORS]:
+        yield f"Failed: {shortened(message, 200)}"
+
+
+def _money_lines(runs: Sequence[MapRun]) -> Iterator[str]:
+    """Say which answers a budget has cut, and what was odd about counts and costs."""
+    if cut := sum(run.cut for run in runs):
+        answers = "1 answer" if cut == 1 else f"{cut:,} answers"
+        yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
+    reports = list(dict.fromkeys(report for run in runs for report in run.reports))
+    yield from reports[:SHOWN_REPORTS]
+    if (more := len(reports) - SHOWN_REPORTS) > 0:
+        yield f"There are {more:,} more such reports."

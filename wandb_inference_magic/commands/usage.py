@@ -1,0 +1,145 @@
+"""What `%wbusage` shows: the calls so far by model, with their tokens, seconds and cost."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ..catalog.models import usd, usd_words
+from ..errors import InferenceError
+from ..messages.frames import data_frame
+from ..rendering.chart import Measure, chart_bundle, chart_metadata
+from ..rendering.tables import line_bundle, table_bundle
+from ..session.usage import Total, usage_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..arguments.options import UsageOptions
+    from ..frontend.context import Scene
+    from ..session.session import Session
+
+HEADINGS: Final = ("model", "calls", "prompt", "cached", "completion", "seconds", "tokens a second", "cost")
+NO_TOKENS: Final = ("", "", "")
+
+ByModel = list[tuple[str, str, Total]]
+
+
+def show_usage(scene: Scene, options: UsageOptions) -> None:
+    """Do what `%wbusage` is told: show the usage, put it into a variable, and begin counting anew.
+
+    Raises
+    ------
+    InferenceError
+        When a DataFrame is asked for and pandas is not installed.
+    """
+    ledger, canvas = scene.session.ledger, scene.canvas()
+    by_model = ledger.by_model()
+    if options.output:
+        scene.put(options.output, data_frame(usage_rows(by_model)))
+    elif by_model:
+        canvas.show(
+            _table(
+                by_model,
+                ledger.total(),
+                f"Since {_when(ledger.since)}.",
+                _price_source(scene.session),
+                _shared(scene.session),
+            )
+        )
+        # One bar says nothing.
+        chart = _chart(by_model) if len(by_model) > 1 else {}
+        canvas.below(chart, chart_metadata(chart))
+    else:
+        canvas.show(line_bundle(f"Nothing has been sent since {_when(ledger.since)}."))
+    if options.reset:
+        ledger.reset()
+        canvas.below(line_bundle("Counting begins anew."))
+
+
+def _when(since: datetime) -> str:
+    today = since.date() == datetime.now().date()
+    return since.strftime("%H:%M:%S") if today else since.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _price_source(session: Session) -> str:
+    catalog = session.known_catalog(session.endpoint(ask=False, start=False))
+    return f"Prices: {catalog.as_of}." if catalog.as_of else ""
+
+
+def _shared(session: Session) -> str:
+    """Return what the file that the budget is shared in says of calls whose kernel was killed."""
+    # A file that cannot be used is an error of the next call, not of this table.
+    with suppress(InferenceError):
+        if (shared := session.shared_spending()) is not None and (estimated := shared.estimated()):
+            return f"The budget file counts {usd_words(estimated)} for calls whose kernel was killed: an estimate."
+    return ""
+
+
+def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
+    rows = [_row(_model_words(endpoint, model), one) for endpoint, model, one in by_model]
+    if total.failed:
+        failed = f"{total.failed_seconds:,.1f}"
+        rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, failed, "", ""))
+    if len(by_model) > 1:
+        rows.append(_row("total", total))
+    return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
+
+
+def _model_words(endpoint: str, model: str) -> str:
+    if endpoint == "local":
+        return f"{model} (on this machine)"
+    return model if endpoint == "wandb" else f"{model} ({endpoint})"
+
+
+def _row(name: str, total: Total) -> tuple[str, ...]:
+    speed = total.tokens_per_second
+    about = "about " if total.estimates else ""
+    return (
+        name,
+        f"{total.calls:,}",
+        f"{about}{total.usage.prompt_tokens:,}",
+        f"{total.usage.cached_tokens:,}",
+        f"{about}{total.usage.completion_tokens:,}",
+        f"{total.seconds:,.1f}",
+        "" if speed is None else f"{speed:,.0f}",
+        cost_words(total),
+    )
+
+
+def cost_words(total: Total) -> str:
+    """Return what calls have cost in words that stand in a table: a price that is not known is never 0."""
+    if not total.unpriced:
+        return usd_words(total.cost)
+    return f"at least {usd_words(total.cost)}" if total.cost else "unknown"
+
+
+def _notes(total: Total, price_source: str, shared: str) -> list[str]:
+    notes = []
+    if total.estimates:
+        calls = "1 call" if total.estimates == 1 else f"{total.estimates:,} calls"
+        notes.append(f"The endpoint did not count the tokens of {calls}: those are estimates.")
+    if total.unpriced:
+        notes.append("Some prices are not known.")
+    if total.cost and price_source:
+        notes.append(price_source)
+    if shared:
+        notes.append(shared)
+    return notes
+
+
+def _chart(by_model: ByModel) -> dict[str, Any]:
+    return chart_bundle(
+        [model for _, model, _ in by_model],
+        [
+            Measure("tokens, prompt and reply", [one.usage.total_tokens for *_, one in by_model], "{:,.0f}".format),
+            Measure("cost", _costs([one for *_, one in by_model]), usd),
+            Measure("seconds to the first piece", [one.mean_seconds_to_first for *_, one in by_model], "{:.2f}".format),
+            Measure("tokens a second", [one.tokens_per_second for *_, one in by_model], "{:,.0f}".format),
+        ],
+    )
+
+
+def _costs(totals: Sequence[Total]) -> list[float | None]:
+    return [None if one.unpriced else one.cost for one in totals]

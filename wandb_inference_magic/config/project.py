@@ -1,0 +1,93 @@
+"""Finding the project that the usage is counted for, as the environment and W&B's own files name it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import InferenceError
+from .credentials import home_folder, other_host, read_settings, settings_files, shown_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
+
+
+def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
+    """Find the project `team/project` and its source in the environment and W&B's settings files.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+    folder : Path, optional
+        Where `./wandb/settings` is looked for, as in `find_key`.
+
+    Returns
+    -------
+    tuple of str, or None
+        The project and, in words for users, where it was found.
+
+    Raises
+    ------
+    InferenceError
+        When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
+        sent, or is for another host than W&B's (`WANDB_BASE_URL`), is passed over.
+    """
+    import configparser
+
+    if own := environ.get(PROJECT_VARIABLE, "").strip():
+        return _own_project(own), PROJECT_VARIABLE
+    if other_host(environ.get("WANDB_BASE_URL", "")):
+        return None
+    home = home_folder(environ)
+    if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
+        return found, "WANDB_ENTITY and WANDB_PROJECT"
+    for path in settings_files(environ, home, folder or Path()):
+        try:
+            settings = read_settings(path)
+        except (OSError, ValueError, configparser.Error):
+            continue
+        if found := _usable(settings.get("entity", ""), settings.get("project", "")):
+            return found, shown_path(path, home)
+    return None
+
+
+def _own_project(text: str) -> str:
+    try:
+        return check_project(text)
+    except InferenceError as error:
+        raise InferenceError(
+            f"The environment variable {PROJECT_VARIABLE} is not usable: {error.what}",
+            remedy=error.remedy,
+            cause="option",
+        ) from None
+
+
+def _usable(team: str, project: str) -> str | None:
+    try:
+        return check_project(f"{team.strip()}/{project.strip()}")
+    except InferenceError:
+        return None
+
+
+def check_project(text: str) -> str:
+    """Return a project of the form `team/project`, stripped.
+
+    Raises
+    ------
+    InferenceError
+        For any other form: it goes into a header, and the service answers it as it answers a wrong key.
+    """
+    text = text.strip()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text):
+        # Without a slash it may be a key, put into the wrong variable: not to be shown.
+        shown = repr(text[:60]) if "/" in text else "This"
+        raise InferenceError(
+            f"{shown} is not a project.",
+            remedy="Write it as team/project: letters, digits, dashes, dots and underscores, with one slash between.",
+            cause="option",
+        )
+    return text

@@ -1,0 +1,317 @@
+"""One exchange: a prompt is sent, its reply received, drawn while it comes, and recorded.
+
+Usually that is one call. It is several where the model calls tools, where an answer does not fit its schema and is
+asked for once more, or where a model takes no schema and is asked for JSON instead.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from ..client.failures import Situation, explain
+from ..client.retries import pause, wait
+from ..client.stream import receive
+from ..errors import InferenceError, Interrupted, quoted
+from ..messages.extract import read_json
+from ..messages.listener import NullListener
+from ..messages.reply import ReplyBuilder, added_up, notices_below
+from ..messages.thread import Turn
+from ..rendering.reply import step_markdown, tool_call_words
+from ..schemas.schema import Mismatch
+from ..session import budget
+from ..session.tracing import traced
+from .relax import asked_more_easily, corrected, does_not_fit, may_be_corrected
+from .request import NOWHERE, prepare, trace_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..client.http import Client
+    from ..messages.listener import Listener
+    from ..messages.reply import Message, Reply, ToolCall, ToolStep
+    from ..messages.request import Request
+    from ..messages.thread import Origin
+    from ..session.session import Session
+    from ..session.tracing import Trace
+    from .request import Ask
+
+MOST_ROUNDS: Final = 10
+UNFIT_REMEDY: Final = (
+    "Its text is in _wbreply. Say in the prompt what is wanted, make the schema simpler, or ask another model."
+)
+
+
+def send(
+    session: Session,
+    ask: Ask,
+    *,
+    origin: Origin = NOWHERE,
+    listener: Listener | None = None,
+    after: Callable[[Reply], None] | None = None,
+) -> Reply:
+    """Send a prompt, draw its reply as it comes, record the turn and return the Reply.
+
+    Parameters
+    ----------
+    session : Session
+        Whose client, settings and threads are used; its `last_reply` is what came, whole or not.
+    ask : Ask
+        The prompt and how to send it.
+    origin : Origin
+        The running cell: run again, it replaces its own turns.
+    listener : Listener, optional
+        Draws the reply; without one nothing is drawn.
+    after : callable, optional
+        Called with the whole reply before it is drawn for the last time.
+
+    Raises
+    ------
+    InferenceError
+        For anything that goes wrong. The thread is as it was before.
+    Interrupted
+        When the user interrupts. The thread is as it was before.
+    """
+    listener = listener or NullListener()
+    request = prepare(session, ask, origin)
+    about = {"thread": ask.thread, "endpoint": request.endpoint.name}
+    with budget.Hold(session) as hold:
+        hold.take(request)
+        with traced(session.tracer(), "wbchat", trace_inputs(ask, request.model), about, listener) as trace:
+            # Its clock starts when Weave has been connected to.
+            course = _Course(session, ask, request, hold)
+            reply = _run(session, course, listener, trace)
+    session.last_reply = reply
+    _record(session, ask, course.request, reply, origin)
+    if after is not None:
+        after(reply)
+    listener.finish(reply)
+    return reply
+
+
+def _run(session: Session, course: _Course, listener: Listener, trace: Trace) -> Reply:
+    """Make the exchange and return its Reply; where it fails or is interrupted, what had come is kept and drawn."""
+    try:
+        with listener:
+            reply = course.run(listener)
+    except KeyboardInterrupt:
+        partial = course.reply("interrupted")
+        trace.came(partial)
+        _keep_partial(session, partial, listener)
+        kept = "What had come is in _wbreply" if _holds_something(partial) else "Nothing had come yet"
+        raise Interrupted(f"{kept}; the thread is as it was before.") from None
+    except InferenceError as error:
+        partial = course.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
+        trace.came(partial)
+        _keep_partial(session, partial, listener)
+        raise
+    trace.came(reply)
+    return reply
+
+
+class _Course:
+    """What has happened so far in one exchange: the calls that ended, the tools that ran, the call under way."""
+
+    def __init__(self, session: Session, ask: Ask, request: Request, hold: budget.Hold) -> None:
+        self.request = request
+        self._session = session
+        self._ask = ask
+        self._hold = hold
+        self._sent = request
+        self._builder = ReplyBuilder()
+        self._ended: list[Reply] = []
+        self._steps: list[ToolStep] = []
+
+    def run(self, listener: Listener) -> Reply:
+        """Make all the calls of the exchange and return what they add up to."""
+        self._converse(listener)
+        if self._ask.schema is not None:
+            # Before the Reply is built: it may take another call.
+            parsed = self._fitting(listener)
+        else:
+            parsed = read_json(self._built().text) if self._ask.json else None
+        return self.reply(parsed=parsed)
+
+    def reply(self, incomplete: str = "", parsed: Any = None) -> Reply:
+        """Return all that has come, as one Reply."""
+        last = self._built(incomplete)
+        reply = added_up([*self._ended, last])
+        reply.steps = tuple(self._steps)
+        reply.notices = notices_below(reply, *self._sent.notices)
+        reply.earlier_messages = self.request.earlier
+        reply.parsed = parsed
+        return reply
+
+    def _built(self, incomplete: str = "") -> Reply:
+        return self._builder.build(
+            asked_model=self._sent.model,
+            endpoint=self._sent.endpoint.name,
+            price=self._sent.price,
+            messages=self._sent.messages,
+            incomplete=incomplete,
+        )
+
+    def _converse(self, listener: Listener) -> None:
+        """Call the model, and the tools it asks for, until it answers."""
+        for rounds in count(1):
+            self._call(listener)
+            last = self._built()
+            tools = self._ask.tools
+            if tools is None or not last.tool_calls:
+                return
+            if rounds > MOST_ROUNDS:
+                raise _too_many_rounds(last)
+            called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
+            steps = [self._run_tool(call, listener, "" if number else last.text) for number, call in enumerate(called)]
+            request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
+            # The last round is for the answer.
+            self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request, after=last)
+
+    def _run_tool(self, call: ToolCall, listener: Listener, said: str) -> ToolStep:
+        assert self._ask.tools is not None
+        listener.doing(f"running {tool_call_words(call)}")
+        step = replace(self._ask.tools.run(call), said=said)
+        self._steps.append(step)
+        listener.step(step_markdown(step))
+        return step
+
+    def _begin(self, request: Request, *, after: Reply) -> None:
+        """Set the call that has ended aside, as it was when it ended, and begin another."""
+        self._hold.take(request)
+        self._ended.append(after)
+        self._sent = request
+        self._builder = ReplyBuilder()
+
+    def _call(self, listener: Listener) -> None:
+        """Make one call. A model that takes no schema is asked for JSON, and if it takes not even that, in words."""
+        while True:
+            try:
+                self._receive(listener)
+            except InferenceError as error:
+                easier = asked_more_easily(self._sent, self._ask.schema, error)
+                if easier is None or self._builder.has_begun:
+                    raise
+                self._sent = easier
+            else:
+                return
+
+    def _fitting(self, listener: Listener) -> Any:
+        """Return the answer as what the schema describes; one that does not fit is asked for once more."""
+        schema = self._ask.schema
+        assert schema is not None
+        first = self._built()
+        try:
+            return schema.read(first.text)
+        except Mismatch as mismatch:
+            if not self._ask.repair or not may_be_corrected(first):
+                raise does_not_fit(mismatch, first, remedy=UNFIT_REMEDY) from None
+            request = corrected(self._sent, schema, first.text, mismatch)
+        listener.step("*The answer does not fit the schema: asking once more.*")
+        self._begin(request, after=first)
+        self._call(listener)
+        try:
+            return schema.read(self._built().text)
+        except Mismatch as mismatch:
+            raise does_not_fit(mismatch, self._built(), remedy=UNFIT_REMEDY) from None
+
+    def _receive(self, listener: Listener) -> None:
+        """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
+        session, request = self._session, self._sent
+        most = session.resolve().max_retries
+        listener.begin(self._builder, request.model)
+        for tries in count(1):
+            try:
+                self._receive_once(session.connection(request.endpoint), listener)
+            except Exception as failure:
+                known = session.known_catalog(request.endpoint)
+                error = explain(failure, Situation(request.endpoint, request.model, known))
+                seconds = None if self._builder.has_begun else pause(error, tries, most)
+                if seconds is None:
+                    raise _told_of_tries(error, tries) from failure
+                listener.pause(f"{error.what} Trying again ({tries} of {most})", seconds)
+                wait(seconds)
+            else:
+                return
+
+    def _receive_once(self, client: Client, listener: Listener) -> None:
+        builder, hold = self._builder, self._hold
+        hold.take(self._sent)
+        builder.budget_limit = hold.limit
+        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit)
+        # Closing closes the connection, also when the user interrupts.
+        with self._session.ledger.counting(self._sent, builder, hold.settle), closing(payloads):
+            for payload in payloads:
+                builder.add(payload)
+                listener.notice()
+
+
+def _identified(call: ToolCall, place: str) -> ToolCall:
+    """Return a call with an id: some endpoints give none, and the answer must name one."""
+    return call if call.id else type(call)(f"call-{place}", call.name, call.arguments)
+
+
+def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
+    """Return the model's own message that asks for calls, as it is sent back."""
+    return {
+        "role": "assistant",
+        "content": reply.text,
+        "tool_calls": [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _as_object(call)}}
+            for call in calls
+        ],
+    }
+
+
+def _as_object(call: ToolCall) -> str:
+    """Return a call's arguments, or an empty object where they are none: services refuse to be sent those back."""
+    try:
+        is_object = isinstance(json.loads(call.arguments), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    return call.arguments if is_object else "{}"
+
+
+def _too_many_rounds(reply: Reply) -> InferenceError:
+    return InferenceError(
+        f"The model asked for tools {MOST_ROUNDS + 1} times and did not answer.",
+        why=f"The last it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
+        remedy="Say in the prompt when to stop, or ask another model.",
+        cause="answer",
+    )
+
+
+def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
+    if tries > 1:
+        error.why = f"{error.why} It was tried {tries} times.".strip()
+    return error
+
+
+def _record(session: Session, ask: Ask, request: Request, reply: Reply, origin: Origin) -> None:
+    # Services refuse a history with an empty reply in it.
+    if ask.thread is None or not reply.text:
+        return
+    turn = Turn(ask.prompt, reply.text, *origin, system=ask.system)
+    with session.recording:
+        # Chats of other Python threads may have begun or continued the thread since this one was sent.
+        begins = ask.new or ask.fork is not None
+        thread = request.thread if begins else session.threads.get(ask.thread, request.thread)
+        thread.name = ask.thread
+        session.threads[ask.thread] = thread
+        reply.turn = thread.record(thread.place(*origin), turn)
+    reply.thread = ask.thread
+
+
+def _holds_something(reply: Reply) -> bool:
+    return bool(reply.text or reply.reasoning or reply.steps)
+
+
+def _keep_partial(session: Session, reply: Reply, listener: Listener) -> None:
+    """Keep and show what had come; where nothing had, take the status away."""
+    if not _holds_something(reply):
+        listener.discard()
+        return
+    session.last_reply = reply
+    listener.finish(reply)

@@ -1,0 +1,150 @@
+"""One prompt to several models at once, their replies side by side; the comparison does not enter the thread."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from .. import concurrency as background
+from ..errors import InferenceError, Interrupted
+from ..messages.listener import ComparedModel, NullComparisonListener
+from ..messages.reply import Reply, ReplyBuilder
+from ..session import budget
+from ..session.tracing import traced
+from .call import OneOfMany
+from .request import NOWHERE, prepare, trace_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..client.http import AsyncClient
+    from ..messages.listener import ComparisonListener
+    from ..messages.thread import Origin
+    from ..session.session import Session
+    from ..session.tracing import Trace
+    from .request import Ask
+
+MOST_MODELS: Final = 9
+
+
+def compare(
+    session: Session,
+    asks: Sequence[Ask],
+    *,
+    origin: Origin = NOWHERE,
+    listener: ComparisonListener | None = None,
+) -> list[Reply]:
+    """Send a prompt to several models at once, and return their replies in that order.
+
+    A model that fails leaves the others: its Reply has no text, and `incomplete` says why.
+
+    Parameters
+    ----------
+    session : Session
+    asks : sequence of Ask
+        The same prompt to each of the models, at most `MOST_MODELS`.
+    origin : Origin
+        The running cell.
+    listener : ComparisonListener, optional
+        Draws the replies; without one nothing is drawn.
+
+    Raises
+    ------
+    InferenceError
+        When none of the models answers.
+    Interrupted
+        When the user interrupts; what had come is drawn and kept.
+    """
+    listener = listener or NullComparisonListener()
+    most_retries = session.resolve().max_retries
+    # From the first one on: an interrupt can come before the last is ready.
+    with ExitStack() as stack:
+        holds = [stack.enter_context(budget.Hold(session)) for _ in asks]
+        contenders = [
+            _Contender(session, ask, origin, hold, most_retries, wanted=len(asks) - number)
+            for number, (ask, hold) in enumerate(zip(asks, holds, strict=True))
+        ]
+        inputs = trace_inputs(asks[0], *(one.model for one in contenders))
+        with traced(session.tracer(), "wbchat", inputs, {}, listener) as trace:
+            replies = _compared(session, listener, contenders, trace)
+    errors = [one.state.error for one in contenders]
+    if errors[0] is not None and None not in errors:
+        raise InferenceError(
+            "None of the models answered.", why=errors[0].what, remedy=errors[0].remedy, cause=errors[0].cause
+        )
+    return replies
+
+
+def _compared(
+    session: Session, listener: ComparisonListener, contenders: Sequence[_Contender], trace: Trace
+) -> list[Reply]:
+    """Ask all at once, and return what came, drawn and kept."""
+    models = [one.state for one in contenders]
+    interrupted = ""
+    try:
+        with listener.following(models):
+            background.run(_receive_all(session, contenders))
+    except KeyboardInterrupt:
+        interrupted = "interrupted"
+    replies = [one.reply(interrupted) for one in contenders]
+    # One trace holds them all, and one link leads to it.
+    trace.came(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
+    trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
+    trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
+    session.last_comparison = replies
+    listener.finish(models, replies, interrupted=bool(interrupted))
+    if interrupted:
+        raise Interrupted("What had come is in _wbreply; the thread is as it was before.")
+    return replies
+
+
+async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> None:
+    parts = [(one, one.part) for one in contenders if one.part is not None]
+    if not parts:
+        return
+    async with session.async_client(parts[0][1].sent.endpoint) as client:
+        await asyncio.gather(*(one.receive(part, client) for one, part in parts))
+
+
+class _Contender:
+    """One model's part: what has come of it, and why it failed if it did; no `part` where nothing could be sent."""
+
+    def __init__(
+        self, session: Session, ask: Ask, origin: Origin, hold: budget.Hold, most_retries: int, *, wanted: int
+    ) -> None:
+        self.model = ask.model or ""
+        self.state = ComparedModel(self.model)
+        self.part: OneOfMany | None = None
+        try:
+            request = prepare(session, ask, origin)
+            hold.take(request, wanted=wanted)
+            self.part = OneOfMany(session, ask, request, hold, most_retries, self.state)
+        except InferenceError as error:
+            self.state.error = error
+
+    async def receive(self, part: OneOfMany, client: AsyncClient) -> None:
+        """Receive the reply; a failure is kept, not raised."""
+        try:
+            parsed = await part.receive(client)
+        except Exception as failure:  # noqa: BLE001 - it is told in this model's place
+            error = part.explained(failure)
+            if error.cause != "answer":
+                self.state.error = error
+                return
+            # A reply all the same, and there to be compared.
+            reply = part.reply("not what was asked for")
+            reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
+        else:
+            reply = part.reply()
+            reply.parsed = parsed
+        self.state.ended = reply
+
+    def reply(self, interrupted: str = "") -> Reply:
+        """Return what came, whole or not."""
+        if self.state.ended is not None:
+            return self.state.ended
+        incomplete = self.state.error.what if self.state.error else interrupted
+        if self.part is not None:
+            return self.part.reply(incomplete)
+        return ReplyBuilder().build(asked_model=self.model, endpoint="", price=None, messages=(), incomplete=incomplete)

@@ -1,0 +1,56 @@
+"""A request put in another way: for a model that takes no schema, and after an answer that does not fit one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..errors import InferenceError, quoted
+from ..messages.reply import BUDGET_REMEDY
+
+if TYPE_CHECKING:
+    from ..messages.reply import Reply
+    from ..messages.request import Request
+    from ..schemas.schema import Mismatch, Schema
+
+SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
+
+
+def asked_more_easily(sent: Request, schema: Schema | None, error: InferenceError) -> Request | None:
+    """Return the request for a model that refused its schema, or None when that is not what was wrong.
+
+    A model that takes no schema is asked for JSON, and one that takes not even that, in words.
+    """
+    form = sent.body.get("response_format")
+    if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
+        return None
+    if not any(word in str(error).lower() for word in SCHEMA_WORDS):
+        return None
+    if form["type"] == "json_schema":
+        words = f"{sent.model} takes no schema: it was asked for JSON instead."
+        easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
+    else:
+        words = f"{sent.model} takes no response format either: it was asked in words alone."
+        easier = sent.with_body(response_format=None)
+    return easier.noticed(words)
+
+
+def may_be_corrected(reply: Reply) -> bool:
+    """Whether asking once more could mend an answer that does not fit: not where it was cut, or is empty."""
+    return bool(reply.text) and reply.finish_reason != "length"
+
+
+def corrected(sent: Request, schema: Schema, answer: str, mismatch: Mismatch) -> Request:
+    """Return the request that asks once more, after an answer that does not fit its schema."""
+    correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
+    again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
+    return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
+
+
+def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:
+    """Return the error that tells of an answer that does not fit its schema."""
+    cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
+    if reply.is_cut_by_budget:
+        cut = f"It was cut at the budget's limit. {BUDGET_REMEDY} "
+    return InferenceError(
+        "The answer does not fit the schema.", why=f"{mismatch}.", remedy=f"{cut}{remedy}".strip(), cause="answer"
+    )

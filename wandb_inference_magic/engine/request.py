@@ -1,0 +1,217 @@
+"""From what is asked to what is sent: the model, the messages that fit, and only the parameters the user set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ..catalog.thinking import thinking_parameters
+from ..errors import InferenceError
+from ..messages.request import REPLY_TOKENS, Request, reply_limit, tokens_beside_messages
+from ..messages.thread import DEFAULT_THREAD, Origin, Thread, has_images
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..catalog.models import Model
+    from ..config.settings import Resolved
+    from ..messages.reply import Content
+    from ..schemas.schema import Schema
+    from ..schemas.tools import Toolbox
+    from ..session.session import Session
+
+
+NOWHERE: Final = Origin()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt and how to send it.
+
+    Attributes
+    ----------
+    prompt : Content
+    model, system : str or None
+        None: as the thread and the settings say.
+    parameters : tuple of (name, value)
+        Parameters of the service that the SDK knows.
+    extra : tuple of (name, value)
+        Any others; they go into the body as they are.
+    think : str or None
+        Whether, or how hard, the model is to think: `on`, `off`, or a level such as `low`.
+    thread : str or None
+        The thread to continue; None for no history, neither read nor written.
+    new : bool
+        Whether to clear the thread first.
+    fork : str or None
+        The thread to start from a copy of.
+    stream : bool
+        Whether to receive the reply as it is made.
+    schema : Schema or None
+        What the answer must look like.
+    repair : bool
+        Whether an answer that does not fit the schema is asked for once more.
+    json : bool
+        Whether the answer must be JSON.
+    tools : Toolbox or None
+        The functions the model may call.
+    """
+
+    prompt: Content
+    model: str | None = None
+    system: str | None = None
+    parameters: tuple[tuple[str, Any], ...] = ()
+    extra: tuple[tuple[str, Any], ...] = ()
+    think: str | None = None
+    thread: str | None = DEFAULT_THREAD
+    new: bool = False
+    fork: str | None = None
+    stream: bool = True
+    schema: Schema | None = None
+    repair: bool = True
+    json: bool = False
+    tools: Toolbox | None = None
+
+
+def prepare(session: Session, ask: Ask, origin: Origin = NOWHERE, *, dry: bool = False) -> Request:
+    """Make a request of what is asked; nothing is sent.
+
+    Parameters
+    ----------
+    session : Session
+    ask : Ask
+    origin : Origin
+        The running cell.
+    dry : bool
+        Whether it will never be sent: then no key is asked for and the practice model is not started.
+
+    Raises
+    ------
+    InferenceError
+        When it could not succeed: no key, a model that is not there or takes no images, a prompt that alone
+        is longer than the model's context, a thread to fork that is not there.
+    """
+    settings = session.resolve()
+    endpoint = session.endpoint(ask=not dry, start=not dry)
+    model = ask.model or session.model_in_force(endpoint)
+    session.check_model(model, endpoint)
+    known = session.known_catalog(endpoint).find(model)
+    _check_images(ask.prompt, model, known)
+    thread = thread_of(session, ask)
+    place = thread.place(*origin)
+    body = _parameters(ask, model, known, settings)
+    conversation = thread.conversation(
+        place,
+        ask.prompt,
+        ask.system or thread.system_at(place) or settings.system or None,
+        room=_room(body, known),
+        with_images=known is None or not _is_text_only(known),
+    )
+    left_out = conversation.left_out
+    request = Request(
+        endpoint=endpoint,
+        model=model,
+        price=session.price(model, endpoint),
+        body={**body, "messages": conversation.messages},
+        thread=thread,
+        earlier=conversation.earlier,
+        notices=(_left_out_words(left_out, known),) if left_out and known else (),
+    )
+    _check_length(request, known)
+    return request
+
+
+def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
+    """Return a request like another one with its last message replaced: for one prompt after the other, no history.
+
+    Raises
+    ------
+    InferenceError
+        For an image to a model that takes none, and a prompt longer than the model's context.
+    """
+    _check_images(prompt, first.model, known)
+    request = first.with_body(messages=[*first.messages[:-1], {"role": "user", "content": prompt}])
+    _check_length(request, known)
+    return request
+
+
+def thread_of(session: Session, ask: Ask) -> Thread:
+    """Return the thread that a prompt continues, as it is before it."""
+    if ask.thread is None:
+        return Thread("")
+    if ask.fork is not None:
+        return session.existing_thread(ask.fork).copy(ask.thread)
+    return Thread(ask.thread) if ask.new else session.thread(ask.thread)
+
+
+def _parameters(ask: Ask, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
+    """Return the request's parameters: only those that the user set are sent."""
+    body: dict[str, Any] = {"model": model}
+    for name in ("temperature", "max_tokens"):
+        if (value := getattr(settings, name)) is not None:
+            body[name] = value
+    body.update(ask.parameters)
+    if ask.tools is not None:
+        body["tools"] = ask.tools.definitions
+    if ask.schema is not None:
+        body["response_format"] = ask.schema.response_format
+    extra = dict(ask.extra)
+    if ask.think is not None:
+        for name, value in thinking_parameters(ask.think, model, known).items():
+            given = extra.get(name)
+            extra[name] = {**given, **value} if isinstance(given, dict) else value
+    if extra:
+        body["extra_body"] = extra
+    return body
+
+
+# Images ----------------------------------------------------------------------------------------------------
+
+
+def _is_text_only(known: Model) -> bool:
+    return bool(known.input) and "image" not in known.input
+
+
+def _check_images(prompt: Content, model: str, known: Model | None) -> None:
+    if known is None or not has_images(prompt) or not _is_text_only(known):
+        return
+    raise InferenceError(
+        f"The model {model} reads text only, and the prompt holds an image. Nothing was sent.",
+        remedy="%wbmodels image shows the models that take images; choose one with -m.",
+        cause="model",
+    )
+
+
+# The model's context -----------------------------------------------------------------------------------------
+
+
+def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
+    """Return for how many tokens of messages there is room, where the model's context is known."""
+    if known is None or known.context is None:
+        return None
+    for_reply = reply_limit(body) or min(known.context // 4, REPLY_TOKENS)
+    return known.context - for_reply - tokens_beside_messages(body)
+
+
+def _check_length(request: Request, known: Model | None) -> None:
+    context = known.context if known else None
+    if context is None or (tokens := request.prompt_tokens) <= context:
+        return
+    raise InferenceError(
+        f"The prompt has about {tokens:,} tokens; {request.model} has room for {context:,}, its reply included. "
+        "Nothing was sent.",
+        remedy="Shorten the prompt, or choose a model with a larger context: %wbmodels shows it.",
+        cause="request",
+    )
+
+
+def _left_out_words(turns: int, known: Model) -> str:
+    which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
+    return f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent."
+
+
+def trace_inputs(ask: Ask, *models: str) -> dict[str, Any]:
+    """Return what is asked, as an op's inputs."""
+    inputs = {"prompt": ask.prompt, "model": models[0] if len(models) == 1 else list(models), "system": ask.system}
+    inputs |= dict(ask.parameters) | dict(ask.extra)
+    return {name: value for name, value in inputs.items() if value is not None}

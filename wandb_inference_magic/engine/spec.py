@@ -1,0 +1,124 @@
+"""From a magic's options and text to what is asked: the template, values, schema and tools of the notebook."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InferenceError
+from ..prompts.template import read_image, render, with_images
+from ..prompts.values import Image, as_prompt
+from ..schemas.schema import read_schema
+from ..schemas.tools import read_tools
+from .request import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..arguments.options import AskOptions, ChatOptions
+    from ..messages.reply import Content
+
+QUESTION: Final = "Explain this error, and how to mend it."
+
+
+def read_ask(
+    options: ChatOptions,
+    text: str,
+    names: Mapping[str, Any],
+    *,
+    thread: str,
+    value_tokens: int,
+    error_words: str = "",
+) -> Ask:
+    """Return what is asked by a magic's options and text.
+
+    Parameters
+    ----------
+    options, text : ChatOptions, str
+        As they stand in the cell.
+    names : mapping
+        The notebook's names.
+    thread : str
+        The thread to continue where the options name none.
+    value_tokens : int
+        To about how many tokens a value in the prompt is cut.
+    error_words : str
+        The notebook's last error, for `--error`.
+
+    Raises
+    ------
+    InferenceError
+        When the text, or a name in the options, is not usable. Nothing has been sent.
+    """
+    _check_together(options)
+    content: Content = text if options.raw else render(text, names, tokens=value_tokens)
+    if error_words:
+        content = _about_error(content, error_words)
+    elif not options.image and isinstance(content, str) and not content.strip():
+        raise InferenceError(
+            "The prompt is empty once its template is rendered. Nothing was sent.",
+            remedy="Look at the values in it; a comment `{# ... #}` is not sent.",
+            cause="option",
+        )
+    return replace(
+        read_how(options, names),
+        prompt=with_images(content, [read_image(one, names) for one in options.image]),
+        model=options.model[0] if options.model else None,
+        thread=None if options.once else options.thread or thread,
+        new=options.new,
+        fork=options.fork,
+        stream=not options.no_stream,
+        json=options.format == "json",
+        tools=read_tools(options.tools, names, show=result_words) if options.tools else None,
+    )
+
+
+def read_how(options: AskOptions, names: Mapping[str, Any]) -> Ask:
+    """Return how a model is asked, by the options of `%%wbchat` and `%%wbmap`: without a prompt, a model or a thread.
+
+    Raises
+    ------
+    InferenceError
+        When the schema is not usable.
+    """
+    given = (
+        ("temperature", options.temperature),
+        ("max_tokens", options.max_tokens),
+        ("top_p", options.top_p),
+        ("seed", options.seed),
+        ("stop", list(options.stop) or None),
+    )
+    return Ask(
+        prompt="",
+        system=options.system,
+        parameters=tuple((name, value) for name, value in given if value is not None),
+        extra=options.param,
+        think=options.think,
+        thread=None,
+        schema=read_schema(options.schema, names) if options.schema else None,
+        repair=not options.no_repair,
+    )
+
+
+def result_words(value: object) -> str:
+    """Return a tool's result as the model reads it."""
+    shown = as_prompt(value)
+    return "[image]" if isinstance(shown, Image) else shown
+
+
+def _about_error(question: Content, error_words: str) -> Content:
+    if isinstance(question, str):
+        return f"{question.strip() or QUESTION}\n\n{error_words}"
+    return [*question, {"type": "text", "text": f"\n\n{error_words}"}]
+
+
+def _check_together(options: ChatOptions) -> None:
+    """Refuse options that exclude each other."""
+    if options.once and (options.thread or options.new or options.fork):
+        raise _exclude("--once", "--thread, --new and --fork", "it reads and writes no history.")
+    if options.fork and options.new:
+        raise _exclude("--fork", "--new", "a thread that starts as a copy is new.")
+
+
+def _exclude(one: str, others: str, why: str) -> InferenceError:
+    return InferenceError(f"{one} does not go with {others}: {why}", remedy="Leave one of them out.", cause="option")

@@ -1,0 +1,153 @@
+"""Drawing several models that answer at once: their replies side by side, and a chart of them."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from math import ceil
+from threading import Event, Thread
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ..catalog.models import usd
+from ..markup.sanitize import Untrusted, safe_inline
+from ..rendering.chart import Measure, chart_bundle, chart_metadata
+from ..rendering.reply import reply_parts, reply_plain, status_markdown
+from ..rendering.side_by_side import Column, side_by_side_bundle
+from .canvas import GROWTH, LONG_BLOCK
+from .live import WaitingLine
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from ..messages.listener import ComparedModel
+    from ..messages.reply import Reply
+    from .canvas import Canvas
+
+
+class ComparisonView(WaitingLine):
+    """Draws how far several models have come at a bounded rate, and in the end what came of them.
+
+    Parameters
+    ----------
+    canvas : Canvas
+    allow_images_from : collection of str
+        Hosts whose images may load.
+    per_second : float
+        So many times a second it is drawn at most.
+    """
+
+    def __init__(self, canvas: Canvas, allow_images_from: Collection[str], *, per_second: float) -> None:
+        super().__init__(canvas)
+        self._allowed = allow_images_from
+        self._per_second = per_second
+
+    def following(self, models: Sequence[ComparedModel]) -> _Drawing:
+        """Draw how far the models have come, while the block within goes on."""
+        return _Drawing(self._canvas, models, self._allowed, per_second=self._per_second)
+
+    def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None:
+        """Draw what came of all, and a chart of those that ended."""
+        columns = [_final_column(one, reply) for one, reply in zip(models, replies, strict=True)]
+        facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
+        self._canvas.show(side_by_side_bundle(columns, self._allowed), facts)
+        if not interrupted:
+            chart = _chart(replies)
+            self._canvas.below(chart, chart_metadata(chart))
+
+
+def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
+    return chart_bundle(
+        [reply.asked_model for reply in replies],
+        [
+            Measure("seconds to the first piece", [one.seconds_to_first for one in replies], "{:.2f}".format),
+            Measure("tokens a second", [one.tokens_per_second for one in replies], "{:,.0f}".format),
+            Measure(
+                "tokens written",
+                [one.usage.completion_tokens if one.usage else None for one in replies],
+                "{:,.0f}".format,
+            ),
+            Measure("cost", [one.cost for one in replies], usd),
+        ],
+    )
+
+
+def _size(one: ComparedModel) -> int:
+    return sum(map(len, one.builder.text_pieces))
+
+
+def _column(one: ComparedModel) -> Column:
+    """Return how far a model has come."""
+    if one.ended is not None:
+        return Column(one.model, reply_parts(one.ended), "")
+    if one.error is not None:
+        return Column(one.model, [f"*{safe_inline(one.error.what)}*"], "")
+    text = one.builder.text.strip()
+    return Column(one.model, [Untrusted(text) if text else status_markdown(_describe(one))], "")
+
+
+def _final_column(one: ComparedModel, reply: Reply) -> Column:
+    """Return what came of a model."""
+    if one.error is None or reply.text:
+        return Column(one.model, reply_parts(reply), reply_plain(reply))
+    failure = str(one.error)
+    return Column(one.model, [f"*{safe_inline(failure)}*"], f"[{failure}]")
+
+
+def _describe(one: ComparedModel) -> str:
+    """Return how far a model has come, as a line of text."""
+    if one.ended is not None:
+        return "done"
+    if one.error is not None:
+        return "failed"
+    if one.waits is not None and (left := one.waits[1] - perf_counter()) > 0:
+        return f"{one.waits[0]} Trying again in {ceil(left)} s"
+    waited = f"{perf_counter() - one.builder.started:.0f} s"
+    if size := _size(one):
+        return f"{size:,} characters, {waited}"
+    return f"thinking, {waited}" if one.builder.reasoning_pieces else f"waiting, {waited}"
+
+
+class _Drawing:
+    """Draws how far the models have come, at a bounded rate; what is sent stays in proportion to the replies."""
+
+    def __init__(
+        self, canvas: Canvas, models: Sequence[ComparedModel], allowed: Collection[str], *, per_second: float
+    ) -> None:
+        self._canvas = canvas
+        self._models = models
+        self._allowed = allowed
+        self._interval = 1 / per_second
+        self._drawn_size = 0
+        self._drawn_words: list[str] = []
+        self._failure: BaseException | None = None
+        self._stopped = Event()
+        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-compare", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            try:
+                self._draw()
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                self._failure = error
+                return
+
+    def _draw(self) -> None:
+        size = sum(_size(one) for one in self._models)
+        # While nobody has said anything, the waiting is drawn; afterwards the text that has grown enough.
+        waiting = [] if size else [_describe(one) for one in self._models]
+        has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
+        if not has_grown and (size or waiting == self._drawn_words):
+            return
+        self._drawn_size, self._drawn_words = size, waiting
+        bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
+        words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
+        self._canvas.sketch(bundle, words)

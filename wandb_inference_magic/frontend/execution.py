@@ -1,0 +1,106 @@
+"""What is known about the cell that is running: its id, its run, and how it calls a magic."""
+
+from __future__ import annotations
+
+import ast
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from ..messages.thread import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+RUNNERS: Final = ("run_line_magic", "run_cell_magic")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The running cell. `id` is None where the front end names none; `source` is what Python runs.
+
+    In a widget's callback no cell runs (`is_callback`): there is no id and no source. `attended` tells whether
+    somebody may be there to use a widget; a notebook that nbclient, nbconvert or papermill executes has nobody.
+    """
+
+    id: str | None
+    execution: str | None
+    source: str
+    in_kernel: bool = False
+    is_callback: bool = False
+    attended: bool = True
+
+    @classmethod
+    def running(cls, shell: InteractiveShell, own_id: str | None = None) -> Cell:
+        """Read the running cell off the shell: a kernel's request, else the terminal's history.
+
+        Parameters
+        ----------
+        shell : InteractiveShell
+        own_id : str, optional
+            The id that IPython itself was told (`run_cell(..., cell_id=...)`), for front ends that send no other.
+        """
+        get_parent = getattr(shell, "get_parent", None)
+        parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
+        content = parent.get("content") or {}
+        header = parent.get("header") or {}
+        # A shell that is told to run cells without a request counts them.
+        execution = header.get("msg_id") or f"execution {shell.execution_count}"
+        if header and "code" not in content:
+            return cls(None, execution, "", in_kernel=True, is_callback=True)
+        source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
+        try:
+            source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
+        except SyntaxError:
+            source = ""
+        id = _cell_id(parent.get("metadata") or {}) or own_id
+        return cls(id, execution, source, get_parent is not None, attended=_is_attended(content))
+
+    @property
+    def origin(self) -> Origin:
+        """The cell's id and its run, for a turn of a thread."""
+        return Origin(self.id, self.execution)
+
+    @cached_property
+    def _statements(self) -> list[ast.stmt]:
+        try:
+            return ast.parse(self.source).body
+        except SyntaxError:
+            return []
+
+    def starts_with(self, magic: str) -> bool:
+        """Whether the first thing the cell does is to run `magic`, so that no other output stands above its own."""
+        first = self._statements[:1]
+        return bool(first) and isinstance(first[0], ast.Expr | ast.Assign) and _call(first[0].value, magic) is not None
+
+    def echoes(self, magic: str, line: str) -> bool:
+        """Whether `%magic line` stands in the cell as a statement of its own, whose value IPython would show."""
+        return any(
+            isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
+            for statement in self._statements
+        )
+
+
+def _cell_id(metadata: Mapping[str, Any]) -> str | None:
+    """Return the cell's id as JupyterLab, Notebook and VS Code (`cellId`) or Colab send it."""
+    colab = metadata.get("colab")
+    found = metadata.get("cellId") or (colab.get("cell_id") if isinstance(colab, dict) else None)
+    return found if isinstance(found, str) else None
+
+
+def _is_attended(content: Mapping[str, Any]) -> bool:
+    """Whether somebody can be asked, or the kernel is Voila's: it asks nobody, and people are at its widgets."""
+    return bool(content.get("allow_stdin", True)) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
+def _call(value: ast.expr, magic: str) -> str | None:
+    """Return the line of a call `get_ipython().run_*_magic(magic, line)`; None for anything else."""
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return None
+    arguments = [one.value for one in value.args if isinstance(one, ast.Constant)]
+    if value.func.attr not in RUNNERS or arguments[:1] != [magic] or len(arguments) < 2:
+        return None
+    return str(arguments[1]).strip()

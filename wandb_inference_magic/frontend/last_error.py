@@ -1,0 +1,91 @@
+"""The notebook's last exception, as a prompt tells it: the failing cell and its traceback."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from ..errors import InferenceError, Interrupted
+from ..text.plain import safe_plain
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+class LastError:
+    """Knows the last exception that is not this package's own; IPython keeps it in `sys.last_value`."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._before_ours: BaseException | None = None
+
+    def failing(self) -> None:
+        """Remember the last exception before one of this package's own takes its place."""
+        kept = _kept()
+        if kept is not None and not _is_ours(kept):
+            self._before_ours = kept
+
+    def describe(self, *, tokens: int) -> str:
+        """Return the failing cell and its traceback as Markdown, cut to about so many tokens.
+
+        Raises
+        ------
+        InferenceError
+            When nothing has failed yet.
+        """
+        from ..markup.sanitize import fenced
+        from ..prompts.values import cut
+
+        error = _kept()
+        if error is not None and _is_ours(error):
+            error = self._before_ours
+        if error is None:
+            raise InferenceError(
+                "No cell of this notebook has failed so far.",
+                remedy="Run %wbchat --error after a cell that failed.",
+                cause="option",
+            )
+        trace = self._in_cells(error.__traceback__)
+        lines = traceback.TracebackException(type(error), error, trace).format()
+        words = [
+            f"The error:\n\n{fenced(cut(safe_plain(self._with_cell_names(''.join(lines))).strip(), tokens), 'text')}"
+        ]
+        if source := self._source(error, trace):
+            words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
+        return "\n\n".join(words)
+
+    def _in_cells(self, trace: TracebackType | None) -> TracebackType | None:
+        """Return the traceback from the first frame in a cell on: before it stand IPython's own."""
+        found = trace
+        while found is not None and self._cell_name(found.tb_frame.f_code.co_filename) is None:
+            found = found.tb_next
+        return found or trace
+
+    def _cell_name(self, filename: str) -> str | None:
+        named = self._shell.compile.format_code_name(filename)
+        return " ".join(named) if named else None
+
+    def _with_cell_names(self, text: str) -> str:
+        for filename in [name for name in linecache.cache if f'"{name}"' in text]:
+            if name := self._cell_name(filename):
+                text = text.replace(f'File "{filename}"', name)
+        return text
+
+    def _source(self, error: BaseException, trace: TracebackType | None) -> str:
+        filename = error.filename if isinstance(error, SyntaxError) else None
+        if trace is not None and self._cell_name(trace.tb_frame.f_code.co_filename) is not None:
+            filename = trace.tb_frame.f_code.co_filename
+        return "".join(linecache.getlines(filename)).strip("\n") if filename else ""
+
+
+def _kept() -> BaseException | None:
+    kept = getattr(sys, "last_value", None)
+    return kept if isinstance(kept, BaseException) else None
+
+
+def _is_ours(error: BaseException) -> bool:
+    return isinstance(error, InferenceError | Interrupted)

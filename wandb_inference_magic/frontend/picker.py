@@ -1,0 +1,234 @@
+"""Seeing the models and picking one: a dropdown with a search box, or a static table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from ..catalog.models import check_model_id, context_words, price_words, reasoning_words, rows
+from ..errors import InferenceError, did_you_mean
+from ..messages.frames import data_frame
+from ..rendering.tables import line_bundle, table_bundle
+from .canvas import is_notebook
+from .live import Progress
+from .output_widget import WIDGET, widget_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..arguments.options import ModelsOptions
+    from ..catalog.models import Catalog, Model
+    from ..config.endpoint import Endpoint
+    from ..session.session import Session
+    from .canvas import Canvas
+
+HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
+
+
+def show_models(
+    shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas, *, attended: bool
+) -> None:
+    """Do what `%wbmodels` is told: choose, list, or show the picker; the static table where nobody is there to pick.
+
+    Raises
+    ------
+    InferenceError
+        For a model the endpoint does not have, a text that matches none, or when no list is to be had.
+    """
+    endpoint = session.endpoint()
+    with Progress(canvas, "asking the endpoint for its models"):
+        catalog = session.catalog(endpoint, refresh=options.refresh)
+    if options.use is not None:
+        chosen = _by_number(session, options.use)
+        session.check_model(chosen, endpoint)
+        session.settings.set(model=chosen)
+        canvas.show(line_bundle(f"Model for the next chats: {chosen}"))
+        return
+    models = _matching(catalog, text)
+    if options.output:
+        shell.user_ns[options.output] = data_frame(rows(models))
+        return
+    session.listed_models = [model.id for model in models]
+    numbered = not is_notebook(shell)
+    bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint), numbered=numbered)
+    if attended and is_notebook(shell) and not options.table:
+        bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
+    canvas.show(bundle)
+
+
+def _by_number(session: Session, use: str) -> str:
+    """Return the id that is meant: a number is the row of the last table."""
+    if not use.isdecimal():
+        return use
+    listed = session.listed_models
+    if 1 <= int(use) <= len(listed):
+        return listed[int(use) - 1]
+    shown = f"The last table has the numbers 1 to {len(listed)}." if listed else "No table has been shown yet."
+    raise InferenceError(
+        f"There is no model number {use}.", why=shown, remedy="See the models: %wbmodels", cause="model"
+    )
+
+
+def _matching(catalog: Catalog, text: str) -> list[Model]:
+    models = catalog.matching(text)
+    if models:
+        return models
+    if not catalog.models:
+        raise InferenceError(
+            "No list of models is to be had from this endpoint.",
+            why=catalog.note,
+            remedy="Name a model yourself: -m ID in a chat, or %wbconfig --model ID.",
+            cause="model",
+        )
+    words = {word for model in catalog.models for word in (model.id, *model.id.replace("/", "-").split("-"))}
+    raise InferenceError(
+        f"No model matches {text!r}.",
+        remedy=did_you_mean(text, words) or "%wbmodels without a text shows them all.",
+        cause="model",
+    )
+
+
+def models_table(
+    models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None, *, numbered: bool = False
+) -> dict[str, Any]:
+    """Return the models as a static table; the chosen one is marked. By its number, one can be picked."""
+    marked = [
+        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
+    ]
+    below = _source_words(catalog)
+    if not numbered:
+        return table_bundle(HEADINGS, marked, above=_practice_words(endpoint), below=below)
+    rows = [(str(number), *row) for number, row in enumerate(marked, 1)]
+    below = f"Pick one by its number or id: %wbmodels --use 1. {below}"
+    return table_bundle(("#", *HEADINGS), rows, above=_practice_words(endpoint), below=below)
+
+
+def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
+    price = "free" if endpoint.kind == "local" else price_words(model.price)
+    return context_words(model.context), price, ", ".join(model.input), reasoning_words(model.reasoning)
+
+
+def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
+    """Return the facts for a table, whose heading names the dollars already."""
+    return [fact.replace("$", "") for fact in _facts(model, endpoint)]
+
+
+def _practice_words(endpoint: Endpoint) -> str:
+    if endpoint.kind != "local":
+        return ""
+    return (
+        "This is the practice model, a small one on this machine. "
+        "With a key (%wbconfig --key) the models of W&B Inference are here."
+    )
+
+
+def _source_words(catalog: Catalog) -> str:
+    return " ".join(words for words in (catalog.note, f"Facts: {catalog.as_of}." if catalog.as_of else "") if words)
+
+
+class Picker:
+    """A dropdown of the models with a search box, the facts of the chosen one beside it.
+
+    Choosing sets the `model` setting; changing that setting any other way moves the dropdown. An id that the
+    list does not hold (a LoRA) is typed into the search box and taken over with the button that appears.
+    """
+
+    def __init__(self, session: Session, catalog: Catalog, endpoint: Endpoint, text: str = "") -> None:
+        import ipywidgets as widgets
+
+        self._session = session
+        self._catalog = catalog
+        self._endpoint = endpoint
+        self._search = widgets.Text(
+            value=text,
+            description="Search",
+            placeholder="part of a name, or any model id",
+            layout=widgets.Layout(width="22em"),
+        )
+        self._dropdown = widgets.Dropdown(description="Model", layout=widgets.Layout(width="32em", max_width="100%"))
+        self._use = widgets.Button(layout=widgets.Layout(width="auto", display="none"))
+        self._details = widgets.HTML()
+        source = widgets.HTML(_small(" ".join((_practice_words(endpoint), _source_words(catalog)))))
+        row = widgets.HBox(
+            [self._search, self._dropdown, self._use],
+            layout=widgets.Layout(flex_flow="row wrap", grid_gap="2px 8px"),
+        )
+        self._box = widgets.VBox([row, self._details, source])
+        self._dropdown.observe(self._chosen, "value")
+        self._offer()
+        self._search.observe(self._searched, "value")
+        self._use.on_click(self._typed_id_used)
+        session.settings.observe(self._model_changed, "model")
+        session.on_close(self._close)
+
+    def view(self) -> dict[str, Any]:
+        """Return what shows this picker in an output, for the widget MIME type."""
+        return widget_view(self._box.model_id)
+
+    def _offer(self) -> None:
+        """Offer the models that match the search, and always the one in force."""
+        chosen = self._session.model_in_force_or_none(self._endpoint)
+        ids = [model.id for model in self._catalog.matching(self._search.value)]
+        if chosen and chosen not in ids:
+            ids.insert(0, chosen)
+        options = [("choose a model", ""), *((one, one) for one in ids)] if not chosen else [(one, one) for one in ids]
+        # A dropdown given new options chooses the first by itself: that is not the user's choice.
+        self._dropdown.unobserve(self._chosen, "value")
+        self._dropdown.options = options
+        self._dropdown.value = chosen or ""
+        self._dropdown.observe(self._chosen, "value")
+        self._describe()
+
+    def _describe(self) -> None:
+        chosen = self._dropdown.value
+        model = self._catalog.find(chosen) if chosen else None
+        if model is None:
+            self._details.value = _small("Nothing is known of this model." if chosen else "")
+            return
+        context, price, takes, reasoning = _facts(model, self._endpoint)
+        facts = (
+            ("context", f"{context} tokens" if model.context else context),
+            ("price", price if self._endpoint.kind == "local" else f"{price} per million tokens"),
+            ("takes", takes),
+            ("reasoning", reasoning),
+        )
+        cells = " · ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in facts)
+        self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
+
+    def _chosen(self, change: Any) -> None:
+        if change["new"] and change["new"] != self._session.model_in_force_or_none(self._endpoint):
+            self._session.settings.set(model=change["new"])
+        self._describe()
+
+    def _searched(self, _change: Any) -> None:
+        self._offer()
+        typed = self._search.value.strip()
+        is_new = bool(typed) and self._catalog.find(typed) is None and not self._catalog.matching(typed)
+        self._use.description = f"Use {typed}"
+        self._use.layout.display = None if is_new and _is_model_id(typed) else "none"
+
+    def _typed_id_used(self, _button: Any) -> None:
+        self._session.settings.set(model=self._search.value.strip())
+        self._search.value = ""
+
+    def _model_changed(self, _change: Any) -> None:
+        self._offer()
+
+    def _close(self) -> None:
+        self._session.settings.unobserve(self._model_changed, "model")
+        for widget in (self._search, self._dropdown, self._use):
+            widget.disabled = True
+
+
+def _is_model_id(text: str) -> bool:
+    try:
+        check_model_id(text)
+    except InferenceError:
+        return False
+    return True
+
+
+def _small(text: str) -> str:
+    return f'<div style="line-height: 1.5"><small>{escape(text)}</small></div>'

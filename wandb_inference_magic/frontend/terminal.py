@@ -1,0 +1,191 @@
+"""Drawing in a terminal: Markdown with colours while it grows, or plain text where that cannot be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ..rendering.reply import PLAIN, lines_below, why_empty
+from ..text.plain import safe_plain
+from .canvas import BlockCanvas
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from ..messages.reply import Reply
+    from .canvas import Canvas
+
+
+def terminal_canvas(format: str = "markdown") -> Canvas:
+    """Return what draws in this terminal; plain text where the output is no terminal, or one that cannot move."""
+    if not sys.stdout.isatty() or is_dumb(os.environ.get("TERM", ""), os.name):
+        return PlainCanvas()
+    return RichCanvas(format)
+
+
+def is_dumb(kind: str, system: str) -> bool:
+    """Whether a terminal can neither move nor colour, by its TERM and `os.name`: a console of Windows has no TERM."""
+    return kind in ("dumb", "unknown") or (not kind and system != "nt")
+
+
+class _Printing(ABC):
+    """What terminals do alike: what was printed stays, and what is no reply is printed below it."""
+
+    @abstractmethod
+    def status(self, words: str) -> None: ...
+
+    @abstractmethod
+    def abandon(self) -> None: ...
+
+    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
+        self.status(words)
+
+    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        self.abandon()
+        print(data[PLAIN])
+
+    def clear(self) -> None:  # noqa: B027 - the canvas has it, and here it does nothing
+        """What was printed stays."""
+
+    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+        if data:
+            print(f"\n{data[PLAIN]}")
+
+
+class RichCanvas(_Printing, BlockCanvas):
+    """A reply as Markdown with colours: finished blocks are printed, the last one is redrawn while it grows.
+
+    Parameters
+    ----------
+    format : str
+        How the whole reply is shown: `markdown`, or as the text it is.
+    """
+
+    def __init__(self, format: str = "markdown") -> None:
+        from rich.console import Console
+
+        # JSON is shown once it is whole; other text has no blocks to wait for.
+        super().__init__(lets_go=format != "json")
+        self._format = format
+        self._console: Console = Console(highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+        self._given = 0
+
+    def status(self, words: str) -> None:
+        from rich.console import Group
+        from rich.text import Text
+
+        line = Text(safe_plain(words), style="dim")
+        self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
+
+    def grow(self, text: str) -> None:
+        self._given += len(text)
+        super().grow(text)
+
+    def step(self, markdown: str) -> None:
+        super().step(markdown)
+        self._given = 0
+
+    def _draw_open(self, text: str) -> None:
+        self._redraw(self._rendered(text))
+
+    def _leave(self, text: str) -> None:
+        self._stop()
+        self._print(self._rendered(text))
+        self._console.print()
+
+    def _print(self, what: RenderableType) -> None:
+        """Print without the blanks that rich fills its lines with: they would be copied along."""
+        with self._console.capture() as captured:
+            self._console.print(what)
+        lines = captured.get().rstrip().split("\n")
+        self._console.file.write("\n".join(line.rstrip() for line in lines) + "\n")
+        self._console.file.flush()
+
+    def finish(self, reply: Reply) -> None:
+        self._stop()
+        rest = self._open + reply.text[self._given :]
+        if self._format == "json":
+            self._print_json(reply)
+        elif rest.strip() or not reply.text:
+            self._print(self._rendered(rest if reply.text else why_empty(reply)))
+        for line in lines_below(reply):
+            self._console.print(line, style="dim")
+
+    def _print_json(self, reply: Reply) -> None:
+        from ..messages.extract import pretty_json
+
+        pretty = pretty_json(reply.text)
+        self._print(safe_plain(reply.text) if pretty is None else self._markdown(f"```json\n{pretty}\n```"))
+
+    def abandon(self) -> None:
+        self._stop()
+
+    def _rendered(self, text: str) -> RenderableType:
+        from rich.text import Text
+
+        return self._markdown(text) if self._format == "markdown" else Text(safe_plain(text).strip("\n"))
+
+    def _markdown(self, text: str) -> RenderableType:
+        from .terminal_markdown import SafeMarkdown
+
+        return SafeMarkdown(text)
+
+    def _redraw(self, what: RenderableType) -> None:
+        from rich.live import Live
+
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        self._live.update(what, refresh=True)
+
+    def _stop(self) -> None:
+        """Take the growing block away; what is printed then stays."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+
+class PlainCanvas(_Printing):
+    """A reply as plain text as it arrives, then the footer: for pipes, files and terminals that can do no more."""
+
+    def __init__(self) -> None:
+        self._ends_line = True
+        self._given = 0
+
+    def status(self, words: str) -> None:
+        """It could not be taken away again."""
+
+    def grow(self, text: str) -> None:
+        self._given += len(text)
+        self._print(safe_plain(text))
+
+    def settle(self) -> None:
+        """Nothing is held back here."""
+
+    def step(self, markdown: str) -> None:
+        self._given = 0
+        self._end_line()
+        self._print(f"{safe_plain(markdown)}\n")
+
+    def finish(self, reply: Reply) -> None:
+        self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
+        self._end_line()
+        for line in lines_below(reply):
+            self._print(f"{line}\n")
+
+    def abandon(self) -> None:
+        self._end_line()
+
+    def _end_line(self) -> None:
+        if not self._ends_line:
+            self._print("\n")
+
+    def _print(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._ends_line = text.endswith("\n")

@@ -1,0 +1,262 @@
+"""Tab on the line of a magic: its options, and what they take."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from keyword import iskeyword
+from threading import Thread
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+
+from IPython.core.completer import SimpleCompletion, context_matcher
+
+from ..arguments.line import read_unfinished
+from ..arguments.reference import PAGES
+from ..config.credentials import find_key, notebook_secrets
+from ..config.endpoint import Endpoint, is_wandb
+from ..config.settings import WANDB_URL
+from ..errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from IPython.core.completer import CompletionContext
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..arguments.line import TextForm, Unfinished, Value
+    from ..session.session import Session
+
+# IPython's SimpleMatcherResult, of which a type checker for Python 3.10 cannot tell that keys may be missing.
+Result: TypeAlias = "dict[str, Any]"
+
+# What `IPCompleter.disable_matchers` calls it.
+IDENTIFIER: Final = "wandb_inference_magic"
+# Before IPython's own, which need not run where they are suppressed.
+_PRIORITY: Final = 200
+# A Tab that takes longer than a tenth of a second feels stuck.
+_PATIENCE: Final = 0.08
+
+_LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class MagicLine:
+    """How the line of a magic is read, as in `read_line`, and what the first word of its text is."""
+
+    options: type
+    text: TextForm
+    first: Value | None
+
+
+MAGICS: Final = {
+    magic: MagicLine(page.options, text, page.first) for page in PAGES.values() for magic, text in page.lines.items()
+}
+
+
+class _Claim(Sequence[SimpleCompletion]):
+    """No completion, and nobody else's: IPython suppresses the others only for a result with a length."""
+
+    def __len__(self) -> int:
+        return 1
+
+    @overload
+    def __getitem__(self, index: int) -> SimpleCompletion: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SimpleCompletion]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        raise IndexError(index)
+
+
+def install(shell: InteractiveShell, session: Session) -> None:
+    """Add the matcher to the shell's completer, whose own are left as they are."""
+    offers = Offers(shell, session)
+
+    @context_matcher(identifier=IDENTIFIER, priority=_PRIORITY)  # type: ignore[untyped-decorator,unused-ignore]
+    def complete_magic(context: CompletionContext) -> Result:
+        return offers.at(context.full_text, context.cursor_line, context.cursor_position)
+
+    shell.Completer.custom_matchers.append(complete_magic)  # type: ignore[union-attr,unused-ignore]
+
+
+def uninstall(shell: InteractiveShell) -> None:
+    """Take the matcher away again."""
+    matchers = shell.Completer.custom_matchers  # type: ignore[union-attr,unused-ignore]
+    matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER]
+
+
+class Offers:
+    """What may stand at the cursor, as far as the shell and the session know.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        The user's variables are looked at, never evaluated.
+    session : Session
+        Its threads and models.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        self._shell = shell
+        self._session = session
+        self._fetches: dict[str, Thread] = {}
+
+    def at(self, code: str, line: int, column: int) -> Result:
+        """Return the completions at a line and column of a cell; IPython's own apply where there are none."""
+        found = _magic_at(code, line, column)
+        if found is None:
+            return _nothing()
+        magic, typed = found
+        unfinished = read_unfinished(magic.options, typed, text=magic.text)
+        if unfinished is None:
+            return _nothing()
+        if unfinished.value_of is not None:
+            return self._values(unfinished.value_of.value, unfinished.word)
+        if unfinished.word.startswith("-") or (magic.text == "none" and not unfinished.word):
+            return _options(unfinished)
+        return _nothing() if unfinished.words else self._values(magic.first, unfinished.word)
+
+    def _values(self, value: Value | None, word: str) -> Result:
+        names = None if value is None else self._names(value)
+        if names is None:
+            return _nothing()
+        quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
+        if value is not None and value.completes == "callable":
+            *before, fragment = fragment.split(",")
+            names = [name for name in names if name not in before]
+        # A dash begins an option: the value before it is missing.
+        matching = [] if word.startswith("-") else _matching(names, fragment)
+        written = (_written(name, quote) for name in matching)
+        return _result(fragment, (SimpleCompletion(text) for text in written if text is not None))
+
+    def _names(self, value: Value) -> list[str] | None:
+        """Return what a value may be, or None where IPython's own completions serve: text and files."""
+        if value.completes in ("", "file"):
+            return None
+        if value.completes == "choice":
+            return list(value.words)
+        if value.completes == "thread":
+            return list(dict.fromkeys((self._session.current_thread, *self._session.threads)))
+        if value.completes == "model":
+            return self._models()
+        return self._variables(value.completes)
+
+    def _variables(self, kind: str) -> list[str]:
+        hidden = self._shell.user_ns_hidden
+        return [
+            name
+            for name, value in list(self._shell.user_ns.items())
+            if _is_name(name) and value is not hidden.get(name, hidden) and _is_kind(kind, value)
+        ]
+
+    # Models
+
+    def _models(self) -> list[str]:
+        try:
+            endpoint = self._endpoint()
+        except InferenceError:
+            # A setting that cannot be is told about by the magic itself.
+            return []
+        if endpoint.kind == "local":
+            return [endpoint.model]
+        catalog = self._session.known_catalog(endpoint)
+        if not catalog.live and (endpoint.kind != "wandb" or endpoint.key is not None):
+            self._fetch(endpoint).join(_PATIENCE)
+            catalog = self._session.known_catalog(endpoint)
+        return [model.id for model in catalog.models]
+
+    def _endpoint(self) -> Endpoint:
+        """Return the endpoint in force, of which the session asks nobody.
+
+        A notebook service's secrets may lie behind a question to the user or a request over the network: they
+        are not looked into, and W&B's models are those known so far.
+        """
+        name = self._session.resolve().endpoint
+        url = WANDB_URL if name in ("auto", "wandb") else name
+        if is_wandb(url) and notebook_secrets(os.environ) and find_key(os.environ, for_wandb=True, secrets=()) is None:
+            return Endpoint("wandb", url)
+        return self._session.endpoint(ask=False, start=False)
+
+    def _fetch(self, endpoint: Endpoint) -> Thread:
+        """Return the thread that fetches the endpoint's list into the session, started unless one runs."""
+        thread = self._fetches.get(endpoint.url)
+        if thread is None or not thread.is_alive():
+            thread = Thread(target=self._fill, args=(endpoint,), name="wandb-inference-models", daemon=True)
+            self._fetches[endpoint.url] = thread
+            thread.start()
+        return thread
+
+    def _fill(self, endpoint: Endpoint) -> None:
+        try:
+            # Returns at once when the list was fetched, or could not be, before.
+            self._session.catalog(endpoint)
+        except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
+            return
+
+
+def _magic_at(code: str, line: int, column: int) -> tuple[MagicLine, str] | None:
+    """Return the magic on whose line the cursor stands, and what stands between its name and the cursor."""
+    lines = code.split("\n")
+    found = _LINE.fullmatch(lines[line][:column])
+    first = next((number for number, text in enumerate(lines) if text.strip()), 0)
+    if found is None or (line > first and _has_prompt_below(lines[first])):
+        return None
+    name = found["magic"]
+    if name.startswith("%%") and (line != first or found["target"]):
+        return None
+    return (MAGICS[name], found["rest"]) if name in MAGICS else None
+
+
+def _has_prompt_below(first_line: str) -> bool:
+    words = first_line.split(maxsplit=1)
+    return words[0].startswith("%%") and words[0] in MAGICS
+
+
+def _options(unfinished: Unfinished) -> Result:
+    flags = [flag for one in unfinished.left for flag in one.flags]
+    matching = _matching(flags, unfinished.word)
+    return _result(unfinished.word, (SimpleCompletion(flag, type="param") for flag in matching))
+
+
+def _matching(names: Iterable[str], fragment: str) -> list[str]:
+    """Return the names that begin with the fragment, or else those that hold it, in either case of letters."""
+    folded = fragment.casefold()
+    matching = [name for name in names if folded in name.casefold()]
+    return [name for name in matching if name.casefold().startswith(folded)] or matching
+
+
+def _written(name: str, quote: str) -> str | None:
+    """Return a name as it is written on the line, behind `quote` if one is open; None if it cannot be."""
+    if quote:
+        return None if quote in name else name
+    if not re.search(r"[\s'\"]|^-|^$", name):
+        return name
+    return next((f"{mark}{name}{mark}" for mark in ('"', "'") if mark not in name), None)
+
+
+def _is_name(name: object) -> bool:
+    # The namespace is a dict of the user's: a key in it may be anything.
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("_") and not iskeyword(name)
+
+
+def _is_kind(kind: str, value: object) -> bool:
+    if kind == "callable":
+        return callable(value) and not issubclass(type(value), type | GenericAlias)
+    # Not isinstance: that asks a value for its `__class__`, which can be code of the user's.
+    # `list[Person]` is of no class that says so.
+    return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
+
+
+def _result(fragment: str, completions: Iterable[SimpleCompletion]) -> Result:
+    return {
+        "completions": list(completions) or _Claim(),
+        "matched_fragment": fragment,
+        "suppress": True,
+        "ordered": True,
+    }
+
+
+def _nothing() -> Result:
+    return {"completions": [], "suppress": False}

@@ -1,0 +1,178 @@
+"""The magics: each reads its options, names the parts, and calls the next room.
+
+The rooms are imported when they are called, or ahead of need by a thread of the extension's: loading stays quick.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from ..arguments.line import read_line
+from ..arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
+from ..arguments.reference import CHAT, CONFIG, MAP, MODELS, THREAD, USAGE, help_text
+from ..errors import InferenceError, Interrupted
+from ..frontend.execution import Cell
+from ..frontend.last_error import LastError
+from ..messages.reply import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..arguments.reference import Page
+    from ..frontend.context import Scene
+    from ..session.session import Session
+
+Method = TypeVar("Method", bound="Callable[..., Any]")
+
+
+def _documented(page: Page) -> Callable[[Method], Method]:
+    """Give a magic its help as docstring (what `%%wbchat?` shows), and let its errors obey `debug`."""
+
+    def decorate(method: Method) -> Method:
+        @wraps(method)
+        def run(self: InferenceMagics, line: str, cell: str | None = None) -> Any:
+            try:
+                return method(self, line) if cell is None else method(self, line, cell)
+            except InferenceError as error:
+                self.last_error.failing()
+                error.show_traceback = self.session.settings.debug
+                raise
+            except Interrupted:
+                self.last_error.failing()
+                raise
+            except KeyboardInterrupt:
+                self.last_error.failing()
+                raise Interrupted("Run the cell again when you like.") from None
+
+        run.__doc__ = help_text(page)
+        return cast("Method", run)
+
+    return decorate
+
+
+@magics_class
+class InferenceMagics(Magics):
+    """`%%wbchat` and the magics beside it, over one session."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self.session = session
+        self.last_error = LastError(shell)
+        self._fresh: list[Reply] = []
+        self._own_cell_id: str | None = None
+        self._last_execution: tuple[str | None, int] | None = None
+
+    @no_var_expand
+    @line_cell_magic
+    @_documented(CHAT)
+    def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
+        from ..commands.chat import chat
+
+        magic = "%wbchat" if cell is None else "%%wbchat"
+        options, text = read_line(ChatOptions, magic, line, text=CHAT.lines[magic], render=self._render)
+        prompt = text if cell is None else cell.strip("\n")
+        if not prompt.strip() and not options.error:
+            raise _no_prompt(magic)
+        scene = self._scene("wbchat")
+        answer = chat(scene, options, prompt)
+        if not options.quiet and not scene.cell.is_callback:
+            self._shown(answer)
+        if cell is not None or scene.cell.echoes("wbchat", line):
+            return None
+        return answer
+
+    @no_var_expand
+    @line_magic
+    @_documented(MODELS)
+    def wbmodels(self, line: str) -> None:
+        from ..frontend.picker import show_models
+
+        options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
+        scene = self._scene("wbmodels")
+        show_models(self.shell, self.session, options, text, scene.canvas(), attended=scene.cell.attended)
+
+    @no_var_expand
+    @line_magic
+    @_documented(THREAD)
+    def wbthread(self, line: str) -> None:
+        from ..commands.threads import manage
+
+        form = THREAD.lines["%wbthread"]
+        options, name = read_line(ThreadOptions, "%wbthread", line, text=form, render=self._render)
+        manage(self.session, options, name, self._scene("wbthread").canvas())
+
+    @no_var_expand
+    @cell_magic
+    @_documented(MAP)
+    def wbmap(self, line: str, cell: str) -> None:
+        from ..commands.map import tabulate
+
+        form = MAP.lines["%%wbmap"]
+        options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
+        tabulate(self._scene("wbmap"), options, frame, cell.strip("\n"))
+
+    @no_var_expand
+    @line_magic
+    @_documented(USAGE)
+    def wbusage(self, line: str) -> None:
+        from ..commands.usage import show_usage
+
+        options, _ = read_line(UsageOptions, "%wbusage", line)
+        show_usage(self._scene("wbusage"), options)
+
+    @no_var_expand
+    @line_magic
+    @_documented(CONFIG)
+    def wbconfig(self, line: str) -> None:
+        from ..commands.config import configure
+
+        options, _ = read_line(ConfigOptions, "%wbconfig", line)
+        configure(self.session, options, self._scene("wbconfig").canvas())
+
+    def _render(self, value: str, option: str) -> str:
+        """Render an option's value: it may use the same template syntax as the prompt."""
+        from ..prompts.template import render_text
+
+        tokens = self.session.resolve().value_tokens
+        return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
+
+    def _scene(self, magic: str) -> Scene:
+        from ..frontend.context import Scene
+
+        running = Cell.running(self.shell, self._own_cell_id)
+        execution = (running.execution, self.shell.execution_count)
+        is_first = execution != self._last_execution
+        self._last_execution = execution
+        return Scene(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
+
+    def _shown(self, answer: Reply | list[Reply] | None) -> None:
+        """Note that the running cell shows a reply already."""
+        if isinstance(answer, Reply):
+            answer._on_screen = True
+            self._fresh.append(answer)
+
+    def before_cell(self, info: Any = None) -> None:
+        """Note the id that IPython was told for the cell it is about to run."""
+        self._own_cell_id = getattr(info, "cell_id", None)
+
+    def after_cell(self, _result: object = None) -> None:
+        """Let the replies of the finished cell be shown again: their drawing belongs to that cell."""
+        for reply in self._fresh:
+            reply._on_screen = False
+        self._fresh.clear()
+
+
+def _no_prompt(magic: str) -> InferenceError:
+    where = "on the lines below it" if magic == "%%wbchat" else "behind it, on the same line"
+    return InferenceError(
+        "There is no prompt: nothing was sent.",
+        remedy=f"Write the prompt of {magic} {where}.",
+        cause="option",
+    )

@@ -1,0 +1,66 @@
+"""Cutting a growing Markdown text into the blocks that are finished and the one that may still grow."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ..text.plain import safe_plain
+from . import maths
+from .parser import block_parser, expanded
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+# What goes on behind a blank line, and what goes on in a line that follows at once.
+_LISTS: Final = ("bullet_list_open", "ordered_list_open")
+_GOES_ON: Final = (*_LISTS, "paragraph_open", "blockquote_open", "table_open")
+
+
+def split_finished(text: str) -> tuple[str, str]:
+    """Split off the top-level blocks that no later text can change.
+
+    Parameters
+    ----------
+    text : str
+        The part of a reply that has not been split off yet; the whole of it is read each time.
+
+    Returns
+    -------
+    tuple of str
+        The finished blocks and the rest, which begins with the last block; together they are `text`.
+    """
+    lines = _LINE.findall(text)
+    cut = len("".join(lines[: _open_line(lines, _blocks(text))]))
+    return text[:cut], text[cut:]
+
+
+def _blocks(text: str) -> list[Token]:
+    """Return the tokens with which the top-level blocks begin, by lines that are those of `text`."""
+    tokens = block_parser().parse(expanded(safe_plain(text)), {"may_grow": True})
+    return [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map is not None]
+
+
+def _open_line(lines: list[str], blocks: list[Token]) -> int:
+    """Return the line with which the part begins that later text may change."""
+    if not blocks:
+        return 0
+    start = _start(blocks[-1])
+    if len(blocks) == 1 or not _may_turn_out_otherwise(blocks[-1], lines):
+        return start
+    before = blocks[-2]
+    is_apart = not safe_plain(lines[start - 1]).strip()
+    return _start(before) if before.type in (_LISTS if is_apart else _GOES_ON) else start
+
+
+def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:
+    """Whether a block may still become part of the one before: "#" a word, "1" an item, "$$" or "|-" mere text."""
+    is_line_whole = lines[-1].endswith(("\r", "\n"))
+    if block.type in (maths.BLOCK, maths.OPEN_BLOCK):
+        return block.type == maths.OPEN_BLOCK or not is_line_whole
+    return _start(block) >= len(lines) - 2 and not is_line_whole
+
+
+def _start(block: Token) -> int:
+    return block.map[0] if block.map else 0

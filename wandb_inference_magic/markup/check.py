@@ -1,0 +1,163 @@
+"""Whether Markdown does nothing: as each front end reads it, it holds text, links and ordinary maths alone."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from .front_end_parsers import readings
+from .parser import accept_any, page_parser
+from .tex import is_ordinary_maths
+from .typeset import formulas, page_strings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+LARGEST_DATA_IMAGE: Final = 2_000_000
+_DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
+# The rules of nbconvert's `MathInlineParser` (`markdown_mistune.py`), in their order.
+_NBCONVERT_MATHS: Final = re.compile(
+    r"(?<!\\)\$\$.*?(?<!\\)\$\$"
+    r"|(?<!\\)\\\\\[.*?(?<!\\)\\\\\]"
+    r"|(?<![$\\])\$.+?(?<![$\\])\$"
+    r"|(?<!\\)\\\\\(.*?(?<!\\)\\\\\)"
+    r"|\\begin\{(?P<name>[a-z]*\*?)\}.*?\\end\{(?P=name)\}",
+    re.DOTALL,
+)
+_DISPLAY_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\\[|\\begin\{")
+# What would be more than words if it were not in code.
+_COULD_ACT: Final = re.compile(r"[<\]]")
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
+_LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
+
+
+@cache
+def _checking_parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser.validateLink = accept_any  # type: ignore[method-assign]
+    parser.inline.ruler.before("escape", "maths", _kept_maths)
+    return parser
+
+
+def _kept_maths(state: StateInline, silent: bool) -> bool:
+    """Take maths out of a text as nbconvert's inline parser does."""
+    if not state.env.get("keeps_dollars") or state.src[state.pos] not in "\\$":
+        return False
+    found = _NBCONVERT_MATHS.match(state.src, state.pos)
+    if found is None:
+        return False
+    if not silent:
+        state.push("maths", "", 0).content = found[0].replace(r"\\", "\\") if found[0].startswith(r"\\") else found[0]
+    state.pos = found.end()
+    return True
+
+
+def tags_in(markup: str) -> list[str]:
+    """Return the HTML tags in a text, in their order."""
+    return _TAG.findall(markup)
+
+
+def is_inert(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:
+    """Whether nothing is active in Markdown, in any front end's reading.
+
+    Parameters
+    ----------
+    markdown : str
+        All that is shown together: front ends look for maths and HTML across its parts.
+    allowed : frozenset of str
+        Hosts whose images may load.
+    own_tags : sequence of str
+        The HTML tags that this package has put into it, in their order: these and no others may be seen.
+    """
+    parser = _checking_parser()
+    for reading in readings(markdown, _unsure_marks(markdown)):
+        if reading is None:
+            return False
+        tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
+        if not _are_harmless(tokens, allowed, own_tags):
+            return False
+        if reading.is_typeset and not is_ordinary(tokens, reading.maths):
+            return False
+    return True
+
+
+def _unsure_marks(markdown: str) -> list[int]:
+    """Return the places of the marks of display maths that nbconvert's Markdown parser may pass over, where it matters.
+
+    It takes marks wherever in a paragraph they stand, in code too, and its versions differ on which they pass over. One
+    that is passed over makes text of all code up to the next. Those at a line's beginning are sure, and those in blocks
+    of code.
+    """
+    if _DISPLAY_MARK.search(markdown) is None:
+        return []
+    tokens = page_parser().parse(markdown)
+    if not any(_COULD_ACT.search(token.content) for token in _all_tokens(tokens) if token.tag == "code"):
+        return []
+    lines = markdown.split("\n")
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
+    within = {number for token in tokens if token.type == "inline" and token.map for number in range(*token.map)}
+    return sorted(
+        starts[number] + mark.start()
+        for number in within
+        for mark in _DISPLAY_MARK.finditer(lines[number])
+        if lines[number][: mark.start()].strip(" >")
+    )
+
+
+def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
+    """Whether all that MathJax finds in a page made of Markdown tokens is ordinary maths."""
+    found = (formula for text in page_strings(tokens, maths) for formula in formulas(text))
+    return all(formula is not None and is_ordinary_maths(formula) for formula in found)
+
+
+def _are_harmless(tokens: list[Token], allowed: frozenset[str], own_tags: Sequence[str]) -> bool:
+    seen: list[str] = []
+    for token in _all_tokens(tokens):
+        if token.type in ("html_block", "html_inline"):
+            seen += tags_in(token.content) if "<" in token.content else []
+            if "<!" in token.content or "<?" in token.content:
+                return False
+        elif not _is_harmless(token, allowed):
+            return False
+    return seen == list(own_tags)
+
+
+def _all_tokens(tokens: list[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from _all_tokens(token.children or [])
+
+
+def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
+    if token.type == "image":
+        return may_load(str(token.attrs["src"]), allowed)
+    return token.type != "link_open" or is_link(str(token.attrs["href"]))
+
+
+def is_link(href: str) -> bool:
+    """Whether a link leads to the web, to mail or within the page, whatever blanks a browser would ignore."""
+    return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
+
+
+def host_of(url: str) -> str:
+    """Return an address's host; empty where it has none."""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def may_load(url: str, allowed: frozenset[str]) -> bool:
+    """Whether an image may load: a small one that the text holds, or one of an allowed host."""
+    if _DATA_IMAGE.fullmatch(url):
+        return len(url) <= LARGEST_DATA_IMAGE
+    return bool(allowed) and url.lower().startswith(("http://", "https://")) and host_of(url) in allowed

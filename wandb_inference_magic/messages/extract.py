@@ -1,0 +1,188 @@
+"""What can be taken out of an answer: its code blocks, its JSON, its table."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InferenceError
+from ..text.json_text import read_json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+
+# 2,102,650 is a number; 1,5 may be one elsewhere.
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+# Zeros that lead mean something, and Python would pass over underscores.
+_NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """A block of code in an answer; `language` is empty where it names none."""
+
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
+    """Return the fenced and indented code blocks of a Markdown text, in its order, without their last line's end."""
+    return tuple(
+        CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
+        for token in _blocks(markdown)
+        if token.type in ("fence", "code_block")
+    )
+
+
+def json_in(text: str) -> Any:
+    """Return the JSON value in a text: the whole of it, a code block, or what stands between outermost brackets.
+
+    Raises
+    ------
+    ValueError
+        When there is none, with what is wrong with the whole.
+    """
+    text = text.strip().removeprefix("\ufeff")
+    found = [found for pattern in (r"\{.*\}", r"\[.*\]") if (found := re.search(pattern, text, re.DOTALL))]
+    outermost = [one[0] for one in sorted(found, key=lambda one: one.start())]
+    problem: ValueError | None = None
+    for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
+        try:
+            return read_json_text(candidate)
+        except ValueError as error:
+            problem = problem or error
+    raise problem or ValueError("it is empty")
+
+
+def read_json(text: str) -> Any:
+    """Return the JSON value that a reply holds.
+
+    Raises
+    ------
+    InferenceError
+        When there is none.
+    """
+    try:
+        return json_in(text)
+    except ValueError:
+        raise InferenceError(
+            "The reply is not JSON.",
+            why="The Reply with its text is in _wbreply.",
+            remedy="Ask for JSON in the prompt, or say with --schema what is wanted.",
+            cause="answer",
+        ) from None
+
+
+def pretty_json(text: str) -> str | None:
+    """Return the JSON a reply holds, indented; None where it holds none."""
+    try:
+        return json.dumps(json_in(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
+    """Return the rows of an answer: its first Markdown table, or a list of records; None where it holds neither.
+
+    Parameters
+    ----------
+    text : str
+        The answer.
+    parsed : object
+        What the answer was read as, where a schema said so.
+    """
+    if (records := _records(parsed)) is not None:
+        return records
+    # Before what stands in brackets beside it, which would be read as JSON.
+    if (table := next(_tables(_blocks(text)), None)) is not None:
+        return table
+    try:
+        return _records(json_in(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _records(value: Any) -> list[dict[str, Any]] | None:
+    """Return the records in a value: itself, or the one list of records that an object holds."""
+    if isinstance(value, list) and value:
+        records = [_record(one) for one in value]
+        return None if None in records else [record for record in records if record is not None]
+    record = _record(value)
+    if record is None:
+        return None
+    lists = [found for one in record.values() if isinstance(one, list) and (found := _records(one)) is not None]
+    return lists[0] if len(lists) == 1 else [record]
+
+
+def _record(value: Any) -> dict[str, Any] | None:
+    from dataclasses import asdict, is_dataclass
+
+    if isinstance(value, dict):
+        return {str(key): one for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and not isinstance(value, type):
+        return dict(dump())
+    as_dict = getattr(value, "_asdict", None)
+    return dict(as_dict()) if as_dict is not None else None
+
+
+def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
+    """Yield each Markdown table as records; cells that are all numbers in a column become numbers."""
+    rows: list[list[str]] = []
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "table_open":
+            rows = []
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("th_open", "td_open"):
+            rows[-1].append(_words(following) if following else "")
+        elif token.type == "table_close":
+            heads, *body = rows
+            columns = [_typed([row[number] for row in body]) for number in range(len(heads))]
+            yield [dict(zip(heads, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _words(inline: Token) -> str:
+    children: list[Token] = []
+    _parser().inline.parse(inline.content, _parser(), {}, children)
+    return "".join(child.content for child in children if child.content)
+
+
+def _typed(cells: list[str]) -> list[Any]:
+    """Return a column's cells as numbers where all are written as numbers; a postcode or a phone number is none."""
+    if any(_NO_NUMBER.match(cell) for cell in cells):
+        return list(cells)
+    plain = [cell.replace(",", "") if _GROUPED.fullmatch(cell) else cell for cell in cells]
+    for kind in (int, float):
+        try:
+            return [kind(cell) for cell in plain]
+        except ValueError:
+            continue
+    return list(cells)
+
+
+def _blocks(markdown: str) -> list[Token]:
+    """Return the blocks of a Markdown text; what stands in them is not parsed: for odd texts that takes long."""
+    return _parser().parse(markdown)
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Return a parser that finds blocks; what stands in a cell of a table is parsed when it is asked for."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser

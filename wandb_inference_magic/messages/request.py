@@ -1,0 +1,96 @@
+"""A request that is ready to be sent: what budget, usage, the wire and the previews read of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from .reply import MOST_TOKENS
+from .tokens import estimate, estimate_messages, most, most_of_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..catalog.models import Price
+    from ..config.endpoint import Endpoint
+    from .reply import Message
+    from .thread import Thread
+
+# Kept free for the reply where the user sets no limit: a quarter of the context, but no more than this.
+REPLY_TOKENS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an Ask has become: all that is needed to send it and to tell what came of it.
+
+    `body` holds the messages too; `earlier` says how many of them are the thread's, `notices` what the
+    user should know of.
+    """
+
+    endpoint: Endpoint
+    model: str
+    price: Price | None
+    body: Mapping[str, Any]
+    thread: Thread
+    earlier: int = 0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def messages(self) -> list[Message]:
+        return list(self.body["messages"])
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens are sent, about: those of the messages, the tools and the schema."""
+        return estimate_messages(self.body["messages"]) + tokens_beside_messages(self.body)
+
+    @property
+    def most_prompt_tokens(self) -> int:
+        """How many tokens the service may count for what is sent: more than `prompt_tokens`, for a budget."""
+        # A schema is seldom a part of the prompt: services hold the reply to it.
+        schema = tokens_beside_messages(self.body, ("response_format",))
+        return most_of_messages(self.body["messages"]) + schema + tokens_beside_messages(self.body, ("tools",), most)
+
+    @property
+    def reply_limit(self) -> int | None:
+        """How many tokens the reply may have; None where the user set no limit."""
+        return reply_limit(self.body)
+
+    def with_body(self, **values: Any) -> Request:
+        """Return this request with other parameters; None takes one away."""
+        body = {name: value for name, value in {**self.body, **values}.items() if value is not None}
+        return replace(self, body=body)
+
+    def followed_by(self, *messages: Message) -> Request:
+        """Return this request with messages added."""
+        return self.with_body(messages=[*self.messages, *messages])
+
+    def instructed(self, words: str) -> Request:
+        """Return this request with words added to its system prompt."""
+        first, *others = self.messages
+        if first["role"] != "system":
+            return self.with_body(messages=[{"role": "system", "content": words}, first, *others])
+        return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{words}"}, *others])
+
+    def noticed(self, words: str) -> Request:
+        """Return this request with one more thing the user should know of."""
+        return replace(self, notices=(*self.notices, words))
+
+
+def reply_limit(body: Mapping[str, Any]) -> int | None:
+    """Return the limit on the reply, by its name or by the newer one: the larger, where a service may heed either."""
+    names = ("max_tokens", "max_completion_tokens")
+    given = [one.get(name) for one in (body, body.get("extra_body") or {}) for name in names]
+    numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+    # Infinity, and a number of 400 digits, are limits too.
+    return max((int(min(one, MOST_TOKENS)) for one in numbers if one > 0), default=None)
+
+
+def tokens_beside_messages(
+    body: Mapping[str, Any],
+    names: Sequence[str] = ("tools", "response_format"),
+    count: Callable[[str], int] = estimate,
+) -> int:
+    return sum(count(json.dumps(body[name])) for name in names if name in body)

@@ -1,0 +1,171 @@
+"""Images as parts of a prompt: from figures, pictures, files and objects that can draw themselves."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64decode, b64encode
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InferenceError, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Models scale larger ones down, and the request carries every pixel.
+LONGEST_SIDE: Final = 2048
+LONGEST_FIGURE: Final = 1600
+LARGEST_FILE: Final = 20_000_000
+LARGEST_PNG: Final = 2_000_000
+_SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image by its address: a `data:` address that holds it, or where it lies."""
+
+    url: str
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """The part of a message's content."""
+        return {"type": "image_url", "image_url": {"url": self.url}}
+
+
+def image_from_bytes(data: bytes) -> Image | None:
+    """Return an image from a file's bytes; None for a kind that models do not read."""
+    kind = _kind(data)
+    return Image(f"data:image/{kind};base64,{b64encode(data).decode()}") if kind else None
+
+
+def _kind(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((kind for signature, kind in _SIGNATURES.items() if data.startswith(signature)), "")
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a path is a file that begins as an image does."""
+    try:
+        with path.open("rb") as file:
+            return bool(_kind(file.read(16)))
+    except (OSError, ValueError):
+        return False
+
+
+def image_at(path: Path) -> Image:
+    """Return the image in a file.
+
+    Raises
+    ------
+    InferenceError
+        When it is none, or too large.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        raise InferenceError(
+            f"The image {path} is larger than {LARGEST_FILE // 1_000_000} MB.",
+            remedy="Make it smaller; opened with PIL, it is scaled down by itself.",
+            cause="option",
+        )
+    image = image_from_bytes(path.read_bytes())
+    if image is None:
+        raise InferenceError(f"{path} is not an image.", remedy="Give a PNG, JPEG, GIF or WebP file.", cause="option")
+    return image
+
+
+def image_from_png(value: object) -> Image | None:
+    """Return the image of an object that draws itself for notebooks (`_repr_png_`, `_repr_jpeg_`); else None."""
+    for name in ("_repr_png_", "_repr_jpeg_"):
+        draw = getattr(type(value), name, None)
+        if draw is None:
+            continue
+        try:
+            drawn = draw(value)
+            drawn = drawn[0] if isinstance(drawn, tuple) else drawn
+            data = b64decode(drawn) if isinstance(drawn, str) else drawn
+        except Exception:  # noqa: BLE001 - what cannot draw itself (plotly without its engine) is shown as text
+            continue
+        if isinstance(data, bytes) and (image := image_from_bytes(data)):
+            return image
+    return None
+
+
+def learn_matplotlib(register: Callable[..., None]) -> None:
+    """Register matplotlib's figures and axes."""
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    def of_figure(figure: Any) -> Image:
+        drawn = BytesIO()
+        dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
+        figure.savefig(drawn, format="png", dpi=dpi)
+        return Image(f"data:image/png;base64,{b64encode(drawn.getvalue()).decode()}")
+
+    register(Figure, of_figure)
+    register(Axes, lambda axes: of_figure(axes.get_figure(root=True) if _has_roots(axes) else axes.get_figure()))
+
+
+def _has_roots(axes: Any) -> bool:
+    # Since matplotlib 3.10; before, a figure within a figure was not told apart.
+    from inspect import signature
+
+    return "root" in signature(axes.get_figure).parameters
+
+
+def learn_pillow(register: Callable[..., None]) -> None:
+    """Register PIL's images."""
+    from PIL import Image as Pillow
+
+    def of_picture(picture: Any) -> Image:
+        copy = _plain_mode(picture)
+        copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        drawn = BytesIO()
+        copy.save(drawn, format="PNG")
+        if drawn.tell() > LARGEST_PNG and "A" not in copy.mode:
+            drawn = BytesIO()
+            copy.convert("RGB").save(drawn, format="JPEG", quality=90)
+        image = image_from_bytes(drawn.getvalue())
+        assert image is not None
+        return image
+
+    register(Pillow.Image, of_picture)
+
+
+def _plain_mode(picture: Any) -> Any:
+    """Return a copy of a picture in a mode that PNG and JPEG know."""
+    if picture.mode in ("RGB", "RGBA", "L", "LA"):
+        return picture.copy()
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
+        # More than 256 shades of grey: the range that is used is spread over them.
+        wide = picture.convert("F")
+        low, high = wide.getextrema()
+        factor = 255 / (high - low) if high > low else 0
+        return wide.point(lambda shade: shade * factor - low * factor).convert("L")
+    has_alpha = "transparency" in picture.info or picture.mode.endswith(("A", "a"))
+    return picture.convert("RGBA" if has_alpha else "RGB")
+
+
+def learn_ipython(register: Callable[..., None]) -> None:
+    """Register `IPython.display.Image`."""
+    # Not imported: a value of this type has come, so its module is there, and this layer does not know the shell.
+    shown_type = sys.modules["IPython.core.display"].Image
+
+    def of_shown(shown: Any) -> Image:
+        data = shown.data
+        if isinstance(data, str):
+            with suppress(ValueError):
+                data = data.encode("latin-1")
+        if isinstance(data, bytes) and (image := image_from_bytes(data)):
+            return image
+        if isinstance(shown.url, str) and shown.url:
+            return Image(shown.url)
+        raise InferenceError(
+            f"This IPython image is of no kind that models read: {quoted(str(shown.format))}.",
+            remedy="Use a PNG or JPEG image.",
+            cause="option",
+        )
+
+    register(shown_type, of_shown)

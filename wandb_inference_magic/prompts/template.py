@@ -1,0 +1,237 @@
+"""What a cell's text becomes: a template over the notebook's values, rendered once into a message's content."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import traceback
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import uuid4
+
+from ..errors import InferenceError, did_you_mean, quoted, shortened
+from .values import Image, as_prompt, cut, image_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jinja2 import Environment
+
+    from ..messages.reply import Content
+
+T = TypeVar("T")
+
+# What Jinja2 takes for its own. LaTeX has `{#1}`, `{#}` and `{%` at a line's end: these are text, as is a comment or a
+# block that nothing closes. Doubled braces are always a template.
+_PIECE: Final = re.compile(
+    r"""
+      \{\{ (?: .*? \}\} )?
+    | \{\# (?! \#*[\d}] ) .*? \#\}
+    | \{% [-+]? [ \t]* [a-z]+ \b [^\n]*? %\}
+    | \{% [-+]? \s* (?: block | call | elif | else | filter | for | if | macro | raw | set | with | end[a-z]+ ) \b
+      .*? %\}
+    | (?P<text> \{[\#%] )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+AS_IT_STANDS: Final = "Where braces are meant as they stand: --raw, or {% raw %} ... {% endraw %}."
+AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
+_TEMPLATE: Final = "<template>"
+# In no text but where it is put.
+_APART: Final = f"\ue000{uuid4().hex}\ue001"
+
+
+def is_template(text: str) -> bool:
+    """Whether a text holds anything for Jinja2; if not, it is sent byte for byte."""
+    return any(piece["text"] is None for piece in _PIECE.finditer(text))
+
+
+def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the prompt") -> Content:
+    """Render a template, once: the result is never looked at again.
+
+    Parameters
+    ----------
+    text : str
+        A Jinja2 template; a text without an expression, a block or a comment comes back as it is.
+    names : mapping
+        The notebook's names; Python's builtins are there too.
+    tokens : int
+        To about how many tokens each value is cut; `{{ value | whole }}` is not.
+    what : str
+        What is rendered, for messages.
+
+    Returns
+    -------
+    Content
+        A text, or parts of text and images where a value is an image.
+
+    Raises
+    ------
+    InferenceError
+        For an undefined name, a syntax error or an expression that raises, each with its line.
+    """
+    return Template(text, tokens=tokens, what=what).render(names) if is_template(text) else text
+
+
+class Template:
+    """A template that is rendered many times, by one thread at a time; see `render`."""
+
+    def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
+        self._tokens = tokens
+        self._what = what
+        self._pieces = _Pieces(tokens)
+        self._environment = _environment(lambda value: self._pieces.take(value))
+        self._text = _PIECE.sub(_apart, text)
+        self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
+
+    @property
+    def names(self) -> set[str]:
+        """The names that it takes from outside."""
+        from jinja2.meta import find_undeclared_variables
+
+        return find_undeclared_variables(self._environment.parse(self._text))
+
+    def render(self, names: Mapping[str, Any]) -> Content:
+        """Render it over these names."""
+        self._pieces = _Pieces(self._tokens)
+        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
+        return self._pieces.content(rendered.replace(_APART, ""))
+
+
+def _apart(piece: re.Match[str]) -> str:
+    """Hold apart what Jinja2 would take for the beginning of a comment or a block, and is text."""
+    return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
+
+
+def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) -> str:
+    """Render a template that must become a text, such as an option's value."""
+    content = render(text, names, tokens=tokens, what=what)
+    if isinstance(content, str):
+        return content
+    raise InferenceError(
+        f"In {what} stands an image.", remedy="Put it into the prompt, or give it with --image.", cause="option"
+    )
+
+
+def read_image(expression: str, names: Mapping[str, Any]) -> Image:
+    """Return the image that an expression over the notebook's names, a path or an address stands for.
+
+    Raises
+    ------
+    InferenceError
+        When it is none.
+    """
+    if (image := image_of(expression)) is not None:
+        return image
+    what = f"--image {shortened(expression)}"
+    value = _evaluated(lambda: _value_of(expression, names), names, what, remedy=AN_IMAGE)
+    if (image := _evaluated(lambda: image_of(value), names, what, remedy=AN_IMAGE)) is not None:
+        return image
+    raise _refused(f"{what} is not an image, but of type {type(value).__name__}", AN_IMAGE)
+
+
+def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
+    from jinja2 import Undefined
+
+    value = _environment(str).compile_expression(expression, undefined_to_none=False)(dict(names))
+    # A name that is not defined raises only when it is used.
+    return str(value) if isinstance(value, Undefined) else value
+
+
+def with_images(content: Content, images: Sequence[Image]) -> Content:
+    """Return a content with images behind it."""
+    if not images:
+        return content
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return [part for part in parts if part.get("text") != ""] + [image.part for image in images]
+
+
+class _Whole:
+    """A value that is not to be cut."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Pieces:
+    """Takes each value as it is rendered; images leave a mark in the text that nothing else can hold."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+        self._images: list[Image] = []
+        self._mark = f"\ue000{uuid4().hex}\ue001"
+
+    def take(self, value: Any) -> Any:
+        from jinja2 import Undefined
+
+        if isinstance(value, Undefined):
+            return str(value)
+        is_whole = isinstance(value, _Whole)
+        shown = as_prompt(value.value if is_whole else value)
+        if isinstance(shown, Image):
+            self._images.append(shown)
+            return self._mark
+        return shown if is_whole else cut(shown, self._tokens)
+
+    def content(self, text: str) -> Content:
+        texts = text.split(self._mark)
+        parts: list[dict[str, Any]] = []
+        for number, one in enumerate(texts):
+            if one:
+                parts.append({"type": "text", "text": one})
+            if number < len(texts) - 1:
+                parts.append(self._images[number].part)
+        return parts if self._images else text
+
+
+def _environment(finalize: Callable[[Any], Any]) -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined,
+        finalize=finalize,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # What is constant would be rendered when the template is compiled, images in another order.
+        optimized=False,
+    )
+    environment.globals = {**vars(builtins), **environment.globals}
+    environment.filters["whole"] = _Whole
+    return environment
+
+
+def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS) -> T:
+    """Return what `evaluate` does; whatever it raises is told in one message, with its line."""
+    from jinja2 import TemplateSyntaxError, UndefinedError
+
+    try:
+        return evaluate()
+    except TemplateSyntaxError as error:
+        where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
+        raise _refused(f"{where}: {error.message}", remedy) from None
+    except UndefinedError as error:
+        raise _undefined(error, names, what, remedy) from None
+    except InferenceError as error:
+        raise _refused(f"{_line(error, what)}: {error.what}", error.remedy) from None
+    except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
+        said = quoted(f"{type(error).__name__}: {error}")
+        where = _line(error, what)
+        raise _refused(f"{where}: an expression raised {said}", "Try it in a cell of its own.") from None
+
+
+def _undefined(error: Exception, names: Mapping[str, Any], what: str, remedy: str) -> InferenceError:
+    said = str(error)
+    name = re.match(r"'([^']+)' is undefined", said)
+    near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
+    return _refused(f"{_line(error, what)}: {said}", near or remedy)
+
+
+def _line(error: BaseException, what: str) -> str:
+    """Name the line of the template that was being rendered."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _TEMPLATE]
+    # An expression alone has one line, and is compiled into a template of more.
+    return f"Line {lines[-1]} of {what}" if lines and not what.startswith("--") else f"In {what}"
+
+
+def _refused(problem: str, remedy: str) -> InferenceError:
+    return InferenceError(f"{problem.rstrip('.')}. Nothing was sent.", remedy=remedy, cause="option")

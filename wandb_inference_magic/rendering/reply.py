@@ -1,0 +1,209 @@
+"""How a Reply reads: its Markdown, plain text, HTML and footer. Pure: knows no front end."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from ..catalog.models import usd
+from ..errors import shortened
+from ..markup.sanitize import Untrusted, fenced, safe_document, safe_inline
+from ..messages.extract import pretty_json
+from ..messages.reply import BUDGET_REMEDY
+from ..text.json_text import read_json_text
+from ..text.plain import safe_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..markup.sanitize import Part
+    from ..messages.reply import Reply, ToolCall, ToolStep
+
+MARKDOWN: Final = "text/markdown"
+PLAIN: Final = "text/plain"
+HTML: Final = "text/html"
+
+# Some front ends reject an empty Markdown output.
+BLANK: Final = " "
+# So many characters of a tool's call, and of its result, are shown.
+SHOWN: Final = 200
+
+
+# The ends of a reply that its reader should know of.
+ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
+
+
+def footer(reply: Reply) -> str:
+    """Return the line under a reply as plain text: model, tokens, seconds, cost, turn."""
+    parts = [_who_answered(reply)]
+    about = "about " if reply.usage_is_estimate else ""
+    if reply.usage:
+        parts.append(f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
+    parts.append(f"{reply.seconds:.1f} s")
+    parts.append("free" if reply.endpoint == "local" else f"{about if reply.cost else ''}{_cost_words(reply.cost)}")
+    if reply.replayed:
+        parts.append("replayed")
+    if reply.calls > 1:
+        parts.append(f"{reply.calls} calls")
+    if reply.turn is not None:
+        where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
+        parts.append(f"turn {reply.turn}{where}")
+        parts.extend(_earlier_words(reply.earlier_messages))
+    if reply.budget_limit is not None:
+        parts.append(f"at most {reply.budget_limit:,} tokens by the budget")
+    if reply.finish_reason in ENDINGS:
+        parts.append(ENDINGS[reply.finish_reason])
+    if reply.incomplete:
+        parts.append(f"incomplete: {reply.incomplete}")
+    return safe_plain(" · ".join(parts)).replace("\n", " ")
+
+
+def _earlier_words(messages: int) -> list[str]:
+    return [f"{messages} earlier message{'s' * (messages != 1)}"] if messages else []
+
+
+def _who_answered(reply: Reply) -> str:
+    if reply.endpoint == "local":
+        return f"practice model {reply.model} on this machine"
+    return reply.model
+
+
+def _cost_words(cost: float | None) -> str:
+    return "cost unknown" if cost is None else usd(cost)
+
+
+def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()) -> dict[str, Any]:
+    """Return a reply's one tidy output as a MIME bundle, made safe.
+
+    Parameters
+    ----------
+    reply : Reply
+        What came back.
+    format : str
+        `markdown`, `text`, `json` or `html`.
+    allow_images_from : collection of str
+        Hosts whose images may load.
+
+    Returns
+    -------
+    dict
+        Always with `text/plain`; the richer form beside it. For `json` a reply that holds none is shown
+        as the text it is.
+    """
+    plain = {PLAIN: reply_plain(reply)}
+    if format == "text":
+        return plain
+    if format == "json":
+        pretty = pretty_json(reply.text)
+        if pretty is None:
+            return plain
+        parts = [*_steps(reply), Untrusted(fenced(pretty, "json")), *_footer(reply)]
+        return {MARKDOWN: safe_document(parts), **plain}
+    markdown = safe_document(reply_parts(reply), allow_images_from)
+    if format == "html":
+        return {HTML: markdown_to_html(markdown), **plain}
+    return {MARKDOWN: markdown, **plain}
+
+
+def reply_parts(reply: Reply) -> list[Part]:
+    """Return a reply with its reasoning, its steps and its footer, for `safe_document`."""
+    parts: list[Part] = []
+    if reply.reasoning.strip():
+        parts += [*_folded("Reasoning", Untrusted(reply.reasoning.strip())), "\n\n"]
+    text = reply.text.strip("\n")
+    parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
+    return [*parts, *_footer(reply)]
+
+
+def _steps(reply: Reply) -> list[Part]:
+    """Put the tools' calls above what the model answered after them."""
+    steps = "".join(_step_with_words(step) for step in reply.steps).strip()
+    return [Untrusted(steps), "\n\n"] if steps else []
+
+
+def _step_with_words(step: ToolStep) -> str:
+    said = step.said.strip()
+    return f"\n\n{said}\n\n{step_markdown(step)}\n" if said else f"{step_markdown(step)}\n"
+
+
+def tool_call_words(call: ToolCall) -> str:
+    """Return a tool's call as it reads in Python, cut where it is long."""
+    try:
+        arguments = read_json_text(call.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        return shortened(f"{call.name}({call.arguments})", SHOWN)
+    return shortened(f"{call.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})", SHOWN)
+
+
+def step_markdown(step: ToolStep) -> str:
+    """Return a tool's call and its result as a line of Markdown, not yet made safe."""
+    arrow = "→" if step.ok else "✗"
+    return f"- {_code(tool_call_words(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
+
+
+def _code(text: str) -> str:
+    line = " ".join(safe_plain(text).split()).replace("`", "'")
+    return f"`{line or ' '}`"
+
+
+def _folded(title: str, part: Part) -> list[Part]:
+    # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
+    return [f"<details><summary>{title}</summary>\n\n", part, "\n\n</details>"]
+
+
+def why_empty(reply: Reply) -> str:
+    """Return what stands in the place of a text that did not come."""
+    if reply.tool_calls:
+        names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
+        return f"The model asks to call: {names}"
+    if reply.finish_reason == "length":
+        used = "by the reasoning " if reply.reasoning else ""
+        limit = "budget's limit on the reply" if reply.is_cut_by_budget else "token limit"
+        remedy = BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
+        return f"No answer: the {limit} was used up {used}before it. {remedy}"
+    if reply.finish_reason == "content_filter":
+        return "No answer: the service's content filter kept it back."
+    return "No text came."
+
+
+def _footer(reply: Reply) -> list[Part]:
+    lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
+    if reply.trace:
+        lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
+    return [f"\n\n<small>{line}</small>" for line in lines]
+
+
+def reply_plain(reply: Reply) -> str:
+    """Return a reply with its footer as plain text."""
+    steps = safe_plain("".join(_step_with_words(step) for step in reply.steps)).strip()
+    text = safe_plain(reply.text).strip("\n") or why_empty(reply)
+    return "\n\n".join(part for part in (steps, text, "\n".join(lines_below(reply))) if part)
+
+
+def lines_below(reply: Reply) -> list[str]:
+    """Return the lines of plain text under a reply: what its reader should know of, then the footer."""
+    link = f" · trace: {reply.trace}" if reply.trace else ""
+    return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply) + link)]
+
+
+def status_markdown(words: str) -> str:
+    """Return the line shown while nothing of the answer has come yet."""
+    return f"<small>⏳ {safe_inline(words)}</small>"
+
+
+def markdown_to_html(markdown: str) -> str:
+    """Render Markdown that `safe_document` has made as static HTML; maths stays as it is written.
+
+    JupyterLab looks for maths in HTML too, so what comes of it is checked as well.
+    """
+    from ..markup.check import is_ordinary
+    from ..markup.parser import page_parser
+
+    parser = page_parser()
+    tokens = parser.parse(markdown)
+    if not is_ordinary(tokens):
+        return f"<pre>{escape(markdown)}</pre>"
+    return str(parser.renderer.render(tokens, parser.options, {}))

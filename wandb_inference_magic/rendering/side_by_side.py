@@ -1,0 +1,55 @@
+"""Several texts side by side, readable everywhere: a table whose cells are Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..markup.sanitize import safe_document, safe_inline
+from ..text.plain import safe_plain
+from .reply import MARKDOWN, PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from ..markup.sanitize import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and a text below it: as parts of a Markdown document, and as plain text."""
+
+    heading: str
+    parts: Sequence[Part]
+    plain: str
+
+
+def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
+    """Return columns as a MIME bundle; more than three stand in several rows."""
+    rows = [part for group in _groups(columns) for part in _rows(group)]
+    return {
+        MARKDOWN: safe_document(["<table>\n", *rows, "</table>"], allow_images_from),
+        PLAIN: "\n\n".join(f"=== {safe_plain(one.heading)} ===\n\n{one.plain}" for one in columns),
+    }
+
+
+def _groups(columns: Sequence[Column]) -> Iterator[Sequence[Column]]:
+    width = 2 if len(columns) in (2, 4) else 3
+    for start in range(0, len(columns), width):
+        yield columns[start : start + width]
+
+
+def _rows(columns: Sequence[Column]) -> Iterator[Part]:
+    share = f"{100 // len(columns)}%"
+    yield from _row("th", [[f"**{safe_inline(one.heading)}**"] for one in columns], share)
+    yield from _row("td", [one.parts for one in columns], share)
+
+
+def _row(tag: str, cells: Sequence[Sequence[Part]], share: str) -> Iterator[Part]:
+    # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
+    # GitHub heeds the attributes alone, JupyterLab the style alone.
+    opening = f'<{tag} align="left" valign="top" width="{share}" style="text-align: left; vertical-align: top">'
+    yield "<tr>"
+    for cell in cells:
+        yield from (f"{opening}\n\n", *cell, f"\n\n</{tag}>")
+    yield "</tr>\n"

@@ -1,0 +1,179 @@
+"""Threads as files: Markdown and HTML to read, JSON in the form of OpenAI messages to read and to import again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..config.files import read_file
+from ..errors import InferenceError, quoted
+from ..markup.sanitize import Untrusted, quotation, safe_document, safe_inline
+from ..messages.thread import Thread, Turn
+from ..text.json_text import read_json_text
+from .thread_page import to_html
+
+if TYPE_CHECKING:
+    from ..markup.sanitize import Part
+    from ..messages.reply import Message
+
+
+# In bytes: a conversation with pictures in it.
+MOST_IMPORTED: Final = 64_000_000
+
+
+def export(thread: Thread, file: str) -> Path:
+    """Write a thread to a file and return its path.
+
+    Raises
+    ------
+    InferenceError
+        For another ending than .md, .html and .json, and when the file cannot be written.
+    """
+    path = Path(file).expanduser()
+    write = WRITERS.get(path.suffix)
+    if write is None:
+        ending = f"the ending {path.suffix}" if path.suffix else "no ending"
+        raise InferenceError(
+            f"{path} has {ending}: it does not say in which form to export.",
+            remedy="Give the file the ending .md or .html to read it, or .json for OpenAI messages.",
+            cause="option",
+        )
+    try:
+        path.write_text(write(thread), encoding="utf-8")
+    except OSError as error:
+        raise _not_usable("written", path, error) from None
+    return path
+
+
+def import_(name: str, file: str) -> Thread:
+    """Read a thread from a .json file of OpenAI messages.
+
+    Raises
+    ------
+    InferenceError
+        When the file cannot be read or holds no conversation.
+    """
+    path = Path(file).expanduser()
+    try:
+        return from_messages(name, read_json_text(read_file(path, MOST_IMPORTED).decode("utf-8-sig")))
+    except OSError as error:
+        raise _not_usable("read", path, error) from None
+    except ValueError as error:
+        raise InferenceError(
+            f"{path} holds no conversation.",
+            why=quoted(str(error)),
+            remedy='It is a JSON file with a list of messages: [{"role": "user", "content": "..."}, ...].',
+            cause="option",
+        ) from None
+
+
+def to_messages(thread: Thread) -> list[Message]:
+    """Return a thread as OpenAI messages; a system prompt stands where it was given."""
+    messages: list[Message] = [_system(thread.system)] if thread.system else []
+    for turn in thread.turns:
+        if turn.system:
+            messages.append(_system(turn.system))
+        messages += turn.messages
+    return messages
+
+
+def to_json(thread: Thread) -> str:
+    """Return a thread as the text of a JSON file."""
+    return json.dumps(to_messages(thread), indent=2, ensure_ascii=False) + "\n"
+
+
+def to_markdown(thread: Thread) -> str:
+    """Return a thread as Markdown, made safe: whoever opens the file may have a reader that renders all it finds."""
+    parts: list[Part] = [f"# {safe_inline(thread.name)}\n\n"]
+    if thread.system:
+        parts.append(quotation(f"System: {thread.system}") + "\n\n")
+    for number, turn in enumerate(thread.turns, 1):
+        parts.append(f"## Turn {number}\n\n")
+        if turn.system:
+            parts.append(quotation(f"System: {turn.system}") + "\n\n")
+        parts += ["**Prompt**\n\n", Untrusted(turn.words.strip("\n")), "\n\n"]
+        parts += ["**Reply**\n\n", Untrusted(turn.reply.strip("\n")), "\n\n"]
+    return safe_document(parts).rstrip("\n") + "\n"
+
+
+def from_messages(name: str, document: Any) -> Thread:
+    """Return a thread made of OpenAI messages, or of an object that holds them as `messages`.
+
+    Messages of tools are left out, and so is a prompt at the end that has no reply; several messages of one
+    side in a row become one.
+
+    Raises
+    ------
+    ValueError
+        When the document is no such thing.
+    """
+    messages = document.get("messages") if isinstance(document, dict) else document
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("It is not a list of messages.")
+    thread = Thread(name)
+    system: str | None = None
+    prompt: str | list[dict[str, Any]] = ""
+    for number, message in enumerate(messages, 1):
+        role, content = _read(message, number)
+        if role in ("system", "developer"):
+            system = _text(content)
+        elif role == "user":
+            prompt = _joined(prompt, content)
+        elif role == "assistant" and _text(content).strip():
+            thread = _answered(thread, prompt, _text(content), system)
+            prompt, system = "", None
+    if not thread.turns:
+        raise ValueError("No message of the user has an answer.")
+    return thread
+
+
+def _answered(thread: Thread, prompt: Any, reply: str, system: str | None) -> Thread:
+    if not prompt and thread.turns:
+        *before, last = thread.turns
+        return Thread(thread.name, [*before, Turn(last.prompt, f"{last.reply}\n\n{reply}", system=last.system)])
+    if not prompt:
+        raise ValueError("The first message is an answer.")
+    return Thread(thread.name, [*thread.turns, Turn(prompt, reply, system=system)])
+
+
+def _read(message: Any, number: int) -> tuple[str, Any]:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise ValueError(f"Message {number} has no role.")
+    content = message.get("content")
+    is_parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
+    if content is not None and not isinstance(content, str) and not is_parts:
+        raise ValueError(f"The content of message {number} is neither a text nor a list of parts.")
+    return message["role"], content or ""
+
+
+def _joined(prompt: Any, content: Any) -> Any:
+    if not prompt:
+        return content
+    if isinstance(prompt, str) and isinstance(content, str):
+        return f"{prompt}\n\n{content}"
+    return [*_parts(prompt), *_parts(content)]
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+
+
+def _text(content: Any) -> str:
+    return "".join(str(part.get("text", "")) for part in _parts(content))
+
+
+def _system(text: str) -> Message:
+    return {"role": "system", "content": text}
+
+
+def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:
+    return InferenceError(
+        f"{path} could not be {done}.",
+        why=quoted(error.strerror or str(error)),
+        remedy="Check the name and its folder.",
+        cause="option",
+    )
+
+
+WRITERS: Final = {".md": to_markdown, ".html": to_html, ".json": to_json}

@@ -1,0 +1,307 @@
+"""What an answer must look like: read from a type or a short form, sent as a strict JSON schema, and checked."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..messages.extract import json_in
+from .annotations import has_quoted_name, with_known_typed_dicts
+from .short_form import annotation_of
+from .validation import problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic import TypeAdapter, ValidationError
+
+EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
+MOST_PROBLEMS: Final = 10
+# Strict schemas may hold no defaults; titles only repeat the names.
+DROPPED: Final = ("default", "title")
+_TYPES: Final = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")}
+_BUILTINS: Final = {kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)}
+_ANNOTATION: Final = (
+    ast.Expression, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr
+)  # fmt: skip
+
+
+class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and its users name it
+    """An answer that does not fit; `problems` tells each thing that does not, in a line of its own."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        found = list(problems)
+        more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+        self.problems = (*found[:MOST_PROBLEMS], *more)
+        super().__init__("; ".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What an answer must look like.
+
+    Attributes
+    ----------
+    name : str
+        What the model is told it is called.
+    json_schema : mapping
+        The JSON schema that is sent: an object, every property required, no others allowed.
+    is_strict : bool
+        Whether it can be sent as strict; one with free keys cannot.
+    check : callable
+        Turns the JSON value into the object it stands for; raises Mismatch.
+    wrapped : str
+        The property that holds the value where it is no object itself (a list, a word); else empty.
+    fields : mapping
+        The answer's fields, each with its JSON schema: by the names that the object has them by, where the model is
+        told aliases. None where the answer is one value.
+    """
+
+    name: str
+    json_schema: Mapping[str, Any]
+    is_strict: bool
+    check: Callable[[Any], Any]
+    wrapped: str = ""
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        """The request's `response_format`."""
+        described = {"name": self.name, "strict": self.is_strict, "schema": self.json_schema}
+        return {"type": "json_schema", "json_schema": described}
+
+    @property
+    def instructions(self) -> str:
+        """The same in words, for a model that takes no schema."""
+        schema = json.dumps(self.json_schema, ensure_ascii=False)
+        return f"Answer with JSON only, without any words around it. It must fit this JSON schema: {schema}"
+
+    def read(self, text: str) -> Any:
+        """Return the object that an answer stands for.
+
+        Raises
+        ------
+        Mismatch
+            When it is no JSON, or does not fit.
+        """
+        try:
+            value = json_in(text)
+        except ValueError as error:
+            raise Mismatch([f"the answer is not JSON: {error}"]) from None
+        if self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}:
+            value = value[self.wrapped]
+        try:
+            return self.check(value)
+        except RecursionError:
+            raise Mismatch(["the answer is nested too deeply"]) from None
+
+
+def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
+    """Return the schema that `--schema` names: a type of the notebook, or a short form.
+
+    Parameters
+    ----------
+    words : str
+        A name, an annotation such as `list[Person]`, or fields such as `name, age int, tags list`. Nothing
+        but names, attributes and subscripts is evaluated.
+    names : mapping
+        The notebook's names.
+
+    Raises
+    ------
+    InferenceError
+        When it names nothing that can be a schema.
+    """
+    tree = _annotation(words)
+    if tree is None:
+        return schema_of(words)
+    unknown = [name for name in _names_in(tree) if name not in names and name not in (*_TYPES, *_BUILTINS)]
+    if not unknown:
+        return schema_of(_evaluated(tree, names))
+    if isinstance(tree.body, ast.Name) and words.islower():
+        return schema_of(words)
+    raise InferenceError(
+        f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
+        remedy=did_you_mean(unknown[0], [name for name, value in names.items() if _may_be_schema(value)]) or EXAMPLE,
+        cause="option",
+    )
+
+
+def schema_of(value: Any) -> Schema:
+    """Return the schema that a value stands for.
+
+    Parameters
+    ----------
+    value : object
+        A pydantic model, a dataclass, a TypedDict, an Enum, `list[...]` of these or another annotation, a JSON
+        schema as a dict, or a short form as a str.
+
+    Raises
+    ------
+    InferenceError
+        When it is none of these.
+    """
+    if isinstance(value, str):
+        return _of_annotation(annotation_of(value), "answer")
+    if isinstance(value, Mapping):
+        return _of_json_schema(value)
+    return _of_annotation(value, getattr(value, "__name__", "answer"))
+
+
+# Annotations -------------------------------------------------------------------------------------------------
+
+
+def _annotation(words: str) -> ast.Expression | None:
+    """Return words as an annotation, or None where they are a short form."""
+    try:
+        tree = ast.parse(words.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    is_annotation = all(isinstance(node, _ANNOTATION) for node in ast.walk(tree))
+    return tree if is_annotation and not isinstance(tree.body, ast.Tuple | ast.Constant) else None
+
+
+def _names_in(tree: ast.AST) -> list[str]:
+    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+
+
+def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
+    """Return what an annotation stands for: an attribute that is not there, or `a | b` of no types, is told of."""
+    known = {"__builtins__": {}, **_TYPES, **_BUILTINS, **names}
+    try:
+        return eval(compile(tree, "<schema>", "eval"), known)
+    except Exception as error:  # noqa: BLE001 - attributes and subscripts of the user's objects can raise anything
+        raise _no_schema(quoted(f"{type(error).__name__}: {error}")) from None
+
+
+def _may_be_schema(value: object) -> bool:
+    return isinstance(value, type) or typing.get_origin(value) is not None
+
+
+def _is_usable(value: object) -> bool:
+    from pydantic import BaseModel
+
+    if isinstance(value, type) and typing.get_origin(value) is None:
+        known = (BaseModel, Enum, *_BUILTINS.values(), tuple)
+        return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__annotations__")
+    return typing.get_origin(value) is not None or value is Any
+
+
+def _of_annotation(annotation: Any, name: str) -> Schema:
+    from pydantic import PydanticUserError, TypeAdapter
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
+        raise _no_schema(f"A value of type {type(annotation).__name__} says nothing about how an answer must look.")
+    if has_quoted_name(annotation):
+        raise _no_schema("A type stands in quotes in it: define the type first, and write its name without quotes.")
+    try:
+        is_adapter = isinstance(annotation, TypeAdapter)
+        adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
+        json_schema = adapter.json_schema()
+        names = adapter.json_schema(by_alias=False).get("properties", ())
+    except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
+        raise _no_schema(quoted(str(error).partition("\n")[0])) from None
+    return _schema(json_schema, name, lambda value: _validated(adapter, value), names)
+
+
+def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        # As JSON: there a date is a text, which as a Python value it is not.
+        return adapter.validate_json(json.dumps(value).encode("utf-8", "replace"))
+    except ValidationError as error:
+        raise Mismatch(_problems(error)) from None
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for one in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in one["loc"]) or "the answer"
+        given = "" if one["type"] == "missing" else f", not {shortened(repr(one['input']))}"
+        yield f"{where}: {one['msg'].rstrip('.')}{given}"
+
+
+# JSON schemas --------------------------------------------------------------------------------------------------
+
+
+def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
+    try:
+        copied = json.loads(json.dumps(dict(schema)))
+    except (TypeError, ValueError) as error:
+        raise _no_schema(f"This dict is no JSON schema: {quoted(str(error))}") from None
+    if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
+        raise _no_schema("This dict is no JSON schema: it says nothing of a type or properties.")
+
+    def check(value: Any) -> Any:
+        if problems := list(problems_of(value, copied)):
+            raise Mismatch(problems)
+        return value
+
+    return _schema(copied, str(copied.get("title") or "answer"), check)
+
+
+def _schema(
+    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], names: Iterable[str] = ()
+) -> Schema:
+    strict, is_strict = _strict(json_schema)
+    properties = strict.get("properties", {})
+    wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
+    if wrapped:
+        definitions = {"$defs": strict.pop("$defs")} if "$defs" in strict else {}
+        strict = {
+            "type": "object",
+            "properties": {wrapped: strict},
+            "required": [wrapped],
+            "additionalProperties": False,
+            **definitions,
+        }
+    # Both tell the fields in the same order.
+    fields = {} if wrapped else dict(zip(names or properties, properties.values(), strict=False))
+    told = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
+    return Schema(told, strict, is_strict, check, wrapped, fields)
+
+
+def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a JSON schema as strict mode wants it, and whether it can be: one with free keys cannot."""
+    strictness = _Strictness()
+    return dict(strictness.of(schema)), strictness.is_reached
+
+
+class _Strictness:
+    """Makes every object in a schema closed, all its properties required, as far as that can be."""
+
+    def __init__(self) -> None:
+        self.is_reached = True
+
+    def of(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.of(one) for one in node]
+        if not isinstance(node, Mapping):
+            return node
+        kept = {keyword: self._of_keyword(keyword, one) for keyword, one in node.items() if keyword not in DROPPED}
+        if kept.get("type") == "object" or "properties" in kept:
+            self._close(kept)
+        return kept
+
+    def _of_keyword(self, keyword: str, value: Any) -> Any:
+        if keyword in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
+            return {name: self.of(one) for name, one in value.items()}
+        return value if keyword in ("enum", "const", "examples") else self.of(value)
+
+    def _close(self, node: dict[str, Any]) -> None:
+        if "properties" not in node or node.get("additionalProperties", False) is not False:
+            self.is_reached = False
+            return
+        node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
+
+
+def _no_schema(why: str) -> InferenceError:
+    return InferenceError("This is not a schema. Nothing was sent.", why=why, remedy=EXAMPLE, cause="option")

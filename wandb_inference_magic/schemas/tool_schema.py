@@ -1,0 +1,270 @@
+"""A function as the model is told of it: its name, what it does, and a JSON schema of its parameters."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
+
+from ..errors import InferenceError, quoted
+from .docstrings import Docstring, target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pydantic import BaseModel, TypeAdapter
+    from pydantic.json_schema import GenerateJsonSchema
+
+LONGEST_DEFAULT: Final = 1_000
+TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def name_of(function: object) -> str:
+    """Return the name a callable has of its own: a partial its function's, an object its class's."""
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str):
+        return name
+    return name_of(function.func) if isinstance(function, functools.partial) else type(function).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One function, what the model is told of it, and how its arguments are read.
+
+    `fields` gives for each parameter the name of its field in `arguments`: a parameter may be called what a
+    field cannot (`schema`, `model_config`, `_x`), so fields have names of their own and parameters are aliases.
+    `others` reads the values of `**kwargs`, where the function takes them.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    definition: dict[str, Any]
+    arguments: type[BaseModel]
+    fields: dict[str, inspect.Parameter]
+    others: TypeAdapter[dict[str, Any]] | None
+
+    def read(self, text: str) -> tuple[list[object], dict[str, object]]:
+        """Read the arguments that the model wrote; raises ValueError, pydantic's ValidationError among them."""
+        # A lone half of a surrogate pair has no UTF-8 form, and pydantic would fail on it in its own way.
+        raw = text.encode("utf-8", "replace") if text.strip() else b"{}"
+        read = self.arguments.model_validate_json(raw)
+        positional: list[object] = []
+        named: dict[str, object] = {}
+        for field, parameter in self.fields.items():
+            left_out = field not in read.model_fields_set and parameter.default is not parameter.empty
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(parameter.default if left_out else read.__dict__[field])
+            elif not left_out:
+                named[parameter.name] = read.__dict__[field]
+        others = self._read_others(raw)
+        if taken := _bound(self.function).keys() & others.keys():
+            raise ValueError(f"the user has set {', '.join(sorted(taken))}")
+        return positional, named | others
+
+    def _read_others(self, raw: bytes) -> dict[str, Any]:
+        if self.others is None:
+            return {}
+        from pydantic_core import from_json
+
+        known = {parameter.name for parameter in self.fields.values()}
+        sent = {name: value for name, value in from_json(raw).items() if name not in known}
+        return self.others.validate_python(sent)
+
+
+def describe(function: object, name: str) -> Tool:
+    """Describe a function to the model, or say why it cannot be a tool."""
+    if not callable(function):
+        raise _no_tool(
+            quoted(name), f"It is not a function, but a value of type {type(function).__name__}.", "Name a function."
+        )
+    if not TOOL_NAME.fullmatch(name):
+        raise _no_tool(
+            f"A function called {quoted(name)}",
+            "A tool's name is 1 to 64 ASCII letters, digits, _ and -.",
+            "Give it a name: def name(...), with a docstring that says what it does.",
+        )
+    annotated = {
+        f"argument_{position}": (parameter, _annotation(name, function, parameter))
+        for position, parameter in enumerate(_parameters(name, function))
+    }
+    others = next((hint for parameter, hint in annotated.values() if _takes_others(parameter)), None)
+    fields = {field: pair for field, pair in annotated.items() if not _takes_others(pair[0])}
+    arguments = _arguments(fields, takes_others=others is not None)
+    described = Docstring.of(function)
+    return Tool(
+        name=name,
+        function=function,
+        definition={
+            "type": "function",
+            "function": {
+                "name": name,
+                "description": described.text or f"The function {name} of the user's notebook.",
+                "parameters": _schema(arguments, fields, described.parameters),
+            },
+        },
+        arguments=arguments,
+        fields={field: parameter for field, (parameter, _) in fields.items()},
+        others=None if others is None else _mapping_to(others),
+    )
+
+
+def _no_tool(who: str, why: str, remedy: str, *, parameter: str = "") -> InferenceError:
+    because = f" because of its parameter {parameter}" if parameter else ""
+    return InferenceError(f"{who} cannot be a tool{because}.", why=why, remedy=remedy, cause="option")
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters that the model may set."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError, NameError) as error:
+        raise _no_tool(
+            name,
+            f"Python does not say which parameters it takes: {quoted(str(error))}",
+            "Write a small function that calls it, and use that.",
+        ) from error
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise _no_tool(
+                name,
+                "A model gives arguments by name.",
+                "Write a function with named parameters (a decorator needs functools.wraps).",
+                parameter=f"*{parameter.name}",
+            )
+    return [parameter for parameter in parameters if parameter.name not in _bound(function)]
+
+
+def _bound(function: object) -> dict[str, Any]:
+    """Return the keywords the user has bound: not the model's to set, though Python would let it."""
+    return function.keywords if isinstance(function, functools.partial) else {}
+
+
+def _takes_others(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.VAR_KEYWORD
+
+
+def _annotation(name: str, function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """Return a parameter's type, made sure that JSON can be read as it and that a schema can tell it."""
+    if parameter.annotation is parameter.empty:
+        return Any
+
+    def stand_in() -> None: ...
+
+    # One parameter at a time, so that the message can name the one at fault.
+    stand_in.__annotations__ = {parameter.name: parameter.annotation}
+    try:
+        hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
+        alone = _arguments({"argument": (parameter, hint)}, takes_others=False)
+        _schema(alone, {"argument": (parameter, hint)}, {})
+    except Exception as error:
+        raise _no_tool(
+            name,
+            f"No JSON can be read as {quoted(_written(parameter.annotation))}{_reason(error)}.",
+            "Annotate it with a type that JSON has (str, int, list, a dataclass), or bind it: "
+            "functools.partial(f, name=value).",
+            parameter=parameter.name,
+        ) from error
+    # `x: int = None` is a common way to write `x: int | None = None`.
+    return Optional[hint] if parameter.default is None and get_origin(hint) is not Annotated else hint  # noqa: UP045
+
+
+def _reason(error: Exception) -> str:
+    if getattr(error, "code", "") in ("schema-for-unknown-type", "invalid-for-json-schema"):
+        return ""  # pydantic's words on these are for those who write models
+    return f": {quoted((str(error) or type(error).__name__).splitlines()[0])}"
+
+
+def _written(annotation: object) -> str:
+    if isinstance(annotation, str):
+        return annotation
+    return f"{annotation.__module__}.{annotation.__qualname__}" if isinstance(annotation, type) else str(annotation)
+
+
+def _globals_of(function: object) -> dict[str, Any]:
+    target = target_of(function)
+    if isinstance(target, type):
+        return vars(sys.modules[target.__module__])
+    return getattr(target, "__globals__", {})
+
+
+def _arguments(fields: Mapping[str, tuple[inspect.Parameter, Any]], *, takes_others: bool) -> type[BaseModel]:
+    from pydantic import ConfigDict, Field, create_model
+
+    definitions: dict[str, Any] = {}
+    for field, (parameter, hint) in fields.items():
+        # The function's own default is used when it is called; None only says that there is one.
+        required = parameter.default is parameter.empty
+        told = Field(alias=parameter.name) if required else Field(None, alias=parameter.name)
+        definitions[field] = (hint, told)
+    # Not "allow": a dataclass among the parameters would inherit it and be given attributes it does not have.
+    config = ConfigDict(extra="ignore" if takes_others else "forbid")
+    return create_model("Arguments", __config__=config, **definitions)
+
+
+def _mapping_to(hint: Any) -> TypeAdapter[dict[str, Any]]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(dict[str, hint])
+
+
+def _schema(
+    arguments: type[BaseModel],
+    fields: Mapping[str, tuple[inspect.Parameter, Any]],
+    described: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the JSON schema of the arguments, with the defaults and descriptions of the function."""
+    schema: dict[str, Any] = _without_titles(arguments.model_json_schema(schema_generator=_quiet_generator()))
+    schema.setdefault("additionalProperties", True)
+    properties = schema.setdefault("properties", {})
+    for parameter, hint in fields.values():
+        told = properties[parameter.name]
+        if parameter.default is not parameter.empty:
+            told.pop("default", None)
+            told.update(_told_default(parameter.default))
+        words = described.get(parameter.name) or ("Any JSON value." if hint is Any else "")
+        if words:
+            told.setdefault("description", words)
+    return schema
+
+
+def _told_default(default: object) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
+    try:
+        value = to_jsonable_python(default)
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return {}  # JSON cannot say it; that there is a default, the schema says all the same
+    return {"default": value} if len(text) <= LONGEST_DEFAULT else {}
+
+
+@functools.cache
+def _quiet_generator() -> type[GenerateJsonSchema]:
+    """Return pydantic's schema generator, without its warnings about defaults that JSON cannot say."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class QuietJsonSchema(GenerateJsonSchema):
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+    return QuietJsonSchema
+
+
+def _without_titles(schema: Any) -> Any:
+    """Drop pydantic's titles, which only repeat the names, and keep what the user has called `title`."""
+    if isinstance(schema, list):
+        return [_without_titles(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in ("properties", "$defs"):
+            kept[keyword] = {name: _without_titles(part) for name, part in value.items()}
+        elif keyword in ("default", "const", "enum", "examples"):
+            kept[keyword] = value
+        elif keyword != "title":
+            kept[keyword] = _without_titles(value)
+    return kept

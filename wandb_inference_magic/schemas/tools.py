@@ -1,0 +1,237 @@
+"""Functions of the notebook as tools: called as the model asks, none that the user did not name."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sysconfig
+import traceback
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import concurrency as background
+from ..errors import InferenceError, did_you_mean, quoted
+from ..messages.reply import ToolStep
+from .tool_schema import Tool, describe, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pydantic import ValidationError
+
+    from ..messages.reply import ToolCall
+
+LONGEST_RESULT: Final = 20_000
+MOST_PROBLEMS: Final = 8
+MOST_FRAMES: Final = 3
+
+# What a tool can do wrong and the model should hear of. Not BaseException: an interrupt passes, and so does
+# what somebody else raises into the main thread (a time limit of the notebook's runner).
+FAILURES: Final = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+class Toolbox:
+    """The tools of one request.
+
+    Attributes
+    ----------
+    definitions : list of dict
+        What the request's `tools` says of them.
+    names : tuple of str
+        Their names, in the order they were given.
+    """
+
+    def __init__(self, tools: Iterable[Tool], show: Callable[[object], str] = str) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            if tool.name in self._tools:
+                raise InferenceError(
+                    f"Two tools are called {tool.name}.",
+                    why="The model tells tools apart by their names.",
+                    remedy="Leave one out, or give it another name.",
+                    cause="option",
+                )
+            self._tools[tool.name] = tool
+        self._show = show
+        self.names: tuple[str, ...] = tuple(self._tools)
+        self.definitions: list[dict[str, Any]] = [tool.definition for tool in self._tools.values()]
+
+    def run(self, call: ToolCall) -> ToolStep:
+        """Run the tool that the model asks for.
+
+        Parameters
+        ----------
+        call : ToolCall
+            The tool's name and its arguments.
+
+        Returns
+        -------
+        ToolStep
+            What the model is told: the result, or what was wrong with the call or went wrong in the tool.
+            Only an interrupt is raised.
+        """
+        started = perf_counter()
+        result, ok = self._answer(call)
+        return ToolStep(call, _sendable(result), ok, perf_counter() - started)
+
+    def _answer(self, call: ToolCall) -> tuple[str, bool]:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = f"There are: {', '.join(self.names)}." if self.names else "There are none."
+            return f"There is no tool {quoted(call.name)}. {known}", False
+        from pydantic import ValidationError
+
+        try:
+            positional, named = tool.read(call.arguments)
+        except ValidationError as error:
+            return _problems(error), False
+        except FAILURES as error:
+            return _failure(error), False
+        try:
+            result = tool.function(*positional, **named)
+            if inspect.iscoroutine(result):
+                result = background.run(result)
+            # A subclass of str may have methods of its own; what is sent is the text.
+            return str.__str__(result if isinstance(result, str) else self._show(result)), True
+        except FAILURES as error:
+            return _failure(error), False
+
+
+def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object], str] = str) -> Toolbox:
+    """Find the functions that `--tools` names.
+
+    Parameters
+    ----------
+    words : str
+        Names with commas between them; `name.attribute` is looked up, nothing else is evaluated.
+    namespace : Mapping
+        The notebook's variables.
+    show : callable
+        Turns a result that is no text into the text the model reads.
+
+    Returns
+    -------
+    Toolbox
+        The tools, under the names the notebook has for them (`name_attribute` for `name.attribute`).
+
+    Raises
+    ------
+    InferenceError
+        For a name that the notebook does not have or that is given twice, and for what cannot be a tool.
+    """
+    names = [word.strip() for word in words.split(",")]
+    if not all(names):
+        raise InferenceError(
+            "A tool's name is missing." if any(names) else "No tool is named.",
+            remedy="Name functions of this notebook, with commas between them: --tools f,g",
+            cause="option",
+        )
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise InferenceError(
+                f"The tool {quoted(name)} is named twice.", remedy="Name each tool once.", cause="option"
+            )
+    return Toolbox([describe(_look_up(name, namespace), name.replace(".", "_")) for name in names], show)
+
+
+def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object], str] = str) -> Toolbox:
+    """Make functions the tools of a request.
+
+    Parameters
+    ----------
+    functions : iterable of callable
+        The functions; the model knows each by its `__name__`.
+    show : callable
+        Turns a result that is no text into the text the model reads.
+
+    Returns
+    -------
+    Toolbox
+        The tools.
+
+    Raises
+    ------
+    InferenceError
+        For what cannot be a tool, and for two of one name.
+    """
+    return Toolbox([describe(function, name_of(function)) for function in functions], show)
+
+
+def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
+    first, *attributes = words.split(".")
+    if not all(part.isidentifier() for part in (first, *attributes)):
+        raise InferenceError(
+            f"{quoted(words)} is not the name of a tool.",
+            why="Tools are named, as in f or table.search; nothing is evaluated.",
+            remedy="Give the function a name in the notebook and use that.",
+            cause="option",
+        )
+    if first not in namespace:
+        callables = [name for name, value in namespace.items() if callable(value) and not name.startswith("_")]
+        raise _unknown(words, f"This notebook has nothing called {quoted(first)}.", did_you_mean(first, callables))
+    found: object = namespace[first]
+    for attribute in attributes:
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            near = did_you_mean(attribute, [name for name in dir(found) if not name.startswith("_")])
+            raise _unknown(words, f"There is no {quoted(attribute)} in it.", near) from None
+        except Exception as error:
+            raise _unknown(words, f"Looking it up failed: {quoted(repr(error))}", "") from error
+    return found
+
+
+def _unknown(words: str, why: str, near: str) -> InferenceError:
+    remedy = near or "Run the cell that defines it, or check the name."
+    return InferenceError(f"There is no tool {quoted(words)}.", why=why, remedy=remedy, cause="option")
+
+
+def _problems(error: ValidationError) -> str:
+    """Tell the model what is wrong with the arguments it wrote."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    if not first["loc"] and first["type"] == "json_invalid":
+        return f"The arguments are not JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
+    if not first["loc"] and first["type"] == "model_type":
+        return "The arguments are not a JSON object."
+    lines = [f"- {quoted('.'.join(map(str, each['loc'])))}: {quoted(each['msg'])}" for each in problems]
+    if len(lines) > MOST_PROBLEMS:
+        lines[MOST_PROBLEMS:] = [f"- and {len(lines) - MOST_PROBLEMS} more"]
+    return "\n".join(["The arguments are not as they should be:", *lines])
+
+
+def _failure(error: BaseException) -> str:
+    """Tell the model what a tool raised, and where in the user's own code.
+
+    Files are not named: where somebody keeps their work is nothing the service needs to know.
+    """
+    said = "".join(traceback.format_exception_only(type(error), error)).strip()
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MOST_FRAMES:]]
+    return "\n".join([said, *lines])
+
+
+@functools.cache
+def _folders_of_others() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    places = (
+        Path(__file__).parent.parent,
+        *(Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    )
+    return tuple(place.resolve() for place in places)
+
+
+def _is_users(filename: str) -> bool:
+    if filename.startswith("<frozen "):
+        return False
+    path = Path(filename).resolve()
+    return not any(path.is_relative_to(folder) for folder in _folders_of_others())
+
+
+def _sendable(text: str) -> str:
+    if len(text) > LONGEST_RESULT:
+        text = f"{text[:LONGEST_RESULT]}\n… (cut: the first {LONGEST_RESULT:,} of {len(text):,} characters)"
+    # A lone half of a surrogate pair would fail where the request becomes bytes.
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,37 @@
+"""The session that the magics and the Python API share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config.settings import WandbInference
+from .session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_session: Session | None = None
+
+
+def current_session() -> Session:
+    """Return the session that the magics and this module share; without an extension loaded, one of its own."""
+    global _session
+    if _session is None:
+        _session = Session(WandbInference())
+    return _session
+
+
+def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
+    """End the session there was, and start one with these settings."""
+    global _session
+    end_session()
+    _session = Session(settings, ask_secret)
+    return _session
+
+
+def end_session() -> None:
+    """Close the session's client; what is asked next starts a new session."""
+    global _session
+    ended, _session = _session, None
+    if ended is not None:
+        ended.close()

@@ -1,0 +1,249 @@
+"""What the calls of a session have used: tokens, seconds and money, by model. Counts every call, whatever made it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from ..messages.reply import Usage, writing_seconds
+from ..messages.tokens import estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ..catalog.models import Price
+    from ..messages.reply import ReplyBuilder
+    from ..messages.request import Request
+
+NOTHING = Usage(0, 0)
+# USD: floats add up to a little more or less than the sum.
+ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request that was sent, and what came of it.
+
+    `usage` is the endpoint's count, or where it gave none, or nonsense, an estimate (`is_estimate`). `cost` is in USD,
+    None where the price is not known. `seconds` are from sending to the end, `seconds_to_first` to the first piece.
+    """
+
+    model: str
+    endpoint: str
+    outcome: Literal["answered", "failed", "interrupted"]
+    usage: Usage = NOTHING
+    is_estimate: bool = False
+    cost: float | None = 0.0
+    seconds: float = 0.0
+    seconds_to_first: float | None = None
+
+
+@dataclass(slots=True)
+class Total:
+    """What several calls add up to; failed ones count in `calls` too, and with what they had used before they failed.
+
+    `cost` is the USD of the calls whose price is known, `unpriced` how many others there are, `estimates` how many
+    calls were not counted by the endpoint. `writing_tokens` came in `writing_seconds`, the waiting for the first not
+    counted.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    usage: Usage = NOTHING
+    seconds: float = 0.0
+    failed_seconds: float = 0.0
+    first_seconds: float = 0.0
+    firsts: int = 0
+    writing_tokens: int = 0
+    writing_seconds: float = 0.0
+    cost: float = 0.0
+    unpriced: int = 0
+    estimates: int = 0
+
+    def add(self, call: Call) -> None:
+        """Count a call."""
+        self.calls += 1
+        self.failed += call.outcome == "failed"
+        self.interrupted += call.outcome == "interrupted"
+        self.usage += call.usage
+        self.seconds += call.seconds
+        self.failed_seconds += call.seconds if call.outcome == "failed" else 0.0
+        if call.seconds_to_first is not None:
+            self.firsts += 1
+            self.first_seconds += call.seconds_to_first
+        if call.usage.completion_tokens:
+            self.writing_tokens += call.usage.completion_tokens
+            self.writing_seconds += writing_seconds(call.seconds, call.seconds_to_first)
+        self.cost += call.cost or 0.0
+        self.unpriced += call.cost is None
+        self.estimates += call.is_estimate
+
+    def __add__(self, other: Total) -> Total:
+        return Total(*(getattr(self, name) + getattr(other, name) for name in Total.__slots__))
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """How fast replies were written; None where nothing was."""
+        return self.writing_tokens / self.writing_seconds if self.writing_seconds else None
+
+    @property
+    def mean_seconds_to_first(self) -> float | None:
+        """How long replies were waited for; None where none began."""
+        return self.first_seconds / self.firsts if self.firsts else None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The totals by endpoint and model, since a moment. Several threads may count at once.
+
+    `on_cost` is called with the USD of each call that costs something and had no reservation. `held` is the most that
+    calls in flight can cost, in USD.
+    """
+
+    since: datetime = field(default_factory=datetime.now)
+    totals: dict[tuple[str, str], Total] = field(default_factory=dict)
+    on_cost: Callable[[float], None] | None = None
+    held: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    def count(self, call: Call) -> None:
+        """Count a call that has ended."""
+        self._add(call)
+        if call.cost and self.on_cost is not None:
+            self.on_cost(call.cost)
+
+    def _add(self, call: Call) -> None:
+        with self._lock:
+            self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
+
+    def left(self, limit: float) -> float:
+        """Return the USD that are left of `limit`, without those held for calls in flight."""
+        with self._lock:
+            return self._left(limit)
+
+    def hold(self, cost: Callable[[float], float], limit: float, *, instead_of: float = 0.0) -> float:
+        """Hold what a call can cost where so much is left of `limit`, in the place of what was held for it before.
+
+        Parameters
+        ----------
+        cost : callable
+            Returns the USD to hold, given those that are left.
+        limit, instead_of : float
+
+        Returns
+        -------
+        float
+            The USD that were left: less than `cost` says where nothing is held anew. Looked at and held in one step,
+            so that calls that begin at the same time see each other.
+        """
+        with self._lock:
+            left = self._left(limit + instead_of)
+            usd = cost(left)
+            if usd <= left + ROUNDING:
+                self.held += usd - instead_of
+            return left
+
+    def release(self, usd: float) -> None:
+        """Give back what was held for a call that has ended: what it has cost is counted by now."""
+        with self._lock:
+            self.held -= usd
+
+    def _cost(self) -> float:
+        return sum(total.cost for total in self.totals.values())
+
+    def _left(self, limit: float) -> float:
+        return max(limit - self._cost() - self.held, 0.0)
+
+    @contextmanager
+    def counting(self, request: Request, builder: ReplyBuilder, settle: Callable[[Call], str]) -> Iterator[None]:
+        """Count the one call that is made within, however it ends, by what `builder` has of it then.
+
+        `settle` puts its cost in the place of what was reserved for it, and returns what its reader should know of.
+        """
+        started = perf_counter()
+        outcome: Literal["answered", "failed", "interrupted"] = "interrupted"
+        try:
+            yield
+            outcome = "answered"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            if builder.arrival.timing is not None:
+                started = builder.started
+            call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
+            call = _measured(call, request, builder, started)
+            if call.is_estimate and builder.nonsense:
+                builder.estimated(call.usage)
+            self._add(call)
+            builder.notice(settle(call))
+
+    def total(self) -> Total:
+        """Return what all calls add up to."""
+        with self._lock:
+            return sum(self.totals.values(), Total())
+
+    def by_model(self) -> list[tuple[str, str, Total]]:
+        """Return endpoint, model and a copy of the total of each, in the order of their first calls."""
+        with self._lock:
+            return [(endpoint, model, replace(total)) for (endpoint, model), total in self.totals.items()]
+
+    def reset(self) -> None:
+        """Begin anew, from now."""
+        with self._lock:
+            self.totals.clear()
+            self.since = datetime.now()
+
+
+def _measured(call: Call, request: Request, builder: ReplyBuilder, started: float) -> Call:
+    """Return a call with its tokens, cost and time to the first piece; one that was replayed has cost nothing."""
+    usage, is_estimate = _used(call, request, builder)
+    return replace(
+        call,
+        usage=usage,
+        is_estimate=is_estimate,
+        cost=0.0 if builder.is_replayed else _cost(usage, request.price),
+        seconds_to_first=None if builder.first_at is None else max(builder.first_at - started, 0.0),
+    )
+
+
+def _used(call: Call, request: Request, builder: ReplyBuilder) -> tuple[Usage, bool]:
+    """Return the tokens of a call, and whether they are an estimate; a request that was refused has used none."""
+    if builder.usage is not None:
+        return builder.usage, False
+    if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
+        return NOTHING, False
+    return Usage(request.prompt_tokens, estimate(builder.written)), True
+
+
+def _cost(usage: Usage, price: Price | None) -> float | None:
+    if usage == NOTHING:
+        return 0.0
+    return None if price is None else price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+
+
+def usage_rows(by_model: Sequence[tuple[str, str, Total]]) -> list[dict[str, Any]]:
+    """Return the totals as plain rows, numbers as numbers, for a DataFrame."""
+    return [
+        {
+            "endpoint": endpoint,
+            "model": model,
+            "calls": total.calls,
+            "failed": total.failed,
+            "interrupted": total.interrupted,
+            "prompt_tokens": total.usage.prompt_tokens,
+            "cached_tokens": total.usage.cached_tokens,
+            "completion_tokens": total.usage.completion_tokens,
+            "seconds": total.seconds,
+            "seconds_to_first": total.mean_seconds_to_first,
+            "tokens_per_second": total.tokens_per_second,
+            "cost_usd": None if total.unpriced else total.cost,
+            "estimated_calls": total.estimates,
+        }
+        for endpoint, model, total in by_model
+    ]
