@@ -11,8 +11,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 

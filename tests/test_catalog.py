@@ -7,8 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, snapshot
 from wandb_inference_magic.catalog.models import (

@@ -8,8 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Wandb, listing, page, refused
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wandb_inference_magic.arguments.line import declared_options, read_line
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from inert import parsed
 from tex_examples import allowed_names, hostile_formulas, ordinary_texts
 

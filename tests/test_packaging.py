@@ -77,8 +77,8 @@ def test_one_wheel_serves_every_machine(wheel: Path) -> None:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    modules = {path.name for path in PACKAGE.glob("*.py")}
-    held = {f"{PACKAGE.name}/{name}" for name in modules | {SNAPSHOT_FILE, "py.typed"}}
+    modules = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    held = {f"{PACKAGE.name}/{name}" for name in modules | {f"catalog/{SNAPSHOT_FILE}", "py.typed"}}
     said = {f"{STEM}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
         assert set(archive.namelist()) == held | said
@@ -101,7 +101,7 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
         PACKAGE.name,
     }
     for folder in ("tests", PACKAGE.name):
-        assert {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).glob("*.py")} <= names
+        assert {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*.py")} <= names
     assert not [name for name in names if "cache" in Path(name).parent.as_posix()]
 
 
@@ -148,7 +148,7 @@ def test_the_pythons_it_names_are_those_that_ci_runs(described: Distribution) ->
 
 def imported() -> Iterator[tuple[str, bool]]:
     """Yield the top-level name of each import in the package, and whether it is imported along with its module."""
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         at_once = set(map(id, tree.body))
         for node in ast.walk(tree):

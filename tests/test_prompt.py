@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Kept
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Service, Wandb
 

@@ -9,8 +9,7 @@ from base64 import b64encode
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join

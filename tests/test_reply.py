@@ -8,8 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import wandb_inference_magic
 from wandb_inference_magic.catalog.models import Price

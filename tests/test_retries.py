@@ -8,8 +8,7 @@ from time import time
 
 import pytest
 from conftest import Kept
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Service, Streamed, chunk, refused
 

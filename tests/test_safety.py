@@ -6,8 +6,7 @@ import re
 from time import process_time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
 
 from wandb_inference_magic.markup.sanitize import safe_inline, safe_markdown, safe_plain

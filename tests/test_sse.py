@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wandb_inference_magic.client.sse import EventReader
 

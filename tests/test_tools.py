@@ -23,8 +23,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import Self, TypedDict
 

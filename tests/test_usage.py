@@ -11,8 +11,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import Kernel, Run, plain
 from PIL import Image
 from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
@@ -27,8 +26,7 @@ from wandb_inference_magic.messages.request import Request
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
-from wandb_inference_magic.session.budget import Hold
-from wandb_inference_magic.session.budget import left as budget_left
+from wandb_inference_magic.session.budget import Hold, left as budget_left
 from wandb_inference_magic.session.session import Session
 from wandb_inference_magic.session.usage import Call, Ledger, usage_rows
 

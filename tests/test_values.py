@@ -23,8 +23,7 @@ import pandas as pd
 import PIL.Image
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from .api import chat, client, compare_frame, map_prompts, models
 from .errors import InferenceError
-from .messages.reply import Reply, render_with
+from .messages import Reply, render_with
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .prompts.values import as_prompt
+    from .prompts import as_prompt
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ __all__ = [
 
 def _bundle(reply: Reply) -> dict[str, Any]:
     # Rendering is imported when a Reply is first shown.
-    from .rendering.reply import reply_bundle
+    from .rendering import reply_bundle
 
     return reply_bundle(reply)
 
@@ -47,7 +47,7 @@ render_with(_bundle)
 def __getattr__(name: str) -> object:
     # Imported when it is asked for: loading the extension takes no longer for it.
     if name == "as_prompt":
-        from .prompts.values import as_prompt
+        from .prompts import as_prompt
 
         return as_prompt
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -59,13 +59,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics: what `%load_ext wandb_inference_magic` calls."""
-    from .magics.extension import load
+    from .magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Leave the shell as it was: what `%unload_ext wandb_inference_magic` calls."""
-    from .magics.extension import unload
+    from .magics import unload
 
     unload(shell)

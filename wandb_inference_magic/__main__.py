@@ -7,16 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from . import __version__
-from .client import practice_server as local
-from .client.stream import fetch_listing
-from .config.settings import WandbInference
+from .client import fetch_listing, practice_server as local
+from .config import WandbInference
 from .errors import InferenceError
-from .session.session import Session
+from .session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .config.endpoint import Endpoint
+    from .config import Endpoint
 
 PACKAGES: Final = (
     "ipython",
@@ -73,7 +72,7 @@ def _version(name: str) -> str:
 def _answer(session: Session, endpoint: Endpoint) -> str:
     if endpoint.kind == "local":
         return "it is on this machine, and starts with the first chat"
-    from .client.failures import Situation, explain
+    from .client import Situation, explain
 
     try:
         fetch_listing(session.connection(endpoint))

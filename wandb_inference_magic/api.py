@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .config.settings import INTO
+from .config import INTO
 from .errors import InferenceError
-from .session.current import current_session
+from .session import current_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from openai import OpenAI
 
-    from .batch.map import Mapped
-    from .batch.run import MapAsk
-    from .catalog.models import Catalog
-    from .engine.request import Ask
-    from .messages.reply import Content, Reply
-    from .prompts.values import Image
+    from .batch import MapAsk, Mapped
+    from .catalog import Catalog
+    from .engine import Ask
+    from .messages import Content, Reply
+    from .prompts import Image
 
 
 def client() -> OpenAI:
@@ -105,10 +104,9 @@ def chat(
     InferenceError
         For anything that goes wrong, with its cause and what to do.
     """
-    from .engine.chat import send
-    from .engine.spec import result_words
-    from .prompts.template import with_images
-    from .schemas.tools import toolbox_of
+    from .engine import result_words, send
+    from .prompts import with_images
+    from .schemas import toolbox_of
 
     functions = [tools] if callable(tools) else list(tools)
     ask = _ask(
@@ -190,9 +188,7 @@ def map_prompts(
     KeyboardInterrupt
         When it is interrupted. What had come is kept on disk with `cache`, unless a cassette holds it.
     """
-    from .batch.dask_frames import is_dask, map_lazily
-    from .batch.map import map_rows
-    from .batch.rows import read_rows
+    from .batch import is_dask, map_lazily, map_rows, read_rows
 
     asked = _map_ask(
         prompt,
@@ -254,9 +250,7 @@ def compare_frame(
     InferenceError
         As `map_prompts`, and for a column or field that is not there.
     """
-    from .batch import evaluation
-    from .batch.map import map_rows
-    from .batch.rows import read_rows
+    from .batch import evaluation, map_rows, read_rows
 
     rows = read_rows(frame, limit)
     asked = _map_ask(
@@ -277,7 +271,7 @@ def compare_frame(
 def _map_ask(
     prompt: str, *, names: Mapping[str, Any] | None, concurrency: int | None, retry_failed: bool = False, **how: Any
 ) -> MapAsk:
-    from .batch.run import MapAsk
+    from .batch import MapAsk
 
     return MapAsk(
         text=prompt,
@@ -299,9 +293,9 @@ def _whole(mapped: Mapped) -> Mapped:
 
 
 def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
-    from .catalog.parameters import SAMPLING, check_parameter
-    from .engine.request import Ask
-    from .schemas.schema import schema_of
+    from .catalog import SAMPLING, check_parameter
+    from .engine import Ask
+    from .schemas import schema_of
 
     for name in parameters:
         check_parameter(name, in_python=True)
@@ -317,7 +311,7 @@ def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: 
 
 
 def _image(value: Any) -> Image:
-    from .prompts.values import image_of
+    from .prompts import image_of
 
     if (image := image_of(value)) is not None:
         return image

@@ -11,7 +11,7 @@ from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from types import ModuleType
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class _Run(Thread):
 # Imports ---------------------------------------------------------------------------------------------------------
 
 
-def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
     """Return a package's `__getattr__` that imports each public name when it is first asked for.
 
     Parameters
@@ -99,13 +99,14 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
     package : str
         The package's full name.
     modules : mapping
-        From public names to the modules of the package that hold them.
+        From its modules to the public names that they hold.
     """
+    homes = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> object:
-        if name not in modules:
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
         # The next time it is found without asking here.
         setattr(sys.modules[package], name, value)
         return value

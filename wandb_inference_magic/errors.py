@@ -6,8 +6,7 @@ import traceback
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
-from .text.plain import safe_plain
-from .text.redaction import redacted
+from .text import redacted, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,11 +7,9 @@ import re
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.models import check_model_id
-from ..catalog.parameters import check_parameter
-from ..config.project import check_project
-from ..config.settings import BUDGETS, SECONDS, check_endpoint, check_trace, one_of
-from ..text.json_text import read_json_text
+from ..catalog import check_model_id, check_parameter
+from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
+from ..text import read_json_text
 from .line import Value
 
 if TYPE_CHECKING:

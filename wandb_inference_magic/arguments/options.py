@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalog.thinking import THINK
-from ..config.settings import MODES, PACES, TEMPERATURES
+from ..catalog import THINK
+from ..config import MODES, PACES, TEMPERATURES
 from .line import option
 from .option_values import (
     ENDPOINT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..config.settings import SETTING_NAMES, WandbInference
+from ..config import SETTING_NAMES, WandbInference
 from .line import Value, declared_options
 from .option_values import THREAD as THREAD_NAME
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions

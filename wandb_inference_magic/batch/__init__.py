@@ -1,1 +1,33 @@
-"""To be written."""
+"""Many rows at once: rows in, one prompt each, answers out as columns.
+
+With the limit on requests in flight, the cache of answers, Dask and the evaluation against known answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
+    from .map import Mapped as Mapped, map_rows as map_rows
+    from .progress import (
+        MapProgress as MapProgress,
+        answers_bundle as answers_bundle,
+        cost_of as cost_of,
+        first_answers as first_answers,
+    )
+    from .rows import read_rows as read_rows
+    from .run import MapAsk as MapAsk, MapRun as MapRun
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "dask_frames": ("is_dask", "map_lazily", "share_key"),
+        "map": ("Mapped", "map_rows"),
+        "progress": ("MapProgress", "answers_bundle", "cost_of", "first_answers"),
+        "rows": ("read_rows",),
+        "run": ("MapAsk", "MapRun"),
+    },
+)

@@ -12,9 +12,8 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.files import check_file
-from ..text.json_text import read_json_text
-from ..text.plain import whole
+from ..config import check_file
+from ..text import read_json_text, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,18 +12,16 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..config.credentials import Key, check_key
-from ..config.settings import CONCURRENCY, WandbInference
+from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError
-from ..session import budget
-from ..session.session import Session
+from ..session import Session, budget
 from .map import answer_columns, error_column, map_rows
 from .rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..schemas.schema import Schema
+    from ..schemas import Schema
     from .run import MapAsk, Permits
 
 # Of a JSON schema's types; any other value is kept as the object it is.
@@ -194,8 +192,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
 def _permits(name: str, most: int) -> Permits:
     """Return the permits that all workers share: the cluster's, or this process's where there is no cluster."""
     try:
-        from distributed import Semaphore as ClusterSemaphore
-        from distributed import get_worker
+        from distributed import Semaphore as ClusterSemaphore, get_worker
 
         get_worker()
     except (ImportError, ValueError):
@@ -246,7 +243,7 @@ def share_key(cluster_client: Any) -> None:
     """
     from distributed import WorkerPlugin
 
-    from ..session.current import current_session
+    from ..session import current_session
 
     endpoint = current_session().endpoint()
     if endpoint.key is None:

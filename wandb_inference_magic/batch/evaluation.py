@@ -8,13 +8,13 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, did_you_mean
-from ..messages.frames import data_frame
+from ..messages import data_frame
 from .map import answer_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..schemas.schema import Schema
+    from ..schemas import Schema
     from .map import Mapped
     from .rows import Rows
     from .run import MapRun

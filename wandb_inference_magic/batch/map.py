@@ -9,10 +9,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .. import concurrency as background
-from ..config.settings import INTO
+from ..config import INTO
 from ..errors import InferenceError, quoted
-from ..session.tracing import traced
-from ..text.plain import whole
+from ..session import traced
+from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
 from .run import MapAsk, MapRun, begin, run_all
@@ -20,9 +20,9 @@ from .run import MapAsk, MapRun, begin, run_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..messages.listener import Waiting
-    from ..schemas.schema import Schema
-    from ..session.session import Session
+    from ..messages import Waiting
+    from ..schemas import Schema
+    from ..session import Session
     from .rows import Rows
     from .run import Permits
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.models import usd
+from ..catalog import usd
 from ..errors import shortened
-from ..rendering.tables import line_bundle, table_bundle
+from ..rendering import line_bundle, table_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..frontend.canvas import Canvas
+    from ..frontend import Canvas
     from .run import MapRun
 
 PREVIEWED: Final = 3

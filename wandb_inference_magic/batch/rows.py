@@ -10,7 +10,7 @@ from itertools import count, islice
 from typing import Any, Final, Protocol
 
 from ..errors import InferenceError
-from ..messages.frames import data_frame
+from ..messages import data_frame
 
 Row = Mapping[str, Any]
 

@@ -11,31 +11,27 @@ from itertools import islice
 from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..catalog.models import usd
+from ..catalog import usd
 from ..client import practice_server as local
-from ..config.settings import CONCURRENCY
-from ..engine.call import OneOfMany
-from ..engine.relax import asked_more_easily
-from ..engine.request import for_prompt, prepare
+from ..config import CONCURRENCY
+from ..engine import OneOfMany, asked_more_easily, for_prompt, prepare
 from ..errors import InferenceError, quoted, shortened
-from ..messages.request import REPLY_TOKENS
-from ..prompts.template import Template, is_template
-from ..rendering.reply import why_empty
-from ..schemas.schema import Mismatch
-from ..session import budget
-from ..session.usage import NOTHING
+from ..messages import REPLY_TOKENS
+from ..prompts import Template, is_template
+from ..rendering import why_empty
+from ..schemas import Mismatch
+from ..session import NOTHING, budget
 from .cache import Answer, key_of
 from .limiter import Limiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..catalog.models import Model
-    from ..config.endpoint import Endpoint
-    from ..engine.request import Ask
-    from ..messages.reply import Content, Message, Reply, Usage
-    from ..messages.request import Request
-    from ..session.session import Session
+    from ..catalog import Model
+    from ..config import Endpoint
+    from ..engine import Ask
+    from ..messages import Content, Message, Reply, Request, Usage
+    from ..session import Session
     from .cache import AnswerCache
     from .rows import Row, Rows
 

@@ -1,1 +1,22 @@
-"""To be written."""
+"""Exchanges recorded in a file and replayed from it.
+
+The form of the file is documented in `file`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .cassette import Cassette as Cassette
+    from .client import CassetteRecorder as CassetteRecorder
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "cassette": ("Cassette",),
+        "client": ("CassetteRecorder",),
+    },
+)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
-from ..text.redaction import hidden
+from ..text import hidden
 from .differences import differences, nearest
 from .file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from ..config.settings import Mode, Pace
+    from ..config import Mode, Pace
     from .file import Exchange
 
 CHAT_PATH: Final = "/chat/completions"

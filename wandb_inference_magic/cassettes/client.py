@@ -16,17 +16,15 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from ..client.retries import wait
-from ..client.sse import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream
-from ..messages.reply import Timing
-from ..text.json_text import read_json_text
-from ..text.redaction import without_query_secrets
+from ..client import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream, wait
+from ..messages import Timing
+from ..text import read_json_text, without_query_secrets
 from .file import Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from ..config.endpoint import Endpoint
+    from ..config import Endpoint
     from .cassette import Cassette
     from .file import Event
 

@@ -29,10 +29,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
-from ..config.files import check_file
+from ..config import check_file
 from ..errors import InferenceError, quoted
-from ..text.json_text import json_bytes, read_json_text
-from ..text.redaction import hidden
+from ..text import hidden, json_bytes, read_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

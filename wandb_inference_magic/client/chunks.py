@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import InferenceError, quoted
-from ..text.json_text import read_json_text
+from ..text import read_json_text
 from .sse import DONE, EventReader
 
 Payload = Mapping[str, Any]

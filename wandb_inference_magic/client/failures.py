@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..errors import Cause, InferenceError, quoted
-from ..text.redaction import hidden, words_of_library
+from ..text import hidden, words_of_library
 from .retries import read_retry_after
 
 if TYPE_CHECKING:
-    from ..catalog.models import Catalog
-    from ..config.endpoint import Endpoint
+    from ..catalog import Catalog
+    from ..config import Endpoint
 
 BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 

@@ -14,9 +14,9 @@ from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from ..config.proxies import proxy_fault
+from ..config import proxy_fault
 from ..errors import InferenceError, quoted
-from ..text.redaction import addresses
+from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI, OpenAI
 
-    from ..config.endpoint import Endpoint
+    from ..config import Endpoint
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 

@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.models import Model, Price
+from ..catalog import Model, Price
 from ..errors import InferenceError, quoted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ..errors import MB, too_large
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..messages.reply import Timing
+    from ..messages import Timing
 
 # One event, in bytes: a line that never ends is not kept.
 MOST_EVENT: Final = 32 * MB

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..concurrency import import_quietly
 from ..errors import InferenceError
-from ..text.json_text import json_bytes, read_json_text
+from ..text import json_bytes, read_json_text
 from .bodies import NOT_PACKED
 from .chunks import PayloadReader, completion_of, told_by_service, whole_completion
 from .failures import Refused, Silent, Unreachable
@@ -24,7 +24,7 @@ from .sse import EXTENSION, LAST, LIMITED, is_stream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 
-    from ..messages.reply import Arrival
+    from ..messages import Arrival
     from .chunks import Payload
     from .http import AsyncClient, Client, Recorder
 

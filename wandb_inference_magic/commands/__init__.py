@@ -1,1 +1,26 @@
-"""To be written."""
+"""What each magic does, one module a magic.
+
+They bring the engine, which reports, and the front end, which draws, together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .config import configure as configure
+    from .map import tabulate as tabulate
+    from .threads import manage as manage
+    from .usage import show_usage as show_usage
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "config": ("configure",),
+        "map": ("tabulate",),
+        "threads": ("manage",),
+        "usage": ("show_usage",),
+    },
+)

@@ -6,26 +6,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.chat import send
-from ..engine.compare import MOST_MODELS, compare
-from ..engine.request import prepare
-from ..engine.spec import read_ask
+from ..engine import MOST_MODELS, prepare, read_ask, send
+from ..engine.compare import compare
 from ..errors import InferenceError, shortened
-from ..frontend import next_cells
-from ..frontend.comparison import ComparisonView
-from ..frontend.live import Painter
-from ..messages.listener import NullComparisonListener, NullListener
+from ..frontend import ComparisonView, Painter, next_cells
+from ..messages import NullComparisonListener, NullListener
 from ..session import budget
 from .preview import preview_bundle
 
 if TYPE_CHECKING:
-    from ..arguments.options import ChatOptions
-    from ..catalog.models import Catalog
-    from ..engine.request import Ask
-    from ..frontend.context import Scene
-    from ..messages.listener import ComparisonListener, Listener
-    from ..messages.reply import Reply
-    from ..session.session import Session
+    from ..arguments import ChatOptions
+    from ..catalog import Catalog
+    from ..engine import Ask
+    from ..frontend import Scene
+    from ..messages import ComparisonListener, Listener, Reply
+    from ..session import Session
 
 
 def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] | None:

@@ -6,21 +6,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..arguments.options import ConfigOptions
-from ..config.settings import SETTING_NAMES
-from ..engine.chat import send
-from ..engine.request import Ask
+from ..arguments import ConfigOptions
+from ..config import SETTING_NAMES
+from ..engine import Ask, send
 from ..errors import InferenceError
-from ..frontend.live import Progress
-from ..rendering.tables import table_bundle
+from ..frontend import Progress
+from ..rendering import table_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ..config.endpoint import Endpoint
-    from ..config.settings import Resolved
-    from ..frontend.canvas import Canvas
-    from ..session.session import Session
+    from ..config import Endpoint, Resolved
+    from ..frontend import Canvas
+    from ..session import Session
 
 HEADINGS: Final = ("check", "found")
 SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)

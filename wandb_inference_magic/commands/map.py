@@ -5,26 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch.dask_frames import is_dask, map_lazily
-from ..batch.map import Mapped, map_rows
-from ..batch.progress import MapProgress, answers_bundle, cost_of, first_answers
-from ..batch.rows import read_rows
-from ..batch.run import MapAsk, MapRun
-from ..catalog.models import usd_words
-from ..config.settings import INTO
-from ..engine.spec import read_how
+from ..batch import (
+    MapAsk,
+    Mapped,
+    MapProgress,
+    MapRun,
+    answers_bundle,
+    cost_of,
+    first_answers,
+    is_dask,
+    map_lazily,
+    map_rows,
+    read_rows,
+)
+from ..catalog import usd_words
+from ..config import INTO
+from ..engine import read_how
 from ..errors import InferenceError, Interrupted, did_you_mean, shortened
-from ..frontend.canvas import is_notebook
-from ..frontend.live import WaitingLine
-from ..messages.reply import BUDGET_REMEDY
-from ..rendering.tables import line_bundle
+from ..frontend import WaitingLine, is_notebook
+from ..messages import BUDGET_REMEDY
+from ..rendering import line_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..arguments.options import MapOptions
-    from ..frontend.context import Scene
-    from ..session.session import Session
+    from ..arguments import MapOptions
+    from ..frontend import Scene
+    from ..session import Session
 
 OUTPUT: Final = "_wbmap"
 SHOWN_ERRORS: Final = 3

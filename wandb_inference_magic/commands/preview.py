@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.models import usd
-from ..markup.sanitize import Untrusted, fenced, safe_document, safe_inline
-from ..rendering.reply import MARKDOWN, PLAIN
-from ..text.plain import safe_plain
+from ..catalog import usd
+from ..markup import Untrusted, fenced, safe_document, safe_inline
+from ..rendering import MARKDOWN, PLAIN
+from ..text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..markup.sanitize import Part
-    from ..messages.reply import Content, Message
-    from ..messages.request import Request
+    from ..markup import Part
+    from ..messages import Content, Message, Request
 
 REPLY: int = 1000
 

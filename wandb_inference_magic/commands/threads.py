@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
-from ..markup.sanitize import Untrusted, quotation, safe_document, safe_inline
-from ..messages.thread import DEFAULT_THREAD, Thread
-from ..messages.tokens import estimate_messages
-from ..rendering import thread_file
-from ..rendering.reply import MARKDOWN, PLAIN
-from ..rendering.tables import line_bundle, table_bundle
-from ..text.plain import safe_plain
+from ..markup import Untrusted, quotation, safe_document, safe_inline
+from ..messages import DEFAULT_THREAD, Thread, estimate_messages
+from ..rendering import MARKDOWN, PLAIN, line_bundle, table_bundle, thread_file
+from ..text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..arguments.options import ThreadOptions
-    from ..frontend.canvas import Canvas
-    from ..markup.sanitize import Part
-    from ..session.session import Session
+    from ..arguments import ThreadOptions
+    from ..frontend import Canvas
+    from ..markup import Part
+    from ..session import Session
 
 ACTIONS = ("show", "undo", "clear", "delete", "export", "import_")
 PROMPT_SHOWN = 60

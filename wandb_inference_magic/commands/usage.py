@@ -6,19 +6,18 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.models import usd, usd_words
+from ..catalog import usd, usd_words
 from ..errors import InferenceError
-from ..messages.frames import data_frame
-from ..rendering.chart import Measure, chart_bundle, chart_metadata
-from ..rendering.tables import line_bundle, table_bundle
-from ..session.usage import Total, usage_rows
+from ..messages import data_frame
+from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
+from ..session import Total, usage_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..arguments.options import UsageOptions
-    from ..frontend.context import Scene
-    from ..session.session import Session
+    from ..arguments import UsageOptions
+    from ..frontend import Scene
+    from ..session import Session
 
 HEADINGS: Final = ("model", "calls", "prompt", "cached", "completion", "seconds", "tokens a second", "cost")
 NO_TOKENS: Final = ("", "", "")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError
-from ..text.redaction import KEY_VARIABLES, remember
+from ..text import KEY_VARIABLES, remember
 from .files import read_file
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError, Unicode, validate
 from traitlets.config import Config, Configurable
 
-from ..catalog.models import check_model_id
+from ..catalog import check_model_id
 from ..errors import InferenceError, did_you_mean, shortened
 from .project import check_project, find_project
 

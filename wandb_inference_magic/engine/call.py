@@ -8,22 +8,16 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client.failures import Situation, explain
-from ..client.retries import pause
-from ..client.stream import receive_async
-from ..messages.extract import read_json
-from ..messages.listener import ComparedModel
-from ..messages.reply import ReplyBuilder, added_up, notices_below
-from ..schemas.schema import Mismatch
+from ..client import Situation, explain, pause, receive_async
+from ..messages import ComparedModel, ReplyBuilder, added_up, notices_below, read_json
+from ..schemas import Mismatch
 from .relax import asked_more_easily, corrected, does_not_fit, may_be_corrected
 
 if TYPE_CHECKING:
-    from ..client.http import AsyncClient
+    from ..client import AsyncClient
     from ..errors import InferenceError
-    from ..messages.reply import Reply
-    from ..messages.request import Request
-    from ..session.budget import Hold
-    from ..session.session import Session
+    from ..messages import Reply, Request
+    from ..session import Hold, Session
     from .request import Ask
 
 

@@ -12,31 +12,21 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client.failures import Situation, explain
-from ..client.retries import pause, wait
-from ..client.stream import receive
+from ..client import Situation, explain, pause, receive, wait
 from ..errors import InferenceError, Interrupted, quoted
-from ..messages.extract import read_json
-from ..messages.listener import NullListener
-from ..messages.reply import ReplyBuilder, added_up, notices_below
-from ..messages.thread import Turn
-from ..rendering.reply import step_markdown, tool_call_words
-from ..schemas.schema import Mismatch
-from ..session import budget
-from ..session.tracing import traced
+from ..messages import NullListener, ReplyBuilder, Turn, added_up, notices_below, read_json
+from ..rendering import step_markdown, tool_call_words
+from ..schemas import Mismatch
+from ..session import budget, traced
 from .relax import asked_more_easily, corrected, does_not_fit, may_be_corrected
 from .request import NOWHERE, prepare, trace_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..client.http import Client
-    from ..messages.listener import Listener
-    from ..messages.reply import Message, Reply, ToolCall, ToolStep
-    from ..messages.request import Request
-    from ..messages.thread import Origin
-    from ..session.session import Session
-    from ..session.tracing import Trace
+    from ..client import Client
+    from ..messages import Listener, Message, Origin, Reply, Request, ToolCall, ToolStep
+    from ..session import Session, Trace
     from .request import Ask
 
 MOST_ROUNDS: Final = 10

@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from .. import concurrency as background
 from ..errors import InferenceError, Interrupted
-from ..messages.listener import ComparedModel, NullComparisonListener
-from ..messages.reply import Reply, ReplyBuilder
-from ..session import budget
-from ..session.tracing import traced
+from ..messages import ComparedModel, NullComparisonListener, Reply, ReplyBuilder
+from ..session import budget, traced
 from .call import OneOfMany
 from .request import NOWHERE, prepare, trace_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..client.http import AsyncClient
-    from ..messages.listener import ComparisonListener
-    from ..messages.thread import Origin
-    from ..session.session import Session
-    from ..session.tracing import Trace
+    from ..client import AsyncClient
+    from ..messages import ComparisonListener, Origin
+    from ..session import Session, Trace
     from .request import Ask
 
 MOST_MODELS: Final = 9

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, quoted
-from ..messages.reply import BUDGET_REMEDY
+from ..messages import BUDGET_REMEDY
 
 if TYPE_CHECKING:
-    from ..messages.reply import Reply
-    from ..messages.request import Request
-    from ..schemas.schema import Mismatch, Schema
+    from ..messages import Reply, Request
+    from ..schemas import Mismatch, Schema
 
 SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.thinking import thinking_parameters
+from ..catalog import thinking_parameters
 from ..errors import InferenceError
-from ..messages.request import REPLY_TOKENS, Request, reply_limit, tokens_beside_messages
-from ..messages.thread import DEFAULT_THREAD, Origin, Thread, has_images
+from ..messages import (
+    DEFAULT_THREAD,
+    REPLY_TOKENS,
+    Origin,
+    Request,
+    Thread,
+    has_images,
+    reply_limit,
+    tokens_beside_messages,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..catalog.models import Model
-    from ..config.settings import Resolved
-    from ..messages.reply import Content
-    from ..schemas.schema import Schema
-    from ..schemas.tools import Toolbox
-    from ..session.session import Session
+    from ..catalog import Model
+    from ..config import Resolved
+    from ..messages import Content
+    from ..schemas import Schema, Toolbox
+    from ..session import Session
 
 
 NOWHERE: Final = Origin()

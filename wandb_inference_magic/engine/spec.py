@@ -6,17 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..prompts.template import read_image, render, with_images
-from ..prompts.values import Image, as_prompt
-from ..schemas.schema import read_schema
-from ..schemas.tools import read_tools
+from ..prompts import Image, as_prompt, read_image, render, with_images
+from ..schemas import read_schema, read_tools
 from .request import Ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..arguments.options import AskOptions, ChatOptions
-    from ..messages.reply import Content
+    from ..arguments import AskOptions, ChatOptions
+    from ..messages import Content
 
 QUESTION: Final = "Explain this error, and how to mend it."
 

@@ -6,10 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
-from ..markup.blocks import split_finished
-from ..markup.sanitize import Untrusted, fenced, safe_document
-from ..rendering.reply import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
-from ..text.plain import safe_plain
+from ..markup import Untrusted, fenced, safe_document, split_finished
+from ..rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
+from ..text import safe_plain
 from .output_widget import Redrawn, takes_output
 
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..markup.sanitize import Part
-    from ..messages.reply import Reply
+    from ..markup import Part
+    from ..messages import Reply
 
 # A long block is drawn again only once it has grown by a part of itself, so that what is sent stays in
 # proportion to the reply however long a single block becomes.

@@ -8,19 +8,25 @@ from threading import Event, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.models import usd
-from ..markup.sanitize import Untrusted, safe_inline
-from ..rendering.chart import Measure, chart_bundle, chart_metadata
-from ..rendering.reply import reply_parts, reply_plain, status_markdown
-from ..rendering.side_by_side import Column, side_by_side_bundle
+from ..catalog import usd
+from ..markup import Untrusted, safe_inline
+from ..rendering import (
+    Column,
+    Measure,
+    chart_bundle,
+    chart_metadata,
+    reply_parts,
+    reply_plain,
+    side_by_side_bundle,
+    status_markdown,
+)
 from .canvas import GROWTH, LONG_BLOCK
 from .live import WaitingLine
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ..messages.listener import ComparedModel
-    from ..messages.reply import Reply
+    from ..messages import ComparedModel, Reply
     from .canvas import Canvas
 
 

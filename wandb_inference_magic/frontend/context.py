@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..session.session import Session
+    from ..session import Session
     from .canvas import Canvas
     from .execution import Cell
     from .last_error import LastError

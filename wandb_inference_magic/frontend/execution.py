@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from ..messages.thread import Origin
+from ..messages import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

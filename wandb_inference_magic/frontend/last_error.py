@@ -8,7 +8,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import InferenceError, Interrupted
-from ..text.plain import safe_plain
+from ..text import safe_plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,8 +37,8 @@ class LastError:
         InferenceError
             When nothing has failed yet.
         """
-        from ..markup.sanitize import fenced
-        from ..prompts.values import cut
+        from ..markup import fenced
+        from ..prompts import cut
 
         error = _kept()
         if error is not None and _is_ours(error):

@@ -8,10 +8,10 @@ from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from ..messages.reply import ReplyBuilder
+from ..messages import ReplyBuilder
 
 if TYPE_CHECKING:
-    from ..messages.reply import Reply
+    from ..messages import Reply
     from .canvas import Canvas
 
 # A reply that begins sooner shows no line saying that it is awaited.

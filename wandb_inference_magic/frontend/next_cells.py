@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..messages.extract import CodeBlock
+    from ..messages import CodeBlock
     from .execution import Cell
 
 NO_CODE = "There is no code block in the reply: no cell was made."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.models import check_model_id, context_words, price_words, reasoning_words, rows
+from ..catalog import check_model_id, context_words, price_words, reasoning_words, rows
 from ..errors import InferenceError, did_you_mean
-from ..messages.frames import data_frame
-from ..rendering.tables import line_bundle, table_bundle
+from ..messages import data_frame
+from ..rendering import line_bundle, table_bundle
 from .canvas import is_notebook
 from .live import Progress
 from .output_widget import WIDGET, widget_view
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments.options import ModelsOptions
-    from ..catalog.models import Catalog, Model
-    from ..config.endpoint import Endpoint
-    from ..session.session import Session
+    from ..arguments import ModelsOptions
+    from ..catalog import Catalog, Model
+    from ..config import Endpoint
+    from ..session import Session
     from .canvas import Canvas
 
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")

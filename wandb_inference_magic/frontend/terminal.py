@@ -7,15 +7,15 @@ import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from ..rendering.reply import PLAIN, lines_below, why_empty
-from ..text.plain import safe_plain
+from ..rendering import PLAIN, lines_below, why_empty
+from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from ..messages.reply import Reply
+    from ..messages import Reply
     from .canvas import Canvas
 
 
@@ -116,7 +116,7 @@ class RichCanvas(_Printing, BlockCanvas):
             self._console.print(line, style="dim")
 
     def _print_json(self, reply: Reply) -> None:
-        from ..messages.extract import pretty_json
+        from ..messages import pretty_json
 
         pretty = pretty_json(reply.text)
         self._print(safe_plain(reply.text) if pretty is None else self._markdown(f"```json\n{pretty}\n```"))

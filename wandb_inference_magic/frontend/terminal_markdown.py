@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from rich.markdown import CodeBlock, Markdown
 from rich.syntax import Syntax
 
-from ..text.plain import safe_plain
+from ..text import safe_plain
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from ..arguments.line import read_unfinished
-from ..arguments.reference import PAGES
-from ..config.credentials import find_key, notebook_secrets
-from ..config.endpoint import Endpoint, is_wandb
-from ..config.settings import WANDB_URL
+from ..arguments import PAGES, read_unfinished
+from ..config import WANDB_URL, Endpoint, find_key, is_wandb, notebook_secrets
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
@@ -26,8 +23,8 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments.line import TextForm, Unfinished, Value
-    from ..session.session import Session
+    from ..arguments import TextForm, Unfinished, Value
+    from ..session import Session
 
 # IPython's SimpleMatcherResult, of which a type checker for Python 3.10 cannot tell that keys may be missing.
 Result: TypeAlias = "dict[str, Any]"

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import StdinNotImplementedError
 
-from ..config.settings import WandbInference
-from ..session.current import current_session, end_session, start_session
-from . import completion
-from . import transformers as question
+from ..config import WandbInference
+from ..session import current_session, end_session, start_session
+from . import completion, transformers as question
 from .magics import InferenceMagics
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def _import_ahead() -> None:
     try:
         for name in NEEDED:
             importlib.import_module(name)
-        from ..client.http import certificates
-        from ..markup.sanitize import safe_markdown
+        from ..client import certificates
+        from ..markup import safe_markdown
 
         certificates()
         # The first text makes the parsers.
@@ -77,7 +76,7 @@ def _import_ahead() -> None:
 
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
     """Ask for a secret without showing it; None where nobody can answer."""
-    from ..frontend.canvas import is_notebook
+    from ..frontend import is_notebook
 
     if not is_notebook(shell) and not sys.stdin.isatty():
         return None

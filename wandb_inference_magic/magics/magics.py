@@ -10,22 +10,34 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..arguments.line import read_line
-from ..arguments.options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
-from ..arguments.reference import CHAT, CONFIG, MAP, MODELS, THREAD, USAGE, help_text
+from ..arguments import (
+    CHAT,
+    CONFIG,
+    MAP,
+    MODELS,
+    THREAD,
+    USAGE,
+    ChatOptions,
+    ConfigOptions,
+    MapOptions,
+    ModelsOptions,
+    ThreadOptions,
+    UsageOptions,
+    help_text,
+    read_line,
+)
 from ..errors import InferenceError, Interrupted
-from ..frontend.execution import Cell
-from ..frontend.last_error import LastError
-from ..messages.reply import Reply
+from ..frontend import Cell, LastError
+from ..messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments.reference import Page
-    from ..frontend.context import Scene
-    from ..session.session import Session
+    from ..arguments import Page
+    from ..frontend import Scene
+    from ..session import Session
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
@@ -92,7 +104,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_documented(MODELS)
     def wbmodels(self, line: str) -> None:
-        from ..frontend.picker import show_models
+        from ..frontend import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
         scene = self._scene("wbmodels")
@@ -102,7 +114,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_documented(THREAD)
     def wbthread(self, line: str) -> None:
-        from ..commands.threads import manage
+        from ..commands import manage
 
         form = THREAD.lines["%wbthread"]
         options, name = read_line(ThreadOptions, "%wbthread", line, text=form, render=self._render)
@@ -112,7 +124,7 @@ class InferenceMagics(Magics):
     @cell_magic
     @_documented(MAP)
     def wbmap(self, line: str, cell: str) -> None:
-        from ..commands.map import tabulate
+        from ..commands import tabulate
 
         form = MAP.lines["%%wbmap"]
         options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
@@ -122,7 +134,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_documented(USAGE)
     def wbusage(self, line: str) -> None:
-        from ..commands.usage import show_usage
+        from ..commands import show_usage
 
         options, _ = read_line(UsageOptions, "%wbusage", line)
         show_usage(self._scene("wbusage"), options)
@@ -131,20 +143,20 @@ class InferenceMagics(Magics):
     @line_magic
     @_documented(CONFIG)
     def wbconfig(self, line: str) -> None:
-        from ..commands.config import configure
+        from ..commands import configure
 
         options, _ = read_line(ConfigOptions, "%wbconfig", line)
         configure(self.session, options, self._scene("wbconfig").canvas())
 
     def _render(self, value: str, option: str) -> str:
         """Render an option's value: it may use the same template syntax as the prompt."""
-        from ..prompts.template import render_text
+        from ..prompts import render_text
 
         tokens = self.session.resolve().value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
     def _scene(self, magic: str) -> Scene:
-        from ..frontend.context import Scene
+        from ..frontend import Scene
 
         running = Cell.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)

@@ -1,1 +1,34 @@
-"""To be written."""
+"""The one place that makes untrusted text safe to show as Markdown: `safe_document`.
+
+With the parsers of the front ends, and the list of what formulas may hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .blocks import split_finished as split_finished
+    from .check import is_ordinary as is_ordinary
+    from .parser import page_parser as page_parser
+    from .sanitize import (
+        Part as Part,
+        Untrusted as Untrusted,
+        fenced as fenced,
+        quotation as quotation,
+        safe_document as safe_document,
+        safe_inline as safe_inline,
+        safe_markdown as safe_markdown,
+    )
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "blocks": ("split_finished",),
+        "check": ("is_ordinary",),
+        "parser": ("page_parser",),
+        "sanitize": ("Part", "Untrusted", "fenced", "quotation", "safe_document", "safe_inline", "safe_markdown"),
+    },
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from ..text.plain import safe_plain
+from ..text import safe_plain
 from . import maths
 from .parser import block_parser, expanded
 

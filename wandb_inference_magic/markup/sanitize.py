@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ..text.plain import safe_plain
+from ..text import safe_plain
 from . import maths
 from .check import host_of, is_inert, is_link, may_load, tags_in
 from .parser import block_parser, expanded

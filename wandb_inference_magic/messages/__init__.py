@@ -1,1 +1,87 @@
-"""To be written."""
+"""Replies and what can be extracted of them, threads and turns, prepared requests, tokens.
+
+And the protocol by which the engine reports to a front end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
+    from .frames import data_frame as data_frame
+    from .listener import (
+        ComparedModel as ComparedModel,
+        ComparisonListener as ComparisonListener,
+        Listener as Listener,
+        NullComparisonListener as NullComparisonListener,
+        NullListener as NullListener,
+        Waiting as Waiting,
+    )
+    from .reply import (
+        BUDGET_REMEDY as BUDGET_REMEDY,
+        Arrival as Arrival,
+        Content as Content,
+        Message as Message,
+        Reply as Reply,
+        ReplyBuilder as ReplyBuilder,
+        Timing as Timing,
+        ToolCall as ToolCall,
+        ToolStep as ToolStep,
+        Usage as Usage,
+        added_up as added_up,
+        notices_below as notices_below,
+        render_with as render_with,
+        writing_seconds as writing_seconds,
+    )
+    from .request import (
+        REPLY_TOKENS as REPLY_TOKENS,
+        Request as Request,
+        reply_limit as reply_limit,
+        tokens_beside_messages as tokens_beside_messages,
+    )
+    from .thread import (
+        DEFAULT_THREAD as DEFAULT_THREAD,
+        Origin as Origin,
+        Thread as Thread,
+        Turn as Turn,
+        has_images as has_images,
+    )
+    from .tokens import estimate as estimate, estimate_messages as estimate_messages
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
+        "frames": ("data_frame",),
+        "listener": (
+            "ComparedModel",
+            "ComparisonListener",
+            "Listener",
+            "NullComparisonListener",
+            "NullListener",
+            "Waiting",
+        ),
+        "reply": (
+            "Arrival",
+            "BUDGET_REMEDY",
+            "Content",
+            "Message",
+            "Reply",
+            "ReplyBuilder",
+            "Timing",
+            "ToolCall",
+            "ToolStep",
+            "Usage",
+            "added_up",
+            "notices_below",
+            "render_with",
+            "writing_seconds",
+        ),
+        "request": ("REPLY_TOKENS", "Request", "reply_limit", "tokens_beside_messages"),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "has_images"),
+        "tokens": ("estimate", "estimate_messages"),
+    },
+)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text.json_text import read_json_text
+from ..text import read_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,14 +9,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
-from ..text.plain import whole
+from ..text import whole
 from .extract import code_blocks, to_records
 from .frames import data_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..catalog.models import Price
+    from ..catalog import Price
     from .extract import CodeBlock
 
 Message = dict[str, Any]

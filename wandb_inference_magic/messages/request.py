@@ -12,8 +12,8 @@ from .tokens import estimate, estimate_messages, most, most_of_messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..catalog.models import Price
-    from ..config.endpoint import Endpoint
+    from ..catalog import Price
+    from ..config import Endpoint
     from .reply import Message
     from .thread import Thread
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
-from ..text.plain import safe_plain
+from ..text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from ..messages.reply import Content
+    from ..messages import Content
 
 T = TypeVar("T")
 

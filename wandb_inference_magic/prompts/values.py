@@ -20,9 +20,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
-from ..messages.reply import Reply
-from ..messages.tokens import estimate
-from ..text.plain import safe_plain
+from ..messages import Reply, estimate
+from ..text import safe_plain
 from .images import Image, image_at, image_from_png, is_image_file, learn_ipython, learn_matplotlib, learn_pillow
 
 __all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from ..text.plain import safe_plain
+from ..text import safe_plain
 from .reply import HTML, PLAIN
 
 if TYPE_CHECKING:

@@ -6,19 +6,17 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ..catalog.models import usd
+from ..catalog import usd
 from ..errors import shortened
-from ..markup.sanitize import Untrusted, fenced, safe_document, safe_inline
-from ..messages.extract import pretty_json
-from ..messages.reply import BUDGET_REMEDY
-from ..text.json_text import read_json_text
-from ..text.plain import safe_plain
+from ..markup import Untrusted, fenced, safe_document, safe_inline
+from ..messages import BUDGET_REMEDY, pretty_json
+from ..text import read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..markup.sanitize import Part
-    from ..messages.reply import Reply, ToolCall, ToolStep
+    from ..markup import Part
+    from ..messages import Reply, ToolCall, ToolStep
 
 MARKDOWN: Final = "text/markdown"
 PLAIN: Final = "text/plain"
@@ -199,8 +197,7 @@ def markdown_to_html(markdown: str) -> str:
 
     JupyterLab looks for maths in HTML too, so what comes of it is checked as well.
     """
-    from ..markup.check import is_ordinary
-    from ..markup.parser import page_parser
+    from ..markup import is_ordinary, page_parser
 
     parser = page_parser()
     tokens = parser.parse(markdown)

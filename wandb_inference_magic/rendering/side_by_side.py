@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..markup.sanitize import safe_document, safe_inline
-from ..text.plain import safe_plain
+from ..markup import safe_document, safe_inline
+from ..text import safe_plain
 from .reply import MARKDOWN, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from ..markup.sanitize import Part
+    from ..markup import Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..markup.sanitize import safe_document, safe_inline
-from ..text.plain import safe_plain
+from ..markup import safe_document, safe_inline
+from ..text import safe_plain
 from .reply import MARKDOWN, PLAIN
 
 if TYPE_CHECKING:

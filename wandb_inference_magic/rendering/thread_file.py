@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config.files import read_file
+from ..config import read_file
 from ..errors import InferenceError, quoted
-from ..markup.sanitize import Untrusted, quotation, safe_document, safe_inline
-from ..messages.thread import Thread, Turn
-from ..text.json_text import read_json_text
+from ..markup import Untrusted, quotation, safe_document, safe_inline
+from ..messages import Thread, Turn
+from ..text import read_json_text
 from .thread_page import to_html
 
 if TYPE_CHECKING:
-    from ..markup.sanitize import Part
-    from ..messages.reply import Message
+    from ..markup import Part
+    from ..messages import Message
 
 
 # In bytes: a conversation with pictures in it.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from ..markup.sanitize import safe_markdown
-from ..text.plain import safe_plain
+from ..markup import safe_markdown
+from ..text import safe_plain
 from .reply import markdown_to_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..messages.thread import Thread, Turn
+    from ..messages import Thread, Turn
 
 # A second wall behind the text being safe: the page may load nothing, and run nothing.
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from ..messages.extract import json_in
+from ..messages import json_in
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import problems_of

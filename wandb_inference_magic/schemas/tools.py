@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import concurrency as background
 from ..errors import InferenceError, did_you_mean, quoted
-from ..messages.reply import ToolStep
+from ..messages import ToolStep
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
-    from ..messages.reply import ToolCall
+    from ..messages import ToolCall
 
 LONGEST_RESULT: Final = 20_000
 MOST_PROBLEMS: Final = 8

@@ -1,1 +1,28 @@
-"""To be written."""
+"""What one loaded extension shares: settings, endpoint, clients, models, threads, usage, tracing.
+
+And the budget that calls are held against.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..concurrency import lazy_exports
+
+if TYPE_CHECKING:
+    from .budget import Hold as Hold
+    from .current import current_session as current_session, end_session as end_session, start_session as start_session
+    from .session import Session as Session
+    from .tracing import Trace as Trace, traced as traced
+    from .usage import NOTHING as NOTHING, Total as Total, usage_rows as usage_rows
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "budget": ("Hold",),
+        "current": ("current_session", "end_session", "start_session"),
+        "session": ("Session",),
+        "tracing": ("Trace", "traced"),
+        "usage": ("NOTHING", "Total", "usage_rows"),
+    },
+)

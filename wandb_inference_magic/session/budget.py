@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..catalog.models import usd
+from ..catalog import usd
 from ..errors import InferenceError
-from ..messages.request import REPLY_TOKENS
+from ..messages import REPLY_TOKENS
 from .usage import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..catalog.models import Price
-    from ..messages.request import Request
+    from ..catalog import Price
+    from ..messages import Request
     from .session import Session
     from .shared_spending import SharedSpending
     from .usage import Call

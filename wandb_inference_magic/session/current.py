@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..config.settings import WandbInference
+from ..config import WandbInference
 from .session import Session
 
 if TYPE_CHECKING:

@@ -8,11 +8,15 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog.feeds import read_listing, read_modelsdev, snapshot
-from ..catalog.models import Catalog, join
-from ..client import practice_server as local
-from ..client.http import AsyncClient, SharedClient
-from ..config.credentials import (
+from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
+from ..client import AsyncClient, SharedClient, practice_server as local
+from ..config import (
+    FEED_URL,
+    FILE,
+    PROJECT_VARIABLE,
+    SESSION,
+    WANDB_URL,
+    Endpoint,
     Key,
     check_key,
     find_key,
@@ -20,15 +24,13 @@ from ..config.credentials import (
     ignored_among,
     ignored_key_error,
     ignored_keys,
+    is_wandb,
     no_key_error,
     secrets_in,
 )
-from ..config.endpoint import Endpoint, is_wandb
-from ..config.project import PROJECT_VARIABLE
-from ..config.settings import FEED_URL, FILE, SESSION, WANDB_URL
 from ..errors import InferenceError, did_you_mean, quoted
-from ..messages.thread import DEFAULT_THREAD, Thread
-from ..text.redaction import passwords_in
+from ..messages import DEFAULT_THREAD, Thread
+from ..text import passwords_in
 from .usage import Ledger
 
 if TYPE_CHECKING:
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from ..cassettes.cassette import Cassette
-    from ..catalog.models import Price
-    from ..client.http import Client, Recorder
-    from ..config.settings import Resolved, WandbInference
-    from ..messages.reply import Reply
+    from ..cassettes import Cassette
+    from ..catalog import Price
+    from ..client import Client, Recorder
+    from ..config import Resolved, WandbInference
+    from ..messages import Reply
     from .shared_spending import SharedSpending
     from .tracing import Tracer
 
@@ -177,7 +179,7 @@ class Session:
                 return None
             wanted = (settings.cassette, settings.cassette_mode)
             if self._cassette is None or self._cassette[0] != wanted:
-                from ..cassettes.cassette import Cassette
+                from ..cassettes import Cassette
 
                 path = self._folder / Path(settings.cassette).expanduser()
                 opened = Cassette(path, settings.cassette_mode, settings.cassette_pace, self.secrets)
@@ -276,7 +278,7 @@ class Session:
         if cassette is None:
             return None
         # Imported when a cassette is in use.
-        from ..cassettes.client import CassetteRecorder
+        from ..cassettes import CassetteRecorder
 
         return CassetteRecorder(cassette)
 
@@ -385,7 +387,7 @@ class Session:
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
         if endpoint.kind == "local":
             return self.known_catalog(endpoint)
-        from ..client.stream import fetch_feed, fetch_listing
+        from ..client import fetch_feed, fetch_listing
 
         notes: list[str] = []
         listing = self._try(lambda: read_listing(fetch_listing(self.connection(endpoint))), endpoint, notes)
@@ -397,7 +399,7 @@ class Session:
         return join(listing, feed, snapshot(), notes=notes)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
-        from ..client.failures import Situation, explain
+        from ..client import Situation, explain
 
         try:
             return fetch()

@@ -16,17 +16,16 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import import_quietly
-from ..config.credentials import find_server_key, ignored_among
+from ..config import find_server_key, ignored_among
 from ..errors import InferenceError, quoted
-from ..messages.listener import NullListener
-from ..text.redaction import hidden, words_of_library
+from ..messages import NullListener
+from ..text import hidden, words_of_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from ..config.credentials import Key
-    from ..messages.listener import Waiting
-    from ..messages.reply import Reply
+    from ..config import Key
+    from ..messages import Reply, Waiting
 
 # For the trace server, which a chat waits for when tracing begins.
 HTTP_SECONDS: Final = 10.0

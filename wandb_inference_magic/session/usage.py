@@ -9,15 +9,13 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..messages.reply import Usage, writing_seconds
-from ..messages.tokens import estimate
+from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..catalog.models import Price
-    from ..messages.reply import ReplyBuilder
-    from ..messages.request import Request
+    from ..catalog import Price
+    from ..messages import ReplyBuilder, Request
 
 NOTHING = Usage(0, 0)
 # USD: floats add up to a little more or less than the sum.

@@ -1,1 +1,19 @@
-"""To be written."""
+"""Plain text made safe, JSON text, and secrets taken out of texts.
+
+The lowest layer.
+"""
+
+from __future__ import annotations
+
+from .json_text import json_bytes as json_bytes, read_json_text as read_json_text
+from .plain import safe_plain as safe_plain, whole as whole
+from .redaction import (
+    KEY_VARIABLES as KEY_VARIABLES,
+    addresses as addresses,
+    hidden as hidden,
+    passwords_in as passwords_in,
+    redacted as redacted,
+    remember as remember,
+    without_query_secrets as without_query_secrets,
+    words_of_library as words_of_library,
+)
