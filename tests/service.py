@@ -54,8 +54,8 @@ class Answer:
             self._handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
             self._handler.wfile.flush()
 
-    def event(self, payload: Any) -> None:
-        text = payload if isinstance(payload, str) else json.dumps(payload)
+    def event(self, chunk: Any) -> None:
+        text = chunk if isinstance(chunk, str) else json.dumps(chunk)
         self.raw(f"data: {text}\n\n".encode())
 
     def end(self) -> None:
@@ -67,9 +67,9 @@ class Answer:
         self._handler.close_connection = True
         self._handler.connection.close()
 
-    def json(self, payload: Any, status: int = 200, **headers: str) -> None:
+    def json(self, chunk: Any, status: int = 200, **headers: str) -> None:
         self.start(status, "application/json", **headers)
-        self.raw(json.dumps(payload).encode())
+        self.raw(json.dumps(chunk).encode())
         self.end()
 
 
@@ -220,8 +220,8 @@ def refused(status: int, message: str, **headers: str) -> Script:
     """A script: an error as the service words it."""
 
     def answer_with(answer: Answer) -> None:
-        payload = {"error": {"code": status, "message": message, "type": "invalid_request_error"}}
-        answer.json(payload, status, x_request_id="req-test-1", **headers)
+        chunk = {"error": {"code": status, "message": message, "type": "invalid_request_error"}}
+        answer.json(chunk, status, x_request_id="req-test-1", **headers)
 
     return answer_with
 

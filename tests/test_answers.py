@@ -82,7 +82,7 @@ def test_records(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) 
 # In a real kernel ------------------------------------------------------------------------------------------------
 
 
-def payload(kernel: Kernel, code: str, cell_id: str | None = "c1") -> tuple[list[dict[str, Any]], str]:
+def chunk(kernel: Kernel, code: str, cell_id: str | None = "c1") -> tuple[list[dict[str, Any]], str]:
     run = kernel.run(code, cell_id=cell_id)
     assert run.ok, run.text
     return run.reply["payload"], run.text
@@ -94,7 +94,7 @@ def next_cell(text: str) -> dict[str, Any]:
 
 def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    cells, text = payload(kernel, "%%wbchat --code\nCode, please")
+    cells, text = chunk(kernel, "%%wbchat --code\nCode, please")
     assert cells == [next_cell("x = 1\nx")]
     assert "copy it" not in text
     assert kernel.value("'x' in globals()") is False
@@ -106,27 +106,27 @@ def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, 
 
 def test_every_block_a_cell_each(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    cells, text = payload(kernel, "%%wbchat --code all\nCode, please")
+    cells, text = chunk(kernel, "%%wbchat --code all\nCode, please")
     assert "JupyterLab and Notebook make one new cell" in text
-    cells, text = payload(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
+    cells, text = chunk(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
     assert "new cell" not in text
     assert cells == [next_cell(text) for text in ("x = 1\nx", "echo $HOME", "plain")]
     # On a line with text, the next word is the text's first.
-    payload(kernel, "%wbchat --once --code all of it")
+    chunk(kernel, "%wbchat --once --code all of it")
     assert service.last.body["messages"][-1]["content"] == "all of it"
-    cells, _ = payload(kernel, "%wbchat --once --code=all of it")
+    cells, _ = chunk(kernel, "%wbchat --once --code=all of it")
     assert len(cells) == 3
 
 
 def test_a_front_end_that_may_ignore_it_is_told(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    _, text = payload(kernel, "%wbchat --code hi", cell_id=None)
+    _, text = chunk(kernel, "%wbchat --code hi", cell_id=None)
     assert "copy it from the reply" in text
     assert "x = 1" in text
 
 
 def test_a_reply_without_code(kernel: Kernel) -> None:
-    cells, text = payload(kernel, "%wbchat --code hi")
+    cells, text = chunk(kernel, "%wbchat --code hi")
     assert cells == []
     assert "There is no code block in the reply" in text
 

@@ -9,7 +9,7 @@ from inert import HOSTILE, assert_inert
 
 from wandb_inference_magic.frontend.canvas import BlockCanvas
 from wandb_inference_magic.markup.blocks import split_finished
-from wandb_inference_magic.markup.sanitize import block_parser, expanded, safe_markdown, safe_plain
+from wandb_inference_magic.markup.sanitize import block_parser, expanded, safe_plain, sanitize_markdown
 
 PIECES = [
     "a",
@@ -111,8 +111,8 @@ class Screen(BlockCanvas):
 def test_what_was_drawn_stays_in_its_output(pieces: list[str]) -> None:
     screen = Screen()
     for piece in pieces:
-        screen.grow(piece)
-    screen.settle()
+        screen.append(piece)
+    screen.flush()
     text, drawn = "".join(pieces), "".join(screen.outputs)
     assert text.startswith(drawn)
     assert "words" not in text[len(drawn) :]
@@ -135,5 +135,5 @@ def test_blocks_shown_one_by_one_are_inert(pieces: list[str]) -> None:
     rest = ""
     for piece in pieces:
         finished, rest = split_finished(rest + piece)
-        assert_inert(safe_markdown(finished))
-    assert_inert(safe_markdown(rest))
+        assert_inert(sanitize_markdown(finished))
+    assert_inert(sanitize_markdown(rest))

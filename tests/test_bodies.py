@@ -15,7 +15,7 @@ from kernels import Kernel
 from service import MODEL, Answer, Script, Service, Streamed, chunk, completion
 
 from wandb_inference_magic.client.bodies import BodyReader
-from wandb_inference_magic.client.chunks import PayloadReader
+from wandb_inference_magic.client.chunks import ChunkReader
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.text.json_text import read_json_text
 
@@ -158,7 +158,7 @@ def test_an_answer_packed_in_another_way_is_refused(kernel: Kernel, service: Ser
 
 def whole_body(text: str) -> bytes:
     body: list[Any] = []
-    completion(text)(type("Answer", (), {"json": lambda _, payload, **__: body.append(payload)})())  # type: ignore[arg-type]
+    completion(text)(type("Answer", (), {"json": lambda _, chunk, **__: body.append(chunk)})())  # type: ignore[arg-type]
     return json.dumps(body[0]).encode()
 
 
@@ -213,7 +213,7 @@ def test_what_is_wide_is_read_and_what_is_huge_is_not() -> None:
     with pytest.raises(ValueError, match="too many values"):
         read_json_text("[" + "[]," * 2_000_001 + "1]")
     with pytest.raises(InferenceError, match="larger than 32 MB"):
-        list(PayloadReader().feed(b"a" * 32_000_001))
+        list(ChunkReader().feed(b"a" * 32_000_001))
 
 
 def test_a_stream_is_unpacked_as_it_comes() -> None:

@@ -89,7 +89,7 @@ REPAIRED = (
     "    print(map_prompts(['a'], '{{ text }}', schema='label good|bad', max_tokens=8000).label.tolist())\n"
     "except InferenceError as error:\n"
     "    print(error.cause)\n"
-    "print(session.ledger.held)\n"
+    "print(session.usage.held)\n"
 )
 
 
@@ -135,20 +135,20 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
     code = (
         "from dataclasses import replace\n"
         "from wandb_inference_magic.engine.compare import compare\n"
-        "from wandb_inference_magic.frontend.canvas import Silence\n"
-        "from wandb_inference_magic.engine.request import Ask\n"
+        "from wandb_inference_magic.frontend.canvas import NullCanvas\n"
+        "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
         "class Interrupting(Schema):\n"
         "    @property\n"
         "    def response_format(self):\n"
-        "        print(session.ledger.held > 0)\n"
+        "        print(session.usage.held > 0)\n"
         "        raise KeyboardInterrupt\n"
         "schema = Interrupting(**vars(schema_of('a')))\n"
-        "asks = [Ask('hi', model='test/eyes'), Ask('hi', model='test/thinker', schema=schema)]\n"
+        "asks = [ChatSpec('hi', model='test/eyes'), ChatSpec('hi', model='test/thinker', schema=schema)]\n"
         "try:\n"
-        "    compare(session, asks, canvas=Silence())\n"
+        "    compare(session, asks)\n"
         "except KeyboardInterrupt:\n"
-        "    print(session.ledger.held)\n"
+        "    print(session.usage.held)\n"
     )
     assert run(1, code) == ["True", "0.0"]
     assert wandb.api.chats == []
@@ -159,7 +159,7 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
 ASK = (
     "try:\n"
     "    reply = chat('hi', stream=False{how})\n"
-    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.ledger.held)\n"
+    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.held)\n"
     "except InferenceError as error:\n"
     "    print(error.cause, error.what)\n"
 )

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from wandb_inference_magic.config.credentials import (
     Key,
     SecretStore,
-    find_key,
     no_key_error,
     notebook_secrets,
+    resolve_key,
 )
 from wandb_inference_magic.config.project import check_project, find_project
 from wandb_inference_magic.errors import InferenceError
@@ -65,15 +65,15 @@ def test_the_order(home: Path, number: int) -> None:
         (home / ".netrc").unlink()
     if number > 5:
         (home / "work/wandb/settings").unlink()
-    found = find_key(environ, for_wandb=True, folder=home / "work")
+    found = resolve_key(environ, for_wandb=True, folder=home / "work")
     assert found is not None
     assert (found.source, found.reveal()) == ORDER[number]
 
 
 def test_another_endpoint_has_its_own_key_or_none(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb"}
-    assert find_key(environ, for_wandb=False, folder=home / "work") is None
-    own = find_key(environ | {"WANDB_INFERENCE_API_KEY": "key-own"}, for_wandb=False)
+    assert resolve_key(environ, for_wandb=False, folder=home / "work") is None
+    own = resolve_key(environ | {"WANDB_INFERENCE_API_KEY": "key-own"}, for_wandb=False)
     assert own is not None
     assert own.reveal() == "key-own"
 
@@ -81,7 +81,7 @@ def test_another_endpoint_has_its_own_key_or_none(home: Path) -> None:
 def test_netrc_names_another_file(home: Path) -> None:
     other = home / "other"
     other.write_text("machine api.wandb.ai login user password key-other\n")
-    found = find_key({"HOME": str(home), "NETRC": str(other)}, for_wandb=True)
+    found = resolve_key({"HOME": str(home), "NETRC": str(other)}, for_wandb=True)
     assert found is not None
     assert found.reveal() == "key-other"
 
@@ -90,16 +90,16 @@ def test_netrc_names_another_file(home: Path) -> None:
 def test_keys_of_a_custom_host_stay_with_it(home: Path, host: str) -> None:
     notes: list[str] = []
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": host}
-    assert find_key(environ, for_wandb=True, notes=notes, folder=home) is None
+    assert resolve_key(environ, for_wandb=True, notes=notes, folder=home) is None
     assert "my-company.example" in notes[0]
-    assert find_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
+    assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
 
 
 def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/settings").write_text("[default]\napi_key = k\nbase_url = https://my-company.example\n")
     notes: list[str] = []
-    assert find_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
+    assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
     assert "my-company.example" in notes[0]
 
 
@@ -116,7 +116,7 @@ def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None
 )
 def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str, why: str) -> None:
     notes: list[str] = []
-    found = find_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
+    found = resolve_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
     assert found is not None
     assert found.reveal() == "key-netrc-old"
     assert notes == [f"WANDB_API_KEY is ignored: it {why}"]
@@ -128,7 +128,7 @@ def test_no_file_raises(tmp_path: Path, netrc: str, ini: str) -> None:
     (tmp_path / "wandb").mkdir(exist_ok=True)
     (tmp_path / ".netrc").write_text(netrc, encoding="utf-8")
     (tmp_path / "wandb/settings").write_text(ini, encoding="utf-8")
-    find_key({"HOME": str(tmp_path)}, for_wandb=True, folder=tmp_path)
+    resolve_key({"HOME": str(tmp_path)}, for_wandb=True, folder=tmp_path)
     find_project({"HOME": str(tmp_path)}, folder=tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_lines(home: Path) -> 
     (home / "work/wandb/settings").write_text(f"api_key = {SECRET}\n")
     (home / ".config/wandb/settings").write_text("[default]\nentity = team\n")
     notes: list[str] = []
-    assert find_key({"HOME": str(home)}, for_wandb=True, notes=notes, folder=home / "work", secrets=()) is None
+    assert resolve_key({"HOME": str(home)}, for_wandb=True, notes=notes, folder=home / "work", secrets=()) is None
     assert notes == [
         "~/.netrc could not be read (NetrcParseError)",
         "~/work/wandb/settings could not be read (MissingSectionHeaderError)",
@@ -215,38 +215,38 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_lines(home: Path) -> 
 
 def test_without_a_key_the_notes_say_where_was_looked(tmp_path: Path) -> None:
     notes: list[str] = []
-    assert find_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
+    assert resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
     assert notes == [
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.netrc, "
         "./none/wandb/settings, ~/.config/wandb/settings"
     ]
     notes.clear()
-    assert find_key({}, for_wandb=False, notes=notes, home=tmp_path) is None
+    assert resolve_key({}, for_wandb=False, notes=notes, home=tmp_path) is None
     assert notes == ["nothing in WANDB_INFERENCE_API_KEY"]
 
 
 def test_the_own_variable_wins_over_a_custom_host(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_INFERENCE_API_KEY": "key-own", "WANDB_BASE_URL": "https://x.example"}
-    assert find_key(environ, for_wandb=True, folder=home) == Key("key-own", "WANDB_INFERENCE_API_KEY")
+    assert resolve_key(environ, for_wandb=True, folder=home) == Key("key-own", "WANDB_INFERENCE_API_KEY")
 
 
 @pytest.mark.parametrize("url", ["https://api.wandb.ai@evil.example", "http://[", "api.wandb.ai.evil.example"])
 def test_a_host_that_looks_like_one_of_wandb_is_another(home: Path, url: str) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": url}
-    assert find_key(environ, for_wandb=True, folder=home) is None
+    assert resolve_key(environ, for_wandb=True, folder=home) is None
 
 
 def test_a_machine_of_another_name_and_the_default_are_not_wandb(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("machine wandb.example login user password a\ndefault login user password b\n")
-    assert find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    assert resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
 
 
 def test_the_windows_name_of_netrc_is_the_second_choice(tmp_path: Path) -> None:
     (tmp_path / "_netrc").write_text("machine api.wandb.ai login someone password key-windows\n")
-    found = find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path)
     assert found == Key("key-windows", "~/_netrc (api.wandb.ai)")
     (tmp_path / ".netrc").write_text("")
-    assert find_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    assert resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
 
 
 @pytest.mark.parametrize("named", ["~/mine", "{home}/mine"])
@@ -255,14 +255,14 @@ def test_the_config_folder_and_netrc_may_be_named(tmp_path: Path, named: str) ->
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/settings").write_text("\ufeff[default]\napi_key = key-mine\n", encoding="utf-8")
     environ = {"WANDB_CONFIG_DIR": folder, "NETRC": f"{folder}/none"}
-    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
     assert found == Key("key-mine", "~/mine/settings")
 
 
 @pytest.mark.parametrize("variable", ["NETRC", "WANDB_CONFIG_DIR"])
 def test_the_home_of_nobody_does_not_raise(tmp_path: Path, variable: str) -> None:
     environ = {variable: "~no-such-user/x"}
-    assert find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
+    assert resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
 
 
 def test_secrets_come_last_and_a_store_that_fails_is_noted(tmp_path: Path) -> None:
@@ -271,10 +271,10 @@ def test_secrets_come_last_and_a_store_that_fails_is_noted(tmp_path: Path) -> No
 
     notes: list[str] = []
     stores = [SecretStore("A", fails), SecretStore("B", lambda name: None), SecretStore("C", lambda name: f" {name} ")]
-    found = find_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=tmp_path, secrets=stores)
+    found = resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=tmp_path, secrets=stores)
     assert found == Key("WANDB_API_KEY", "C")
     assert notes == ["A could not be read (RuntimeError)"]
-    assert find_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
+    assert resolve_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
 
 
 def test_the_secrets_of_colab_and_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,13 +284,13 @@ def test_the_secrets_of_colab_and_kaggle(tmp_path: Path, monkeypatch: pytest.Mon
     kaggle.UserSecretsClient = type("Client", (), {"get_secret": lambda self, name: f"kaggle-{name}"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "kaggle_secrets", kaggle)
     environ = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
     assert found == Key("kaggle-WANDB_API_KEY", "Kaggle secrets")
     google = ModuleType("google")
     google.colab = colab  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "google", google)
     monkeypatch.setitem(sys.modules, "google.colab", colab)
-    found = find_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
+    found = resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path)
     assert found == Key("key-colab", "Colab secrets")
 
 
@@ -310,14 +310,14 @@ def test_no_kind_of_file_stops_the_search(tmp_path: Path) -> None:
         for path in (netrc, ini):
             make(path)
         notes: list[str] = []
-        assert find_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
+        assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
         assert find_project({"HOME": str(tmp_path)}, folder=tmp_path) is None
         assert "~/.netrc could not be read" in str(notes)
         assert "~/wandb/settings could not be read" in str(notes)
         for path in (netrc, ini):
             path.rmdir() if path.is_dir() else path.unlink()
     nothing = {"HOME": str(tmp_path), "NETRC": os.devnull}
-    assert find_key(nothing, for_wandb=True, notes=notes, folder=tmp_path) is None
+    assert resolve_key(nothing, for_wandb=True, notes=notes, folder=tmp_path) is None
     assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in notes[-1]
 
 

@@ -98,12 +98,12 @@ def test_no_row_took_longer_than_the_slowest(kernel: Kernel, service: Service) -
     by_model(service, x="good good bad bad")
     run = kernel.run(
         "from wandb_inference_magic.batch.evaluation import evaluated\n"
-        "from wandb_inference_magic.batch.run import MapAsk\n"
+        "from wandb_inference_magic.batch.run import BatchSpec\n"
         "from wandb_inference_magic.session.current import current_session\n"
-        "from wandb_inference_magic.engine.request import Ask\n"
+        "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.batch.rows import read_rows\n"
         "from wandb_inference_magic.batch.map import map_rows\n"
-        "rows, asked = read_rows(['a', 'b']), MapAsk('{{ text }}?', Ask('', stream=False), {}, 100)\n"
+        "rows, asked = read_rows(['a', 'b']), BatchSpec('{{ text }}?', ChatSpec('', stream=False), {}, 100)\n"
         "mapped = map_rows(current_session(), rows, asked, models=['test/x'])\n"
         "table = evaluated(mapped, rows, None, truth=None, field=None)"
     )

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from inert import parsed
 from tex_examples import allowed_names, hostile_formulas, ordinary_texts
 
-from wandb_inference_magic.markup.sanitize import safe_document, safe_inline, safe_markdown
+from wandb_inference_magic.markup.sanitize import safe_document, safe_inline, sanitize_markdown
 from wandb_inference_magic.markup.tex import is_ordinary_maths
 from wandb_inference_magic.markup.tex_names import COMMANDS, SYMBOLS
 from wandb_inference_magic.markup.typeset import formulas
@@ -68,13 +68,13 @@ def test_the_corpus_is_large_enough() -> None:
 def test_formulas_as_models_write_them_stay_maths(topic: str) -> None:
     for text in (text for one, text in ordinary_texts() if one == topic):
         if not NOT_MATHS.search(text):
-            assert code_in(safe_markdown(text)) == code_in(text), text
+            assert code_in(sanitize_markdown(text)) == code_in(text), text
 
 
 def test_each_allowed_name_is_maths() -> None:
     for name, tex in allowed_names().items():
         assert is_ordinary_maths(tex), name
-        assert safe_markdown(f"${tex}$") == f"${tex}$", name
+        assert sanitize_markdown(f"${tex}$") == f"${tex}$", name
 
 
 def test_hostile_formulas_are_no_maths() -> None:
@@ -87,7 +87,7 @@ def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None
     for name, tex in HOSTILE.items():
         if name in HARMLESS or len(tex) > 1900 or "\n\n" in tex or "$$" in tex:
             continue
-        shown = safe_markdown(f"Before.\n\n{opener}{tex}{closer}\n\nBehind.")
+        shown = sanitize_markdown(f"Before.\n\n{opener}{tex}{closer}\n\nBehind.")
         for text in words_outside_code(shown):
             assert all(formula is not None and is_ordinary_maths(formula) for formula in formulas(text)), name
         if not any(mark in tex for mark in ("$", "\\)", "\\]", r"\end{", "\r", "\x00", "```")):
@@ -119,7 +119,7 @@ def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None
     ],
 )
 def test_what_is_rewritten(text: str, expected: str) -> None:
-    assert safe_markdown(text) == expected
+    assert sanitize_markdown(text) == expected
 
 
 def test_a_formula_that_would_take_too_long_is_no_maths() -> None:
@@ -155,8 +155,10 @@ def test_a_literal_line_holds_no_maths(text: str) -> None:
 
 
 def test_html_keeps_its_formulas_and_nothing_else() -> None:
-    html = markdown_to_html(safe_markdown("$a_1 * b_2 * c$ and\n\n\\[\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n\\]"))
+    html = markdown_to_html(
+        sanitize_markdown("$a_1 * b_2 * c$ and\n\n\\[\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n\\]")
+    )
     assert html == "<p>$a_1 * b_2 * c$ and</p>\n<p>$$\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n$$</p>\n"
     # Markdown takes one of two backslashes away: what was a line's end would be a name.
-    html = markdown_to_html(safe_markdown(r"$a\\mmlToken{mglyph}[src=/x]{}$"))
+    html = markdown_to_html(sanitize_markdown(r"$a\\mmlToken{mglyph}[src=/x]{}$"))
     assert html == "<p>$a\\\\mmlToken{mglyph}[src=/x]{}$</p>\n"

@@ -13,7 +13,7 @@ from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
-from wandb_inference_magic.client.failures import Situation, Unreachable, explain
+from wandb_inference_magic.client.failures import FailureContext, Unreachable, to_inference_error
 from wandb_inference_magic.client.http import Client, http_library
 from wandb_inference_magic.config.credentials import Key, check_key
 from wandb_inference_magic.config.endpoint import Endpoint
@@ -30,7 +30,7 @@ CUTS = st.text("#?/@%:\\ []'\"$&\n\t", max_size=3)
 AROUND = CUTS | ANY
 FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "http://{}@h:x"])
 NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
-SITUATION = Situation(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
+SITUATION = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: st
                     http.get("http://127.0.0.1:9/v1")
                 except Exception as failure:
                     raise Unreachable from failure
-        error = explain(caught.value, SITUATION)
+        error = to_inference_error(caught.value, SITUATION)
         error.show_traceback = True
         shown = "".join((str(error), *error._render_traceback_(), *traceback.format_exception(caught.value)))
     finally:
@@ -154,7 +154,7 @@ def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: st
 def test_words_that_quote_a_piece_of_a_password_are_not_quoted(before: str, after: str) -> None:
     os.environ["HTTPS_PROXY"] = f"http://user:{before}{MARK}{after}@h:3128"
     try:
-        error = explain(ValueError(f"Invalid port: '{MARK.lower()}'"), SITUATION)
+        error = to_inference_error(ValueError(f"Invalid port: '{MARK.lower()}'"), SITUATION)
         assert MARK.lower() not in str(error).lower()
         other = InferenceError(f"Something with '{MARK}' in it.", cause="network")
         assert MARK not in str(other)

@@ -17,10 +17,10 @@ from wandb_inference_magic.messages.reply import Reply, ReplyBuilder
 pytestmark = pytest.mark.short
 
 
-def built(*payloads: dict[str, Any], price: Price | None = None) -> Reply:
+def built(*chunks: dict[str, Any], price: Price | None = None) -> Reply:
     builder = ReplyBuilder()
-    for payload in payloads:
-        builder.add(payload)
+    for chunk in chunks:
+        builder.add(chunk)
     return builder.build(asked_model="m", endpoint="wandb", price=price, messages=[])
 
 
@@ -107,8 +107,8 @@ json_values = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["choices", "usage", "model"]), json_values), max_size=4))
-def test_no_payload_breaks_it(payloads: list[dict[str, Any]]) -> None:
-    assert isinstance(built(*payloads).text, str)
+def test_no_payload_breaks_it(chunks: list[dict[str, Any]]) -> None:
+    assert isinstance(built(*chunks).text, str)
 
 
 def test_every_public_attribute_is_documented() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
 
-from wandb_inference_magic.markup.sanitize import safe_inline, safe_markdown, safe_plain
+from wandb_inference_magic.markup.sanitize import safe_inline, safe_plain, sanitize_markdown
 
 LAB_MARK = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
 
@@ -42,12 +42,12 @@ def without_lab_maths(markdown: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_markdown_is_inert_without_its_maths(text: str) -> None:
-    assert_inert(without_lab_maths(safe_markdown(text)))
+    assert_inert(without_lab_maths(sanitize_markdown(text)))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_markdown_is_inert(text: str) -> None:
-    assert_inert(safe_markdown(text))
+    assert_inert(sanitize_markdown(text))
 
 
 @given(
@@ -56,17 +56,17 @@ def test_hostile_markdown_is_inert(text: str) -> None:
     )
 )
 def test_hostile_pieces_put_together_are_inert(pieces: list[str]) -> None:
-    assert_inert(safe_markdown("".join(pieces)))
+    assert_inert(sanitize_markdown("".join(pieces)))
 
 
 @given(st.text(alphabet="<>![]()`$\\|-*_~#:/\n \tajx\"'=&;1."))
 def test_any_text_of_active_characters_is_inert(text: str) -> None:
-    assert_inert(safe_markdown(text))
+    assert_inert(sanitize_markdown(text))
 
 
 @given(st.text())
 def test_no_text_raises(text: str) -> None:
-    assert isinstance(safe_markdown(text), str)
+    assert isinstance(sanitize_markdown(text), str)
     assert isinstance(safe_inline(text), str)
 
 
@@ -94,7 +94,7 @@ BENIGN = [
 
 @pytest.mark.parametrize("text", BENIGN)
 def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
-    assert safe_markdown(text) == text
+    assert sanitize_markdown(text) == text
 
 
 @pytest.mark.parametrize(
@@ -132,28 +132,28 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
     ],
 )
 def test_what_is_rewritten(text: str, expected: str) -> None:
-    assert safe_markdown(text) == expected
+    assert sanitize_markdown(text) == expected
 
 
 @pytest.mark.parametrize("text", ["\ud800 <img src=x>", "\x00", "\x1b]0;<b>", "`" * 500, "[" * 500, "> " * 500, ""])
 def test_odd_text_is_shown_all_the_same(text: str) -> None:
-    shown = safe_markdown(text)
+    shown = sanitize_markdown(text)
     assert_inert(shown)
     shown.encode()
 
 
 def test_text_that_cannot_be_rewritten_is_shown_as_it_came() -> None:
     text = "`a\nb` `<img src=x>`"
-    assert safe_markdown(text) == f"```text\n{text}\n```"
+    assert sanitize_markdown(text) == f"```text\n{text}\n```"
     # Marks of maths would open the block of code for nbconvert: then it is shown line by line.
     text = "\\begin{a}`a\nb` `<i>`\n\n```\n\\end{a} ![a](http://evil.example/x)\n```"
-    assert_inert(safe_markdown(text))
+    assert_inert(sanitize_markdown(text))
     assert_inert("\\begin{a} " + safe_inline(text))
 
 
 def test_images_of_allowed_hosts_load() -> None:
     text = "![a](https://pics.example/a.png) ![b](https://pics.example.evil.example/b.png)"
-    assert safe_markdown(text, ["Pics.Example"]) == (
+    assert sanitize_markdown(text, ["Pics.Example"]) == (
         "![a](https://pics.example/a.png) [image: b (pics.example.evil.example)](https://pics.example.evil.example/b.png)"
     )
 
@@ -161,7 +161,7 @@ def test_images_of_allowed_hosts_load() -> None:
 @given(st.lists(st.sampled_from([*HOSTILE, *BENIGN]), max_size=4))
 def test_what_follows_stays_outside(pieces: list[str]) -> None:
     """A footer behind any reply is a paragraph of its own: nothing in the reply swallows it."""
-    tokens = list(parsed(safe_markdown("\n\n".join(pieces)) + "\n\nthe footer"))
+    tokens = list(parsed(sanitize_markdown("\n\n".join(pieces)) + "\n\nthe footer"))
     last = [token for token in tokens if token.type == "inline"][-1]
     assert last.content == "the footer"
     assert tokens[-1].level == 0 or tokens[tokens.index(last) - 1].level == 0
@@ -178,7 +178,7 @@ def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))
         start = process_time()
-        safe_markdown(text)
+        sanitize_markdown(text)
         return process_time() - start
 
     seconds(100)

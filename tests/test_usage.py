@@ -22,13 +22,13 @@ from wandb_inference_magic.commands.usage import cost_words
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.messages.reply import ReplyBuilder, Usage
-from wandb_inference_magic.messages.request import Request
+from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
-from wandb_inference_magic.session.budget import Hold, left as budget_left
+from wandb_inference_magic.session.budget import Reservation, left as budget_left
 from wandb_inference_magic.session.session import Session
-from wandb_inference_magic.session.usage import Call, Ledger, usage_rows
+from wandb_inference_magic.session.usage import Call, UsageTracker, usage_rows
 
 
 def table(run: Run) -> dict[str, list[str]]:
@@ -83,21 +83,21 @@ def test_a_chart_leaves_matplotlib_as_the_user_has_it() -> None:
 
 
 def test_totals_add_up() -> None:
-    ledger = Ledger()
-    ledger.count(Call("a", "wandb", "answered", Usage(10, 20, 5), cost=0.5, seconds=3.0, seconds_to_first=1.0))
-    ledger.count(Call("a", "wandb", "answered", Usage(1, 2), cost=None, seconds=1.0, seconds_to_first=0.5))
-    ledger.count(Call("b", "local", "failed", seconds=4.0))
-    total = ledger.total()
+    usage = UsageTracker()
+    usage.count(Call("a", "wandb", "answered", Usage(10, 20, 5), cost=0.5, seconds=3.0, seconds_to_first=1.0))
+    usage.count(Call("a", "wandb", "answered", Usage(1, 2), cost=None, seconds=1.0, seconds_to_first=0.5))
+    usage.count(Call("b", "local", "failed", seconds=4.0))
+    total = usage.total()
     assert (total.calls, total.failed, total.usage) == (3, 1, Usage(11, 22, 5))
     assert (total.cost, total.unpriced) == (0.5, 1)
     assert total.tokens_per_second == pytest.approx(22 / 2.5)
     assert total.mean_seconds_to_first == 0.75
-    assert [(endpoint, model, one.calls) for endpoint, model, one in ledger.by_model()] == [
+    assert [(endpoint, model, one.calls) for endpoint, model, one in usage.by_model()] == [
         ("wandb", "a", 2),
         ("local", "b", 1),
     ]
-    ledger.reset()
-    assert ledger.total().calls == 0
+    usage.reset()
+    assert usage.total().calls == 0
 
 
 def test_nothing_sent_is_said(kernel: Kernel) -> None:
@@ -316,24 +316,24 @@ counts = st.one_of(
 
 @pytest.mark.short
 @given(st.lists(counts, max_size=3), st.booleans())
-def test_no_usage_breaks_the_counting_or_lifts_the_budget(payloads: list[Any], fails: bool) -> None:
+def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fails: bool) -> None:
     session = Session(WandbInference(budget=1000.0))
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    request = Request(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
-    builder, hold = ReplyBuilder(), Hold(session)
-    hold.take(request)
-    with suppress(RuntimeError), session.ledger.counting(request, builder, hold):
+    request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
+    builder, hold = ReplyBuilder(), Reservation(session)
+    hold.reserve(request)
+    with suppress(RuntimeError), session.usage.counting(request, builder, hold):
         builder.add(chunk({"content": "Hello."}))
-        for payload in payloads:
-            builder.add({"choices": [], "usage": payload})
+        for counts in chunks:
+            builder.add({"choices": [], "usage": counts})
         if fails:
             raise RuntimeError
-    total = session.ledger.total()
+    total = session.usage.total()
     used = total.usage
     assert 0 <= used.cached_tokens <= used.prompt_tokens <= 10**9
     assert 0 <= used.completion_tokens <= 10**9
     assert 0 <= total.cost <= 1500
-    assert session.ledger.held == 0
+    assert session.usage.held == 0
     assert budget_left(session) == max(1000.0 - total.cost, 0.0)
     reply = builder.build(asked_model="m", endpoint="e", price=request.price, messages=())
     assert reply.text == "Hello."
@@ -342,7 +342,7 @@ def test_no_usage_breaks_the_counting_or_lifts_the_budget(payloads: list[Any], f
     assert bool(builder.nonsense) == reply.usage_is_estimate
     assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
     assert cost_words(total)
-    assert usage_rows(session.ledger.by_model())
+    assert usage_rows(session.usage.by_model())
 
 
 @pytest.mark.short

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from . import __version__
-from .client import fetch_listing, practice_server as local
+from .client import fetch_model_list, practice_server as local
 from .config import WandbInference
 from .errors import InferenceError
 from .session import Session
@@ -72,12 +72,12 @@ def _version(name: str) -> str:
 def _answer(session: Session, endpoint: Endpoint) -> str:
     if endpoint.kind == "local":
         return "it is on this machine, and starts with the first chat"
-    from .client import Situation, explain
+    from .client import FailureContext, to_inference_error
 
     try:
-        fetch_listing(session.connection(endpoint))
+        fetch_model_list(session.connection(endpoint))
     except Exception as failure:  # noqa: BLE001 - whatever went wrong is what is told
-        error = explain(failure, Situation(endpoint, "", session.known_catalog(endpoint)))
+        error = to_inference_error(failure, FailureContext(endpoint, "", session.known_catalog(endpoint)))
         return f"no: {error.what} {error.why}".strip()
     return "yes"
 

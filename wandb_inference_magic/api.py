@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from .batch import MapAsk, Mapped
+    from .batch import BatchSpec, Mapped
     from .catalog import Catalog
-    from .engine import Ask
+    from .engine import ChatSpec
     from .messages import Content, Reply
     from .prompts import Image
 
@@ -104,7 +104,7 @@ def chat(
     InferenceError
         For anything that goes wrong, with its cause and what to do.
     """
-    from .engine import result_words, send
+    from .engine import result_words, run_chat
     from .prompts import with_images
     from .schemas import toolbox_of
 
@@ -121,7 +121,7 @@ def chat(
         repair=repair,
         tools=toolbox_of(functions, show=result_words) if functions else None,
     )
-    return send(current_session(), ask)
+    return run_chat(current_session(), ask)
 
 
 def map_prompts(
@@ -270,10 +270,10 @@ def compare_frame(
 
 def _map_ask(
     prompt: str, *, names: Mapping[str, Any] | None, concurrency: int | None, retry_failed: bool = False, **how: Any
-) -> MapAsk:
-    from .batch import MapAsk
+) -> BatchSpec:
+    from .batch import BatchSpec
 
-    return MapAsk(
+    return BatchSpec(
         text=prompt,
         ask=_ask("", stream=False, **how),
         names=names or {},
@@ -292,16 +292,16 @@ def _whole(mapped: Mapped) -> Mapped:
     return mapped
 
 
-def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> Ask:
+def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:
     from .catalog import SAMPLING, check_parameter
-    from .engine import Ask
+    from .engine import ChatSpec
     from .schemas import schema_of
 
     for name in parameters:
         check_parameter(name, in_python=True)
     # A number of NumPy's is no JSON.
     parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
-    return Ask(
+    return ChatSpec(
         prompt=prompt,
         parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
         extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         first_answers as first_answers,
     )
     from .rows import read_rows as read_rows
-    from .run import MapAsk as MapAsk, MapRun as MapRun
+    from .run import BatchRun as BatchRun, BatchSpec as BatchSpec
 
 __getattr__ = lazy_exports(
     __name__,
@@ -28,6 +28,6 @@ __getattr__ = lazy_exports(
         "map": ("Mapped", "map_rows"),
         "progress": ("MapProgress", "answers_bundle", "cost_of", "first_answers"),
         "rows": ("read_rows",),
-        "run": ("MapAsk", "MapRun"),
+        "run": ("BatchRun", "BatchSpec"),
     },
 )

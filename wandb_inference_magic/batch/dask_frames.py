@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..schemas import Schema
-    from .run import MapAsk, Permits
+    from .run import BatchSpec, Permits
 
 # Of a JSON schema's types; any other value is kept as the object it is.
 DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
@@ -37,7 +37,7 @@ class Job:
     """What a worker needs to know: everything but the key."""
 
     settings: Mapping[str, Any]
-    asked: MapAsk
+    asked: BatchSpec
     model: str
     into: str
     use_cache: bool
@@ -58,7 +58,7 @@ def is_dask(value: Any) -> bool:
 def map_lazily(
     session: Session,
     frame: Any,
-    asked: MapAsk,
+    asked: BatchSpec,
     *,
     models: Sequence[str],
     into: str,
@@ -82,7 +82,7 @@ def map_lazily(
     return map_dask(session, frame, asked, model=models[0] if models else None, into=into, use_cache=use_cache)
 
 
-def map_dask(session: Session, frame: Any, asked: MapAsk, *, model: str | None, into: str, use_cache: bool) -> Any:
+def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | None, into: str, use_cache: bool) -> Any:
     """Return a Dask DataFrame with the answers' columns; what it holds is asked for when it is computed.
 
     Its error column is always there: whether a row will fail is not known before.
@@ -182,7 +182,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
     traits.set(**{name: value for name, value in settings if value not in (None, "")})
     session = Session(traits)
     for url, key in _shared_keys.items():
-        session.give_key(url, key)
+        session.set_key(url, key)
     return session
 
 

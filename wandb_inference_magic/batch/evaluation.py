@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from .map import Mapped
     from .rows import Rows
-    from .run import MapRun
+    from .run import BatchRun
 
 
 def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> Any:
@@ -52,7 +52,7 @@ def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str |
     return data_frame(records).set_index("model")
 
 
-def _facts(run: MapRun) -> dict[str, Any]:
+def _facts(run: BatchRun) -> dict[str, Any]:
     seconds = [one for one in run.seconds if one > 0]
     asked = run.done - run.kept
     return {
@@ -68,7 +68,7 @@ def _facts(run: MapRun) -> dict[str, Any]:
     }
 
 
-def _words(run: MapRun, schema: Schema | None, field: str | None) -> list[str | None]:
+def _words(run: BatchRun, schema: Schema | None, field: str | None) -> list[str | None]:
     """Return each row's answer as it is compared: case and blanks at its ends mean nothing."""
     columns = answer_columns(run.answers, schema, "answer")
     if field in columns:

@@ -15,7 +15,7 @@ from ..session import traced
 from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
-from .run import MapAsk, MapRun, begin, run_all
+from .run import BatchRun, BatchSpec, begin, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Mapped:
     """What came of it: the frame with the answers, the runs that made them, and the address of their trace."""
 
     frame: Any
-    runs: Sequence[MapRun]
+    runs: Sequence[BatchRun]
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
     interrupted: bool = False
@@ -47,12 +47,12 @@ class Mapped:
 def map_rows(
     session: Session,
     rows: Rows,
-    asked: MapAsk,
+    asked: BatchSpec,
     *,
     models: Sequence[str] = (),
     into: str = INTO,
     use_cache: bool = True,
-    progress: Callable[[Sequence[MapRun]], MapProgress] | None = None,
+    progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
     permits: Permits | None = None,
     listener: Waiting | None = None,
 ) -> Mapped:
@@ -90,7 +90,7 @@ def map_rows(
     return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link)
 
 
-def _facts(run: MapRun) -> dict[str, Any]:
+def _facts(run: BatchRun) -> dict[str, Any]:
     """Return what a trace says of a run: its figures; the answers are in the calls within."""
     return {
         "rows": run.done,
@@ -103,7 +103,7 @@ def _facts(run: MapRun) -> dict[str, Any]:
     }
 
 
-def _run(runs: list[MapRun], progress: MapProgress | None) -> bool:
+def _run(runs: list[BatchRun], progress: MapProgress | None) -> bool:
     """Let the runs go on to their end; tell whether they were interrupted."""
     try:
         background.run(run_all(runs), meanwhile=progress.draw if progress else None)
@@ -130,7 +130,7 @@ def _names(schema: Schema | None, into: str) -> list[str]:
     return list(schema.fields) if schema is not None and schema.fields else [into]
 
 
-def _check_columns(rows: Rows, asked: MapAsk, into: str, models: Sequence[str]) -> None:
+def _check_columns(rows: Rows, asked: BatchSpec, into: str, models: Sequence[str]) -> None:
     """Refuse to replace a column that the prompt is made of."""
     if len(models) > 1:
         return
@@ -144,7 +144,7 @@ def _check_columns(rows: Rows, asked: MapAsk, into: str, models: Sequence[str]) 
 
 
 def _columns(
-    runs: Sequence[MapRun], schema: Schema | None, into: str, length: int | None
+    runs: Sequence[BatchRun], schema: Schema | None, into: str, length: int | None
 ) -> tuple[dict[str, list[Any]], list[str]]:
     """Return the columns to add, and those of an earlier run that no longer hold."""
     columns: dict[str, list[Any]] = {}
@@ -161,7 +161,7 @@ def _columns(
     return columns, dropped
 
 
-def _suffixes(runs: Sequence[MapRun]) -> list[str]:
+def _suffixes(runs: Sequence[BatchRun]) -> list[str]:
     """Return what tells several models' columns apart: the last part of their names, where that is enough."""
     if len(runs) <= 1:
         return [""] * len(runs)

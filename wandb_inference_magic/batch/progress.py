@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..frontend import Canvas
-    from .run import MapRun
+    from .run import BatchRun
 
 PREVIEWED: Final = 3
 SHOWN_CHARACTERS: Final = 120
@@ -27,14 +27,14 @@ class MapProgress:
     ----------
     canvas : Canvas
         Where the first answers are shown.
-    runs : sequence of MapRun
+    runs : sequence of BatchRun
     bar : bool
         Whether somebody is there to look at a bar that moves.
     preview : bool
         Whether the first answers can be drawn again and again beside the bar: in a terminal they cannot.
     """
 
-    def __init__(self, canvas: Canvas, runs: Sequence[MapRun], *, bar: bool, preview: bool) -> None:
+    def __init__(self, canvas: Canvas, runs: Sequence[BatchRun], *, bar: bool, preview: bool) -> None:
         self._canvas = canvas
         self._runs = runs
         self._previewed = 0 if preview else PREVIEWED
@@ -74,10 +74,10 @@ class MapProgress:
         if len(rows) > self._previewed:
             self._previewed = len(rows)
             bundle = answers_bundle(self._runs, PREVIEWED)
-            self._canvas.sketch(bundle, f"first answer: {rows[0][-1]}")
+            self._canvas.preview(bundle, f"first answer: {rows[0][-1]}")
 
 
-def first_answers(run: MapRun) -> list[tuple[str, str, str]]:
+def first_answers(run: BatchRun) -> list[tuple[str, str, str]]:
     """Return number, model and answer of the first rows that have one, as they are shown."""
     found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
     return [
@@ -86,7 +86,7 @@ def first_answers(run: MapRun) -> list[tuple[str, str, str]]:
     ]
 
 
-def answers_bundle(runs: Sequence[MapRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
+def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
     """Return the first answers of runs as a table; the model stands beside them where there are several."""
     rows = [row for run in runs for row in first_answers(run)][:most]
     if len(runs) > 1:
@@ -105,7 +105,7 @@ def _sum_or_none(totals: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(totals) else None
 
 
-def _figures(runs: Sequence[MapRun]) -> dict[str, str]:
+def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
     figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
     if errors := sum(run.failed for run in runs):
         figures["errors"] = f"{errors:,}"
@@ -116,7 +116,7 @@ def _figures(runs: Sequence[MapRun]) -> dict[str, str]:
     return figures
 
 
-def cost_of(runs: Sequence[MapRun]) -> float | None:
+def cost_of(runs: Sequence[BatchRun]) -> float | None:
     """Return the USD that runs have cost; None where that of one is not known."""
     known = [run.cost for run in runs if run.cost is not None]
     return sum(known) if len(known) == len(runs) else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..catalog import usd
 from ..client import practice_server as local
 from ..config import CONCURRENCY
-from ..engine import OneOfMany, asked_more_easily, for_prompt, prepare
+from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
 from ..messages import REPLY_TOKENS
 from ..prompts import Template, is_template
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ..catalog import Model
     from ..config import Endpoint
-    from ..engine import Ask
-    from ..messages import Content, Message, Reply, Request, Usage
+    from ..engine import ChatSpec
+    from ..messages import Content, Message, PreparedRequest, Reply, Usage
     from ..session import Session
     from .cache import AnswerCache
     from .rows import Row, Rows
@@ -49,14 +49,14 @@ ROWS_BETWEEN_LOOKS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class MapAsk:
+class BatchSpec:
     """What is asked of every row.
 
     Attributes
     ----------
     text : str
         The template of the prompt; it sees the row's columns first, then `names`, and the whole row as `row`.
-    ask : Ask
+    ask : ChatSpec
         How to send it; its prompt is not used.
     names : mapping
         The notebook's names.
@@ -71,7 +71,7 @@ class MapAsk:
     """
 
     text: str
-    ask: Ask
+    ask: ChatSpec
     names: Mapping[str, Any]
     value_tokens: int
     raw: bool = False
@@ -122,7 +122,7 @@ class Permits(Protocol):
 
 
 @dataclass
-class MapRun:
+class BatchRun:
     """One model's run over rows, while it goes on and after it.
 
     `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
@@ -134,9 +134,9 @@ class MapRun:
 
     session: Session
     rows: Rows
-    asked: MapAsk
+    asked: BatchSpec
     model: str
-    first: Request
+    first: PreparedRequest
     cache: AnswerCache | None = None
     permits: Permits | None = None
     answers: list[Any] = field(default_factory=list)
@@ -189,7 +189,7 @@ class MapRun:
     def _usual_reply(self) -> float:
         """Return how many tokens a reply has, about: as this model's have had, within the limit that is set."""
         longest = float(self.first.reply_limit or REPLY_TOKENS)
-        for endpoint, model, total in self.session.ledger.by_model():
+        for endpoint, model, total in self.session.usage.by_model():
             answered = total.calls - total.failed
             if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
                 return min(total.usage.completion_tokens / answered, longest)
@@ -218,7 +218,7 @@ class MapRun:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
 
-    def _row_ended(self, hold: budget.Hold, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    def _row_ended(self, hold: budget.Reservation, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
         running.discard(task)
         hold.release()
         self._give_slot_back()
@@ -261,7 +261,7 @@ class MapRun:
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             self.stopped = _not_drawn(error, len(self.answers) + 1)
 
-    def _request(self, prompt: Content) -> Request:
+    def _request(self, prompt: Content) -> PreparedRequest:
         return for_prompt(self._base, prompt, self._known)
 
     def _key(self, message: Message) -> str:
@@ -308,12 +308,12 @@ class MapRun:
         self.cache = None
         self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
-    async def _hold(self, request: Request, running: set[asyncio.Task[None]]) -> budget.Hold | None:
+    async def _hold(self, request: PreparedRequest, running: set[asyncio.Task[None]]) -> budget.Reservation | None:
         """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
-        hold = budget.Hold(self.session)
+        hold = budget.Reservation(self.session)
         while self.stopped is None:
             with suppress(InferenceError):
-                hold.take(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
+                hold.reserve(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
                 return hold
             if running:
                 # They cost less than the most they could: what is left of it may be enough.
@@ -321,7 +321,7 @@ class MapRun:
                 continue
             try:
                 # What is left is for one row.
-                hold.take(request)
+                hold.reserve(request)
             except InferenceError as error:
                 self.stopped = InferenceError(
                     "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
@@ -368,14 +368,14 @@ class MapRun:
         self.usage += call.usage or NOTHING
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
-    def ask_more_easily(self, refused: Request, error: InferenceError) -> None:
+    def ask_more_easily(self, refused: PreparedRequest, error: InferenceError) -> None:
         """Ask for the rows to come in an easier form, since this one would be refused for each of them.
 
         A row that was in flight may tell late of a form that is no longer asked for.
         """
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
-        if (easier := asked_more_easily(self._base, self.asked.ask.schema, error)) is not None:
+        if (easier := relax_response_format(self._base, self.asked.ask.schema, error)) is not None:
             self._base = easier
             self._notice(*easier.notices)
 
@@ -406,14 +406,14 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
     )
 
 
-class _Row(OneOfMany):
+class _Row(ModelCall):
     """One row of a run: what it learns of the service and of the model is for the others too."""
 
-    def __init__(self, run: MapRun, request: Request, hold: budget.Hold, most_retries: int) -> None:
+    def __init__(self, run: BatchRun, request: PreparedRequest, hold: budget.Reservation, most_retries: int) -> None:
         super().__init__(run.session, run.asked.ask, request, hold, most_retries)
         self._run = run
 
-    def easier(self, error: InferenceError) -> Request | None:
+    def easier(self, error: InferenceError) -> PreparedRequest | None:
         easier = super().easier(error)
         if easier is not None:
             self._run.ask_more_easily(self.sent, error)
@@ -432,11 +432,11 @@ class _Row(OneOfMany):
 def begin(
     session: Session,
     rows: Rows,
-    asked: MapAsk,
+    asked: BatchSpec,
     model: str | None,
     cache: AnswerCache | None,
     permits: Permits | None = None,
-) -> MapRun | None:
+) -> BatchRun | None:
     """Return a run that is ready to go, or None where there are no rows; nothing has been sent.
 
     Raises
@@ -451,18 +451,18 @@ def begin(
         raise _not_drawn(error, 1) from None
     if row is None:
         return None
-    first = prepare(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
-    run = MapRun(session, rows, asked, first.model, first, cache, permits)
+    first = prepare_request(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
+    run = BatchRun(session, rows, asked, first.model, first, cache, permits)
     _check_budget(session, run)
     return run
 
 
-def _check_budget(session: Session, run: MapRun) -> None:
+def _check_budget(session: Session, run: BatchRun) -> None:
     rest = budget.left(session)
     if rest is None:
         return
-    with budget.Hold(session) as hold:
-        hold.take(run.first)
+    with budget.Reservation(session) as hold:
+        hold.reserve(run.first)
     estimate = run.estimate()
     if estimate.cost is not None and estimate.cost > rest:
         raise InferenceError(
@@ -473,6 +473,6 @@ def _check_budget(session: Session, run: MapRun) -> None:
         )
 
 
-async def run_all(runs: list[MapRun]) -> None:
+async def run_all(runs: list[BatchRun]) -> None:
     """Let several models' runs go on at once."""
     await asyncio.gather(*(run.run() for run in runs))

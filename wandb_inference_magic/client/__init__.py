@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
-    from .failures import Situation as Situation, explain as explain
+    from .failures import FailureContext as FailureContext, to_inference_error as to_inference_error
     from .http import (
         AsyncClient as AsyncClient,
         Client as Client,
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     )
     from .stream import (
         fetch_feed as fetch_feed,
-        fetch_listing as fetch_listing,
-        receive as receive,
-        receive_async as receive_async,
+        fetch_model_list as fetch_model_list,
+        stream_chat as stream_chat,
+        stream_chat_async as stream_chat_async,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "failures": ("Situation", "explain"),
+        "failures": ("FailureContext", "to_inference_error"),
         "http": ("AsyncClient", "Client", "Recorder", "SharedClient", "certificates"),
         "retries": ("pause", "wait"),
         "sse": ("DONE", "EXTENSION", "EventReader", "LAST", "LIMITED", "is_stream"),
-        "stream": ("fetch_feed", "fetch_listing", "receive", "receive_async"),
+        "stream": ("fetch_feed", "fetch_model_list", "stream_chat", "stream_chat_async"),
     },
 )

@@ -12,10 +12,10 @@ from ..errors import InferenceError, quoted
 from ..text import read_json_text
 from .sse import DONE, EventReader
 
-Payload = Mapping[str, Any]
+Chunk = Mapping[str, Any]
 
 
-class PayloadReader:
+class ChunkReader:
     """Turns a stream's bytes into payloads.
 
     `feed` each chunk until `is_done`, then `close`. Where somebody else turns them into payloads, `hear` each chunk,
@@ -33,27 +33,27 @@ class PayloadReader:
         self._has_ended = False
         self.is_done = False
 
-    def feed(self, chunk: bytes) -> Iterator[Payload]:
+    def feed(self, chunk: bytes) -> Iterator[Chunk]:
         """Yield the payloads that these bytes complete."""
         for data in self._events.feed(chunk):
             yield from self._read(data)
 
-    def close(self) -> Iterator[Payload]:
+    def close(self) -> Iterator[Chunk]:
         """Yield what the stream's end left open, and see that the reply is whole."""
         for data in self._events.close():
             yield from self._read(data)
         self.check_end()
 
-    def _read(self, data: str) -> Iterator[Payload]:
+    def _read(self, data: str) -> Iterator[Chunk]:
         if self.is_done:
             return
         if data == DONE:
             self.is_done = self._has_ended = True
             return
-        payload = _parsed(data)
-        if payload is None:
+        chunk = _parsed(data)
+        if chunk is None:
             raise _not_readable() if self._has_payload else _not_a_reply(data)
-        yield self.check(payload)
+        yield self.check(chunk)
 
     def hear(self, chunk: bytes) -> None:
         """Note whether bytes say that the reply is whole."""
@@ -65,15 +65,15 @@ class PayloadReader:
         for data in self._events.close():
             self._has_ended = self._has_ended or data == DONE
 
-    def check(self, payload: Payload) -> Payload:
+    def check(self, chunk: Chunk) -> Chunk:
         """Return a payload; raise for one that tells of an error."""
-        if error := payload.get("error"):
+        if error := chunk.get("error"):
             raise told_by_service(error)
-        choices = payload.get("choices")
+        choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
             self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
         self._has_payload = True
-        return payload
+        return chunk
 
     def check_end(self) -> None:
         """Raise when the stream ended before the reply did."""
@@ -81,7 +81,7 @@ class PayloadReader:
             raise _cut_off()
 
 
-def whole_completion(text: str) -> Payload:
+def whole_completion(text: str) -> Chunk:
     """Read the answer of an endpoint that does not stream.
 
     Raises
@@ -89,27 +89,27 @@ def whole_completion(text: str) -> Payload:
     InferenceError
         When it is no completion.
     """
-    payload = _parsed(text)
-    if payload is None or not isinstance(payload.get("choices"), list):
+    chunk = _parsed(text)
+    if chunk is None or not isinstance(chunk.get("choices"), list):
         raise _not_a_reply(text)
-    return payload
+    return chunk
 
 
-def completion_of(returned: object) -> Payload:
+def completion_of(returned: object) -> Chunk:
     """Turn what the SDK returned for a completion into a payload; for a page that is no JSON it returns plain text."""
     dump = getattr(returned, "model_dump", None)
-    payload = dump() if dump else None
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("choices"), list):
+    chunk = dump() if dump else None
+    if not isinstance(chunk, Mapping) or not isinstance(chunk.get("choices"), list):
         raise _not_a_reply(returned if isinstance(returned, str) else "")
-    return payload
+    return chunk
 
 
-def _parsed(data: str) -> Payload | None:
+def _parsed(data: str) -> Chunk | None:
     try:
-        payload = read_json_text(data)
+        chunk = read_json_text(data)
     except ValueError:
         return None
-    return payload if isinstance(payload, Mapping) else None
+    return chunk if isinstance(chunk, Mapping) else None
 
 
 def _cut_off() -> InferenceError:

@@ -20,7 +20,7 @@ BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class FailureContext:
     """What was going on when a call failed: whom it went to, and which model it asked (empty: the list of models)."""
 
     endpoint: Endpoint
@@ -52,14 +52,14 @@ class Unreachable(Exception):  # noqa: N818
     """The service could not be reached, or the connection broke; the cause is the library's own error."""
 
 
-def explain(failure: Exception, situation: Situation) -> InferenceError:
+def to_inference_error(failure: Exception, situation: FailureContext) -> InferenceError:
     """Return the error that tells a user about `failure`.
 
     Parameters
     ----------
     failure : Exception
         What the client raised.
-    situation : Situation
+    situation : FailureContext
         Which call it was.
 
     Returns
@@ -103,7 +103,7 @@ def _not_importable(failure: ImportError) -> InferenceError:
     )
 
 
-def _of_status(failure: Refused, situation: Situation) -> InferenceError:
+def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
     status = failure.status
     key = situation.endpoint.key
     # An error may be shown and saved with the notebook: a service that repeats the key is not repeated.
@@ -123,7 +123,7 @@ def _of_status(failure: Refused, situation: Situation) -> InferenceError:
     )
 
 
-def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str, Cause]:
+def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str, str, Cause]:
     """Return what, why, remedy and cause for a status, after the table in the service's facts (2026-10-07)."""
     service = situation.service
     quota = "quota" in said.lower()
@@ -189,7 +189,7 @@ def _words(status: int, said: str, situation: Situation) -> tuple[str, str, str,
     )
 
 
-def _who(situation: Situation) -> str:
+def _who(situation: FailureContext) -> str:
     """Say which key and which project went along: with W&B, 401 can mean either."""
     endpoint = situation.endpoint
     key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
@@ -199,7 +199,7 @@ def _who(situation: Situation) -> str:
     return f"{key} {project} W&B answers the same for a wrong key and for a wrong project."
 
 
-def _key_remedy(situation: Situation) -> str:
+def _key_remedy(situation: FailureContext) -> str:
     if situation.endpoint.kind != "wandb":
         return "Set the endpoint's own key: %wbconfig --key, or WANDB_INFERENCE_API_KEY."
     return (
@@ -219,7 +219,7 @@ def _refusal_remedy(said: str) -> str:
     return "Ask an administrator of the account whether it may use this model."
 
 
-def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
+def _of_connection(failure: Exception, situation: FailureContext) -> InferenceError:
     why, remedy = _wire(failure, situation)
     if situation.endpoint.kind == "local":
         return InferenceError(
@@ -237,7 +237,7 @@ def _of_connection(failure: Exception, situation: Situation) -> InferenceError:
     )
 
 
-def _may_pass(failure: Exception, situation: Situation) -> bool:
+def _may_pass(failure: Exception, situation: FailureContext) -> bool:
     """Whether trouble of the wire may be over a little later; a server that does not run here is not."""
     if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
@@ -245,7 +245,7 @@ def _may_pass(failure: Exception, situation: Situation) -> bool:
     return not (is_here and "refused" in _words_beneath(failure))
 
 
-def _wire(failure: Exception, situation: Situation) -> tuple[str, str]:
+def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
     """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
     beneath = list(_beneath(failure))
     words = _words_beneath(failure)

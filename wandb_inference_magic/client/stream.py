@@ -16,7 +16,7 @@ from ..concurrency import import_quietly
 from ..errors import InferenceError
 from ..text import json_bytes, read_json_text
 from .bodies import NOT_PACKED
-from .chunks import PayloadReader, completion_of, told_by_service, whole_completion
+from .chunks import ChunkReader, completion_of, told_by_service, whole_completion
 from .failures import Refused, Silent, Unreachable
 from .http import http_client, http_library
 from .sse import EXTENSION, LAST, LIMITED, is_stream
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 
     from ..messages import Arrival
-    from .chunks import Payload
+    from .chunks import Chunk
     from .http import AsyncClient, Client, Recorder
 
 LISTING_SECONDS: Final = 30.0
@@ -36,7 +36,7 @@ TRACERS: Final = ("weave", "ddtrace")
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-def fetch_listing(client: Client) -> object:
+def fetch_model_list(client: Client) -> object:
     """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
     timeout = http_library().Timeout(LISTING_SECONDS, connect=10.0)
     request = client.http.build_request("GET", f"{client.url}/models", timeout=timeout)
@@ -56,9 +56,9 @@ def fetch_feed(url: str, cassette: Recorder | None = None) -> object:
         return read_json_text(response.content)
 
 
-def receive(
+def stream_chat(
     client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
-) -> Generator[Payload, None, None]:
+) -> Generator[Chunk, None, None]:
     """Send one chat request and yield what comes back, piece by piece.
 
     Parameters
@@ -104,9 +104,9 @@ def receive(
                 http.read()
                 yield _whole(http)
                 return
-            reader = PayloadReader()
-            for chunk in http.iter_bytes():
-                yield from reader.feed(chunk)
+            reader = ChunkReader()
+            for data in http.iter_bytes():
+                yield from reader.feed(data)
                 if reader.is_done:
                     return
         yield from reader.close()
@@ -114,14 +114,14 @@ def receive(
         http.close()
 
 
-async def receive_async(
+async def stream_chat_async(
     client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
-) -> AsyncGenerator[Payload, None]:
-    """Do what `receive` does, for many requests at once."""
+) -> AsyncGenerator[Chunk, None]:
+    """Do what `stream_chat` does, for many requests at once."""
     if _is_watched("AsyncCompletions"):
         create = cast("Any", client.sdk.chat.completions.create)
-        async for payload in _watched_async(create, _limited(body, limit), stream, arrival, limit):
-            yield payload
+        async for chunk in _watched_async(create, _limited(body, limit), stream, arrival, limit):
+            yield chunk
         return
     request = _chat_request(client, _limited(body, limit), stream)
     with _wire_errors(), _marked(limit):
@@ -136,14 +136,14 @@ async def receive_async(
                 await http.aread()
                 yield _whole(http)
                 return
-            reader = PayloadReader()
-            async for chunk in http.aiter_bytes():
-                for payload in reader.feed(chunk):
-                    yield payload
+            reader = ChunkReader()
+            async for data in http.aiter_bytes():
+                for chunk in reader.feed(data):
+                    yield chunk
                 if reader.is_done:
                     return
-        for payload in reader.close():
-            yield payload
+        for chunk in reader.close():
+            yield chunk
     finally:
         await http.aclose()
 
@@ -179,7 +179,7 @@ def _note(http: Any, arrival: Arrival) -> None:
     arrival.timing = http.extensions.get(EXTENSION)
 
 
-def _whole(http: Any) -> Payload:
+def _whole(http: Any) -> Chunk:
     return whole_completion(http.content.decode("utf-8", "replace"))
 
 
@@ -247,7 +247,7 @@ def _is_idle_weave(create: Any) -> bool:
 
 def _watched(
     create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
-) -> Iterator[Payload]:
+) -> Iterator[Chunk]:
     LAST.set(None)
     with _sdk_errors(), _marked(limit):
         response = create(**body, **(STREAMED if stream else {}))
@@ -262,7 +262,7 @@ def _watched(
                 http.read()
                 yield _whole(http)
                 return
-            reader = PayloadReader()
+            reader = ChunkReader()
             http.iter_bytes = _overheard(http.iter_bytes, reader)
             for chunk in response:
                 yield reader.check(chunk.model_dump())
@@ -275,7 +275,7 @@ def _watched(
 
 async def _watched_async(
     create: Any, body: Mapping[str, Any], stream: bool, arrival: Arrival, limit: int | None
-) -> AsyncIterator[Payload]:
+) -> AsyncIterator[Chunk]:
     LAST.set(None)
     with _sdk_errors(), _marked(limit):
         response = await create(**body, **(STREAMED if stream else {}))
@@ -290,7 +290,7 @@ async def _watched_async(
                 await http.aread()
                 yield _whole(http)
                 return
-            reader = PayloadReader()
+            reader = ChunkReader()
             http.aiter_bytes = _overheard_async(http.aiter_bytes, reader)
             async for chunk in response:
                 yield reader.check(chunk.model_dump())
@@ -301,7 +301,7 @@ async def _watched_async(
         await http.aclose()
 
 
-def _overheard(read: Callable[..., Iterator[bytes]], reader: PayloadReader) -> Callable[..., Iterator[bytes]]:
+def _overheard(read: Callable[..., Iterator[bytes]], reader: ChunkReader) -> Callable[..., Iterator[bytes]]:
     """Have the reader hear a stream's bytes too: the SDK keeps to itself that it has come to its end."""
 
     def overheard(*how: Any) -> Iterator[bytes]:
@@ -314,7 +314,7 @@ def _overheard(read: Callable[..., Iterator[bytes]], reader: PayloadReader) -> C
 
 
 def _overheard_async(
-    read: Callable[..., AsyncIterator[bytes]], reader: PayloadReader
+    read: Callable[..., AsyncIterator[bytes]], reader: ChunkReader
 ) -> Callable[..., AsyncIterator[bytes]]:
     async def overheard(*how: Any) -> AsyncIterator[bytes]:
         async for chunk in read(*how):
@@ -343,7 +343,7 @@ def _sdk_errors() -> Iterator[None]:
         raise told_by_service(error.body or error.message) from error
 
 
-def _unpacked(completion: Any, arrival: Arrival) -> Payload:
+def _unpacked(completion: Any, arrival: Arrival) -> Chunk:
     arrival.request_id = getattr(completion, "_request_id", None)
     arrival.timing = LAST.get()
     return completion_of(completion)

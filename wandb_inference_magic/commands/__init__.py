@@ -11,7 +11,7 @@ from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
     from .config import configure as configure
-    from .map import tabulate as tabulate
+    from .map import run_map_magic as run_map_magic
     from .threads import manage as manage
     from .usage import show_usage as show_usage
 
@@ -19,7 +19,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "config": ("configure",),
-        "map": ("tabulate",),
+        "map": ("run_map_magic",),
         "threads": ("manage",),
         "usage": ("show_usage",),
     },

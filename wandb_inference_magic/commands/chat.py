@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine import MOST_MODELS, prepare, read_ask, send
-from ..engine.compare import compare
+from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
+from ..engine.compare import run_comparison
 from ..errors import InferenceError, shortened
-from ..frontend import ComparisonView, Painter, next_cells
+from ..frontend import ComparisonView, LiveUpdater, next_cells
 from ..messages import NullComparisonListener, NullListener
 from ..session import budget
 from .preview import preview_bundle
@@ -17,13 +17,13 @@ from .preview import preview_bundle
 if TYPE_CHECKING:
     from ..arguments import ChatOptions
     from ..catalog import Catalog
-    from ..engine import Ask
-    from ..frontend import Scene
+    from ..engine import ChatSpec
+    from ..frontend import MagicContext
     from ..messages import ComparisonListener, Listener, Reply
     from ..session import Session
 
 
-def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
+def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
     """Send what the options and the text say, and draw the reply; or show what would be sent.
 
     Returns
@@ -38,24 +38,24 @@ def chat(scene: Scene, options: ChatOptions, text: str) -> Reply | list[Reply] |
     Interrupted
         When the user interrupts.
     """
-    session = scene.session
+    session = context.session
     tokens = session.resolve().value_tokens
-    ask = read_ask(
+    ask = build_spec(
         options,
         text,
-        scene.names,
+        context.names,
         thread=session.current_thread,
         value_tokens=tokens,
-        error_words=scene.last_error.describe(tokens=tokens) if options.error else "",
+        error_words=context.last_error.describe(tokens=tokens) if options.error else "",
     )
     asks = [replace(ask, model=model) for model in _models(session, options)] or [ask]
     if len(asks) > 1:
         _check_comparable(options, len(asks))
     if options.dry_run:
-        requests = [prepare(session, one, scene.cell.origin, dry=True) for one in asks]
-        scene.canvas().show(preview_bundle(budget.previewed(session, requests), stream=ask.stream))
+        requests = [prepare_request(session, one, context.cell.origin, dry=True) for one in asks]
+        context.canvas().show(preview_bundle(budget.previewed(session, requests), stream=ask.stream))
         return None
-    return _compare(scene, options, asks) if len(asks) > 1 else _send(scene, options, asks[0])
+    return _compare(context, options, asks) if len(asks) > 1 else _send(context, options, asks[0])
 
 
 def _models(session: Session, options: ChatOptions) -> list[str]:
@@ -98,50 +98,50 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
         )
 
 
-def _compare(scene: Scene, options: ChatOptions, asks: list[Ask]) -> list[Reply]:
-    session = scene.session
+def _compare(context: MagicContext, options: ChatOptions, asks: list[ChatSpec]) -> list[Reply]:
+    session = context.session
     session.last_comparison = []
     try:
-        return compare(session, asks, origin=scene.cell.origin, listener=_comparison_view(scene, options))
+        return run_comparison(session, asks, origin=context.cell.origin, listener=_comparison_view(context, options))
     finally:
         if session.last_comparison:
             for name in ("_wbreply", options.output):
                 if name:
-                    scene.put(name, session.last_comparison)
+                    context.put(name, session.last_comparison)
 
 
-def _send(scene: Scene, options: ChatOptions, ask: Ask) -> Reply:
-    session = scene.session
+def _send(context: MagicContext, options: ChatOptions, ask: ChatSpec) -> Reply:
+    session = context.session
     before = session.last_reply
     try:
-        reply = send(
+        reply = run_chat(
             session,
             ask,
-            origin=scene.cell.origin,
-            listener=_listener(scene, options),
-            after=partial(_put_code, scene, options),
+            origin=context.cell.origin,
+            listener=_listener(context, options),
+            after=partial(_put_code, context, options),
         )
     finally:
         # Also what had come before a failure or an interrupt.
         if session.last_reply is not before:
-            scene.put("_wbreply", session.last_reply)
+            context.put("_wbreply", session.last_reply)
     if options.output:
-        scene.put(options.output, reply)
+        context.put(options.output, reply)
     return reply
 
 
-def _listener(scene: Scene, options: ChatOptions) -> Listener:
+def _listener(context: MagicContext, options: ChatOptions) -> Listener:
     if options.quiet:
         return NullListener()
-    per_second = scene.session.resolve().refresh_per_second
-    return Painter(scene.canvas(_format(options)), per_second=per_second)
+    per_second = context.session.resolve().refresh_per_second
+    return LiveUpdater(context.canvas(_format(options)), per_second=per_second)
 
 
-def _comparison_view(scene: Scene, options: ChatOptions) -> ComparisonListener:
+def _comparison_view(context: MagicContext, options: ChatOptions) -> ComparisonListener:
     if options.quiet:
         return NullComparisonListener()
-    settings = scene.session.resolve()
-    canvas = scene.canvas(_format(options))
+    settings = context.session.resolve()
+    canvas = context.canvas(_format(options))
     return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 
 
@@ -149,10 +149,10 @@ def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
 
 
-def _put_code(scene: Scene, options: ChatOptions, reply: Reply) -> None:
+def _put_code(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
     if options.code is None:
         return
     blocks = reply.code_blocks
-    notice = next_cells.put(scene.shell, blocks if options.code == "all" else blocks[:1], scene.cell)
+    notice = next_cells.put(context.shell, blocks if options.code == "all" else blocks[:1], context.cell)
     if notice:
         reply.notices = (*reply.notices, notice)

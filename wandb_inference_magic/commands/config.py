@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
 from ..config import SETTING_NAMES
-from ..engine import Ask, send
+from ..engine import ChatSpec, run_chat
 from ..errors import InferenceError
-from ..frontend import Progress
+from ..frontend import Spinner
 from ..rendering import table_bundle
 
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ def _open_cassette(session: Session) -> None:
 
 def _connect(session: Session, canvas: Canvas) -> None:
     """Connect to Weave at once, or leave it, so that what is wrong with it shows here."""
-    with Progress(canvas, "waiting for Weave"):
+    with Spinner(canvas, "waiting for Weave"):
         tracer = session.tracer()
         if tracer is not None:
             tracer.start()
 
 
 def _ask_for_key(session: Session) -> None:
-    if session.type_key() is None:
+    if session.prompt_for_key() is None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
             remedy="Run %wbconfig --key again. Where nobody can type (a scheduled run), set WANDB_API_KEY in the "
@@ -164,7 +164,7 @@ def _check_service(session: Session, canvas: Canvas) -> None:
     endpoint = session.endpoint()
     rows: list[tuple[str, str]] = []
     failure: InferenceError | None = None
-    with Progress(canvas, "checking"):
+    with Spinner(canvas, "checking"):
         try:
             for name, found in _findings(session, endpoint):
                 rows.append((f"✓ {name}", found))
@@ -183,7 +183,7 @@ def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]
     catalog = session.catalog(endpoint, refresh=True)
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
     model = session.model_in_force(endpoint)
-    ask = Ask("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
-    reply = send(session, ask)
+    ask = ChatSpec("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
+    reply = run_chat(session, ask)
     seconds = f"{reply.seconds:.1f} s"
     yield "reply", f"{reply.model} answered in {seconds}"

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
-    MapAsk,
+    BatchRun,
+    BatchSpec,
     Mapped,
     MapProgress,
-    MapRun,
     answers_bundle,
     cost_of,
     first_answers,
@@ -20,7 +20,7 @@ from ..batch import (
 )
 from ..catalog import usd_words
 from ..config import INTO
-from ..engine import read_how
+from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, did_you_mean, shortened
 from ..frontend import WaitingLine, is_notebook
 from ..messages import BUDGET_REMEDY
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..arguments import MapOptions
-    from ..frontend import Scene
+    from ..frontend import MagicContext
     from ..session import Session
 
 OUTPUT: Final = "_wbmap"
@@ -39,7 +39,7 @@ SHOWN_ERRORS: Final = 3
 SHOWN_REPORTS: Final = 2
 
 
-def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
+def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: str) -> None:
     """Do what `%%wbmap` is told: ask for every row, show how far it has come, and put the frame into the notebook.
 
     Raises
@@ -49,16 +49,16 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
     Interrupted
         When the user interrupts; what had come is in the notebook.
     """
-    session, canvas = scene.session, scene.canvas()
-    value = _value_of(frame, scene.names)
+    session, canvas = context.session, context.canvas()
+    value = _value_of(frame, context.names)
     if not text.strip():
         raise InferenceError(
             "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
         )
-    asked = MapAsk(
+    asked = BatchSpec(
         text=text,
-        ask=replace(read_how(options, scene.names), stream=False),
-        names=scene.names,
+        ask=replace(spec_from_options(options, context.names), stream=False),
+        names=context.names,
         value_tokens=session.resolve().value_tokens,
         raw=options.raw,
         concurrency=options.concurrency,
@@ -66,7 +66,7 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
     )
     name = options.output or OUTPUT
     if is_dask(value):
-        scene.put(name, _lazily(session, options, value, asked))
+        context.put(name, _lazily(session, options, value, asked))
         canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
         return
     mapped = map_rows(
@@ -77,9 +77,9 @@ def tabulate(scene: Scene, options: MapOptions, frame: str, text: str) -> None:
         into=options.into or INTO,
         use_cache=not options.no_cache,
         listener=WaitingLine(canvas),
-        progress=lambda runs: MapProgress(canvas, runs, bar=scene.cell.attended, preview=is_notebook(scene.shell)),
+        progress=lambda runs: MapProgress(canvas, runs, bar=context.cell.attended, preview=is_notebook(context.shell)),
     )
-    scene.put(name, mapped.frame)
+    context.put(name, mapped.frame)
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
     if mapped.interrupted:
@@ -114,7 +114,7 @@ def _value_of(name: str, names: Mapping[str, Any]) -> Any:
     )
 
 
-def _lazily(session: Session, options: MapOptions, frame: Any, asked: MapAsk) -> Any:
+def _lazily(session: Session, options: MapOptions, frame: Any, asked: BatchSpec) -> Any:
     return map_lazily(
         session,
         frame,
@@ -158,7 +158,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         yield f"Failed: {shortened(message, 200)}"
 
 
-def _money_lines(runs: Sequence[MapRun]) -> Iterator[str]:
+def _money_lines(runs: Sequence[BatchRun]) -> Iterator[str]:
     """Say which answers a budget has cut, and what was odd about counts and costs."""
     if cut := sum(run.cut for run in runs):
         answers = "1 answer" if cut == 1 else f"{cut:,} answers"

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..markup import Part
-    from ..messages import Content, Message, Request
+    from ..messages import Content, Message, PreparedRequest
 
 REPLY: int = 1000
 
 
-def preview_bundle(requests: Sequence[Request], *, stream: bool) -> dict[str, Any]:
+def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict[str, Any]:
     """Return what requests would send as a MIME bundle: each message as it stands, then the parameters."""
     previews = [_preview(request, stream=stream) for request in requests]
     return {
@@ -28,7 +28,7 @@ def preview_bundle(requests: Sequence[Request], *, stream: bool) -> dict[str, An
     }
 
 
-def _preview(request: Request, *, stream: bool) -> tuple[list[Part], str]:
+def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
     parameters = json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
     blocks = [(_title(message), _words(message)) for message in request.messages]
@@ -43,13 +43,13 @@ def _preview(request: Request, *, stream: bool) -> tuple[list[Part], str]:
     return [*parts, "\n\n"], safe_plain("\n\n".join([*plain, *below]))
 
 
-def _summary(request: Request) -> str:
+def _summary(request: PreparedRequest) -> str:
     tokens = request.prompt_tokens
     where = "the practice model" if request.endpoint.kind == "local" else request.endpoint.url
     return f"Nothing was sent. To {request.model} at {where}: about {tokens:,} tokens, {_cost(request, tokens)}."
 
 
-def _cost(request: Request, tokens: int) -> str:
+def _cost(request: PreparedRequest, tokens: int) -> str:
     price = request.price
     if price is None:
         return "cost unknown"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..arguments import UsageOptions
-    from ..frontend import Scene
+    from ..frontend import MagicContext
     from ..session import Session
 
 HEADINGS: Final = ("model", "calls", "prompt", "cached", "completion", "seconds", "tokens a second", "cost")
@@ -25,7 +25,7 @@ NO_TOKENS: Final = ("", "", "")
 ByModel = list[tuple[str, str, Total]]
 
 
-def show_usage(scene: Scene, options: UsageOptions) -> None:
+def show_usage(context: MagicContext, options: UsageOptions) -> None:
     """Do what `%wbusage` is told: show the usage, put it into a variable, and begin counting anew.
 
     Raises
@@ -33,28 +33,28 @@ def show_usage(scene: Scene, options: UsageOptions) -> None:
     InferenceError
         When a DataFrame is asked for and pandas is not installed.
     """
-    ledger, canvas = scene.session.ledger, scene.canvas()
-    by_model = ledger.by_model()
+    usage, canvas = context.session.usage, context.canvas()
+    by_model = usage.by_model()
     if options.output:
-        scene.put(options.output, data_frame(usage_rows(by_model)))
+        context.put(options.output, data_frame(usage_rows(by_model)))
     elif by_model:
         canvas.show(
             _table(
                 by_model,
-                ledger.total(),
-                f"Since {_when(ledger.since)}.",
-                _price_source(scene.session),
-                _shared(scene.session),
+                usage.total(),
+                f"Since {_when(usage.since)}.",
+                _price_source(context.session),
+                _shared(context.session),
             )
         )
         # One bar says nothing.
         chart = _chart(by_model) if len(by_model) > 1 else {}
-        canvas.below(chart, chart_metadata(chart))
+        canvas.append_below(chart, chart_metadata(chart))
     else:
-        canvas.show(line_bundle(f"Nothing has been sent since {_when(ledger.since)}."))
+        canvas.show(line_bundle(f"Nothing has been sent since {_when(usage.since)}."))
     if options.reset:
-        ledger.reset()
-        canvas.below(line_bundle("Counting begins anew."))
+        usage.reset()
+        canvas.append_below(line_bundle("Counting begins anew."))
 
 
 def _when(since: datetime) -> str:

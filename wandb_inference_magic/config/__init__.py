@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from .credentials import (
         Key as Key,
         check_key as check_key,
-        find_key as find_key,
-        find_server_key as find_server_key,
         ignored_among as ignored_among,
         ignored_key_error as ignored_key_error,
         ignored_keys as ignored_keys,
         no_key_error as no_key_error,
         notebook_secrets as notebook_secrets,
+        resolve_key as resolve_key,
+        resolve_server_key as resolve_server_key,
         secrets_in as secrets_in,
     )
     from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
@@ -54,13 +54,13 @@ __getattr__ = lazy_exports(
         "credentials": (
             "Key",
             "check_key",
-            "find_key",
-            "find_server_key",
             "ignored_among",
             "ignored_key_error",
             "ignored_keys",
             "no_key_error",
             "notebook_secrets",
+            "resolve_key",
+            "resolve_server_key",
             "secrets_in",
         ),
         "endpoint": ("Endpoint", "is_wandb"),

@@ -96,7 +96,7 @@ class _UnusableError(Exception):
     """A place has something that cannot be used; the message goes on after the place's name."""
 
 
-def find_key(
+def resolve_key(
     environ: Mapping[str, str],
     *,
     for_wandb: bool,
@@ -147,7 +147,7 @@ def _not_asked_again(store: SecretStore, kept: Mapping[str, Key]) -> SecretStore
     return store if given is None else SecretStore(store.source, lambda _name: given.reveal())
 
 
-def find_server_key(
+def resolve_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
@@ -158,12 +158,12 @@ def find_server_key(
     """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
 
     Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
-    `notes`, `secrets` and `kept` are as for `find_key`.
+    `notes`, `secrets` and `kept` are as for `resolve_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
-        return typed or find_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
+        return typed or resolve_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
     home = home_folder(environ)
     netrc_file = _netrc_file(environ, home)
     variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
@@ -176,12 +176,12 @@ def find_server_key(
 def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
     """Return which places hold a key that cannot be used, and why: `WANDB_API_KEY is ignored: it holds a space`."""
     notes: list[str] = []
-    find_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
+    resolve_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
     return ignored_among(notes)
 
 
 def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the notes of `find_key` that tell of a key that cannot be used."""
+    """Return those of the notes of `resolve_key` that tell of a key that cannot be used."""
     return tuple(note for note in notes if IGNORED in note)
 
 
@@ -445,7 +445,7 @@ def no_key_error(notes: Sequence[str]) -> InferenceError:
     Parameters
     ----------
     notes : sequence of str
-        What `find_key` noted.
+        What `resolve_key` noted.
     """
     return InferenceError(
         "No W&B key was found; nothing was sent.",

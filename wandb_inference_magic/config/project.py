@@ -23,7 +23,7 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
     environ : mapping
         The environment.
     folder : Path, optional
-        Where `./wandb/settings` is looked for, as in `find_key`.
+        Where `./wandb/settings` is looked for, as in `resolve_key`.
 
     Returns
     -------

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
-    from .call import OneOfMany as OneOfMany
-    from .chat import send as send
+    from .call import ModelCall as ModelCall
+    from .chat import run_chat as run_chat
     from .compare import MOST_MODELS as MOST_MODELS
-    from .relax import asked_more_easily as asked_more_easily
-    from .request import Ask as Ask, for_prompt as for_prompt, prepare as prepare
-    from .spec import read_ask as read_ask, read_how as read_how, result_words as result_words
+    from .relax import relax_response_format as relax_response_format
+    from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
+    from .spec import build_spec as build_spec, result_words as result_words, spec_from_options as spec_from_options
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "call": ("OneOfMany",),
-        "chat": ("send",),
+        "call": ("ModelCall",),
+        "chat": ("run_chat",),
         "compare": ("MOST_MODELS",),
-        "relax": ("asked_more_easily",),
-        "request": ("Ask", "for_prompt", "prepare"),
-        "spec": ("read_ask", "read_how", "result_words"),
+        "relax": ("relax_response_format",),
+        "request": ("ChatSpec", "for_prompt", "prepare_request"),
+        "spec": ("build_spec", "result_words", "spec_from_options"),
     },
 )

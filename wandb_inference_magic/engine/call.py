@@ -8,20 +8,20 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import Situation, explain, pause, receive_async
+from ..client import FailureContext, pause, stream_chat_async, to_inference_error
 from ..messages import ComparedModel, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
-from .relax import asked_more_easily, corrected, does_not_fit, may_be_corrected
+from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
 
 if TYPE_CHECKING:
     from ..client import AsyncClient
     from ..errors import InferenceError
-    from ..messages import Reply, Request
-    from ..session import Hold, Session
-    from .request import Ask
+    from ..messages import PreparedRequest, Reply
+    from ..session import Reservation, Session
+    from .request import ChatSpec
 
 
-class OneOfMany:
+class ModelCall:
     """What has happened so far to one request: the calls that ended, and the call under way.
 
     `sent` is the request as it was put last. The session's settings are read by whoever makes many of these, and once.
@@ -30,9 +30,9 @@ class OneOfMany:
     def __init__(
         self,
         session: Session,
-        ask: Ask,
-        request: Request,
-        hold: Hold,
+        ask: ChatSpec,
+        request: PreparedRequest,
+        hold: Reservation,
         most_retries: int,
         state: ComparedModel | None = None,
     ) -> None:
@@ -68,8 +68,8 @@ class OneOfMany:
             first = self._built()
             if not self.ask.repair or not may_be_corrected(first):
                 raise does_not_fit(mismatch, first) from None
-            request = corrected(self.sent, schema, text, mismatch)
-        self._hold.take(request)
+            request = repair_request(self.sent, schema, text, mismatch)
+        self._hold.reserve(request)
         self._ended.append(first)
         self.sent, self._state.builder = request, ReplyBuilder()
         await self._call(client)
@@ -91,11 +91,11 @@ class OneOfMany:
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that tells a user about a failure."""
         known = self._session.known_catalog(self.sent.endpoint)
-        return explain(failure, Situation(self.sent.endpoint, self.sent.model, known))
+        return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
 
-    def easier(self, error: InferenceError) -> Request | None:
+    def easier(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request in an easier form, where its form was what the model refused."""
-        return asked_more_easily(self.sent, self.ask.schema, error)
+        return relax_response_format(self.sent, self.ask.schema, error)
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None where there is to be none."""
@@ -126,15 +126,15 @@ class OneOfMany:
 
     async def _receive_once(self, client: AsyncClient) -> None:
         builder, hold = self.builder, self._hold
-        hold.take(self.sent)
+        hold.reserve(self.sent)
         builder.budget_limit = hold.limit
-        payloads = receive_async(
+        chunks = stream_chat_async(
             client, self.sent.body, stream=self.ask.stream, arrival=builder.arrival, limit=hold.limit
         )
-        with self._session.ledger.counting(self.sent, builder, hold.settle):
-            async with aclosing(payloads):
-                async for payload in payloads:
-                    builder.add(payload)
+        with self._session.usage.counting(self.sent, builder, hold.settle):
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    builder.add(chunk)
 
     def _built(self) -> Reply:
         return self.builder.build(

@@ -12,22 +12,22 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client import Situation, explain, pause, receive, wait
+from ..client import FailureContext, pause, stream_chat, to_inference_error, wait
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import NullListener, ReplyBuilder, Turn, added_up, notices_below, read_json
 from ..rendering import step_markdown, tool_call_words
 from ..schemas import Mismatch
 from ..session import budget, traced
-from .relax import asked_more_easily, corrected, does_not_fit, may_be_corrected
-from .request import NOWHERE, prepare, trace_inputs
+from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
+from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..client import Client
-    from ..messages import Listener, Message, Origin, Reply, Request, ToolCall, ToolStep
+    from ..messages import Listener, Message, Origin, PreparedRequest, Reply, ToolCall, ToolStep
     from ..session import Session, Trace
-    from .request import Ask
+    from .request import ChatSpec
 
 MOST_ROUNDS: Final = 10
 UNFIT_REMEDY: Final = (
@@ -35,9 +35,9 @@ UNFIT_REMEDY: Final = (
 )
 
 
-def send(
+def run_chat(
     session: Session,
-    ask: Ask,
+    ask: ChatSpec,
     *,
     origin: Origin = NOWHERE,
     listener: Listener | None = None,
@@ -49,7 +49,7 @@ def send(
     ----------
     session : Session
         Whose client, settings and threads are used; its `last_reply` is what came, whole or not.
-    ask : Ask
+    ask : ChatSpec
         The prompt and how to send it.
     origin : Origin
         The running cell: run again, it replaces its own turns.
@@ -66,13 +66,13 @@ def send(
         When the user interrupts. The thread is as it was before.
     """
     listener = listener or NullListener()
-    request = prepare(session, ask, origin)
+    request = prepare_request(session, ask, origin)
     about = {"thread": ask.thread, "endpoint": request.endpoint.name}
-    with budget.Hold(session) as hold:
-        hold.take(request)
+    with budget.Reservation(session) as hold:
+        hold.reserve(request)
         with traced(session.tracer(), "wbchat", trace_inputs(ask, request.model), about, listener) as trace:
             # Its clock starts when Weave has been connected to.
-            course = _Course(session, ask, request, hold)
+            course = _ChatRun(session, ask, request, hold)
             reply = _run(session, course, listener, trace)
     session.last_reply = reply
     _record(session, ask, course.request, reply, origin)
@@ -82,7 +82,7 @@ def send(
     return reply
 
 
-def _run(session: Session, course: _Course, listener: Listener, trace: Trace) -> Reply:
+def _run(session: Session, course: _ChatRun, listener: Listener, trace: Trace) -> Reply:
     """Make the exchange and return its Reply; where it fails or is interrupted, what had come is kept and drawn."""
     try:
         with listener:
@@ -102,10 +102,10 @@ def _run(session: Session, course: _Course, listener: Listener, trace: Trace) ->
     return reply
 
 
-class _Course:
+class _ChatRun:
     """What has happened so far in one exchange: the calls that ended, the tools that ran, the call under way."""
 
-    def __init__(self, session: Session, ask: Ask, request: Request, hold: budget.Hold) -> None:
+    def __init__(self, session: Session, ask: ChatSpec, request: PreparedRequest, hold: budget.Reservation) -> None:
         self.request = request
         self._session = session
         self._ask = ask
@@ -168,9 +168,9 @@ class _Course:
         listener.step(step_markdown(step))
         return step
 
-    def _begin(self, request: Request, *, after: Reply) -> None:
+    def _begin(self, request: PreparedRequest, *, after: Reply) -> None:
         """Set the call that has ended aside, as it was when it ended, and begin another."""
-        self._hold.take(request)
+        self._hold.reserve(request)
         self._ended.append(after)
         self._sent = request
         self._builder = ReplyBuilder()
@@ -181,7 +181,7 @@ class _Course:
             try:
                 self._receive(listener)
             except InferenceError as error:
-                easier = asked_more_easily(self._sent, self._ask.schema, error)
+                easier = relax_response_format(self._sent, self._ask.schema, error)
                 if easier is None or self._builder.has_begun:
                     raise
                 self._sent = easier
@@ -198,7 +198,7 @@ class _Course:
         except Mismatch as mismatch:
             if not self._ask.repair or not may_be_corrected(first):
                 raise does_not_fit(mismatch, first, remedy=UNFIT_REMEDY) from None
-            request = corrected(self._sent, schema, first.text, mismatch)
+            request = repair_request(self._sent, schema, first.text, mismatch)
         listener.step("*The answer does not fit the schema: asking once more.*")
         self._begin(request, after=first)
         self._call(listener)
@@ -217,7 +217,7 @@ class _Course:
                 self._receive_once(session.connection(request.endpoint), listener)
             except Exception as failure:
                 known = session.known_catalog(request.endpoint)
-                error = explain(failure, Situation(request.endpoint, request.model, known))
+                error = to_inference_error(failure, FailureContext(request.endpoint, request.model, known))
                 seconds = None if self._builder.has_begun else pause(error, tries, most)
                 if seconds is None:
                     raise _told_of_tries(error, tries) from failure
@@ -228,13 +228,15 @@ class _Course:
 
     def _receive_once(self, client: Client, listener: Listener) -> None:
         builder, hold = self._builder, self._hold
-        hold.take(self._sent)
+        hold.reserve(self._sent)
         builder.budget_limit = hold.limit
-        payloads = receive(client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit)
+        chunks = stream_chat(
+            client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit
+        )
         # Closing closes the connection, also when the user interrupts.
-        with self._session.ledger.counting(self._sent, builder, hold.settle), closing(payloads):
-            for payload in payloads:
-                builder.add(payload)
+        with self._session.usage.counting(self._sent, builder, hold.settle), closing(chunks):
+            for chunk in chunks:
+                builder.add(chunk)
                 listener.notice()
 
 
@@ -279,7 +281,7 @@ def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
     return error
 
 
-def _record(session: Session, ask: Ask, request: Request, reply: Reply, origin: Origin) -> None:
+def _record(session: Session, ask: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
     # Services refuse a history with an empty reply in it.
     if ask.thread is None or not reply.text:
         return

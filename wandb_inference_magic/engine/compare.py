@@ -10,8 +10,8 @@ from .. import concurrency as background
 from ..errors import InferenceError, Interrupted
 from ..messages import ComparedModel, NullComparisonListener, Reply, ReplyBuilder
 from ..session import budget, traced
-from .call import OneOfMany
-from .request import NOWHERE, prepare, trace_inputs
+from .call import ModelCall
+from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ..client import AsyncClient
     from ..messages import ComparisonListener, Origin
     from ..session import Session, Trace
-    from .request import Ask
+    from .request import ChatSpec
 
 MOST_MODELS: Final = 9
 
 
-def compare(
+def run_comparison(
     session: Session,
-    asks: Sequence[Ask],
+    asks: Sequence[ChatSpec],
     *,
     origin: Origin = NOWHERE,
     listener: ComparisonListener | None = None,
@@ -38,7 +38,7 @@ def compare(
     Parameters
     ----------
     session : Session
-    asks : sequence of Ask
+    asks : sequence of ChatSpec
         The same prompt to each of the models, at most `MOST_MODELS`.
     origin : Origin
         The running cell.
@@ -56,7 +56,7 @@ def compare(
     most_retries = session.resolve().max_retries
     # From the first one on: an interrupt can come before the last is ready.
     with ExitStack() as stack:
-        holds = [stack.enter_context(budget.Hold(session)) for _ in asks]
+        holds = [stack.enter_context(budget.Reservation(session)) for _ in asks]
         contenders = [
             _Contender(session, ask, origin, hold, most_retries, wanted=len(asks) - number)
             for number, (ask, hold) in enumerate(zip(asks, holds, strict=True))
@@ -107,19 +107,26 @@ class _Contender:
     """One model's part: what has come of it, and why it failed if it did; no `part` where nothing could be sent."""
 
     def __init__(
-        self, session: Session, ask: Ask, origin: Origin, hold: budget.Hold, most_retries: int, *, wanted: int
+        self,
+        session: Session,
+        ask: ChatSpec,
+        origin: Origin,
+        hold: budget.Reservation,
+        most_retries: int,
+        *,
+        wanted: int,
     ) -> None:
         self.model = ask.model or ""
         self.state = ComparedModel(self.model)
-        self.part: OneOfMany | None = None
+        self.part: ModelCall | None = None
         try:
-            request = prepare(session, ask, origin)
-            hold.take(request, wanted=wanted)
-            self.part = OneOfMany(session, ask, request, hold, most_retries, self.state)
+            request = prepare_request(session, ask, origin)
+            hold.reserve(request, wanted=wanted)
+            self.part = ModelCall(session, ask, request, hold, most_retries, self.state)
         except InferenceError as error:
             self.state.error = error
 
-    async def receive(self, part: OneOfMany, client: AsyncClient) -> None:
+    async def receive(self, part: ModelCall, client: AsyncClient) -> None:
         """Receive the reply; a failure is kept, not raised."""
         try:
             parsed = await part.receive(client)

@@ -8,13 +8,15 @@ from ..errors import InferenceError, quoted
 from ..messages import BUDGET_REMEDY
 
 if TYPE_CHECKING:
-    from ..messages import Reply, Request
+    from ..messages import PreparedRequest, Reply
     from ..schemas import Mismatch, Schema
 
 SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
 
 
-def asked_more_easily(sent: Request, schema: Schema | None, error: InferenceError) -> Request | None:
+def relax_response_format(
+    sent: PreparedRequest, schema: Schema | None, error: InferenceError
+) -> PreparedRequest | None:
     """Return the request for a model that refused its schema, or None when that is not what was wrong.
 
     A model that takes no schema is asked for JSON, and one that takes not even that, in words.
@@ -38,7 +40,7 @@ def may_be_corrected(reply: Reply) -> bool:
     return bool(reply.text) and reply.finish_reason != "length"
 
 
-def corrected(sent: Request, schema: Schema, answer: str, mismatch: Mismatch) -> Request:
+def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch: Mismatch) -> PreparedRequest:
     """Return the request that asks once more, after an answer that does not fit its schema."""
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
     again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})

@@ -11,7 +11,7 @@ from ..messages import (
     DEFAULT_THREAD,
     REPLY_TOKENS,
     Origin,
-    Request,
+    PreparedRequest,
     Thread,
     has_images,
     reply_limit,
@@ -32,7 +32,7 @@ NOWHERE: Final = Origin()
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChatSpec:
     """One prompt and how to send it.
 
     Attributes
@@ -80,13 +80,13 @@ class Ask:
     tools: Toolbox | None = None
 
 
-def prepare(session: Session, ask: Ask, origin: Origin = NOWHERE, *, dry: bool = False) -> Request:
+def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *, dry: bool = False) -> PreparedRequest:
     """Make a request of what is asked; nothing is sent.
 
     Parameters
     ----------
     session : Session
-    ask : Ask
+    ask : ChatSpec
     origin : Origin
         The running cell.
     dry : bool
@@ -115,7 +115,7 @@ def prepare(session: Session, ask: Ask, origin: Origin = NOWHERE, *, dry: bool =
         with_images=known is None or not _is_text_only(known),
     )
     left_out = conversation.left_out
-    request = Request(
+    request = PreparedRequest(
         endpoint=endpoint,
         model=model,
         price=session.price(model, endpoint),
@@ -128,7 +128,7 @@ def prepare(session: Session, ask: Ask, origin: Origin = NOWHERE, *, dry: bool =
     return request
 
 
-def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
+def for_prompt(first: PreparedRequest, prompt: Content, known: Model | None) -> PreparedRequest:
     """Return a request like another one with its last message replaced: for one prompt after the other, no history.
 
     Raises
@@ -142,7 +142,7 @@ def for_prompt(first: Request, prompt: Content, known: Model | None) -> Request:
     return request
 
 
-def thread_of(session: Session, ask: Ask) -> Thread:
+def thread_of(session: Session, ask: ChatSpec) -> Thread:
     """Return the thread that a prompt continues, as it is before it."""
     if ask.thread is None:
         return Thread("")
@@ -151,7 +151,7 @@ def thread_of(session: Session, ask: Ask) -> Thread:
     return Thread(ask.thread) if ask.new else session.thread(ask.thread)
 
 
-def _parameters(ask: Ask, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
+def _parameters(ask: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
     """Return the request's parameters: only those that the user set are sent."""
     body: dict[str, Any] = {"model": model}
     for name in ("temperature", "max_tokens"):
@@ -200,7 +200,7 @@ def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
     return known.context - for_reply - tokens_beside_messages(body)
 
 
-def _check_length(request: Request, known: Model | None) -> None:
+def _check_length(request: PreparedRequest, known: Model | None) -> None:
     context = known.context if known else None
     if context is None or (tokens := request.prompt_tokens) <= context:
         return
@@ -217,7 +217,7 @@ def _left_out_words(turns: int, known: Model) -> str:
     return f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent."
 
 
-def trace_inputs(ask: Ask, *models: str) -> dict[str, Any]:
+def trace_inputs(ask: ChatSpec, *models: str) -> dict[str, Any]:
     """Return what is asked, as an op's inputs."""
     inputs = {"prompt": ask.prompt, "model": models[0] if len(models) == 1 else list(models), "system": ask.system}
     inputs |= dict(ask.parameters) | dict(ask.extra)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError
 from ..prompts import Image, as_prompt, read_image, render, with_images
 from ..schemas import read_schema, read_tools
-from .request import Ask
+from .request import ChatSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 QUESTION: Final = "Explain this error, and how to mend it."
 
 
-def read_ask(
+def build_spec(
     options: ChatOptions,
     text: str,
     names: Mapping[str, Any],
@@ -27,7 +27,7 @@ def read_ask(
     thread: str,
     value_tokens: int,
     error_words: str = "",
-) -> Ask:
+) -> ChatSpec:
     """Return what is asked by a magic's options and text.
 
     Parameters
@@ -59,7 +59,7 @@ def read_ask(
             cause="option",
         )
     return replace(
-        read_how(options, names),
+        spec_from_options(options, names),
         prompt=with_images(content, [read_image(one, names) for one in options.image]),
         model=options.model[0] if options.model else None,
         thread=None if options.once else options.thread or thread,
@@ -71,7 +71,7 @@ def read_ask(
     )
 
 
-def read_how(options: AskOptions, names: Mapping[str, Any]) -> Ask:
+def spec_from_options(options: AskOptions, names: Mapping[str, Any]) -> ChatSpec:
     """Return how a model is asked, by the options of `%%wbchat` and `%%wbmap`: without a prompt, a model or a thread.
 
     Raises
@@ -86,7 +86,7 @@ def read_how(options: AskOptions, names: Mapping[str, Any]) -> Ask:
         ("seed", options.seed),
         ("stop", list(options.stop) or None),
     )
-    return Ask(
+    return ChatSpec(
         prompt="",
         system=options.system,
         parameters=tuple((name, value) for name, value in given if value is not None),

@@ -12,10 +12,10 @@ from ..concurrency import lazy_exports
 if TYPE_CHECKING:
     from .canvas import Canvas as Canvas, is_notebook as is_notebook
     from .comparison import ComparisonView as ComparisonView
-    from .context import Scene as Scene
-    from .execution import Cell as Cell
+    from .context import MagicContext as MagicContext
+    from .execution import ExecutionInfo as ExecutionInfo
     from .last_error import LastError as LastError
-    from .live import Painter as Painter, Progress as Progress, WaitingLine as WaitingLine
+    from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, WaitingLine as WaitingLine
     from .picker import show_models as show_models
 
 __getattr__ = lazy_exports(
@@ -23,10 +23,10 @@ __getattr__ = lazy_exports(
     {
         "canvas": ("Canvas", "is_notebook"),
         "comparison": ("ComparisonView",),
-        "context": ("Scene",),
-        "execution": ("Cell",),
+        "context": ("MagicContext",),
+        "execution": ("ExecutionInfo",),
         "last_error": ("LastError",),
-        "live": ("Painter", "Progress", "WaitingLine"),
+        "live": ("LiveUpdater", "Spinner", "WaitingLine"),
         "picker": ("show_models",),
     },
 )

@@ -35,10 +35,10 @@ class Canvas(Protocol):
     def status(self, words: str) -> None:
         """Show what is awaited, while there is no text."""
 
-    def grow(self, text: str) -> None:
+    def append(self, text: str) -> None:
         """Add text that has come and show it, at once or with what follows."""
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Show all that was added: nothing more has come for a while."""
 
     def step(self, markdown: str) -> None:
@@ -47,10 +47,10 @@ class Canvas(Protocol):
     def finish(self, reply: Reply) -> None:
         """Leave the reply, whole or as far as it came, in its final form."""
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Take away the status: no reply came."""
 
-    def sketch(self, data: dict[str, Any], words: str) -> None:
+    def preview(self, data: dict[str, Any], words: str) -> None:
         """Show how far something has come: as it is where it can be drawn again, in words elsewhere."""
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
@@ -59,32 +59,32 @@ class Canvas(Protocol):
     def clear(self) -> None:
         """Take all that the cell shows away, once something else is shown; where others' outputs stand, nothing."""
 
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something more below what was shown last, and leave that as it is; nothing, where there is none."""
 
 
-class Silence:
+class NullCanvas:
     """Draws nothing: for `--quiet` and for Python."""
 
     def status(self, words: str) -> None: ...
 
-    def grow(self, text: str) -> None: ...
+    def append(self, text: str) -> None: ...
 
-    def settle(self) -> None: ...
+    def flush(self) -> None: ...
 
     def step(self, markdown: str) -> None: ...
 
     def finish(self, reply: Reply) -> None: ...
 
-    def abandon(self) -> None: ...
+    def discard(self) -> None: ...
 
-    def sketch(self, data: dict[str, Any], words: str) -> None: ...
+    def preview(self, data: dict[str, Any], words: str) -> None: ...
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
 
     def clear(self) -> None: ...
 
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
+    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None: ...
 
 
 def is_notebook(shell: InteractiveShell) -> bool:
@@ -106,16 +106,16 @@ class BlockCanvas:
         self._open = ""
         self._drawn = 0
 
-    def grow(self, text: str) -> None:
+    def append(self, text: str) -> None:
         words_end = len(self._open.rstrip())
         self._open += text
         # Where a line has ended, a block may have too: seen with the next one's first words, before these are drawn.
         if self._lets_go and "\n" in self._open[words_end:]:
             self._let_go_of_finished()
         if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         # Marks alone look like words first, and like nothing when they are whole: they would flicker.
         if len(self._open) > self._drawn and not _MARKS_ALONE.fullmatch(self._open):
             self._draw_open(self._open)
@@ -127,7 +127,7 @@ class BlockCanvas:
             self._leave(self._open)
             self._open, self._drawn = "", 0
         else:
-            self.settle()
+            self.flush()
 
     def _let_go_of_finished(self) -> None:
         finished, rest = split_finished(self._open)
@@ -213,7 +213,7 @@ class NotebookCanvas(BlockCanvas):
             self._id = ""
         self._draw(data, {"wandb_inference": reply.facts()})
 
-    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
+    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self._draw(data)
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
@@ -224,11 +224,11 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id, self._outputs = "", 0
 
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         if data:
             self._shell.display_pub.publish(data, metadata or {})
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         if self._outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
         elif self._id:

@@ -58,7 +58,7 @@ class ComparisonView(WaitingLine):
         self._canvas.show(side_by_side_bundle(columns, self._allowed), facts)
         if not interrupted:
             chart = _chart(replies)
-            self._canvas.below(chart, chart_metadata(chart))
+            self._canvas.append_below(chart, chart_metadata(chart))
 
 
 def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
@@ -156,4 +156,4 @@ class _Drawing:
         self._drawn_size, self._drawn_words = size, waiting
         bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
         words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
-        self._canvas.sketch(bundle, words)
+        self._canvas.preview(bundle, words)

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
     from ..session import Session
     from .canvas import Canvas
-    from .execution import Cell
+    from .execution import ExecutionInfo
     from .last_error import LastError
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class MagicContext:
     """`owns_cell` tells whether the magic's is the first output of its cell."""
 
     shell: InteractiveShell
     session: Session
-    cell: Cell
+    cell: ExecutionInfo
     owns_cell: bool
     last_error: LastError
 

@@ -19,7 +19,7 @@ RUNNERS: Final = ("run_line_magic", "run_cell_magic")
 
 
 @dataclass(frozen=True)
-class Cell:
+class ExecutionInfo:
     """The running cell. `id` is None where the front end names none; `source` is what Python runs.
 
     In a widget's callback no cell runs (`is_callback`): there is no id and no source. `attended` tells whether
@@ -34,7 +34,7 @@ class Cell:
     attended: bool = True
 
     @classmethod
-    def running(cls, shell: InteractiveShell, own_id: str | None = None) -> Cell:
+    def running(cls, shell: InteractiveShell, own_id: str | None = None) -> ExecutionInfo:
         """Read the running cell off the shell: a kernel's request, else the terminal's history.
 
         Parameters

@@ -19,7 +19,7 @@ QUIET_SECONDS: Final = 0.8
 SETTLE_SECONDS: Final = 1.0
 
 
-class Progress:
+class Spinner:
     """Says what is being done, and for how long, while it is done; use as a context manager around it."""
 
     def __init__(self, canvas: Canvas, doing: str) -> None:
@@ -36,7 +36,7 @@ class Progress:
         self._stopped.set()
         self._thread.join()
         if kind is not None:
-            self._canvas.abandon()
+            self._canvas.discard()
 
     def _run(self) -> None:
         pause = QUIET_SECONDS
@@ -51,12 +51,12 @@ class WaitingLine:
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
 
-    def waiting(self, doing: str) -> Progress:
+    def waiting(self, doing: str) -> Spinner:
         """Show what is being done, and for how long, while the block within goes on."""
-        return Progress(self._canvas, doing)
+        return Spinner(self._canvas, doing)
 
 
-class Painter(WaitingLine):
+class LiveUpdater(WaitingLine):
     """Moves what has come from a ReplyBuilder to a Canvas.
 
     The first words are drawn by the thread that receives them, at once; all later ones by a thread of the
@@ -82,7 +82,7 @@ class Painter(WaitingLine):
         # A copied context lets the thread's output reach the cell that is running here.
         self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-painter", daemon=True)
 
-    def __enter__(self) -> Painter:
+    def __enter__(self) -> LiveUpdater:
         self._thread.start()
         return self
 
@@ -96,7 +96,7 @@ class Painter(WaitingLine):
 
     def discard(self) -> None:
         """Take away the line that says what is awaited: no reply came."""
-        self._canvas.abandon()
+        self._canvas.discard()
 
     def begin(self, builder: ReplyBuilder, model: str) -> None:
         """Draw another call's reply from here on."""
@@ -147,7 +147,7 @@ class Painter(WaitingLine):
                 self._paint_status(_waiting(self._doing, now - self._doing_since))
             elif self._taken and now - self._last_text > SETTLE_SECONDS:
                 self._last_text = now
-                self._canvas.settle()
+                self._canvas.flush()
             elif not self._taken:
                 self._paint_status(self._status_line(now - self._builder.started))
 
@@ -158,7 +158,7 @@ class Painter(WaitingLine):
             return False
         self._taken += len(pieces)
         self._last_text = now
-        self._canvas.grow("".join(pieces))
+        self._canvas.append("".join(pieces))
         return True
 
     def _paint_status(self, line: str) -> None:

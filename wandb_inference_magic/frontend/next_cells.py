@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..messages import CodeBlock
-    from .execution import Cell
+    from .execution import ExecutionInfo
 
 NO_CODE = "There is no code block in the reply: no cell was made."
 IGNORED = "This front end may not put code into a new cell: copy it from the reply."
 ONE_ONLY = "JupyterLab and Notebook make one new cell: it holds the first block. The others are in the reply."
 
 
-def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: Cell) -> str:
+def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInfo) -> str:
     """Put each block into a cell of its own below the running one, and return what the user should know."""
     if not blocks:
         return NO_CODE
@@ -28,8 +28,8 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: Cell) -> str
         shell.set_next_input(blocks[0].text, replace=False)
     else:
         for block in blocks:
-            payload = {"source": "set_next_input", "text": block.text, "replace": False}
-            manager.write_payload(payload, single=False)
+            chunk = {"source": "set_next_input", "text": block.text, "replace": False}
+            manager.write_payload(chunk, single=False)
     if not _takes_cells(cell):
         return IGNORED
     # VS Code makes a cell of each payload; its cells' ids are addresses of its own.
@@ -37,7 +37,7 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: Cell) -> str
     return ONE_ONLY if is_one_only else ""
 
 
-def _takes_cells(cell: Cell) -> bool:
+def _takes_cells(cell: ExecutionInfo) -> bool:
     """Whether the front end makes cells: Colab does not (colabtools #1619), nor one that has no cell ids."""
     if "google.colab" in sys.modules:
         return False

@@ -10,7 +10,7 @@ from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from .canvas import is_notebook
-from .live import Progress
+from .live import Spinner
 from .output_widget import WIDGET, widget_view
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def show_models(
         For a model the endpoint does not have, a text that matches none, or when no list is to be had.
     """
     endpoint = session.endpoint()
-    with Progress(canvas, "asking the endpoint for its models"):
+    with Spinner(canvas, "asking the endpoint for its models"):
         catalog = session.catalog(endpoint, refresh=options.refresh)
     if options.use is not None:
         chosen = _by_number(session, options.use)

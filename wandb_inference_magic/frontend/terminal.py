@@ -38,19 +38,19 @@ class _Printing(ABC):
     def status(self, words: str) -> None: ...
 
     @abstractmethod
-    def abandon(self) -> None: ...
+    def discard(self) -> None: ...
 
-    def sketch(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
+    def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self.status(words)
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
-        self.abandon()
+        self.discard()
         print(data[PLAIN])
 
     def clear(self) -> None:  # noqa: B027 - the canvas has it, and here it does nothing
         """What was printed stays."""
 
-    def below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if data:
             print(f"\n{data[PLAIN]}")
 
@@ -81,9 +81,9 @@ class RichCanvas(_Printing, BlockCanvas):
         line = Text(safe_plain(words), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
 
-    def grow(self, text: str) -> None:
+    def append(self, text: str) -> None:
         self._given += len(text)
-        super().grow(text)
+        super().append(text)
 
     def step(self, markdown: str) -> None:
         super().step(markdown)
@@ -121,7 +121,7 @@ class RichCanvas(_Printing, BlockCanvas):
         pretty = pretty_json(reply.text)
         self._print(safe_plain(reply.text) if pretty is None else self._markdown(f"```json\n{pretty}\n```"))
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         self._stop()
 
     def _rendered(self, text: str) -> RenderableType:
@@ -159,11 +159,11 @@ class PlainCanvas(_Printing):
     def status(self, words: str) -> None:
         """It could not be taken away again."""
 
-    def grow(self, text: str) -> None:
+    def append(self, text: str) -> None:
         self._given += len(text)
         self._print(safe_plain(text))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Nothing is held back here."""
 
     def step(self, markdown: str) -> None:
@@ -177,7 +177,7 @@ class PlainCanvas(_Printing):
         for line in lines_below(reply):
             self._print(f"{line}\n")
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         self._end_line()
 
     def _end_line(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from ..arguments import PAGES, read_unfinished
-from ..config import WANDB_URL, Endpoint, find_key, is_wandb, notebook_secrets
+from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_key
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
@@ -172,7 +172,11 @@ class Offers:
         """
         name = self._session.resolve().endpoint
         url = WANDB_URL if name in ("auto", "wandb") else name
-        if is_wandb(url) and notebook_secrets(os.environ) and find_key(os.environ, for_wandb=True, secrets=()) is None:
+        if (
+            is_wandb(url)
+            and notebook_secrets(os.environ)
+            and resolve_key(os.environ, for_wandb=True, secrets=()) is None
+        ):
             return Endpoint("wandb", url)
         return self._session.endpoint(ask=False, start=False)
 

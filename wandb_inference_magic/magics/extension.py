@@ -63,11 +63,11 @@ def _import_ahead() -> None:
         for name in NEEDED:
             importlib.import_module(name)
         from ..client import certificates
-        from ..markup import safe_markdown
+        from ..markup import sanitize_markdown
 
         certificates()
         # The first text makes the parsers.
-        safe_markdown("**ready**")
+        sanitize_markdown("**ready**")
         for name in LATER:
             importlib.import_module(name)
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong

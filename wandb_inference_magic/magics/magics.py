@@ -27,7 +27,7 @@ from ..arguments import (
     read_line,
 )
 from ..errors import InferenceError, Interrupted
-from ..frontend import Cell, LastError
+from ..frontend import ExecutionInfo, LastError
 from ..messages import Reply
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..arguments import Page
-    from ..frontend import Scene
+    from ..frontend import MagicContext
     from ..session import Session
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
@@ -92,11 +92,11 @@ class InferenceMagics(Magics):
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
-        scene = self._scene("wbchat")
-        answer = chat(scene, options, prompt)
-        if not options.quiet and not scene.cell.is_callback:
+        context = self._scene("wbchat")
+        answer = chat(context, options, prompt)
+        if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
-        if cell is not None or scene.cell.echoes("wbchat", line):
+        if cell is not None or context.cell.echoes("wbchat", line):
             return None
         return answer
 
@@ -107,8 +107,8 @@ class InferenceMagics(Magics):
         from ..frontend import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
-        scene = self._scene("wbmodels")
-        show_models(self.shell, self.session, options, text, scene.canvas(), attended=scene.cell.attended)
+        context = self._scene("wbmodels")
+        show_models(self.shell, self.session, options, text, context.canvas(), attended=context.cell.attended)
 
     @no_var_expand
     @line_magic
@@ -124,11 +124,11 @@ class InferenceMagics(Magics):
     @cell_magic
     @_documented(MAP)
     def wbmap(self, line: str, cell: str) -> None:
-        from ..commands import tabulate
+        from ..commands import run_map_magic
 
         form = MAP.lines["%%wbmap"]
         options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
-        tabulate(self._scene("wbmap"), options, frame, cell.strip("\n"))
+        run_map_magic(self._scene("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
     @line_magic
@@ -155,14 +155,14 @@ class InferenceMagics(Magics):
         tokens = self.session.resolve().value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
-    def _scene(self, magic: str) -> Scene:
-        from ..frontend import Scene
+    def _scene(self, magic: str) -> MagicContext:
+        from ..frontend import MagicContext
 
-        running = Cell.running(self.shell, self._own_cell_id)
+        running = ExecutionInfo.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution
         self._last_execution = execution
-        return Scene(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
+        return MagicContext(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
 
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Note that the running cell shows a reply already."""

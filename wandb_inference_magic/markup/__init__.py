@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         quotation as quotation,
         safe_document as safe_document,
         safe_inline as safe_inline,
-        safe_markdown as safe_markdown,
+        sanitize_markdown as sanitize_markdown,
     )
 
 __getattr__ = lazy_exports(
@@ -29,6 +29,6 @@ __getattr__ = lazy_exports(
         "blocks": ("split_finished",),
         "check": ("is_ordinary",),
         "parser": ("page_parser",),
-        "sanitize": ("Part", "Untrusted", "fenced", "quotation", "safe_document", "safe_inline", "safe_markdown"),
+        "sanitize": ("Part", "Untrusted", "fenced", "quotation", "safe_document", "safe_inline", "sanitize_markdown"),
     },
 )

@@ -66,7 +66,7 @@ def tags_in(markup: str) -> list[str]:
     return _TAG.findall(markup)
 
 
-def is_inert(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:
+def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:
     """Whether nothing is active in Markdown, in any front end's reading.
 
     Parameters

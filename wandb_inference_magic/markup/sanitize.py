@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from ..text import safe_plain
 from . import maths
-from .check import host_of, is_inert, is_link, may_load, tags_in
+from .check import host_of, is_link, is_safe, may_load, tags_in
 from .parser import block_parser, expanded
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
     return _unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
 
 
-def safe_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
+def sanitize_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
     """Return untrusted Markdown with the same look and nothing active in it; see `safe_document`."""
     return safe_document([Untrusted(text)], allow_images_from)
 
@@ -125,7 +125,7 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
             candidate = "".join(part if isinstance(part, str) else rewrite(part.text, allowed) for part in parts)
         except _CannotRewriteError:
             continue
-        if is_inert(candidate, allowed, tags):
+        if is_safe(candidate, allowed, tags):
             break
     return candidate
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from .request import (
         REPLY_TOKENS as REPLY_TOKENS,
-        Request as Request,
+        PreparedRequest as PreparedRequest,
         reply_limit as reply_limit,
         tokens_beside_messages as tokens_beside_messages,
     )
@@ -80,7 +80,7 @@ __getattr__ = lazy_exports(
             "render_with",
             "writing_seconds",
         ),
-        "request": ("REPLY_TOKENS", "Request", "reply_limit", "tokens_beside_messages"),
+        "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
         "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "has_images"),
         "tokens": ("estimate", "estimate_messages"),
     },

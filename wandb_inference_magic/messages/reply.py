@@ -61,7 +61,7 @@ class Usage:
         )
 
     @classmethod
-    def read(cls, payload: object) -> Usage | None:
+    def read(cls, chunk: object) -> Usage | None:
         """Read the `usage` object of a response; None where it is missing or holds no counts.
 
         Raises
@@ -70,12 +70,12 @@ class Usage:
             For nonsense, quoting it: a count that is no whole number from 0 to `MOST_TOKENS`, and more cached tokens
             than the prompt has.
         """
-        if payload is None:
+        if chunk is None:
             return None
-        if not isinstance(payload, Mapping):
-            raise ValueError(_shown(payload))
-        prompt, completion = payload.get("prompt_tokens"), payload.get("completion_tokens")
-        details = payload.get("prompt_tokens_details")
+        if not isinstance(chunk, Mapping):
+            raise ValueError(_shown(chunk))
+        prompt, completion = chunk.get("prompt_tokens"), chunk.get("completion_tokens")
+        details = chunk.get("prompt_tokens_details")
         cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
         counts = [None if one is None else _count(one) for one in (prompt, completion, cached)]
         if counts[0] is None or counts[1] is None:
@@ -400,12 +400,12 @@ class ReplyBuilder:
         """How long it has been coming."""
         return self.now() - self.started
 
-    def add(self, payload: Mapping[str, Any]) -> None:
+    def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
-        self._read_usage(payload.get("usage"))
-        if isinstance(model := payload.get("model"), str) and model:
+        self._read_usage(chunk.get("usage"))
+        if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
-        choices = payload.get("choices")
+        choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
             return
         choice = choices[0]
@@ -415,9 +415,9 @@ class ReplyBuilder:
         if isinstance(piece, Mapping):
             self._add_piece(piece)
 
-    def _read_usage(self, payload: object) -> None:
+    def _read_usage(self, chunk: object) -> None:
         try:
-            usage = Usage.read(payload)
+            usage = Usage.read(chunk)
         except ValueError as nonsense:
             self.usage, self.nonsense = None, str(nonsense)
             return

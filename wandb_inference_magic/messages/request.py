@@ -22,8 +22,8 @@ REPLY_TOKENS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What an Ask has become: all that is needed to send it and to tell what came of it.
+class PreparedRequest:
+    """What a ChatSpec has become: all that is needed to send it and to tell what came of it.
 
     `body` holds the messages too; `earlier` says how many of them are the thread's, `notices` what the
     user should know of.
@@ -58,23 +58,23 @@ class Request:
         """How many tokens the reply may have; None where the user set no limit."""
         return reply_limit(self.body)
 
-    def with_body(self, **values: Any) -> Request:
+    def with_body(self, **values: Any) -> PreparedRequest:
         """Return this request with other parameters; None takes one away."""
         body = {name: value for name, value in {**self.body, **values}.items() if value is not None}
         return replace(self, body=body)
 
-    def followed_by(self, *messages: Message) -> Request:
+    def followed_by(self, *messages: Message) -> PreparedRequest:
         """Return this request with messages added."""
         return self.with_body(messages=[*self.messages, *messages])
 
-    def instructed(self, words: str) -> Request:
+    def instructed(self, words: str) -> PreparedRequest:
         """Return this request with words added to its system prompt."""
         first, *others = self.messages
         if first["role"] != "system":
             return self.with_body(messages=[{"role": "system", "content": words}, first, *others])
         return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{words}"}, *others])
 
-    def noticed(self, words: str) -> Request:
+    def noticed(self, words: str) -> PreparedRequest:
         """Return this request with one more thing the user should know of."""
         return replace(self, notices=(*self.notices, words))
 

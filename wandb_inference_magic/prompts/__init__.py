@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
+    from .images import Image as Image
     from .template import (
         Template as Template,
         is_template as is_template,
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import Image as Image, as_prompt as as_prompt, cut as cut, image_of as image_of
+    from .values import as_prompt as as_prompt, cut as cut, image_of as image_of
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "images": ("Image",),
         "template": ("Template", "is_template", "read_image", "render", "render_text", "with_images"),
-        "values": ("Image", "as_prompt", "cut", "image_of"),
+        "values": ("as_prompt", "cut", "image_of"),
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from ..markup import safe_markdown
+from ..markup import sanitize_markdown
 from ..text import safe_plain
 from .reply import markdown_to_html
 
@@ -65,7 +65,7 @@ def _turn(turn: Turn) -> Iterator[str]:
     if turn.system:
         yield _words("system", turn.system)
     yield _words("prompt", turn.words)
-    yield f'<div class="reply">\n{markdown_to_html(safe_markdown(turn.reply))}</div>'
+    yield f'<div class="reply">\n{markdown_to_html(sanitize_markdown(turn.reply))}</div>'
 
 
 def _words(kind: str, text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
-    from .budget import Hold as Hold
+    from .budget import Reservation as Reservation
     from .current import current_session as current_session, end_session as end_session, start_session as start_session
     from .session import Session as Session
     from .tracing import Trace as Trace, traced as traced
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "budget": ("Hold",),
+        "budget": ("Reservation",),
         "current": ("current_session", "end_session", "start_session"),
         "session": ("Session",),
         "tracing": ("Trace", "traced"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..catalog import Price
-    from ..messages import Request
+    from ..messages import PreparedRequest
     from .session import Session
     from .shared_spending import SharedSpending
     from .usage import Call
@@ -31,7 +31,7 @@ def left(session: Session) -> float | None:
     if budget is None:
         return None
     shared = session.shared_spending()
-    return session.ledger.left(budget) if shared is None else shared.left(budget)
+    return session.usage.left(budget) if shared is None else shared.left(budget)
 
 
 def is_set(session: Session) -> bool:
@@ -60,7 +60,7 @@ class _WorstCase:
     once, each of at least `least` tokens, and of no more than `REPLY_TOKENS` or than the model can write.
     """
 
-    def __init__(self, session: Session, request: Request, price: Price, wanted: int, least: int) -> None:
+    def __init__(self, session: Session, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
         tokens = request.most_prompt_tokens
         # Some models charge more for what they put into their cache.
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
@@ -83,7 +83,7 @@ class _WorstCase:
         return self.usd
 
 
-def _most_of_reply(session: Session, request: Request) -> int:
+def _most_of_reply(session: Session, request: PreparedRequest) -> int:
     """Return how many tokens a reply may have at most: services refuse a limit beyond the model's context."""
     known = session.known_catalog(request.endpoint).find(request.model)
     tokens = request.prompt_tokens
@@ -92,19 +92,19 @@ def _most_of_reply(session: Session, request: Request) -> int:
     return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
 
 
-def previewed(session: Session, requests: Sequence[Request]) -> list[Request]:
+def previewed(session: Session, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
     """Return requests that go out together as the budget would let them go now, with what it would say of them."""
     with ExitStack() as stack:
-        holds = [stack.enter_context(Hold(session)) for _ in requests]
+        holds = [stack.enter_context(Reservation(session)) for _ in requests]
         return [
             _previewed(hold, request, wanted=len(requests) - number)
             for number, (request, hold) in enumerate(zip(requests, holds, strict=True))
         ]
 
 
-def _previewed(hold: Hold, request: Request, *, wanted: int) -> Request:
+def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> PreparedRequest:
     try:
-        hold.take(request, wanted=wanted)
+        hold.reserve(request, wanted=wanted)
     except InferenceError as refusal:
         return request.noticed(str(refusal))
     if hold.limit is None:
@@ -113,7 +113,7 @@ def _previewed(hold: Hold, request: Request, *, wanted: int) -> Request:
     return request.with_body(max_tokens=hold.limit).noticed(words)
 
 
-class Hold:
+class Reservation:
     """The most that a call under way can cost, reserved until it has ended and its cost is counted.
 
     One for each of the calls that are made at the same time; those that follow each other share one. Leaving it as a
@@ -123,20 +123,20 @@ class Hold:
     def __init__(self, session: Session) -> None:
         self.limit: int | None = None
         self._session = session
-        self._request: Request | None = None
+        self._request: PreparedRequest | None = None
         self._usd = 0.0
         # Where the budget is shared: the file, and the call's name in it.
         self._shared: SharedSpending | None = None
         self._call = ""
 
-    def take(self, request: Request, *, wanted: int = 1, least: int = FEWEST_TOKENS) -> None:
+    def reserve(self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS) -> None:
         """Reserve the most that a request can cost, in the place of what was reserved for the one before it.
 
         A request that is tried again keeps its reservation.
 
         Parameters
         ----------
-        request : Request
+        request : PreparedRequest
         wanted : int
             How many calls, this one included, are to be made at once and have no reservation yet.
         least : int
@@ -179,7 +179,7 @@ class Hold:
             # The setting has changed.
             self.release()
         if shared is None:
-            return self._session.ledger.hold(worst, budget, instead_of=self._usd)
+            return self._session.usage.hold(worst, budget, instead_of=self._usd)
         # First: an interrupt can come as soon as the file has it.
         self._shared, self._call = shared, self._call or uuid4().hex
         return shared.reserve(self._call, worst, lambda: worst.prompt, budget)[0]
@@ -209,12 +209,12 @@ class Hold:
 
     def _end(self, cost: float) -> None:
         if self._shared is None:
-            self._session.ledger.release(self._usd)
+            self._session.usage.release(self._usd)
         else:
             self._shared.settle(self._call, cost)
         self._request, self._usd, self._shared, self._call = None, 0.0, None, ""
 
-    def __enter__(self) -> Hold:
+    def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -19,19 +19,19 @@ from ..config import (
     Endpoint,
     Key,
     check_key,
-    find_key,
-    find_server_key,
     ignored_among,
     ignored_key_error,
     ignored_keys,
     is_wandb,
     no_key_error,
+    resolve_key,
+    resolve_server_key,
     secrets_in,
 )
 from ..errors import InferenceError, did_you_mean, quoted
 from ..messages import DEFAULT_THREAD, Thread
 from ..text import passwords_in
-from .usage import Ledger
+from .usage import UsageTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +72,7 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
-        self.ledger = Ledger(on_cost=self.share_cost)
+        self.usage = UsageTracker(on_cost=self.share_cost)
         self._spending: tuple[str, SharedSpending] | None = None
         self._cassette: tuple[tuple[str, ...], Cassette] | None = None
         self._is_aside = False
@@ -96,10 +96,10 @@ class Session:
         """Return the settings in force."""
         return self.settings.resolve()
 
-    def find_key(self, url: str, notes: list[str] | None = None) -> Key | None:
+    def resolve_key(self, url: str, notes: list[str] | None = None) -> Key | None:
         """Find the key for an endpoint: typed in this session, else where the environment and the files have one."""
         typed = self._typed_keys.get(url)
-        return typed or find_key(os.environ, for_wandb=is_wandb(url), notes=notes, kept=self._store_keys)
+        return typed or resolve_key(os.environ, for_wandb=is_wandb(url), notes=notes, kept=self._store_keys)
 
     def ignored_keys(self, url: str) -> tuple[str, ...]:
         """Return which places hold a key for an endpoint that cannot be used, and why."""
@@ -132,12 +132,12 @@ class Session:
         if name != "wandb":
             kind: Any = "wandb" if is_wandb(name) else "custom"
             project = settings.project if kind == "wandb" or _is_set_for_us(settings) else ""
-            key = self.find_key(name)
+            key = self.resolve_key(name)
             if key is None and start and (ignored := self.ignored_keys(name)):
                 raise ignored_key_error(ignored)
             return Endpoint(kind, name, key, project)
         notes: list[str] = []
-        key = self.find_key(WANDB_URL, notes) or (self.type_key(WANDB_URL) if ask else None)
+        key = self.resolve_key(WANDB_URL, notes) or (self.prompt_for_key(WANDB_URL) if ask else None)
         if key is None and start:
             raise no_key_error(notes)
         return Endpoint("wandb", WANDB_URL, key, settings.project)
@@ -212,7 +212,7 @@ class Session:
     def secrets(self) -> tuple[str, ...]:
         """Return the keys and the proxies' passwords that are known here: nothing of them is written or traced."""
         # Asked for with each exchange that is recorded and each value that is traced: no store is asked for it.
-        in_files = (find_key(os.environ, for_wandb=True, secrets=()), find_server_key(os.environ, secrets=()))
+        in_files = (resolve_key(os.environ, for_wandb=True, secrets=()), resolve_server_key(os.environ, secrets=()))
         found = (*self._typed_keys.values(), *self._store_keys.values(), *in_files)
         keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ), *passwords_in(os.environ))
         return tuple(dict.fromkeys(keys))
@@ -221,7 +221,7 @@ class Session:
         if settings.endpoint != "auto":
             return settings.endpoint
         notes: list[str] = []
-        if self.find_key(WANDB_URL, notes) is not None or ignored_among(notes):
+        if self.resolve_key(WANDB_URL, notes) is not None or ignored_among(notes):
             # A key that cannot be used is reported: the practice model does not hide it.
             return "wandb"
         return "local" if local.installed(_path(settings.weights)) else "wandb"
@@ -233,7 +233,7 @@ class Session:
         practice = local.start(weights)
         return Endpoint("local", practice.base_url, Key(practice.key, "made for this session"), model=practice.model)
 
-    def type_key(self, url: str | None = None) -> Key | None:
+    def prompt_for_key(self, url: str | None = None) -> Key | None:
         """Ask the user for the key of an endpoint (by default the one in force) and keep it for this session.
 
         Raises
@@ -252,7 +252,7 @@ class Session:
         self._typed_keys[url] = Key(check_key(typed), "typed in")
         return self._typed_keys[url]
 
-    def give_key(self, url: str, key: Key) -> None:
+    def set_key(self, url: str, key: Key) -> None:
         """Use this key for an endpoint, for this session.
 
         Raises
@@ -327,7 +327,7 @@ class Session:
                 return None
             if not project:
                 return None
-            key = find_server_key(os.environ, self._typed_keys.get(WANDB_URL), kept=self._store_keys)
+            key = resolve_server_key(os.environ, self._typed_keys.get(WANDB_URL), kept=self._store_keys)
             if self._tracer is not None and self._tracer.key != key:
                 # One that found no key, or a wrong one, has given up.
                 self._end_tracer()
@@ -387,10 +387,10 @@ class Session:
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
         if endpoint.kind == "local":
             return self.known_catalog(endpoint)
-        from ..client import fetch_feed, fetch_listing
+        from ..client import fetch_feed, fetch_model_list
 
         notes: list[str] = []
-        listing = self._try(lambda: read_listing(fetch_listing(self.connection(endpoint))), endpoint, notes)
+        listing = self._try(lambda: read_listing(fetch_model_list(self.connection(endpoint))), endpoint, notes)
         if endpoint.kind != "wandb":
             return join(listing or [], None, None, notes=notes)
         feed = None
@@ -399,7 +399,7 @@ class Session:
         return join(listing, feed, snapshot(), notes=notes)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
-        from ..client import Situation, explain
+        from ..client import FailureContext, to_inference_error
 
         try:
             return fetch()
@@ -407,7 +407,7 @@ class Session:
             notes.append(f"The endpoint answered, but not with a list of models ({quoted(str(failure))}).")
             return None
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
-            error = explain(failure, Situation(endpoint, "", self.known_catalog(endpoint)))
+            error = to_inference_error(failure, FailureContext(endpoint, "", self.known_catalog(endpoint)))
             notes.append(f"{error.what} {error.why}".strip())
             return None
 

@@ -16,7 +16,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import import_quietly
-from ..config import find_server_key, ignored_among
+from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
 from ..messages import NullListener
 from ..text import hidden, words_of_library
@@ -127,7 +127,7 @@ class Tracer:
             )
         if self.key is None:
             notes: list[str] = []
-            find_server_key(os.environ, notes=notes, secrets=())
+            resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
                 "There is no key for W&B: nothing is traced.",
                 why="; ".join(ignored_among(notes)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ..catalog import Price
-    from ..messages import ReplyBuilder, Request
+    from ..messages import PreparedRequest, ReplyBuilder
 
 NOTHING = Usage(0, 0)
 # USD: floats add up to a little more or less than the sum.
@@ -96,7 +96,7 @@ class Total:
 
 
 @dataclass(slots=True)
-class Ledger:
+class UsageTracker:
     """The totals by endpoint and model, since a moment. Several threads may count at once.
 
     `on_cost` is called with the USD of each call that costs something and had no reservation. `held` is the most that
@@ -158,7 +158,9 @@ class Ledger:
         return max(limit - self._cost() - self.held, 0.0)
 
     @contextmanager
-    def counting(self, request: Request, builder: ReplyBuilder, settle: Callable[[Call], str]) -> Iterator[None]:
+    def counting(
+        self, request: PreparedRequest, builder: ReplyBuilder, settle: Callable[[Call], str]
+    ) -> Iterator[None]:
         """Count the one call that is made within, however it ends, by what `builder` has of it then.
 
         `settle` puts its cost in the place of what was reserved for it, and returns what its reader should know of.
@@ -198,7 +200,7 @@ class Ledger:
             self.since = datetime.now()
 
 
-def _measured(call: Call, request: Request, builder: ReplyBuilder, started: float) -> Call:
+def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, started: float) -> Call:
     """Return a call with its tokens, cost and time to the first piece; one that was replayed has cost nothing."""
     usage, is_estimate = _used(call, request, builder)
     return replace(
@@ -210,7 +212,7 @@ def _measured(call: Call, request: Request, builder: ReplyBuilder, started: floa
     )
 
 
-def _used(call: Call, request: Request, builder: ReplyBuilder) -> tuple[Usage, bool]:
+def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
     """Return the tokens of a call, and whether they are an estimate; a request that was refused has used none."""
     if builder.usage is not None:
         return builder.usage, False
