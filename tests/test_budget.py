@@ -134,7 +134,7 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
 ) -> None:
     code = (
         "from dataclasses import replace\n"
-        "from wandb_inference_magic.engine.compare import compare\n"
+        "from wandb_inference_magic.engine.compare import run_comparison\n"
         "from wandb_inference_magic.frontend.canvas import NullCanvas\n"
         "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
@@ -146,7 +146,7 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
         "schema = Interrupting(**vars(schema_of('a')))\n"
         "asks = [ChatSpec('hi', model='test/eyes'), ChatSpec('hi', model='test/thinker', schema=schema)]\n"
         "try:\n"
-        "    compare(session, asks)\n"
+        "    run_comparison(session, asks)\n"
         "except KeyboardInterrupt:\n"
         "    print(session.usage.held)\n"
     )

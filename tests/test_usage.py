@@ -322,7 +322,7 @@ def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fai
     request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
     builder, hold = ReplyBuilder(), Reservation(session)
     hold.reserve(request)
-    with suppress(RuntimeError), session.usage.counting(request, builder, hold):
+    with suppress(RuntimeError), session.usage.counting(request, builder, hold.settle):
         builder.add(chunk({"content": "Hello."}))
         for counts in chunks:
             builder.add({"choices": [], "usage": counts})
