@@ -135,7 +135,6 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
     code = (
         "from dataclasses import replace\n"
         "from wandb_inference_magic.engine.compare import run_comparison\n"
-        "from wandb_inference_magic.frontend.canvas import NullCanvas\n"
         "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
         "class Interrupting(Schema):\n"
