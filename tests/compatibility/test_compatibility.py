@@ -1,0 +1,61 @@
+"""What an earlier version has written is used by this one: kept answers, cassettes, budget files and threads.
+
+Every session of `expected.json` runs again, while the service refuses all; no request may come to it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compatibility.sessions import ANEW, EXPECTED, begin, what_came
+from kernels import Kernel
+from service import Wandb, refused
+
+CACHE = "str(__import__('platformdirs').user_cache_path('wandb_inference_magic', appauthor=False))"
+
+
+def replays() -> list[Any]:
+    """Return each kernel of each version's fixtures, with the folder and what the notebook's first cell is."""
+    found = []
+    for file in sorted(Path(__file__).parent.glob(f"*/{EXPECTED}")):
+        written = json.loads(file.read_text("utf-8"))
+        for one in written["kernels"]:
+            name = f"{file.parent.name}-{'with' if one['key'] else 'without'}-key"
+            found.append(pytest.param(file.parent, written["notebook"], one, id=name))
+    assert found, "there are no fixtures"
+    return found
+
+
+@pytest.mark.parametrize(("fixtures", "notebook", "written"), replays())
+def test_what_an_earlier_version_wrote_is_replayed_without_a_request(
+    fixtures: Path,
+    notebook: str,
+    written: dict[str, Any],
+    start_kernel: Callable[..., Kernel],
+    wandb: Wandb,
+    tmp_path: Path,
+) -> None:
+    for file in fixtures.iterdir():
+        shutil.copy(file, tmp_path)
+    wandb.api.always = refused(402, "Nothing is to be asked.")
+    # For both kinds of address: the service hears of every host that is asked for.
+    variables = {**wandb.environment, "HTTP_PROXY": wandb.environment["HTTPS_PROXY"]}
+    if written["key"]:
+        variables["WANDB_API_KEY"] = "a-key"
+    kernel = start_kernel(WANDB_INFERENCE_MODEL="test/model-a", **variables)
+    cache = Path(kernel.value(CACHE))
+    cache.mkdir(parents=True)
+    shutil.move(tmp_path / "answers.sqlite", cache)
+    begin(kernel, notebook)
+    for name, steps in written["sessions"].items():
+        kernel.run(ANEW)
+        for before, now in zip(steps, what_came(kernel, steps), strict=True):
+            assert now == {part: before[part] for part in now}, f"{name}: {before['cell']}"
+            assert wandb.connected_to == [], f"{name}: a request was sent"
+    changed = [one.name for one in fixtures.glob("*.jsonl") if one.read_bytes() != (tmp_path / one.name).read_bytes()]
+    assert changed == []
