@@ -98,7 +98,7 @@ def test_no_row_took_longer_than_the_slowest(kernel: Kernel, service: Service) -
     by_model(service, x="good good bad bad")
     run = kernel.run(
         "from wandb_inference_magic.batch.evaluation import evaluated\n"
-        "from wandb_inference_magic.batch.run import BatchSpec\n"
+        "from wandb_inference_magic.batch.spec import BatchSpec\n"
         "from wandb_inference_magic.session.current import current_session\n"
         "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.batch.rows import read_rows\n"

@@ -25,6 +25,9 @@ from wandb_inference_magic.errors import InferenceError
 pytestmark = pytest.mark.practice
 
 
+IMPORT = "from wandb_inference_magic.client import practice_server as local"
+
+
 @pytest.fixture
 def practice() -> Iterator[local.PracticeModel]:
     yield local.start()
@@ -199,9 +202,7 @@ def test_it_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
     """Dropped before its own loop ran, the engine once waited for itself for ever."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        done = run(
-            "from wandb_inference_magic.client import practice_server as local\nfor _ in range(5):\n    local.start()\n    local.stop()"
-        )
+        done = run(f"{IMPORT}\nfor _ in range(5):\n    local.start()\n    local.stop()")
     finally:
         for process in busy:
             process.kill()
@@ -294,7 +295,7 @@ def test_one_that_died_is_started_anew(practice: local.PracticeModel) -> None:
 
 
 def test_it_does_not_outlive_a_process_that_is_killed() -> None:
-    code = "from wandb_inference_magic.client import practice_server as local; print(local.start().base_url, flush=True); input()"
+    code = f"{IMPORT}; print(local.start().base_url, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with parent:
         assert parent.stdout is not None

@@ -21,7 +21,8 @@ from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.commands.usage import cost_words
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.settings import WandbInference
-from wandb_inference_magic.messages.reply import ReplyBuilder, Usage
+from wandb_inference_magic.messages.builder import ReplyBuilder
+from wandb_inference_magic.messages.reply import Usage
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         first_answers as first_answers,
     )
     from .rows import read_rows as read_rows
-    from .run import BatchRun as BatchRun, BatchSpec as BatchSpec
+    from .run import BatchRun as BatchRun
+    from .spec import BatchSpec as BatchSpec
 
 __getattr__ = lazy_exports(
     __name__,
@@ -28,6 +29,7 @@ __getattr__ = lazy_exports(
         "map": ("Mapped", "map_rows"),
         "progress": ("MapProgress", "answers_bundle", "cost_of", "first_answers"),
         "rows": ("read_rows",),
-        "run": ("BatchRun", "BatchSpec"),
+        "run": ("BatchRun",),
+        "spec": ("BatchSpec",),
     },
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..schemas import Schema
-    from .run import BatchSpec, Permits
+    from .spec import BatchSpec, Permits
 
 # Of a JSON schema's types; any other value is kept as the object it is.
 DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}

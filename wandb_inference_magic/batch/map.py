@@ -15,7 +15,8 @@ from ..session import traced
 from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
-from .run import BatchRun, BatchSpec, begin, run_all
+from .run import BatchRun, begin, run_all
+from .spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from ..session import Session
     from .rows import Rows
-    from .run import Permits
+    from .spec import Permits
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
+    from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .frames import data_frame as data_frame
     from .listener import (
@@ -22,12 +23,9 @@ if TYPE_CHECKING:
     )
     from .reply import (
         BUDGET_REMEDY as BUDGET_REMEDY,
-        Arrival as Arrival,
         Content as Content,
         Message as Message,
         Reply as Reply,
-        ReplyBuilder as ReplyBuilder,
-        Timing as Timing,
         ToolCall as ToolCall,
         ToolStep as ToolStep,
         Usage as Usage,
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
+        "builder": ("Arrival", "ReplyBuilder", "Timing"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
         "frames": ("data_frame",),
         "listener": (
@@ -65,13 +64,10 @@ __getattr__ = lazy_exports(
             "Waiting",
         ),
         "reply": (
-            "Arrival",
             "BUDGET_REMEDY",
             "Content",
             "Message",
             "Reply",
-            "ReplyBuilder",
-            "Timing",
             "ToolCall",
             "ToolStep",
             "Usage",

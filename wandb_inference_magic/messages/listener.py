@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from .reply import ReplyBuilder
+from .builder import ReplyBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,210 @@
+"""Adds up what arrives of a reply, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ..text import whole
+from .reply import Reply, ToolCall, Usage, is_cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..catalog import Price
+    from .reply import Message
+
+
+@dataclass(slots=True)
+class Timing:
+    """The clock of a recorded exchange: when the last piece that has come had come, in seconds since it was asked for.
+
+    `replayed` tells whether it comes from a cassette now, or is being recorded into one.
+    """
+
+    replayed: bool
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What is known of a reply's coming besides its pieces: the endpoint's id of the request, a cassette's clock."""
+
+    request_id: str | None = None
+    timing: Timing | None = None
+
+
+class ReplyBuilder:
+    """Adds up what arrives: chunks of a stream, or one whole completion.
+
+    Tolerates what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
+    `reasoning` or the older `reasoning_content`, tool calls in pieces (service.md, 2026-10-07).
+    `text_pieces` and `reasoning_pieces` only ever grow, so another thread may read along.
+    Whoever receives the payloads tells `arrival` how they come.
+    """
+
+    def __init__(self) -> None:
+        self.started = perf_counter()
+        self.first_at: float | None = None
+        self.finish_reason: str | None = None
+        self.usage: Usage | None = None
+        self.usage_is_estimate = False
+        # What the endpoint gave as counts and is none.
+        self.nonsense = ""
+        self.notices: tuple[str, ...] = ()
+        # What a budget added to the request.
+        self.budget_limit: int | None = None
+        self.model = ""
+        self.arrival = Arrival()
+        self.text_pieces: list[str] = []
+        self.reasoning_pieces: list[str] = []
+        self._tools: dict[int, dict[str, str]] = {}
+        self._halves: dict[str, str] = {}
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any text, reasoning or tool call has come."""
+        return self.first_at is not None
+
+    @property
+    def text(self) -> str:
+        """The text that has come."""
+        return self._joined("text", self.text_pieces)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been coming."""
+        return self.now() - self.started
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
+        self._read_usage(chunk.get("usage"))
+        if isinstance(model := chunk.get("model"), str) and model:
+            self.model = model
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+            return
+        choice = choices[0]
+        if isinstance(reason := choice.get("finish_reason"), str):
+            self.finish_reason = reason
+        piece = choice.get("delta") or choice.get("message")
+        if isinstance(piece, Mapping):
+            self._add_piece(piece)
+
+    def _read_usage(self, chunk: object) -> None:
+        try:
+            usage = Usage.read(chunk)
+        except ValueError as nonsense:
+            self.usage, self.nonsense = None, str(nonsense)
+            return
+        if usage is not None:
+            self.usage, self.nonsense = usage, ""
+
+    def estimated(self, usage: Usage) -> None:
+        """Take an estimate in the place of counts that were nonsense."""
+        self.usage, self.usage_is_estimate = usage, True
+        self.notice(f"The service reported nonsense token counts ({self.nonsense}); they are estimated instead.")
+
+    def notice(self, words: str) -> None:
+        """Note what the reader should know of; nothing where it is empty."""
+        if words:
+            self.notices += (words,)
+
+    @property
+    def written(self) -> str:
+        """All that the model has written: its reasoning, text and calls of tools."""
+        calls = (one for tool in self._tools.values() for one in (tool["name"], tool["arguments"]))
+        return "".join((*self.reasoning_pieces, *self.text_pieces, *calls))
+
+    @property
+    def is_cut_by_budget(self) -> bool:
+        """Whether the limit that a budget added cut it."""
+        return is_cut(self.budget_limit, self.finish_reason, self.usage) and not self.is_replayed
+
+    def _add_piece(self, piece: Mapping[str, Any]) -> None:
+        reasoning = piece.get("reasoning") or piece.get("reasoning_content")
+        if isinstance(reasoning, str) and reasoning:
+            self._mark_first()
+            self.reasoning_pieces.append(self._whole("reasoning", reasoning))
+        content = piece.get("content")
+        if isinstance(content, str) and content:
+            self._mark_first()
+            self.text_pieces.append(self._whole("text", content))
+        if isinstance(calls := piece.get("tool_calls"), list):
+            for position, call in enumerate(calls):
+                if isinstance(call, Mapping):
+                    self._add_tool_call(position, call)
+
+    def _add_tool_call(self, position: int, call: Mapping[str, Any]) -> None:
+        self._mark_first()
+        index = call.get("index")
+        tool = self._tools.setdefault(
+            index if isinstance(index, int) else position, {"id": "", "name": "", "arguments": ""}
+        )
+        function = call.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        tool["id"] = str(call.get("id") or tool["id"])
+        tool["name"] = str(function.get("name") or tool["name"])
+        tool["arguments"] += str(function.get("arguments") or "")
+
+    def _whole(self, kind: str, piece: str) -> str:
+        """Return a piece of whole characters: where one was cut in two, its first half waits for the other."""
+        piece = self._halves.pop(kind, "") + piece
+        if "\ud800" <= piece[-1] <= "\udbff":
+            self._halves[kind], piece = piece[-1], piece[:-1]
+        return whole(piece)
+
+    def _joined(self, kind: str, pieces: Sequence[str]) -> str:
+        return "".join(pieces) + whole(self._halves.get(kind, ""))
+
+    def _mark_first(self) -> None:
+        if self.first_at is None:
+            self.first_at = self.now()
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it comes from a cassette."""
+        return self.arrival.timing is not None and self.arrival.timing.replayed
+
+    def now(self) -> float:
+        """Return the time by the clock that this reply is measured with, comparable with `started`."""
+        timing = self.arrival.timing
+        return perf_counter() if timing is None else self.started + timing.seconds
+
+    def build(
+        self,
+        *,
+        asked_model: str,
+        endpoint: str,
+        price: Price | None,
+        messages: Sequence[Message],
+        incomplete: str = "",
+    ) -> Reply:
+        """Return the Reply that has come so far, with its cost at `price`."""
+        cost = None
+        if price is not None and self.usage is not None:
+            used = self.usage
+            cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+        return Reply(
+            text=self.text,
+            reasoning=self._joined("reasoning", self.reasoning_pieces),
+            tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
+            asked_model=asked_model,
+            model=self.model or asked_model,
+            endpoint=endpoint,
+            finish_reason=self.finish_reason,
+            incomplete=incomplete,
+            usage=self.usage,
+            usage_is_estimate=self.usage_is_estimate,
+            cost=cost,
+            seconds=self.seconds,
+            seconds_to_first=None if self.first_at is None else self.first_at - self.started,
+            messages=tuple(messages),
+            request_id=self.arrival.request_id,
+            notices=self.notices,
+            replayed=self.is_replayed,
+            # A cassette knows no budget.
+            budget_limit=None if self.is_replayed else self.budget_limit,
+        )
