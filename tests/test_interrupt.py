@@ -33,7 +33,7 @@ def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: 
         run = kernel.interrupted_at("%%wbchat\nhi", "waiting for test/model-a")
     finally:
         gate.set()
-    assert "Interrupted. Nothing had come yet" in run.error
+    assert "Interrupted. Nothing has arrived yet" in run.error
     # The line that said what is awaited is gone.
     assert [output["type"] for output in run.outputs] == ["error"]
     assert kernel.run("%wbchat hi").ok

@@ -105,7 +105,7 @@ def test_words_may_stand_among_the_options() -> None:
 
 
 def test_text_on_the_cell_magics_line_is_refused() -> None:
-    with pytest.raises(InferenceError, match=r"options only, not 'Tell me'.*lines below"):
+    with pytest.raises(InferenceError, match=r"options only; found 'Tell me'.*lines below"):
         read_line(ChatOptions, "%%wbchat", "-t 1 Tell me")
 
 

@@ -228,7 +228,7 @@ def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Serv
     service.always = lambda one: (echo if "a" in prompt_of(one) else refused(402, "no credit"))(one)
     run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
     assert "The account's credit" in run.error
-    assert "What had come is in out" in run.error
+    assert "The rows so far are in out" in run.error
     assert len(service.chats) == 2
     assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "-", "-"]
 
@@ -271,7 +271,7 @@ def test_a_generator_whose_run_ends_early_gives_what_was_drawn(mapper: Kernel, s
     service.always = lambda one: (echo if prompt_of(one) == "0" else refused(402, "no credit"))(one)
     mapper.run("mine = (str(number) for number in range(30))")
     run = mapper.run("%%wbmap mine -o out --concurrency 1\n{{ text }}")
-    assert "What had come is in out" in run.error
+    assert "The rows so far are in out" in run.error
     assert mapper.value("out.reply.fillna('-').tolist()")[:3] == ["<0>", "-", "-"]
 
 

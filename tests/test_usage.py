@@ -142,7 +142,7 @@ def test_a_price_that_is_not_known_is_unknown_and_the_total_says_at_least(
 def test_the_figures_go_into_a_frame(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat hi")
     run = kernel.run("%wbusage -o used --reset")
-    assert "Counting begins anew." in run.text
+    assert "Counting starts again from zero." in run.text
     assert kernel.value("used[['model', 'calls', 'prompt_tokens', 'completion_tokens']].values.tolist()") == [
         [MODEL, 1, 12, 3]
     ]

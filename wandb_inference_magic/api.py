@@ -155,7 +155,7 @@ def map_prompts(
     system : str, optional
         The system prompt.
     into : str
-        The column of the answers; why a row has none stands in `<into>_error`, which is there only if one failed.
+        The column of the answers; why a row has none is in `<into>_error`, which is there only if one failed.
     schema : object, optional
         What each answer must look like, as for `chat`; each field becomes a column.
     repair : bool

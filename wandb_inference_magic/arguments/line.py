@@ -300,7 +300,7 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
         )
     if magic.startswith("%%"):
         return _refused(
-            f"On the line of {magic} stand options only, not {shortened(rest)!r}.",
+            f"The {magic} line takes options only; found {shortened(rest)!r}.",
             f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
         )
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")

@@ -93,7 +93,7 @@ class ChatOptions(AskOptions):
         "--thread", value=THREAD, help="The thread to continue; the current one (`main`, or as %wbthread says) if none."
     )
     new: bool = option("--new", help="Clear the thread first.")
-    fork: str | None = option("--fork", value=THREAD, help="Start the thread anew from a copy of this one.")
+    fork: str | None = option("--fork", value=THREAD, help="Start the thread as a copy of this one.")
     once: bool = option("--once", help="No history: neither read nor written.")
     image: tuple[str, ...] = option(
         "--image",
@@ -163,7 +163,7 @@ class MapOptions(AskOptions):
     into: str | None = option(
         "--into",
         value=text("COLUMN", "a column's name"),
-        help="The column of the answers (`reply` if none); why a row has none stands in COLUMN_error.",
+        help="The column of the answers (`reply` if none); why a row has none is in COLUMN_error.",
     )
     concurrency: int | None = option(
         "--concurrency",
@@ -185,7 +185,7 @@ class UsageOptions:
     output: str | None = option(
         "-o", "--output", value=variable(), help="Put the figures into this variable, as a DataFrame; show nothing."
     )
-    reset: bool = option("--reset", help="Begin counting anew, after what was counted is shown.")
+    reset: bool = option("--reset", help="Start counting again from zero, after showing the count so far.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ CHAT = Page(
     purpose="Send a prompt to a model and show its reply as it comes.",
     options=ChatOptions,
     notes="The conversation continues from cell to cell; a cell that is run again replaces its own turn. "
-    "The last Reply is always in _wbreply, and the line form can be assigned. On the line of %%wbchat stand "
+    "The last Reply is always in _wbreply, and the line form can be assigned. The %%wbchat line takes "
     "options only; in %wbchat options come first, then the text to the end of the line. The prompt, and the "
     "options' values, are Jinja2 templates over the notebook's names: {{ df }} becomes a compact table, {{ figure }} "
     "an image; single braces, $ and LaTeX mean nothing, but doubled braces are always a template (--raw sends all as "

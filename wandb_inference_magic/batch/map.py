@@ -16,7 +16,6 @@ from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
 from .run import BatchRun, begin, run_all
-from .spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from ..session import Session
     from .rows import Rows
-    from .spec import Permits
+    from .spec import BatchSpec, Permits
 
 
 @dataclass(frozen=True, slots=True)

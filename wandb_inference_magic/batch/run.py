@@ -324,7 +324,7 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
     said = quoted(f"{type(error).__name__}: {error}")
     return InferenceError(
         f"There is no row {number}: what gives the rows raised {said}.",
-        remedy="Mend it, and run the cell again.",
+        remedy="Fix it and run the cell again.",
         cause="option",
     )
 

@@ -83,10 +83,10 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
     if mapped.interrupted:
-        raise Interrupted(f"What had come is in {name}. {_again(session)}")
+        raise Interrupted(f"The rows so far are in {name}. {_again(session)}")
     if mapped.stopped is not None:
         error = mapped.stopped
-        error.remedy = f"{error.remedy} What had come is in {name}. {_again(session)}".strip()
+        error.remedy = f"{error.remedy} The rows so far are in {name}. {_again(session)}".strip()
         raise error
 
 

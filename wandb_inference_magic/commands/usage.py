@@ -54,7 +54,7 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
         canvas.show(line_bundle(f"Nothing has been sent since {_when(usage.since)}."))
     if options.reset:
         usage.reset()
-        canvas.append_below(line_bundle("Counting begins anew."))
+        canvas.append_below(line_bundle("Counting starts again from zero."))
 
 
 def _when(since: datetime) -> str:

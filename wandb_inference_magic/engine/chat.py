@@ -91,8 +91,8 @@ def _run(session: Session, course: _ChatRun, listener: Listener, trace: Trace) -
         partial = course.reply("interrupted")
         trace.came(partial)
         _keep_partial(session, partial, listener)
-        kept = "What had come is in _wbreply" if _holds_something(partial) else "Nothing had come yet"
-        raise Interrupted(f"{kept}; the thread is as it was before.") from None
+        kept = "The partial reply is in _wbreply" if _holds_something(partial) else "Nothing has arrived yet"
+        raise Interrupted(f"{kept}; the thread is unchanged.") from None
     except InferenceError as error:
         partial = course.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
         trace.came(partial)

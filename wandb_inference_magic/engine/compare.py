@@ -91,7 +91,7 @@ def _compared(
     session.last_comparison = replies
     listener.finish(models, replies, interrupted=bool(interrupted))
     if interrupted:
-        raise Interrupted("What had come is in _wbreply; the thread is as it was before.")
+        raise Interrupted("The partial replies are in _wbreply; the thread is unchanged.")
     return replies
 
 

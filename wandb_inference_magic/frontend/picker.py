@@ -77,7 +77,7 @@ def _matching(catalog: Catalog, text: str) -> list[Model]:
         return models
     if not catalog.models:
         raise InferenceError(
-            "No list of models is to be had from this endpoint.",
+            "This endpoint does not list its models.",
             why=catalog.note,
             remedy="Name a model yourself: -m ID in a chat, or %wbconfig --model ID.",
             cause="model",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .shared_spending import SharedSpending
     from .usage import Call
 
-REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or begin anew with %wbusage --reset."
+REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or start again with %wbusage --reset."
 # A reply of fewer tokens is of no use: its call is refused.
 FEWEST_TOKENS: Final = 16
 
