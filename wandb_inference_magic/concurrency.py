@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import warnings
 from contextlib import suppress
@@ -50,6 +49,9 @@ class _Run(Thread):
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        # Imported when a coroutine is run: every package imports this module.
+        import asyncio
+
         super().__init__(name="wb-background", daemon=True)
         self.ended = Event()
         self.result: object = None
@@ -76,6 +78,8 @@ class _Run(Thread):
 
     def _close(self) -> None:
         """Leave nothing behind: tasks the coroutine has started, asynchronous generators, threads."""
+        import asyncio
+
         try:
             left = asyncio.all_tasks(self._loop)
             for task in left:

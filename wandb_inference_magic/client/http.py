@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from threading import Lock
@@ -229,6 +228,9 @@ def _certificates(*_named: str | None) -> Any:
 
 def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
     library = http_library()
+    # Imported when a client is built: it takes longer than much of `%load_ext`.
+    from importlib.metadata import version
+
     return {
         "timeout": library.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
         # As the SDK has them.
