@@ -175,6 +175,7 @@ HOSTILE = [
     "<http://a.example/`x> `<img src=x>`",
     # A definition takes a fence's mark with it.
     "a\n```\n<img src=x>\n: b\n```",
+    "\u3000\n```\n<img src=x>\n: ",
     "a\n: \n```\n\n# `|`<img src=x>\n```",
     # nbconvert draws what begins with the word.
     "```mermaid-x\ngraph TD; A-->B\n```",

@@ -137,6 +137,8 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("a\n:-\n`<b> | c`", "a\n:-\n\\`&lt;b> \\| c\\`"),
         ("| `a \\| <b>` |\n|---|\n| ~~c~~ |", "| `a \\| <b>` |\n|---|\n| ~~c~~ |"),
         ("a\n: b", "a\n&#58; b"),
+        # VS Code takes a mark at a line's beginning for one that opens, up to the text's end.
+        ("so $$\nx\n$$ and", "so $$\nx\n{}$$ and"),
         ("a\n```\n: <b>\n```", "a\n\n```\n: <b>\n```"),
         ("```\n> ```", "````\n> ```\n````"),
         ("- a\n# b", "- a\n\n# b"),

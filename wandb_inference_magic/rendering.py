@@ -9,6 +9,7 @@ from urllib.parse import quote
 from .answers import pretty_json
 from .catalog import usd
 from .errors import shortened
+from .inert import is_link
 from .json_text import read_json_text
 from .plain_text import safe_plain
 from .reply import BUDGET_REMEDY
@@ -172,7 +173,7 @@ def why_empty(reply: Reply) -> str:
 
 def _footer(reply: Reply) -> list[Part]:
     lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
-    if reply.trace:
+    if reply.trace and is_link(reply.trace):
         lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
     return [f"\n\n<small>{line}</small>" for line in lines]
 

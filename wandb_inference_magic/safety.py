@@ -186,8 +186,9 @@ class _Rewriting:
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
         self._is_suspicious = False
-        # The lines of the table that is being rewritten.
+        # Of the table that is being rewritten: its lines, and what is in its code.
         self._table = ""
+        self._in_table = _InCode()
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -201,9 +202,11 @@ class _Rewriting:
         for token in self._tokens:
             if token.type == "table_open" and token.map is not None:
                 self._table = "\n".join(self._source[slice(*token.map)])
+                # Another parser may see no table here, but a paragraph.
+                self._in_table = _in_code([found[0] for found in _CODE.finditer(self._table)])
                 self._is_suspicious = _may_be_maths(self._table)
             elif token.type == "table_close":
-                self._table, self._is_suspicious = "", False
+                self._table, self._in_table, self._is_suspicious = "", _InCode(), False
             elif token.map is not None:
                 self._rewrite(token, *token.map)
         for start, end in self._env["definitions"]:
@@ -220,7 +223,7 @@ class _Rewriting:
         blocks = [token for token in self._tokens if token.level == 0 and token.nesting >= 0 and token.map]
         for before, block in pairwise(blocks):
             start = block.map[0] if block.map else 0
-            if before.type in _CONTAINERS and self._source[start - 1].strip():
+            if before.type in _CONTAINERS and self._source[start - 1].strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
@@ -304,7 +307,7 @@ class _Rewriting:
             self._lines[end - 1] += f"\n{closing}"
         if prefix and not token.level:
             self._outdent(start, end, len(prefix))
-        elif not token.level and start and self._source[start - 1].strip() and _DEFINITION.search(token.content):
+        elif not token.level and start and self._source[start - 1].strip(" ") and _DEFINITION.search(token.content):
             # nbconvert takes the lines above for the terms of a list, and the fence's mark for one of them.
             self._lines[start] = f"\n{self._lines[start]}"
 
@@ -313,7 +316,7 @@ class _Rewriting:
         text = "\n".join(self._lines[start:end])
         text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._lines[start - 1].strip():
+        if start and self._lines[start - 1].strip(" "):
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
@@ -356,16 +359,14 @@ class _Rewriting:
         parser.inline.tokenize(state)
         labels = _Labels(spans)
         codes = [content[span.start : span.end] for span in spans if _is_code(span)]
-        if self._table:
-            # Another parser may see no table here, but a paragraph.
-            codes += [found[0] for found in _CODE.finditer(self._table)]
-        has_active_code = any(map(_COULD_ACT.search, codes))
+        in_code = _in_code(codes)
+        has_active_code = in_code.is_active or self._in_table.is_active
         if has_active_code and any(_is_uncertain(span, content) for span in spans):
             raise _CannotRewriteError
         if has_active_code:
-            is_cut = _is_cut(codes, content, self._table)
+            is_cut = (in_code.has_bar or self._in_table.has_bar) and _has_unlike_cells(content, self._table)
             spans = [_unless_cut(span, content, is_cut=is_cut, in_label=span.start in labels) for span in spans]
-        crossing = _crossing_marks(codes) if has_active_code else ""
+        crossing = in_code.marks + self._in_table.marks if has_active_code else ""
         dollar = _DOLLAR_APART if self._is_suspicious or _dollars_shown(content, spans) > 1 else _DOLLAR
         parts: list[str] = []
         position = 0
@@ -478,13 +479,26 @@ def _may_be_maths(table: str) -> bool:
     return "\\" in table and table.count("$") > 1
 
 
-def _is_cut(codes: Sequence[str], content: str, table: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class _InCode:
+    """What pieces of code hold: anything active, a mark of a table's cells, marks that may cross their bounds."""
+
+    is_active: bool = False
+    has_bar: bool = False
+    marks: str = ""
+
+
+def _in_code(codes: Sequence[str]) -> _InCode:
+    is_active = any(map(_COULD_ACT.search, codes))
+    return _InCode(is_active, any("|" in code for code in codes), _crossing_marks(codes))
+
+
+def _has_unlike_cells(content: str, table: str) -> bool:
     """Whether a parser may end a table's cell within code, so that the rest of it is no code.
 
     marked sees tables of one column without a mark, and a cell's end behind an even number of backslashes.
     """
-    is_unlike = r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
-    return is_unlike and any("|" in code for code in codes)
+    return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
 
 
 def _unless_cut(span: Span, content: str, *, is_cut: bool, in_label: bool) -> Span:
