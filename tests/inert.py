@@ -157,4 +157,30 @@ HOSTILE = [
     # Behind display maths nbconvert begins a block.
     "`\\begin{a}` x\n\n````\n\\end{a} <img src=x>\n```<img src=x>`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
     "$$x$$<img src=x>\n`<img src=x>`",
+    # A strike, other emphasis or a label that ends within code.
+    "~~a `b~~ <img src=x>`",
+    "~a `b~ <img src=x>`",
+    "\\~`<img src=x>`",
+    "*a `` b* ` <img src=x> ``",
+    "[a ``b](http://ok.example) <img src=x>``",
+    "[a ``b](javascript:alert(1))`` c](http://ok.example)",
+    # A cell that ends within code, in tables that not all parsers see.
+    "| a | b |\n|---|---|\n| `x \\\\| <img src=x>` | b |",
+    "`x \\\\| <img src=x>`\n-|-",
+    "a\n:-\n`<img src=x> | y`",
+    "> a\n> |-|\n> `<img src=x> | y`",
+    "|a|b|\n|-|-|\n|~~c|d|\n|`e~~ <img src=x>`",
+    "|a|b|\n|-|-|\n|http://evil.example/x|`a`_`<img src=x>`",
+    "http://evil.example/\u00a0`<img src=x>`",
+    "<http://a.example/`x> `<img src=x>`",
+    # A definition takes a fence's mark with it.
+    "a\n```\n<img src=x>\n: b\n```",
+    "\u3000\n```\n<img src=x>\n: ",
+    "a\n: \n```\n\n# `|`<img src=x>\n```",
+    # nbconvert draws what begins with the word.
+    "```mermaid-x\ngraph TD; A-->B\n```",
+    # What ends a line for JavaScript alone, and letters that are one for Python where case does not count.
+    "`\\begin{A}` x\n\u2028\n```\n\\end{A} <img src=x>\n```",
+    "`\\begin{A}` x\n\ufeff\n`\\end{A}` `\\begin{A}`\n```\n\\end{A} <img src=x>\n```",
+    "`\\begin{\u017f}` `\\begin{A}` x\n```\n\\end{A} <img src=x>\n```",
 ]

@@ -77,6 +77,14 @@ def test_each_allowed_name_is_maths() -> None:
         assert sanitize_markdown(f"${tex}$") == f"${tex}$", name
 
 
+def test_mhchem_makes_no_name_of_two_backslashes() -> None:
+    # It makes `\\text{\\}\\href{a}{x}` of the first.
+    for tex in (r"\ce{{\\href{a}{x}}}", r"\pu{{\\style{a}{x}}}", r"\ce{\}a}", r"\ce a"):
+        assert not is_ordinary_maths(tex), tex
+    for tex in (r"\ce{A ->[\text{H2O}][\Delta] B^{2+}_{(aq)}}", r"\pu{5 mol//L}", r"\ce{A} \\ \ce{B}"):
+        assert is_ordinary_maths(tex), tex
+
+
 def test_hostile_formulas_are_no_maths() -> None:
     assert [name for name, tex in HOSTILE.items() if name not in HARMLESS and is_ordinary_maths(tex)] == []
 

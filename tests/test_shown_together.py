@@ -151,6 +151,12 @@ def test_what_is_harmless_together_is_left_as_it_is() -> None:
     assert safe_document(parts) == "Let $x$ be `$y`.\n\n<small>m</small>\n\n```latex\n\\begin{a}\n\\end{a}\n```"
 
 
+def test_a_trace_that_is_no_address_of_the_web_is_no_link() -> None:
+    traced = reply("a")
+    traced.trace = "javascript:alert(1)"
+    assert "javascript" not in reply_bundle(traced)["text/markdown"]
+
+
 def test_an_exported_markdown_file_is_inert() -> None:
     hostile = "![a](http://evil.example/x.png) <script>alert(1)</script> $\\style{a}{b}$"
     text = to_markdown(Thread("<b>x</b>", [Turn(hostile, hostile, system=hostile)], system=hostile))

@@ -11,7 +11,7 @@ from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
     from .blocks import split_finished as split_finished
-    from .check import is_ordinary as is_ordinary
+    from .check import is_link as is_link, is_ordinary as is_ordinary
     from .parser import page_parser as page_parser
     from .sanitize import (
         Part as Part,
@@ -27,7 +27,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "blocks": ("split_finished",),
-        "check": ("is_ordinary",),
+        "check": ("is_link", "is_ordinary"),
         "parser": ("page_parser",),
         "sanitize": ("Part", "Untrusted", "fenced", "quotation", "safe_document", "safe_inline", "sanitize_markdown"),
     },

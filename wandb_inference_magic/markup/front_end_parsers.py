@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 _OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
-_LAB_MARK: Final = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
+_LAB_MARK: Final = re.compile(r"(\$\$?|(?ai:\\(?:begin|end)\{[a-z]*\*?\})|\\[{}$]|[{}]|\n\s*|@@[0-9]+@@|\\\\[()[\]])")
 _LAB_FENCE: Final = re.compile(r"^(?P<fence>`{3,}|~{3,})[^`\n]*\n.*?^(?P=fence)`*$", re.MULTILINE | re.DOTALL)
 _LAB_CODE: Final = re.compile(r"(^|[^\\])(`+)([^\n]*?[^`\n])\2(?!`)", re.MULTILINE)
 _NBCONVERT_STEP: Final = re.compile(

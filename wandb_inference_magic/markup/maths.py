@@ -50,7 +50,9 @@ def inline_text(found: re.Match[str]) -> str | None:
         return _checked(inert(inner.strip()), "$")
     if (inner := found["single"]) is not None:
         return _checked(inert(inner), "$")
-    return _checked(inert(found["square"] or found["double"]), "$$")
+    tex = inert(found["square"] or found["double"])
+    # Within a paragraph VS Code would take a mark at a line's beginning for one that opens, up to the text's end.
+    return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
 
 
 def _checked(tex: str, mark: str = "") -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -46,6 +46,15 @@ _TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))"
 # Behind the box of a task, some parsers begin a block.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
+# A piece of code, and the row of dashes that makes a table of the lines around it.
+_CODE: Final = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?P<inner>.+?)(?<!`)(?P=ticks)(?!`)", re.DOTALL)
+_ROW_OF_DASHES: Final = re.compile(r"^(?=[^\n]*-)(?=[^\n]*[|:])[-|: \t>]+$", re.MULTILINE)
+# Fences that front ends draw as pictures, maps or formulas, and the language that is named instead.
+_DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
+_LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
+_DEFINITION_MARK: Final = re.compile(r"((?:^|(?<=\n)) *):(?=\s|$)")
+_LATER_DEFINITION_MARK: Final = re.compile(r"((?<=\n) *):(?=\s|$)")
+_DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 # JupyterLab takes the backslash from a dollar before it looks for maths between two. It does not look across an
 # element's bounds, and an empty link is the one element that shows nothing.
@@ -178,6 +187,9 @@ class _Rewriting:
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
         self._is_suspicious = False
+        # Of the table that is being rewritten: its lines, and what is in its code.
+        self._table = ""
+        self._in_table = _InCode()
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
@@ -190,9 +202,12 @@ class _Rewriting:
         self._refuse_confusing_fences()
         for token in self._tokens:
             if token.type == "table_open" and token.map is not None:
-                self._is_suspicious = self._may_be_maths(*token.map)
+                self._table = "\n".join(self._source[slice(*token.map)])
+                # Another parser may see no table here, but a paragraph.
+                self._in_table = _in_code([found[0] for found in _CODE.finditer(self._table)])
+                self._is_suspicious = _may_be_maths(self._table)
             elif token.type == "table_close":
-                self._is_suspicious = False
+                self._table, self._in_table, self._is_suspicious = "", _InCode(), False
             elif token.map is not None:
                 self._rewrite(token, *token.map)
         for start, end in self._env["definitions"]:
@@ -204,17 +219,12 @@ class _Rewriting:
         self._set_apart()
         return "\n".join(self._lines)
 
-    def _may_be_maths(self, start: int, end: int) -> bool:
-        """Whether a table's dollars could be marks of maths where another parser sees no table, but a paragraph."""
-        source = "\n".join(self._source[start:end])
-        return "\\" in source and source.count("$") > 1
-
     def _set_apart(self) -> None:
         """Put a blank line behind lists and quotations: parsers differ on what ends them without one."""
         blocks = [token for token in self._tokens if token.level == 0 and token.nesting >= 0 and token.map]
         for before, block in pairwise(blocks):
             start = block.map[0] if block.map else 0
-            if before.type in _CONTAINERS and self._source[start - 1].strip():
+            if before.type in _CONTAINERS and self._source[start - 1].strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
@@ -298,13 +308,16 @@ class _Rewriting:
             self._lines[end - 1] += f"\n{closing}"
         if prefix and not token.level:
             self._outdent(start, end, len(prefix))
+        elif not token.level and start and self._source[start - 1].strip(" ") and _DEFINITION.search(token.content):
+            # nbconvert takes the lines above for the terms of a list, and the fence's mark for one of them.
+            self._lines[start] = f"\n{self._lines[start]}"
 
     def _outdent(self, start: int, end: int, width: int) -> None:
         """Begin an indented block of code where lines begin, apart: else another parser may take it for an item's."""
         text = "\n".join(self._lines[start:end])
         text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._lines[start - 1].strip():
+        if start and self._lines[start - 1].strip(" "):
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
@@ -347,9 +360,14 @@ class _Rewriting:
         parser.inline.tokenize(state)
         labels = _Labels(spans)
         codes = [content[span.start : span.end] for span in spans if _is_code(span)]
-        has_active_code = any(map(_COULD_ACT.search, codes))
+        in_code = _in_code(codes)
+        has_active_code = in_code.is_active or self._in_table.is_active
         if has_active_code and any(_is_uncertain(span, content) for span in spans):
             raise _CannotRewriteError
+        if has_active_code:
+            is_cut = (in_code.has_bar or self._in_table.has_bar) and _has_unlike_cells(content, self._table)
+            spans = [_unless_cut(span, content, is_cut=is_cut, in_label=span.start in labels) for span in spans]
+        crossing = in_code.marks + self._in_table.marks if has_active_code else ""
         dollar = _DOLLAR_APART if self._is_suspicious or _dollars_shown(content, spans) > 1 else _DOLLAR
         parts: list[str] = []
         position = 0
@@ -358,24 +376,31 @@ class _Rewriting:
             if start < position:
                 raise _CannotRewriteError
             text = _literal(content[position:start], _DOLLAR if start in labels else dollar)
-            text = _apart(text, replacement, has_active_code=has_active_code)
+            text = _undefining(text, content[:position])
+            text = _apart(_without(crossing, text), replacement, has_active_code=has_active_code)
+            if has_active_code and replacement.startswith("`") and _LINK_BEFORE.search("".join(parts[-1:]) + text):
+                # To a parser that sees no link, the code would be a part of its address.
+                text += " "
             if replacement.startswith("`") and (text or "".join(parts[-1:])).endswith("`"):
                 # Two pieces of code side by side would be one.
                 text += " "
             parts += [text, replacement]
             position = end
-        parts.append(_literal(content[position:], dollar))
+        rest = _without(crossing, _undefining(_literal(content[position:], dollar), content[:position]))
+        parts.append(_apart(rest, "", has_active_code=True) if self._table and has_active_code else rest)
         return "".join(parts)
 
     def _edits(self, span: Span, content: str, labels: _Labels) -> Iterator[tuple[int, int, str]]:
         source = content[span.start : span.end]
         if span.kind == "backticks":
             yield span.start, span.end, source
+        elif span.kind == "no_code":
+            yield span.start, span.end, _with_dollars_apart(safe_inline(source))
         elif span.kind == "maths":
             yield span.start, span.end, maths.in_line(span.token.content) if self._in_line else span.token.content
         elif span.kind == "autolink":
             href = str(span.token.attrs["href"])
-            words = _literal(source[1:-1]).replace("[", "&#91;").replace("]", "&#93;")
+            words = _without("`[]", _literal(source[1:-1]))
             yield span.start, span.end, f"[{words}]({_quoted(href)})" if is_link(href) else _literal(source)
         elif span.kind == "image":
             yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
@@ -408,10 +433,13 @@ def _fence_around(code: str, fence: str = "```") -> str:
 
 
 def _language(info: str) -> str:
-    """Return the word that names a fence's language; JupyterLab would draw mermaid as a picture."""
+    """Return the word that names a fence's language; one that front ends would draw, by another name.
+
+    nbconvert draws all that begins with "mermaid".
+    """
     found = re.match(r"[A-Za-z0-9_+#.-]*", info.strip())
     word = found[0] if found else ""
-    return "text" if word.lower() == "mermaid" else word
+    return "text" if word.lower().startswith("mermaid") else _DRAWN.get(word.lower(), word)
 
 
 def _destination(href: str) -> str:
@@ -445,6 +473,74 @@ def _tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[
             elif bracket := found["bracket"]:
                 yield found.start(), found.end(), f"`\\{bracket}`"
         position = end
+
+
+def _may_be_maths(table: str) -> bool:
+    """Whether a table's dollars could be marks of maths where another parser sees no table, but a paragraph."""
+    return "\\" in table and table.count("$") > 1
+
+
+@dataclass(frozen=True, slots=True)
+class _InCode:
+    """What pieces of code hold: anything active, a mark of a table's cells, marks that may cross their bounds."""
+
+    is_active: bool = False
+    has_bar: bool = False
+    marks: str = ""
+
+
+def _in_code(codes: Sequence[str]) -> _InCode:
+    is_active = any(map(_COULD_ACT.search, codes))
+    return _InCode(is_active, any("|" in code for code in codes), _crossing_marks(codes))
+
+
+def _has_unlike_cells(content: str, table: str) -> bool:
+    """Whether a parser may end a table's cell within code, so that the rest of it is no code.
+
+    marked sees tables of one column without a mark, and a cell's end behind an even number of backslashes.
+    """
+    return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
+
+
+def _unless_cut(span: Span, content: str, *, is_cut: bool, in_label: bool) -> Span:
+    """Return a span, as no code where a parser may end what is around it within it."""
+    ends = is_cut or (in_label and "](" in content[span.start : span.end])
+    return replace(span, kind="no_code") if ends and span.kind == "backticks" else span
+
+
+def _undefining(text: str, before: str) -> str:
+    """Return text in which no line begins a definition, which would take what is around it into nbconvert's list."""
+    form = _DEFINITION_MARK if before.endswith("\n") or not before else _LATER_DEFINITION_MARK
+    return form.sub(r"\1&#58;", text)
+
+
+def _is_simple(code: str) -> bool:
+    """Whether code stands between single backticks."""
+    return code.count("`") == 2
+
+
+def _crossing_marks(codes: Sequence[str]) -> str:
+    """Return the marks in code that a parser may pair with one outside, so that the code would be none.
+
+    marked and mistune look for a strike's end without regard to code, and marked for the end of other emphasis where
+    there is code with backticks in it. Older versions of both do so for a link's label, and mistune's look for code
+    without regard to backslashes.
+    """
+    marks = "`~" if any("~" in code for code in codes) else "`"
+    if any("](" in code for code in codes):
+        marks += "["
+    return marks if all(map(_is_simple, codes)) else f"{marks}*_"
+
+
+def _without(marks: str, text: str) -> str:
+    """Return text in which some marks mean nothing; the box of a task stays."""
+    if not marks:
+        return text
+    escaped = {mark: f"&#{ord(mark)};" for mark in marks}
+    if "`" in marks:
+        escaped[r"\`"] = escaped["`"]
+    form = rf"\\.|^\[[ xX]\](?=\s)|[{re.escape(marks)}]"
+    return re.sub(form, lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
 class _Labels:
@@ -502,9 +598,8 @@ def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
     if replacement.startswith("[") and text.endswith("!"):
         text = f"{text[:-1]}&#33;"
     if has_active_code and replacement.startswith("`") and text.endswith("~"):
-        bare = text.rstrip("~")
-        text = bare + r"\~" * (len(text) - len(bare))
-    head, last_word = re.fullmatch(r"(.*?)(\S*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        text = _without("~", text)
+    head, last_word = re.fullmatch(r"(.*?)([^ \t\n]*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     return head + _unlinked(last_word)
 
 

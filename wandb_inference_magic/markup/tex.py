@@ -27,6 +27,12 @@ DEEPEST: Final = 30
 MOST_ENVIRONMENTS: Final = 40
 MOST_CELLS: Final = 1000
 
+
+def _braced(inner: str, depth: int) -> str:
+    """Return the form of what stands between braces, with braces in it down to some depth."""
+    return rf"\{{(?:{inner}{'|' + _braced(inner, depth - 1) if depth else ''})*\}}"
+
+
 # As MathJax's `TexParser.GetCS` reads a control word: letters, or any one character.
 _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
 # Markdown makes a link of it where a front end has not taken the formula out before.
@@ -46,12 +52,17 @@ _BOX: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\]|(?!\s*\[))")
 _COLUMNS: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\])?\s*\{{(?:@\{{\}}|[lcr|: ]){{1,60}}\}}")
 _COUNT: Final = re.compile(rf"{_ENVIRONMENT.pattern}\s*\{{\s*\d{{1,2}}\s*\}}")
 _PLACED: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\s*\[[lcr]\]|(?!\s*\[))")
+# mhchem has a language of its own, in which it divides two backslashes, and takes one for a letter before a brace. So
+# what it reads has none but those of names and of blanks.
+_CHEMICAL: Final = r"(?:[^{}\\]|\\[A-Za-z,;: %_&#])"
+_CHEMISTRY: Final = re.compile(rf"(?=\s*{_braced(_CHEMICAL, 4)})")
 
 _CHECKED: Final = {
     "\\": _LINE_END,
     **dict.fromkeys(("hspace", "hskip", "mspace", "mskip", "kern", "mkern"), _SPACE),
     **dict.fromkeys(("color", "textcolor"), _COLOUR),
     **dict.fromkeys(("cancel", "bcancel", "xcancel", "cancelto"), _NO_BRACKET),
+    **dict.fromkeys(("ce", "pu"), _CHEMISTRY),
     "smash": _PLACE,
     "tag": _TAG,
 }
@@ -94,10 +105,10 @@ def is_ordinary_maths(tex: str) -> bool:
 
 def _form(name: str, tex: str, position: int) -> re.Pattern[str] | None:
     """Return the form of what must follow a control word, which may be anything; None for an unknown word."""
-    if name in SYMBOLS or name in COMMANDS:
-        return _ANYTHING
+    if name in _CHECKED:
+        return _CHECKED[name]
     if name not in ("begin", "end"):
-        return _CHECKED.get(name)
+        return _ANYTHING if name in SYMBOLS or name in COMMANDS else None
     named = _ENVIRONMENT.match(tex, position)
     if named is None:
         return None

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from ..catalog import usd
 from ..errors import shortened
-from ..markup import Untrusted, fenced, safe_document, safe_inline
+from ..markup import Untrusted, fenced, is_link, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, pretty_json
 from ..text import read_json_text, safe_plain
 
@@ -169,7 +169,7 @@ def why_empty(reply: Reply) -> str:
 
 def _footer(reply: Reply) -> list[Part]:
     lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
-    if reply.trace:
+    if reply.trace and is_link(reply.trace):
         lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
     return [f"\n\n<small>{line}</small>" for line in lines]
 

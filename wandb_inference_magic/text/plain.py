@@ -13,6 +13,8 @@ _ESCAPES: Final = re.compile(
 )
 # All control characters but tab and newline, and the marks that reorder text.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# What ends a line, or is a blank, for JavaScript alone.
+_LINE_ENDS: Final = str.maketrans({"\u2028": " ", "\u2029": " ", "\ufeff": ""})
 # Half a character, which no front end can be sent.
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
@@ -28,5 +30,5 @@ def safe_plain(text: str) -> str:
     """Return text without terminal escape sequences, control characters and marks that reorder it."""
     if text.isascii() and text.isprintable():
         return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_LINE_ENDS)
     return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", text)))
