@@ -9,7 +9,9 @@ from inert import HOSTILE, assert_inert
 
 from wandb_inference_magic.frontend.canvas import BlockCanvas
 from wandb_inference_magic.markup.blocks import split_finished
-from wandb_inference_magic.markup.sanitize import block_parser, expanded, safe_plain, sanitize_markdown
+from wandb_inference_magic.markup.parser import block_parser, expanded
+from wandb_inference_magic.markup.sanitize import sanitize_markdown
+from wandb_inference_magic.text.plain import safe_plain
 
 PIECES = [
     "a",

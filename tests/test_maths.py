@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from inert import parsed
 from tex_examples import allowed_names, hostile_formulas, ordinary_texts
 
-from wandb_inference_magic.markup.sanitize import safe_document, safe_inline, sanitize_markdown
+from wandb_inference_magic.markup.literal import safe_inline
+from wandb_inference_magic.markup.sanitize import safe_document, sanitize_markdown
 from wandb_inference_magic.markup.tex import is_ordinary_maths
 from wandb_inference_magic.markup.tex_names import COMMANDS, SYMBOLS
 from wandb_inference_magic.markup.typeset import formulas

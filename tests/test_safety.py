@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 from inert import HOSTILE, assert_inert, parsed
 
-from wandb_inference_magic.markup.sanitize import safe_inline, safe_plain, sanitize_markdown
+from wandb_inference_magic.markup.literal import safe_inline
+from wandb_inference_magic.markup.sanitize import sanitize_markdown
+from wandb_inference_magic.text.plain import safe_plain
 
 LAB_MARK = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@@\d+@@|\\\\[()[\]])", re.I)
 

@@ -12,14 +12,12 @@ from ..concurrency import lazy_exports
 if TYPE_CHECKING:
     from .blocks import split_finished as split_finished
     from .check import is_link as is_link, is_ordinary as is_ordinary
+    from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline
     from .parser import page_parser as page_parser
     from .sanitize import (
         Part as Part,
         Untrusted as Untrusted,
-        fenced as fenced,
-        quotation as quotation,
         safe_document as safe_document,
-        safe_inline as safe_inline,
         sanitize_markdown as sanitize_markdown,
     )
 
@@ -28,7 +26,8 @@ __getattr__ = lazy_exports(
     {
         "blocks": ("split_finished",),
         "check": ("is_link", "is_ordinary"),
+        "literal": ("fenced", "quotation", "safe_inline"),
         "parser": ("page_parser",),
-        "sanitize": ("Part", "Untrusted", "fenced", "quotation", "safe_document", "safe_inline", "sanitize_markdown"),
+        "sanitize": ("Part", "Untrusted", "safe_document", "sanitize_markdown"),
     },
 )

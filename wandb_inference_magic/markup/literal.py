@@ -1,0 +1,132 @@
+"""Text made literal within Markdown: nothing in it means more than its characters, to any parser."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from html import unescape
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+from ..text import safe_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+# What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
+_ACTIVE: Final = re.compile(r"[`*_$|~]")
+# marked takes the backslashes from brackets in a link's label, and JupyterLab finds maths behind two of them.
+_ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
+_LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
+# What GitHub's Markdown makes a link of without being asked. It goes on to the next blank, over whatever comes.
+BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
+# What MathJax takes for the beginning or end of maths, or for a reference, when it comes to it in a text.
+_TEX_MARK: Final = re.compile(
+    r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
+)
+_REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
+_TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
+# Behind the box of a task, some parsers begin a block.
+_TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
+# JupyterLab takes the backslash from a dollar before it looks for maths between two. It does not look across an
+# element's bounds, and an empty link is the one element that shows nothing.
+DOLLAR: Final = r"\$"
+DOLLAR_APART: Final = r"\$[](#)"
+
+
+def safe_inline(text: str) -> str:
+    """Return a short text as one line of Markdown that shows it literally, in a table cell too.
+
+    A page may hold several: `safe_document` sees to it that their dollars make no maths.
+    """
+    line = " ".join(safe_plain(text).split())
+    pieces, position = [], 0
+    for found in _TYPESET_MARK.finditer(line):
+        # MathJax sees the page, not the Markdown: in code alone such a mark means nothing.
+        pieces += [_escaped(line[position : found.start()]), f"`{found[0]}`"]
+        position = found.end()
+    line = "".join([*pieces, _escaped(line[position:])])
+    return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
+
+
+def quotation(text: str) -> str:
+    """Return a text as a Markdown quotation that shows it literally, line for line."""
+    return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
+
+
+def _escaped(text: str) -> str:
+    return unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
+
+
+def with_dollars_apart(markdown: str) -> str:
+    """Return literal text with no maths between the dollars of a paragraph."""
+    if markdown.count(DOLLAR) < 2:
+        return markdown
+    paragraphs = markdown.split("\n\n")
+    return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a text as a block of code that nothing in it can close."""
+    fence = fence_around(text)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def fence_around(code: str, fence: str = "```") -> str:
+    """Return a fence that nothing in the code closes, wherever in a line it stands."""
+    runs = [len(run) for run in re.findall(f"{fence[0]}+", code)]
+    return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
+
+
+def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
+    """Yield the edits that make code of each mark of TeX in an inline text that stands outside of the other edits."""
+    position = 0
+    for start, end, _ in [*edits, (len(content), len(content), "")]:
+        for found in _TEX_MARK.finditer(content, position, max(start, position)):
+            if word := found["word"]:
+                yield found.start(), found.end(), f"`{word}`"
+            elif bracket := found["bracket"]:
+                yield found.start(), found.end(), f"`\\{bracket}`"
+        position = end
+
+
+def literal(text: str, dollar: str = DOLLAR) -> str:
+    """Return inline text, its emphasis as it is, with nothing in it that any parser could take for more."""
+    text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
+    text = re.sub(r"!(?=\[)", "&#33;", text)
+    text = text.replace("](", "]&#40;").replace("][", "]&#91;")
+    # A definition may begin behind more than a line's start: behind the box of a task, for one.
+    text = text.replace("]:", "]&#58;")
+    text = _TASK_BOX.sub("&#91;", text)
+    # nbconvert takes it for a heading, with no blank behind.
+    text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
+    # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
+    escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
+    return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+
+
+def literal_line(line: str) -> str:
+    """Return text that belongs to nothing in Markdown, as some parsers have it, with nothing in it for any other."""
+    parts, position = [], 0
+    for start, end, code in tex_marks(line, []):
+        parts += [literal(line[position:start], DOLLAR_APART), code]
+        position = end
+    return "".join([*parts, literal(line[position:], DOLLAR_APART)])
+
+
+def _harmless_reference(found: re.Match[str]) -> str:
+    """Return a character reference as it is, or as text where it stands for a letter or a mark of Markdown or TeX."""
+    meant = unescape(found[0])
+    is_harmless = meant == found[0] or all(not one.isascii() or one in "<>&\"'" for one in meant)
+    return found[0] if is_harmless else f"&amp;{found[0][1:]}"
+
+
+def unlinked(text: str) -> str:
+    return BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
+
+
+def quoted_url(url: str) -> str:
+    """Return a URL in which nothing ends a link's destination or begins maths, code or a table's cell."""
+    bare = "".join(one for one in url if unicodedata.category(one) not in ("Cc", "Cs"))
+    return quote(bare, safe="/:?#@!&'+,;=%-._~*")
