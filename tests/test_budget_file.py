@@ -19,6 +19,10 @@ from kernels import Kernel
 from service import Answer, Endless, Wandb, completion, listing, usage
 
 from wandb_inference_magic import shared_spending
+from wandb_inference_magic.budget import left as budget_left
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import Session
+from wandb_inference_magic.settings import WandbInference
 from wandb_inference_magic.shared_spending import LEASE_SECONDS, SharedSpending
 
 ASK = """
@@ -272,3 +276,32 @@ def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wand
     )
     assert "$0.75 is left of the budget" in kernel.run("%wbchat --max-tokens 2000000 hi").error
     killed.settle("a", 0.0)
+
+
+def test_its_name_is_meant_from_the_folder_where_it_was_given(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    (tmp_path / "sub").mkdir()
+    for number, setting in enumerate(("%wbconfig --budget-file", "%config WandbInference.budget_file =")):
+        name = f"class-{number}.sqlite"
+        kernel.run(f"%wbconfig --budget 1\n{setting} {name if number == 0 else repr(name)}")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q sub")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q ..")
+        assert SharedSpending(tmp_path / name).total() == pytest.approx(0.002)
+    assert list((tmp_path / "sub").iterdir()) == []
+    # The usage of this session is not that of the class.
+    kernel.run("%wbusage --reset")
+    error = kernel.run("%wbchat --max-tokens 2000000 hi").error
+    assert "$1.00 is left" in error
+    assert "begin anew with another --budget-file" in error
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~no-such-user/class.sqlite", "."])
+def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, name: str) -> None:
+    session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
+    with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
+        budget_left(session)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .usage import Call
 
 REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or begin anew with %wbusage --reset."
+SHARED_REMEDY: Final = (
+    "Others share it by the budget file, and %wbusage --reset does not begin that anew. "
+    "Raise the limit with %wbconfig --budget, or begin anew with another --budget-file."
+)
 # A reply of fewer tokens is of no use: its call is refused.
 FEWEST_TOKENS: Final = 16
 
@@ -32,6 +36,11 @@ def left(session: Session) -> float | None:
         return None
     shared = session.shared_spending()
     return session.ledger.left(budget) if shared is None else shared.left(budget)
+
+
+def remedy(session: Session) -> str:
+    """Return what to do when too little is left."""
+    return SHARED_REMEDY if session.settings.budget_file else REMEDY
 
 
 def is_set(session: Session) -> bool:
@@ -66,7 +75,8 @@ class _WorstCase:
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
         self.usd = self.prompt
         self.limit: int | None = None
-        self._token = price.cost(0, 1)
+        # What a token of each reply that the service writes at once costs.
+        self._token = price.cost(0, 1) * request.most_replies
         self._given = request.reply_limit
         self._wanted = wanted
         self._least = least
@@ -146,7 +156,7 @@ class Hold:
         ------
         InferenceError
             Cause `budget`, with the figures, where it could cost more than is left. Also for a price that is not
-            known: it cannot be held against anything.
+            known: it cannot be held against anything. Cause `option` for a limit on the reply that is none.
         """
         if request is self._request:
             return
@@ -161,13 +171,20 @@ class Hold:
                 "%config WandbInference.budget = None",
                 cause="budget",
             )
+        if unclear := request.unclear_limit:
+            raise InferenceError(
+                f"There is a budget, and {unclear} is not a number above 0. Nothing was sent.",
+                why="Services differ in what they make of it; some then write without a limit.",
+                remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
+                cause="option",
+            )
         worst = _WorstCase(self._session, request, request.price, wanted, least)
         rest = self._reserve(worst, budget)
         if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             raise InferenceError(
                 f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
-                remedy=f"{lower}{REMEDY}",
+                remedy=f"{lower}{remedy(self._session)}",
                 cause="budget",
             )
         self._request, self._usd, self.limit = request, worst.usd, worst.limit

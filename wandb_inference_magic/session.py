@@ -23,6 +23,7 @@ from .credentials import (
 )
 from .errors import InferenceError, did_you_mean, quoted
 from .feeds import read_listing, read_modelsdev, snapshot
+from .files import expanded
 from .project import PROJECT_VARIABLE
 from .redaction import passwords_in
 from .settings import FEED_URL, FILE, SESSION, WANDB_URL
@@ -75,7 +76,7 @@ class Session:
         self._is_aside = False
         # Held while a cassette is opened, or Weave connected to: several threads may ask at once.
         self._opening = RLock()
-        # A cassette's name is meant from here, wherever the notebook goes later.
+        # The names of a cassette and a budget file are meant from here, wherever the notebook goes later.
         self._folder = _folder()
         self._tracer: Tracer | None = None
         # Held while a turn is put into a thread.
@@ -178,7 +179,7 @@ class Session:
             if self._cassette is None or self._cassette[0] != wanted:
                 from .cassette import Cassette
 
-                path = self._folder / Path(settings.cassette).expanduser()
+                path = self._folder / expanded(settings.cassette)
                 opened = Cassette(path, settings.cassette_mode, settings.cassette_pace, self.secrets)
                 self._cassette = wanted, opened
             self._cassette[1].pace = settings.cassette_pace
@@ -291,7 +292,7 @@ class Session:
         from .shared_spending import SharedSpending
 
         if self._spending is None or self._spending[0] != name:
-            self._spending = name, SharedSpending(Path(name).expanduser())
+            self._spending = name, SharedSpending(self._folder / expanded(name))
         return self._spending[1]
 
     def share_cost(self, usd: float) -> None:
@@ -510,4 +511,4 @@ def _is_set_for_us(settings: Resolved) -> bool:
 
 
 def _path(weights: str) -> Path | None:
-    return Path(weights).expanduser() if weights else None
+    return expanded(weights) if weights else None

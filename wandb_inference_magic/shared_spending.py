@@ -176,12 +176,19 @@ class SharedSpending:
     def _sum(file: sqlite3.Connection, query: str, *values: object) -> float:
         return float(file.execute(query, values).fetchone()[0])
 
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)
+        except ValueError as error:
+            # A name with a null character in it.
+            raise sqlite3.OperationalError(str(error)) from None
+
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Open the file for one transaction that no other kernel comes between; it holds where nothing is raised."""
         # Not kept open: kernels come and go, threads differ, and the file may be on its way to be deleted.
         try:
-            with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
+            with closing(self._opened()) as file:
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
