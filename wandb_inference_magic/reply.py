@@ -12,6 +12,7 @@ from .answers import code_blocks, to_records
 from .errors import InferenceError, quoted
 from .frames import data_frame
 from .plain_text import whole
+from .redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -473,7 +474,8 @@ class ReplyBuilder:
             reasoning=self._joined("reasoning", self.reasoning_pieces),
             tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
             asked_model=asked_model,
-            model=self.model or asked_model,
+            # What a service puts there may be anything: it is saved with the notebook.
+            model=redacted(self.model) if self.model not in ("", asked_model) else asked_model,
             endpoint=endpoint,
             finish_reason=self.finish_reason,
             incomplete=incomplete,

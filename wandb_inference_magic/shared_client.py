@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -21,7 +20,7 @@ from .redaction import addresses
 from .settings import WANDB_URL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from openai import AsyncOpenAI, OpenAI
 
@@ -151,32 +150,29 @@ def http_client(
     if cassette is not None and not cassette.records:
         # Nothing goes over the wire: no proxy is asked, whatever the environment names.
         options["trust_env"] = False
-    with _proxy_errors(uses_proxies=options["trust_env"]):
-        if cassette is None:
-            return (library.AsyncClient if at_once else library.Client)(**options)
-        from .cassette_client import cassette_async_client, cassette_client
-
-        return (cassette_async_client if at_once else cassette_client)(library, cassette, endpoint, options)
-
-
-@contextmanager
-def _proxy_errors(*, uses_proxies: bool) -> Iterator[None]:
-    """Raise one error for a proxy's address that cannot be read: the library's own quotes pieces of its password."""
-    if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
+    if options["trust_env"] and (fault := proxy_fault(os.environ)) is not None:
         raise _proxy_error(*fault)
-    failed = False
     try:
-        yield
+        return _made(library, options, cassette, endpoint, at_once=at_once)
     except (ImportError, InferenceError):
         raise
     except Exception:
-        if not uses_proxies:
+        if not options["trust_env"]:
             raise
-        failed = True
-    if failed:
-        # Raised here, so that nothing holds on to the library's error.
-        names = " or ".join(dict.fromkeys(name for name, _ in addresses(os.environ))) or "the system's settings"
-        raise _proxy_error(names, "The HTTP library does not take it")
+    # Raised here, where nothing is being handled: the library's error quotes pieces of the proxy's password, and
+    # nothing is to hold on to it.
+    names = dict.fromkeys(name for name, _ in addresses(os.environ) if name.lower().endswith("_proxy"))
+    raise _proxy_error(" or ".join(names) or "the system's settings", "The HTTP library does not take it")
+
+
+def _made(
+    library: Any, options: dict[str, Any], cassette: Cassette | None, endpoint: Endpoint | None, *, at_once: bool
+) -> Any:
+    if cassette is None:
+        return (library.AsyncClient if at_once else library.Client)(**options)
+    from .cassette_client import cassette_async_client, cassette_client
+
+    return (cassette_async_client if at_once else cassette_client)(library, cassette, endpoint, options)
 
 
 def _proxy_error(names: str, why: str) -> InferenceError:
