@@ -24,6 +24,7 @@ from wandb_inference_magic.session import Session
 from wandb_inference_magic.settings import WandbInference
 from wandb_inference_magic.shared_client import Endpoint
 from wandb_inference_magic.thread import Thread
+from wandb_inference_magic.usage import Ledger
 
 # The model costs 1 USD a million tokens in, half of that out.
 BEGIN = """
@@ -426,3 +427,26 @@ def test_replies_that_are_written_at_once_count_together(name: str) -> None:
         assert held(max_tokens=1000, extra_body={name: odd})[0] == one
     with pytest.raises(InferenceError, match="This could cost"):
         held(max_tokens=10_000, extra_body={name: 10**400})
+
+
+def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = Ledger.hold
+
+    def interrupted(*given: Any) -> float:
+        hold(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "hold", interrupted)
+    sessions: list[Session] = []
+    monkeypatch.setattr(Session, "__init__", _noting(Session.__init__, sessions))
+    with pytest.raises(KeyboardInterrupt):
+        held(max_tokens=1000)
+    assert sessions[0].ledger.held == 0
+
+
+def _noting(made: Callable[..., None], sessions: list[Session]) -> Callable[..., None]:
+    def init(session: Session, *given: Any) -> None:
+        made(session, *given)
+        sessions.append(session)
+
+    return init

@@ -12,6 +12,7 @@ from queue import Queue
 from threading import Event, Thread
 from threading import enumerate as enumerate_threads
 from time import time
+from typing import Any
 
 import pytest
 from conftest import KNOWN_MODELS
@@ -305,3 +306,33 @@ def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, na
     session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
     with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
         budget_left(session)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_the_file_is_written_counts_a_cost_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Writing takes a while, and an interrupt that comes meanwhile is raised when it has ended."""
+    armed = [True]
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            comes = sql == "commit" and armed.pop() if armed else False
+            if comes and when == "before":
+                raise KeyboardInterrupt
+            done = super().execute(sql, *values)
+            if comes:
+                raise KeyboardInterrupt
+            return done
+
+    spending = SharedSpending(tmp_path / "class.sqlite")
+    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    spending._owed = 0.25
+    path = tmp_path / "class.sqlite"
+    monkeypatch.setattr(spending, "_opened", lambda: sqlite3.connect(path, isolation_level=None, factory=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        spending.settle("a", 0.1)
+    monkeypatch.undo()
+    assert spending.left(1.0) == pytest.approx(1.0 - 0.35 - (0.5 if when == "before" else 0.0))
+    spending.settle("a", 0.0)
+    assert SharedSpending(tmp_path / "class.sqlite").total() == pytest.approx(0.35)

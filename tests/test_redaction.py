@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 from base64 import b64encode
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,7 +21,7 @@ from wandb_inference_magic.failures import Situation, Unreachable, explain
 from wandb_inference_magic.feeds import snapshot
 from wandb_inference_magic.redaction import hidden, redacted
 from wandb_inference_magic.settings import WANDB_URL
-from wandb_inference_magic.shared_client import Client, Endpoint, http_library
+from wandb_inference_magic.shared_client import AsyncClient, Client, Endpoint, http_library
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
 MARK = "Zq7xK"
@@ -234,3 +236,18 @@ def test_the_error_for_a_proxy_names_it_alone_and_holds_nothing_of_it(
         Client(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, max_retries=0)
     assert MARK not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("made", [Client, AsyncClient])
+def test_a_socks_proxy_without_its_package_is_an_error_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, made: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{MARK}@h:1080")
+    keep = {"max_retries": 0} if made is Client else {}
+    with pytest.raises(
+        InferenceError, match=r"The proxy in ALL_PROXY cannot be used; .* pip install socksio"
+    ) as caught:
+        made(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, **keep)
+    assert MARK not in "".join(traceback.format_exception(caught.value))

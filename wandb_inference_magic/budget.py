@@ -135,6 +135,7 @@ class Hold:
         self._session = session
         self._request: Request | None = None
         self._usd = 0.0
+        self._cost = 0.0
         # Where the budget is shared: the file, and the call's name in it.
         self._shared: SharedSpending | None = None
         self._call = ""
@@ -196,7 +197,7 @@ class Hold:
             # The setting has changed.
             self.release()
         if shared is None:
-            return self._session.ledger.hold(worst, budget, instead_of=self._usd)
+            return self._session.ledger.hold(self, worst, budget)
         # First: an interrupt can come as soon as the file has it.
         self._shared, self._call = shared, self._call or uuid4().hex
         return shared.reserve(self._call, worst, lambda: worst.prompt, budget)[0]
@@ -212,7 +213,10 @@ class Hold:
         reserved, is_reserved = self._usd, self._request is not None
         if self._shared is None:
             self._session.share_cost(cost)
-        self._end(cost)
+        else:
+            # An interrupt may come before the file has it: who releases this then settles it.
+            self._cost = cost
+        self._end()
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
         return (
@@ -222,11 +226,12 @@ class Hold:
 
     def release(self) -> None:
         """Give back what is reserved."""
-        self._end(0.0)
+        self._end()
 
-    def _end(self, cost: float) -> None:
+    def _end(self) -> None:
+        cost, self._cost = self._cost, 0.0
         if self._shared is None:
-            self._session.ledger.release(self._usd)
+            self._session.ledger.release(self)
         else:
             self._shared.settle(self._call, cost)
         self._request, self._usd, self._shared, self._call = None, 0.0, None, ""

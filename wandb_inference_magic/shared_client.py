@@ -154,8 +154,18 @@ def http_client(
         raise _proxy_error(*fault)
     try:
         return _made(library, options, cassette, endpoint, at_once=at_once)
-    except (ImportError, InferenceError):
+    except InferenceError:
         raise
+    except ImportError:
+        socks = [name for name, address in addresses(os.environ) if address.strip().lower().startswith("socks")]
+        if not options["trust_env"] or not socks:
+            raise
+        raise InferenceError(
+            f"The proxy in {' or '.join(dict.fromkeys(socks))} cannot be used; nothing was sent.",
+            why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
+            remedy="Run: pip install socksio. Then restart the kernel.",
+            cause="missing",
+        ) from None
     except Exception:
         if not options["trust_env"]:
             raise
