@@ -8,13 +8,15 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kernels import Kernel
 from service import MODEL, Answer, Script, Service, Streamed, chunk, completion
 
-from wandb_inference_magic.client.bodies import BodyReader
+from wandb_inference_magic.cassettes import client as cassette_client
+from wandb_inference_magic.client.bodies import GZIP_MARK, BodyReader
 from wandb_inference_magic.client.chunks import ChunkReader
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.text.json_text import read_json_text
@@ -223,3 +225,87 @@ def test_a_stream_is_unpacked_as_it_comes() -> None:
     assert b"".join(piece for byte in first for piece in reader.feed(bytes([byte]))) == b"one"
     assert b"".join(reader.feed(packer.compress(b"two") + packer.flush())) == b"two"
     assert list(reader.feed(b"what follows the end")) == []
+
+
+def read_packed(data: bytes, encoding: str, size: int, **how: Any) -> bytes:
+    """Return what is in a packed body that comes in chunks of a size."""
+    reader = BodyReader(encoding, 10**9, is_strict=True, **how)
+    found = b"".join(piece for at in range(0, len(data), size) for piece in reader.feed(data[at : at + size]))
+    reader.end()
+    return found
+
+
+def pack(data: bytes, layer: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, layer)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100_000])
+def test_a_gzip_body_may_have_several_members(size: int) -> None:
+    """Each is complete in itself (RFC 1952, section 2.2); some servers begin one at every flush."""
+    data = b"".join(pack(one, GZIP) for one in (b"one ", b"", b"two ", b"three" * 30_000))
+    assert read_packed(data, "gzip", size) == b"one two " + b"three" * 30_000
+    assert read_packed(data + b"what follows", "gzip", size) == b"one two " + b"three" * 30_000
+    with pytest.raises(InferenceError, match="could not be unpacked"):
+        read_packed(data + GZIP_MARK + b"what follows the mark", "gzip", 100)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 65_536])
+@pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 65_537, 200_000])
+def test_deflate_is_read_with_its_header_and_without_however_it_is_cut(size: int, length: int) -> None:
+    data = (b"abc" * length)[:length]
+    for layer in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
+        assert read_packed(pack(data, layer), "deflate", size) == data
+
+
+def test_a_packed_body_that_is_cut_is_reported(kernel: Kernel, service: Service) -> None:
+    kernel.run("%config WandbInference.max_retries = 0")
+    for encoding, layer in LAYERS:
+        for missing in (1, 4, 30):
+            if layer != GZIP and missing < 30:
+                continue
+            data = pack(whole_body("Hi"), layer)[:-missing]
+
+            def answer(one: Answer, encoding: str = encoding, data: bytes = data) -> None:
+                one.start(200, "application/json", Content_Encoding=encoding)
+                one.raw(data)
+                one.end()
+
+            service.then(answer)
+            error = kernel.run("%wbchat --no-stream --once hi").error
+            assert "The answer stopped before its end.\nIt is packed, and a part of it is missing." in error
+    # A stream tells by itself.
+    assert read_packed(pack(b"data: [DONE]\n\n", GZIP)[:-8], "gzip", 5, is_stream=True) == b"data: [DONE]\n\n"
+
+
+def test_the_mark_that_a_file_begins_with_costs_nothing(kernel: Kernel, service: Service) -> None:
+    def whole(one: Answer) -> None:
+        one.start(200, "application/json")
+        one.raw(b"\xef\xbb\xbf" + whole_body("Hi"))
+        one.end()
+
+    def streamed(one: Answer) -> None:
+        one.start()
+        one.raw(b"\xef\xbb")
+        one.raw(b"\xbf" + EVENT)
+        one.event("[DONE]")
+        one.end()
+
+    service.then(whole, streamed)
+    for how, text in (("--no-stream", "Hi"), ("", "Half")):
+        assert kernel.run(f"%wbchat --once {how} hi").ok
+        assert kernel.value("_wbreply.text") == text
+
+
+def test_a_cassette_keeps_no_more_pieces_than_a_reply_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of many small events would take ten times its bytes: the file would not be read again either."""
+    monkeypatch.setattr(cassette_client, "MOST_EVENTS", 3)
+    added: list[Any] = []
+    for pieces, kept in ((3, 1), (4, 1), (5, 1)):
+        recording = cassette_client._Recording(("e", "/p", {}), added.append)  # type: ignore[arg-type]
+        response = SimpleNamespace(status_code=200, headers={"content-type": "text/event-stream"}, extensions={})
+        recording.begin(response)
+        body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]
+        assert list(recording.listen(body)) == body
+        assert len(added) == kept
+        assert len(recording._events) == (3 if pieces == 3 else 0)

@@ -16,6 +16,16 @@ from conftest import KNOWN_MODELS
 from kernels import Kernel
 from service import Answer, Streamed, Wandb, completion, listing, refused, usage
 
+from wandb_inference_magic.catalog.models import Price
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.config.settings import WandbInference
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.request import PreparedRequest
+from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.session.budget import Reservation
+from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session.usage import UsageTracker
+
 # The model costs 1 USD a million tokens in, half of that out.
 BEGIN = """
 import sys
@@ -375,3 +385,67 @@ def test_the_limit_goes_through_the_sdk_where_somebody_has_wrapped_it(
     kernel.run("%wbconfig --mode off")
     assert kernel.run("%wbchat --once hi").ok
     assert limits(wandb)[-1] is None
+
+
+# What a service may make of a limit, or of a number of replies -----------------------------------------------------
+
+
+def held(**body: Any) -> tuple[float, int | None]:
+    """Return what is reserved for a request under a budget of 0.01 USD, and the limit that is added."""
+    session = Session(WandbInference(budget=0.01))
+    messages = [{"role": "user", "content": "hi"}]
+    request = PreparedRequest(
+        Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), {"messages": messages, **body}, Thread("")
+    )
+    with Reservation(session) as hold:
+        hold.reserve(request)
+        return session.usage.held, hold.limit
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("value", [-1, 0, "50000", "-1", True, False, float("nan"), [5000], {"a": 1}, ""])
+def test_a_limit_that_services_may_take_for_none_is_refused(name: str, value: object) -> None:
+    for body in ({name: value}, {"extra_body": {name: value}}, {name: 10, "extra_body": {name: value}}):
+        with pytest.raises(InferenceError, match=f"{name} is not a number above 0. Nothing was sent") as caught:
+            held(**body)
+        assert caught.value.cause == "option"
+
+
+@pytest.mark.parametrize("value", [1, 10, 1.5, 0.5, 1000.0])
+def test_a_limit_that_is_a_number_is_left_alone(value: float) -> None:
+    assert held(max_completion_tokens=value)[1] is None
+    assert held(extra_body={"max_completion_tokens": None})[1] == 4096
+
+
+@pytest.mark.parametrize("name", ["n", "best_of"])
+def test_replies_that_are_written_at_once_count_together(name: str) -> None:
+    one, three = (held(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
+    assert three - one == pytest.approx(2 * 0.0005)
+    assert held(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
+    for odd in (None, "3", -1, [], True, float("nan")):
+        assert held(max_tokens=1000, extra_body={name: odd})[0] == one
+    with pytest.raises(InferenceError, match="This could cost"):
+        held(max_tokens=10_000, extra_body={name: 10**400})
+
+
+def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = UsageTracker.hold
+
+    def interrupted(*given: Any) -> float:
+        hold(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UsageTracker, "hold", interrupted)
+    sessions: list[Session] = []
+    monkeypatch.setattr(Session, "__init__", _noting(Session.__init__, sessions))
+    with pytest.raises(KeyboardInterrupt):
+        held(max_tokens=1000)
+    assert sessions[0].usage.held == 0
+
+
+def _noting(made: Callable[..., None], sessions: list[Session]) -> Callable[..., None]:
+    def init(session: Session, *given: Any) -> None:
+        made(session, *given)
+        sessions.append(session)
+
+    return init

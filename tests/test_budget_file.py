@@ -11,13 +11,18 @@ from pathlib import Path
 from queue import Queue
 from threading import Event, Thread, enumerate as enumerate_threads
 from time import time
+from typing import Any
 
 import pytest
 from conftest import KNOWN_MODELS
 from kernels import Kernel
 from service import Answer, Endless, Wandb, completion, listing, usage
 
+from wandb_inference_magic.config.settings import WandbInference
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import shared_spending
+from wandb_inference_magic.session.budget import left as budget_left
+from wandb_inference_magic.session.session import Session
 from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
 
 ASK = """
@@ -271,3 +276,62 @@ def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wand
     )
     assert "$0.75 is left of the budget" in kernel.run("%wbchat --max-tokens 2000000 hi").error
     killed.settle("a", 0.0)
+
+
+def test_its_name_is_meant_from_the_folder_where_it_was_given(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    (tmp_path / "sub").mkdir()
+    for number, setting in enumerate(("%wbconfig --budget-file", "%config WandbInference.budget_file =")):
+        name = f"class-{number}.sqlite"
+        kernel.run(f"%wbconfig --budget 1\n{setting} {name if number == 0 else repr(name)}")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q sub")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q ..")
+        assert SharedSpending(tmp_path / name).total() == pytest.approx(0.002)
+    assert list((tmp_path / "sub").iterdir()) == []
+    # The usage of this session is not that of the class.
+    kernel.run("%wbusage --reset")
+    error = kernel.run("%wbchat --max-tokens 2000000 hi").error
+    assert "$1.00 is left" in error
+    assert "start again with another --budget-file" in error
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~no-such-user/class.sqlite", "."])
+def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, name: str) -> None:
+    session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
+    with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
+        budget_left(session)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_the_file_is_written_counts_a_cost_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Writing takes a while, and an interrupt that comes meanwhile is raised when it has ended."""
+    armed = [True]
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            comes = sql == "commit" and armed.pop() if armed else False
+            if comes and when == "before":
+                raise KeyboardInterrupt
+            done = super().execute(sql, *values)
+            if comes:
+                raise KeyboardInterrupt
+            return done
+
+    spending = SharedSpending(tmp_path / "class.sqlite")
+    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    spending._owed = 0.25
+    path = tmp_path / "class.sqlite"
+    monkeypatch.setattr(spending, "_opened", lambda: sqlite3.connect(path, isolation_level=None, factory=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        spending.settle("a", 0.1)
+    monkeypatch.undo()
+    assert spending.left(1.0) == pytest.approx(1.0 - 0.35 - (0.5 if when == "before" else 0.0))
+    spending.settle("a", 0.0)
+    assert SharedSpending(tmp_path / "class.sqlite").total() == pytest.approx(0.35)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 from base64 import b64encode
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import example, given, strategies as st
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
 from wandb_inference_magic.client.failures import FailureContext, Unreachable, to_inference_error
-from wandb_inference_magic.client.http import Client, http_library
+from wandb_inference_magic.client.http import AsyncClient, Client, http_library
 from wandb_inference_magic.config.credentials import Key, check_key
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.settings import WANDB_URL
@@ -160,3 +162,92 @@ def test_words_that_quote_a_piece_of_a_password_are_not_quoted(before: str, afte
         assert MARK not in str(other)
     finally:
         del os.environ["HTTPS_PROXY"]
+
+
+LONG_SECRET = "wandb_v1_Ab3dEf6hIj9lMn2pQr5tUv8x"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        LONG_SECRET[:20],
+        LONG_SECRET[-16:],
+        LONG_SECRET[10:26].lower(),
+        LONG_SECRET[::-1],
+        LONG_SECRET.encode().hex(),
+        *(b64encode(before + LONG_SECRET.encode()).decode() for before in (b":", b"me:", b"Bearer ", b"user:")),
+        f"{LONG_SECRET[:16]} {LONG_SECRET[16:]}",
+        f"{LONG_SECRET[:14]}\u200b{LONG_SECRET[14:]}",
+    ],
+)
+def test_no_longer_piece_of_a_key_is_shown_however_it_is_written(written: str) -> None:
+    shown = redacted(f"Wrong key: {written}!", {"WANDB_API_KEY": f"{LONG_SECRET}\n"})
+    assert "(hidden)" in shown
+    # What base64 makes of the words before it is no part of it.
+    kept = shown.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
+    assert all(len(one) < 16 for one in kept.split("|"))
+
+
+def test_what_tells_its_owner_which_key_it_was_is_shown() -> None:
+    environ = {"WANDB_API_KEY": LONG_SECRET, "WANDB_INFERENCE_API_KEY": "ollama"}
+    for text in (f"Wrong key: {LONG_SECRET[:9]}...{LONG_SECRET[-4:]}", "See https://api.wandb.ai/ and ollama", "İİİ"):
+        assert redacted(text, environ) == text
+
+
+@pytest.mark.parametrize(
+    "before", ["WANDB_API_KEY=", "export WANDB_API_KEY=", "api_key: ", "Bearer:", "x-api-key:", "<"]
+)
+@pytest.mark.parametrize("after", ["", "\n"])
+def test_what_was_copied_beside_a_key_is_no_part_of_it(before: str, after: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a key: it ") as caught:
+        check_key(f"{before}{LONG_SECRET}{after}")
+    assert "Ab3d" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"api_key":"a1b2c3d4"}', "a1b2c3d4,", "a1b2c3d4;", "https://forge.coreweave.com/settings", "****"]
+)
+def test_what_stands_where_a_key_should_be_is_refused(text: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a key: it "):
+        check_key(text)
+
+
+@pytest.mark.parametrize("key", ["x", "none", "EMPTY", "sk-no-key-required", "a=b:c", "keyed=", "token", "a" * 8000])
+def test_what_ordinary_servers_take_is_a_key(key: str) -> None:
+    assert check_key(f" {key}\r\n") == key
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (f"http://user:{MARK}@h:3128\n", "It has a blank or a line break before or after it"),
+        (f" http://user:{MARK}@h:3128", "It has a blank or a line break before or after it"),
+        (f"1http://user:{MARK}@h:3128", "The HTTP library does not take it"),
+    ],
+)
+def test_the_error_for_a_proxy_names_it_alone_and_holds_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, says: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    monkeypatch.setenv("WANDB_INFERENCE_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(
+        InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {says}"
+    ) as caught:
+        Client(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, max_retries=0)
+    assert MARK not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("made", [Client, AsyncClient])
+def test_a_socks_proxy_without_its_package_is_an_error_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, made: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{MARK}@h:1080")
+    keep = {"max_retries": 0} if made is Client else {}
+    with pytest.raises(
+        InferenceError, match=r"The proxy in ALL_PROXY cannot be used; .* pip install socksio"
+    ) as caught:
+        made(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, **keep)
+    assert MARK not in "".join(traceback.format_exception(caught.value))

@@ -13,7 +13,7 @@ import pytest
 from conftest import Kept
 from kernels import Kernel
 from nbclient import NotebookClient
-from service import Service, Streamed, Wandb, refused
+from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
 
@@ -287,3 +287,31 @@ def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wan
     second.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl --mode replay")
     assert second.run("%wbchat --once hi").ok
     assert second.value("asked") == []
+
+
+def test_a_service_that_says_the_key_again_is_not_repeated(
+    start_kernel: Callable[..., Kernel], service: Service
+) -> None:
+    """In an id, in the model's name, among the models: all of them are saved with the notebook."""
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL, WANDB_INFERENCE_API_KEY=f"{KEY}\n"
+    )
+    kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
+    service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
+
+    def answer(one: Answer) -> None:
+        one.start(x_request_id=KEY)
+        one.event(chunk({"content": "Hi."}, "stop", model=f"by-{KEY}"))
+        one.event("[DONE]")
+        one.end()
+
+    service.always = answer
+    runs = [
+        kernel.run(cell) for cell in ("%wbchat hi", "_wbreply", "_wbreply.facts()", "%wbmodels --table", "models()")
+    ]
+    assert all(run.ok for run in runs)
+    assert service.last.headers["authorization"] == f"Bearer {KEY}"
+    shown = "".join(str(run.messages) for run in runs)
+    assert "SECRET" not in shown
+    assert "(hidden)" in shown
+    assert MODEL in runs[3].text

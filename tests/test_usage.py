@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from conftest import Kept
 from hypothesis import given, strategies as st
 from kernels import Kernel, Run, plain
 from PIL import Image
@@ -288,12 +289,27 @@ def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Se
     assert "12 + 3 tokens" in run.text
 
 
-def test_a_number_that_python_refuses_to_read_is_an_error_with_a_message(kernel: Kernel, service: Service) -> None:
-    service.then(with_usage(f'{{"prompt_tokens": 1{5000 * "0"}, "completion_tokens": 3}}'))
-    run = kernel.run("%wbchat hi")
-    assert "A part of the reply could not be read." in run.error
-    assert kernel.value("_wbreply.text") == "Hello there."
-    assert kernel.run("%wbusage").ok
+@pytest.mark.parametrize("digits", [400, 5000, 100_000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_that_python_refuses_to_read_costs_no_reply(kept: Kept, digits: int, sign: str) -> None:
+    form = f'{{"prompt_tokens": {sign}1{digits * "0"}, "completion_tokens": 3}}'
+    body = (
+        '{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "Hello there."}}], '
+        f'"usage": {form}}}'
+    )
+
+    def whole(one: Answer) -> None:
+        one.start(200, "application/json")
+        one.raw(body.encode())
+        one.end()
+
+    for script, how in ((with_usage(form), ""), (whole, "--no-stream")):
+        kept.service.then(script)
+        run = kept.kernel.run(f"%wbchat --once {how} hi")
+        assert run.ok, run.error
+        assert "The service reported nonsense token counts (" in run.text
+        assert kept.kernel.value("_wbreply.text") == "Hello there."
+        assert kept.kernel.run("%wbusage").ok
 
 
 numbers = st.one_of(

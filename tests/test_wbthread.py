@@ -12,6 +12,10 @@ from conftest import Kept
 from kernels import Kernel
 from service import Service, Streamed, Wandb
 
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.rendering.thread_file import export, import_
+
 
 def sent(service: Service) -> list[Any]:
     return [message["content"] for message in service.last.body["messages"]]
@@ -208,3 +212,27 @@ def test_reasoning_is_never_sent_back(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
     kernel.run("%wbchat two")
     assert "think" not in json.dumps(service.last.body)
+
+
+@pytest.mark.parametrize("part", [{"type": "text"}, {"type": "text", "text": 5}, {"type": "text", "text": None}])
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+def test_a_part_without_words_is_no_conversation(tmp_path: Path, part: object, role: str) -> None:
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps([{"role": role, "content": [part]}, {"role": "user", "content": "a"}]))
+    with pytest.raises(InferenceError, match="A part of message 1 is a text without words"):
+        import_("odd", str(file))
+
+
+@pytest.mark.parametrize("ending", ["md", "html", "json"])
+def test_half_a_character_costs_no_export(tmp_path: Path, ending: str) -> None:
+    messages = [{"role": role, "content": "a\ud800"} for role in ("system", "user", "assistant")]
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(messages))
+    assert "a" in export(import_("odd", str(file)), str(tmp_path / f"out.{ending}")).read_text(encoding="utf-8")
+
+
+def test_a_home_that_is_not_there_is_an_error_with_a_message() -> None:
+    with pytest.raises(InferenceError, match="could not be read"):
+        import_("odd", "~no-such-user/a.json")
+    with pytest.raises(InferenceError, match="could not be written"):
+        export(Thread("a"), "~no-such-user/a.json")

@@ -391,7 +391,7 @@ def _check_budget(session: Session, run: BatchRun) -> None:
         raise InferenceError(
             f"This would cost about {usd(estimate.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
             why=f"{estimate}.".capitalize(),
-            remedy=f"Try fewer rows first: --limit. {budget.REMEDY}",
+            remedy=f"Try fewer rows first: --limit. {budget.remedy(session)}",
             cause="budget",
         )
 

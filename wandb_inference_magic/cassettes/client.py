@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # What an endpoint says of the request itself, and would say again. Other failures pass, or are the account's.
 REFUSALS: Final = (400, 404, 413, 422)
+# So many pieces of a stream are kept: each takes far more memory than it has bytes. More than any reply has.
+MOST_EVENTS: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,9 +327,10 @@ class _Recording:
         self._is_done = self._is_done or data == DONE
         if self._is_done:
             return
-        event = _parsed(data)
-        if not isinstance(event, dict) or "error" in event:
+        event = _parsed(data) if self._is_good else None
+        if not isinstance(event, dict) or "error" in event or len(self._events) == MOST_EVENTS:
             self._is_good = False
+            self._events.clear()
             return
         self._events.append((self._timing.seconds, event))
         choices = event.get("choices")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
+from ..text import redacted
 from .models import Model, Price, Snapshot, is_model_id
 
 # In characters, and how many of a list: what is longer is no name, description or kind.
@@ -30,7 +31,13 @@ def read_listing(document: object) -> list[str]:
     if not isinstance(data, list):
         raise ValueError("not a list of models")
     ids = [_text(_mapping(entry).get("id")) for entry in data]
-    return list(dict.fromkeys(one for one in ids if is_model_id(one)))
+    return _without_secrets(list(dict.fromkeys(one for one in ids if is_model_id(one))))
+
+
+def _without_secrets(ids: list[str]) -> list[str]:
+    """Return the ids that hold no part of a key: what an endpoint lists may be anything."""
+    together = "\n".join(ids)
+    return ids if redacted(together) == together else [one for one in ids if redacted(one) == one]
 
 
 def read_modelsdev(document: object) -> dict[str, Model]:

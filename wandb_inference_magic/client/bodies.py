@@ -7,6 +7,7 @@ passes a hook before its body is read: it unpacks one layer of gzip or deflate, 
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ PIECE: Final = 65_536
 # Nothing packed is asked for: a body then costs what it says, and a cassette records it as it is.
 NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+GZIP_MARK: Final = b"\x1f\x8b"
+DEFLATE_HEAD: Final = 2
 
 
 def bounded(library: Any) -> Callable[[Any], None]:
@@ -66,7 +69,7 @@ def _reader(response: Any) -> BodyReader:
         response.headers.pop(name, None)
     encoding = encodings[0] if encodings and is_known else ""
     most = _most(response, encoding) if is_known else 0
-    return BodyReader(encoding, most, is_strict=not is_error)
+    return BodyReader(encoding, most, is_strict=not is_error, is_stream=is_stream(response))
 
 
 def _most(response: Any, encoding: str) -> float:
@@ -92,15 +95,20 @@ class BodyReader:
         So many bytes are passed on.
     is_strict : bool
         Whether more, or damage, is an error; else the rest is left out.
+    is_stream : bool
+        Whether what is in the body tells by itself whether it is whole.
     """
 
-    def __init__(self, encoding: str, most: float, *, is_strict: bool) -> None:
-        self._is_raw_deflate = False
+    def __init__(self, encoding: str, most: float, *, is_strict: bool, is_stream: bool = False) -> None:
         self._encoding = encoding
         self._unpacker = zlib.decompressobj(_PACKED[encoding]) if encoding else None
+        # What has come of a `deflate` body before it is known whether it has its header.
+        self._head: bytes | None = b"" if encoding == "deflate" else None
+        self._has_begun = self._has_ended = False
         self._left = most
         self._most = most
         self._is_strict = is_strict
+        self._is_stream = is_stream
         self.is_full = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -120,22 +128,46 @@ class BodyReader:
         if self._unpacker is None:
             yield chunk
             return
-        while chunk and not self._unpacker.eof and not self.is_full:
+        if self._head is not None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < DEFLATE_HEAD:
+                return
+            if not _has_deflate_header(chunk):
+                # Some servers leave out the header that goes with it.
+                self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._head = None
+        while chunk and not self._has_ended and not self.is_full:
+            if self._unpacker.eof and not self._begin_next(chunk):
+                return
+            self._has_begun = True
             piece = self._unpack(chunk)
-            chunk = self._unpacker.unconsumed_tail
+            chunk = self._unpacker.unconsumed_tail or self._unpacker.unused_data
             if piece:
                 yield piece
 
+    def _begin_next(self, chunk: bytes) -> bool:
+        """Begin another packed part: a gzip body may have several. What follows and is none does not count."""
+        self._has_ended = "gzip" not in self._encoding or not chunk.startswith(GZIP_MARK[: len(chunk)])
+        if not self._has_ended:
+            self._unpacker = zlib.decompressobj(_PACKED[self._encoding])
+        return not self._has_ended
+
+    def end(self) -> None:
+        """See that a packed body has come to its end."""
+        is_cut = self._unpacker is not None and self._has_begun and not self._unpacker.eof
+        if is_cut and self._is_strict and not self._is_stream:
+            raise InferenceError(
+                "The answer stopped before its end.",
+                why="It is packed, and a part of it is missing.",
+                remedy="Run the cell again.",
+                cause="reply",
+                retryable=True,
+            )
+
     def _unpack(self, chunk: bytes) -> bytes:
         assert self._unpacker is not None
-        try:
+        with suppress(zlib.error):
             return self._unpacker.decompress(chunk, PIECE)
-        except zlib.error:
-            if self._encoding == "deflate" and not self._is_raw_deflate:
-                # Some servers leave out the header that goes with it.
-                self._is_raw_deflate = True
-                self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-                return self._unpack(chunk)
         if not self._is_strict:
             self.is_full = True
             return b""
@@ -145,6 +177,11 @@ class BodyReader:
             remedy="Run the cell again; if it happens again, check the endpoint and any proxy before it.",
             cause="reply",
         )
+
+
+def _has_deflate_header(data: bytes) -> bool:
+    """Whether packed data begins with the header of RFC 1950."""
+    return data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:DEFLATE_HEAD], "big") % 31 == 0
 
 
 @cache
@@ -161,6 +198,7 @@ def _bodies(library: Any) -> Any:
                 yield from self._reader.feed(chunk)
                 if self._reader.is_full:
                     return
+            self._reader.end()
 
         def close(self) -> None:
             self._stream.close()
@@ -176,6 +214,7 @@ def _bodies(library: Any) -> Any:
                     yield piece
                 if self._reader.is_full:
                     return
+            self._reader.end()
 
         async def aclose(self) -> None:
             await self._stream.aclose()

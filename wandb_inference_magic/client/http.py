@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -19,7 +18,7 @@ from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from openai import AsyncOpenAI, OpenAI
 
@@ -130,30 +129,37 @@ def http_client(
     if cassette is not None and not cassette.records:
         # Nothing goes over the wire: no proxy is asked, whatever the environment names.
         options["trust_env"] = False
-    with _proxy_errors(uses_proxies=options["trust_env"]):
-        if cassette is None:
-            return (library.AsyncClient if at_once else library.Client)(**options)
-        return cassette.http_client(library, endpoint, options, at_once=at_once)
-
-
-@contextmanager
-def _proxy_errors(*, uses_proxies: bool) -> Iterator[None]:
-    """Raise one error for a proxy's address that cannot be read: the library's own quotes pieces of its password."""
-    if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
+    if options["trust_env"] and (fault := proxy_fault(os.environ)) is not None:
         raise _proxy_error(*fault)
-    failed = False
     try:
-        yield
-    except (ImportError, InferenceError):
+        return _made(library, options, cassette, endpoint, at_once=at_once)
+    except InferenceError:
         raise
-    except Exception:
-        if not uses_proxies:
+    except ImportError:
+        socks = [name for name, address in addresses(os.environ) if address.strip().lower().startswith("socks")]
+        if not options["trust_env"] or not socks:
             raise
-        failed = True
-    if failed:
-        # Raised here, so that nothing holds on to the library's error.
-        names = " or ".join(dict.fromkeys(name for name, _ in addresses(os.environ))) or "the system's settings"
-        raise _proxy_error(names, "The HTTP library does not take it")
+        raise InferenceError(
+            f"The proxy in {' or '.join(dict.fromkeys(socks))} cannot be used; nothing was sent.",
+            why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
+            remedy="Run: pip install socksio. Then restart the kernel.",
+            cause="missing",
+        ) from None
+    except Exception:
+        if not options["trust_env"]:
+            raise
+    # Raised here, where nothing is being handled: the library's error quotes pieces of the proxy's password, and
+    # nothing is to hold on to it.
+    names = dict.fromkeys(name for name, _ in addresses(os.environ) if name.lower().endswith("_proxy"))
+    raise _proxy_error(" or ".join(names) or "the system's settings", "The HTTP library does not take it")
+
+
+def _made(
+    library: Any, options: dict[str, Any], cassette: Recorder | None, endpoint: Endpoint | None, *, at_once: bool
+) -> Any:
+    if cassette is None:
+        return (library.AsyncClient if at_once else library.Client)(**options)
+    return cassette.http_client(library, endpoint, options, at_once=at_once)
 
 
 def _proxy_error(names: str, why: str) -> InferenceError:

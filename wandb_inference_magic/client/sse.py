@@ -49,6 +49,7 @@ class EventReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._after_cr = False
+        self._is_first = True
         self._data: list[bytes] = []
         self._held = 0
 
@@ -64,6 +65,9 @@ class EventReader:
         yield from self._line(b"")
 
     def _line(self, line: bytes) -> Iterator[str]:
+        if self._is_first:
+            # The mark that a file begins with is no part of its first line.
+            line, self._is_first = line.removeprefix(b"\xef\xbb\xbf"), False
         if line.startswith(b"data:"):
             self._held += len(line)
             if self._held > MOST_EVENT:

@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..concurrency import import_quietly
-from ..errors import InferenceError
+from ..errors import InferenceError, quoted
 from ..text import json_bytes, read_json_text
 from .bodies import NOT_PACKED
 from .chunks import ChunkReader, completion_of, told_by_service, whole_completion
@@ -175,8 +175,13 @@ def _chat_request(client: Client | AsyncClient, body: Mapping[str, Any], stream:
 
 
 def _note(http: Any, arrival: Arrival) -> None:
-    arrival.request_id = http.headers.get("x-request-id")
+    arrival.request_id = _request_id(http.headers.get("x-request-id"))
     arrival.timing = http.extensions.get(EXTENSION)
+
+
+def _request_id(given: object) -> str | None:
+    """Return a request's id, which is saved with the notebook: what a service puts there may be anything."""
+    return quoted(given) if isinstance(given, str) and given else None
 
 
 def _whole(http: Any) -> Chunk:
@@ -344,6 +349,6 @@ def _sdk_errors() -> Iterator[None]:
 
 
 def _unpacked(completion: Any, arrival: Arrival) -> Chunk:
-    arrival.request_id = getattr(completion, "_request_id", None)
+    arrival.request_id = _request_id(getattr(completion, "_request_id", None))
     arrival.timing = LAST.get()
     return completion_of(completion)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import SETTING_NAMES
+from ..config import SETTING_NAMES, expanded
 from ..engine import ChatSpec, run_chat
 from ..errors import InferenceError
 from ..frontend import Spinner
@@ -58,8 +57,9 @@ def _shown_after(values: Collection[str]) -> set[str]:
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
     """Set what is told. What turns out not to be usable, or is interrupted, leaves all settings as they were."""
     before = session.settings.chosen()
-    if "cassette" in values:
-        values["cassette"] = str(Path(values["cassette"]).expanduser().absolute())
+    for name in ("cassette", "budget_file"):
+        if values.get(name):
+            values[name] = str(expanded(values[name]).absolute())
     try:
         if values.keys() & {"cassette", "cassette_mode"}:
             with session.reopening():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         secrets_in as secrets_in,
     )
     from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
-    from .files import check_file as check_file, read_file as read_file
+    from .files import check_file as check_file, expanded as expanded, read_file as read_file
     from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
     from .proxies import proxy_fault as proxy_fault
     from .settings import (
@@ -64,7 +64,7 @@ __getattr__ = lazy_exports(
             "secrets_in",
         ),
         "endpoint": ("Endpoint", "is_wandb"),
-        "files": ("check_file", "read_file"),
+        "files": ("check_file", "expanded", "read_file"),
         "project": ("PROJECT_VARIABLE", "check_project"),
         "proxies": ("proxy_fault",),
         "settings": (

@@ -5,10 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+def expanded(name: str) -> Path:
+    """Return a path with a home folder in the place of `~`; one of a user who is not there stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def check_file(path: Path, most: int) -> int:

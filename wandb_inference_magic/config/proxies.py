@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # As the HTTP library looks them up, each also in capitals.
 SCHEMES: Final = ("http_proxy", "https_proxy", "all_proxy")
+_AROUND: Final = re.compile(r"^\s|\s\Z")
 # In an address these end the part before the host: what follows would be read as a host, a port or a path.
 _ENDS_USER: Final = re.compile(r"[/?#]")
 
@@ -28,6 +29,8 @@ def proxy_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _fault(address: str) -> str:
     """Return why an address is not that of a proxy; nothing for one that is."""
+    if _AROUND.search(address):
+        return "It has a blank or a line break before or after it"
     _, separator, rest = address.partition("://")
     user_part, at, host = (rest if separator else address).rpartition("@")
     if at and _ENDS_USER.search(user_part):

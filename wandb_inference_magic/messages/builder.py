@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..text import whole
+from ..text import redacted, whole
 from .reply import Reply, ToolCall, Usage, is_cut
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ class ReplyBuilder:
             reasoning=self._joined("reasoning", self.reasoning_pieces),
             tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
             asked_model=asked_model,
-            model=self.model or asked_model,
+            # What a service puts there may be anything: it is saved with the notebook.
+            model=redacted(self.model) if self.model not in ("", asked_model) else asked_model,
             endpoint=endpoint,
             finish_reason=self.finish_reason,
             incomplete=incomplete,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from .reply import MOST_TOKENS
 from .tokens import estimate, estimate_messages, most, most_of_messages
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Kept free for the reply where the user sets no limit: a quarter of the context, but no more than this.
 REPLY_TOKENS: Final = 4096
+LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
+MOST_REPLIES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,18 @@ class PreparedRequest:
         """How many tokens the reply may have; None where the user set no limit."""
         return reply_limit(self.body)
 
+    @property
+    def unclear_limit(self) -> str:
+        """The name of a limit on the reply that is no positive number: services differ in what they make of it."""
+        given = ((name, value) for name, value in _limits_given(self.body) if value is not None)
+        return next((name for name, value in given if not _is_limit(value)), "")
+
+    @property
+    def most_replies(self) -> int:
+        """How many replies the service may write for the one that it gives."""
+        given = [one.get(name) for one in _parameters_of(self.body) for name in ("n", "best_of")]
+        return max((int(min(one, MOST_REPLIES)) for one in given if _is_limit(one)), default=1)
+
     def with_body(self, **values: Any) -> PreparedRequest:
         """Return this request with other parameters; None takes one away."""
         body = {name: value for name, value in {**self.body, **values}.items() if value is not None}
@@ -81,11 +96,21 @@ class PreparedRequest:
 
 def reply_limit(body: Mapping[str, Any]) -> int | None:
     """Return the limit on the reply, by its name or by the newer one: the larger, where a service may heed either."""
-    names = ("max_tokens", "max_completion_tokens")
-    given = [one.get(name) for one in (body, body.get("extra_body") or {}) for name in names]
-    numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
     # Infinity, and a number of 400 digits, are limits too.
-    return max((int(min(one, MOST_TOKENS)) for one in numbers if one > 0), default=None)
+    given = [ceil(min(value, MOST_TOKENS)) for _, value in _limits_given(body) if _is_limit(value)]
+    return max(given, default=None)
+
+
+def _limits_given(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, one.get(name)) for one in _parameters_of(body) for name in LIMIT_NAMES]
+
+
+def _parameters_of(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    return body, body.get("extra_body") or {}
+
+
+def _is_limit(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def tokens_beside_messages(

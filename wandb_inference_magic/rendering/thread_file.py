@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import read_file
+from ..config import expanded, read_file
 from ..errors import InferenceError, quoted
 from ..markup import Untrusted, quotation, safe_document, safe_inline
 from ..messages import Thread, Turn
-from ..text import read_json_text
+from ..text import read_json_text, whole
 from .thread_page import to_html
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..markup import Part
     from ..messages import Message
 
@@ -30,7 +31,7 @@ def export(thread: Thread, file: str) -> Path:
     InferenceError
         For another ending than .md, .html and .json, and when the file cannot be written.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     write = WRITERS.get(path.suffix)
     if write is None:
         ending = f"the ending {path.suffix}" if path.suffix else "no ending"
@@ -40,7 +41,7 @@ def export(thread: Thread, file: str) -> Path:
             cause="option",
         )
     try:
-        path.write_text(write(thread), encoding="utf-8")
+        path.write_text(whole(write(thread)), encoding="utf-8")
     except OSError as error:
         raise _not_usable("written", path, error) from None
     return path
@@ -54,7 +55,7 @@ def import_(name: str, file: str) -> Thread:
     InferenceError
         When the file cannot be read or holds no conversation.
     """
-    path = Path(file).expanduser()
+    path = expanded(file)
     try:
         return from_messages(name, read_json_text(read_file(path, MOST_IMPORTED).decode("utf-8-sig")))
     except OSError as error:
@@ -144,6 +145,9 @@ def _read(message: Any, number: int) -> tuple[str, Any]:
     is_parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
     if content is not None and not isinstance(content, str) and not is_parts:
         raise ValueError(f"The content of message {number} is neither a text nor a list of parts.")
+    parts = content if isinstance(content, list) else []
+    if any(part.get("type") == "text" and not isinstance(part.get("text"), str) for part in parts):
+        raise ValueError(f"A part of message {number} is a text without words.")
     return message["role"], content or ""
 
 

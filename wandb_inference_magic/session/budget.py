@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .usage import Call
 
 REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or start again with %wbusage --reset."
+SHARED_REMEDY: Final = (
+    "Others share it by the budget file, and %wbusage --reset does not begin that anew. "
+    "Raise the limit with %wbconfig --budget, or start again with another --budget-file."
+)
 # A reply of fewer tokens is of no use: its call is refused.
 FEWEST_TOKENS: Final = 16
 
@@ -32,6 +36,11 @@ def left(session: Session) -> float | None:
         return None
     shared = session.shared_spending()
     return session.usage.left(budget) if shared is None else shared.left(budget)
+
+
+def remedy(session: Session) -> str:
+    """Return what to do when too little is left."""
+    return SHARED_REMEDY if session.settings.budget_file else REMEDY
 
 
 def is_set(session: Session) -> bool:
@@ -66,7 +75,8 @@ class _WorstCase:
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
         self.usd = self.prompt
         self.limit: int | None = None
-        self._token = price.cost(0, 1)
+        # What a token of each reply that the service writes at once costs.
+        self._token = price.cost(0, 1) * request.most_replies
         self._given = request.reply_limit
         self._wanted = wanted
         self._least = least
@@ -125,6 +135,7 @@ class Reservation:
         self._session = session
         self._request: PreparedRequest | None = None
         self._usd = 0.0
+        self._cost = 0.0
         # Where the budget is shared: the file, and the call's name in it.
         self._shared: SharedSpending | None = None
         self._call = ""
@@ -146,7 +157,7 @@ class Reservation:
         ------
         InferenceError
             Cause `budget`, with the figures, where it could cost more than is left. Also for a price that is not
-            known: it cannot be held against anything.
+            known: it cannot be held against anything. Cause `option` for a limit on the reply that is none.
         """
         if request is self._request:
             return
@@ -161,13 +172,20 @@ class Reservation:
                 "%config WandbInference.budget = None",
                 cause="budget",
             )
+        if unclear := request.unclear_limit:
+            raise InferenceError(
+                f"There is a budget, and {unclear} is not a number above 0. Nothing was sent.",
+                why="Services differ in what they make of it; some then write without a limit.",
+                remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
+                cause="option",
+            )
         worst = _WorstCase(self._session, request, request.price, wanted, least)
         rest = self._reserve(worst, budget)
         if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             raise InferenceError(
                 f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
-                remedy=f"{lower}{REMEDY}",
+                remedy=f"{lower}{remedy(self._session)}",
                 cause="budget",
             )
         self._request, self._usd, self.limit = request, worst.usd, worst.limit
@@ -179,7 +197,7 @@ class Reservation:
             # The setting has changed.
             self.release()
         if shared is None:
-            return self._session.usage.hold(worst, budget, instead_of=self._usd)
+            return self._session.usage.hold(self, worst, budget)
         # First: an interrupt can come as soon as the file has it.
         self._shared, self._call = shared, self._call or uuid4().hex
         return shared.reserve(self._call, worst, lambda: worst.prompt, budget)[0]
@@ -195,7 +213,10 @@ class Reservation:
         reserved, is_reserved = self._usd, self._request is not None
         if self._shared is None:
             self._session.share_cost(cost)
-        self._end(cost)
+        else:
+            # An interrupt may come before the file has it: who releases this then settles it.
+            self._cost = cost
+        self._end()
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
         return (
@@ -205,11 +226,12 @@ class Reservation:
 
     def release(self) -> None:
         """Give back what is reserved."""
-        self._end(0.0)
+        self._end()
 
-    def _end(self, cost: float) -> None:
+    def _end(self) -> None:
+        cost, self._cost = self._cost, 0.0
         if self._shared is None:
-            self._session.usage.release(self._usd)
+            self._session.usage.release(self)
         else:
             self._shared.settle(self._call, cost)
         self._request, self._usd, self._shared, self._call = None, 0.0, None, ""

@@ -19,6 +19,7 @@ from ..config import (
     Endpoint,
     Key,
     check_key,
+    expanded,
     ignored_among,
     ignored_key_error,
     ignored_keys,
@@ -78,7 +79,7 @@ class Session:
         self._is_aside = False
         # Held while a cassette is opened, or Weave connected to: several threads may ask at once.
         self._opening = RLock()
-        # A cassette's name is meant from here, wherever the notebook goes later.
+        # The names of a cassette and a budget file are meant from here, wherever the notebook goes later.
         self._folder = _folder()
         self._tracer: Tracer | None = None
         # Held while a turn is put into a thread.
@@ -181,7 +182,7 @@ class Session:
             if self._cassette is None or self._cassette[0] != wanted:
                 from ..cassettes import Cassette
 
-                path = self._folder / Path(settings.cassette).expanduser()
+                path = self._folder / expanded(settings.cassette)
                 opened = Cassette(path, settings.cassette_mode, settings.cassette_pace, self.secrets)
                 self._cassette = wanted, opened
             self._cassette[1].pace = settings.cassette_pace
@@ -304,7 +305,7 @@ class Session:
         from .shared_spending import SharedSpending
 
         if self._spending is None or self._spending[0] != name:
-            self._spending = name, SharedSpending(Path(name).expanduser())
+            self._spending = name, SharedSpending(self._folder / expanded(name))
         return self._spending[1]
 
     def share_cost(self, usd: float) -> None:
@@ -523,4 +524,4 @@ def _is_set_for_us(settings: Resolved) -> bool:
 
 
 def _path(weights: str) -> Path | None:
-    return Path(weights).expanduser() if weights else None
+    return expanded(weights) if weights else None

@@ -123,15 +123,17 @@ class SharedSpending:
 
         A file that cannot be used takes the cost with the next change; the reservation lapses.
         """
-        self._drop(call)
+        taken = Event()
         try:
-            with self._changing() as file:
+            self._drop(call)
+            with self._changing(taken.set) as file:
                 file.execute(_RELEASE, (call,))
                 if usd:
                     file.execute(_ADD, (self._kernel, usd))
         except (InferenceError, KeyboardInterrupt) as failure:
-            with self._lock:
-                self._owed += usd
+            if not taken.is_set():
+                with self._lock:
+                    self._owed += usd
             if isinstance(failure, KeyboardInterrupt):
                 raise
 
@@ -176,25 +178,42 @@ class SharedSpending:
     def _sum(file: sqlite3.Connection, query: str, *values: object) -> float:
         return float(file.execute(query, values).fetchone()[0])
 
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)
+        except ValueError as error:
+            # A name with a null character in it.
+            raise sqlite3.OperationalError(str(error)) from None
+
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction that no other kernel comes between; it holds where nothing is raised."""
+    def _changing(self, taken: Callable[[], object] = bool) -> Iterator[sqlite3.Connection]:
+        """Open the file for one transaction that no other kernel comes between; it holds where nothing is raised.
+
+        `taken` is called as soon as the file has it: an interrupt may come between that and the end.
+        """
         # Not kept open: kernels come and go, threads differ, and the file may be on its way to be deleted.
         try:
-            with closing(sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)) as file:
+            with closing(self._opened()) as file:
                 file.execute("begin immediate")
                 for table in _TABLES:
                     file.execute(table)
-                with self._lock:
-                    owed, self._owed = self._owed, 0.0
+                owed, is_ending = 0.0, False
                 try:
+                    with self._lock:
+                        owed, self._owed = self._owed, 0.0
                     if owed:
                         file.execute(_ADD, (self._kernel, owed))
                     yield file
+                    is_ending = True
                     file.execute("commit")
-                except BaseException:
-                    with self._lock:
-                        self._owed += owed
+                    taken()
+                except BaseException as failure:
+                    # An interrupt that comes while the file is written is raised when it has been.
+                    if is_ending and not isinstance(failure, sqlite3.Error) and not file.in_transaction:
+                        taken()
+                    else:
+                        with self._lock:
+                            self._owed += owed
                     raise
         except sqlite3.Error as error:
             raise InferenceError(

@@ -99,15 +99,21 @@ class Total:
 class UsageTracker:
     """The totals by endpoint and model, since a moment. Several threads may count at once.
 
-    `on_cost` is called with the USD of each call that costs something and had no reservation. `held` is the most that
-    calls in flight can cost, in USD.
+    `on_cost` is called with the USD of each call that costs something and had no reservation.
     """
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
     on_cost: Callable[[float], None] | None = None
-    held: float = 0.0
+    # The most that each call in flight can cost, by whoever holds it.
+    _held: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def held(self) -> float:
+        """The most that calls in flight can cost, in USD."""
+        with self._lock:
+            return sum(self._held.values(), 0.0)
 
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
@@ -124,14 +130,16 @@ class UsageTracker:
         with self._lock:
             return self._left(limit)
 
-    def hold(self, cost: Callable[[float], float], limit: float, *, instead_of: float = 0.0) -> float:
+    def hold(self, holder: object, cost: Callable[[float], float], limit: float) -> float:
         """Hold what a call can cost where so much is left of `limit`, in the place of what was held for it before.
 
         Parameters
         ----------
+        holder : object
+            Whose call it is: an interrupt may come as soon as it is held, and `release` must find it.
         cost : callable
             Returns the USD to hold, given those that are left.
-        limit, instead_of : float
+        limit : float
 
         Returns
         -------
@@ -140,22 +148,22 @@ class UsageTracker:
             so that calls that begin at the same time see each other.
         """
         with self._lock:
-            left = self._left(limit + instead_of)
+            left = self._left(limit + self._held.get(holder, 0.0))
             usd = cost(left)
             if usd <= left + ROUNDING:
-                self.held += usd - instead_of
+                self._held[holder] = usd
             return left
 
-    def release(self, usd: float) -> None:
+    def release(self, holder: object) -> None:
         """Give back what was held for a call that has ended: what it has cost is counted by now."""
         with self._lock:
-            self.held -= usd
+            self._held.pop(holder, None)
 
     def _cost(self) -> float:
         return sum(total.cost for total in self.totals.values())
 
     def _left(self, limit: float) -> float:
-        return max(limit - self._cost() - self.held, 0.0)
+        return max(limit - self._cost() - sum(self._held.values(), 0.0), 0.0)
 
     @contextmanager
     def counting(

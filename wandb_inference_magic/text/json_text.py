@@ -7,6 +7,8 @@ from typing import Any, Final
 
 DEEPEST: Final = 100
 MANY_VALUES: Final = 4_000_000
+# In digits.
+LONGEST_INTEGER: Final = 1000
 
 
 def json_bytes(document: Any, *, compact: bool = False) -> bytes:
@@ -34,12 +36,30 @@ def read_json_text(text: str | bytes) -> Any:
         # Each becomes an object many times as large as its text.
         raise ValueError("too many values")
     try:
-        document = json.loads(text)
+        document = _loaded(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if brackets > DEEPEST:
         _check_depth(document)
     return document
+
+
+def _loaded(text: str | bytes) -> Any:
+    if isinstance(text, str):
+        # Some servers send the mark that a file begins with.
+        text = text.removeprefix("\ufeff")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python refuses to read an integer of thousands of digits: one such number, such as a count of tokens that
+        # is nonsense, does not cost the whole reply.
+        return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
 
 
 def _count(text: str | bytes, character: str) -> int:

@@ -21,6 +21,10 @@ HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 8
 # A shorter piece of a password is a word like others.
 SHORTEST_PIECE: Final = 3
+# Of a key of so many characters, pieces of so many are secret too.
+LONG_KEY: Final = 20
+KEY_PIECE: Final = 12
+_URL_SAFE: Final = str.maketrans("+/", "-_")
 KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_API_KEY")
 # Other variables than the proxies' that hold an address.
 ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
@@ -64,6 +68,8 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     environ = os.environ if environ is None else environ
     known = re.compile("|".join(_patterns(environ)) or r"(?!)", re.IGNORECASE)
     text = known.sub(HIDDEN, text)
+    for key in _keys(environ):
+        text = _without_pieces(text, key)
     text = _USER_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
     text = _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
@@ -139,10 +145,47 @@ def user_and_password(address: str) -> tuple[str, str]:
     return (user, password) if colon else ("", before)
 
 
+def _keys(environ: Mapping[str, str]) -> set[str]:
+    """Return the keys of this process and of the environment, without those that are words like others."""
+    known = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
+    return {key for key in map(str.strip, known) if len(key) >= SHORTEST_SECRET}
+
+
+def _without_pieces(text: str, key: str) -> str:
+    """Return a text without the longer pieces of a key: a service may quote a part of it, or write it in its own way.
+
+    A few characters are left: `abcd...wxyz` tells its owner which key it was.
+    """
+    found = text.lower()
+    if len(key) < LONG_KEY or len(found) != len(text):
+        return text
+    known = _pieces_of(key)
+    places = (at for at in range(len(text) - KEY_PIECE + 1) if hash(found[at : at + KEY_PIECE]) in known)
+    kept: list[str] = []
+    end = 0
+    for at in places:
+        # Several in a row are one longer piece.
+        if at > end or not kept:
+            kept += [text[end:at], HIDDEN]
+        end = at + KEY_PIECE
+    return "".join((*kept, text[end:]))
+
+
+@lru_cache(maxsize=16)
+def _pieces_of(key: str) -> frozenset[int]:
+    """Return what tells the pieces of a key: as it is, backwards, in base64 beside other words, as hexadecimals."""
+    data = key.encode("utf-8", "replace")
+    coded = (b64encode(b" " * before + data).decode() for before in range(3))
+    texts = [key, key[::-1], data.hex()]
+    for one in coded:
+        texts += [one[4:], one[4:].translate(_URL_SAFE)]
+    lower = [one.lower() for one in texts]
+    return frozenset(hash(one[at : at + KEY_PIECE]) for one in lower for at in range(len(one) - KEY_PIECE + 1))
+
+
 def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield regular expressions of all that is secret, longer ones first."""
-    keys = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
-    whole = {form for key in keys if len(key.strip()) >= SHORTEST_SECRET for form in _forms(key.strip())}
+    whole = {form for key in _keys(environ) for form in _forms(key)}
     pieces: set[str] = set()
     for _, address in addresses(environ):
         user, password = user_and_password(address)
