@@ -17,8 +17,8 @@ from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
 from wandb_inference_magic.client.failures import FailureContext, Unreachable, to_inference_error
 from wandb_inference_magic.client.http import AsyncClient, Client, http_library
-from wandb_inference_magic.config.credentials import Key, check_key
 from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.text.redaction import hidden, redacted

@@ -52,7 +52,7 @@ def models(*, refresh: bool = False) -> Catalog:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    return current_session().catalog(refresh=refresh)
+    return current_session().models.catalog(refresh=refresh)
 
 
 def chat(

@@ -115,7 +115,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
     job = Job(
         settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
         asked=replace(asked, names=used, concurrency=asked.at_once(endpoint)),
-        model=model or session.model_in_force(endpoint),
+        model=model or session.models.in_force(endpoint),
         into=into,
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",

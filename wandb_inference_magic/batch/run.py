@@ -82,7 +82,7 @@ class BatchRun:
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._failures_in_a_row = 0
-        self._known: Model | None = self.session.known_catalog(self.first.endpoint).find(self.model)
+        self._known: Model | None = self.session.models.known(self.first.endpoint).find(self.model)
         self._client: Any = None
 
     @property

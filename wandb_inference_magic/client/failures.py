@@ -160,6 +160,11 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
             unknown.remedy,
             "model",
         )
+    return _words_of_others(status, service)
+
+
+def _words_of_others(status: int, service: str) -> tuple[str, str, str, Cause]:
+    """Return the same for a status whose meaning depends on nothing else."""
     if status == 429:
         return (
             f"{service} is getting too many requests at once.",

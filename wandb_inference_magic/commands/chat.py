@@ -75,7 +75,9 @@ def _models(session: Session, options: ChatOptions) -> list[str]:
 
 def _catalog(session: Session, options: ChatOptions) -> Catalog:
     """Return the models to look among: for a dry run those that are known, since nobody is asked for anything."""
-    return session.known_catalog(session.endpoint(ask=False, start=False)) if options.dry_run else session.catalog()
+    return (
+        session.models.known(session.endpoint(ask=False, start=False)) if options.dry_run else session.models.catalog()
+    )
 
 
 def _check_comparable(options: ChatOptions, models: int) -> None:

@@ -110,7 +110,7 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
     for name in SETTING_NAMES[1:]:
         value, source = getattr(settings, name), settings.sources[name]
         if name == "model" and not value:
-            value = session.model_in_force_or_none(endpoint) or ""
+            value = session.models.in_force_or_none(endpoint) or ""
         if name == "cassette" and (cassette := session.cassette()) is not None:
             value = str(cassette)
         rows.append((name, _value_words(value), source))
@@ -180,9 +180,9 @@ def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]
     yield "endpoint", _endpoint_words(endpoint)
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"
-    catalog = session.catalog(endpoint, refresh=True)
+    catalog = session.models.catalog(endpoint, refresh=True)
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
-    model = session.model_in_force(endpoint)
+    model = session.models.in_force(endpoint)
     ask = ChatSpec("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
     reply = run_chat(session, ask)
     seconds = f"{reply.seconds:.1f} s"

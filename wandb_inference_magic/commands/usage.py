@@ -63,7 +63,7 @@ def _when(since: datetime) -> str:
 
 
 def _price_source(session: Session) -> str:
-    catalog = session.known_catalog(session.endpoint(ask=False, start=False))
+    catalog = session.models.known(session.endpoint(ask=False, start=False))
     return f"Prices: {catalog.as_of}." if catalog.as_of else ""
 
 

@@ -11,8 +11,6 @@ from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
     from .credentials import (
-        Key as Key,
-        check_key as check_key,
         ignored_among as ignored_among,
         ignored_key_error as ignored_key_error,
         ignored_keys as ignored_keys,
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     )
     from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
     from .files import check_file as check_file, expanded as expanded, read_file as read_file
+    from .key import Key as Key, check_key as check_key
     from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
     from .proxies import proxy_fault as proxy_fault
     from .settings import (
@@ -52,8 +51,6 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "credentials": (
-            "Key",
-            "check_key",
             "ignored_among",
             "ignored_key_error",
             "ignored_keys",
@@ -65,6 +62,7 @@ __getattr__ = lazy_exports(
         ),
         "endpoint": ("Endpoint", "is_wandb"),
         "files": ("check_file", "expanded", "read_file"),
+        "key": ("Key", "check_key"),
         "project": ("PROJECT_VARIABLE", "check_project"),
         "proxies": ("proxy_fault",),
         "settings": (

@@ -10,7 +10,7 @@ from .settings import WANDB_URL
 
 if TYPE_CHECKING:
     from ..errors import InferenceError
-    from .credentials import Key
+    from .key import Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class ModelCall:
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that tells a user about a failure."""
-        known = self._session.known_catalog(self.sent.endpoint)
+        known = self._session.models.known(self.sent.endpoint)
         return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
 
     def easier(self, error: InferenceError) -> PreparedRequest | None:

@@ -216,7 +216,7 @@ class _ChatRun:
             try:
                 self._receive_once(session.connection(request.endpoint), listener)
             except Exception as failure:
-                known = session.known_catalog(request.endpoint)
+                known = session.models.known(request.endpoint)
                 error = to_inference_error(failure, FailureContext(request.endpoint, request.model, known))
                 seconds = None if self._builder.has_begun else pause(error, tries, most)
                 if seconds is None:

@@ -100,9 +100,9 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
     """
     settings = session.resolve()
     endpoint = session.endpoint(ask=not dry, start=not dry)
-    model = ask.model or session.model_in_force(endpoint)
-    session.check_model(model, endpoint)
-    known = session.known_catalog(endpoint).find(model)
+    model = ask.model or session.models.in_force(endpoint)
+    session.models.check(model, endpoint)
+    known = session.models.known(endpoint).find(model)
     _check_images(ask.prompt, model, known)
     thread = thread_of(session, ask)
     place = thread.place(*origin)
@@ -118,7 +118,7 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
     request = PreparedRequest(
         endpoint=endpoint,
         model=model,
-        price=session.price(model, endpoint),
+        price=session.models.price(model, endpoint),
         body={**body, "messages": conversation.messages},
         thread=thread,
         earlier=conversation.earlier,

@@ -39,10 +39,10 @@ def show_models(
     """
     endpoint = session.endpoint()
     with Spinner(canvas, "asking the endpoint for its models"):
-        catalog = session.catalog(endpoint, refresh=options.refresh)
+        catalog = session.models.catalog(endpoint, refresh=options.refresh)
     if options.use is not None:
         chosen = _by_number(session, options.use)
-        session.check_model(chosen, endpoint)
+        session.models.check(chosen, endpoint)
         session.settings.set(model=chosen)
         canvas.show(line_bundle(f"Model for the next chats: {chosen}"))
         return
@@ -52,7 +52,7 @@ def show_models(
         return
     session.listed_models = [model.id for model in models]
     numbered = not is_notebook(shell)
-    bundle = models_table(models, catalog, endpoint, session.model_in_force_or_none(endpoint), numbered=numbered)
+    bundle = models_table(models, catalog, endpoint, session.models.in_force_or_none(endpoint), numbered=numbered)
     if attended and is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
     canvas.show(bundle)
@@ -169,7 +169,7 @@ class Picker:
 
     def _offer(self) -> None:
         """Offer the models that match the search, and always the one in force."""
-        chosen = self._session.model_in_force_or_none(self._endpoint)
+        chosen = self._session.models.in_force_or_none(self._endpoint)
         ids = [model.id for model in self._catalog.matching(self._search.value)]
         if chosen and chosen not in ids:
             ids.insert(0, chosen)
@@ -198,7 +198,7 @@ class Picker:
         self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
 
     def _chosen(self, change: Any) -> None:
-        if change["new"] and change["new"] != self._session.model_in_force_or_none(self._endpoint):
+        if change["new"] and change["new"] != self._session.models.in_force_or_none(self._endpoint):
             self._session.settings.set(model=change["new"])
         self._describe()
 

@@ -158,10 +158,10 @@ class Offers:
             return []
         if endpoint.kind == "local":
             return [endpoint.model]
-        catalog = self._session.known_catalog(endpoint)
+        catalog = self._session.models.known(endpoint)
         if not catalog.live and (endpoint.kind != "wandb" or endpoint.key is not None):
             self._fetch(endpoint).join(_PATIENCE)
-            catalog = self._session.known_catalog(endpoint)
+            catalog = self._session.models.known(endpoint)
         return [model.id for model in catalog.models]
 
     def _endpoint(self) -> Endpoint:
@@ -192,7 +192,7 @@ class Offers:
     def _fill(self, endpoint: Endpoint) -> None:
         try:
             # Returns at once when the list was fetched, or could not be, before.
-            self._session.catalog(endpoint)
+            self._session.models.catalog(endpoint)
         except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
             return
 

@@ -95,7 +95,7 @@ class _WorstCase:
 
 def _most_of_reply(session: Session, request: PreparedRequest) -> int:
     """Return how many tokens a reply may have at most: services refuse a limit beyond the model's context."""
-    known = session.known_catalog(request.endpoint).find(request.model)
+    known = session.models.known(request.endpoint).find(request.model)
     tokens = request.prompt_tokens
     room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
     most = known.max_output if known and known.max_output else REPLY_TOKENS

@@ -8,10 +8,8 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import AsyncClient, SharedClient, practice_server as local
 from ..config import (
-    FEED_URL,
     FILE,
     PROJECT_VARIABLE,
     SESSION,
@@ -32,6 +30,7 @@ from ..config import (
 from ..errors import InferenceError, did_you_mean, quoted
 from ..messages import DEFAULT_THREAD, Thread
 from ..text import passwords_in
+from .models import Models
 from .usage import UsageTracker
 
 if TYPE_CHECKING:
@@ -40,15 +39,12 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from ..cassettes import Cassette
-    from ..catalog import Price
     from ..client import Client, Recorder
     from ..config import Resolved, WandbInference
     from ..messages import Reply
     from .shared_spending import SharedSpending
     from .tracing import Tracer
 
-# On the service on 2026-10-07, and among the cheapest there.
-DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
 # What stands for the practice model's address while a cassette answers for it (RFC 2606, section 2).
 RECORDED_URL: Final = "http://practice-model.invalid/v1"
 
@@ -88,7 +84,7 @@ class Session:
         self._typed_keys: dict[str, Key] = {}
         # What the secrets of Colab or Kaggle gave, by their names.
         self._store_keys: dict[str, Key] = {}
-        self._catalogs: dict[str, Catalog] = {}
+        self.models = Models(self)
         self._at_close: list[Callable[[], None]] = []
 
     # Endpoint and client
@@ -273,7 +269,7 @@ class Session:
         self.tracer()
         return self.connection(self.endpoint()).sdk
 
-    def _recorder(self) -> Recorder | None:
+    def recorder(self) -> Recorder | None:
         """Return what the clients record with, or replay from."""
         cassette = self.cassette()
         if cassette is None:
@@ -290,12 +286,12 @@ class Session:
             endpoint,
             timeout=settings.timeout,
             max_retries=settings.max_retries,
-            cassette=self._recorder(),
+            cassette=self.recorder(),
         )
 
     def async_client(self, endpoint: Endpoint) -> AsyncClient:
         """Return a client for many requests at once, made as the one client is; it belongs to one event loop."""
-        return AsyncClient(endpoint, timeout=self.resolve().timeout, cassette=self._recorder())
+        return AsyncClient(endpoint, timeout=self.resolve().timeout, cassette=self.recorder())
 
     def shared_spending(self) -> SharedSpending | None:
         """Return what kernels that share this session's budget have spent; None where it shares none."""
@@ -348,7 +344,7 @@ class Session:
         self.settings.reset()
         self._typed_keys.clear()
         self._store_keys.clear()
-        self._catalogs.clear()
+        self.models.forget()
         self.tracer()
         self._shared_client.close()
 
@@ -364,120 +360,6 @@ class Session:
             self._tracer.close()
         self._shared_client.close()
         local.stop()
-
-    # Models
-
-    def known_catalog(self, endpoint: Endpoint) -> Catalog:
-        """Return what is known of the endpoint's models without asking anybody."""
-        if endpoint.kind == "local":
-            return Catalog(models=(local.facts(endpoint.model),), live=True)
-        if endpoint.url in self._catalogs:
-            return self._catalogs[endpoint.url]
-        return join(None, None, snapshot()) if endpoint.kind == "wandb" else join([], None, None)
-
-    def catalog(self, endpoint: Endpoint | None = None, *, refresh: bool = False) -> Catalog:
-        """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
-
-        A list that cannot be had is replaced by what is known without it, and `note` says so.
-        """
-        endpoint = endpoint or self.endpoint()
-        if endpoint.url not in self._catalogs or refresh:
-            self._catalogs[endpoint.url] = self._fetch_catalog(endpoint)
-        return self._catalogs[endpoint.url]
-
-    def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
-        if endpoint.kind == "local":
-            return self.known_catalog(endpoint)
-        from ..client import fetch_feed, fetch_model_list
-
-        notes: list[str] = []
-        listing = self._try(lambda: read_listing(fetch_model_list(self.connection(endpoint))), endpoint, notes)
-        if endpoint.kind != "wandb":
-            return join(listing or [], None, None, notes=notes)
-        feed = None
-        if self.resolve().catalog:
-            feed = self._try(lambda: read_modelsdev(fetch_feed(FEED_URL, self._recorder())), endpoint, [])
-        return join(listing, feed, snapshot(), notes=notes)
-
-    def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
-        from ..client import FailureContext, to_inference_error
-
-        try:
-            return fetch()
-        except ValueError as failure:
-            notes.append(f"The endpoint answered, but not with a list of models ({quoted(str(failure))}).")
-            return None
-        except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
-            error = to_inference_error(failure, FailureContext(endpoint, "", self.known_catalog(endpoint)))
-            notes.append(f"{error.what} {error.why}".strip())
-            return None
-
-    def default_model(self, endpoint: Endpoint) -> str:
-        """Return the model to ask when none is set.
-
-        Raises
-        ------
-        InferenceError
-            When the endpoint has several and none is set.
-        """
-        if endpoint.kind == "local":
-            return endpoint.model
-        if endpoint.kind == "wandb":
-            return DEFAULT_MODEL
-        cassette = self.cassette()
-        if cassette is not None and cassette.endpoint == endpoint.name and cassette.model:
-            return cassette.model
-        ids = [model.id for model in self.catalog(endpoint).models]
-        if len(ids) == 1:
-            return ids[0]
-        raise InferenceError(
-            "No model is chosen.",
-            why=f"The endpoint {endpoint.url} has {len(ids)} models." if ids else self.catalog(endpoint).note,
-            remedy="Choose one with %wbmodels, or with -m.",
-            cause="model",
-        )
-
-    def model_in_force(self, endpoint: Endpoint) -> str:
-        """Return the model the next chat would ask."""
-        return self.resolve().model or self.default_model(endpoint)
-
-    def model_in_force_or_none(self, endpoint: Endpoint) -> str | None:
-        """Return the model the next chat would ask, or None when one must be chosen first."""
-        try:
-            return self.model_in_force(endpoint)
-        except InferenceError:
-            return None
-
-    def check_model(self, model: str, endpoint: Endpoint) -> None:
-        """Refuse a model the endpoint is known not to have, before anything is sent.
-
-        Raises
-        ------
-        InferenceError
-            With near ids, or the replacement of a retired one.
-        """
-        if endpoint.kind == "local":
-            if model != endpoint.model:
-                raise InferenceError(
-                    f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
-                    remedy=f"Leave the model out, or set it to {endpoint.model}; with a key (%wbconfig --key) "
-                    "the models of W&B Inference are there.",
-                    cause="model",
-                )
-            return
-        known = self._catalogs.get(endpoint.url)
-        if known is None or not known.live or model.startswith("wandb-artifact:///"):
-            return
-        found = known.find(model)
-        if found is None or found.available is False:
-            raise known.explain_unknown(model)
-
-    def price(self, model: str, endpoint: Endpoint) -> Price | None:
-        """Return what a model costs; None where that is not known."""
-        if endpoint.kind == "local":
-            return local.FREE
-        found = self.known_catalog(endpoint).find(model)
-        return found.price if found else None
 
     # Threads
 

@@ -1,0 +1,107 @@
+"""A key, which no way of showing it shows, and what can be a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from ..errors import InferenceError
+from ..text import remember
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A JWT with many claims has a few thousand characters; servers take about 8,000 in a header.
+LONGEST_KEY: Final = 8000
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Key:
+    """A key and where it came from. No way of showing it shows the key: only `reveal` returns it.
+
+    Parameters
+    ----------
+    value : str
+        The secret itself.
+    source : str
+        Where it was found, in words for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
+    """
+
+    value: InitVar[str]
+    source: str
+    _reveal: Callable[[], str] = field(init=False)
+
+    def __post_init__(self, value: str) -> None:
+        remember(value)
+        # In a closure, since `asdict`, `__getstate__` and variable inspectors show every attribute.
+        object.__setattr__(self, "_reveal", lambda: value)
+
+    def reveal(self) -> str:
+        """Return the key itself, for the one place that puts it into a header."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return f"<Key from {self.source}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return (self.reveal(), self.source) == (other.reveal(), other.source)
+
+    def __hash__(self) -> int:
+        return hash((self.reveal(), self.source))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A key is not pickled: find it anew where it is needed.")
+
+
+def key_fault(key: str) -> str:
+    """Return why a text cannot be a key, without showing any of it: `holds a line break`; nothing for one that can.
+
+    A key goes into a header; beyond that, no shape is insisted on.
+    """
+    return next((fault for pattern, fault in _FAULTS if pattern.search(key)), "")
+
+
+def check_key(text: str) -> str:
+    """Return a key without the blanks around it.
+
+    Parameters
+    ----------
+    text : str
+        As it was typed or given.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot be a key. The message shows no part of it.
+    """
+    key = text.strip()
+    if fault := key_fault(key) or ("" if key else "is empty"):
+        raise InferenceError(
+            f"This is not a key: it {fault}. It was not kept, and nothing was sent.",
+            remedy="Copy the key alone, without quotes or `Bearer`, and give it again: %wbconfig --key.",
+            cause="key",
+        )
+    return key
+
+
+_FAULTS: Final = (
+    (re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]"), "holds a line break"),
+    (re.compile(r"\x00"), "holds a null character"),
+    (
+        re.compile(r"(?i)^(?:(?:proxy-)?authorization\s*:|(?:x-)?(?:api-)?(?:key|token)\s*:|(?:bearer|basic)[\s:=])"),
+        "begins with `Bearer` or another part of a header",
+    ),
+    (re.compile(r"(?i)^(?:export\s+|set\s+|%env\s+|\$env:)?[a-z_]*api_?key\s*[=:]"), "begins with a variable's name"),
+    (re.compile("[\u2018-\u201f\u2039\u203a\xab\xbb\u300c-\u300f\uff02\uff07]"), "has typographic quotes in it"),
+    (re.compile("^[\"'`]|[\"'`]$"), "has quotes around it"),
+    (re.compile(r"\s"), "holds a space"),
+    (re.compile(r"^[{(<\[]"), "begins with a bracket"),
+    (re.compile(r"[,;]$"), "ends with a comma or a semicolon"),
+    (re.compile(r"(?i)^https?://"), "is an address"),
+    (re.compile(r"^\*+$"), "is what is shown in the place of a key"),
+    (re.compile(r"[^\x21-\x7e]"), "holds a character that cannot be part of a key"),
+    (re.compile(rf".{{{LONGEST_KEY + 1}}}"), f"is longer than {LONGEST_KEY:,} characters"),
+)
