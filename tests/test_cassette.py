@@ -163,7 +163,7 @@ def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, t
     assert "image_url.url was" in error
 
 
-def test_what_was_not_recorded_is_an_error_that_names_the_nearest(kernel: Kernel, service: Service) -> None:
+def test_what_was_not_recorded_is_an_error_that_names_the_first_difference(kernel: Kernel, service: Service) -> None:
     record(kernel, "%wbchat --once -t 0.5 What is the capital of France?", "%wbchat --once Tell me a joke.")
     assert kernel.run("%wbconfig --mode replay").ok
     run = kernel.run("%wbchat --once -t 0.5 What is the capital of Italy?")
