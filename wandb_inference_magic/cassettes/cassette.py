@@ -41,9 +41,9 @@ class Cassette:
         Record begins the file anew with the first exchange; replay answers from the file alone; auto answers from
         the file what it holds, and records the rest.
     pace : {"recorded", "at-once"}
-        Whether a reply is replayed as fast as it once came, or at once.
+        Whether a reply is replayed as fast as it was recorded, or at once.
     secrets : callable, optional
-        Returns the keys that nothing of is to be written or shown.
+        Returns the keys that must not be written or shown, whole or in part.
 
     Raises
     ------
@@ -97,8 +97,8 @@ class Cassette:
 
     def __str__(self) -> str:
         count = len(self._exchanges)
-        words = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
-        return f"{words}; {self._damage()}" if self._damaged and self.replays else words
+        text = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
+        return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:
         shown = [str(number) for number in self._damaged[:MOST_DAMAGED]]
@@ -161,7 +161,7 @@ class Cassette:
                 self._failure = error
 
     def _write(self, line: bytes) -> None:
-        """Append a line, in one piece: another kernel may be adding to the file."""
+        """Append a line with one write: another kernel may be adding to the file."""
         if not self._is_prepared:
             self._prepare()
             self._is_prepared = True

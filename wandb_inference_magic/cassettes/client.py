@@ -121,7 +121,7 @@ class _Exchanges:
         )
 
     def _place(self, request: Any) -> tuple[str, str]:
-        """Return whom a request goes to, and the path there."""
+        """Return the endpoint of a request, and the path there."""
         url = str(request.url)
         if self._endpoint is not None:
             own, asked = _address(self._endpoint.url), _address(url)

@@ -5,13 +5,13 @@ these members; a reader passes over members, and lines, that it does not know, s
 pass over raises the version:
 
 `endpoint`
-    Whom the request went to: `wandb`, `local` (the practice model), or an address.
+    Where the request went: `wandb`, `local` (the practice model), or an address.
 `path`
     The request's path at that endpoint, such as `/chat/completions`.
 `request`
     Its JSON body, or null. No header of it is kept; a picture in it (a `data:` address) is kept as its digest.
 `reply`
-    `seconds` until it had come whole; `request_id` and `status` where there is one, and where it is not 200; and either
+    `seconds` until it was complete; `request_id` and `status` where there is one, and where it is not 200; and either
     `json`, the document that came, or `events`, the chunks of a stream.
 
 Each event is a list of two: the seconds after which a chunk came, and the chunk, the JSON object as it came.
@@ -74,13 +74,13 @@ class Exchange:
     Attributes
     ----------
     endpoint, path : str
-        Whom it went to, and the path there.
+        Where it went, and the path there.
     request : object
         Its JSON body, pictures as digests; None where it has none.
     seconds : float
-        Until the reply had come whole.
+        Until the reply was complete.
     document : object
-        The reply, where it came in one piece.
+        The reply, where it was not streamed.
     events : tuple of (seconds, object)
         The reply's chunks, where it was streamed.
     status : int
@@ -193,7 +193,7 @@ def rewrite(path: Path) -> None:
     """Write a file of version 1 again as version 2, in a file beside it that is then renamed.
 
     Each kernel does so before it adds its first line, and one at a time: whoever makes the file beside it goes first.
-    So no line is added to a file that is about to be replaced. What cannot be read stays, in its line.
+    So no line is added to a file that is about to be replaced. What cannot be read keeps its line.
 
     Raises
     ------
@@ -248,7 +248,7 @@ def _rewritten(line: bytes) -> bytes:
     members = read_json_text(line)
     members["reply"]["events"] = exchange.events
     try:
-        size = 0
+        size = len(line)
         for event in exchange.events:
             size += len(json_bytes(event))
             if size > MOST_LINE:
@@ -448,7 +448,7 @@ def _plain_events(events: Iterable[Any], most_members: int) -> Iterator[tuple[An
         else:
             left_out = frozenset(_of_type(list, gone[0])) if gone else frozenset()
             before = {name: value for name, value in before.items() if name not in left_out} | _of_type(dict, differs)
-        # Each is a copy of the one before: a few bytes could stand for any number of them.
+        # Each is a copy of the one before: a few bytes could make any number of them.
         members += len(before)
         if members > most_members:
             raise ValueError("too many members")
