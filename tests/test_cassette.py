@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ from kernels import Kernel
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
-from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
+from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, rewrite, without_secrets
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -104,12 +106,12 @@ def test_the_file_reads_and_diffs_well(kernel: Kernel, service: Service, tmp_pat
     service.then(Streamed(["Grüße ", "an ", "alle."]))
     record(kernel, "%wbchat Grüße")
     header, line = (tmp_path / "class.jsonl").read_text(encoding="utf-8").splitlines()
-    assert header == '{"cassette": 1}'
+    assert header == '{"cassette": 2}'
     assert '"content": "Grüße"' in line
     events = json.loads(line)["reply"]["events"]
-    assert [one[1] for one in events if isinstance(one[1], str)] == ["an ", "alle."], "a piece a time and a text"
-    assert "chatcmpl-1" in json.dumps(events[0])
-    assert "chatcmpl-1" not in json.dumps(events[1:])
+    assert all(isinstance(at, float) and "choices" in chunk for at, chunk in events), "each chunk as it came"
+    deltas = [choice["delta"] for _, chunk in events for choice in chunk["choices"]]
+    assert [delta["content"] for delta in deltas if delta.get("content")] == ["Grüße ", "an ", "alle."]
 
 
 def test_no_secret_is_recorded(start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path) -> None:
@@ -160,20 +162,25 @@ def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, t
     assert kernel.run("%wbchat --once --image square What is it?").ok
     kernel.run(picture.replace("50", "51"))
     error = kernel.run("%wbchat --once --image square What is it?").error
-    assert "image_url.url was" in error
+    assert "All were replayed. The last recorded request differs in messages[0].content[1].image_url.url." in error
 
 
-def test_what_was_not_recorded_is_an_error_that_names_the_nearest(kernel: Kernel, service: Service) -> None:
+def test_what_was_not_recorded_is_an_error_that_names_the_first_difference(kernel: Kernel, service: Service) -> None:
     record(kernel, "%wbchat --once -t 0.5 What is the capital of France?", "%wbchat --once Tell me a joke.")
     assert kernel.run("%wbconfig --mode replay").ok
     run = kernel.run("%wbchat --once -t 0.5 What is the capital of Italy?")
     assert not run.ok
     assert "The cassette class.jsonl does not hold this request. Nothing was sent." in run.error
-    assert "The nearest it holds ('What is the capital of France?') differs:" in run.error
-    assert '"...the capital of France?" and is "...the capital of Italy?"' in run.error
+    assert "The next recorded request differs in messages[0].content." in run.error
+    assert 'Recorded: "...the capital of France?". Asked: "...the capital of Italy?".' in run.error
+    assert "%wbconfig --mode auto" in run.error
+    assert kernel.run("%wbchat --once -t 0.5 What is the capital of France?").ok
     other = kernel.run("%wbchat --once -t 1 -m test/model-b Tell me a joke.").error
-    assert "temperature is 1.0 now and was not there" in other
-    assert 'model was "test/model-a" and is "test/model-b"' in other
+    assert 'The next recorded request differs in model. Recorded: "test/model-a". Asked: "test/model-b".' in other
+    assert "temperature" not in other, "the first difference is enough"
+    assert kernel.run("%wbchat --once Tell me a joke.").ok
+    last = kernel.run("%wbchat --once -t 1 Tell me a joke.").error
+    assert "All were replayed. The last recorded request differs in temperature. Recorded: nothing. Asked: 1.0." in last
     assert len(service.chats) == 2
 
 
@@ -377,7 +384,7 @@ def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Pa
         assert "is not a cassette" in run.error
     assert (tmp_path / "data.jsonl").read_text() == '{"a": 1}\n'
     assert kernel.run("%wbchat hi").ok, "nothing has been set"
-    (tmp_path / "new.jsonl").write_text('{"cassette": 2}\n')
+    (tmp_path / "new.jsonl").write_text('{"cassette": 3}\n')
     assert "pip install --upgrade" in kernel.run("%wbconfig --cassette new.jsonl").error
     assert "There is no cassette" in kernel.run("%wbconfig --cassette none.jsonl --mode replay").error
     assert "There is no folder" in kernel.run("%wbconfig --cassette no/where.jsonl").error
@@ -569,7 +576,7 @@ def test_a_newer_writer_may_add_members_and_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     one = json.loads(line_of(Exchange("wandb", "/models", None, 0.1, {"data": []})))
     one["mood"], one["reply"]["weather"] = "good", ["sun"]
-    path.write_text(f'{{"cassette": 1, "by": "0.9"}}\n\n{{"note": "hi"}}\n{json.dumps(one)}\r\n')
+    path.write_text(f'{{"cassette": 2, "by": "0.9"}}\n\n{{"note": "hi"}}\n{json.dumps(one)}\r\n')
     found = read_cassette(path)
     assert found.damaged == ()
     assert [one.document for one in found.exchanges] == [{"data": []}]
@@ -678,23 +685,214 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str) -> None:
+def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str, version: int) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps(GOOD)
-    path.write_text(
-        "\n".join(('{"cassette": 1}', good, HOSTILE[name], good, "")), encoding="utf-8", errors="surrogatepass"
-    )
+    lines = (f'{{"cassette": {version}}}', good, HOSTILE[name], good, "")
+    path.write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
     found = read_cassette(path)
     assert found.damaged == (3,)
     assert len(found.exchanges) == 2
     assert "line 3 cannot be read" in str(Cassette(path, "replay", "at-once"))
+    # It keeps its line when something is added, also where the file is written again.
+    extra = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
+    Cassette(path, "auto", "at-once").add(extra)
+    assert path.read_bytes().splitlines()[2] == HOSTILE[name].encode(errors="surrogatepass")
+    assert read_cassette(path).damaged == (3,)
+    assert read_cassette(path).exchanges == (*found.exchanges, extra)
+    assert read_cassette(path).version == 2
+
+
+# Version 1 ---------------------------------------------------------------------------------------------------------
+
+FIXTURES = Path(__file__).parent / "compatibility" / "0.1.0"
+FIRST = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}
+# A file of version 1: what differs from the event before, members that are gone, and what readers pass over.
+OLD_EVENTS = [[0.1, FIRST], [0.2, "b"], [0.3, {"choices": []}, ["id"]], [0.4, {"usage": None}]]
+PLAIN_EVENTS: tuple[tuple[float, dict[str, Any]], ...] = (
+    (0.1, FIRST),
+    (0.2, {**FIRST, "choices": [{"index": 0, "delta": {"role": "assistant", "content": "b"}}]}),
+    (0.3, {"model": "m", "choices": []}),
+    (0.4, {"model": "m", "choices": [], "usage": None}),
+)
+OLD_LINES = (
+    json.dumps({"cassette": 1, "by": "0.9"}),
+    json.dumps({**GOOD, "reply": {"seconds": 0.5, "events": OLD_EVENTS, "weather": "sun"}, "mood": "good"}),
+    '{"note": "hi"}',
+    "damaged",
+    "",
+    json.dumps(GOOD),
+)
+EXTRA = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    path = tmp_path / "old.jsonl"
+    path.write_text("\n".join((*OLD_LINES, "")))
+    return path
+
+
+def test_a_file_of_version_1_is_read_and_is_not_changed(old_file: Path) -> None:
+    before = old_file.read_bytes()
+    found = read_cassette(old_file)
+    assert (found.version, found.damaged) == (1, (4,))
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, ()]
+    for mode in ("replay", "auto"):
+        cassette = Cassette(old_file, mode, "at-once")
+        assert cassette.find(GOOD["endpoint"], GOOD["path"], GOOD["request"]) == found.exchanges[0]
+    assert old_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("end", ["", "\n", '\n{"endpoint": "wan'])
+def test_recording_writes_a_file_of_version_1_again(old_file: Path, end: str) -> None:
+    old_file.write_text("\n".join(OLD_LINES) + end)
+    old_file.chmod(0o640)
+    Cassette(old_file, "auto", "at-once").add(EXTRA)
+    written = lines_but(old_file, 3)
+    assert written[0] == {"cassette": 2, "by": "0.9"}
+    assert written[1] == {**json.loads(OLD_LINES[1]), "reply": {**json.loads(OLD_LINES[1])["reply"], "events": plain()}}
+    assert written[2] == {"note": "hi"}
+    found = read_cassette(old_file)
+    assert (found.version, found.damaged) == (2, (4,))
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), ()]
+    assert found.exchanges[-1] == EXTRA
+    assert old_file.stat().st_mode & 0o777 == 0o640
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def lines_but(path: Path, damaged: int) -> list[Any]:
+    """Return the documents of a file's lines, without the one with this number, and blank ones."""
+    found = enumerate(path.read_text().split("\n"))
+    return [json.loads(line) for number, line in found if line and number != damaged]
+
+
+def plain() -> list[Any]:
+    return [[at, chunk] for at, chunk in PLAIN_EVENTS]
+
+
+@pytest.mark.parametrize("name", ["local", "record", "auto"])
+def test_what_version_1_holds_is_the_same_as_version_2(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes((FIXTURES / f"{name}.jsonl").read_bytes())
+    before = read_cassette(path)
+    rewrite(path)
+    after = read_cassette(path)
+    assert (before.version, after.version) == (1, 2)
+    assert after.exchanges == before.exchanges
+    again = path.read_bytes()
+    rewrite(path)
+    assert path.read_bytes() == again
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_record_begins_a_file_of_version_1_anew(old_file: Path) -> None:
+    Cassette(old_file, "record", "at-once").add(EXTRA)
+    assert old_file.read_bytes() == HEADER + line_of(EXTRA)
+
+
+def test_a_link_to_a_file_of_version_1_stays_a_link(old_file: Path) -> None:
+    link = old_file.with_name("link.jsonl")
+    link.symlink_to(old_file)
+    Cassette(link, "auto", "at-once").add(EXTRA)
+    assert link.is_symlink()
+    assert read_cassette(old_file).exchanges[-1] == EXTRA
+
+
+def test_what_was_added_meanwhile_is_kept(old_file: Path) -> None:
+    first, second = (Cassette(old_file, "auto", "at-once") for _ in range(2))
+    # A kernel of an older version adds to the file before it is written again, and after.
+    old_line = f"{OLD_LINES[1]}\n"
+    with old_file.open("a") as file:
+        file.write(old_line)
+    first.add(EXTRA)
+    second.add(EXTRA)
+    with old_file.open("a") as file:
+        file.write(old_line)
+    first.add(EXTRA)
+    found = read_cassette(old_file)
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), PLAIN_EVENTS, (), (), PLAIN_EVENTS, ()]
+    assert found.damaged == (4,)
+
+
+ADD = """
+import sys
+from pathlib import Path
+from wandb_inference_magic.cassettes.cassette import Cassette
+from wandb_inference_magic.cassettes.file import Exchange
+
+cassette = Cassette(Path(sys.argv[1]), "auto", "at-once")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    cassette.add(Exchange("wandb", "/x", {"by": sys.argv[2], "n": number}, 0.1, {}))
+cassette.find("wandb", "/x", None)
+"""
+
+
+def test_kernels_that_write_one_file_again_at_once_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    header, rest = (FIXTURES / "record.jsonl").read_bytes().split(b"\n", 1)
+    path.write_bytes(header + b"\n" + rest * 10)
+    before = read_cassette(path).exchanges
+    command = [sys.executable, "-c", ADD, str(path)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    kernels = [subprocess.Popen([*command, str(number)], **pipes) for number in range(4)]
+    for kernel in kernels:
+        assert kernel.stdout is not None
+        assert kernel.stdout.readline() == "ready\n"
+    for kernel in kernels:
+        assert kernel.stdin is not None
+        kernel.stdin.write("\n")
+        kernel.stdin.flush()
+    assert [kernel.communicate()[0] is not None and kernel.returncode for kernel in kernels] == [0] * 4
+    found = read_cassette(path)
+    assert (found.version, found.damaged) == (2, ())
+    assert found.exchanges[: len(before)] == before
+    added = sorted((one.request["by"], one.request["n"]) for one in found.exchanges[len(before) :])
+    assert added == sorted((str(by), number) for by in range(4) for number in range(20))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("limit", ["MOST_LINE", "MOST_FILE"])
+def test_a_file_that_would_be_too_large_stays_as_it_is(
+    old_file: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    # As differences each is a few bytes, as version 2 the long text over and over.
+    events = [[0, {**FIRST, "long": "x" * 1000}], *[[0, "a"]] * 500]
+    with old_file.open("a") as file:
+        file.write(changed(reply_events=events) + "\n")
+    before = old_file.read_bytes()
+    monkeypatch.setattr(f"wandb_inference_magic.cassettes.file.{limit}", 100_000)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match="would be too large"):
+        cassette.find("wandb", "/x", {})
+    assert old_file.read_bytes() == before
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def test_what_a_crash_left_beside_the_file_is_named(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = old_file.with_name("old.jsonl.new")
+    beside.touch()
+    monkeypatch.setattr("wandb_inference_magic.cassettes.file.WAITS", 1)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match=r"old\.jsonl\.new is there: delete it"):
+        cassette.find("wandb", "/x", {})
+    assert beside.exists(), "it may be another kernel's"
+    beside.unlink()
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    assert read_cassette(old_file).exchanges[-1] == EXTRA
 
 
 def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps(GOOD).encode()
-    lines = (b'{"cassette": 1}', good, b"\xff\xfe\x00", b"\x00" * 100, good[:40] + b"\xff" + good[40:], good, b"")
+    lines = (b'{"cassette": 2}', good, b"\xff\xfe\x00", b"\x00" * 100, good[:40] + b"\xff" + good[40:], good, b"")
     path.write_bytes(b"\n".join(lines))
     assert read_cassette(path).damaged == (3, 4, 5)
     assert len(read_cassette(path).exchanges) == 2
@@ -742,7 +940,7 @@ def test_any_line_is_read_or_named_and_asked_without_a_raw_error(
 ) -> None:
     path = tmp_path_factory.mktemp("cassette") / "a.jsonl"
     line = json.dumps({**GOOD, "reply": reply, **members})
-    path.write_text(f'{{"cassette": 1}}\n{line}\n{json.dumps(GOOD)}\n')
+    path.write_text(f'{{"cassette": 2}}\n{line}\n{json.dumps(GOOD)}\n')
     cassette = Cassette(path, "replay", "at-once")
     assert cassette.find(GOOD["endpoint"], GOOD["path"], GOOD["request"]) is not None
     with pytest.raises(InferenceError, match="does not hold this request"):

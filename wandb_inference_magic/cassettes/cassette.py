@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+from itertools import chain, zip_longest
 from os import SEEK_END
+from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
 from ..text import hidden
-from .differences import differences, nearest
-from .file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
+from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, rewrite, unusable, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from ..config import Mode, Pace
     from .file import Exchange
 
 CHAT_PATH: Final = "/chat/completions"
-# So many differences from the nearest request are named.
-MOST_DIFFERENCES: Final = 3
+# So many characters of a value are shown, and so many of a text before the first that differs.
+MOST_SHOWN: Final = 60
+MOST_BEFORE: Final = 15
+# The value of a member that is not there.
+MISSING: Final = object()
 # So many lines that cannot be read are named.
 MOST_DAMAGED: Final = 10
 
@@ -37,9 +41,9 @@ class Cassette:
         Record begins the file anew with the first exchange; replay answers from the file alone; auto answers from
         the file what it holds, and records the rest.
     pace : {"recorded", "at-once"}
-        Whether a reply is replayed as fast as it once came, or at once.
+        Whether a reply is replayed as fast as it was recorded, or at once.
     secrets : callable, optional
-        Returns the keys that nothing of is to be written or shown.
+        Returns the keys that must not be written or shown, whole or in part.
 
     Raises
     ------
@@ -57,10 +61,10 @@ class Cassette:
         self._check_place(found)
         self._damaged = found.damaged
         self._exchanges: list[Exchange] = []
-        self._by_key: dict[str, list[Exchange]] = {}
-        self._heard: dict[str, int] = {}
+        # The numbers of the exchanges with each key, in the order in which they are replayed next.
+        self._by_key: dict[str, list[int]] = {}
+        self._replayed: set[int] = set()
         self._is_prepared = False
-        self._whole, self._size = found.whole, found.size
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -93,8 +97,8 @@ class Cassette:
 
     def __str__(self) -> str:
         count = len(self._exchanges)
-        words = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
-        return f"{words}; {self._damage()}" if self._damaged and self.replays else words
+        text = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
+        return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:
         shown = [str(number) for number in self._damaged[:MOST_DAMAGED]]
@@ -125,7 +129,7 @@ class Cassette:
         Raises
         ------
         InferenceError
-            In mode `replay`, when it was not recorded: says which request is nearest, and what differs.
+            In mode `replay`, when it was not recorded: names what differs first from the request that is next.
         """
         if self._failure is not None:
             raise self._failure
@@ -134,29 +138,30 @@ class Cassette:
         request = hidden(request, self._secrets())
         key = key_of(endpoint, path, request)
         with self._lock:
-            found = self._by_key.get(key)
-            if found is not None:
-                heard = self._heard.get(key, 0)
-                self._heard[key] = heard + 1
-                return found[heard % len(found)]
-        if self.mode == "replay":
-            raise self._not_recorded(endpoint, path, request)
+            if found := self._by_key.get(key):
+                number = found.pop(0)
+                found.append(number)
+                self._replayed.add(number)
+                return self._exchanges[number]
+            if self.mode == "replay":
+                raise self._not_recorded(endpoint, path, request)
         return None
 
     def add(self, exchange: Exchange) -> None:
-        """Record an exchange, without secrets. A file that fails is told about at the next request."""
+        """Record an exchange, without secrets. A file that fails is reported at the next request."""
         exchange = without_secrets(exchange, self._secrets())
         line = line_of(exchange)
         with self._lock:
             try:
                 self._write(line)
+                self._take(exchange)
             except OSError as error:
                 self._failure = unusable(self.path, error)
-                return
-            self._take(exchange)
+            except InferenceError as error:
+                self._failure = error
 
     def _write(self, line: bytes) -> None:
-        """Append a line, in one piece: another kernel may be adding to the file."""
+        """Append a line with one write: another kernel may be adding to the file."""
         if not self._is_prepared:
             self._prepare()
             self._is_prepared = True
@@ -164,11 +169,16 @@ class Cassette:
             file.write(line)
 
     def _prepare(self) -> None:
-        """Cut off what a crash left of a last line, or to record anew, all of it; begin a file with its header."""
+        """Begin a file with its header, or anew to record; cut off what a crash left of a last line."""
         self.path.touch()
+        found = Recorded() if self.mode == "record" else read_cassette(self.path)
+        if found.version < VERSION:
+            rewrite(self.path)
+            return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
-            keep = self._kept(size)
+            # Where it is larger than when it was read, another kernel has added to it.
+            keep = found.whole if self.mode == "record" or size == found.size else size
             if keep < size:
                 file.truncate(keep)
             file.seek(max(0, keep - 1))
@@ -177,16 +187,9 @@ class Cassette:
             elif file.read(1) != b"\n":
                 file.write(b"\n")
 
-    def _kept(self, size: int) -> int:
-        """Return how much is kept of a file that has this size when something is added first."""
-        if self.mode == "record":
-            return 0
-        # Where it has another size than when it was read, another kernel has added to it: it may have been empty then.
-        return self._whole if size == self._size else size
-
     def _take(self, exchange: Exchange) -> None:
+        self._by_key.setdefault(exchange.key, []).append(len(self._exchanges))
         self._exchanges.append(exchange)
-        self._by_key.setdefault(exchange.key, []).append(exchange)
 
     def _not_recorded(self, endpoint: str, path: str, request: Any) -> InferenceError:
         return InferenceError(
@@ -198,26 +201,42 @@ class Cassette:
         )
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:
+        """Name the first field that differs from the next recorded request; where all are replayed, from the last."""
         damage = f" {self._damage().capitalize()}." if self._damaged else ""
-        of_kind = [one for one in self._exchanges if one.path == path]
-        asked = _told(endpoint, request)
-        place = nearest(asked, [_told(one.endpoint, one.request) for one in of_kind])
-        if place is None:
+        of_kind = [number for number, one in enumerate(self._exchanges) if one.path == path]
+        if not of_kind:
             return f"It holds no request of this kind ({path}).{damage}"
-        closest = of_kind[place]
-        found = differences(_told(closest.endpoint, closest.request), asked)
-        more = [f"{len(found) - MOST_DIFFERENCES} more differ"] if len(found) > MOST_DIFFERENCES else []
-        words = "; ".join((*found[:MOST_DIFFERENCES], *more))
-        return f"The nearest it holds{_prompt_words(closest)} differs: {words}.{damage}"
+        number = next((number for number in of_kind if number not in self._replayed), None)
+        which = "All were replayed. The last" if number is None else "The next"
+        one = self._exchanges[of_kind[-1] if number is None else number]
+        field, recorded, asked = next(
+            chain(_differences(one.endpoint, endpoint, "endpoint"), _differences(one.request, request))
+        )
+        where = shortened(field, MOST_SHOWN) or "its body"
+        return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {asked}.{damage}"
 
 
-def _told(endpoint: str, request: Any) -> dict[str, Any]:
-    return {"endpoint": endpoint} | (request if isinstance(request, dict) else {})
+def _differences(recorded: Any, asked: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield the fields that differ, such as `messages[1].content`, and both values as a message shows them."""
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in dict.fromkeys((*asked, *recorded)):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(recorded.get(key, MISSING), asked.get(key, MISSING), inner)
+    elif isinstance(recorded, list) and isinstance(asked, list):
+        for place, (one, other) in enumerate(zip_longest(recorded, asked, fillvalue=MISSING)):
+            yield from _differences(one, other, f"{name}[{place}]")
+    elif isinstance(recorded, str) and isinstance(asked, str):
+        if recorded != asked:
+            start = max(0, len(commonprefix((recorded, asked))) - MOST_BEFORE)  # noqa: RUF071
+            dots = "..." if start else ""
+            yield name, _shown(f"{dots}{recorded[start:]}"), _shown(f"{dots}{asked[start:]}")
+    elif _json(recorded) != _json(asked):
+        yield name, _shown(recorded), _shown(asked)
 
 
-def _prompt_words(exchange: Exchange) -> str:
-    """Return how a recorded prompt begins."""
-    content: Any = ""
-    with suppress(KeyError, IndexError, TypeError):
-        content = exchange.request["messages"][-1]["content"]
-    return f" ({shortened(content)!r})" if isinstance(content, str) and content else ""
+def _json(value: Any) -> str:
+    return "nothing" if value is MISSING else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _shown(value: Any) -> str:
+    return shortened(_json(value), MOST_SHOWN)

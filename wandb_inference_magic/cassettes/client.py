@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from time import perf_counter
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..client import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream, wait
@@ -22,7 +21,7 @@ from ..text import read_json_text, without_query_secrets
 from .file import Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from ..config import Endpoint
     from .cassette import Cassette
@@ -47,41 +46,17 @@ class CassetteRecorder:
 
     def http_client(self, library: Any, endpoint: Endpoint | None, options: dict[str, Any], *, at_once: bool) -> Any:
         """Return an HTTP client that goes by way of the cassette, an asynchronous one to send many `at_once`."""
-        make = cassette_async_client if at_once else cassette_client
-        return make(library, self.cassette, endpoint, options)
+        exchanges = _Exchanges(library, self.cassette, endpoint)
+        return (_async_client if at_once else _client)(library, exchanges, options)
 
 
-def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
-    """Return an HTTP client that goes by way of a cassette.
-
-    Parameters
-    ----------
-    library : module
-        The HTTP library.
-    cassette : Cassette
-    endpoint : Endpoint or None
-        Whose client it is; None where requests go to an address of their own.
-    options : dict
-        What the client is made with.
-    """
-    exchanges = _Exchanges(cassette, endpoint)
-    body = _bodies(library).Body
-
+def _client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any:
     class CassetteClient(library.Client):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             request.read()
-            asked = exchanges.asked(request)
-            found = exchanges.find(asked)
-            if found is not None:
-                replay = exchanges.replay(found)
-                response = _response(library, request, replay, body(replay.play()))
-            else:
-                # What is recorded is what can be read.
-                request.headers["accept-encoding"] = "identity"
-                recording = exchanges.recording(asked)
-                response = super().send(request, stream=True, **how)
-                recording.begin(response)
-                response.stream = body(recording.listen(response.stream), partial(recording.close, response.stream))
+            response = exchanges.response(request)
+            if isinstance(response, _Recording):
+                response = response.of(super().send(request, stream=True, **how))
             if not stream:
                 # Closes it too, whatever happens.
                 response.read()
@@ -90,28 +65,13 @@ def cassette_client(library: Any, cassette: Cassette, endpoint: Endpoint | None,
     return CassetteClient(**options)
 
 
-def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint | None, options: dict[str, Any]) -> Any:
-    """Do what `cassette_client` does, for many requests at once."""
-    exchanges = _Exchanges(cassette, endpoint)
-    body = _bodies(library).AsyncBody
-
+def _async_client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any:
     class AsyncCassetteClient(library.AsyncClient):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             await request.aread()
-            asked = exchanges.asked(request)
-            found = exchanges.find(asked)
-            if found is not None:
-                replay = exchanges.replay(found)
-                response = _response(library, request, replay, body(replay.play_async()))
-            else:
-                # What is recorded is what can be read.
-                request.headers["accept-encoding"] = "identity"
-                recording = exchanges.recording(asked)
-                response = await super().send(request, stream=True, **how)
-                recording.begin(response)
-                response.stream = body(
-                    recording.listen_async(response.stream), partial(recording.close_async, response.stream)
-                )
+            response = exchanges.response(request)
+            if isinstance(response, _Recording):
+                response = response.of(await super().send(request, stream=True, **how))
             if not stream:
                 await response.aread()
             return response
@@ -119,48 +79,51 @@ def cassette_async_client(library: Any, cassette: Cassette, endpoint: Endpoint |
     return AsyncCassetteClient(**options)
 
 
-class _Asked(NamedTuple):
-    """A request as a cassette sees it; its body without pictures."""
-
-    endpoint: str
-    path: str
-    request: Any
+@cache
+def _body_class(library: Any, kind: type) -> Any:
+    """Return a class as a response body of the HTTP library, for both kinds of client."""
+    return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 class _Exchanges:
     """The cassette as one client sees it: from requests to what was recorded for them, and the other way."""
 
-    def __init__(self, cassette: Cassette, endpoint: Endpoint | None) -> None:
+    def __init__(self, library: Any, cassette: Cassette, endpoint: Endpoint | None) -> None:
+        self._library = library
         self._cassette = cassette
         self._endpoint = endpoint
 
-    def asked(self, request: Any) -> _Asked:
-        """Return what a request asks, and of whom."""
-        return _Asked(*self._place(request), _document(request))
-
-    def find(self, asked: _Asked) -> Exchange | None:
-        """Return what answers a request; None where it is to be sent.
+    def response(self, request: Any) -> Any:
+        """Return the recorded response to a request; where it is to be sent, the recording of what comes.
 
         Raises
         ------
         InferenceError
             When it cannot be sent either.
         """
+        asked = (*self._place(request), _document(request))
         found = self._cassette.find(*asked)
-        if found is None and self._endpoint is not None and self._endpoint.out_of_reach is not None:
+        if found is not None:
+            return self._recorded(request, found)
+        if self._endpoint is not None and self._endpoint.out_of_reach is not None:
             raise self._endpoint.out_of_reach
-        return found
+        # What is recorded is what can be read.
+        request.headers["accept-encoding"] = "identity"
+        return _body_class(self._library, _Recording)(asked, self._cassette.add)
 
-    def replay(self, found: Exchange) -> _Replay:
-        """Return what plays a recorded reply."""
-        return _Replay(found, waits=self._cassette.pace == "recorded")
-
-    def recording(self, asked: _Asked) -> _Recording:
-        """Return what listens to the response to a request that is sent now."""
-        return _Recording(asked, self._cassette.add)
+    def _recorded(self, request: Any, found: Exchange) -> Any:
+        """Return a recorded reply as a response of the HTTP library."""
+        headers = {"content-type": "text/event-stream" if found.events else "application/json"}
+        if found.request_id:
+            headers["x-request-id"] = found.request_id
+        replay = _body_class(self._library, _Replay)(found, waits=self._cassette.pace == "recorded")
+        LAST.set(replay.timing)
+        return self._library.Response(
+            found.status, headers=headers, stream=replay, request=request, extensions={EXTENSION: replay.timing}
+        )
 
     def _place(self, request: Any) -> tuple[str, str]:
-        """Return whom a request goes to, and the path there."""
+        """Return the endpoint of a request, and the path there."""
         url = str(request.url)
         if self._endpoint is not None:
             own, asked = _address(self._endpoint.url), _address(url)
@@ -188,96 +151,50 @@ def _document(request: Any) -> Any:
     return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
 
 
-@cache
-def _bodies(library: Any) -> Any:
-    """Return the classes of response bodies, as an HTTP library wants them: for both kinds of client."""
-
-    class Body(library.SyncByteStream):  # type: ignore[misc]
-        def __init__(self, pieces: Iterator[bytes], close: Callable[[], None] = lambda: None) -> None:
-            self._pieces = pieces
-            self.close = close
-
-        def __iter__(self) -> Iterator[bytes]:
-            return self._pieces
-
-    class AsyncBody(library.AsyncByteStream):  # type: ignore[misc]
-        def __init__(
-            self, pieces: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] = _nothing_to_close
-        ) -> None:
-            self._pieces = pieces
-            self.aclose = close
-
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._pieces
-
-    return SimpleNamespace(Body=Body, AsyncBody=AsyncBody)
-
-
-async def _nothing_to_close() -> None:
-    return
-
-
-# Replaying -------------------------------------------------------------------------------------------------------
-
-
-def _response(library: Any, request: Any, replay: _Replay, body: Any) -> Any:
-    """Return a recorded reply as a response of the HTTP library."""
-    found = replay.exchange
-    headers = {"content-type": "text/event-stream" if found.events else "application/json"}
-    if found.request_id:
-        headers["x-request-id"] = found.request_id
-    LAST.set(replay.timing)
-    return library.Response(
-        found.status, headers=headers, stream=body, request=request, extensions={EXTENSION: replay.timing}
-    )
-
-
 class _Replay:
-    """Plays a recorded reply, as fast as it once came, or at once."""
+    """The body of a recorded reply: it comes as fast as it once did, or at once."""
 
     def __init__(self, exchange: Exchange, *, waits: bool) -> None:
-        self.exchange = exchange
         self.timing = Timing(replayed=True)
+        self._exchange = exchange
         self._waits = waits
         self._started = perf_counter()
 
-    def play(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         for at, piece in self._pieces():
             wait(self._left(at))
             self.timing.seconds = at
             yield piece
 
-    async def play_async(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         for at, piece in self._pieces():
             await asyncio.sleep(self._left(at))
             self.timing.seconds = at
             yield piece
 
     def _pieces(self) -> Iterator[tuple[float, bytes]]:
-        found = self.exchange
+        found = self._exchange
         if not found.events:
             yield found.seconds, json.dumps(found.document).encode()
             return
-        for at, event in found.events:
-            yield at, f"data: {json.dumps(event)}\n\n".encode()
+        for at, chunk in found.events:
+            yield at, f"data: {json.dumps(chunk)}\n\n".encode()
         yield found.seconds, f"data: {DONE}\n\n".encode()
 
     def _left(self, at: float) -> float:
         return max(0.0, self._started + at - perf_counter()) if self._waits else 0.0
 
 
-# Recording -------------------------------------------------------------------------------------------------------
-
-
 class _Recording:
-    """Listens to a response while it passes, and adds it to the cassette if it comes to its end."""
+    """The body of a response while it passes: it is added to the cassette if it comes to its end."""
 
-    def __init__(self, asked: _Asked, add: Callable[[Exchange], None]) -> None:
+    def __init__(self, asked: tuple[str, str, Any], add: Callable[[Exchange], None]) -> None:
         self._asked = asked
         self._add = add
         self._timing = Timing(replayed=False)
         self._started = perf_counter()
         self._response: Any = None
+        self._body: Any = None
         self._is_stream = False
         self._is_good = False
         self._has_ended = False
@@ -285,85 +202,83 @@ class _Recording:
         self._events: list[Event] = []
         self._has_finished = False
         self._is_done = False
-        self._chunks: list[bytes] = []
+        self._pieces: list[bytes] = []
 
-    def begin(self, response: Any) -> None:
-        """Take in what a response says before its body."""
+    def of(self, response: Any) -> Any:
+        """Return a response with this as its body."""
         response.extensions[EXTENSION] = self._timing
         LAST.set(self._timing)
-        self._response = response
+        self._response, self._body = response, response.stream
         self._is_stream = is_stream(response)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
+        response.stream = self
+        return response
 
-    def listen(self, body: Any) -> Iterator[bytes]:
-        for chunk in body:
-            self._feed(chunk)
-            yield chunk
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body:
+            self._feed(piece)
+            yield piece
         self._end(all_came=True)
 
-    async def listen_async(self, body: Any) -> AsyncIterator[bytes]:
-        async for chunk in body:
-            self._feed(chunk)
-            yield chunk
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            self._feed(piece)
+            yield piece
         self._end(all_came=True)
 
-    def close(self, body: Any) -> None:
-        body.close()
+    def close(self) -> None:
+        self._body.close()
         self._end(all_came=False)
 
-    async def close_async(self, body: Any) -> None:
-        await body.aclose()
+    async def aclose(self) -> None:
+        await self._body.aclose()
         self._end(all_came=False)
 
-    def _feed(self, chunk: bytes) -> None:
+    def _feed(self, piece: bytes) -> None:
         self._timing.seconds = round(perf_counter() - self._started, 3)
-        if not self._is_stream:
-            self._chunks.append(chunk)
-            return
-        for data in self._reader.feed(chunk):
-            self._hear(data)
+        if self._is_stream:
+            self._read(self._reader.feed(piece))
+        else:
+            self._pieces.append(piece)
 
-    def _hear(self, data: str) -> None:
-        self._is_done = self._is_done or data == DONE
-        if self._is_done:
-            return
-        event = _parsed(data) if self._is_good else None
-        if not isinstance(event, dict) or "error" in event or len(self._events) == MOST_EVENTS:
+    def _read(self, texts: Iterator[str]) -> None:
+        """Take the JSON texts of a stream."""
+        for text in texts:
+            self._is_done = self._is_done or text == DONE
+            if not self._is_done:
+                self._take(_parsed(text) if self._is_good else None)
+
+    def _take(self, chunk: Any) -> None:
+        """Keep a chunk; a stream that cannot be recorded is forgotten, so that it fills no memory."""
+        if not isinstance(chunk, dict) or "error" in chunk or len(self._events) == MOST_EVENTS:
             self._is_good = False
             self._events.clear()
             return
-        self._events.append((self._timing.seconds, event))
-        choices = event.get("choices")
+        self._events.append((self._timing.seconds, chunk))
+        choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
             self._has_finished = self._has_finished or choices[0].get("finish_reason") is not None
 
     def _end(self, *, all_came: bool) -> None:
-        """Add what has passed, where it is whole; `all_came` tells whether it was the endpoint that ended it."""
+        """Add what has passed, where it is whole; `all_came` says whether it was the endpoint that ended it."""
         if self._has_ended:
             return
         self._has_ended = True
-        reply = self._streamed(all_came) if self._is_stream else self._document(all_came)
-        if reply and self._is_good:
+        document = _parsed(b"".join(self._pieces)) if all_came and not self._is_stream else None
+        if all_came and self._is_stream:
+            self._read(self._reader.close())
+        is_whole = self._events and (self._is_done or (all_came and self._has_finished))
+        if self._is_good and (is_whole or document is not None):
             self._add(
                 Exchange(
                     *self._asked,
                     seconds=self._timing.seconds,
+                    document=document,
+                    events=tuple(self._events),
                     status=self._response.status_code,
                     request_id=header_text(self._response.headers.get("x-request-id")),
-                    **reply,
                 )
             )
-
-    def _streamed(self, all_came: bool) -> dict[str, Any]:
-        if all_came:
-            for data in self._reader.close():
-                self._hear(data)
-        is_whole = self._is_done or (all_came and self._has_finished)
-        return {"events": tuple(self._events)} if is_whole and self._events else {}
-
-    def _document(self, all_came: bool) -> dict[str, Any]:
-        document = _parsed(b"".join(self._chunks)) if all_came else None
-        return {} if document is None else {"document": document}
 
 
 def _parsed(data: str | bytes) -> Any:

@@ -1,31 +1,37 @@
 """The form of a cassette's file: one recorded exchange a line, written so that it reads and diffs well.
 
-The first line is a header, `{"cassette": 1}`, with the version of the form. Every other line is a JSON object with
+The first line is a header, `{"cassette": 2}`, with the version of the form. Every other line is a JSON object with
 these members; a reader passes over members, and lines, that it does not know, so that only a change which it must not
 pass over raises the version:
 
 `endpoint`
-    Whom the request went to: `wandb`, `local` (the practice model), or an address.
+    Where the request went: `wandb`, `local` (the practice model), or an address.
 `path`
     The request's path at that endpoint, such as `/chat/completions`.
 `request`
     Its JSON body, or null. No header of it is kept; a picture in it (a `data:` address) is kept as its digest.
 `reply`
-    `seconds` until it had come whole; `request_id` and `status` where there is one, and where it is not 200; and either
-    `json`, the document that came, or `events`, the pieces of a stream.
+    `seconds` until it was complete; `request_id` and `status` where there is one, and where it is not 200; and either
+    `json`, the document that came, or `events`, the chunks of a stream.
 
-Each event is a list: the seconds after which it came, and what differs from the event before. That is a text where only
-the words differ, else an object with the members that have changed, and where members are gone, a list of their names.
+Each event is a list of two: the seconds after which a chunk came, and the chunk, the JSON object as it came.
+
+In version 1 an event holds what differs from the event before. That is a text where only the text differs, else an
+object with the members that have changed, and where members are gone, a list of their names. Such a file is replayed;
+it is written again as version 2 before something is added to it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
-from copy import copy
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from errno import EEXIST, EFBIG
 from hashlib import sha256
+from shutil import copymode
+from time import sleep
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-VERSION: Final = 1
+VERSION: Final = 2
 # In bytes.
 MOST_FILE: Final = 2_000_000_000
 MOST_LINE: Final = 64_000_000
@@ -47,17 +53,18 @@ TOO_LARGE: Final = b"!"
 # No reply takes longer than a day.
 LONGEST_SECONDS: Final = 86_400
 LONGEST_ADDRESS: Final = 2000
-# So many members its events may have for each byte of a line; and besides.
+# So many members the events of version 1 may have for each byte of a line; and besides.
 MEMBERS_A_BYTE: Final = 3
 MEMBERS_SPARE: Final = 20_000
 HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
-# Where a piece of a stream holds its words.
+# Where a chunk holds text.
 TEXTS: Final = ("content", "reasoning", "reasoning_content")
+# How often, and how long each time, a kernel waits for another that writes the file again. In seconds.
+WAITS: Final = 200
+WAIT: Final = 0.05
 
 Value = TypeVar("Value")
 Event = tuple[float, dict[str, Any]]
-# Where in a JSON value something stands: names of members, and numbers in lists.
-Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +74,15 @@ class Exchange:
     Attributes
     ----------
     endpoint, path : str
-        Whom it went to, and the path there.
+        Where it went, and the path there.
     request : object
         Its JSON body, pictures as digests; None where it has none.
     seconds : float
-        Until the reply had come whole.
+        Until the reply was complete.
     document : object
-        The reply, where it came in one piece.
+        The reply, where it was not streamed.
     events : tuple of (seconds, object)
-        The reply's pieces, where it was streamed.
+        The reply's chunks, where it was streamed.
     status : int
         The HTTP status.
     request_id : str or None
@@ -116,72 +123,52 @@ def without_pictures(request: Any) -> Any:
 
 
 def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
-    """Return an exchange with each secret blotted out, also one that comes in several pieces."""
-    events = _hidden_across([event for _, event in exchange.events], secrets)
+    """Return an exchange with each secret hidden, also one that is cut into several chunks."""
+    # A copy, to be changed.
+    chunks = [hidden(chunk, ()) for _, chunk in exchange.events]
+    _hide_across(chunks, secrets)
     return replace(
         exchange,
         request=hidden(exchange.request, secrets),
         document=hidden(exchange.document, secrets),
         request_id=hidden(exchange.request_id, secrets),
-        events=tuple((at, hidden(event, secrets)) for (at, _), event in zip(exchange.events, events, strict=True)),
+        events=tuple((at, hidden(chunk, secrets)) for (at, _), chunk in zip(exchange.events, chunks, strict=True)),
     )
 
 
-def _hidden_across(events: Sequence[Any], secrets: Collection[str]) -> list[Any]:
-    """Blot out what only the pieces of a stream together spell."""
-    events = list(events)
-    texts: dict[Any, list[tuple[int, Place, str]]] = {}
-    for number, event in enumerate(events):
-        for text, place, words in _pieces(event):
-            texts.setdefault(text, []).append((number, place, words))
-    for pieces in texts.values():
-        told = hidden("".join(words for *_, words in pieces), secrets)
-        if told == "".join(hidden(words, secrets) for *_, words in pieces):
+def _hide_across(chunks: Sequence[Any], secrets: Collection[str]) -> None:
+    """Hide what only several chunks together spell."""
+    texts: dict[Any, list[tuple[dict[str, Any], str]]] = {}
+    for chunk in chunks:
+        for text, holder, name in _texts(chunk):
+            texts.setdefault(text, []).append((holder, name))
+    for parts in texts.values():
+        text = hidden("".join(holder[name] for holder, name in parts), secrets)
+        if text == "".join(hidden(holder[name], secrets) for holder, name in parts):
             continue
-        for number, place, _ in pieces:
-            events[number] = _put(events[number], place, told)
-            # All of it stands in the first piece: how it was cut would tell where the secret was.
-            told = ""
-    return events
+        for holder, name in parts:
+            # The first chunk gets all of the text: how it was cut would show where the secret was.
+            holder[name], text = text, ""
 
 
-def _pieces(event: Mapping[str, Any]) -> Iterator[tuple[Any, Place, str]]:
-    """Yield the pieces in an event: which of the stream's texts each goes on with, where it stands, and its words."""
-    for number, choice in _numbered(event.get("choices")):
+def _texts(chunk: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], str]]:
+    """Yield the texts in a chunk: which text of the stream each continues, the object it is in, and its name there."""
+    for choice, number in _numbered(chunk.get("choices")):
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
-            continue
-        of_choice, place = _index(choice, number), ("choices", number, "delta")
-        for name in TEXTS:
-            if isinstance(words := delta.get(name), str):
-                yield (of_choice, name), (*place, name), words
-        for spot, call in _numbered(delta.get("tool_calls")):
-            function = call.get("function")
-            if isinstance(function, Mapping) and isinstance(words := function.get("arguments"), str):
-                inner = ("tool_calls", spot, "function", "arguments")
-                yield (of_choice, _index(call, spot)), (*place, *inner), words
+        if isinstance(delta, dict):
+            yield from (((number, name), delta, name) for name in TEXTS if isinstance(delta.get(name), str))
+            for call, place in _numbered(delta.get("tool_calls")):
+                function = call.get("function")
+                if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+                    yield (number, "tool", place), function, "arguments"
 
 
-def _numbered(value: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the objects in a list, with their places in it."""
+def _numbered(value: object) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the objects in a list, each with its `index`, or its place where it has none."""
     for place, one in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(one, Mapping):
-            yield place, one
-
-
-def _index(one: Mapping[str, Any], place: int) -> int:
-    """Return what tells which of several choices or calls it is that a stream goes on with."""
-    index = one.get("index")
-    return index if isinstance(index, int) else place
-
-
-def _put(value: Any, place: Place, text: str) -> Any:
-    """Return a JSON value with another text at a place in it."""
-    if not place:
-        return text
-    changed = copy(value)
-    changed[place[0]] = _put(value[place[0]], place[1:], text)
-    return changed
+        if isinstance(one, dict):
+            index = one.get("index")
+            yield one, index if isinstance(index, int) else place
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
@@ -195,54 +182,82 @@ def line_of(exchange: Exchange) -> bytes:
     if exchange.request_id:
         reply["request_id"] = exchange.request_id
     if exchange.events:
-        reply["events"] = _short(exchange.events)
+        reply["events"] = exchange.events
     else:
         reply["json"] = exchange.document
     members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
     return json_bytes(members) + b"\n"
 
 
-def _short(events: Sequence[Event]) -> list[list[Any]]:
-    """Write each event as what differs from the one before."""
-    short: list[list[Any]] = []
-    before: dict[str, Any] = {}
-    for at, event in events:
-        text = _text_of(event)
-        if text is not None and _with_text(before, text) == event:
-            short.append([at, text])
+def rewrite(path: Path) -> None:
+    """Write a file of version 1 again as version 2, in a file beside it that is then renamed.
+
+    Each kernel does so before it adds its first line, and one at a time: whoever makes the file beside it goes first.
+    So no line is added to a file that is about to be replaced. What cannot be read keeps its line.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written, or would be too large. The file is as it was.
+    """
+    path = path.resolve()
+    beside = path.with_name(f"{path.name}.new")
+    new = _create(beside)
+    try:
+        with new, path.open("rb") as old:
+            lines = _lines(old)
+            header, _ = next(lines, (b"", 0))
+            is_old = _version(path, header) < VERSION
+            if is_old:
+                new.write(json_bytes(read_json_text(header) | {"cassette": VERSION}) + b"\n")
+                for line, _ in lines:
+                    new.write(_rewritten(line))
+                    if new.tell() > MOST_FILE:
+                        raise OSError(EFBIG, f"As version {VERSION} it would be too large")
+                new.flush()
+                os.fsync(new.fileno())
+        if is_old:
+            copymode(path, beside)
+            beside.replace(path)
         else:
-            gone = [name for name in before if name not in event]
-            changed = {name: value for name, value in event.items() if name not in before or before[name] != value}
-            short.append([at, changed, gone] if gone else [at, changed])
-        before = event
-    return short
+            # Another kernel has done it.
+            beside.unlink()
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
-def _delta(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = event.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    delta = choice.get("delta") if isinstance(choice, Mapping) else None
-    return delta if isinstance(delta, Mapping) else {}
+def _create(path: Path) -> BinaryIO:
+    """Make a file; where another kernel has made it, wait until it is gone."""
+    for _ in range(WAITS):
+        with suppress(FileExistsError):
+            return path.open("xb")
+        sleep(WAIT)
+    raise FileExistsError(EEXIST, f"{path.name} is there: delete it, if no other kernel is writing it")
 
 
-def _slot(event: Mapping[str, Any]) -> str | None:
-    """Return the one member of an event's delta that holds words; None where there are several or none."""
-    slots = [name for name in TEXTS if isinstance(_delta(event).get(name), str)]
-    return slots[0] if len(slots) == 1 else None
-
-
-def _text_of(event: Mapping[str, Any]) -> str | None:
-    slot = _slot(event)
-    return None if slot is None else str(_delta(event)[slot])
-
-
-def _with_text(event: Mapping[str, Any], text: str) -> dict[str, Any] | None:
-    """Return an event with other words; None where it has no place for them."""
-    slot = _slot(event)
-    if slot is None:
-        return None
-    changed: dict[str, Any] = _put(event, ("choices", 0, "delta", slot), text)
-    return changed
+def _rewritten(line: bytes) -> bytes:
+    """Return a line of version 1 as one of version 2; one that is no exchange, as it is."""
+    try:
+        exchange = _read_line(line, 1)
+    except ValueError:
+        # Without its end it is what a crash left.
+        return line if line.endswith(b"\n") else b""
+    if exchange is None or not exchange.events:
+        return line.removesuffix(b"\n") + b"\n"
+    members = read_json_text(line)
+    members["reply"]["events"] = exchange.events
+    try:
+        size = len(line)
+        for event in exchange.events:
+            size += len(json_bytes(event))
+            if size > MOST_LINE:
+                raise ValueError("too large")
+        written = json_bytes(members) + b"\n"
+        _read_line(written, VERSION)
+    except ValueError:
+        raise OSError(EFBIG, f"As version {VERSION} a line of it would be too large") from None
+    return written
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
@@ -250,7 +265,7 @@ def _with_text(event: Mapping[str, Any], text: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a file holds: its exchanges in order, the numbers of the lines that cannot be read, and its whole part.
+    """What a file holds: its exchanges in order, the numbers of the lines that cannot be read, its version and sizes.
 
     A last line that a crash has left unfinished is not counted among the damaged; `whole` is the size in bytes of
     what comes before it, `size` that of all.
@@ -260,6 +275,7 @@ class Recorded:
     damaged: tuple[int, ...] = ()
     whole: int = 0
     size: int = 0
+    version: int = VERSION
 
 
 def read_cassette(path: Path) -> Recorded:
@@ -286,21 +302,24 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     exchanges: list[Exchange] = []
     damaged: list[int] = []
     whole = size = 0
+    version = VERSION
     for number, (line, length) in enumerate(_lines(file), start=1):
         size += length
         if number == 1:
-            _check_header(path, line)
+            version = _version(path, line)
             whole = size
             continue
         try:
-            exchanges.extend(_read_line(line))
+            exchange = _read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
                 # What a crash left.
                 break
             damaged.append(number)
+        else:
+            exchanges += [exchange] if exchange else []
         whole = size
-    return Recorded(tuple(exchanges), tuple(damaged), whole, size)
+    return Recorded(tuple(exchanges), tuple(damaged), whole, size, version)
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
@@ -315,7 +334,8 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield TOO_LARGE + line[-1:], length
 
 
-def _check_header(path: Path, line: bytes) -> None:
+def _version(path: Path, line: bytes) -> int:
+    """Return the version of a file with this first line."""
     try:
         header = read_json_text(line)
     except ValueError:
@@ -334,31 +354,37 @@ def _check_header(path: Path, line: bytes) -> None:
             remedy="Run: pip install --upgrade wandb-inference-magic",
             cause="option",
         )
+    return version
 
 
-def _read_line(line: bytes) -> list[Exchange]:
-    """Return the exchange on a line, or none where it holds something else; ValueError where it cannot be read."""
+def _read_line(line: bytes, version: int) -> Exchange | None:
+    """Return the exchange on a line, None where it holds something else; ValueError where it cannot be read."""
     if not line.strip():
-        return []
+        return None
     members = read_json_text(line)
     if not isinstance(members, dict):
         raise ValueError("not an object")
     if "request" not in members or "reply" not in members:
-        return []
+        return None
     reply = members["reply"]
     try:
-        return [
-            Exchange(
-                endpoint=_endpoint(members["endpoint"]),
-                path=_of_type(str, members["path"]),
-                request=members["request"],
-                seconds=_number(reply["seconds"], 0, LONGEST_SECONDS),
-                document=reply.get("json"),
-                events=tuple(_long(reply.get("events", []), MEMBERS_SPARE + MEMBERS_A_BYTE * len(line))),
-                status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
-                request_id=_request_id(reply.get("request_id")),
-            )
-        ]
+        events = _of_type(list, reply.get("events", []))
+        # A kernel of an older version may have added a line in its own form.
+        is_old = version == 1 or any(isinstance(event[1], str) or event[2:] for event in events)
+        most_members = MEMBERS_SPARE + MEMBERS_A_BYTE * len(line)
+        return Exchange(
+            endpoint=_endpoint(members["endpoint"]),
+            path=_of_type(str, members["path"]),
+            request=members["request"],
+            seconds=_number(reply["seconds"], 0, LONGEST_SECONDS),
+            document=reply.get("json"),
+            events=tuple(
+                (_number(at, 0, LONGEST_SECONDS), _of_type(dict, chunk))
+                for at, chunk in (_plain_events(events, most_members) if is_old else events)
+            ),
+            status=int(_number(_of_type(int, reply.get("status", 200)), 200, 599)),
+            request_id=_request_id(reply.get("request_id")),
+        )
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"not an exchange: {error}") from None
 
@@ -407,25 +433,26 @@ def header_text(value: str | None) -> str | None:
     return value if value and re.fullmatch(r"[\x20-\x7e]{1,500}", value) else None
 
 
-def _long(short: object, most_members: int) -> Iterable[Event]:
-    """Write out events that are written as what differs; together they have at most so many members."""
+def _plain_events(events: Iterable[Any], most_members: int) -> Iterator[tuple[Any, Any]]:
+    """Yield events of version 1 as those of version 2; together they have at most so many members."""
     before: dict[str, Any] = {}
     members = 0
-    for at, differs, *gone in _of_type(list, short):
+    for at, differs, *gone in events:
         if isinstance(differs, str):
-            event = _with_text(before, differs)
-            if event is None:
-                raise ValueError("words without a place")
+            choices = before["choices"]
+            delta = choices[0]["delta"]
+            (name,) = (name for name in TEXTS if isinstance(delta.get(name), str))
+            members += len(choices) + len(choices[0]) + len(delta)
+            choice = {**choices[0], "delta": {**delta, name: differs}}
+            before = {**before, "choices": [choice, *choices[1:]]}
         else:
             left_out = frozenset(_of_type(list, gone[0])) if gone else frozenset()
-            kept = {name: value for name, value in before.items() if name not in left_out}
-            event = kept | _of_type(dict, differs)
-        # Each is a copy of the one before: a few bytes could stand for any number of them.
-        members += len(event) + len(_delta(event))
+            before = {name: value for name, value in before.items() if name not in left_out} | _of_type(dict, differs)
+        # Each is a copy of the one before: a few bytes could make any number of them.
+        members += len(before)
         if members > most_members:
             raise ValueError("too many members")
-        yield _number(at, 0, LONGEST_SECONDS), event
-        before = event
+        yield at, before
 
 
 def unusable(path: Path, error: OSError) -> InferenceError:
