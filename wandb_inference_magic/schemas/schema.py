@@ -15,7 +15,7 @@ from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..messages import json_in
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import problems_of
+from .validation import compile_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -234,14 +234,15 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
-        copied = json.loads(json.dumps(dict(schema)))
+        copied = json.loads(json.dumps(dict(schema), allow_nan=False))
+        if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
+            raise ValueError("it says nothing of a type or properties.")
+        problems_of = compile_check(copied)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is no JSON schema: {quoted(str(error))}") from None
-    if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
-        raise _no_schema("This dict is no JSON schema: it says nothing of a type or properties.")
 
     def check(value: Any) -> Any:
-        if problems := list(problems_of(value, copied)):
+        if problems := problems_of(value):
             raise Mismatch(problems)
         return value
 
