@@ -1,9 +1,10 @@
 """Whether a JSON value fits a JSON schema: fastjsonschema's check, and what it finds in our own words.
 
-Drafts 4, 6, 7 and 2019-09 are known; a schema that names none, or another, is read as 2019-09. Of `format`, these are
-checked: date, time, date-time and duration (as RFC 3339 has them), email, hostname, ipv4, ipv6, uri, uri-reference,
-uri-template, uuid, json-pointer, regex, and the international forms of these. Another `format`, or a keyword of a
-later draft, counts as fulfilled.
+Drafts 4, 6, 7 and 2019-09 are known; a schema that names none, or another, is read as 2019-09. These values of `format`
+are checked: date, time, date-time and duration (as RFC 3339 has them), email, hostname, ipv4, ipv6, uri, uri-reference,
+uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email and idn-hostname.
+Drafts before 2019-09 have no duration and uuid. Any other `format`, and a keyword of a later draft, counts as fulfilled.
+A `pattern` is a regular expression of Python, with no limit of time.
 """
 
 from __future__ import annotations
