@@ -1,10 +1,10 @@
 """Whether a JSON value fits a JSON schema: fastjsonschema's check, and what it finds in our own words.
 
 Drafts 4, 6, 7 and 2019-09 are known; a schema that names none, or another, is read as 2019-09. These values of `format`
-are checked: date, time, date-time and duration (as RFC 3339 has them), email, hostname, ipv4, ipv6, uri, uri-reference,
+are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6, uri, uri-reference,
 uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email and idn-hostname.
-Drafts before 2019-09 have no duration and uuid. Any other `format`, and a keyword of a later draft, counts as fulfilled.
-A `pattern` is a regular expression of Python, with no limit of time.
+An older draft has fewer: `duration` and `uuid` are of 2019-09. Any other `format`, and a keyword of a later draft, is
+taken as fulfilled. A `pattern` is a regular expression of Python, and its search has no time limit.
 """
 
 from __future__ import annotations
