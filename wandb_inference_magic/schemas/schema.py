@@ -282,7 +282,7 @@ def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     def close(node: dict[str, Any]) -> None:
         if node.get("type") != "object" and "properties" not in node:
             return
-        if "properties" not in node or node.get("additionalProperties", False) is not False:
+        if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:
             free.append(node)
         else:
             node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}

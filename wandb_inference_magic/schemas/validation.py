@@ -55,7 +55,8 @@ def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Call
             fits(value)
         except fastjsonschema.JsonSchemaValuesException as found:
             return [line for error in found.errors for line in _described(error, schema, path)]
-        except ArithmeticError as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A number that is too large, or a keyword with a value that the compilation has not refused.
             return [f"the answer: it cannot be checked ({error})"]
         return []
 
@@ -83,14 +84,14 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
     path = (*within, *error.path[1:])
     value, rule, wanted = error.value, error.rule, error.rule_definition
     if rule == "required":
-        return [f"{'.'.join((*path, name))}: it is missing" for name in wanted if name not in value]
+        return [f"{'.'.join((*path, str(name)))}: it is missing" for name in wanted if name not in value]
     if rule == "additionalProperties":
         known, patterns = (error.definition.get(keyword, ()) for keyword in ("properties", "patternProperties"))
         others = [name for name in value if name not in known and not any(re.search(one, name) for one in patterns)]
         return [f"{'.'.join((*path, name))}: nothing is allowed here" for name in others]
     if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, root, path)):
         return found
-    said = error.message.removeprefix(f"{error.name} ")
+    said = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
     if rule in ("type", "enum", "format"):
         said = f"{said.removeprefix('must be ')} is expected"
     return [f"{'.'.join(path) or 'the answer'}: {said}, not {shortened(repr(value))}"]
@@ -103,4 +104,4 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
         found = [compile_check(shared | one, path)(error.value) for one in error.rule_definition]
     except (ValueError, TypeError):
         return []
-    return min(found, key=len)[:1]
+    return min(found, key=len, default=[])[:1]
