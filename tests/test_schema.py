@@ -417,7 +417,7 @@ ORDER = {
         ({"name": "A", "lines": [{"n": 1}] * 2, "kind": "c"}, ["kind: one of ['a', 'b'] is expected, not 'c'"]),
     ],
 )
-def test_every_problem_is_told_with_its_place(answer: Any, problems: list[str]) -> None:
+def test_every_problem_is_reported_with_its_place(answer: Any, problems: list[str]) -> None:
     with pytest.raises(Mismatch) as found:
         schema_of(ORDER).read(json.dumps(answer))
     assert sorted(found.value.problems) == sorted(problems)

@@ -188,8 +188,8 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
             fields[parameter.name] = Annotated[parameter.annotation, Field(alias=parameter.name)]
         else:
             # The function's own default is used when it is called.
-            told = Field(default=LEFT_OUT, alias=parameter.name)
-            fields[parameter.name] = NotRequired[Annotated[parameter.annotation, told]]
+            left_out = Field(default=LEFT_OUT, alias=parameter.name)
+            fields[parameter.name] = NotRequired[Annotated[parameter.annotation, left_out]]
     # Not a model: that has names of its own, which a parameter may have too.
     make: Any = TypedDict
     arguments = make("Arguments", fields)
