@@ -301,7 +301,40 @@ CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, [], False),
     ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [[]]], True),
     ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}, [[], [1]], False),
-]
+    ({"anyOf": []}, 1, False),
+    ({"type": "array", "minItems": 2}, [1, 2], True),
+    ({"type": "array", "minItems": 2}, [1], False),
+    ({"type": "array", "maxItems": 1}, [1, 2], False),
+    ({"type": "array", "uniqueItems": True}, [1, 1], False),
+    ({"type": "array", "contains": {"const": 1}}, [2], False),
+    ({"type": "string", "minLength": 2}, "a", False),
+    ({"type": "string", "maxLength": 2}, "abc", False),
+    ({"type": "string", "pattern": "^[a-z]+$"}, "abc", True),
+    ({"type": "string", "pattern": "^[a-z]+$"}, "ABC", False),
+    ({"type": "number", "minimum": 0}, 0, True),
+    ({"type": "number", "minimum": 0}, -0.5, False),
+    ({"type": "number", "exclusiveMaximum": 1}, 1, False),
+    ({"type": "number", "multipleOf": 0.1}, 0.3, True),
+    ({"type": "number", "multipleOf": 0.1}, 10**400, False),
+    ({"type": "integer", "multipleOf": 0}, 1, False),
+    ({"$schema": "http://json-schema.org/draft-04/schema#", "type": "number", "minimum": 1, "exclusiveMinimum": True},
+     1, False),
+    ({"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "number", "minimum": 1}, 0, False),
+    ({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+     {"x1": 1}, True),
+    ({"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+     {"x1": "1"}, False),
+    ({"type": "object", "not": {"required": ["a"]}}, {"a": 1}, False),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 1, True),
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 3, False),
+    ({"$id": "https://example.org/n", "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}},
+      "$defs": {"b": {"type": "integer"}}}, {"a": "1"}, False),
+    # These definitions differ only in capitals and signs.
+    ({"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}, "b": {"$ref": "#/$defs/n"}},
+      "$defs": {"N": {"type": "string"}, "n": {"type": "integer"}}}, {"a": "x", "b": 1}, True),
+    ({"type": "object", "properties": {"a.b": {"type": "integer"}, '{"}': {"type": "integer"}, "$ref": {}}},
+     {"a.b": 1, '{"}': "1"}, False),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("schema", "value", "fits"), CHECKS)
@@ -312,6 +345,121 @@ def test_json_schemas_are_checked(schema: dict[str, Any], value: Any, fits: bool
         return
     with pytest.raises(Mismatch):
         read.read(json.dumps(value))
+
+
+FORMATS: list[tuple[str, str, str]] = [
+    ("date", "2024-02-29", "2023-02-29"),
+    ("time", "10:20:30Z", "25:00:00Z"),
+    ("date-time", "2026-10-07T12:00:00Z", "2026-10-07"),
+    ("duration", "P1DT2H", "1 day"),
+    ("email", "ada@example.org", "ada"),
+    ("hostname", "example.org", "-example"),
+    ("ipv4", "127.0.0.1", "127.0.0.256"),
+    ("ipv6", "::1", "1"),
+    ("uri", "https://example.org/a", "example"),
+    ("uri-reference", "/a#b", "a\\b"),
+    ("uri-template", "/a/{b}", "/a/{b"),
+    ("uuid", "12345678-1234-1234-1234-123456789abc", "1234"),
+    ("json-pointer", "/a/0", "a"),
+    ("regex", "a+", "("),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad"), FORMATS, ids=[one[0] for one in FORMATS])
+def test_formats_are_checked(name: str, good: str, bad: str) -> None:
+    schema = schema_of({"type": "string", "format": name})
+    assert schema.read(json.dumps(good)) == good
+    with pytest.raises(Mismatch, match=f"{name}|regex"):
+        schema.read(json.dumps(bad))
+
+
+def test_other_formats_and_keywords_count_as_fulfilled() -> None:
+    for more in ({"format": "postcode"}, {"x-unit": "km"}, {"prefixItems": [{"type": "integer"}]}):
+        assert schema_of({"type": ["string", "array"], **more}).read('["a"]') == ["a"]
+        assert schema_of({"type": ["string", "array"], **more}).read('"a"') == "a"
+
+
+ORDER = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "pattern": "^[A-Z]"},
+        "lines": {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/line"}},
+        "pay": {"anyOf": [{"$ref": "#/$defs/card"}, {"type": "null"}]},
+        "kind": {"enum": ["a", "b"]},
+        "any": {"anyOf": [{"type": "array", "items": {"$ref": "#/properties/same"}}]},
+        "same": {"$ref": "#/properties/kind"},
+    },
+    "required": ["name", "lines"],
+    "additionalProperties": False,
+    "$defs": {
+        "line": {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]},
+        "card": {"type": "object", "properties": {"at": {"$ref": "#/$defs/line"}}, "required": ["at"]},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "problems"),
+    [
+        ({"lines": [{"n": 1}]}, ["name: it is missing", "lines: must contain at least 2 items, not [{'n': 1}]"]),
+        (
+            {"name": "a", "lines": [{"n": 0}, {}], "more": 1, "other": 2},
+            [
+                "name: must match pattern ^[A-Z], not 'a'",
+                "lines.0.n: must be bigger than or equal to 1, not 0",
+                "lines.1.n: it is missing",
+                "more: nothing is allowed here",
+                "other: nothing is allowed here",
+            ],
+        ),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "pay": {"at": {"n": "x"}}}, ["pay.at.n: integer is expected, not 'x'"]),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "any": [1]}, ["any: must fit anyOf, not [1]"]),
+        ({"name": "A", "lines": [{"n": 1}] * 2, "kind": "c"}, ["kind: one of ['a', 'b'] is expected, not 'c'"]),
+    ],
+)
+def test_every_problem_is_reported_with_its_place(answer: Any, problems: list[str]) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of(ORDER).read(json.dumps(answer))
+    assert sorted(found.value.problems) == sorted(problems)
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "word"}, "Unknown type"),
+        ({"type": "object", "properties": 3}, "This dict is no JSON schema"),
+        ({"type": "string", "pattern": "("}, "This dict is no JSON schema"),
+        ({"type": "number", "minimum": float("nan")}, "This dict is no JSON schema"),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}, "Unresolvable ref"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "none is fetched"),
+        ({"type": "array", "items": {"$ref": "file:///etc/hostname"}}, "none is fetched"),
+        ({"type": "array", "items": {"$ref": "other.json#/a"}}, "none is fetched"),
+        ({"$id": "ftp://example.org/a/b", "type": "array", "items": {"$ref": "c"}}, "none is fetched"),
+    ],
+)
+def test_what_is_no_json_schema_is_refused_before_anything_is_sent(schema: dict[str, Any], why: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(schema)
+    assert refused.value.cause == "option"
+    assert why in refused.value.why
+
+
+KEYWORDS = st.sampled_from(["$ref", "$id", "type", "properties", "items", "anyOf", "enum", "pattern", "minimum"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda one: st.lists(one, max_size=3) | st.dictionaries(KEYWORDS | st.text(), one, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYWORDS, VALUES, max_size=3), VALUES)
+def test_any_dict_is_a_schema_or_refused(schema: dict[str, Any], answer: Any) -> None:
+    try:
+        schema_of(schema).read(json.dumps(answer))
+    except InferenceError as refused:
+        assert refused.cause == "option"
+    except Mismatch as mismatch:
+        assert mismatch.problems
 
 
 @given(st.text())
@@ -332,7 +480,10 @@ def test_any_answer_is_read_or_does_not_fit(answer: str) -> None:
             assert mismatch.problems
 
 
-def test_importing_it_imports_no_pydantic() -> None:
-    code = "import sys, wandb_inference_magic.schemas.schema; print('pydantic' in sys.modules)"
+def test_importing_it_imports_neither_pydantic_nor_fastjsonschema() -> None:
+    code = (
+        "import sys, wandb_inference_magic.schemas.schema, wandb_inference_magic.schemas.validation\n"
+        "print({'pydantic', 'fastjsonschema'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"

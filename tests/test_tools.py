@@ -172,11 +172,46 @@ def sphinx(city, days=1, *, unit="C"):
     """
 
 
-@pytest.mark.parametrize("function", [numpydoc, google, sphinx], ids=lambda function: function.__name__)
+def epydoc(city, days=1, *, unit="C"):
+    """Tell the weather.
+
+    Of a city, for some days.
+
+    @param city: The city,
+        in English.
+    @type city: str
+    @param days: What it says.
+    @param unit: What it says.
+    @return: city: not this
+    """
+
+
+@pytest.mark.parametrize("function", [numpydoc, google, sphinx, epydoc], ids=lambda function: function.__name__)
 def test_docstrings_describe_the_function_and_its_parameters(function: Callable[..., Any]) -> None:
     assert described(function) == "Tell the weather.\n\nOf a city, for some days."
     told = {name: of["description"] for name, of in parameters(function)["properties"].items()}
     assert told == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
+
+
+def test_a_line_that_is_no_entry_hides_no_other() -> None:
+    def tool(a, b, *, c=1):
+        """Do it.
+
+        args:
+            a: one
+            here is no colon
+            b: two
+
+        Keyword Args:
+            c: three
+
+        Raises:
+            ValueError
+        """
+
+    assert described(tool) == "Do it."
+    told = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
+    assert told == {"a": "one", "b": "two", "c": "three"}
 
 
 def test_a_long_docstring_is_cut() -> None:
@@ -382,6 +417,14 @@ def test_a_default_in_the_annotation_alone_is_used() -> None:
         return [a]
 
     assert received(tool, {}) == [7]
+
+
+def test_the_functions_own_default_comes_before_that_of_the_annotation() -> None:
+    def tool(a: Annotated[int, Field(default=7)] = 3):
+        return [a]
+
+    assert parameters(tool)["properties"]["a"]["default"] == 3
+    assert received(tool, {}) == [3]
 
 
 def test_methods_partials_objects_and_decorated_functions() -> None:

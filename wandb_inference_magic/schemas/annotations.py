@@ -23,6 +23,8 @@ def has_quoted_name(annotation: Any) -> bool:
 def with_known_typed_dicts(annotation: Any) -> Any:
     """Replace the TypedDicts of `typing`, which pydantic refuses before Python 3.12, by twins that it takes.
 
+    The user's own classes are not changed. This and what is below it go when Python 3.12 is the lowest.
+
     Raises
     ------
     TypeError
@@ -44,7 +46,7 @@ def _renewed(annotation: Any, within: tuple[Any, ...]) -> Any:
     renewed = tuple(_renewed(one, within) for one in arguments)
     if renewed == arguments:
         return annotation
-    return reduce(or_, renewed) if origin is UnionType else origin[renewed]
+    return reduce(or_, renewed) if origin is UnionType else origin[renewed if len(renewed) > 1 else renewed[0]]
 
 
 def _twin(annotation: Any, within: tuple[Any, ...]) -> Any:
@@ -54,11 +56,10 @@ def _twin(annotation: Any, within: tuple[Any, ...]) -> Any:
         raise TypeError(f"{annotation.__name__} holds itself: make it with the TypedDict of typing_extensions.")
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(annotation, include_extras=True).items():
-        needed: Any = Required if name in annotation.__required_keys__ else NotRequired
         origin: Any = get_origin(hint)
-        if origin in (Required, NotRequired):
-            needed, (hint,) = origin, get_args(hint)
-        fields[name] = needed[_renewed(hint, (*within, annotation))]
+        if origin not in (Required, NotRequired):
+            hint = Required[hint] if name in annotation.__required_keys__ else NotRequired[hint]
+        fields[name] = _renewed(hint, (*within, annotation))
     make: Any = TypedDict
     twin = make(annotation.__name__, fields)
     twin.__doc__ = annotation.__doc__

@@ -20,9 +20,10 @@ _GOOGLE_HEADING: Final = re.compile(
     r"(args|arguments|parameters|keyword arg(ument)?s|returns?|yields?|raises|examples?|notes?|see also):\s*$",
     re.IGNORECASE,
 )
-_SPHINX_FIELD: Final = re.compile(r":(param|parameter|arg|type|returns?|rtype|raises?)\b[^:]*:")
-_SPHINX_PARAMETER: Final = re.compile(
-    r"^:(?:param|parameter|arg)[ ]+(?:[^:\n]*[ ])?\*{0,2}(\w+):[ ]*(.*(?:\n(?![ ]*:|[ ]*$).+)*)", re.MULTILINE
+# Sphinx's fields begin with a colon, epydoc's with an @.
+_FIELD: Final = re.compile(r"[:@](param|parameter|arg|type|returns?|rtype|raises?)\b[^:]*:")
+_FIELD_OF_PARAMETER: Final = re.compile(
+    r"^[:@](?:param|parameter|arg)[ ]+(?:[^:\n]*[ ])?\*{0,2}(\w+):[ ]*(.*(?:\n(?![ ]*[:@]|[ ]*$).+)*)", re.MULTILINE
 )
 _NUMPY_ENTRY: Final = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
 _GOOGLE_ENTRY: Final = re.compile(r"(\*{0,2}\w+)\s*(?:\(.*?\))?\s*:(?:\s+(.*))?$")
@@ -33,7 +34,7 @@ _PARAMETER_SECTIONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """What a docstring says of a function and of its parameters, in numpydoc's, Google's or Sphinx's form."""
+    """What a docstring says of a function and of its parameters, in numpydoc's, Google's, Sphinx's or epydoc's form."""
 
     text: str
     parameters: dict[str, str]
@@ -50,7 +51,7 @@ class Docstring:
     def read(cls, docstring: str) -> Docstring:
         text = ""
         parameters = {
-            found[1]: _one_line(found[2]) for found in _SPHINX_PARAMETER.finditer(docstring) if found[2].strip()
+            found[1]: _one_line(found[2]) for found in _FIELD_OF_PARAMETER.finditer(docstring) if found[2].strip()
         }
         for heading, body in _sections(docstring.splitlines()):
             if not heading:
@@ -67,7 +68,7 @@ def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
     for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         words = line.strip().lower()
         underlined = bool(words) and bool(_UNDERLINE.match(following))
-        if underlined or _GOOGLE_HEADING.match(line) or _SPHINX_FIELD.match(line):
+        if underlined or _GOOGLE_HEADING.match(line) or _FIELD.match(line):
             yield heading, body
             heading, body = words, []
         elif not (heading and _UNDERLINE.match(line)):

@@ -9,16 +9,17 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..messages import json_in
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import problems_of
+from .validation import compile_check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from pydantic import TypeAdapter, ValidationError
 
@@ -26,6 +27,7 @@ EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --sch
 MOST_PROBLEMS: Final = 10
 # Strict schemas may hold no defaults; titles only repeat the names.
 DROPPED: Final = ("default", "title")
+_VALUES: Final = ("default", "const", "enum", "examples")
 _TYPES: Final = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")}
 _BUILTINS: Final = {kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)}
 _ANNOTATION: Final = (
@@ -234,14 +236,15 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
-        copied = json.loads(json.dumps(dict(schema)))
+        copied = json.loads(json.dumps(dict(schema), allow_nan=False))
+        if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
+            raise ValueError("it says nothing of a type or properties.")
+        problems_of = compile_check(copied)
     except (TypeError, ValueError) as error:
         raise _no_schema(f"This dict is no JSON schema: {quoted(str(error))}") from None
-    if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
-        raise _no_schema("This dict is no JSON schema: it says nothing of a type or properties.")
 
     def check(value: Any) -> Any:
-        if problems := list(problems_of(value, copied)):
+        if problems := problems_of(value):
             raise Mismatch(problems)
         return value
 
@@ -270,37 +273,39 @@ def _schema(
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return a JSON schema as strict mode wants it, and whether it can be: one with free keys cannot."""
-    strictness = _Strictness()
-    return dict(strictness.of(schema)), strictness.is_reached
+    """Return a JSON schema as strict mode wants it, and whether it can be: one with free keys cannot.
 
+    Every object is closed and all its properties are required, as far as that can be.
+    """
+    free: list[Any] = []
 
-class _Strictness:
-    """Makes every object in a schema closed, all its properties required, as far as that can be."""
-
-    def __init__(self) -> None:
-        self.is_reached = True
-
-    def of(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return [self.of(one) for one in node]
-        if not isinstance(node, Mapping):
-            return node
-        kept = {keyword: self._of_keyword(keyword, one) for keyword, one in node.items() if keyword not in DROPPED}
-        if kept.get("type") == "object" or "properties" in kept:
-            self._close(kept)
-        return kept
-
-    def _of_keyword(self, keyword: str, value: Any) -> Any:
-        if keyword in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
-            return {name: self.of(one) for name, one in value.items()}
-        return value if keyword in ("enum", "const", "examples") else self.of(value)
-
-    def _close(self, node: dict[str, Any]) -> None:
-        if "properties" not in node or node.get("additionalProperties", False) is not False:
-            self.is_reached = False
+    def close(node: dict[str, Any]) -> None:
+        if node.get("type") != "object" and "properties" not in node:
             return
-        node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
+        if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:
+            free.append(node)
+        else:
+            node |= {"type": "object", "required": list(node["properties"]), "additionalProperties": False}
+
+    return copy_without(DROPPED, schema, close), not free
+
+
+def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[str, Any]], None] | None = None) -> Any:
+    """Copy a JSON schema without some keywords, changing each object in it; names and values are no keywords."""
+    copy = partial(copy_without, keywords, change=change)
+    if isinstance(schema, list):
+        return [copy(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in ("properties", "$defs", "definitions") and isinstance(value, Mapping):
+            kept[keyword] = {name: copy(one) for name, one in value.items()}
+        elif keyword not in keywords:
+            kept[keyword] = value if keyword in _VALUES else copy(value)
+    if change is not None:
+        change(kept)
+    return kept
 
 
 def _no_schema(why: str) -> InferenceError:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from .docstrings import Docstring, target_of
+from .schema import copy_without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pydantic import BaseModel, TypeAdapter
+    from pydantic import TypeAdapter
     from pydantic.json_schema import GenerateJsonSchema
 
 LONGEST_DEFAULT: Final = 1_000
+LEFT_OUT: Final = inspect.Parameter.empty
 TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -35,44 +37,38 @@ def name_of(function: object) -> str:
 class Tool:
     """One function, what the model is told of it, and how its arguments are read.
 
-    `fields` gives for each parameter the name of its field in `arguments`: a parameter may be called what a
-    field cannot (`schema`, `model_config`, `_x`), so fields have names of their own and parameters are aliases.
     `others` reads the values of `**kwargs`, where the function takes them.
     """
 
     name: str
     function: Callable[..., Any]
     definition: dict[str, Any]
-    arguments: type[BaseModel]
-    fields: dict[str, inspect.Parameter]
+    arguments: TypeAdapter[dict[str, Any]]
+    parameters: Sequence[inspect.Parameter]
     others: TypeAdapter[dict[str, Any]] | None
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote; raises ValueError, pydantic's ValidationError among them."""
         # A lone half of a surrogate pair has no UTF-8 form, and pydantic would fail on it in its own way.
         raw = text.encode("utf-8", "replace") if text.strip() else b"{}"
-        read = self.arguments.model_validate_json(raw)
-        positional: list[object] = []
-        named: dict[str, object] = {}
-        for field, parameter in self.fields.items():
-            left_out = field not in read.model_fields_set and parameter.default is not parameter.empty
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(parameter.default if left_out else read.__dict__[field])
-            elif not left_out:
-                named[parameter.name] = read.__dict__[field]
+        read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
+        positional = [
+            read.pop(parameter.name, parameter.default)
+            for parameter in self.parameters
+            if parameter.kind is parameter.POSITIONAL_ONLY
+        ]
         others = self._read_others(raw)
         if taken := _bound(self.function).keys() & others.keys():
             raise ValueError(f"the user has set {', '.join(sorted(taken))}")
-        return positional, named | others
+        return positional, read | others
 
     def _read_others(self, raw: bytes) -> dict[str, Any]:
         if self.others is None:
             return {}
         from pydantic_core import from_json
 
-        known = {parameter.name for parameter in self.fields.values()}
-        sent = {name: value for name, value in from_json(raw).items() if name not in known}
-        return self.others.validate_python(sent)
+        known = {parameter.name for parameter in self.parameters}
+        return self.others.validate_python({name: value for name, value in from_json(raw).items() if name not in known})
 
 
 def describe(function: object, name: str) -> Tool:
@@ -87,13 +83,9 @@ def describe(function: object, name: str) -> Tool:
             "A tool's name is 1 to 64 ASCII letters, digits, _ and -.",
             "Give it a name: def name(...), with a docstring that says what it does.",
         )
-    annotated = {
-        f"argument_{position}": (parameter, _annotation(name, function, parameter))
-        for position, parameter in enumerate(_parameters(name, function))
-    }
-    others = next((hint for parameter, hint in annotated.values() if _takes_others(parameter)), None)
-    fields = {field: pair for field, pair in annotated.items() if not _takes_others(pair[0])}
-    arguments = _arguments(fields, takes_others=others is not None)
+    parameters = [_annotated(name, function, parameter) for parameter in _parameters(name, function)]
+    others = parameters.pop() if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
+    arguments = _arguments(parameters, takes_others=others is not None)
     described = Docstring.of(function)
     return Tool(
         name=name,
@@ -103,12 +95,12 @@ def describe(function: object, name: str) -> Tool:
             "function": {
                 "name": name,
                 "description": described.text or f"The function {name} of the user's notebook.",
-                "parameters": _schema(arguments, fields, described.parameters),
+                "parameters": _schema(arguments, parameters, described.parameters),
             },
         },
         arguments=arguments,
-        fields={field: parameter for field, (parameter, _) in fields.items()},
-        others=None if others is None else _mapping_to(others),
+        parameters=parameters,
+        others=None if others is None else _mapping_to(others.annotation),
     )
 
 
@@ -143,14 +135,10 @@ def _bound(function: object) -> dict[str, Any]:
     return function.keywords if isinstance(function, functools.partial) else {}
 
 
-def _takes_others(parameter: inspect.Parameter) -> bool:
-    return parameter.kind is parameter.VAR_KEYWORD
-
-
-def _annotation(name: str, function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """Return a parameter's type, made sure that JSON can be read as it and that a schema can tell it."""
+def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter with its type as an object, made sure that JSON can be read as it and a schema can tell it."""
     if parameter.annotation is parameter.empty:
-        return Any
+        return parameter.replace(annotation=Any)
 
     def stand_in() -> None: ...
 
@@ -158,8 +146,8 @@ def _annotation(name: str, function: Callable[..., Any], parameter: inspect.Para
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
         hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
-        alone = _arguments({"argument": (parameter, hint)}, takes_others=False)
-        _schema(alone, {"argument": (parameter, hint)}, {})
+        alone = [parameter.replace(annotation=hint)]
+        _schema(_arguments(alone, takes_others=False), alone, {})
     except Exception as error:
         raise _no_tool(
             name,
@@ -169,7 +157,8 @@ def _annotation(name: str, function: Callable[..., Any], parameter: inspect.Para
             parameter=parameter.name,
         ) from error
     # `x: int = None` is a common way to write `x: int | None = None`.
-    return Optional[hint] if parameter.default is None and get_origin(hint) is not Annotated else hint  # noqa: UP045
+    is_optional = parameter.default is None and get_origin(hint) is not Annotated
+    return parameter.replace(annotation=Optional[hint] if is_optional else hint)  # noqa: UP045
 
 
 def _reason(error: Exception) -> str:
@@ -179,9 +168,7 @@ def _reason(error: Exception) -> str:
 
 
 def _written(annotation: object) -> str:
-    if isinstance(annotation, str):
-        return annotation
-    return f"{annotation.__module__}.{annotation.__qualname__}" if isinstance(annotation, type) else str(annotation)
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _globals_of(function: object) -> dict[str, Any]:
@@ -191,18 +178,24 @@ def _globals_of(function: object) -> dict[str, Any]:
     return getattr(target, "__globals__", {})
 
 
-def _arguments(fields: Mapping[str, tuple[inspect.Parameter, Any]], *, takes_others: bool) -> type[BaseModel]:
-    from pydantic import ConfigDict, Field, create_model
+def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -> TypeAdapter[dict[str, Any]]:
+    from pydantic import ConfigDict, Field, TypeAdapter
+    from typing_extensions import NotRequired, TypedDict
 
-    definitions: dict[str, Any] = {}
-    for field, (parameter, hint) in fields.items():
-        # The function's own default is used when it is called; None only says that there is one.
-        required = parameter.default is parameter.empty
-        told = Field(alias=parameter.name) if required else Field(None, alias=parameter.name)
-        definitions[field] = (hint, told)
+    fields: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.default is parameter.empty:
+            fields[parameter.name] = Annotated[parameter.annotation, Field(alias=parameter.name)]
+        else:
+            # The function's own default is used when it is called.
+            left_out = Field(default=LEFT_OUT, alias=parameter.name)
+            fields[parameter.name] = NotRequired[Annotated[parameter.annotation, left_out]]
+    # Not a model: that has names of its own, which a parameter may have too.
+    make: Any = TypedDict
+    arguments = make("Arguments", fields)
     # Not "allow": a dataclass among the parameters would inherit it and be given attributes it does not have.
-    config = ConfigDict(extra="ignore" if takes_others else "forbid")
-    return create_model("Arguments", __config__=config, **definitions)
+    arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
+    return TypeAdapter(arguments)
 
 
 def _mapping_to(hint: Any) -> TypeAdapter[dict[str, Any]]:
@@ -212,20 +205,18 @@ def _mapping_to(hint: Any) -> TypeAdapter[dict[str, Any]]:
 
 
 def _schema(
-    arguments: type[BaseModel],
-    fields: Mapping[str, tuple[inspect.Parameter, Any]],
-    described: Mapping[str, str],
+    arguments: TypeAdapter[dict[str, Any]], parameters: Iterable[inspect.Parameter], described: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the JSON schema of the arguments, with the defaults and descriptions of the function."""
-    schema: dict[str, Any] = _without_titles(arguments.model_json_schema(schema_generator=_quiet_generator()))
+    schema: dict[str, Any] = copy_without(("title",), arguments.json_schema(schema_generator=_quiet_generator()))
     schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
-    for parameter, hint in fields.values():
+    for parameter in parameters:
         told = properties[parameter.name]
         if parameter.default is not parameter.empty:
             told.pop("default", None)
             told.update(_told_default(parameter.default))
-        words = described.get(parameter.name) or ("Any JSON value." if hint is Any else "")
+        words = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
         if words:
             told.setdefault("description", words)
     return schema
@@ -251,20 +242,3 @@ def _quiet_generator() -> type[GenerateJsonSchema]:
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
     return QuietJsonSchema
-
-
-def _without_titles(schema: Any) -> Any:
-    """Drop pydantic's titles, which only repeat the names, and keep what the user has called `title`."""
-    if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        if keyword in ("properties", "$defs"):
-            kept[keyword] = {name: _without_titles(part) for name, part in value.items()}
-        elif keyword in ("default", "const", "enum", "examples"):
-            kept[keyword] = value
-        elif keyword != "title":
-            kept[keyword] = _without_titles(value)
-    return kept

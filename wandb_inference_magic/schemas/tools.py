@@ -194,7 +194,7 @@ def _problems(error: ValidationError) -> str:
     first = problems[0]
     if not first["loc"] and first["type"] == "json_invalid":
         return f"The arguments are not JSON: {first['msg'].removeprefix('Invalid JSON: ')}."
-    if not first["loc"] and first["type"] == "model_type":
+    if not first["loc"] and first["type"] == "dict_type":
         return "The arguments are not a JSON object."
     lines = [f"- {quoted('.'.join(map(str, each['loc'])))}: {quoted(each['msg'])}" for each in problems]
     if len(lines) > MOST_PROBLEMS:

@@ -1,103 +1,107 @@
-"""Whether a JSON value fits a JSON schema, for the keywords that structured output is made of.
+"""Whether a JSON value fits a JSON schema: fastjsonschema's check, and what it finds in our own words.
 
-These are: type, enum, const, properties, required, additionalProperties, items, anyOf, oneOf, allOf and $ref.
-Any other keyword is taken for fulfilled.
+Drafts 4, 6, 7 and 2019-09 are known; a schema that names none, or another, is read as 2019-09. These values of `format`
+are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6, uri, uri-reference,
+uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email and idn-hostname.
+An older draft has fewer: `duration` and `uuid` are of 2019-09. Any other `format`, and a keyword of a later draft, is
+taken as fulfilled. A `pattern` is a regular expression of Python, and its search has no time limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping
 
-# A bool is an int to Python, not to JSON.
-_TYPES: Final[Mapping[str, Any]] = {
-    "object": lambda value: isinstance(value, Mapping),
-    "array": lambda value: isinstance(value, list),
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "null": lambda value: value is None,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "integer": lambda value: (
-        value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
-    ),
-}
+    from fastjsonschema import JsonSchemaValueException
+
+_SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
-def problems_of(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what in a value does not fit a schema, each in one line with its place."""
-    yield from _Check(schema).problems(value, schema, "")
+class _NoDocuments(dict[str, Any]):
+    """What fetches a document of each kind of address: nothing does, fastjsonschema's own way neither."""
+
+    def __contains__(self, scheme: object) -> bool:
+        return True
+
+    def __missing__(self, scheme: str) -> Any:
+        raise ValueError("it refers to another document, and none is fetched")
 
 
-class _Check:
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
+def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Callable[[Any], list[str]]:
+    """Return a function that lists what in a value does not fit a schema, each in one line with its place.
 
-    def problems(self, value: Any, schema: Any, path: str) -> Iterator[str]:
-        if not isinstance(schema, Mapping):
-            if schema is False:
-                yield f"{path or 'the answer'}: nothing is allowed here"
-            return
-        if "$ref" in schema:
-            yield from self.problems(value, self._referred(str(schema["$ref"])), path)
-        if not _is_one_of(value, schema):
-            yield f"{path or 'the answer'}: {_wanted(schema)} is expected, not {shortened(repr(value))}"
-            return
-        yield from self._of_alternatives(value, schema, path)
-        if isinstance(value, Mapping):
-            yield from self._of_object(value, schema, path)
-        if isinstance(value, list) and "items" in schema:
-            for number, one in enumerate(value):
-                yield from self.problems(one, schema["items"], _below(path, str(number)))
+    Raises
+    ------
+    ValueError
+        When it is no schema, or refers to another document.
+    """
+    import fastjsonschema
 
-    def _of_alternatives(self, value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
-        for one in schema.get("allOf", ()):
-            yield from self.problems(value, one, path)
-        for keyword in ("anyOf", "oneOf"):
-            found = [list(self.problems(value, one, path)) for one in schema.get(keyword, ())]
-            if found and [] not in found:
-                yield min(found, key=len)[0]
+    try:
+        fits = fastjsonschema.compile(
+            _with_distinct_references(schema), handlers=_NoDocuments(), use_default=False, fast_fail=False
+        )
+    except Exception as error:  # noqa: BLE001 - a keyword's value of the wrong type makes it fail in any way
+        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
 
-    def _of_object(self, value: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> Iterator[str]:
-        properties = schema.get("properties", {})
-        for name in schema.get("required", ()):
-            if name not in value:
-                yield f"{_below(path, name)}: it is missing"
-        for name, one in value.items():
-            if name in properties:
-                yield from self.problems(one, properties[name], _below(path, name))
-            elif "additionalProperties" in schema:
-                yield from self.problems(one, schema["additionalProperties"], _below(path, name))
+    def check(value: Any) -> list[str]:
+        try:
+            fits(value)
+        except fastjsonschema.JsonSchemaValuesException as found:
+            return [line for error in found.errors for line in _described(error, schema, path)]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A number that is too large, or a keyword with a value that the compilation has not refused.
+            return [f"the answer: it cannot be checked ({error})"]
+        return []
 
-    def _referred(self, reference: str) -> Any:
-        found: Any = self._root
-        for part in reference.removeprefix("#").strip("/").split("/"):
-            found = found.get(part, True) if isinstance(found, Mapping) and part else found
+    return check
+
+
+def _with_distinct_references(schema: Mapping[str, Any]) -> Any:
+    """Copy a schema, so that fastjsonschema does not take `#/$defs/A` and `#/$defs/a` for the same.
+
+    It names a function by each reference, without capitals and signs, and ignores further slashes at the beginning.
+    """
+    numbers: dict[str, int] = {}
+
+    def distinct(node: dict[str, Any]) -> dict[str, Any]:
+        reference = node.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/"):
+            number = numbers.setdefault(reference, len(numbers) + 1)
+            node["$ref"] = f"#{'/' * number}{reference[2:]}"
+        return node
+
+    return json.loads(json.dumps(schema), object_hook=distinct)
+
+
+def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within: tuple[str, ...]) -> list[str]:
+    path = (*within, *error.path[1:])
+    value, rule, wanted = error.value, error.rule, error.rule_definition
+    if rule == "required":
+        return [f"{'.'.join((*path, str(name)))}: it is missing" for name in wanted if name not in value]
+    if rule == "additionalProperties":
+        known, patterns = (error.definition.get(keyword, ()) for keyword in ("properties", "patternProperties"))
+        others = [name for name in value if name not in known and not any(re.search(one, name) for one in patterns)]
+        return [f"{'.'.join((*path, name))}: nothing is allowed here" for name in others]
+    if rule in ("anyOf", "oneOf") and (found := _of_alternatives(error, root, path)):
         return found
+    said = "must fit anyOf" if rule == "anyOf" else error.message.removeprefix(f"{error.name} ")
+    if rule in ("type", "enum", "format"):
+        said = f"{said.removeprefix('must be ')} is expected"
+    return [f"{'.'.join(path) or 'the answer'}: {said}, not {shortened(repr(value))}"]
 
 
-def _is_one_of(value: Any, schema: Mapping[str, Any]) -> bool:
-    if "enum" in schema and value not in schema["enum"]:
-        return False
-    if "const" in schema and value != schema["const"]:
-        return False
-    kinds = schema.get("type", ())
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
-    return not kinds or any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds)
-
-
-def _wanted(schema: Mapping[str, Any]) -> str:
-    if "enum" in schema:
-        return f"one of {', '.join(map(repr, schema['enum']))}"
-    if "const" in schema:
-        return repr(schema["const"])
-    kinds = schema["type"]
-    return kinds if isinstance(kinds, str) else " or ".join(kinds)
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    """Return the first problem of the alternative that comes nearest, or nothing where one fits or is not known."""
+    shared = {keyword: root[keyword] for keyword in _SHARED if keyword in root}
+    try:
+        found = [compile_check(shared | one, path)(error.value) for one in error.rule_definition]
+    except (ValueError, TypeError):
+        return []
+    return min(found, key=len, default=[])[:1]
