@@ -303,9 +303,10 @@ def test_a_cassette_keeps_no_more_pieces_than_a_reply_has(tmp_path: Path, monkey
     added: list[Any] = []
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
         recording = cassette_client._Recording(("e", "/p", {}), added.append)  # type: ignore[arg-type]
-        response = SimpleNamespace(status_code=200, headers={"content-type": "text/event-stream"}, extensions={})
-        recording.begin(response)
         body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]
-        assert list(recording.listen(body)) == body
+        response = SimpleNamespace(
+            status_code=200, headers={"content-type": "text/event-stream"}, extensions={}, stream=body
+        )
+        assert list(recording.of(response).stream) == body
         assert len(added) == kept
         assert len(recording._events) == (3 if pieces == 3 else 0)

@@ -18,7 +18,8 @@ from kernels import Kernel
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 
 from wandb_inference_magic.cassettes.cassette import Cassette
-from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, rewrite, without_secrets
+from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
+from wandb_inference_magic.cassettes.upgrade import rewrite
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -865,7 +866,7 @@ def test_a_file_that_would_be_too_large_stays_as_it_is(
     with old_file.open("a") as file:
         file.write(changed(reply_events=events) + "\n")
     before = old_file.read_bytes()
-    monkeypatch.setattr(f"wandb_inference_magic.cassettes.file.{limit}", 100_000)
+    monkeypatch.setattr(f"wandb_inference_magic.cassettes.upgrade.{limit}", 100_000)
     cassette = Cassette(old_file, "auto", "at-once")
     cassette.add(EXTRA)
     with pytest.raises(InferenceError, match="would be too large"):
@@ -877,7 +878,7 @@ def test_a_file_that_would_be_too_large_stays_as_it_is(
 def test_what_a_crash_left_beside_the_file_is_named(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beside = old_file.with_name("old.jsonl.new")
     beside.touch()
-    monkeypatch.setattr("wandb_inference_magic.cassettes.file.WAITS", 1)
+    monkeypatch.setattr("wandb_inference_magic.cassettes.upgrade.WAITS", 1)
     cassette = Cassette(old_file, "auto", "at-once")
     cassette.add(EXTRA)
     with pytest.raises(InferenceError, match=r"old\.jsonl\.new is there: delete it"):

@@ -327,7 +327,7 @@ def test_the_tab_key_completes_an_option_and_a_model(
 
 BUTTON = """\
 import ipywidgets
-button, output = ipywidgets.Button(description='ChatSpec'), ipywidgets.Output()
+button, output = ipywidgets.Button(description='Ask'), ipywidgets.Output()
 @output.capture()
 def clicked(button):
     print('Asking')

@@ -19,7 +19,7 @@ CELLS = [
     """\
 import ipywidgets
 def asking(name):
-    button, output = ipywidgets.Button(description=f'ChatSpec {name}'), ipywidgets.Output()
+    button, output = ipywidgets.Button(description=f'Ask {name}'), ipywidgets.Output()
     @output.capture()
     def clicked(button):
         get_ipython().run_line_magic('wbchat', f'--once Hi')

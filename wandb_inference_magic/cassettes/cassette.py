@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
 from ..text import hidden
-from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, rewrite, unusable, without_secrets
+from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
+from .upgrade import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -24,14 +24,9 @@ it is written again as version 2 before something is added to it.
 from __future__ import annotations
 
 import json
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from errno import EEXIST, EFBIG
 from hashlib import sha256
-from shutil import copymode
-from time import sleep
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -59,9 +54,6 @@ MEMBERS_SPARE: Final = 20_000
 HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
 # Where a chunk holds text.
 TEXTS: Final = ("content", "reasoning", "reasoning_content")
-# How often, and how long each time, a kernel waits for another that writes the file again. In seconds.
-WAITS: Final = 200
-WAIT: Final = 0.05
 
 Value = TypeVar("Value")
 Event = tuple[float, dict[str, Any]]
@@ -189,77 +181,6 @@ def line_of(exchange: Exchange) -> bytes:
     return json_bytes(members) + b"\n"
 
 
-def rewrite(path: Path) -> None:
-    """Write a file of version 1 again as version 2, in a file beside it that is then renamed.
-
-    Each kernel does so before it adds its first line, and one at a time: whoever makes the file beside it goes first.
-    So no line is added to a file that is about to be replaced. What cannot be read keeps its line.
-
-    Raises
-    ------
-    OSError
-        When it cannot be written, or would be too large. The file is as it was.
-    """
-    path = path.resolve()
-    beside = path.with_name(f"{path.name}.new")
-    new = _create(beside)
-    try:
-        with new, path.open("rb") as old:
-            lines = _lines(old)
-            header, _ = next(lines, (b"", 0))
-            is_old = _version(path, header) < VERSION
-            if is_old:
-                new.write(json_bytes(read_json_text(header) | {"cassette": VERSION}) + b"\n")
-                for line, _ in lines:
-                    new.write(_rewritten(line))
-                    if new.tell() > MOST_FILE:
-                        raise OSError(EFBIG, f"As version {VERSION} it would be too large")
-                new.flush()
-                os.fsync(new.fileno())
-        if is_old:
-            copymode(path, beside)
-            beside.replace(path)
-        else:
-            # Another kernel has done it.
-            beside.unlink()
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _create(path: Path) -> BinaryIO:
-    """Make a file; where another kernel has made it, wait until it is gone."""
-    for _ in range(WAITS):
-        with suppress(FileExistsError):
-            return path.open("xb")
-        sleep(WAIT)
-    raise FileExistsError(EEXIST, f"{path.name} is there: delete it, if no other kernel is writing it")
-
-
-def _rewritten(line: bytes) -> bytes:
-    """Return a line of version 1 as one of version 2; one that is no exchange, as it is."""
-    try:
-        exchange = _read_line(line, 1)
-    except ValueError:
-        # Without its end it is what a crash left.
-        return line if line.endswith(b"\n") else b""
-    if exchange is None or not exchange.events:
-        return line.removesuffix(b"\n") + b"\n"
-    members = read_json_text(line)
-    members["reply"]["events"] = exchange.events
-    try:
-        size = len(line)
-        for event in exchange.events:
-            size += len(json_bytes(event))
-            if size > MOST_LINE:
-                raise ValueError("too large")
-        written = json_bytes(members) + b"\n"
-        _read_line(written, VERSION)
-    except ValueError:
-        raise OSError(EFBIG, f"As version {VERSION} a line of it would be too large") from None
-    return written
-
-
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -303,14 +224,14 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     damaged: list[int] = []
     whole = size = 0
     version = VERSION
-    for number, (line, length) in enumerate(_lines(file), start=1):
+    for number, (line, length) in enumerate(lines_of(file), start=1):
         size += length
         if number == 1:
-            version = _version(path, line)
+            version = version_of(path, line)
             whole = size
             continue
         try:
-            exchange = _read_line(line, version)
+            exchange = read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
                 # What a crash left.
@@ -322,7 +243,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     return Recorded(tuple(exchanges), tuple(damaged), whole, size, version)
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line, and how long it is; of one that is too large only its end."""
     while line := file.readline(MOST_LINE + 1):
         length = len(line)
@@ -334,7 +255,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield TOO_LARGE + line[-1:], length
 
 
-def _version(path: Path, line: bytes) -> int:
+def version_of(path: Path, line: bytes) -> int:
     """Return the version of a file with this first line."""
     try:
         header = read_json_text(line)
@@ -357,7 +278,7 @@ def _version(path: Path, line: bytes) -> int:
     return version
 
 
-def _read_line(line: bytes, version: int) -> Exchange | None:
+def read_line(line: bytes, version: int) -> Exchange | None:
     """Return the exchange on a line, None where it holds something else; ValueError where it cannot be read."""
     if not line.strip():
         return None
