@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import pkgutil
 import re
 import subprocess
 from collections.abc import Iterator
@@ -149,3 +150,13 @@ def test_modules_and_functions_stay_short() -> None:
                 if node.end_lineno - first.lineno >= MOST_LINES_OF_A_FUNCTION:
                     too_long.append(f"{path.name}: {node.name}")
     assert too_long == []
+
+
+def test_the_functions_that_contributing_names_are_there() -> None:
+    """A rename that forgets the call path would send a newcomer to a name that is gone."""
+    names = re.findall(r"`((?:[a-z_]+\.){1,3}\w+(?:\.\w+)?)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    packages = {path.name for path in (ROOT / "wandb_inference_magic").iterdir() if (path / "__init__.py").exists()}
+    ours = [name for name in names if name.split(".")[0] in packages and not name.endswith(".py")]
+    assert len(ours) > 15
+    for name in ours:
+        assert pkgutil.resolve_name(f"wandb_inference_magic.{name}"), name
