@@ -1,8 +1,8 @@
 """Chat with the models of the W&B Inference service in a notebook cell.
 
-`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%wbmodels`, `%wbthread`, `%wbusage` and `%wbconfig`;
-from Python the same parts are `chat`, `map_prompts`, `models` and `client`; `compare_frame` holds models against each
-other, and `as_prompt` says what a value becomes in a prompt; it can be extended.
+`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%wbmodels`, `%wbthread`, `%wbusage` and `%wbconfig`.
+The same features are available from Python as `chat`, `map_prompts`, `models` and `client`. `compare_frame` compares
+models. `as_prompt` defines how a value is written in a prompt, and can be extended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 def _bundle(reply: Reply) -> dict[str, Any]:
-    # Rendering is imported when a Reply is first shown.
+    # Imported when a Reply is first shown.
     from .rendering import reply_bundle
 
     return reply_bundle(reply)
@@ -45,7 +45,7 @@ render_with(_bundle)
 
 
 def __getattr__(name: str) -> object:
-    # Imported when it is asked for: loading the extension takes no longer for it.
+    # Imported on first use, so that it does not slow down loading the extension.
     if name == "as_prompt":
         from .prompts import as_prompt
 
@@ -58,14 +58,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register the magics: what `%load_ext wandb_inference_magic` calls."""
+    """Register the magics. Called by `%load_ext wandb_inference_magic`."""
     from .magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Leave the shell as it was: what `%unload_ext wandb_inference_magic` calls."""
+    """Restore the shell as it was. Called by `%unload_ext wandb_inference_magic`."""
     from .magics import unload
 
     unload(shell)

@@ -1,4 +1,4 @@
-"""`python -m wandb_inference_magic`: a short diagnosis for a report of a bug. It holds no secret."""
+"""`python -m wandb_inference_magic`: print a short diagnosis for a bug report. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PACKAGES: Final = (
 
 
 def main() -> None:
-    """Print what a maintainer asks first: versions, where the key comes from, whether the endpoint answers."""
+    """Print what a maintainer asks for first: versions, the source of the key, whether the endpoint answers."""
     session = Session(WandbInference())
     for name, found in findings(session):
         print(f"{name:<18} {found}")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def findings(session: Session) -> Iterator[tuple[str, str]]:
-    """Yield each thing that is looked at, and what was found."""
+    """Yield the name and the result of each check."""
     yield "this package", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for name in PACKAGES:

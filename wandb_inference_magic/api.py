@@ -1,6 +1,6 @@
-"""The same parts from Python, without a magic: `chat`, `map_prompts`, `compare_frame`, `models`, `client`.
+"""The Python API, for use without a magic: `chat`, `map_prompts`, `compare_frame`, `models`, `client`.
 
-The rooms are imported when they are called: this module is imported by whoever imports the package.
+Importing `wandb_inference_magic` imports this module, so other packages are imported inside the functions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def client() -> OpenAI:
-    """Return the one configured `openai.OpenAI` client, the same that the magics use.
+    """Return the configured `openai.OpenAI` client that the magics use too.
 
     Returns
     -------
     openai.OpenAI
-        Built on first use, and again after a setting it depends on has changed: do not keep it for long.
+        Built on first use, and rebuilt after a setting it depends on has changed. Do not keep it for long.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def client() -> OpenAI:
 
 
 def models(*, refresh: bool = False) -> Catalog:
-    """Return what is known of the endpoint's models: its live list joined with W&B's public feed.
+    """Return the catalog of the endpoint's models: its live list joined with W&B's public feed.
 
     Parameters
     ----------
     refresh : bool
-        Whether to ask the service again instead of using the list already fetched.
+        Whether to fetch the list again instead of using the one already fetched.
 
     Raises
     ------
@@ -69,27 +69,27 @@ def chat(
     tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
     **parameters: Any,
 ) -> Reply:
-    """Send a prompt and return the Reply; nothing is drawn.
+    """Send a prompt and return the Reply. Nothing is displayed.
 
     Parameters
     ----------
     prompt : str
-        The prompt, as it is sent.
+        The prompt. It is sent as it is.
     model, system : str, optional
-        The model's id and the system prompt; as the settings say unless given.
+        The model's id and the system prompt. Default to the settings.
     thread : str, optional
-        The thread to continue; without one, no history is read or written.
+        The thread to continue. Without one, no history is read or written.
     stream : bool
-        Whether to receive the reply as it is made: reasoning models can time out otherwise.
+        Whether to receive the reply while it is written. Without streaming, reasoning models can time out.
     think : str, optional
-        Whether, or how hard, the model is to think: `on`, `off`, or a level such as `low`.
+        Whether, or how much, the model should think: `on`, `off`, or a level such as `low`.
     images : sequence
-        Images to send along: figures, PIL images, paths, addresses.
+        Images to send with the prompt: figures, PIL images, paths, URLs.
     schema : object, optional
         What the answer must look like: a pydantic model, a dataclass, a TypedDict, `list[...]` of these, a JSON
-        schema, or fields such as `"name, age int"`. The object is the Reply's `parsed`.
+        schema, or fields such as `"name, age int"`. The parsed object is in the Reply's `parsed`.
     repair : bool
-        Whether an answer that does not fit the schema is asked for once more.
+        Whether to request the answer once more when it does not fit the schema.
     tools : iterable of callable, or one callable
         Functions that the model may call.
     **parameters
@@ -102,7 +102,7 @@ def chat(
     Raises
     ------
     InferenceError
-        For anything that goes wrong, with its cause and what to do.
+        For any failure, with its cause and what to do next.
     """
     from .engine import result_words, run_chat
     from .prompts import with_images
@@ -141,52 +141,52 @@ def map_prompts(
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Any:
-    """Put a prompt for each row of a frame, many at once, and return the frame with the answers.
+    """Send one prompt per row of a frame, many at once, and return the frame with the answers.
 
     Parameters
     ----------
     frame : object
         A DataFrame or Series of pandas, polars, pyarrow or anything narwhals reads; a Dask DataFrame, which stays lazy;
-        or an iterable of texts (seen as `text`) or of dicts.
+        or an iterable of texts (available as `text`) or of dicts.
     prompt : str
-        A Jinja2 template over the row's columns, then `names`; the whole row is `row`.
+        A Jinja2 template. Names are looked up in the row's columns, then in `names`; `row` is the whole row.
     model : str or sequence of str, optional
-        Several models' answers come into columns of their own.
+        The model or models. With several, the answers of each model are in separate columns.
     system : str, optional
         The system prompt.
     into : str
-        The column of the answers; why a row has none is in `<into>_error`, which is there only if one failed.
+        The column for the answers. `<into>_error` says why a row has none; it exists only if a row failed.
     schema : object, optional
         What each answer must look like, as for `chat`; each field becomes a column.
     repair : bool
-        Whether an answer that does not fit the schema is asked for once more.
+        Whether to request an answer once more when it does not fit the schema.
     think : str, optional
-        Whether, or how hard, the model is to think.
+        Whether, or how much, the model should think.
     concurrency : int, optional
-        How many requests may be in flight at once; fewer when the service says it is too many. Unless given, 16, and
-        as many as it answers at once with the practice model.
+        The most requests in flight at once, lowered when the service reports too many. Defaults to 16; for the practice
+        model, to the number of requests that it answers at once.
     limit : int, optional
-        Take only the first rows.
+        Use only this many rows, from the first.
     cache : bool
-        Whether answers kept on disk are used, and these are kept.
+        Whether to use answers kept on disk, and to keep the new ones there.
     retry_failed : bool
-        Whether rows that failed for good before are asked again.
+        Whether to send the prompts again for rows that failed permanently before.
     names : mapping, optional
-        What the template sees beside the row's columns.
+        Further names for the template, besides the row's columns.
     **parameters
         Parameters of the service, such as `temperature=0` or `max_tokens=5`.
 
     Returns
     -------
     object
-        The same kind of frame; of an iterable, a pandas DataFrame (a list of dicts without pandas).
+        The same kind of frame. For an iterable, a pandas DataFrame, or a list of dicts without pandas.
 
     Raises
     ------
     InferenceError
-        When nothing can be asked, or what goes wrong for one row goes wrong for all.
+        When no request can be made, or the error of one row applies to all rows.
     KeyboardInterrupt
-        When it is interrupted. What had come is kept on disk with `cache`, unless a cassette holds it.
+        When it is interrupted. With `cache`, the answers received are kept on disk, unless a cassette is in use.
     """
     from .batch import is_dask, map_lazily, map_rows, read_rows
 
@@ -226,7 +226,7 @@ def compare_frame(
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Any:
-    """Put the same prompts to several models, and return how they did: enough to choose one for a labelling job.
+    """Send the same prompts to several models and compare them, to choose one for a labelling job.
 
     Parameters
     ----------
@@ -234,21 +234,21 @@ def compare_frame(
         As for `map_prompts`.
     models : sequence of str
     truth : str, optional
-        The column with the right answers; without one, the models are held against each other.
+        The column with the right answers. Without one, the models are compared with each other.
     field : str, optional
-        The field of the schema that is compared; else the one called as `truth`, else all together.
+        The field of the schema to compare. Defaults to the field with the same name as `truth`, else to all fields.
 
     Returns
     -------
     pandas.DataFrame
-        A row a model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` of a row, tokens,
-        `cost_usd` (of what was not kept from before) and per 1,000 rows, and `agreement` from 0 to 1: the share of rows
-        answered as `truth` says, or the mean share of rows answered as another model did.
+        One row per model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` per row, tokens,
+        `cost_usd` (without the answers kept from before) and the cost per 1,000 rows, and `agreement` from 0 to 1: the
+        share of rows answered as in `truth`, or the mean share of rows answered as another model did.
 
     Raises
     ------
     InferenceError
-        As `map_prompts`, and for a column or field that is not there.
+        As for `map_prompts`, and for a column or field that does not exist.
     """
     from .batch import evaluation, map_rows, read_rows
 
@@ -284,7 +284,7 @@ def _map_ask(
 
 
 def _whole(mapped: Mapped) -> Mapped:
-    """Return what came where it is whole; raise what ended it early."""
+    """Return a complete result. Raise the error or interrupt that ended an incomplete one."""
     if mapped.interrupted:
         raise KeyboardInterrupt
     if mapped.stopped is not None:
@@ -299,7 +299,7 @@ def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: 
 
     for name in parameters:
         check_parameter(name, in_python=True)
-    # A number of NumPy's is no JSON.
+    # NumPy numbers are not JSON.
     parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
     return ChatSpec(
         prompt=prompt,

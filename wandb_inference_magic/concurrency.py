@@ -1,4 +1,4 @@
-"""Coroutines on an event loop in a thread of its own, and imports that are lazy or quiet."""
+"""Run coroutines on an event loop in a separate thread, and import modules lazily or quietly."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# An interrupt reaches a waiting main thread on Windows only between two waits.
+# On Windows, an interrupt reaches a waiting main thread only between two waits.
 SECONDS_BETWEEN_LOOKS: Final = 0.1
-# What does not heed being cancelled is left behind.
+# A coroutine that ignores its cancellation is no longer waited for after this time.
 SECONDS_TO_CANCEL: Final = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, T], *, meanwhile: Callable[[], None] | None = None) -> T:
-    """Run a coroutine to its end and return what it returns; an interrupt cancels it and is raised here.
+    """Run a coroutine to its end and return its result. An interrupt cancels it and is raised here.
 
-    `meanwhile` is called about ten times a second by the thread that waits, such as to draw how far it has come.
+    The waiting thread calls `meanwhile` about ten times a second, for example to draw the progress.
     """
     running = _Run(coroutine)
     try:
@@ -42,14 +42,14 @@ def run(coroutine: Coroutine[Any, Any, T], *, meanwhile: Callable[[], None] | No
 
 
 class _Run(Thread):
-    """A coroutine in an event loop and a thread of its own, since a kernel's own loop is running already.
+    """A coroutine on a separate event loop in a separate thread, because the kernel's own loop is already running.
 
-    Not `asyncio.run`: nest_asyncio, which many notebooks apply, puts one in its place that works in the main
-    thread alone.
+    `asyncio.run` is not used: nest_asyncio, which many notebooks apply, replaces it with a version that works only in
+    the main thread.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        # Imported when a coroutine is run: every package imports this module.
+        # Imported when a coroutine is run, because every package imports this module.
         import asyncio
 
         super().__init__(name="wb-background", daemon=True)
@@ -57,7 +57,7 @@ class _Run(Thread):
         self.result: object = None
         self.error: BaseException | None = None
         self._loop = asyncio.new_event_loop()
-        # Made here and not in the thread, so that the coroutine sees the context variables of the cell.
+        # Created here and not in the thread, so that the coroutine sees the cell's context variables.
         self._task = self._loop.create_task(coroutine)
 
     def run(self) -> None:
@@ -77,7 +77,7 @@ class _Run(Thread):
             self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _close(self) -> None:
-        """Leave nothing behind: tasks the coroutine has started, asynchronous generators, threads."""
+        """Close the loop, and end what the coroutine has started: tasks, asynchronous generators, threads."""
         import asyncio
 
         try:
@@ -96,14 +96,14 @@ class _Run(Thread):
 
 
 def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
-    """Return a package's `__getattr__` that imports each public name when it is first asked for.
+    """Return a `__getattr__` for a package that imports each public name on first use.
 
     Parameters
     ----------
     package : str
         The package's full name.
     modules : mapping
-        From its modules to the public names that they hold.
+        Maps each of its modules to the public names defined there.
     """
     homes = {name: module for module, names in modules.items() for name in names}
 
@@ -111,19 +111,19 @@ def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
-        # The next time it is found without asking here.
+        # The next access does not call `__getattr__`.
         setattr(sys.modules[package], name, value)
         return value
 
     return get
 
 
-# Warnings are switched off for all threads: two that did it side by side would leave them off.
+# Warnings are disabled for all threads: two threads that did so at the same time would leave them disabled.
 _one_at_a_time: Final = RLock()
 
 
 def import_quietly(name: str) -> ModuleType:
-    """Import a module; what it and those behind it warn of meanwhile says nothing of the cell that is being run.
+    """Import a module without warnings: those of its import do not concern the cell that is being run.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def import_quietly(name: str) -> ModuleType:
     Raises
     ------
     ImportError
-        When it is not there; whatever else the module itself raises.
+        When the module is not found. Any other error that the module itself raises is not caught.
     """
     if name in sys.modules:
         return import_module(name)

@@ -1,4 +1,4 @@
-"""What went wrong, why, and what to do next: the one kind of error that users of this package see."""
+"""The one kind of error that users of this package see: what happened, why, and what to do next."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ if TYPE_CHECKING:
 
 LONGEST_QUOTE: Final = 200
 MB: Final = 1_000_000
-# Of a long text, so much is looked at.
+# Only this many characters of a long text are read.
 LONGEST_READ: Final = 20_000
 LONGEST_SECRET: Final = 8000
 
 Cause = Literal[
-    "option",  # an option, a setting or the prompt is not as it should be; nothing was sent
-    "key",  # there is no key, or the service does not take it
+    "option",  # an option, a setting or the prompt is not valid; nothing was sent
+    "key",  # there is no key, or the service rejects it
     "quota",  # the account has no credit left
-    "budget",  # the call could cost more than is left of the budget; nothing was sent
+    "budget",  # the call could cost more than the budget has left; nothing was sent
     "refused",  # the service does not serve this account, organisation or country
     "model",  # the model is unknown or retired
-    "request",  # the service does not accept the request as it is
+    "request",  # the service rejects the request
     "busy",  # too many requests, or the service is overloaded or failing
     "network",  # the service could not be reached, or the connection broke
-    "reply",  # what came back is not a (whole) reply
-    "answer",  # the reply is whole, but not of the form that was asked for
-    "missing",  # what is needed is not there: a package, the practice model, a request in the cassette
+    "reply",  # what was received is not a reply, or not a complete one
+    "answer",  # the reply is complete, but does not have the requested form
+    "missing",  # something needed is missing: a package, the practice model, a request in the cassette
 ]
 
 
 class InferenceError(Exception):
-    """A failure told in one short message.
+    """A failure, reported in one short message.
 
     Parameters
     ----------
     what : str
         What happened, as one sentence.
     why : str
-        The reason, as far as it is known; may quote the service's own words.
+        The reason, as far as it is known. It may quote the service's message.
     remedy : str
         What the user can do next.
     cause : Cause
-        The kind of failure, for code that wants to tell them apart.
+        The kind of failure, for code that handles kinds differently.
     status : int, optional
-        The HTTP status, where the service answered.
+        The HTTP status, if the service answered.
     request_id : str, optional
         The service's id of the request, to quote to its support.
     retryable : bool
-        Whether the same request may succeed a little later.
+        Whether the same request may succeed later.
     retry_after : float, optional
-        The seconds after which the service asked to try again.
+        The seconds that the service asked to wait before trying again.
 
     Notes
     -----
-    IPython shows what `_render_traceback_` returns instead of a traceback, and the cell still counts as
-    failed. With `show_traceback` (the `debug` setting) the full traceback is shown.
+    IPython shows what `_render_traceback_` returns instead of a traceback. The cell still counts as failed.
+    With `show_traceback` (the `debug` setting) the full traceback is shown.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class InferenceError(Exception):
         retryable: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        # The last net: no text that reaches a cell holds a key or a password, whoever put it in.
+        # The last safeguard: no text shown in a cell contains a key or a password, wherever the text comes from.
         self.what, self.why, self.remedy = (redacted(safe_plain(part)).strip() for part in (what, why, remedy))
         self.cause: Cause = cause
         self.status = status
@@ -104,21 +104,21 @@ class InferenceError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user interrupted what was going on. The cell counts as failed, and shows one line instead of a traceback."""
+    """The user interrupted the cell. It counts as failed, and shows one line instead of a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"\x1b[1;31mInterrupted.\x1b[0m {self}"]
 
 
 def _rebuild(state: dict[str, object]) -> InferenceError:
-    """Make an error again from its pickled state: joblib and multiprocessing carry exceptions this way."""
+    """Restore an error from its pickled state. joblib and multiprocessing pass exceptions this way."""
     error = InferenceError(str(state["what"]), cause="reply")
     error.__dict__.update(state)
     return error
 
 
 def too_large(most: float) -> InferenceError:
-    """Return the error for an answer, or a part of one, of more than so many bytes."""
+    """Return the error for an answer, or part of one, of more than `most` bytes."""
     return InferenceError(
         f"The answer is larger than {most / MB:,.0f} MB; the rest was not read.",
         remedy="Check the endpoint: %wbconfig shows it. A reply is limited with --max-tokens.",
@@ -134,18 +134,18 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def quoted(said: str) -> str:
-    """Return somebody else's words as a message quotes them: safe, on one line, short, without secrets."""
-    # Before it is cut: a part of a key is not recognised.
+    """Return a text from elsewhere for quoting in a message: made safe, on one line, short, without secrets."""
+    # Redact before cutting: part of a key would not be recognised.
     said = " ".join(_beginning(safe_plain(said[:LONGEST_READ])).split())
     return said if len(said) <= LONGEST_QUOTE else f"{said[: LONGEST_QUOTE - 1]}…"
 
 
 def shortened(text: str, most: int = 40) -> str:
-    """Return a text as a message shows it: at most so many characters, without secrets."""
+    """Return a text for showing in a message: at most `most` characters, without secrets."""
     text = _beginning(text[:LONGEST_READ])
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _beginning(text: str) -> str:
-    """Return a text without secrets; of one that was cut, not the end either, where a part of one may be."""
+    """Return a text without secrets. A text that may have been cut loses its end too: part of a secret may be there."""
     return redacted(text)[:-LONGEST_SECRET] if len(text) >= LONGEST_READ - LONGEST_SECRET else redacted(text)

@@ -1,6 +1,6 @@
-"""A magic's line: its options, declared once, their values, and the help made from them.
+"""The line of a magic: its options, each declared once, their values, and the help generated from them.
 
-Parsing only; what an option does belongs to the commands.
+This package only parses. What an option does is implemented in `commands`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The line of a magic: its options, declared as the fields of a data class, and the text behind them."""
+"""Parse the line of a magic: its options, declared as the fields of a dataclass, and the text after them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Completes = Literal["", "model", "thread", "choice", "variable", "value", "calla
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
-# An option's name and `=` may stand before a template, and more behind it: `--system={{ who }}-{{ place }}`.
+# An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
 _TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What an option takes: its name in the help, what it says it takes, and how its text is read.
+    """The value of an option: its name in the help, its description, and the function that parses its text.
 
-    `read` raises ValueError for a text that is not one, or InferenceError with words of its own.
-    `completes` tells the Tab key what it may offer; for `choice` that is one of `words`.
+    `read` raises ValueError for an invalid text, or InferenceError with its own message.
+    `completes` says what Tab completion may offer; for `choice` that is one of `words`.
     """
 
     name: str
@@ -42,7 +42,8 @@ class Value:
 class Option:
     """One option of a magic.
 
-    `value` is None for a switch; `repeats` gathers a tuple; `alone` is the value where none is given.
+    `value` is None for a switch. With `repeats`, values are collected in a tuple. `alone` is the value used if the
+    option is given without one.
     """
 
     flags: tuple[str, ...]
@@ -64,13 +65,13 @@ class Option:
 
 
 def option(*flags: str, help: str, value: Value | None = None, repeats: bool = False, alone: str | None = None) -> Any:
-    """Declare a field of an options class; absent it is None, False (a switch) or () (repeats)."""
+    """Declare a field of an options class. Its default is None, False (a switch) or () (repeats)."""
     default: object = () if repeats else False if value is None else None
     return field(default=default, metadata={"option": Option(flags, help, value, repeats, alone)})
 
 
 def _by_flag(declared: Any) -> dict[str, tuple[str, Option]]:
-    """Return, for each flag of an options class, the field's name and its option."""
+    """Return a mapping from each flag of an options class to the field's name and its option."""
     return {
         flag: (entry.name, entry.metadata["option"])
         for entry in fields(declared)
@@ -86,22 +87,22 @@ def read_line(
     text: TextForm = "none",
     render: Callable[[str, str], str] | None = None,
 ) -> tuple[T, str]:
-    """Read a magic's line.
+    """Parse a magic's line.
 
     Parameters
     ----------
     declared : type
-        A data class whose fields are made by `option`.
+        A dataclass whose fields are made by `option`.
     magic : str
         The magic as the user typed it (`%%wbchat`), for messages.
     line : str
-        What follows the magic's name.
+        The text after the magic's name.
     text : str
-        `none`: no text belongs on the line. `rest`: the text starts at the first word that is not an option,
-        or after `--`, and goes to the end of the line as it stands: quotes and dashes in it mean nothing.
-        `words`: words may stand before, between and after the options.
+        `none`: no text is allowed on the line. `rest`: the text starts at the first word that is not an option,
+        or after `--`, and goes to the end of the line unchanged; quotes and dashes in it have no special meaning.
+        `words`: words may come before, between and after the options.
     render : callable, optional
-        Renders a value that is a template, given its option's name too, before it is read.
+        Called with each value and its option's name before the value is parsed. Returns the rendered value.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def read_line(
     Raises
     ------
     InferenceError
-        For an unknown or repeated option, a missing or wrong value, or text where none belongs.
+        For an unknown or repeated option, a missing or invalid value, or text where none is allowed.
     """
     known = _by_flag(declared)
     reading = _Reading(magic, known, {}, is_text_free=text == "none", render=render)
@@ -136,11 +137,11 @@ def read_line(
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What is being typed at the end of a line.
+    """The unfinished end of a line that is being typed.
 
-    `word` is what stands there of the last word, as written: it may begin with a quotation mark that is not
-    closed yet. It is the value of `value_of`; or else one of the options `left` or a word of the text, behind
-    `words` others.
+    `word` is the typed part of the last word, as written. It may begin with a quotation mark that is not closed
+    yet. It is the value of the option `value_of`. If `value_of` is None, it is one of the remaining options `left`,
+    or a word of the text after `words` others.
     """
 
     word: str
@@ -150,19 +151,19 @@ class Unfinished:
 
 
 def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Unfinished | None:
-    """Read a magic's line as far as it is typed, by the rules of `read_line`, refusing nothing.
+    """Parse a partly typed line by the rules of `read_line`, without raising errors.
 
     Parameters
     ----------
     declared, text
         As in `read_line`.
     line : str
-        What stands between the magic's name and the cursor.
+        The text between the magic's name and the cursor.
 
     Returns
     -------
     Unfinished or None
-        None in the text that goes to the end of the line, and where what comes next cannot be right.
+        None within the text that goes to the end of the line, and where nothing valid can follow.
     """
     known = _by_flag(declared)
     left = dict(known.values())
@@ -191,7 +192,7 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
 
 
 def _finished_word(text: str) -> tuple[str, str] | None:
-    """Split off the first word; None when it may still go on."""
+    """Split off the first word. Return None if the word may be unfinished."""
     try:
         word, rest = _next_word(text)
     except InferenceError:
@@ -200,7 +201,7 @@ def _finished_word(text: str) -> tuple[str, str] | None:
 
 
 def _begun(known: dict[str, tuple[str, Option]], left: dict[str, Option], word: str) -> Option | None:
-    """Take an option that is given from those `left`, and return it if its value comes next."""
+    """Remove a given option from `left`, and return it if its value comes next."""
     flag, equals, _ = word.partition("=")
     if flag not in known:
         return None
@@ -212,7 +213,7 @@ def _begun(known: dict[str, tuple[str, Option]], left: dict[str, Option], word: 
 
 @dataclass
 class _Reading:
-    """A line being read: the options known, and the values so far."""
+    """A line being parsed: the known options and the values so far."""
 
     magic: str
     known: dict[str, tuple[str, Option]]
@@ -221,7 +222,7 @@ class _Reading:
     render: Callable[[str, str], str] | None
 
     def read_option(self, word: str, rest: str) -> str:
-        """Read one option into `values` and return what follows it."""
+        """Parse one option into `values` and return the rest of the line."""
         flag, equals, attached = word.partition("=")
         if flag not in self.known:
             raise _unknown(self.magic, flag, self.known)
@@ -241,7 +242,7 @@ class _Reading:
         assert one.value is not None
         if one.alone is not None:
             word, after = _next_word(rest) if rest and self.is_text_free else ("", rest)
-            # In a line with text, the next word may be its first.
+            # On a line with text, the next word may be the first of the text.
             return (word, after) if word in one.value.words else (one.alone, rest)
         if not rest or _OPTION.match(rest):
             raise _refused(f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
@@ -260,7 +261,7 @@ class _Reading:
 
 
 def _next_word(text: str) -> tuple[str, str]:
-    """Split off the first word; quotes and a template's braces hold it together, a backslash means nothing."""
+    """Split off the first word. Quotes and template braces may contain spaces; a backslash is an ordinary character."""
     if template := _TEMPLATE_WORD.match(text):
         return template[0], text[template.end() :].lstrip()
     stream = StringIO(text)
@@ -292,7 +293,7 @@ def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
 
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if "--key" in known:
-        # Never quoted back: what stands there may be a key.
+        # Never quoted in the message: the text may be a key.
         return _refused(
             f"{magic} takes options only, and no key is accepted in a cell: cells are saved and shared.",
             f"Run {magic} --key alone: it asks for the key without showing it. If you typed a real key, delete it "
@@ -311,5 +312,5 @@ def _refused(what: str, remedy: str) -> InferenceError:
 
 
 def declared_options(declared: type) -> list[Option]:
-    """Return the options of an options class, in the order they are declared."""
+    """Return the options of an options class, in declaration order."""
     return [cast("Option", entry.metadata["option"]) for entry in fields(declared)]

@@ -1,4 +1,4 @@
-"""What an option may take: how its text is read, what its help says, and what the Tab key may offer."""
+"""The values that options take: how each is parsed, described in the help, and completed with Tab."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[st
 
 
 def number(low: float, high: float) -> Value:
-    """A number from `low` to `high`."""
+    """Return the Value for a number from `low` to `high`."""
     return Value("NUMBER", f"a number from {low:g} to {high:g}", _number(low, high, float))
 
 
@@ -38,7 +38,7 @@ def integer(low: int, says: str, high: float = math.inf) -> Value:
 
 
 def text(name: str, says: str, completes: Completes = "") -> Value:
-    """Any text that is not blank."""
+    """Return the Value for any text that is not blank."""
 
     def read(given: str) -> str:
         if not given.strip():
@@ -49,12 +49,12 @@ def text(name: str, says: str, completes: Completes = "") -> Value:
 
 
 def choice(*names: str) -> Value:
-    """One of a few words."""
+    """Return the Value for one of the given names."""
     return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), "choice", names)
 
 
 def variable() -> Value:
-    """A name for a variable of the notebook."""
+    """Return the Value for the name of a notebook variable."""
 
     def read(given: str) -> str:
         if not given.isidentifier() or iskeyword(given):
@@ -65,7 +65,7 @@ def variable() -> Value:
 
 
 def parameter() -> Value:
-    """`NAME=VALUE`, the value read as JSON where it is JSON, else as text."""
+    """Return the Value for `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text."""
 
     def read(given: str) -> tuple[str, Any]:
         name, equals, value = given.partition("=")

@@ -1,4 +1,4 @@
-"""The options of every magic, each declared once. The help and the README's reference come from here."""
+"""The options of every magic, each declared once. The help and the README's reference are generated from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .option_values import (
 
 @dataclass(frozen=True, slots=True)
 class AskOptions:
-    """How a model is asked: what %%wbchat and %%wbmap share."""
+    """Options that %%wbchat and %%wbmap share."""
 
     model: tuple[str, ...] = option(
         "-m",

@@ -1,4 +1,4 @@
-"""What users read about each magic: `%%wbchat?` and the README's reference are both made here."""
+"""The documentation of each magic. `%%wbchat?` and the README's reference are both generated here."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The help of one magic, and how its line is read.
+    """The help of one magic, and how its line is parsed.
 
     Attributes
     ----------
     lines : mapping
-        The magic as it is typed, and the text that stands on its line, as for `read_line`.
+        The magic as typed, mapped to the text allowed on its line, as for `read_line`.
     first : Value or None
-        What the first word of that text is, for the Tab key.
+        What the first word of that text is, for Tab completion.
     """
 
     usage: tuple[str, ...]
@@ -172,7 +172,7 @@ def _help(words: str, *, repeats: bool) -> str:
 
 
 def markdown_reference() -> str:
-    """Return the reference of every magic and option as Markdown, as it stands in the README."""
+    """Return the reference of every magic and option as Markdown, as used in the README."""
     return "\n\n".join(_markdown(name, page) for name, page in PAGES.items())
 
 
@@ -188,7 +188,7 @@ def _markdown(name: str, page: Page) -> str:
 
 
 def markdown_settings() -> str:
-    """Return the table of settings as it stands in the README."""
+    """Return the table of settings as Markdown, as used in the README."""
     traits = WandbInference.class_traits(config=True)
     rows = [f"| `{name}` | {_default_words(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
     return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])

@@ -1,6 +1,7 @@
-"""Many rows at once: rows in, one prompt each, answers out as columns.
+"""Run a prompt over many rows: one prompt per row, with the answers returned as columns.
 
-With the limit on requests in flight, the cache of answers, Dask and the evaluation against known answers.
+This includes the limit on requests in flight, the cache of answers, Dask support and the evaluation against known
+answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept on disk: what is asked again in just the same way is not sent again."""
+"""A cache on disk of the answers that were paid for: an identical request is not sent again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILE: Final = "answers.sqlite"
 # In bytes. A row that is larger is not read.
 MOST_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
-# Another kernel may be writing.
+# How long to wait while another kernel is writing.
 PATIENCE_SECONDS: Final = 30.0
 _TABLE: Final = """
 create table if not exists answers (
@@ -35,7 +35,7 @@ create table if not exists answers (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request: its text and how long it took, or why it failed for good (`error`)."""
+    """The result of one request: its text and how long it took, or why it failed permanently (`error`)."""
 
     text: str = ""
     error: str = ""
@@ -43,31 +43,31 @@ class Answer:
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a question: a digest of everything that shapes its answer. It holds no word of it."""
-    # What is no JSON is refused when it is sent, and told there.
+    """Return the key of a request: a digest of everything that shapes its answer. It does not contain the request."""
+    # A value that is not JSON is refused when the request is sent, and reported there.
     asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
     return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def cache_file() -> Path:
-    """Return where the cache is: in the user's cache folder."""
+    """Return the path of the cache, in the user's cache folder."""
     from platformdirs import user_cache_path
 
     return user_cache_path(FOLDER, appauthor=False) / FILE
 
 
 class AnswerCache:
-    """A file of answers by their questions' keys. Several threads and several kernels may use it at once.
+    """A file of answers, stored by the keys of their requests. Several threads and several kernels may use it at once.
 
     Parameters
     ----------
     path : Path
-        Made with its folder where it is not there, readable by the user alone.
+        The file. It is created with its folder if it does not exist, readable only by the user.
 
     Raises
     ------
     OSError, sqlite3.Error
-        When it cannot be made or opened, here and in every method.
+        If the file cannot be created or opened. Every method can raise these.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,13 +76,13 @@ class AnswerCache:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         check_file(path, MOST_FILE)
         self._lock = Lock()
-        # Each statement is a transaction of its own: what was written outlives a kernel that is killed.
+        # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
         self._file = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
-        # A text that is not UTF-8 is no answer, and no reason to stop.
+        # Text that is not UTF-8 is not an answer, but must not raise an error.
         self._file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             self._file.execute("pragma journal_mode = wal")
-            # Safe against a crash of this program; a crash of the machine may lose the last answers.
+            # This is safe if this program crashes. If the machine crashes, the last answers may be lost.
             self._file.execute("pragma synchronous = normal")
             self._file.execute(_TABLE)
         except sqlite3.Error as error:
@@ -90,16 +90,16 @@ class AnswerCache:
             raise sqlite3.DatabaseError(f"{path}: {error}") from None
 
     def get(self, key: str) -> Answer | None:
-        """Return the answer kept under a key, if there is one that can be read."""
+        """Return the answer stored under a key, or None if there is none that can be read."""
         asked = "select answer from answers where question = ? and length(answer) <= ?"
         with self._lock, closing(self._file.execute(asked, (key, LONGEST_ANSWER))) as found:
             row = found.fetchone()
         return _read(row[0]) if row else None
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer, in the place of an earlier one."""
+        """Store an answer. It replaces an earlier one."""
         kept = {name: value for name, value in asdict(answer).items() if value}
-        # Half a character, such as of an error that quotes one, has no UTF-8 form.
+        # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
         row = (key, whole(json.dumps(kept, ensure_ascii=False)), time())
         with self._lock:
             self._file.execute("insert or replace into answers values (?, ?, ?)", row).close()
@@ -111,7 +111,7 @@ class AnswerCache:
 
 
 def _read(kept: object) -> Answer | None:
-    """Return the answer of a row; None for a row that another version of this package, or another program, wrote."""
+    """Return the answer in a row, or None if another version of this package or another program wrote the row."""
     try:
         found = read_json_text(kept) if isinstance(kept, str) else None
     except ValueError:

@@ -1,7 +1,7 @@
-"""A prompt over a Dask DataFrame: lazily, a partition at a time, on the user's own cluster.
+"""Run a prompt over a Dask DataFrame: lazily, one partition at a time, on the user's own cluster.
 
-Settings travel in the graph, the key never does: each worker finds it as a notebook would, or was given it by
-`share_key`. One limit on the requests in flight holds for all workers together.
+The settings are part of the graph; the key never is. Each worker looks the key up as a notebook would, or receives it
+from `share_key`. A single limit on the requests in flight applies to all workers together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..schemas import Schema
     from .spec import BatchSpec, Permits
 
-# Of a JSON schema's types; any other value is kept as the object it is.
+# The pandas types for types of a JSON schema. Values of other types stay objects.
 DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
 
 _shared_keys: dict[str, Key] = {}
@@ -34,7 +34,7 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know: everything but the key."""
+    """Everything a worker needs to know, except the key."""
 
     settings: Mapping[str, Any]
     asked: BatchSpec
@@ -44,12 +44,12 @@ class Job:
     limit_name: str
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        # What a schema checks its answers with has no name that is the same each time; this one is the job's own.
+        # The validator of a schema has no name that is the same each time. This name is unique to the job.
         return "wandb-inference-map", self.limit_name
 
 
 def is_dask(value: Any) -> bool:
-    """Whether a value is a Dask DataFrame."""
+    """Return whether a value is a Dask DataFrame."""
     from narwhals.dependencies import is_dask_dataframe
 
     return bool(is_dask_dataframe(value))
@@ -65,12 +65,12 @@ def map_lazily(
     limit: int | None,
     use_cache: bool,
 ) -> Any:
-    """Return a Dask DataFrame whose rows are asked for when it is computed.
+    """Return a Dask DataFrame that requests the answers for its rows when it is computed.
 
     Raises
     ------
     InferenceError
-        For what does not go with Dask, and without a key or a model.
+        If an option is not supported with Dask, or if the key or the model is missing.
     """
     models = list(dict.fromkeys(models))
     if limit is not None or len(models) > 1:
@@ -83,14 +83,15 @@ def map_lazily(
 
 
 def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | None, into: str, use_cache: bool) -> Any:
-    """Return a Dask DataFrame with the answers' columns; what it holds is asked for when it is computed.
+    """Return a Dask DataFrame with the answer columns. The answers are requested when it is computed.
 
-    Its error column is always there: whether a row will fail is not known before.
+    The error column is always present, because it is not known in advance whether a row will fail.
 
     Raises
     ------
     InferenceError
-        For a key or a model that is missing here, and while there is a budget. Nothing has been sent.
+        If the key or the model is missing here, if a budget is set, or if a cassette is recording. Nothing has been
+        sent.
     """
     endpoint = session.endpoint()
     cassette = session.cassette()
@@ -110,7 +111,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
             cause="budget",
         )
     columns = {str(name) for name in frame.columns}
-    # Of the notebook's names only those that the prompt uses travel.
+    # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
     job = Job(
         settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
@@ -133,12 +134,12 @@ def _settings(session: Session, endpoint: str) -> dict[str, Any]:
 
 
 def answer_partition(partition: Any, job: Job) -> Any:
-    """Ask for every row of a partition: what runs on a worker.
+    """Return a partition with the answers for its rows. This runs on a worker.
 
     Raises
     ------
     InferenceError
-        For what would go wrong for every row; answers that had come are kept on the worker's disk.
+        For an error that would affect every row. Answers already received are kept on the worker's disk.
     """
     session = _session(tuple(sorted(job.settings.items())))
     permits = _permits(job.limit_name, job.asked.concurrency or CONCURRENCY)
@@ -160,7 +161,7 @@ def answer_partition(partition: Any, job: Job) -> Any:
 
 
 def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | None = None) -> Any:
-    """Add the answers' columns, each of the type that it has in every partition."""
+    """Add the answer and error columns, each with the same type in every partition."""
     import pandas as pd
 
     types = _types(job.asked.ask.schema)
@@ -177,7 +178,7 @@ def _types(schema: Schema | None) -> dict[str, str]:
 
 @cache
 def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
-    """Return this process's session with these settings, and with the key that it was given, if it was."""
+    """Return this process's session with these settings, and with the keys that were shared with it, if any."""
     traits = WandbInference()
     traits.set(**{name: value for name, value in settings if value not in (None, "")})
     session = Session(traits)
@@ -190,7 +191,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
 
 
 def _permits(name: str, most: int) -> Permits:
-    """Return the permits that all workers share: the cluster's, or this process's where there is no cluster."""
+    """Return the permits that all workers share: the cluster's, or this process's if there is no cluster."""
     try:
         from distributed import Semaphore as ClusterSemaphore, get_worker
 
@@ -206,7 +207,7 @@ def _permits(name: str, most: int) -> Permits:
 
 
 class KeyPlugin:
-    """Gives a worker the key when it joins the cluster, past the graph. Its repr does not show it."""
+    """Gives a worker the key when it joins the cluster, outside the graph. The repr does not show the key."""
 
     name = "wandb-inference-key"
     idempotent = False
@@ -227,10 +228,10 @@ class KeyPlugin:
 
 
 def share_key(cluster_client: Any) -> None:
-    """Give the key that is in force here to all workers of a cluster, those that join later included.
+    """Give the current key to all workers of a cluster, including those that join later.
 
-    It goes over the cluster's own connections (use `tls://` where they leave your machines), into the workers' memory
-    alone: not into the graph, not to a disk.
+    The key is sent over the cluster's own connections (use `tls://` if they leave your machines). It is kept only in
+    the workers' memory, never in the graph or on disk.
 
     Parameters
     ----------
@@ -239,7 +240,7 @@ def share_key(cluster_client: Any) -> None:
     Raises
     ------
     InferenceError
-        When there is no key here.
+        If there is no key here.
     """
     from distributed import WorkerPlugin
 

@@ -1,4 +1,4 @@
-"""Models held against each other over the same rows: agreement, cost and time, enough to choose one for a job."""
+"""Comparison of models over the same rows: agreement, cost and time, to choose one for a job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> Any:
-    """Return a DataFrame with a row a model.
+    """Return a DataFrame with one row per model.
 
     Parameters
     ----------
@@ -29,16 +29,16 @@ def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str |
         The runs of several models over the same rows.
     rows : Rows
     schema : Schema or None
-        What the answers look like.
+        The schema of the answers.
     truth : str or None
-        The column that holds the right answers; None: the models are held against each other.
+        The column that holds the right answers. With None, the models are compared with each other.
     field : str or None
-        The field of the schema that is compared; None: all of them, or the one that is called as `truth`.
+        The field of the schema to compare. With None, the field named as `truth` if there is one, else all fields.
 
     Raises
     ------
     InferenceError
-        For a column or a field that is not there.
+        If a column or a field does not exist.
     """
     said = [_words(run, schema, field or truth) for run in mapped.runs]
     right = None if truth is None else _column(rows, truth)
@@ -69,7 +69,7 @@ def _facts(run: BatchRun) -> dict[str, Any]:
 
 
 def _words(run: BatchRun, schema: Schema | None, field: str | None) -> list[str | None]:
-    """Return each row's answer as it is compared: case and blanks at its ends mean nothing."""
+    """Return each row's answer in the form that is compared: case, outer blanks and final full stops are ignored."""
     columns = answer_columns(run.answers, schema, "answer")
     if field in columns:
         columns = {field: columns[field]}
@@ -80,14 +80,14 @@ def _words(run: BatchRun, schema: Schema | None, field: str | None) -> list[str 
 
 
 def _folded(value: Any) -> str:
-    # Whole numbers are floats in a column of pandas where one of them is missing.
+    # pandas stores whole numbers as floats in a column with missing values.
     if isinstance(value, Real) and not isinstance(value, Integral) and (number := float(value)).is_integer():
         return str(int(number))
     return str(value).strip().rstrip(".").casefold()
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a frame means that there is nothing: None, NaN, or what pandas has for other types."""
+    """Return whether a value of a frame is missing: None, NaN, or the equivalents in pandas for other types."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and isnan(value))
 
 
@@ -100,12 +100,12 @@ def _column(rows: Rows, name: str) -> list[str | None]:
 
 
 def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> None:
-    """Refuse columns and fields that are not there, before anything is sent.
+    """Raise if a column or a field does not exist, before anything is sent.
 
     Raises
     ------
     InferenceError
-        With names that are near.
+        With similar names as a suggestion.
     """
     if truth is not None:
         _column(rows, truth)
@@ -117,7 +117,7 @@ def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | 
 
 
 def _share(ours: Sequence[str | None], theirs: Sequence[str | None]) -> float | None:
-    """Return the share of rows that agree, of those that both have an answer for."""
+    """Return the share of rows that agree, among the rows where both have an answer."""
     both = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
     return sum(a == b for a, b in both) / len(both) if both else None
 

@@ -1,4 +1,4 @@
-"""How many requests may be in flight at once: halved when a service says it is too many, and creeping back."""
+"""An adaptive limit on requests in flight: halved when a service reports too many, then raised slowly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from time import perf_counter
 
 
 class Limiter:
-    """A number of slots that adapts; it belongs to one event loop.
+    """An adaptive number of slots. An instance belongs to one event loop.
 
     The service limits requests in flight per project, user and model, and publishes no figure (service.md).
 
     Parameters
     ----------
     most : int
-        With so many slots it begins; there are never more.
+        The number of slots at the start, which is also the maximum.
     """
 
     def __init__(self, most: int) -> None:
@@ -27,11 +27,11 @@ class Limiter:
 
     @property
     def allowed(self) -> int:
-        """How many requests may be in flight now."""
+        """The number of requests that may be in flight now."""
         return int(self._allowed)
 
     async def acquire(self) -> None:
-        """Take a slot, once there is one."""
+        """Take a slot, after waiting until one is free."""
         while self.in_flight >= self.allowed:
             free = asyncio.get_running_loop().create_future()
             self._waiting.append(free)
@@ -43,21 +43,22 @@ class Limiter:
         self.in_flight += 1
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Release a slot."""
         self.in_flight -= 1
         self._wake()
 
     def refused(self, started: float) -> None:
-        """Halve: the service refused a request, sent at `started` (`perf_counter`), for there being too many.
+        """Halve the limit, because the service refused a request as one too many.
 
-        Those that were in flight together with one refused before say nothing new.
+        `started` is when the request was sent (`perf_counter`). Refusals of requests sent before the last cut are
+        ignored: they say nothing new.
         """
         if started > self._cut_at:
             self._cut_at = perf_counter()
             self._allowed = max(1.0, self._allowed / 2)
 
     def served(self) -> None:
-        """Creep back: a request was served. As many as are allowed at once add one more."""
+        """Raise the limit slowly, because a request was served. As many served requests as slots add one slot."""
         if self._allowed < self.most:
             self._allowed = min(self._allowed + 1 / self._allowed, float(self.most))
             self._wake()

@@ -1,4 +1,4 @@
-"""A prompt over the rows of a frame: the runs of the models, and their answers as columns."""
+"""Run a prompt over the rows of a frame: one run per model, with the answers as columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What came of it: the frame with the answers, the runs that made them, and the address of their trace."""
+    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace."""
 
     frame: Any
     runs: Sequence[BatchRun]
@@ -40,7 +40,7 @@ class Mapped:
 
     @property
     def stopped(self) -> InferenceError | None:
-        """What ended it early."""
+        """The error that ended a run early, or None."""
         return next((run.stopped for run in self.runs if run.stopped is not None), None)
 
 
@@ -56,18 +56,18 @@ def map_rows(
     permits: Permits | None = None,
     listener: Waiting | None = None,
 ) -> Mapped:
-    """Ask for every row and return what came of it, also when it was interrupted or ended early.
+    """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
-    Each of the models is asked once, also where it is named twice.
+    A model that is named twice is run once.
 
     Raises
     ------
     InferenceError
-        When it cannot begin.
+        If the run cannot start.
     """
     models = list(dict.fromkeys(models))
     _check_columns(rows, asked, into, models)
-    # What is kept on disk would be missing on the cassette.
+    # Answers that come from the cache would be missing on the cassette.
     cache, notices = _open_cache() if use_cache and session.cassette() is None else (None, ())
     started = perf_counter()
     try:
@@ -91,7 +91,7 @@ def map_rows(
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
-    """Return what a trace says of a run: its figures; the answers are in the calls within."""
+    """Return the figures of a run for its trace. The answers are in the calls nested in the trace."""
     return {
         "rows": run.done,
         "failed": run.failed,
@@ -104,7 +104,7 @@ def _facts(run: BatchRun) -> dict[str, Any]:
 
 
 def _run(runs: list[BatchRun], progress: MapProgress | None) -> bool:
-    """Let the runs go on to their end; tell whether they were interrupted."""
+    """Wait until the runs have ended, and return whether they were interrupted."""
     try:
         background.run(run_all(runs), meanwhile=progress.draw if progress else None)
     except KeyboardInterrupt:
@@ -126,12 +126,12 @@ def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
 
 
 def _names(schema: Schema | None, into: str) -> list[str]:
-    """Return the columns that an answer becomes."""
+    """Return the names of the columns for an answer."""
     return list(schema.fields) if schema is not None and schema.fields else [into]
 
 
 def _check_columns(rows: Rows, asked: BatchSpec, into: str, models: Sequence[str]) -> None:
-    """Refuse to replace a column that the prompt is made of."""
+    """Raise if the answers would replace a column that the prompt uses."""
     if len(models) > 1:
         return
     taken = [name for name in _names(asked.ask.schema, into) if name in rows.columns and name in asked.column_names()]
@@ -146,7 +146,7 @@ def _check_columns(rows: Rows, asked: BatchSpec, into: str, models: Sequence[str
 def _columns(
     runs: Sequence[BatchRun], schema: Schema | None, into: str, length: int | None
 ) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the columns to add, and those of an earlier run that no longer hold."""
+    """Return the columns to add, and the columns of an earlier run that are no longer valid."""
     columns: dict[str, list[Any]] = {}
     dropped = []
     for run, suffix in zip(runs, _suffixes(runs), strict=True):
@@ -162,7 +162,10 @@ def _columns(
 
 
 def _suffixes(runs: Sequence[BatchRun]) -> list[str]:
-    """Return what tells several models' columns apart: the last part of their names, where that is enough."""
+    """Return the suffixes that distinguish the columns of several models.
+
+    A suffix is the last part of the model's name, or the whole name if that part is not unique.
+    """
     if len(runs) <= 1:
         return [""] * len(runs)
     short = [run.model.rpartition("/")[2] for run in runs]
@@ -175,7 +178,7 @@ def error_column(into: str) -> str:
 
 
 def answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
-    """Return answers as columns: one a field where they are records, else the one that is called `into`."""
+    """Return answers as columns: one per field if they are records, else a single one named `into`."""
     if schema is None or not schema.fields:
         return {into: [_plain(answer) for answer in answers]}
     records = [{} if answer is None else _record(answer) for answer in answers]
@@ -191,7 +194,7 @@ def _record(answer: Any) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as a column holds it."""
+    """Return a value in the form that is stored in a column."""
     plain = value.value if isinstance(value, Enum) else value
-    # JSON can spell half a character, which no column of texts holds.
+    # JSON can contain a lone surrogate, which a column of texts cannot hold.
     return whole(plain) if isinstance(plain, str) else plain

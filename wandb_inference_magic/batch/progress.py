@@ -1,4 +1,4 @@
-"""How far a run over rows has come: a bar with rate, errors, cost and time left, and the first answers."""
+"""Progress of a run over rows: a bar with rate, errors, cost and remaining time, and the first answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS_BETWEEN_DRAWINGS: Final = 0.25
 
 
 class MapProgress:
-    """Draws how far runs have come; `draw` is called again and again by the thread that waits for them.
+    """Shows the progress of runs. The thread that waits for them calls `draw` repeatedly.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class MapProgress:
         Where the first answers are shown.
     runs : sequence of BatchRun
     bar : bool
-        Whether somebody is there to look at a bar that moves.
+        Whether to show a moving bar: only useful if someone is watching.
     preview : bool
-        Whether the first answers can be drawn again and again beside the bar: in a terminal they cannot.
+        Whether the first answers can be redrawn beside the bar. A terminal cannot redraw them.
     """
 
     def __init__(self, canvas: Canvas, runs: Sequence[BatchRun], *, bar: bool, preview: bool) -> None:
@@ -47,7 +47,7 @@ class MapProgress:
         self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
 
     def draw(self) -> None:
-        """Show how far they have come, where the last time was long enough ago."""
+        """Show the progress, unless it was shown very recently."""
         if perf_counter() < self._next:
             return
         self._next = perf_counter() + SECONDS_BETWEEN_DRAWINGS
@@ -55,7 +55,7 @@ class MapProgress:
         self._preview()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._move_bar()
             self._bar.close()
@@ -67,7 +67,7 @@ class MapProgress:
         self._bar.set_postfix(_figures(self._runs))
 
     def _preview(self) -> None:
-        """Show the first answers once, and again until there are enough of them."""
+        """Show the first answers, and update them until there are enough of them."""
         if self._previewed >= PREVIEWED:
             return
         rows = [row for run in self._runs for row in first_answers(run)][:PREVIEWED]
@@ -78,7 +78,7 @@ class MapProgress:
 
 
 def first_answers(run: BatchRun) -> list[tuple[str, str, str]]:
-    """Return number, model and answer of the first rows that have one, as they are shown."""
+    """Return the number, the model and the answer of the first rows that have an answer, formatted for display."""
     found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
     return [
         (str(number + 1), run.model, shortened(" ".join(str(answer).split()), SHOWN_CHARACTERS))
@@ -87,7 +87,7 @@ def first_answers(run: BatchRun) -> list[tuple[str, str, str]]:
 
 
 def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
-    """Return the first answers of runs as a table; the model stands beside them where there are several."""
+    """Return the first answers of runs as a table, with a column for the model if there are several runs."""
     rows = [row for run in runs for row in first_answers(run)][:most]
     if len(runs) > 1:
         return table_bundle(("row", "model", "answer"), rows, below=below)
@@ -117,6 +117,6 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
 
 
 def cost_of(runs: Sequence[BatchRun]) -> float | None:
-    """Return the USD that runs have cost; None where that of one is not known."""
+    """Return the cost of runs in USD, or None if the cost of one is not known."""
     known = [run.cost for run in runs if run.cost is not None]
     return sum(known) if len(known) == len(runs) else None

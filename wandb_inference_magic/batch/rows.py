@@ -1,4 +1,4 @@
-"""Rows to put a prompt over, drawn one by one from whatever holds them; and the same thing back with more columns."""
+"""Rows to run a prompt over, read one by one from a frame or an iterable, which is returned with added columns."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ..messages import data_frame
 
 Row = Mapping[str, Any]
 
-# What the one column of a list of texts, or of a Series without a name, is called.
+# The name of the only column of a list of texts, or of a Series without a name.
 TEXT: Final = "text"
 ROWS_AT_ONCE: Final = 1000
 
 
 class Rows(Protocol):
-    """Rows that can be drawn in their order, again and again.
+    """Rows that can be iterated in order, repeatedly.
 
-    `length` is their number, None where only drawing tells; `columns` their names as far as they are known before.
+    `length` is the number of rows, or None if it is known only after iteration. `columns` holds the names of the
+    columns, as far as they are known in advance.
     """
 
     @property
@@ -34,7 +35,10 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Row]: ...
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
-        """Return what held the rows, with columns added; one of the same name is replaced, those `dropped` left out."""
+        """Return the source of the rows with columns added.
+
+        A column of the same name is replaced. The columns in `dropped` are left out.
+        """
 
 
 def read_rows(value: Any, limit: int | None = None) -> Rows:
@@ -45,12 +49,12 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
     value : object
         A frame or Series of pandas, polars, pyarrow or anything narwhals reads, or an iterable of texts or of dicts.
     limit : int, optional
-        Take only so many, the first ones.
+        Take only the first `limit` rows.
 
     Raises
     ------
     InferenceError
-        For anything else, and where two columns have one name.
+        For any other value, and if two columns have the same name.
     """
     import narwhals as nw
 
@@ -75,7 +79,7 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
 
 
 def _check_names(columns: Iterable[Any]) -> None:
-    """Refuse two columns that a prompt could not tell apart."""
+    """Raise if two columns have the same name, because a prompt could not distinguish them."""
     counted = Counter(str(name) for name in columns)
     for name in [name for name, times in counted.items() if times > 1]:
         raise InferenceError(
@@ -122,7 +126,7 @@ def _series(name: str, values: Sequence[Any], backend: Any) -> Any:
     try:
         return nw.new_series(name, list(values), backend=backend)
     except (TypeError, ValueError):
-        # Values of several types, which such a column does not hold.
+        # The values have several types, which such a column cannot hold.
         words = [None if value is None else str(value) for value in values]
         return nw.new_series(name, words, nw.String(), backend=backend)
 
@@ -133,20 +137,20 @@ def _with_pandas_columns(frame: Any, columns: Mapping[str, Sequence[Any]]) -> An
     frame = frame.copy(deep=False)
     for name, values in columns.items():
         column = pd.Series(list(values), dtype=object)
-        # Whole numbers and truth values stay what they are where some are missing.
+        # Keep integers and booleans as they are if some values are missing.
         frame[name] = column.convert_dtypes(convert_string=False).array if _is_plain(values) else column.array
     return frame
 
 
 def _is_plain(values: Sequence[Any]) -> bool:
-    """Whether a column holds numbers or truth values of one kind."""
+    """Return whether a column holds only numbers or only booleans, apart from None."""
     kinds = {type(value) for value in values if value is not None}
     return bool(kinds) and (kinds == {bool} or kinds <= {int, float})
 
 
 @dataclass
 class ListRows:
-    """The rows of an iterable of texts or of dicts; those drawn are kept for the result."""
+    """The rows of an iterable of texts or of dicts. Rows that were read are kept for the result."""
 
     source: Iterator[Any]
     length: int | None
@@ -155,7 +159,7 @@ class ListRows:
 
     @property
     def columns(self) -> Sequence[str]:
-        # What fails is remembered, and told when the rows are drawn.
+        # An error is stored, and raised again when the rows are read.
         with suppress(Exception):
             return tuple(next(iter(self), ()))
         return ()
@@ -163,7 +167,7 @@ class ListRows:
     def __iter__(self) -> Iterator[Row]:
         for number in count():
             if number == len(self._drawn):
-                # A generator that has raised once only says that it has ended.
+                # After a generator has raised once, it only raises StopIteration.
                 if self._failure is not None:
                     raise self._failure
                 try:
@@ -177,11 +181,11 @@ class ListRows:
             yield self._drawn[number]
 
     def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
-        """Return a pandas DataFrame, where pandas is installed; else a list of dicts."""
+        """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
         if self.length is not None:
-            # The rows that nobody has drawn belong to the result too.
+            # Rows that have not been read belong to the result too.
             deque(self, maxlen=0)
-        # Some may have been drawn for an estimate, and not been asked for.
+        # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
         whole = {name: [*values, *[None] * (size - len(values))] for name, values in columns.items()}
         try:

@@ -1,4 +1,8 @@
-"""One prompt a row: drawn lazily, many in flight at once, each tried again where that is worth it, none paid twice."""
+"""Run one prompt per row.
+
+Rows are read lazily and many requests are in flight at once. Each is retried if that is worthwhile, and none is paid
+for twice.
+"""
 
 from __future__ import annotations
 
@@ -31,28 +35,30 @@ if TYPE_CHECKING:
     from .cache import AnswerCache
     from .rows import Row, Rows
 
-# What goes wrong for one row in these ways goes wrong for all.
+# An error with one of these causes would affect every row.
 FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")
-# So many rows that fail one after the other end the run; with more in flight, as many as those.
+# The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MOST_FAILURES: Final = 10
 SAMPLE: Final = 20
-# What a short answer has, where nothing else tells.
+# The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
-# So many tokens are reserved for a reply while others are under way: fewer rows at once are better than cut answers.
+# The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
+# than truncated answers.
 LEAST_REPLY_TOKENS: Final = 1024
-# An interrupt is heeded between so many rows whose answers are there already.
+# An interrupt is handled once in this many rows whose answers are already available.
 ROWS_BETWEEN_LOOKS: Final = 50
 
 
 @dataclass
 class BatchRun:
-    """One model's run over rows, while it goes on and after it.
+    """One model's run over rows, during the run and after it.
 
-    `answers` holds each drawn row's text, or with a schema the object that it stands for; None where there is none.
-    `errors` says why, by the row's number. `seconds` is how long each answer took when it was made, 0 where none came.
-    `kept` rows had an answer on disk, `replayed` ones on a cassette. `trouble` is why rows are being asked for again,
-    and empty once one is answered. `cut` answers were cut by the limit that a budget added; `reports` says what is odd
-    about the calls' counts and costs. So many runs go on at once as `beside` says, this one included.
+    `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
+    there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
+    made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
+    was on a cassette. `trouble` is why rows are being retried; it is empty once a row is answered. `cut` is the number
+    of answers that were truncated by the limit that a budget added. `reports` describes irregularities in the counts
+    and costs of the calls. `beside` is the number of runs in progress at once, including this one.
     """
 
     session: Session
@@ -87,7 +93,7 @@ class BatchRun:
 
     @property
     def total(self) -> int | None:
-        """The number of rows, where it is known."""
+        """The number of rows, or None if it is not known."""
         return self.rows.length
 
     @property
@@ -95,10 +101,10 @@ class BatchRun:
         return len(self.errors)
 
     def estimate(self) -> Estimate:
-        """Say from the first rows what the whole run will take."""
+        """Return an estimate of the whole run, made from the first rows."""
         prompts = self.asked.prompts()
         sample = []
-        # What cannot be drawn, or made a prompt of, is told about when its turn comes.
+        # A row that cannot be read, or made into a prompt, is reported when its turn comes.
         with suppress(Exception):
             for row in islice(self.rows, SAMPLE):
                 with suppress(InferenceError):
@@ -110,7 +116,10 @@ class BatchRun:
         return Estimate(rows, prompt, reply, cost)
 
     def _usual_reply(self) -> float:
-        """Return how many tokens a reply has, about: as this model's have had, within the limit that is set."""
+        """Return the approximate number of tokens in a reply.
+
+        It is the average of this model's replies in this session, if there are any, and at most the limit that is set.
+        """
         longest = float(self.first.reply_limit or REPLY_TOKENS)
         for endpoint, model, total in self.session.usage.by_model():
             answered = total.calls - total.failed
@@ -119,7 +128,10 @@ class BatchRun:
         return min(float(USUAL_REPLY_TOKENS), longest)
 
     async def run(self) -> None:
-        """Ask for every row. What ends the run early is in `stopped`; cancelled, it keeps what has come."""
+        """Request an answer for every row.
+
+        An error that ends the run early is stored in `stopped`. A cancelled run keeps the answers received so far.
+        """
         running: set[asyncio.Task[None]] = set()
         settings = self.session.resolve()
         async with self.session.async_client(self.first.endpoint) as self._client:
@@ -133,7 +145,7 @@ class BatchRun:
                     row = _Row(self, request, hold, settings.max_retries)
                     task = asyncio.create_task(self._ask_row(row, number, key))
                     running.add(task)
-                    # Also of a task that is cancelled before it begins.
+                    # This is also called for a task that is cancelled before it starts.
                     task.add_done_callback(partial(self._row_ended, hold, running))
                 await asyncio.gather(*running)
             finally:
@@ -154,11 +166,11 @@ class BatchRun:
     def _give_slot_back(self) -> None:
         self.limiter.release()
         if self.permits is not None:
-            # Nobody waits for it: a loop that ends lets its threads end first.
+            # This is not awaited: a loop that ends waits for its threads first.
             asyncio.get_running_loop().run_in_executor(None, self.permits.release)
 
     async def _to_ask(self) -> Any:
-        """Draw the rows one by one; give those whose answer is not there yet, with their requests and keys."""
+        """Read the rows one by one and yield the number, request and key of each that has no answer yet."""
         prompts = self.asked.prompts()
         for number, row in enumerate(self._drawn()):
             if self.stopped is not None:
@@ -178,7 +190,7 @@ class BatchRun:
                 yield number, request, key
 
     def _drawn(self) -> Iterator[Row]:
-        """Draw the rows; where that fails, such as in a generator of the user's own, the run ends with what it has."""
+        """Yield the rows. If that fails, for example in the user's generator, end the run with the answers so far."""
         try:
             yield from self.rows
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
@@ -188,13 +200,13 @@ class BatchRun:
         return for_prompt(self._base, prompt, self._known)
 
     def _key(self, message: Message) -> str:
-        """Return the key of a row's question as it was first meant, also where the model is asked in another way."""
+        """Return the key of a row's request in its original form, even if the response format was relaxed since."""
         messages = [*self.first.messages[:-1], message]
-        # By its name: the practice model's address is another in every kernel.
+        # Use the endpoint's name: the practice model has another address in every kernel.
         return key_of(self.first.endpoint.name, {**self.first.body, "messages": messages})
 
     def _is_kept(self, number: int, key: str) -> bool:
-        """Take an answer that is there already."""
+        """Use a row's cached result, and return whether there was one."""
         kept = self._look_up(key)
         if kept is None or (kept.error and self.asked.retry_failed):
             return False
@@ -232,18 +244,18 @@ class BatchRun:
         self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
     async def _hold(self, request: PreparedRequest, running: set[asyncio.Task[None]]) -> budget.Reservation | None:
-        """Hold the most that a row can cost; None where the run is to stop, for that reason or another."""
+        """Reserve the worst-case cost of a row. Return None if the run must stop, for that reason or another."""
         hold = budget.Reservation(self.session)
         while self.stopped is None:
             with suppress(InferenceError):
                 hold.reserve(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
                 return hold
             if running:
-                # They cost less than the most they could: what is left of it may be enough.
+                # Calls cost less than their worst case: what they leave may be enough.
                 await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 continue
             try:
-                # What is left is for one row.
+                # The rest of the budget is for one row.
                 hold.reserve(request)
             except InferenceError as error:
                 self.stopped = InferenceError(
@@ -254,20 +266,20 @@ class BatchRun:
         return None
 
     def _wanted(self, running: set[asyncio.Task[None]]) -> int:
-        """Return how many calls are to be made at once and have no reservation yet, the next one included."""
+        """Return how many calls to make at once have no reservation yet, including the next one."""
         free = self.limiter.allowed - len(running)
         rows = free if self.total is None else self.total - len(self.answers) + 1
         return max(min(free, rows), 1) * self.beside
 
     async def _ask_row(self, row: _Row, number: int, key: str) -> None:
-        """Ask for a row, and take what comes."""
+        """Request the answer for a row, and store the result."""
         try:
             value = await row.receive(self._client)
             reply = row.reply()
             if not reply.text:
                 raise InferenceError(why_empty(reply), cause="answer")
         except Exception as failure:  # noqa: BLE001 - it is told in the row's place
-            # What was cut is asked again when there is more money.
+            # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(number, row.explained(failure), "" if row.builder.is_cut_by_budget else key)
         else:
             self._take(number, reply, reply.text if row.ask.schema is None else value)
@@ -292,9 +304,9 @@ class BatchRun:
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
     def ask_more_easily(self, refused: PreparedRequest, error: InferenceError) -> None:
-        """Ask for the rows to come in an easier form, since this one would be refused for each of them.
+        """Relax the response format for the following rows, because the current one would be refused for each of them.
 
-        A row that was in flight may tell late of a form that is no longer asked for.
+        A row that was in flight may report the refusal of a format that is no longer requested; that is ignored.
         """
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
@@ -310,7 +322,7 @@ class BatchRun:
         return text if schema is None else schema.read(text)
 
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
-        """Note why a row has no answer; what would go wrong for every row ends the run."""
+        """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
         self.done += 1
         self._failures_in_a_row += 1
@@ -330,7 +342,7 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
 
 
 class _Row(ModelCall):
-    """One row of a run: what it learns of the service and of the model is for the others too."""
+    """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
     def __init__(self, run: BatchRun, request: PreparedRequest, hold: budget.Reservation, most_retries: int) -> None:
         super().__init__(run.session, run.asked.ask, request, hold, most_retries)
@@ -360,13 +372,13 @@ def begin(
     cache: AnswerCache | None,
     permits: Permits | None = None,
 ) -> BatchRun | None:
-    """Return a run that is ready to go, or None where there are no rows; nothing has been sent.
+    """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
 
     Raises
     ------
     InferenceError
-        When it cannot succeed: no key, an unknown model, a template that fails on the first row, or a cost above the
-        budget.
+        If the run cannot succeed: no key, an unknown model, a first row that cannot be read, a template that fails on
+        it, or a cost above the budget.
     """
     try:
         row = next(iter(rows), None)
@@ -397,5 +409,5 @@ def _check_budget(session: Session, run: BatchRun) -> None:
 
 
 async def run_all(runs: list[BatchRun]) -> None:
-    """Let several models' runs go on at once."""
+    """Run several models at once."""
     await asyncio.gather(*(run.run() for run in runs))

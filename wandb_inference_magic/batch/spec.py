@@ -1,4 +1,4 @@
-"""What is asked of every row, what that will take, and the limit that others share."""
+"""What to request for every row, an estimate of what that takes, and the interface of a shared limit."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpec:
-    """What is asked of every row.
+    """What to request for every row.
 
     Attributes
     ----------
     text : str
-        The template of the prompt; it sees the row's columns first, then `names`, and the whole row as `row`.
+        The template of the prompt. Names are looked up in the row's columns first, then in `names`. The whole row is
+        available as `row`.
     ask : ChatSpec
-        How to send it; its prompt is not used.
+        How to send the request. Its prompt is not used.
     names : mapping
         The notebook's names.
     value_tokens : int
-        To about how many tokens a value in the prompt is cut.
+        The approximate number of tokens to which a value in the prompt is truncated.
     raw : bool
-        Whether the text is no template.
+        Whether the text is used as it is, not as a template.
     concurrency : int or None
-        How many requests may be in flight at once, at most; None: as `at_once` says.
+        The maximum number of requests in flight. With None, the default that `at_once` returns.
     retry_failed : bool
-        Whether rows that failed for good before are asked again.
+        Whether to retry rows that failed permanently before.
     """
 
     text: str
@@ -50,7 +51,7 @@ class BatchSpec:
     retry_failed: bool = False
 
     def prompts(self) -> Callable[[Row], Content]:
-        """Return what makes the prompt of a row."""
+        """Return a function that makes the prompt of a row."""
         if self.raw or not is_template(self.text):
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)
@@ -58,11 +59,14 @@ class BatchSpec:
         return lambda row: template.render({**names, **row, "row": row})
 
     def at_once(self, endpoint: Endpoint) -> int:
-        """How many requests may be in flight at once; what the practice model does not answer would only wait."""
+        """Return the maximum number of requests in flight.
+
+        The practice model has a default of its own, because requests that it does not answer at once would only wait.
+        """
         return self.concurrency or (local.AT_ONCE if endpoint.kind == "local" else CONCURRENCY)
 
     def column_names(self) -> set[str]:
-        """The names that the template takes: columns, and names of the notebook."""
+        """Return the names that the template uses: columns and names of the notebook."""
         if self.raw or not is_template(self.text):
             return set()
         return Template(self.text, tokens=self.value_tokens).names
@@ -70,7 +74,10 @@ class BatchSpec:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will take, about: `rows` is None where only drawing them tells, `cost` where that is not known."""
+    """An estimate of what a run takes.
+
+    `rows` is None if the number is known only after iteration, `cost` if it is not known. The tokens are per row.
+    """
 
     rows: int | None
     prompt_tokens: float
@@ -85,7 +92,7 @@ class Estimate:
 
 
 class Permits(Protocol):
-    """A limit that others share: one permit a request in flight. Both calls may block."""
+    """A limit shared with others: one permit per request in flight. Both calls may block."""
 
     def acquire(self) -> object: ...
 

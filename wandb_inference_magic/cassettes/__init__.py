@@ -1,6 +1,6 @@
-"""Exchanges recorded in a file and replayed from it.
+"""Record exchanges in a file and replay them from it.
 
-The form of the file is documented in `file`.
+The file format is documented in `file`.
 """
 
 from __future__ import annotations

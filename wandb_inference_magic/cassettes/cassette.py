@@ -1,4 +1,4 @@
-"""A cassette in use: which recorded exchange answers a request, and what is recorded besides."""
+"""A cassette in use: finds the recorded exchange for a request, and records new exchanges."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from .file import Exchange
 
 CHAT_PATH: Final = "/chat/completions"
-# So many characters of a value are shown, and so many of a text before the first that differs.
+# How many characters of a value are shown, and how many of a text before the first difference.
 MOST_SHOWN: Final = 60
 MOST_BEFORE: Final = 15
-# The value of a member that is not there.
+# The value of a missing member.
 MISSING: Final = object()
-# So many lines that cannot be read are named.
+# At most this many of the lines that cannot be read are listed.
 MOST_DAMAGED: Final = 10
 
 
 class Cassette:
-    """A file of recorded exchanges, and what it is used for. Several threads may use it at once.
+    """A file of recorded exchanges, and how it is used. Several threads may use it at once.
 
     Parameters
     ----------
     path : Path
-        The file. To record, it is made where it is not there; its folder is not.
+        The file. To record, it is created if it does not exist. Its folder is not created.
     mode : {"record", "replay", "auto"}
-        Record begins the file anew with the first exchange; replay answers from the file alone; auto answers from
-        the file what it holds, and records the rest.
+        `record` starts the file anew with the first exchange. `replay` answers only from the file. `auto` answers
+        from the file if it holds the request, and records the rest.
     pace : {"recorded", "at-once"}
-        Whether a reply is replayed as fast as it was recorded, or at once.
+        Whether a reply is replayed at the recorded speed or at once.
     secrets : callable, optional
         Returns the keys that must not be written or shown, whole or in part.
 
     Raises
     ------
     InferenceError
-        When the file is no cassette, cannot be used, or to replay, is not there.
+        If the file is not a cassette or cannot be used, or, in mode `replay`, does not exist or is empty.
     """
 
     def __init__(self, path: Path, mode: Mode, pace: Pace, secrets: Callable[[], Collection[str]] = tuple) -> None:
@@ -62,7 +62,7 @@ class Cassette:
         self._check_place(found)
         self._damaged = found.damaged
         self._exchanges: list[Exchange] = []
-        # The numbers of the exchanges with each key, in the order in which they are replayed next.
+        # The numbers of the exchanges with each key, in the order in which they will be replayed.
         self._by_key: dict[str, list[int]] = {}
         self._replayed: set[int] = set()
         self._is_prepared = False
@@ -88,12 +88,12 @@ class Cassette:
 
     @property
     def replays(self) -> bool:
-        """Whether requests are answered from it."""
+        """Whether requests are answered from the file."""
         return self.mode != "record"
 
     @property
     def records(self) -> bool:
-        """Whether what comes from the endpoint is added to it."""
+        """Whether replies from the endpoint are added to the file."""
         return self.mode != "replay"
 
     def __str__(self) -> str:
@@ -108,12 +108,12 @@ class Cassette:
 
     @property
     def endpoint(self) -> str | None:
-        """The endpoint that the first recorded chat went to; None where there is none."""
+        """The endpoint of the first recorded chat, or None if there is none."""
         return self._first_chat.endpoint if self._first_chat else None
 
     @property
     def model(self) -> str | None:
-        """The model that the first recorded chat asked; None where there is none."""
+        """The model of the first recorded chat, or None if there is none."""
         model = self._first_chat.request.get("model") if self._first_chat else None
         return model if isinstance(model, str) and model else None
 
@@ -123,14 +123,16 @@ class Cassette:
         return next(chats, None)
 
     def find(self, endpoint: str, path: str, request: Any) -> Exchange | None:
-        """Return what was recorded for a request; for one that was recorded several times, in that order, and again.
+        """Return the exchange recorded for a request, or None if there is none.
 
-        Its pictures are digests already.
+        Exchanges of a request that was recorded several times are replayed in the order of recording, then again from
+        the first. The pictures in `request` must already be digests.
 
         Raises
         ------
         InferenceError
-            In mode `replay`, when it was not recorded: names what differs first from the request that is next.
+            In mode `replay`, if the request was not recorded. The message names the first difference from the next
+            recorded request. Also if an earlier exchange could not be recorded.
         """
         if self._failure is not None:
             raise self._failure
@@ -149,7 +151,7 @@ class Cassette:
         return None
 
     def add(self, exchange: Exchange) -> None:
-        """Record an exchange, without secrets. A file that fails is reported at the next request."""
+        """Record an exchange without secrets. If the file cannot be written, the next request reports the error."""
         exchange = without_secrets(exchange, self._secrets())
         line = line_of(exchange)
         with self._lock:
@@ -162,7 +164,7 @@ class Cassette:
                 self._failure = error
 
     def _write(self, line: bytes) -> None:
-        """Append a line with one write: another kernel may be adding to the file."""
+        """Append a line in a single write, because another kernel may be adding to the file."""
         if not self._is_prepared:
             self._prepare()
             self._is_prepared = True
@@ -170,7 +172,7 @@ class Cassette:
             file.write(line)
 
     def _prepare(self) -> None:
-        """Begin a file with its header, or anew to record; cut off what a crash left of a last line."""
+        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash."""
         self.path.touch()
         found = Recorded() if self.mode == "record" else read_cassette(self.path)
         if found.version < VERSION:
@@ -178,7 +180,7 @@ class Cassette:
             return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
-            # Where it is larger than when it was read, another kernel has added to it.
+            # If the file is larger than when it was read, another kernel has added to it.
             keep = found.whole if self.mode == "record" or size == found.size else size
             if keep < size:
                 file.truncate(keep)
@@ -202,7 +204,10 @@ class Cassette:
         )
 
     def _why(self, endpoint: str, path: str, request: Any) -> str:
-        """Name the first field that differs from the next recorded request; where all are replayed, from the last."""
+        """Return a message that names the first field that differs from the next recorded request.
+
+        If all were replayed, the last one is compared.
+        """
         damage = f" {self._damage().capitalize()}." if self._damaged else ""
         of_kind = [number for number, one in enumerate(self._exchanges) if one.path == path]
         if not of_kind:
@@ -218,7 +223,7 @@ class Cassette:
 
 
 def _differences(recorded: Any, asked: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the fields that differ, such as `messages[1].content`, and both values as a message shows them."""
+    """Yield the fields that differ, such as `messages[1].content`, and both values in the form for a message."""
     if isinstance(recorded, dict) and isinstance(asked, dict):
         for key in dict.fromkeys((*asked, *recorded)):
             inner = f"{name}.{key}" if name else key

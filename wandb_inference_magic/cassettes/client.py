@@ -1,7 +1,7 @@
-"""Between the client and the wire: requests answered from a cassette, and replies written to it as they pass.
+"""An HTTP client that answers requests from a cassette, and records the replies that pass through it.
 
-It is the HTTP client that the SDK and this package share, so that whoever uses the SDK, Weave and the user's own code
-included, meets an ordinary response. The key is put in further down: no request seen here holds it.
+The SDK and this package share this client, so that all code that uses the SDK, including Weave and the user's own code,
+receives an ordinary response. The key is added at a lower layer: no request seen here contains it.
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ if TYPE_CHECKING:
     from .cassette import Cassette
     from .file import Event
 
-# What an endpoint says of the request itself, and would say again. Other failures pass, or are the account's.
+# Statuses that concern the request itself, and would be returned again. Other failures are temporary, or concern the
+# account.
 REFUSALS: Final = (400, 404, 413, 422)
-# So many pieces of a stream are kept: each takes far more memory than it has bytes. More than any reply has.
+# At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
+# many.
 MOST_EVENTS: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
 class CassetteRecorder:
-    """A cassette as the client's builder takes it."""
+    """A cassette in the form that the builder of the client takes."""
 
     cassette: Cassette
 
     @property
     def records(self) -> bool:
-        """Whether requests may go over the wire."""
+        """Whether requests may be sent over the network."""
         return self.cassette.records
 
     def http_client(self, library: Any, endpoint: Endpoint | None, options: dict[str, Any], *, at_once: bool) -> Any:
-        """Return an HTTP client that goes by way of the cassette, an asynchronous one to send many `at_once`."""
+        """Return an HTTP client that uses the cassette; with `at_once` an asynchronous one, to send many requests."""
         exchanges = _Exchanges(library, self.cassette, endpoint)
         return (_async_client if at_once else _client)(library, exchanges, options)
 
@@ -58,7 +60,7 @@ def _client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any
             if isinstance(response, _Recording):
                 response = response.of(super().send(request, stream=True, **how))
             if not stream:
-                # Closes it too, whatever happens.
+                # This also closes the response, even if reading fails.
                 response.read()
             return response
 
@@ -81,12 +83,12 @@ def _async_client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) 
 
 @cache
 def _body_class(library: Any, kind: type) -> Any:
-    """Return a class as a response body of the HTTP library, for both kinds of client."""
+    """Return a subclass of `kind` that is a response body of the HTTP library, for both kinds of client."""
     return type(kind.__name__, (kind, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 class _Exchanges:
-    """The cassette as one client sees it: from requests to what was recorded for them, and the other way."""
+    """The cassette as used by one client: converts requests to recorded responses, and responses to recordings."""
 
     def __init__(self, library: Any, cassette: Cassette, endpoint: Endpoint | None) -> None:
         self._library = library
@@ -94,12 +96,12 @@ class _Exchanges:
         self._endpoint = endpoint
 
     def response(self, request: Any) -> Any:
-        """Return the recorded response to a request; where it is to be sent, the recording of what comes.
+        """Return the recorded response to a request or, if the request must be sent, a recording for its response.
 
         Raises
         ------
         InferenceError
-            When it cannot be sent either.
+            If the request was not recorded and cannot be sent either.
         """
         asked = (*self._place(request), _document(request))
         found = self._cassette.find(*asked)
@@ -107,7 +109,7 @@ class _Exchanges:
             return self._recorded(request, found)
         if self._endpoint is not None and self._endpoint.out_of_reach is not None:
             raise self._endpoint.out_of_reach
-        # What is recorded is what can be read.
+        # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
         return _body_class(self._library, _Recording)(asked, self._cassette.add)
 
@@ -130,7 +132,7 @@ class _Exchanges:
             if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
                 return self._endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
         parts = urlsplit(url)
-        # Without a user's name and password, which an address may have before its host.
+        # Leave out the user name and password that a URL may have before its host.
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
 
 
@@ -142,7 +144,7 @@ def _address(url: str) -> tuple[str, str, int | None, str]:
 
 
 def _document(request: Any) -> Any:
-    """Return the JSON body of a request; of another kind, such as a file that is sent, its digest."""
+    """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file."""
     if not request.content:
         return None
     document = _parsed(request.content)
@@ -152,7 +154,7 @@ def _document(request: Any) -> Any:
 
 
 class _Replay:
-    """The body of a recorded reply: it comes as fast as it once did, or at once."""
+    """The body of a recorded reply, delivered at the recorded speed or at once."""
 
     def __init__(self, exchange: Exchange, *, waits: bool) -> None:
         self.timing = Timing(replayed=True)
@@ -186,7 +188,7 @@ class _Replay:
 
 
 class _Recording:
-    """The body of a response while it passes: it is added to the cassette if it comes to its end."""
+    """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
     def __init__(self, asked: tuple[str, str, Any], add: Callable[[Exchange], None]) -> None:
         self._asked = asked
@@ -205,7 +207,7 @@ class _Recording:
         self._pieces: list[bytes] = []
 
     def of(self, response: Any) -> Any:
-        """Return a response with this as its body."""
+        """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
         LAST.set(self._timing)
         self._response, self._body = response, response.stream
@@ -242,14 +244,14 @@ class _Recording:
             self._pieces.append(piece)
 
     def _read(self, texts: Iterator[str]) -> None:
-        """Take the JSON texts of a stream."""
+        """Process the JSON texts of a stream."""
         for text in texts:
             self._is_done = self._is_done or text == DONE
             if not self._is_done:
                 self._take(_parsed(text) if self._is_good else None)
 
     def _take(self, chunk: Any) -> None:
-        """Keep a chunk; a stream that cannot be recorded is forgotten, so that it fills no memory."""
+        """Keep a chunk. If the stream cannot be recorded, discard its chunks to free the memory."""
         if not isinstance(chunk, dict) or "error" in chunk or len(self._events) == MOST_EVENTS:
             self._is_good = False
             self._events.clear()
@@ -260,7 +262,7 @@ class _Recording:
             self._has_finished = self._has_finished or choices[0].get("finish_reason") is not None
 
     def _end(self, *, all_came: bool) -> None:
-        """Add what has passed, where it is whole; `all_came` says whether it was the endpoint that ended it."""
+        """Record the exchange if it is complete. `all_came` says whether the endpoint ended the body."""
         if self._has_ended:
             return
         self._has_ended = True
@@ -282,7 +284,7 @@ class _Recording:
 
 
 def _parsed(data: str | bytes) -> Any:
-    """Return a JSON document; None for what is none."""
+    """Return a JSON document, or None if the data is not JSON."""
     try:
         return read_json_text(data)
     except ValueError:

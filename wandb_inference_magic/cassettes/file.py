@@ -1,24 +1,26 @@
-"""The form of a cassette's file: one recorded exchange a line, written so that it reads and diffs well.
+"""The file format of a cassette: one recorded exchange per line, easy to read and to diff.
 
-The first line is a header, `{"cassette": 2}`, with the version of the form. Every other line is a JSON object with
-these members; a reader passes over members, and lines, that it does not know, so that only a change which it must not
-pass over raises the version:
+The first line is a header, `{"cassette": 2}`, with the version of the format. Every other line is a JSON object with
+the members below. A reader ignores members and lines that it does not know, so only a change that a reader must not
+ignore raises the version.
 
 `endpoint`
-    Where the request went: `wandb`, `local` (the practice model), or an address.
+    Where the request was sent: `wandb`, `local` (the practice model), or a URL.
 `path`
-    The request's path at that endpoint, such as `/chat/completions`.
+    The path of the request at that endpoint, such as `/chat/completions`.
 `request`
-    Its JSON body, or null. No header of it is kept; a picture in it (a `data:` address) is kept as its digest.
+    The JSON body of the request, or null. Its headers are not stored. A picture in it (a `data:` URL) is stored as its
+    digest.
 `reply`
-    `seconds` until it was complete; `request_id` and `status` where there is one, and where it is not 200; and either
-    `json`, the document that came, or `events`, the chunks of a stream.
+    `seconds` until the reply was complete; `request_id`, if there is one; `status`, if it is not 200; and either
+    `json`, the document received, or `events`, the chunks of a stream.
 
-Each event is a list of two: the seconds after which a chunk came, and the chunk, the JSON object as it came.
+Each event is a list of two items: the seconds after which a chunk was received, and the chunk, the JSON object as
+received.
 
-In version 1 an event holds what differs from the event before. That is a text where only the text differs, else an
-object with the members that have changed, and where members are gone, a list of their names. Such a file is replayed;
-it is written again as version 2 before something is added to it.
+In version 1 an event holds what differs from the previous event. If only the text differs, this is the new text.
+Otherwise it is an object with the changed members and, if members were removed, a list of their names. Such a file can
+be replayed. It is converted to version 2 before an exchange is added to it.
 """
 
 from __future__ import annotations
@@ -43,16 +45,16 @@ VERSION: Final = 2
 MOST_FILE: Final = 2_000_000_000
 MOST_LINE: Final = 64_000_000
 PIECE: Final = 1_000_000
-# What a line that is too large is read as: it cannot be read.
+# Replaces a line that is too large. It cannot be parsed.
 TOO_LARGE: Final = b"!"
 # No reply takes longer than a day.
 LONGEST_SECONDS: Final = 86_400
 LONGEST_ADDRESS: Final = 2000
-# So many members the events of version 1 may have for each byte of a line; and besides.
+# The members that the events of version 1 may have: so many per byte of a line, plus a fixed number.
 MEMBERS_A_BYTE: Final = 3
 MEMBERS_SPARE: Final = 20_000
 HEADER: Final = f'{{"cassette": {VERSION}}}\n'.encode()
-# Where a chunk holds text.
+# The members of a chunk's delta that hold text.
 TEXTS: Final = ("content", "reasoning", "reasoning_content")
 
 Value = TypeVar("Value")
@@ -61,24 +63,24 @@ Event = tuple[float, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request, and what came back for it.
+    """One request and its reply.
 
     Attributes
     ----------
     endpoint, path : str
-        Where it went, and the path there.
+        Where the request was sent, and the path there.
     request : object
-        Its JSON body, pictures as digests; None where it has none.
+        The JSON body of the request, with pictures as digests. None if there is no body.
     seconds : float
-        Until the reply was complete.
+        Seconds until the reply was complete.
     document : object
-        The reply, where it was not streamed.
+        The reply, if it was not streamed.
     events : tuple of (seconds, object)
-        The reply's chunks, where it was streamed.
+        The chunks of the reply, if it was streamed.
     status : int
         The HTTP status.
     request_id : str or None
-        The endpoint's id of the request.
+        The endpoint's id for the request.
     """
 
     endpoint: str
@@ -92,18 +94,18 @@ class Exchange:
 
     @property
     def key(self) -> str:
-        """A digest of all that is asked: the same for two requests that are alike."""
+        """A digest of the whole request: the same for two equal requests."""
         return key_of(self.endpoint, self.path, self.request)
 
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
-    """Return the digest that tells requests apart."""
+    """Return the digest that identifies a request."""
     asked = json.dumps([endpoint, path, request], sort_keys=True)
     return sha256(asked.encode()).hexdigest()
 
 
 def without_pictures(request: Any) -> Any:
-    """Return a request with each picture replaced by its digest: lines stay short, and hold no picture."""
+    """Return a request with each picture replaced by its digest, so that lines are short and contain no picture."""
     if isinstance(request, dict):
         return {name: without_pictures(value) for name, value in request.items()}
     if isinstance(request, list):
@@ -115,8 +117,8 @@ def without_pictures(request: Any) -> Any:
 
 
 def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
-    """Return an exchange with each secret hidden, also one that is cut into several chunks."""
-    # A copy, to be changed.
+    """Return an exchange with each secret hidden, including one that is split across several chunks."""
+    # A copy, which is changed below.
     chunks = [hidden(chunk, ()) for _, chunk in exchange.events]
     _hide_across(chunks, secrets)
     return replace(
@@ -129,7 +131,7 @@ def without_secrets(exchange: Exchange, secrets: Collection[str]) -> Exchange:
 
 
 def _hide_across(chunks: Sequence[Any], secrets: Collection[str]) -> None:
-    """Hide what only several chunks together spell."""
+    """Hide secrets that are split across several chunks."""
     texts: dict[Any, list[tuple[dict[str, Any], str]]] = {}
     for chunk in chunks:
         for text, holder, name in _texts(chunk):
@@ -139,12 +141,12 @@ def _hide_across(chunks: Sequence[Any], secrets: Collection[str]) -> None:
         if text == "".join(hidden(holder[name], secrets) for holder, name in parts):
             continue
         for holder, name in parts:
-            # The first chunk gets all of the text: how it was cut would show where the secret was.
+            # The first chunk gets the whole text: how the text was split would show where the secret was.
             holder[name], text = text, ""
 
 
 def _texts(chunk: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], str]]:
-    """Yield the texts in a chunk: which text of the stream each continues, the object it is in, and its name there."""
+    """Yield the texts in a chunk: the text of the stream that each continues, the object it is in, its name there."""
     for choice, number in _numbered(chunk.get("choices")):
         delta = choice.get("delta")
         if isinstance(delta, dict):
@@ -156,7 +158,7 @@ def _texts(chunk: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], str]]:
 
 
 def _numbered(value: object) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the objects in a list, each with its `index`, or its place where it has none."""
+    """Yield the objects in a list, each with its `index`, or with its position if it has none."""
     for place, one in enumerate(value if isinstance(value, list) else ()):
         if isinstance(one, dict):
             index = one.get("index")
@@ -186,10 +188,10 @@ def line_of(exchange: Exchange) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a file holds: its exchanges in order, the numbers of the lines that cannot be read, its version and sizes.
+    """The contents of a file: exchanges in order, the numbers of the lines that cannot be read, the version and sizes.
 
-    A last line that a crash has left unfinished is not counted among the damaged; `whole` is the size in bytes of
-    what comes before it, `size` that of all.
+    A last line that was left unfinished by a crash is not counted as damaged. `whole` is the size in bytes of
+    everything before it, and `size` is the total size in bytes.
     """
 
     exchanges: tuple[Exchange, ...] = ()
@@ -200,14 +202,16 @@ class Recorded:
 
 
 def read_cassette(path: Path) -> Recorded:
-    """Read a file; one that is not there, or is empty, holds nothing.
+    """Read a file. A file that does not exist or is empty has no contents.
 
-    A line that is no exchange, or is larger than `MOST_LINE`, is passed over: its number is in `damaged`.
+    A line that cannot be read as an exchange, or is larger than `MOST_LINE`, is skipped, and its number is in
+    `damaged`.
 
     Raises
     ------
     InferenceError
-        When it cannot be read, is no cassette, is too large, or was written by a newer version in a form of its own.
+        If the file cannot be read, is not a cassette, is too large, or was written by a newer version in a newer
+        format.
     """
     try:
         check_file(path, MOST_FILE)
@@ -234,7 +238,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
             exchange = read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
-                # What a crash left.
+                # An unfinished line, left by a crash.
                 break
             damaged.append(number)
         else:
@@ -244,7 +248,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
 
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield each line, and how long it is; of one that is too large only its end."""
+    """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
     while line := file.readline(MOST_LINE + 1):
         length = len(line)
         if length <= MOST_LINE:
@@ -256,7 +260,7 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def version_of(path: Path, line: bytes) -> int:
-    """Return the version of a file with this first line."""
+    """Return the version of a file, given its first line."""
     try:
         header = read_json_text(line)
     except ValueError:
@@ -279,7 +283,7 @@ def version_of(path: Path, line: bytes) -> int:
 
 
 def read_line(line: bytes, version: int) -> Exchange | None:
-    """Return the exchange on a line, None where it holds something else; ValueError where it cannot be read."""
+    """Return the exchange on a line, or None if it holds something else. Raise ValueError if it cannot be read."""
     if not line.strip():
         return None
     members = read_json_text(line)
@@ -290,7 +294,7 @@ def read_line(line: bytes, version: int) -> Exchange | None:
     reply = members["reply"]
     try:
         events = _of_type(list, reply.get("events", []))
-        # A kernel of an older version may have added a line in its own form.
+        # A kernel with an older version of this package may have added a line in its own format.
         is_old = version == 1 or any(isinstance(event[1], str) or event[2:] for event in events)
         most_members = MEMBERS_SPARE + MEMBERS_A_BYTE * len(line)
         return Exchange(
@@ -317,7 +321,7 @@ def _of_type(kind: type[Value], value: object) -> Value:
 
 
 def _number(value: object, low: float, high: float) -> float:
-    """Return a number in a range: not one that JSON alone can hold, such as Infinity or one of 400 digits."""
+    """Return a number in a range. Raise ValueError for others that JSON can hold, such as Infinity or 400 digits."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError("not a number of that range")
     return float(value)
@@ -328,7 +332,7 @@ def _endpoint(value: object) -> str:
     if endpoint in ("wandb", "local"):
         return endpoint
     parts = urlsplit(endpoint)
-    # Reading the port raises for one that cannot be.
+    # Reading the port raises ValueError if it is not valid.
     is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     if (
         not is_address
@@ -341,7 +345,7 @@ def _endpoint(value: object) -> str:
 
 
 def _request_id(value: object) -> str | None:
-    """Return a request's id, which becomes a header again."""
+    """Return the id of a request. It must be valid as a header, because it is replayed as one."""
     if value is None:
         return None
     if not (known := header_text(_of_type(str, value))):
@@ -350,12 +354,12 @@ def _request_id(value: object) -> str | None:
 
 
 def header_text(value: str | None) -> str | None:
-    """Return a text that can be a header's value; None for another."""
+    """Return a text if it can be the value of a header, else None."""
     return value if value and re.fullmatch(r"[\x20-\x7e]{1,500}", value) else None
 
 
 def _plain_events(events: Iterable[Any], most_members: int) -> Iterator[tuple[Any, Any]]:
-    """Yield events of version 1 as those of version 2; together they have at most so many members."""
+    """Yield events of version 1 as events of version 2. Raise ValueError above `most_members` members in total."""
     before: dict[str, Any] = {}
     members = 0
     for at, differs, *gone in events:
@@ -369,7 +373,7 @@ def _plain_events(events: Iterable[Any], most_members: int) -> Iterator[tuple[An
         else:
             left_out = frozenset(_of_type(list, gone[0])) if gone else frozenset()
             before = {name: value for name, value in before.items() if name not in left_out} | _of_type(dict, differs)
-        # Each is a copy of the one before: a few bytes could make any number of them.
+        # Each event is a copy of the previous one, so a few bytes could create any number of members.
         members += len(before)
         if members > most_members:
             raise ValueError("too many members")
@@ -377,7 +381,7 @@ def _plain_events(events: Iterable[Any], most_members: int) -> Iterator[tuple[An
 
 
 def unusable(path: Path, error: OSError) -> InferenceError:
-    """Return the error for a file that the system does not let be used."""
+    """Return the error for a file that the operating system does not allow to be used."""
     return InferenceError(
         f"The cassette {path} cannot be used.",
         why=quoted(error.strerror or str(error)),

@@ -1,4 +1,4 @@
-"""A cassette of version 1 is written again as version 2, before something is added to it."""
+"""Convert a cassette from version 1 to version 2 before an exchange is added to it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .file import MOST_FILE, MOST_LINE, VERSION, lines_of, read_line, version_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-# How often, and how long each time, a kernel waits for another that writes the file again. In seconds.
+# How many times a kernel waits for another one that is converting the file, and how long each time, in seconds.
 WAITS: Final = 200
 WAIT: Final = 0.05
 
 
 def rewrite(path: Path) -> None:
-    """Write a file of version 1 again as version 2, in a file beside it that is then renamed.
+    """Convert a file from version 1 to version 2, in a file beside it that is then renamed.
 
-    Each kernel does so before it adds its first line, and one at a time: whoever makes the file beside it goes first.
-    So no line is added to a file that is about to be replaced. What cannot be read keeps its line.
+    Each kernel does so before it adds its first line, one kernel at a time: the kernel that creates the file beside it
+    goes first. So no line is added to a file that is about to be replaced. A line that cannot be read is kept.
 
     Raises
     ------
     OSError
-        When it cannot be written, or would be too large. The file is as it was.
+        If the file cannot be written, or would be too large. The original file is unchanged.
     """
     path = path.resolve()
     beside = path.with_name(f"{path.name}.new")
@@ -51,7 +51,7 @@ def rewrite(path: Path) -> None:
             copymode(path, beside)
             beside.replace(path)
         else:
-            # Another kernel has done it.
+            # Another kernel has already converted the file.
             beside.unlink()
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def rewrite(path: Path) -> None:
 
 
 def _create(path: Path) -> BinaryIO:
-    """Make a file; where another kernel has made it, wait until it is gone."""
+    """Create a file. If another kernel has created it, wait until it is gone."""
     for _ in range(WAITS):
         with suppress(FileExistsError):
             return path.open("xb")
@@ -68,11 +68,11 @@ def _create(path: Path) -> BinaryIO:
 
 
 def _rewritten(line: bytes) -> bytes:
-    """Return a line of version 1 as one of version 2; one that is no exchange, as it is."""
+    """Return a line of version 1 as a line of version 2. A line that is not an exchange is returned unchanged."""
     try:
         exchange = read_line(line, 1)
     except ValueError:
-        # Without its end it is what a crash left.
+        # A line without a line end was left unfinished by a crash.
         return line if line.endswith(b"\n") else b""
     if exchange is None or not exchange.events:
         return line.removesuffix(b"\n") + b"\n"

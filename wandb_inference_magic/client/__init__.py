@@ -1,6 +1,6 @@
-"""The wire: the clients, built in one place, streams read chunk by chunk, failures, retries.
+"""Network access: HTTP clients, streaming, error conversion and retries.
 
-And the practice model's server on this machine.
+Also contains the server of the practice model on this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Bodies of responses, bounded: unpacked here piece by piece, so that a small answer cannot fill the memory.
+"""Limit the size of response bodies: decompress them in pieces, so that a small response cannot fill the memory.
 
-The HTTP library would unpack whatever encodings a response names, each network chunk at once. Here every response
-passes a hook before its body is read: it unpacks one layer of gzip or deflate, and counts.
+The HTTP library would decompress any encodings that a response names, and each network chunk in one step. Here a hook
+runs on every response before its body is read. It decompresses one layer of gzip or deflate and counts the bytes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .sse import is_stream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-# In bytes, unpacked. A whole completion, a stream, the lists of models, what an error says.
+# Limits in bytes after decompression: a whole completion, a stream, a list of models, the body of an error.
 MOST_WHOLE: Final = 64 * MB
 MOST_STREAMED: Final = 256 * MB
 MOST_LISTED: Final = 16 * MB
 MOST_REFUSED: Final = 1 * MB
-# Any other body that is packed: the user's own calls of other paths.
+# Any other compressed body: calls of other paths that the user's code makes.
 MOST_UNPACKED: Final = 256 * MB
 PIECE: Final = 65_536
 
-# Nothing packed is asked for: a body then costs what it says, and a cassette records it as it is.
+# Request no compression: the size of a body is then known, and a cassette records it unchanged.
 NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 GZIP_MARK: Final = b"\x1f\x8b"
@@ -35,7 +35,7 @@ DEFLATE_HEAD: Final = 2
 
 
 def bounded(library: Any) -> Callable[[Any], None]:
-    """Return a hook for an HTTP library's client: it puts a bounded body in the place of a response's own."""
+    """Return a hook for a client of an HTTP library that replaces the body of a response with a bounded one."""
 
     def bound(response: Any) -> None:
         response.stream = _bodies(library).Body(response.stream, _reader(response))
@@ -44,7 +44,7 @@ def bounded(library: Any) -> Callable[[Any], None]:
 
 
 def bounded_async(library: Any) -> Callable[[Any], Awaitable[None]]:
-    """Do what `bounded` does, for an asynchronous client."""
+    """Return the same hook as `bounded`, for an asynchronous client."""
 
     async def bound(response: Any) -> None:
         response.stream = _bodies(library).AsyncBody(response.stream, _reader(response))
@@ -64,7 +64,7 @@ def _reader(response: Any) -> BodyReader:
             remedy="Check the endpoint, and any proxy before it: %wbconfig shows the address.",
             cause="reply",
         )
-    # Unpacked here: the library is not to do it again.
+    # Decompressed here, so the library must not do it again.
     for name in ("content-encoding", "content-length") if encodings else ():
         response.headers.pop(name, None)
     encoding = encodings[0] if encodings and is_known else ""
@@ -73,7 +73,7 @@ def _reader(response: Any) -> BodyReader:
 
 
 def _most(response: Any, encoding: str) -> float:
-    """Return how many bytes of a body are read."""
+    """Return the maximum number of bytes to read from a body."""
     path = response.request.url.path
     if response.status_code >= 300:
         return MOST_REFUSED
@@ -85,24 +85,24 @@ def _most(response: Any, encoding: str) -> float:
 
 
 class BodyReader:
-    """Unpacks a body and counts it.
+    """Decompresses a body and counts its bytes.
 
     Parameters
     ----------
     encoding : str
-        `gzip`, `deflate`, or empty for a body that is not packed.
+        `gzip`, `deflate`, or empty for a body that is not compressed.
     most : float
-        So many bytes are passed on.
+        The maximum number of bytes to return, after decompression.
     is_strict : bool
-        Whether more, or damage, is an error; else the rest is left out.
+        Whether a larger or damaged body is an error. If not, the rest is dropped.
     is_stream : bool
-        Whether what is in the body tells by itself whether it is whole.
+        Whether the content itself shows whether it is complete.
     """
 
     def __init__(self, encoding: str, most: float, *, is_strict: bool, is_stream: bool = False) -> None:
         self._encoding = encoding
         self._unpacker = zlib.decompressobj(_PACKED[encoding]) if encoding else None
-        # What has come of a `deflate` body before it is known whether it has its header.
+        # The first bytes of a `deflate` body, until it is known whether it has a header.
         self._head: bytes | None = b"" if encoding == "deflate" else None
         self._has_begun = self._has_ended = False
         self._left = most
@@ -112,7 +112,7 @@ class BodyReader:
         self.is_full = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take bytes of the wire and yield what is in them, in pieces of bounded size."""
+        """Take bytes from the network and yield their content, in pieces of bounded size."""
         for piece in self._unpacked(chunk):
             self._left -= len(piece)
             if self._left >= 0:
@@ -133,7 +133,7 @@ class BodyReader:
             if len(chunk) < DEFLATE_HEAD:
                 return
             if not _has_deflate_header(chunk):
-                # Some servers leave out the header that goes with it.
+                # Some servers omit the header.
                 self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
             self._head = None
         while chunk and not self._has_ended and not self.is_full:
@@ -146,14 +146,14 @@ class BodyReader:
                 yield piece
 
     def _begin_next(self, chunk: bytes) -> bool:
-        """Begin another packed part: a gzip body may have several. What follows and is none does not count."""
+        """Begin the next part, since a gzip body may have several. Ignore trailing data that is not gzip."""
         self._has_ended = "gzip" not in self._encoding or not chunk.startswith(GZIP_MARK[: len(chunk)])
         if not self._has_ended:
             self._unpacker = zlib.decompressobj(_PACKED[self._encoding])
         return not self._has_ended
 
     def end(self) -> None:
-        """See that a packed body has come to its end."""
+        """Raise if a compressed body ended too early."""
         is_cut = self._unpacker is not None and self._has_begun and not self._unpacker.eof
         if is_cut and self._is_strict and not self._is_stream:
             raise InferenceError(
@@ -180,13 +180,13 @@ class BodyReader:
 
 
 def _has_deflate_header(data: bytes) -> bool:
-    """Whether packed data begins with the header of RFC 1950."""
+    """Return whether compressed data begins with the header of RFC 1950."""
     return data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:DEFLATE_HEAD], "big") % 31 == 0
 
 
 @cache
 def _bodies(library: Any) -> Any:
-    """Return the classes of bodies, as an HTTP library wants them: for both kinds of client."""
+    """Return the body classes for an HTTP library, for its synchronous and asynchronous clients."""
 
     class Body(library.SyncByteStream):  # type: ignore[misc]
         def __init__(self, stream: Any, reader: BodyReader) -> None:

@@ -1,6 +1,6 @@
-"""The payloads of a reply, checked while they pass: is it a reply, can it be read, has it come to its end?
+"""Read and check the chunks of a reply: whether it is a reply, can be parsed, and is complete.
 
-The SDK's own loop takes a cut stream for a whole one.
+The SDK's own loop accepts a truncated stream as complete.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Chunk = Mapping[str, Any]
 
 
 class ChunkReader:
-    """Turns a stream's bytes into payloads.
+    """Turns the bytes of a stream into chunks.
 
-    `feed` each chunk until `is_done`, then `close`. Where somebody else turns them into payloads, `hear` each chunk,
-    then `hear_end`, `check` each payload, and `check_end`.
+    Call `feed` with the received bytes until `is_done`, then `close`. If another library parses the stream, call
+    `hear` with the received bytes, then `hear_end`; call `check` with each parsed chunk, then `check_end`.
 
     Raises
     ------
     InferenceError
-        When what comes is no reply, or only a part of one.
+        When the response is not a reply, or only a part of one.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class ChunkReader:
         self.is_done = False
 
     def feed(self, chunk: bytes) -> Iterator[Chunk]:
-        """Yield the payloads that these bytes complete."""
+        """Yield the chunks that these bytes complete."""
         for data in self._events.feed(chunk):
             yield from self._read(data)
 
     def close(self) -> Iterator[Chunk]:
-        """Yield what the stream's end left open, and see that the reply is whole."""
+        """Yield the chunks that are left at the end of the stream. Raise if the reply is not complete."""
         for data in self._events.close():
             yield from self._read(data)
         self.check_end()
@@ -56,17 +56,17 @@ class ChunkReader:
         yield self.check(chunk)
 
     def hear(self, chunk: bytes) -> None:
-        """Note whether bytes say that the reply is whole."""
+        """Record whether these bytes mark the end of the reply."""
         for data in self._events.feed(chunk):
             self._has_ended = self._has_ended or data == DONE
 
     def hear_end(self) -> None:
-        """Note whether what the stream's end left open says so."""
+        """Record whether the event left at the end of the stream marks the end of the reply."""
         for data in self._events.close():
             self._has_ended = self._has_ended or data == DONE
 
     def check(self, chunk: Chunk) -> Chunk:
-        """Return a payload; raise for one that tells of an error."""
+        """Return a chunk. Raise for one that reports an error."""
         if error := chunk.get("error"):
             raise told_by_service(error)
         choices = chunk.get("choices")
@@ -76,18 +76,18 @@ class ChunkReader:
         return chunk
 
     def check_end(self) -> None:
-        """Raise when the stream ended before the reply did."""
+        """Raise if the stream ended before the reply was complete."""
         if not self._has_ended:
             raise _cut_off()
 
 
 def whole_completion(text: str) -> Chunk:
-    """Read the answer of an endpoint that does not stream.
+    """Read the response of an endpoint that does not stream.
 
     Raises
     ------
     InferenceError
-        When it is no completion.
+        When it is not a completion.
     """
     chunk = _parsed(text)
     if chunk is None or not isinstance(chunk.get("choices"), list):
@@ -96,7 +96,7 @@ def whole_completion(text: str) -> Chunk:
 
 
 def completion_of(returned: object) -> Chunk:
-    """Turn what the SDK returned for a completion into a payload; for a page that is no JSON it returns plain text."""
+    """Convert the SDK's completion to a chunk. Raise for text, which the SDK returns if a response is not JSON."""
     dump = getattr(returned, "model_dump", None)
     chunk = dump() if dump else None
     if not isinstance(chunk, Mapping) or not isinstance(chunk.get("choices"), list):
@@ -123,7 +123,7 @@ def _cut_off() -> InferenceError:
 
 
 def told_by_service(error: object) -> InferenceError:
-    """Return the error for one that came in the middle of a reply."""
+    """Return the error for one that the service sent in the middle of a reply."""
     message = error.get("message") if isinstance(error, Mapping) else error
     return InferenceError(
         "The service stopped the reply with an error.",

@@ -1,4 +1,4 @@
-"""The one place that turns a failure of the service or the wire into an error for users."""
+"""Convert failures of the service or the network into errors for users. Only this module does so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BILLING_URL: Final = "forge.coreweave.com/subscriptions"
 
 @dataclass(frozen=True, slots=True)
 class FailureContext:
-    """What was going on when a call failed: whom it went to, and which model it asked (empty: the list of models)."""
+    """The context of a failed call: its endpoint and model (empty for a request for the list of models)."""
 
     endpoint: Endpoint
     model: str
@@ -35,7 +35,7 @@ class FailureContext:
 
 
 class Refused(Exception):  # noqa: N818 - named by what happened, as its siblings are
-    """The service answered with a status that tells of an error; `body` is what it said, as JSON or as text."""
+    """The service replied with an error status. `body` is the error in the response, as JSON or as text."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
         super().__init__(f"status {status}")
@@ -45,30 +45,30 @@ class Refused(Exception):  # noqa: N818 - named by what happened, as its sibling
 
 
 class Silent(Exception):  # noqa: N818
-    """The service said nothing in time."""
+    """The service did not respond in time."""
 
 
 class Unreachable(Exception):  # noqa: N818
-    """The service could not be reached, or the connection broke; the cause is the library's own error."""
+    """The service could not be reached, or the connection broke. `__cause__` is the library's own error."""
 
 
 def to_inference_error(failure: Exception, situation: FailureContext) -> InferenceError:
-    """Return the error that tells a user about `failure`.
+    """Return the error that reports `failure` to the user.
 
     Parameters
     ----------
     failure : Exception
-        What the client raised.
+        The exception that the client raised.
     situation : FailureContext
-        Which call it was.
+        The call that failed.
 
     Returns
     -------
     InferenceError
-        The failure itself when it is one already, or was made of one.
+        If `failure` is an InferenceError or was caused by one, that error.
     """
     for error in _caused(failure):
-        # The SDK takes whatever its HTTP client raises for a broken connection.
+        # The SDK reports any exception of its HTTP client as a connection error.
         if isinstance(error, InferenceError):
             return error
     if isinstance(failure, ImportError):
@@ -106,7 +106,7 @@ def _not_importable(failure: ImportError) -> InferenceError:
 def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
     status = failure.status
     key = situation.endpoint.key
-    # An error may be shown and saved with the notebook: a service that repeats the key is not repeated.
+    # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     said = hidden(_message(failure), (key.reveal(),) if key else ())
     what, why, remedy, cause = _words(status, said, situation)
     if said and cause != "model":
@@ -124,7 +124,7 @@ def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
 
 
 def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str, str, Cause]:
-    """Return what, why, remedy and cause for a status, after the table in the service's facts (2026-10-07)."""
+    """Return what, why, remedy and cause for a status, as in the table in service.md (2026-10-07)."""
     service = situation.service
     quota = "quota" in said.lower()
     if 300 <= status < 400:
@@ -164,7 +164,7 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
 
 
 def _words_of_others(status: int, service: str) -> tuple[str, str, str, Cause]:
-    """Return the same for a status whose meaning depends on nothing else."""
+    """Return the same as `_words` for a status whose meaning depends on nothing else."""
     if status == 429:
         return (
             f"{service} is getting too many requests at once.",
@@ -195,7 +195,7 @@ def _words_of_others(status: int, service: str) -> tuple[str, str, str, Cause]:
 
 
 def _who(situation: FailureContext) -> str:
-    """Say which key and which project went along: with W&B, 401 can mean either."""
+    """Describe the key and the project that were sent. From W&B, status 401 can mean that either is wrong."""
     endpoint = situation.endpoint
     key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
     if endpoint.kind != "wandb":
@@ -243,7 +243,7 @@ def _of_connection(failure: Exception, situation: FailureContext) -> InferenceEr
 
 
 def _may_pass(failure: Exception, situation: FailureContext) -> bool:
-    """Whether trouble of the wire may be over a little later; a server that does not run here is not."""
+    """Return whether a network error may be temporary. TLS errors and refused connections to this machine are not."""
     if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
     is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
@@ -251,7 +251,7 @@ def _may_pass(failure: Exception, situation: FailureContext) -> bool:
 
 
 def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
-    """Tell the usual troubles of the wire apart by the exceptions beneath the SDK's own."""
+    """Return why and remedy for common network errors, identified by the exceptions beneath the SDK's own."""
     beneath = list(_beneath(failure))
     words = _words_beneath(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
@@ -280,7 +280,7 @@ _NETWORK_REMEDY: Final = (
 
 
 def _caused(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and what it was made of: not what was being handled when it happened, such as another failure."""
+    """Yield a failure and its explicit causes, not the exceptions that were being handled when it was raised."""
     error: BaseException | None = failure
     while error is not None:
         yield error
@@ -288,21 +288,21 @@ def _caused(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _beneath(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the wire's own errors beneath a failure, which the libraries raise one while they handle another."""
+    """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
     error = failure.__cause__ or failure.__context__
-    # A call made while the failure of an earlier one is handled: what follows is that one's.
+    # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
     while error is not None and not isinstance(error, InferenceError | Refused):
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _words_beneath(failure: BaseException) -> str:
-    # Each library wraps the words of the one beneath.
+    # Each library repeats the message of the one beneath.
     return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
 
 
 def _message(failure: Refused) -> str:
-    """Return the service's own words: `error.message`, `detail`, or nothing for a page."""
+    """Return the service's own message: `error.message`, `detail`, or an empty string for a web page."""
     body = failure.body
     if isinstance(body, Mapping):
         said = body.get("message") or body.get("detail") or ""

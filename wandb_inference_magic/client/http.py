@@ -1,4 +1,4 @@
-"""The one configured client: built here alone, with what guards every request."""
+"""The HTTP client. It is built only here, with a check of every request."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ DISTRIBUTION: Final = "wandb-inference-magic"
 
 
 class Recorder(Protocol):
-    """What records exchanges and replays them: a cassette. It belongs to a layer above this one."""
+    """Records and replays exchanges: a cassette. It is implemented in a layer above this one."""
 
     @property
     def records(self) -> bool:
-        """Whether requests may go over the wire."""
+        """Whether requests may be sent over the network."""
 
     def http_client(self, library: Any, endpoint: Endpoint | None, options: dict[str, Any], *, at_once: bool) -> Any:
-        """Return an HTTP client that goes by way of it."""
+        """Return an HTTP client that uses the cassette."""
 
 
 class Client:
-    """The client: its connections (`http`), and the SDK's object over them, for the user and for who watches it."""
+    """The client: its connections (`http`), and the SDK's client over them (`sdk`), for the user and for tracers."""
 
     def __init__(
         self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Recorder | None = None
@@ -57,7 +57,7 @@ class Client:
 
     @cached_property
     def sdk(self) -> OpenAI:
-        """The SDK's object. Made when it is asked for: importing the SDK takes longer than a chat."""
+        """The SDK's client. It is created on first access, because importing the SDK takes longer than a chat."""
         import openai
 
         library = _library_of(openai.DefaultHttpxClient)
@@ -68,14 +68,14 @@ class Client:
         return _without_openai_identity(made, self._endpoint)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self.http.close()
         if "sdk" in self.__dict__:
             self.sdk.close()
 
 
 class SharedClient:
-    """Holds the client, and builds it anew only when something it depends on has changed."""
+    """Holds the client, and rebuilds it only when something it depends on has changed."""
 
     def __init__(self) -> None:
         self._built_for: tuple[object, ...] | None = None
@@ -83,7 +83,7 @@ class SharedClient:
         self._lock = Lock()
 
     def get(self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Recorder | None = None) -> Client:
-        """Return the client for `endpoint`; `timeout` in seconds, `max_retries` per request."""
+        """Return the client for `endpoint`. `timeout` is in seconds, `max_retries` is per request."""
         wanted = (replace(endpoint, model=""), timeout, max_retries, cassette)
         with self._lock:
             if self._client is None or wanted != self._built_for:
@@ -93,7 +93,7 @@ class SharedClient:
             return self._client
 
     def close(self) -> None:
-        """Close the client and its connections; the next `get` builds a new one."""
+        """Close the client and its connections. The next `get` builds a new one."""
         with self._lock:
             self._drop()
 
@@ -104,7 +104,7 @@ class SharedClient:
 
 
 def http_library() -> Any:
-    """Return the HTTP library that the SDK is built on: which one it is differs between its versions."""
+    """Return the HTTP library that the SDK is built on. It differs between versions of the SDK."""
     if "openai" in sys.modules and hasattr(sys.modules["openai"], "DefaultHttpxClient"):
         return _library_of(sys.modules["openai"].DefaultHttpxClient)
     return import_module("httpx2" if find_spec("httpx2") is not None else "httpx")
@@ -122,12 +122,12 @@ def http_client(
     *,
     at_once: bool = False,
 ) -> Any:
-    """Return an HTTP client, by way of a cassette where there is one; an asynchronous one to send many `at_once`."""
+    """Return an HTTP client, using the cassette if there is one. With `at_once`, return an asynchronous client."""
     options = {"verify": _verify(endpoint), "trust_env": True, **options}
     hook = bounded_async(library) if at_once else bounded(library)
     options["event_hooks"] = {**options.get("event_hooks", {}), "response": [hook]}
     if cassette is not None and not cassette.records:
-        # Nothing goes over the wire: no proxy is asked, whatever the environment names.
+        # Nothing is sent over the network, so no proxy is used, whatever the environment names.
         options["trust_env"] = False
     if options["trust_env"] and (fault := proxy_fault(os.environ)) is not None:
         raise _proxy_error(*fault)
@@ -148,8 +148,8 @@ def http_client(
     except Exception:
         if not options["trust_env"]:
             raise
-    # Raised here, where nothing is being handled: the library's error quotes pieces of the proxy's password, and
-    # nothing is to hold on to it.
+    # Raise outside the `except` block: the library's error quotes parts of the proxy's password, and no reference
+    # to it must be kept.
     names = dict.fromkeys(name for name, _ in addresses(os.environ) if name.lower().endswith("_proxy"))
     raise _proxy_error(" or ".join(names) or "the system's settings", "The HTTP library does not take it")
 
@@ -173,9 +173,9 @@ def _proxy_error(names: str, why: str) -> InferenceError:
 
 
 class AsyncClient:
-    """A client for many requests at once, made as the shared one is; it belongs to one event loop.
+    """A client for many concurrent requests, built like the shared one. It belongs to one event loop.
 
-    Use it as an asynchronous context manager: leaving closes its connections.
+    Use it as an asynchronous context manager, which closes its connections on exit.
     """
 
     def __init__(self, endpoint: Endpoint, *, timeout: float, cassette: Recorder | None = None) -> None:
@@ -194,7 +194,7 @@ class AsyncClient:
 
     @cached_property
     def sdk(self) -> AsyncOpenAI:
-        """The SDK's object, made when it is asked for."""
+        """The SDK's client, created on first access."""
         import openai
 
         library = _library_of(openai.DefaultAsyncHttpxClient)
@@ -213,16 +213,16 @@ class AsyncClient:
 
 def _verify(endpoint: Endpoint | None) -> Any:
     if endpoint is not None and endpoint.kind == "local":
-        # On this machine, without encryption: nobody is to be trusted.
+        # It is on this machine and not encrypted: no certificate needs to be trusted.
         return SSLContext(PROTOCOL_TLS_CLIENT)
     return certificates()
 
 
 def certificates() -> Any:
-    """Return what checks a server's certificate, as the HTTP library makes it.
+    """Return the SSL context of the HTTP library, which checks the certificate of a server.
 
-    Reading all certificates takes longer than all else of a client: it is done once, and again where the environment
-    names others.
+    Reading the certificates takes longer than the rest of building a client. They are read once, and again if
+    the environment names others.
     """
     return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
@@ -234,16 +234,16 @@ def _certificates(*_named: str | None) -> Any:
 
 def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
     library = http_library()
-    # Imported when a client is built: it takes longer than much of `%load_ext`.
+    # Imported when a client is built: the import would slow down `%load_ext`.
     from importlib.metadata import version
 
     return {
         "timeout": library.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-        # As the SDK has them.
+        # The SDK's limits.
         "limits": library.Limits(max_connections=1000, max_keepalive_connections=100),
-        # A redirect could carry the prompt, and on the same host the key, to where nobody meant it to go.
+        # A redirect could send the prompt, and on the same host the key, to an address that the user did not choose.
         "follow_redirects": False,
-        # The practice model is on this machine: a proxy meant for the internet cannot reach it.
+        # The practice model is on this machine. A proxy for the internet cannot reach it.
         "trust_env": endpoint.kind != "local",
         "headers": {"user-agent": f"wandb-inference-magic/{version('wandb-inference-magic')}", **NOT_PACKED},
     }
@@ -254,24 +254,24 @@ def _sdk_options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
 
     return {
         "base_url": endpoint.url,
-        # The SDK never holds the key, so that none of its logs, reprs and tracebacks can show it.
+        # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         "api_key": "put-in-at-the-last-moment",
         "timeout": openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
     }
 
 
 def _without_openai_identity(sdk: Sdk, endpoint: Endpoint) -> Sdk:
-    """Take away what the SDK holds of OPENAI_ORG_ID and OPENAI_PROJECT_ID, even when told None."""
+    """Remove what the SDK reads from OPENAI_ORG_ID and OPENAI_PROJECT_ID, even if None is passed."""
     sdk.organization = None
     sdk.project = endpoint.project or None
     return sdk
 
 
 def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
-    """Return the last check of every request: it carries this endpoint's key and project, and nothing of OpenAI's.
+    """Return the last check of every request: it sets this endpoint's key and project, and removes OpenAI's headers.
 
-    The SDK puts what it finds in OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS into headers, anew
-    for each copy of a client (`with_options`). Copies share this hook.
+    The SDK sets headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, again for each copy of
+    a client (`with_options`). Copies share this hook.
     """
     own: dict[str, str | None] = dict.fromkeys(_headers_meant_for_openai())
     own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
@@ -279,7 +279,7 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
     place = _place_of(endpoint)
 
     def check(request: Any) -> None:
-        # The user's own code may send anywhere: through another address, or without encryption, nothing of it goes.
+        # The user's code may send to any address. The key goes only to the endpoint's scheme, host and port.
         belongs = _place(request.url) == place
         key = f"Bearer {endpoint.key.reveal()}" if endpoint.key and belongs else None
         for name, value in {**own, "authorization": key}.items():
@@ -304,11 +304,11 @@ def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
 
 
 def _place(url: Any) -> tuple[str, bytes, int | None]:
-    """Return whom a URL of the HTTP library leads to; its host as the wire has it, whichever way it is written."""
+    """Return the scheme, host and port of a URL of the HTTP library. The host is encoded as it is sent."""
     return url.scheme, url.raw_host, url.port
 
 
 def _headers_meant_for_openai() -> list[str]:
-    """Name the headers that the SDK adds from OPENAI_CUSTOM_HEADERS, a variable set for OpenAI."""
+    """Return the names of headers that the SDK adds from OPENAI_CUSTOM_HEADERS, a variable set for OpenAI."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     return [line.partition(":")[0].strip().lower() for line in lines if ":" in line]

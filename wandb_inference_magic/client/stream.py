@@ -1,7 +1,7 @@
-"""The one place where requests go out and replies come in.
+"""Send requests and receive replies. Only this module does so.
 
-A chat goes past the SDK's own method, which transforms every message of the thread and builds an object for every
-token; where somebody, such as Weave, has wrapped that method, the call goes through it, and they see all of it.
+A chat does not use the SDK's own method, which transforms every message of the thread and builds an object for every
+token. If a tracer such as Weave has wrapped that method, the call uses it, so that the tracer sees the whole call.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
 COMPLETIONS: Final = "openai.resources.chat.completions"
-# What wraps the SDK when it is imported, and not before.
+# Packages that wrap the SDK only when it is imported.
 TRACERS: Final = ("weave", "ddtrace")
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def fetch_model_list(client: Client) -> object:
-    """Fetch the endpoint's list of models (`GET /models`) as the JSON document it is."""
+    """Return the endpoint's list of models (`GET /models`) as the parsed JSON document."""
     timeout = http_library().Timeout(LISTING_SECONDS, connect=10.0)
     request = client.http.build_request("GET", f"{client.url}/models", timeout=timeout)
     with _wire_errors():
@@ -48,7 +48,7 @@ def fetch_model_list(client: Client) -> object:
 
 
 def fetch_feed(url: str, cassette: Recorder | None = None) -> object:
-    """Fetch a public feed, without any key, as the JSON document it is."""
+    """Return a public feed as the parsed JSON document. No key is sent."""
     options = {"timeout": FEED_SECONDS, "follow_redirects": True, "headers": NOT_PACKED}
     with http_client(http_library(), options, cassette) as http:
         response = http.get(url)
@@ -59,35 +59,35 @@ def fetch_feed(url: str, cassette: Recorder | None = None) -> object:
 def stream_chat(
     client: Client, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
 ) -> Generator[Chunk, None, None]:
-    """Send one chat request and yield what comes back, piece by piece.
+    """Send one chat request and yield the chunks of the reply.
 
     Parameters
     ----------
     client : Client
         The shared client.
     body : mapping
-        `model`, `messages` and the parameters; names the SDK does not know stand in `extra_body`.
+        `model`, `messages` and the parameters. Those that the SDK does not know are in `extra_body`.
     stream : bool
-        Whether to ask for the reply as it is made.
+        Whether to request a stream.
     arrival : Arrival
-        Is told what the response itself says: the request id, and a cassette's clock.
+        Receives the request id of the response, and a cassette's clock.
     limit : int, optional
-        The limit on the reply that a budget adds. What a cassette knows of the request is without it.
+        The limit on the reply that a budget adds, in tokens. It is not part of the request in a cassette.
 
     Yields
     ------
     mapping
-        Chunks of a stream, or the one completion. Closing the generator closes the connection.
+        The chunks of a stream, or the one completion. Closing the generator closes the connection.
 
     Raises
     ------
     InferenceError
-        When what comes back is no reply or only a part of one (cause `reply`).
+        When the response is not a reply, or only a part of one (cause `reply`).
     Refused, Silent, Unreachable
-        For any failure of the service or the wire.
+        For any failure of the service or the network.
     """
     if _is_watched("Completions"):
-        # The SDK would try again unseen; who receives decides about that, and says so.
+        # The SDK would retry without a report. The caller decides about retries and reports them.
         create = cast("Any", client.sdk.with_options(max_retries=0).chat.completions.create)
         yield from _watched(create, _limited(body, limit), stream, arrival, limit)
         return
@@ -117,7 +117,7 @@ def stream_chat(
 async def stream_chat_async(
     client: AsyncClient, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
 ) -> AsyncGenerator[Chunk, None]:
-    """Do what `stream_chat` does, for many requests at once."""
+    """Send one chat request and yield the chunks, as `stream_chat` does, for many concurrent requests."""
     if _is_watched("AsyncCompletions"):
         create = cast("Any", client.sdk.chat.completions.create)
         async for chunk in _watched_async(create, _limited(body, limit), stream, arrival, limit):
@@ -154,7 +154,7 @@ def _limited(body: Mapping[str, Any], limit: int | None) -> Mapping[str, Any]:
 
 @contextmanager
 def _marked(limit: int | None) -> Iterator[None]:
-    """Tell the cassette of the request within whether its limit was added."""
+    """Tell the cassette whether a limit was added to the request that is sent in this context."""
     before = LIMITED.set(limit is not None)
     try:
         yield
@@ -180,7 +180,7 @@ def _note(http: Any, arrival: Arrival) -> None:
 
 
 def _request_id(given: object) -> str | None:
-    """Return a request's id, which is saved with the notebook: what a service puts there may be anything."""
+    """Return a request's id, made safe: it is saved with the notebook, and a service may send any text as the id."""
     return quoted(given) if isinstance(given, str) and given else None
 
 
@@ -189,7 +189,7 @@ def _whole(http: Any) -> Chunk:
 
 
 def _refusal(http: Any) -> Refused:
-    """Return the error for a response that is one."""
+    """Return the error for a response with an error status."""
     try:
         said = read_json_text(http.content)
     except ValueError:
@@ -200,7 +200,7 @@ def _refusal(http: Any) -> Refused:
 
 @contextmanager
 def _wire_errors() -> Iterator[None]:
-    """Turn a connection that breaks into one kind of error, whatever library is beneath."""
+    """Convert network errors to `Silent` or `Unreachable`, whatever the library beneath."""
     handled = sys.exc_info()[1]
     try:
         yield
@@ -212,7 +212,7 @@ def _wire_errors() -> Iterator[None]:
 
 
 def _part(failure: BaseException, handled: BaseException | None) -> None:
-    """Part a failure from what the user's code was handling when it made the call: its words are not the wire's."""
+    """Detach the exception that the user's code was handling, so that it is not reported as a network error."""
     error: BaseException | None = failure if handled is not None else None
     while error is not None:
         if error.__context__ is handled:
@@ -224,15 +224,18 @@ def _part(failure: BaseException, handled: BaseException | None) -> None:
 
 
 def _is_watched(name: str) -> bool:
-    """Whether somebody has wrapped the SDK's method (of `Completions` or `AsyncCompletions`) and must see the call."""
+    """Return whether a tracer wrapped the SDK's method in class `name` and must see the call.
+
+    `name` is `Completions` or `AsyncCompletions`.
+    """
     if any(tracer in sys.modules for tracer in TRACERS):
-        # They may have asked to be told when it is imported, and import more of theirs then.
+        # They may have an import hook for this module, which imports more of their own modules.
         import_quietly(COMPLETIONS)
     owner = getattr(sys.modules.get(COMPLETIONS), name, None)
     if owner is None:
         return False
     create = owner.create
-    # A wrapper may pass for what it wraps in all but its type, or be a function of another package's.
+    # A wrapper may imitate what it wraps in everything but its type, or be a plain function of another package.
     if type(create) is FunctionType and _is_in(create, "openai"):
         return False
     return not _is_idle_weave(create)
@@ -245,7 +248,7 @@ def _is_in(function: Any, package: str) -> bool:
 
 
 def _is_idle_weave(create: Any) -> bool:
-    """Whether it is Weave's wrapper while Weave traces nothing: it would do no more than say so."""
+    """Return whether this is Weave's wrapper and Weave traces nothing. The wrapper would only report that."""
     weave = sys.modules.get("weave")
     return weave is not None and _is_in(create, "weave") and weave.get_client() is None
 
@@ -274,7 +277,7 @@ def _watched(
         reader.check_end()
     finally:
         response.close()
-        # Weave's wrapper ends its own trace alone.
+        # Weave's wrapper ends only its own trace.
         http.close()
 
 
@@ -307,7 +310,7 @@ async def _watched_async(
 
 
 def _overheard(read: Callable[..., Iterator[bytes]], reader: ChunkReader) -> Callable[..., Iterator[bytes]]:
-    """Have the reader hear a stream's bytes too: the SDK keeps to itself that it has come to its end."""
+    """Pass the bytes of a stream to the reader too, because the SDK does not report the end of the stream."""
 
     def overheard(*how: Any) -> Iterator[bytes]:
         for chunk in read(*how):
@@ -332,7 +335,7 @@ def _overheard_async(
 
 @contextmanager
 def _sdk_errors() -> Iterator[None]:
-    """Turn the SDK's errors into those of the other way."""
+    """Convert the SDK's errors to those that direct calls raise."""
     import openai
 
     try:

@@ -1,6 +1,6 @@
-"""What each magic does, one module a magic.
+"""What each magic does, in one module per magic.
 
-They bring the engine, which reports, and the front end, which draws, together.
+These modules connect the engine, which reports progress, to the front end, which draws it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `%%wbchat` does with its options and its text."""
+"""Run `%%wbchat` with its options and its text."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
-    """Send what the options and the text say, and draw the reply; or show what would be sent.
+    """Send the prompt and draw the reply, or show what would be sent.
 
     Returns
     -------
     Reply, list of Reply or None
-        A list where several models were asked, None where nothing was sent (`--dry-run`).
+        A list if several models were called. None if nothing was sent (`--dry-run`).
 
     Raises
     ------
     InferenceError
-        For anything that goes wrong.
+        For any error.
     Interrupted
         When the user interrupts.
     """
@@ -59,7 +59,7 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
 
 
 def _models(session: Session, options: ChatOptions) -> list[str]:
-    """Return the models that the options name, each once."""
+    """Return the models that the options name, without duplicates."""
     named = list(options.model)
     if options.models_like is not None:
         found = [model.id for model in _catalog(session, options).matching(options.models_like)]
@@ -74,14 +74,14 @@ def _models(session: Session, options: ChatOptions) -> list[str]:
 
 
 def _catalog(session: Session, options: ChatOptions) -> Catalog:
-    """Return the models to look among: for a dry run those that are known, since nobody is asked for anything."""
+    """Return the models to search. A dry run sends no request, so it uses only the models already known."""
     return (
         session.models.known(session.endpoint(ask=False, start=False)) if options.dry_run else session.models.catalog()
     )
 
 
 def _check_comparable(options: ChatOptions, models: int) -> None:
-    """Refuse what several models at once do not do, and too many of them, before anything is sent."""
+    """Raise, before anything is sent, for options that work with one model only and for too many models."""
     alone = {
         "--tools": options.tools,
         "--code": options.code,
@@ -124,7 +124,7 @@ def _send(context: MagicContext, options: ChatOptions, ask: ChatSpec) -> Reply:
             after=partial(_put_code, context, options),
         )
     finally:
-        # Also what had come before a failure or an interrupt.
+        # Also set after an error or an interrupt, to the partial reply.
         if session.last_reply is not before:
             context.put("_wbreply", session.last_reply)
     if options.output:

@@ -1,4 +1,4 @@
-"""The friendly face of the settings: what `%wbconfig` shows, sets and checks."""
+"""Show, set and check the settings for `%wbconfig`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if optio
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
-    """Do what `%wbconfig` is told, then show the settings, or what the check found.
+    """Run `%wbconfig` with its options, then show the settings or the results of the check.
 
     Raises
     ------
     InferenceError
-        For a setting that cannot be, when no key is typed, and after a check that failed.
+        For an invalid setting, when no key is entered, and after a check that failed.
     """
     if options.reset:
         session.forget()
@@ -45,7 +45,7 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
 
 
 def _shown_after(values: Collection[str]) -> set[str]:
-    """Return the settings to show after some have been set: those, and what depends on them."""
+    """Return the settings to show after some have been set: these, and the settings that depend on them."""
     shown = set(values)
     if "endpoint" in values:
         shown |= {"key", "model"}
@@ -55,7 +55,7 @@ def _shown_after(values: Collection[str]) -> set[str]:
 
 
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
-    """Set what is told. What turns out not to be usable, or is interrupted, leaves all settings as they were."""
+    """Set the values. After an error or an interrupt, restore all settings."""
     before = session.settings.chosen()
     for name in ("cassette", "budget_file"):
         if values.get(name):
@@ -82,7 +82,7 @@ def _open_cassette(session: Session) -> None:
 
 
 def _connect(session: Session, canvas: Canvas) -> None:
-    """Connect to Weave at once, or leave it, so that what is wrong with it shows here."""
+    """Connect to Weave now if tracing is on, or disconnect, so that an error is reported here."""
     with Spinner(canvas, "waiting for Weave"):
         tracer = session.tracer()
         if tracer is not None:
@@ -100,7 +100,7 @@ def _ask_for_key(session: Session) -> None:
 
 
 def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
-    """Return every setting (or `only` some) with its value and where it came from; of the key only the source."""
+    """Return a table of every setting (or `only` some) with its value and source. The key's value is never shown."""
     settings = session.resolve()
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
@@ -148,14 +148,14 @@ def _value_words(value: object) -> str:
 
 
 def _check(session: Session, canvas: Canvas) -> None:
-    """Show what works, line by line; the first failure ends the check and fails the cell."""
+    """Show what works, one line per check. The first failure ends the check and raises."""
     cassette = session.cassette()
     if cassette is not None and not cassette.records:
         endpoint = _endpoint_words(session.endpoint())
         rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{cassette} to replay; nothing is called")]
         canvas.show(table_bundle(HEADINGS, rows))
         return
-    # What is checked is the service as it is now, and nothing of it belongs into the cassette.
+    # The check is of the live service, and its exchanges must not be recorded in the cassette.
     with session.without_cassette():
         _check_service(session, canvas)
 

@@ -1,4 +1,4 @@
-"""What `%%wbmap` does: a prompt for each row of a frame, how far it has come, and what came of it."""
+"""Run `%%wbmap`: send a prompt for each row of a frame, show the progress and show a summary."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "_wbmap"
 SHOWN_ERRORS: Final = 3
-# Of odd counts and costs.
+# Reports about unusual token counts and costs.
 SHOWN_REPORTS: Final = 2
 
 
 def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: str) -> None:
-    """Do what `%%wbmap` is told: ask for every row, show how far it has come, and put the frame into the notebook.
+    """Send a prompt for every row, show the progress, and put the frame into a notebook variable.
 
     Raises
     ------
     InferenceError
-        When it cannot begin, or ended early; what had come is in the notebook.
+        When the run cannot start or ends early. The replies received so far are in the variable.
     Interrupted
-        When the user interrupts; what had come is in the notebook.
+        When the user interrupts. The replies received so far are in the variable.
     """
     session, canvas = context.session, context.canvas()
     value = _value_of(frame, context.names)
@@ -127,7 +127,7 @@ def _lazily(session: Session, options: MapOptions, frame: Any, asked: BatchSpec)
 
 
 def summary_bundle(mapped: Mapped, name: str) -> dict[str, Any]:
-    """Return what a run's cell shows in the end: the first answers, what came of all, and the first errors."""
+    """Return the final output of a run: the first answers, totals over all rows, and the first errors."""
     if not mapped.runs:
         return line_bundle(f"There are no rows; {name} has none either.")
     below = " ".join((*_lines(mapped, name), *mapped.notices))
@@ -159,7 +159,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
 
 
 def _money_lines(runs: Sequence[BatchRun]) -> Iterator[str]:
-    """Say which answers a budget has cut, and what was odd about counts and costs."""
+    """Yield lines about answers cut by the budget and about unusual token counts and costs."""
     if cut := sum(run.cut for run in runs):
         answers = "1 answer" if cut == 1 else f"{cut:,} answers"
         yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"

@@ -1,4 +1,4 @@
-"""`--dry-run`: exactly what would be sent, its tokens and its cost as far as they can be told before."""
+"""`--dry-run`: show exactly what would be sent, with an estimate of its tokens and, if known, its cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPLY: int = 1000
 
 
 def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict[str, Any]:
-    """Return what requests would send as a MIME bundle: each message as it stands, then the parameters."""
+    """Return what requests would send as a MIME bundle: each message unchanged, then the parameters."""
     previews = [_preview(request, stream=stream) for request in requests]
     return {
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),

@@ -1,4 +1,4 @@
-"""What `%wbthread` does: list the threads, switch, show, undo, clear, delete, export and import."""
+"""Run `%wbthread`: list the threads, switch, show, undo, clear, delete, export and import."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROMPT_SHOWN = 60
 
 
 def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) -> None:
-    """Do what `%wbthread` is told, and say what was done.
+    """Run `%wbthread` with its options and report the result.
 
     Raises
     ------
     InferenceError
-        For a thread that is not there, a file that is not usable, and for more than one action at once.
+        For a thread that does not exist, a file that cannot be used, and more than one action at once.
     """
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
@@ -49,7 +49,7 @@ def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) 
 def _act(session: Session, action: str, options: ThreadOptions, name: str) -> dict[str, Any]:
     if action == "import_":
         return _import(session, name, options.import_ or "")
-    # The current one is there before its first turn too: a notebook may begin with --clear.
+    # The current thread is valid before its first turn: a notebook may begin with --clear.
     thread = session.thread(name) if name == session.current_thread else session.existing_thread(name)
     if action == "show":
         return conversation_bundle(thread, session.resolve().allow_images_from)
@@ -91,7 +91,7 @@ def _delete(session: Session, name: str) -> dict[str, Any]:
 
 
 def threads_table(session: Session) -> dict[str, Any]:
-    """Return all threads as a table; the current one is marked, also when it has no turn yet."""
+    """Return all threads as a table. The current one is marked and is listed even if it has no turns yet."""
     threads = dict(session.threads)
     threads.setdefault(session.current_thread, Thread(session.current_thread))
     rows = [
@@ -107,7 +107,7 @@ def threads_table(session: Session) -> dict[str, Any]:
 
 
 def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ()) -> dict[str, Any]:
-    """Return a whole thread as a MIME bundle: the replies rendered, the prompts as they stand."""
+    """Return a whole thread as a MIME bundle. Replies are rendered; prompts are shown unchanged."""
     parts: list[Part] = []
     plain = []
     systems = [("System", thread.system)] if thread.system else []

@@ -1,4 +1,4 @@
-"""What `%wbusage` shows: the calls so far by model, with their tokens, seconds and cost."""
+"""Show the calls so far for `%wbusage`, by model, with their tokens, seconds and cost."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ByModel = list[tuple[str, str, Total]]
 
 
 def show_usage(context: MagicContext, options: UsageOptions) -> None:
-    """Do what `%wbusage` is told: show the usage, put it into a variable, and begin counting anew.
+    """Run `%wbusage`: show the usage or put it into a variable, and reset the counts.
 
     Raises
     ------
     InferenceError
-        When a DataFrame is asked for and pandas is not installed.
+        When a DataFrame is requested and pandas is not installed.
     """
     usage, canvas = context.session.usage, context.canvas()
     by_model = usage.by_model()
@@ -47,7 +47,7 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
                 _shared(context.session),
             )
         )
-        # One bar says nothing.
+        # A single bar has nothing to compare with.
         chart = _chart(by_model) if len(by_model) > 1 else {}
         canvas.append_below(chart, chart_metadata(chart))
     else:
@@ -68,8 +68,8 @@ def _price_source(session: Session) -> str:
 
 
 def _shared(session: Session) -> str:
-    """Return what the file that the budget is shared in says of calls whose kernel was killed."""
-    # A file that cannot be used is an error of the next call, not of this table.
+    """Return a note on what the shared budget file counts for calls whose kernel was killed."""
+    # A file that cannot be used is reported by the next call, not by this table.
     with suppress(InferenceError):
         if (shared := session.shared_spending()) is not None and (estimated := shared.estimated()):
             return f"The budget file counts {usd_words(estimated)} for calls whose kernel was killed: an estimate."
@@ -108,7 +108,7 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
 
 
 def cost_words(total: Total) -> str:
-    """Return what calls have cost in words that stand in a table: a price that is not known is never 0."""
+    """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
     if not total.unpriced:
         return usd_words(total.cost)
     return f"at least {usd_words(total.cost)}" if total.cost else "unknown"

@@ -1,6 +1,6 @@
-"""The settings and where each comes from, the key, the project, the endpoint.
+"""The settings and their sources, the key, the project and the endpoint.
 
-Files and environment variables are read here.
+This package reads the files and environment variables that they come from.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Finding the key, as `wandb login` and the environment leave them. Importing wandb is not needed.
+"""Find the key that `wandb login` saved or the environment contains. wandb does not need to be imported.
 
-Where they are, and which host a key belongs to, is told in service.md (facts as of 2026-10-07).
+service.md describes where keys are stored and which host a key belongs to (as of 2026-10-07).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
-# A netrc or settings file is a page of text.
+# In bytes. A netrc or settings file is at most a page of text.
 LONGEST_FILE: Final = 1_000_000
 IGNORED: Final = "is ignored: it "
-# wandb 0.31 and newer write the second into netrc, older ones the first.
+# wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 @dataclass(frozen=True, slots=True)
 class SecretStore:
-    """A notebook service's secrets: its name for users, and how the secret of a given name is read."""
+    """The secrets of a notebook service: the service's name for users, and a function that reads a secret by name."""
 
     source: str
     read: Callable[[str], object]
@@ -39,7 +39,7 @@ class SecretStore:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One place where a key may be: its name for users, how it is read (None: nothing there), which part of it."""
+    """A place where a key may be: its name for users, a function that reads it (None if absent), and the part."""
 
     name: str
     read: Callable[[], object]
@@ -51,7 +51,7 @@ class _Place:
 
 
 class _UnusableError(Exception):
-    """A place has something that cannot be used; the message goes on after the place's name."""
+    """A place holds something unusable. The message continues a sentence that begins with the place's name."""
 
 
 def resolve_key(
@@ -71,24 +71,24 @@ def resolve_key(
     environ : mapping
         The environment.
     for_wandb : bool
-        Whether the endpoint is W&B's own. A key found for W&B is for no other endpoint: those have
-        `WANDB_INFERENCE_API_KEY` alone.
+        Whether the endpoint is W&B's own. A key found for W&B is used for no other endpoint. Other endpoints use
+        `WANDB_INFERENCE_API_KEY` only.
     notes : list of str, optional
-        Is told why a place that has something gave no key and, when no key is found, which places have nothing.
+        Receives why a place that holds something has no usable key and, if no key is found, which places are empty.
     home : Path, optional
-        Where netrc and the user's settings file are looked for; what `HOME` says unless given.
+        The folder of netrc and the user's settings file. Default: the value of `HOME`.
     folder : Path, optional
-        Where `./wandb/settings` is looked for; the working directory unless given.
+        The folder of `./wandb/settings`. Default: the working directory.
     secrets : sequence of SecretStore, optional
-        Looked into last; those of the notebook service that this runs in unless given.
+        The stores to search last. Default: those of the notebook service that this runs in.
     kept : dict, optional
-        The keys that the stores have given, by their sources: such a store is not asked again, since it may ask the
-        user each time. What one gives now is added.
+        The keys that the stores have returned, by source. Such a store is not read again, because it may ask the
+        user each time. A key that a store returns now is added.
 
     Returns
     -------
     Key or None
-        From the first place that has a usable one, in the order of service.md.
+        The key from the first place with a usable one, in the order of service.md.
     """
     notes = [] if notes is None else notes
     kept = {} if kept is None else kept
@@ -113,10 +113,10 @@ def resolve_server_key(
     secrets: Sequence[SecretStore] | None = None,
     kept: dict[str, Key] | None = None,
 ) -> Key | None:
-    """Find the key for the W&B server that holds projects and traces: W&B's own, or the one WANDB_BASE_URL names.
+    """Find the key for the W&B server that stores projects and traces: W&B's own, or the one in WANDB_BASE_URL.
 
-    Each has its own: a key for the one is not sent to the other. `typed` is what was typed in for W&B's own;
-    `notes`, `secrets` and `kept` are as for `resolve_key`.
+    Each server has its own key. A key for one is not sent to the other. `typed` is the key that was typed in for
+    W&B's own server. `notes`, `secrets` and `kept` are as for `resolve_key`.
     """
     environ = {name: value for name, value in environ.items() if name != OWN_VARIABLE}
     other = other_host(environ.get("WANDB_BASE_URL", ""))
@@ -132,25 +132,25 @@ def resolve_server_key(
 
 
 def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
-    """Return which places hold a key that cannot be used, and why: `WANDB_API_KEY is ignored: it holds a space`."""
+    """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`."""
     notes: list[str] = []
     resolve_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
     return ignored_among(notes)
 
 
 def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the notes of `resolve_key` that tell of a key that cannot be used."""
+    """Return the notes of `resolve_key` that report an unusable key."""
     return tuple(note for note in notes if IGNORED in note)
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the keys that the environment holds, for whomever they are."""
+    """Return the keys in the environment, for any service."""
     found = (environ.get(name, "").strip() for name in (OWN_VARIABLE, *WANDB_VARIABLES))
     return tuple(one for one in found if one)
 
 
 def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
-    """Return the key from the first place that has a usable one."""
+    """Return the key from the first place with a usable one."""
     empty: list[str] = []
     for place in places:
         try:
@@ -167,7 +167,7 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
 
 
 def _note(notes: list[str], note: str) -> None:
-    """Add a note once: a netrc file is asked for two machines."""
+    """Add a note once, because a netrc file is searched for two machines."""
     if note not in notes:
         notes.append(note)
 
@@ -178,7 +178,7 @@ def _value(place: _Place) -> str:
     except _UnusableError:
         raise
     except Exception as error:  # noqa: BLE001 - a place that cannot be read is told about and passed over
-        # The type alone: a parser's own message may quote the line with the key.
+        # Only the type: the message of a parser may quote the line with the key.
         raise _UnusableError(f"could not be read ({type(error).__name__})") from None
     value = found.strip() if isinstance(found, str) else ""
     if fault := key_fault(value):
@@ -212,7 +212,7 @@ def _places(
 
 
 def other_host(url: str) -> str:
-    """Return the host a URL names when it is not one of W&B's own, else nothing."""
+    """Return the host of a URL if it is not one of W&B's own, else an empty string."""
     if not url.strip():
         return ""
     try:
@@ -226,23 +226,23 @@ def other_host(url: str) -> str:
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    """Return the user's own folder; it never raises."""
+    """Return the user's home folder. Never raise."""
     named = environ.get("HOME") or environ.get("USERPROFILE")
     if named:
         return Path(named)
     try:
         return Path.home()
-    except RuntimeError:  # a container's user without a home: nothing will be found in this folder
+    except RuntimeError:  # a container's user without a home folder: nothing is found in `~`
         return Path("~")
 
 
 def _expanded(text: str, home: Path) -> Path:
-    """Return a path with `~/` replaced; unlike `Path.expanduser` it never raises."""
+    """Return a path with `~/` replaced. Never raise, unlike `Path.expanduser`."""
     return home / text[2:] if text.startswith("~/") else Path(text)
 
 
 def shown_path(path: Path, home: Path) -> str:
-    """Return a path as users write it, without their name in it."""
+    """Return a path as users write it, without the user name."""
     if path.is_relative_to(home):
         return f"~/{path.relative_to(home).as_posix()}"
     return str(path) if path.is_absolute() else f"./{path.as_posix()}"
@@ -258,7 +258,7 @@ def _netrc_file(environ: Mapping[str, str], home: Path) -> Path:
 def _is_missing(path: Path) -> bool:
     try:
         return not path.exists()
-    except OSError:  # there, or in a folder that cannot be looked into: reading it will tell
+    except OSError:  # it may exist in a folder that cannot be read: reading it raises the error
         return False
 
 
@@ -266,29 +266,29 @@ def _from_netrc(path: Path, machine: str) -> str | None:
     import netrc
 
     try:
-        # It would wait for a pipe, and read all of an endless file.
+        # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
         read_file(path, LONGEST_FILE)
         hosts = netrc.netrc(str(path)).hosts
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # Not `authenticators`: that falls back to the `default` entry, which is some other host's.
+    # Not `authenticators`, which falls back to the `default` entry, a key for some other host.
     return hosts[machine][2] if machine in hosts else None
 
 
 def settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tuple[Path, Path]:
-    """Return where the wandb SDK keeps settings: the folder's own, then the user's."""
+    """Return the settings files of the wandb SDK: the one of the folder, then the one of the user."""
     named = environ.get("WANDB_CONFIG_DIR")
     own = _expanded(named, home) if named else home / ".config" / "wandb"
     return folder / "wandb" / "settings", own / "settings"
 
 
 def read_settings(path: Path) -> Mapping[str, str]:
-    """Return what a settings file of the wandb SDK holds; nothing where there is none.
+    """Return the settings in a settings file of the wandb SDK. They are empty if the file does not exist.
 
     Raises
     ------
     OSError, ValueError, configparser.Error
-        When it cannot be read.
+        When the file cannot be read.
     """
     import configparser
 
@@ -313,7 +313,7 @@ def _from_settings(path: Path) -> str | None:
 
 
 def notebook_secrets(environ: Mapping[str, str]) -> tuple[SecretStore, ...]:
-    """Return the secrets of the notebook service that this runs in; none elsewhere, and nothing is imported."""
+    """Return the secret stores of the notebook service that this runs in, or none. Import nothing."""
     stores = []
     if "google.colab" in sys.modules:
         stores.append(SecretStore("Colab secrets", _from_colab))
@@ -342,7 +342,7 @@ def _from_kaggle(name: str) -> object:
 
 
 def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
-    """Return the error for an endpoint whose key cannot be used; `ignored` is what `ignored_keys` returned."""
+    """Return the error for an endpoint with an unusable key. `ignored` is the result of `ignored_keys`."""
     return InferenceError(
         "The key for the endpoint cannot be used; nothing was sent.",
         why=f"{'; '.join(ignored)}.",
@@ -352,12 +352,12 @@ def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
 
 
 def no_key_error(notes: Sequence[str]) -> InferenceError:
-    """Return the error for a call that needs W&B's key when there is none.
+    """Return the error for a call that needs W&B's key if there is none.
 
     Parameters
     ----------
     notes : sequence of str
-        What `resolve_key` noted.
+        The notes of `resolve_key`.
     """
     return InferenceError(
         "No W&B key was found; nothing was sent.",

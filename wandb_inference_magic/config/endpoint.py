@@ -1,4 +1,4 @@
-"""The service spoken to: W&B's own, the practice model, or any other URL."""
+"""The service that requests are sent to: W&B's own, the practice model, or any other URL."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The service spoken to, with all that identifies the caller to it.
+    """The service that requests are sent to, with the data that identifies the caller.
 
-    `kind` tells W&B's own service (`wandb`) and the practice model on this machine (`local`) from any
-    other URL (`custom`). `model` is the id of the practice model. `out_of_reach` is why nothing can be sent to it:
-    only a cassette can answer for it.
+    `kind` is `wandb` for W&B's own service, `local` for the practice model on this machine, and `custom` for any
+    other URL. `model` is the id of the practice model. `out_of_reach` is the error that explains why nothing can be
+    sent to the endpoint. Then only a cassette can reply.
     """
 
     kind: Literal["wandb", "local", "custom"]
@@ -35,7 +35,7 @@ class Endpoint:
 
 
 def is_wandb(url: str) -> bool:
-    """Whether a URL is W&B's own endpoint, the only one a W&B key may be sent to."""
+    """Return whether a URL is W&B's own endpoint, the only one that a W&B key may be sent to."""
     try:
         given, own = urlsplit(url), urlsplit(WANDB_URL)
     except ValueError:

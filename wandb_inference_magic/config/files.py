@@ -1,4 +1,4 @@
-"""Reading files that others may have written: never endless, never a pipe that has no end."""
+"""Read files that others may have written, but no endless files and no pipes, which could block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def expanded(name: str) -> Path:
-    """Return a path with a home folder in the place of `~`; one of a user who is not there stays as it is."""
+    """Return a path with `~` replaced by the home folder. A path of an unknown user is returned unchanged."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -22,14 +22,14 @@ def check_file(path: Path, most: int) -> int:
     Parameters
     ----------
     path : Path
-        The null device counts as an empty file.
+        The file. The null device counts as an empty file.
     most : int
-        The largest size that is accepted.
+        The largest accepted size in bytes.
 
     Raises
     ------
     OSError
-        When it is not there, is no regular file, or is larger.
+        When the file does not exist, is not a regular file, or is larger.
     """
     if str(path) == os.devnull:
         return 0
@@ -44,17 +44,17 @@ def check_file(path: Path, most: int) -> int:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """Return what a regular file holds, at most so many bytes.
+    """Return the content of a regular file of at most `most` bytes.
 
     Raises
     ------
     OSError
-        When it cannot be read, is no regular file, or is larger.
+        When the file cannot be read, is not a regular file, or is larger.
     """
     check_file(path, most)
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        # It has grown meanwhile, or is one of the system's that do not tell their size.
+        # The file has grown since the check, or is a system file that does not report its size.
         raise OSError(errno.EFBIG, f"It is larger than {most:,} bytes")
     return data

@@ -1,4 +1,4 @@
-"""A key, which no way of showing it shows, and what can be a key."""
+"""The key, hidden however it is displayed, and the check of what can be a key."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LONGEST_KEY: Final = 8000
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Key:
-    """A key and where it came from. No way of showing it shows the key: only `reveal` returns it.
+    """A key and its source. No way of displaying it shows the key. Only `reveal` returns it.
 
     Parameters
     ----------
     value : str
         The secret itself.
     source : str
-        Where it was found, in words for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
+        Where it was found, as text for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
     """
 
     value: InitVar[str]
@@ -34,11 +34,11 @@ class Key:
 
     def __post_init__(self, value: str) -> None:
         remember(value)
-        # In a closure, since `asdict`, `__getstate__` and variable inspectors show every attribute.
+        # In a closure, because `asdict`, `__getstate__` and variable inspectors show every attribute.
         object.__setattr__(self, "_reveal", lambda: value)
 
     def reveal(self) -> str:
-        """Return the key itself, for the one place that puts it into a header."""
+        """Return the key itself, for the code that puts it into a header."""
         return self._reveal()
 
     def __repr__(self) -> str:
@@ -57,25 +57,25 @@ class Key:
 
 
 def key_fault(key: str) -> str:
-    """Return why a text cannot be a key, without showing any of it: `holds a line break`; nothing for one that can.
+    """Return why a text cannot be a key, such as `holds a line break`, or an empty string if it can.
 
-    A key goes into a header; beyond that, no shape is insisted on.
+    The reason shows no part of the text. A key is sent in a header. Beyond that, no format is required.
     """
     return next((fault for pattern, fault in _FAULTS if pattern.search(key)), "")
 
 
 def check_key(text: str) -> str:
-    """Return a key without the blanks around it.
+    """Return a key without surrounding whitespace.
 
     Parameters
     ----------
     text : str
-        As it was typed or given.
+        The key as it was typed or passed.
 
     Raises
     ------
     InferenceError
-        When it cannot be a key. The message shows no part of it.
+        When the text cannot be a key. The message shows no part of it.
     """
     key = text.strip()
     if fault := key_fault(key) or ("" if key else "is empty"):

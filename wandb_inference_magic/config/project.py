@@ -1,4 +1,4 @@
-"""Finding the project that the usage is counted for, as the environment and W&B's own files name it."""
+"""Find the project that usage is counted for, in the environment and W&B's own files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
     environ : mapping
         The environment.
     folder : Path, optional
-        Where `./wandb/settings` is looked for, as in `resolve_key`.
+        The folder of `./wandb/settings`, as in `resolve_key`.
 
     Returns
     -------
     tuple of str, or None
-        The project and, in words for users, where it was found.
+        The project and its source, as text for users.
 
     Raises
     ------
     InferenceError
-        When `WANDB_INFERENCE_PROJECT` is not of that form. What was set for the wandb SDK and cannot be
-        sent, or is for another host than W&B's (`WANDB_BASE_URL`), is passed over.
+        When `WANDB_INFERENCE_PROJECT` is not of that form. A project that was set for the wandb SDK is skipped
+        if it cannot be sent, or if it is for a host other than W&B's (`WANDB_BASE_URL`).
     """
     import configparser
 
@@ -79,11 +79,12 @@ def check_project(text: str) -> str:
     Raises
     ------
     InferenceError
-        For any other form: it goes into a header, and the service answers it as it answers a wrong key.
+        For any other form. The project is sent in a header, and the service returns the same error for a wrong
+        project as for a wrong key.
     """
     text = text.strip()
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text):
-        # Without a slash it may be a key, put into the wrong variable: not to be shown.
+        # Text without a slash may be a key in the wrong variable. Do not show it.
         shown = repr(text[:60]) if "/" in text else "This"
         raise InferenceError(
             f"{shown} is not a project.",

@@ -1,4 +1,4 @@
-"""The proxies that the environment names: whether their addresses can be read, checked without showing any of them."""
+"""Check whether the addresses of the proxies in the environment can be parsed, without showing the addresses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# As the HTTP library looks them up, each also in capitals.
+# The variables that the HTTP library reads, each also in upper case.
 SCHEMES: Final = ("http_proxy", "https_proxy", "all_proxy")
 _AROUND: Final = re.compile(r"^\s|\s\Z")
-# In an address these end the part before the host: what follows would be read as a host, a port or a path.
+# These characters end the user part of an address. The text after them would be parsed as a host, port or path.
 _ENDS_USER: Final = re.compile(r"[/?#]")
 
 
 def proxy_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return the first variable whose proxy cannot be read, and why, in words that show nothing of its value."""
+    """Return the first variable whose proxy cannot be parsed, and why. The reason shows no part of the value."""
     excluded = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     if "*" in (one.strip() for one in excluded.split(",")):
         return None
@@ -28,7 +28,7 @@ def proxy_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _fault(address: str) -> str:
-    """Return why an address is not that of a proxy; nothing for one that is."""
+    """Return why an address is not a proxy's, or an empty string if it is."""
     if _AROUND.search(address):
         return "It has a blank or a line break before or after it"
     _, separator, rest = address.partition("://")

@@ -1,4 +1,4 @@
-"""The settings: one traitlets `Configurable`, and where each value in force comes from."""
+"""The settings: one traitlets `Configurable`, and the source of each value in force."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 WANDB_URL: Final = "https://api.inference.wandb.ai/v1"
 FEED_URL: Final = "https://trace.wandb.ai/inference/modelsdev/models"
 
-# What a prompt over rows has where nothing else is said: requests in flight, and the column of the answers.
+# Defaults of a prompt over rows: the number of concurrent requests, and the column of the replies.
 CONCURRENCY: Final = 16
 INTO: Final = "reply"
 
-# What a cassette is used for, and how fast it replays.
+# How a cassette is used, and how fast it replays.
 Mode = Literal["record", "replay", "auto", "off"]
 Pace = Literal["recorded", "at-once"]
 MODES: Final = get_args(Mode)
 PACES: Final = get_args(Pace)
 
-# From what to what these go, in a configuration and on a magic's line.
+# The allowed ranges, in a configuration and on the line of a magic.
 TEMPERATURES: Final = (0, 2)
 SECONDS: Final = (0.001, 86_400)
 BUDGETS: Final = (0, 10**6)
@@ -42,7 +42,7 @@ SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
 DEFAULT: Final = "default"
 
-# Which environment variable sets which trait. The project has a finder of its own, in `project`.
+# The environment variable that sets each trait. The module `project` finds the project.
 ENVIRONMENT: Final = {
     "endpoint": "WANDB_INFERENCE_BASE_URL",
     "model": "WANDB_INFERENCE_MODEL",
@@ -154,7 +154,7 @@ class WandbInference(Configurable):
         return _in_range("refresh_per_second", proposal.value, 0.1, 15)
 
     def update_config(self, config: Config) -> None:
-        """Take over changed settings (`%config` calls this); a value that is refused leaves none behind."""
+        """Apply changed settings (`%config` calls this). If a value is refused, restore the previous configuration."""
         if any("key" in name for name in config.get("WandbInference", {})):
             raise TraitError(
                 "No key is accepted in a cell or a configuration: they are saved and shared. Run %wbconfig --key: it "
@@ -168,41 +168,41 @@ class WandbInference(Configurable):
             raise
 
     def set(self, **values: Any) -> None:
-        """Set traits for this session, the same way as `%config` does.
+        """Set traits for this session, in the same way as `%config`.
 
         Raises
         ------
         InferenceError
-            For a value that the trait does not take.
+            For a value that the trait does not accept.
         """
-        # Through the configuration: an attribute set past it would be undone by the next `%config`.
+        # Set through the configuration: an attribute that is set directly would be undone by the next `%config`.
         try:
             self.update_config(Config({"WandbInference": values}))
         except TraitError as error:
             raise InferenceError(str(error), cause="option") from None
 
     def reset(self) -> None:
-        """Go back to what IPython's configuration and the defaults say."""
+        """Restore the values of IPython's configuration and the defaults."""
         self.restore(self._file)
 
     def chosen(self) -> dict[str, Any]:
-        """Return what IPython's configuration and this session have set, to go back to with `restore`."""
+        """Return the values set by IPython's configuration and this session, for `restore`."""
         return deepcopy(dict(self.config.get("WandbInference", {})))
 
     def restore(self, chosen: Mapping[str, Any]) -> None:
-        """Set exactly these, and all others to their defaults."""
+        """Set exactly these values, and all other traits to their defaults."""
         self.config = Config({"WandbInference": deepcopy(dict(chosen))})
         for name, trait in self.traits(config=True).items():
             if name not in chosen:
                 setattr(self, name, trait.default(self))
 
     def resolve(self, environ: Mapping[str, str] | None = None) -> Resolved:
-        """Return the values in force: this session's, else the environment's, else the files', else the default.
+        """Return the values in force: from this session, else the environment, else the files, else the default.
 
         Raises
         ------
         InferenceError
-            For an environment variable that does not hold what the setting takes.
+            For an environment variable with a value that the setting does not accept.
         """
         environ = os.environ if environ is None else environ
         in_force = {name: self._in_force(name, environ) for name in self.trait_names(config=True)}
@@ -236,7 +236,7 @@ class WandbInference(Configurable):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The settings in force at one moment, and where each comes from. The fields are the traits."""
+    """The settings in force at one moment, and the source of each. The fields are the traits."""
 
     endpoint: str
     project: str
@@ -270,7 +270,8 @@ def check_endpoint(text: str) -> str:
     Raises
     ------
     InferenceError
-        When it is neither `wandb`, `local`, `auto` nor an http(s) URL without a user name or password.
+        When the text is neither `wandb`, `local`, `auto` nor an http(s) URL without a user name, password, query
+        or fragment.
     """
     text = text.strip()
     if text in ("wandb", "local", "auto"):
@@ -302,18 +303,18 @@ def check_endpoint(text: str) -> str:
 
 
 def check_trace(text: str) -> str:
-    """Return the project to trace in; empty for `off`.
+    """Return the project to trace in, or an empty string for `off`.
 
     Raises
     ------
     InferenceError
-        When it is no project.
+        When the text is not a project.
     """
     return "" if text.strip() == "off" else check_project(text)
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return a check that takes one of these words and raises InferenceError for others."""
+    """Return a check that accepts one of `words` and raises InferenceError for any other text."""
 
     def check(text: str) -> str:
         if text in words:

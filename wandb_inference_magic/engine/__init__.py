@@ -1,6 +1,6 @@
-"""One answer: from what is asked to the request, the model's calls, and the turn that is recorded.
+"""Run one chat: build the request, make the model calls, record the turn.
 
-Knows no front end: it reports to a listener (`messages.listener`).
+This package does not import the front end. It reports to a listener (`messages.listener`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One request of several that are made at once: tried again, put more easily where it is refused, asked once more."""
+"""One of several concurrent requests, with retries, a relaxed response format and one repair request."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class ModelCall:
-    """What has happened so far to one request: the calls that ended, and the call under way.
+    """The state of one request: the calls that ended and the current call.
 
-    `sent` is the request as it was put last. The session's settings are read by whoever makes many of these, and once.
+    `sent` is the request in its latest form. A ModelCall does not read the session's settings: code that creates many
+    of them reads the settings once.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ModelCall:
     ) -> None:
         self.ask = ask
         self.sent = request
-        # What somebody may look at while it goes on.
+        # Other code may read this during the call.
         self._state = state or ComparedModel(request.model)
         self._session = session
         self._hold = hold
@@ -47,16 +48,16 @@ class ModelCall:
 
     @property
     def builder(self) -> ReplyBuilder:
-        """What has arrived of the call under way."""
+        """The ReplyBuilder of the current call."""
         return self._state.builder
 
     async def receive(self, client: AsyncClient) -> Any:
-        """Receive the answer, and return what it stands for: None where no form was asked for.
+        """Receive the answer and return its parsed value; None if neither a schema nor JSON was requested.
 
         Raises
         ------
         Exception
-            Whatever went wrong; `explained` tells it.
+            Any error; `explained` converts it to an InferenceError.
         """
         await self._call(client)
         schema, text = self.ask.schema, self.builder.text
@@ -79,30 +80,30 @@ class ModelCall:
             raise does_not_fit(mismatch, self._built()) from None
 
     def calls(self) -> list[Reply]:
-        """Return what has come of each call of which anything has."""
+        """Return the reply of each call that has received anything."""
         has_come = self.builder.has_begun or self.builder.usage is not None
         return [*self._ended, *([self._built()] if has_come else [])]
 
     def reply(self, incomplete: str = "") -> Reply:
-        """Return all that has come, as one Reply."""
+        """Return everything received so far as one Reply."""
         reply = added_up(self.calls() or [self._built()])
         return replace(reply, notices=notices_below(reply, *self.sent.notices), incomplete=incomplete)
 
     def explained(self, failure: Exception) -> InferenceError:
-        """Return the error that tells a user about a failure."""
+        """Return the error that describes a failure to the user."""
         known = self._session.models.known(self.sent.endpoint)
         return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
 
     def easier(self, error: InferenceError) -> PreparedRequest | None:
-        """Return the request in an easier form, where its form was what the model refused."""
+        """Return the request with a relaxed response format; None if the format was not what the model refused."""
         return relax_response_format(self.sent, self.ask.schema, error)
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
-        """Return the seconds to wait before the next try, or None where there is to be none."""
+        """Return the seconds to wait before the next try, or None if there is no next try."""
         return pause(error, tries, self._most_retries)
 
     async def _call(self, client: AsyncClient) -> None:
-        """Make one call: again where that is worth it, and more easily where the model does not take its form."""
+        """Make one call. Retry it if useful, and relax the response format if the model refuses it."""
         tries = 0
         while True:
             self.builder.started = perf_counter()

@@ -1,7 +1,7 @@
-"""One exchange: a prompt is sent, its reply received, drawn while it comes, and recorded.
+"""Run one chat: send a prompt, receive the reply, draw it while it streams, and record the turn.
 
-Usually that is one call. It is several where the model calls tools, where an answer does not fit its schema and is
-asked for once more, or where a model takes no schema and is asked for JSON instead.
+Usually this is one call. It is several calls if the model calls tools, if an answer does not fit its schema and is
+requested once more, or if the model does not accept a schema and is asked for JSON instead.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ def run_chat(
     listener: Listener | None = None,
     after: Callable[[Reply], None] | None = None,
 ) -> Reply:
-    """Send a prompt, draw its reply as it comes, record the turn and return the Reply.
+    """Send a prompt, draw its reply while it streams, record the turn and return the Reply.
 
     Parameters
     ----------
     session : Session
-        Whose client, settings and threads are used; its `last_reply` is what came, whole or not.
+        Its client, settings and threads are used. Its `last_reply` is set to the reply, complete or partial.
     ask : ChatSpec
         The prompt and how to send it.
     origin : Origin
-        The running cell: run again, it replaces its own turns.
+        The running cell. A cell that is run again replaces its own turns.
     listener : Listener, optional
         Draws the reply; without one nothing is drawn.
     after : callable, optional
-        Called with the whole reply before it is drawn for the last time.
+        Called with the complete reply before it is drawn for the last time.
 
     Raises
     ------
     InferenceError
-        For anything that goes wrong. The thread is as it was before.
+        For any error. The thread is unchanged.
     Interrupted
-        When the user interrupts. The thread is as it was before.
+        When the user interrupts. The thread is unchanged.
     """
     listener = listener or NullListener()
     request = prepare_request(session, ask, origin)
@@ -71,7 +71,7 @@ def run_chat(
     with budget.Reservation(session) as hold:
         hold.reserve(request)
         with traced(session.tracer(), "wbchat", trace_inputs(ask, request.model), about, listener) as trace:
-            # Its clock starts when Weave has been connected to.
+            # The chat's clock starts after the connection to Weave is made.
             course = _ChatRun(session, ask, request, hold)
             reply = _run(session, course, listener, trace)
     session.last_reply = reply
@@ -83,7 +83,7 @@ def run_chat(
 
 
 def _run(session: Session, course: _ChatRun, listener: Listener, trace: Trace) -> Reply:
-    """Make the exchange and return its Reply; where it fails or is interrupted, what had come is kept and drawn."""
+    """Run the chat and return its Reply. If it fails or is interrupted, keep and draw the partial reply."""
     try:
         with listener:
             reply = course.run(listener)
@@ -103,7 +103,7 @@ def _run(session: Session, course: _ChatRun, listener: Listener, trace: Trace) -
 
 
 class _ChatRun:
-    """What has happened so far in one exchange: the calls that ended, the tools that ran, the call under way."""
+    """The state of one chat: the calls that ended, the tools that ran and the current call."""
 
     def __init__(self, session: Session, ask: ChatSpec, request: PreparedRequest, hold: budget.Reservation) -> None:
         self.request = request
@@ -116,17 +116,17 @@ class _ChatRun:
         self._steps: list[ToolStep] = []
 
     def run(self, listener: Listener) -> Reply:
-        """Make all the calls of the exchange and return what they add up to."""
+        """Make all calls of the chat and return them combined as one Reply."""
         self._converse(listener)
         if self._ask.schema is not None:
-            # Before the Reply is built: it may take another call.
+            # Done before the Reply is built, because it may need another call.
             parsed = self._fitting(listener)
         else:
             parsed = read_json(self._built().text) if self._ask.json else None
         return self.reply(parsed=parsed)
 
     def reply(self, incomplete: str = "", parsed: Any = None) -> Reply:
-        """Return all that has come, as one Reply."""
+        """Return everything received so far as one Reply."""
         last = self._built(incomplete)
         reply = added_up([*self._ended, last])
         reply.steps = tuple(self._steps)
@@ -145,7 +145,7 @@ class _ChatRun:
         )
 
     def _converse(self, listener: Listener) -> None:
-        """Call the model, and the tools it asks for, until it answers."""
+        """Call the model and the tools it requests until it answers."""
         for rounds in count(1):
             self._call(listener)
             last = self._built()
@@ -157,7 +157,7 @@ class _ChatRun:
             called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
             steps = [self._run_tool(call, listener, "" if number else last.text) for number, call in enumerate(called)]
             request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
-            # The last round is for the answer.
+            # In the last round the model must answer.
             self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request, after=last)
 
     def _run_tool(self, call: ToolCall, listener: Listener, said: str) -> ToolStep:
@@ -169,14 +169,14 @@ class _ChatRun:
         return step
 
     def _begin(self, request: PreparedRequest, *, after: Reply) -> None:
-        """Set the call that has ended aside, as it was when it ended, and begin another."""
+        """Store the reply of the call that ended (`after`) and start the next call."""
         self._hold.reserve(request)
         self._ended.append(after)
         self._sent = request
         self._builder = ReplyBuilder()
 
     def _call(self, listener: Listener) -> None:
-        """Make one call. A model that takes no schema is asked for JSON, and if it takes not even that, in words."""
+        """Make one call. If the model refuses the response format, relax it: from a schema to JSON, then to none."""
         while True:
             try:
                 self._receive(listener)
@@ -189,7 +189,7 @@ class _ChatRun:
                 return
 
     def _fitting(self, listener: Listener) -> Any:
-        """Return the answer as what the schema describes; one that does not fit is asked for once more."""
+        """Return the answer as the value that the schema describes. Request it once more if it does not fit."""
         schema = self._ask.schema
         assert schema is not None
         first = self._built()
@@ -208,7 +208,7 @@ class _ChatRun:
             raise does_not_fit(mismatch, self._built(), remedy=UNFIT_REMEDY) from None
 
     def _receive(self, listener: Listener) -> None:
-        """Receive the reply, trying again where that is worth it and nothing of it has been shown."""
+        """Receive the reply. Retry if that is useful and none of the reply has arrived yet."""
         session, request = self._session, self._sent
         most = session.resolve().max_retries
         listener.begin(self._builder, request.model)
@@ -233,7 +233,7 @@ class _ChatRun:
         chunks = stream_chat(
             client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit
         )
-        # Closing closes the connection, also when the user interrupts.
+        # Closing the chunks closes the connection, also when the user interrupts.
         with self._session.usage.counting(self._sent, builder, hold.settle), closing(chunks):
             for chunk in chunks:
                 builder.add(chunk)
@@ -241,12 +241,12 @@ class _ChatRun:
 
 
 def _identified(call: ToolCall, place: str) -> ToolCall:
-    """Return a call with an id: some endpoints give none, and the answer must name one."""
+    """Return a tool call that has an id. Some endpoints send none, and the tool's answer must name one."""
     return call if call.id else type(call)(f"call-{place}", call.name, call.arguments)
 
 
 def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
-    """Return the model's own message that asks for calls, as it is sent back."""
+    """Return the model's message that requests the tool calls, in the form in which it is sent back."""
     return {
         "role": "assistant",
         "content": reply.text,
@@ -258,7 +258,7 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
 
 
 def _as_object(call: ToolCall) -> str:
-    """Return a call's arguments, or an empty object where they are none: services refuse to be sent those back."""
+    """Return a call's arguments, or an empty object if they are not a JSON object: services refuse those."""
     try:
         is_object = isinstance(json.loads(call.arguments), dict)
     except (ValueError, RecursionError):
@@ -282,12 +282,12 @@ def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
 
 
 def _record(session: Session, ask: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
-    # Services refuse a history with an empty reply in it.
+    # Services refuse a history that contains an empty reply.
     if ask.thread is None or not reply.text:
         return
     turn = Turn(ask.prompt, reply.text, *origin, system=ask.system)
     with session.recording:
-        # Chats of other Python threads may have begun or continued the thread since this one was sent.
+        # Chats in other Python threads may have started or continued the thread since this request was sent.
         begins = ask.new or ask.fork is not None
         thread = request.thread if begins else session.threads.get(ask.thread, request.thread)
         thread.name = ask.thread
@@ -301,7 +301,7 @@ def _holds_something(reply: Reply) -> bool:
 
 
 def _keep_partial(session: Session, reply: Reply, listener: Listener) -> None:
-    """Keep and show what had come; where nothing had, take the status away."""
+    """Keep and show the partial reply. If nothing has arrived, remove the status."""
     if not _holds_something(reply):
         listener.discard()
         return

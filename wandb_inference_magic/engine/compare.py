@@ -1,4 +1,4 @@
-"""One prompt to several models at once, their replies side by side; the comparison does not enter the thread."""
+"""Send one prompt to several models at once and show the replies side by side. Nothing is added to the thread."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ def run_comparison(
     origin: Origin = NOWHERE,
     listener: ComparisonListener | None = None,
 ) -> list[Reply]:
-    """Send a prompt to several models at once, and return their replies in that order.
+    """Send a prompt to several models at once and return their replies in the order of `asks`.
 
-    A model that fails leaves the others: its Reply has no text, and `incomplete` says why.
+    A model that fails does not affect the others. Its Reply has the text received before the error, if any, and its
+    `incomplete` attribute says why the model failed.
 
     Parameters
     ----------
     session : Session
     asks : sequence of ChatSpec
-        The same prompt to each of the models, at most `MOST_MODELS`.
+        The same prompt for each model; at most `MOST_MODELS`.
     origin : Origin
         The running cell.
     listener : ComparisonListener, optional
@@ -48,13 +49,13 @@ def run_comparison(
     Raises
     ------
     InferenceError
-        When none of the models answers.
+        When no model answers.
     Interrupted
-        When the user interrupts; what had come is drawn and kept.
+        When the user interrupts. The partial replies are drawn and kept.
     """
     listener = listener or NullComparisonListener()
     most_retries = session.resolve().max_retries
-    # From the first one on: an interrupt can come before the last is ready.
+    # The stack is entered before the first reservation: an interrupt can come before the last one is ready.
     with ExitStack() as stack:
         holds = [stack.enter_context(budget.Reservation(session)) for _ in asks]
         contenders = [
@@ -75,7 +76,7 @@ def run_comparison(
 def _compared(
     session: Session, listener: ComparisonListener, contenders: Sequence[_Contender], trace: Trace
 ) -> list[Reply]:
-    """Ask all at once, and return what came, drawn and kept."""
+    """Send all requests at once, then draw, keep and return the replies."""
     models = [one.state for one in contenders]
     interrupted = ""
     try:
@@ -84,7 +85,7 @@ def _compared(
     except KeyboardInterrupt:
         interrupted = "interrupted"
     replies = [one.reply(interrupted) for one in contenders]
-    # One trace holds them all, and one link leads to it.
+    # One trace holds all replies, so there is one link.
     trace.came(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
     trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
     trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
@@ -104,7 +105,7 @@ async def _receive_all(session: Session, contenders: Sequence[_Contender]) -> No
 
 
 class _Contender:
-    """One model's part: what has come of it, and why it failed if it did; no `part` where nothing could be sent."""
+    """One model of a comparison: its reply so far or its error. `part` is None if no request could be sent."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class _Contender:
             self.state.error = error
 
     async def receive(self, part: ModelCall, client: AsyncClient) -> None:
-        """Receive the reply; a failure is kept, not raised."""
+        """Receive the reply. An error is stored, not raised."""
         try:
             parsed = await part.receive(client)
         except Exception as failure:  # noqa: BLE001 - it is told in this model's place
@@ -135,7 +136,7 @@ class _Contender:
             if error.cause != "answer":
                 self.state.error = error
                 return
-            # A reply all the same, and there to be compared.
+            # An answer that does not fit is still a reply and can be compared.
             reply = part.reply("not what was asked for")
             reply.notices = (*reply.notices, f"{error.what} {error.why}".strip())
         else:
@@ -144,7 +145,7 @@ class _Contender:
         self.state.ended = reply
 
     def reply(self, interrupted: str = "") -> Reply:
-        """Return what came, whole or not."""
+        """Return the reply, complete or partial."""
         if self.state.ended is not None:
             return self.state.ended
         incomplete = self.state.error.what if self.state.error else interrupted

@@ -1,4 +1,4 @@
-"""A request put in another way: for a model that takes no schema, and after an answer that does not fit one."""
+"""Change a request after a model refused its response format, or after an answer that does not fit its schema."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema"
 def relax_response_format(
     sent: PreparedRequest, schema: Schema | None, error: InferenceError
 ) -> PreparedRequest | None:
-    """Return the request for a model that refused its schema, or None when that is not what was wrong.
+    """Return the request with a relaxed response format, or None if the format did not cause the error.
 
-    A model that takes no schema is asked for JSON, and one that takes not even that, in words.
+    A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
+    mode as well, only the instructions are sent.
     """
     form = sent.body.get("response_format")
     if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
@@ -36,19 +37,19 @@ def relax_response_format(
 
 
 def may_be_corrected(reply: Reply) -> bool:
-    """Whether asking once more could mend an answer that does not fit: not where it was cut, or is empty."""
+    """Return whether a second request could fix an answer that does not fit: not if it was cut or is empty."""
     return bool(reply.text) and reply.finish_reason != "length"
 
 
 def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch: Mismatch) -> PreparedRequest:
-    """Return the request that asks once more, after an answer that does not fit its schema."""
+    """Return the request that asks again after an answer that does not fit its schema."""
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
     again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
     return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
 
 
 def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:
-    """Return the error that tells of an answer that does not fit its schema."""
+    """Return the error for an answer that does not fit its schema."""
     cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
     if reply.is_cut_by_budget:
         cut = f"It was cut at the budget's limit. {BUDGET_REMEDY} "

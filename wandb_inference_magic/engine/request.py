@@ -1,4 +1,4 @@
-"""From what is asked to what is sent: the model, the messages that fit, and only the parameters the user set."""
+"""Turn a ChatSpec into a request: the model, the messages that fit, and only the parameters that the user set."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ class ChatSpec:
     ----------
     prompt : Content
     model, system : str or None
-        None: as the thread and the settings say.
+        None to use the value of the thread or the settings.
     parameters : tuple of (name, value)
         Parameters of the service that the SDK knows.
     extra : tuple of (name, value)
-        Any others; they go into the body as they are.
+        Other parameters. They are added to the request body unchanged.
     think : str or None
-        Whether, or how hard, the model is to think: `on`, `off`, or a level such as `low`.
+        Whether, or how much, the model thinks: `on`, `off`, or a level such as `low`.
     thread : str or None
-        The thread to continue; None for no history, neither read nor written.
+        The thread to continue. None for no history: none is read or written.
     new : bool
         Whether to clear the thread first.
     fork : str or None
-        The thread to start from a copy of.
+        The thread to copy at the start.
     stream : bool
-        Whether to receive the reply as it is made.
+        Whether to stream the reply.
     schema : Schema or None
         What the answer must look like.
     repair : bool
-        Whether an answer that does not fit the schema is asked for once more.
+        Whether to ask once more if the answer does not fit the schema.
     json : bool
         Whether the answer must be JSON.
     tools : Toolbox or None
@@ -81,7 +81,7 @@ class ChatSpec:
 
 
 def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *, dry: bool = False) -> PreparedRequest:
-    """Make a request of what is asked; nothing is sent.
+    """Build a request from a ChatSpec. Nothing is sent.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
     origin : Origin
         The running cell.
     dry : bool
-        Whether it will never be sent: then no key is asked for and the practice model is not started.
+        Whether the request will never be sent. Then the key is not prompted for and the practice model is not started.
 
     Raises
     ------
     InferenceError
-        When it could not succeed: no key, a model that is not there or takes no images, a prompt that alone
-        is longer than the model's context, a thread to fork that is not there.
+        When the request could not succeed: there is no key, the model does not exist or does not accept images, the
+        prompt alone is longer than the model's context, or the thread to fork does not exist.
     """
     settings = session.resolve()
     endpoint = session.endpoint(ask=not dry, start=not dry)
@@ -129,12 +129,12 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
 
 
 def for_prompt(first: PreparedRequest, prompt: Content, known: Model | None) -> PreparedRequest:
-    """Return a request like another one with its last message replaced: for one prompt after the other, no history.
+    """Return a copy of a request with its last message replaced, for many prompts without a history.
 
     Raises
     ------
     InferenceError
-        For an image to a model that takes none, and a prompt longer than the model's context.
+        If the prompt has an image and the model does not accept images, or if it is longer than the model's context.
     """
     _check_images(prompt, first.model, known)
     request = first.with_body(messages=[*first.messages[:-1], {"role": "user", "content": prompt}])
@@ -143,7 +143,7 @@ def for_prompt(first: PreparedRequest, prompt: Content, known: Model | None) -> 
 
 
 def thread_of(session: Session, ask: ChatSpec) -> Thread:
-    """Return the thread that a prompt continues, as it is before it."""
+    """Return the thread that a prompt continues, without that prompt."""
     if ask.thread is None:
         return Thread("")
     if ask.fork is not None:
@@ -152,7 +152,7 @@ def thread_of(session: Session, ask: ChatSpec) -> Thread:
 
 
 def _parameters(ask: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
-    """Return the request's parameters: only those that the user set are sent."""
+    """Return the request's parameters. Only those that the user set are sent."""
     body: dict[str, Any] = {"model": model}
     for name in ("temperature", "max_tokens"):
         if (value := getattr(settings, name)) is not None:
@@ -193,7 +193,7 @@ def _check_images(prompt: Content, model: str, known: Model | None) -> None:
 
 
 def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
-    """Return for how many tokens of messages there is room, where the model's context is known."""
+    """Return how many tokens of messages fit; None if the model's context is unknown."""
     if known is None or known.context is None:
         return None
     for_reply = reply_limit(body) or min(known.context // 4, REPLY_TOKENS)
@@ -218,7 +218,7 @@ def _left_out_words(turns: int, known: Model) -> str:
 
 
 def trace_inputs(ask: ChatSpec, *models: str) -> dict[str, Any]:
-    """Return what is asked, as an op's inputs."""
+    """Return the ChatSpec and models as the inputs of a trace op."""
     inputs = {"prompt": ask.prompt, "model": models[0] if len(models) == 1 else list(models), "system": ask.system}
     inputs |= dict(ask.parameters) | dict(ask.extra)
     return {name: value for name, value in inputs.items() if value is not None}

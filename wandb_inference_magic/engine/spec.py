@@ -1,4 +1,4 @@
-"""From a magic's options and text to what is asked: the template, values, schema and tools of the notebook."""
+"""Build a ChatSpec from a magic's options and text, with the notebook's values, schemas and tools."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def build_spec(
     value_tokens: int,
     error_words: str = "",
 ) -> ChatSpec:
-    """Return what is asked by a magic's options and text.
+    """Return the ChatSpec for a magic's options and text.
 
     Parameters
     ----------
     options, text : ChatOptions, str
-        As they stand in the cell.
+        As written in the cell.
     names : mapping
         The notebook's names.
     thread : str
-        The thread to continue where the options name none.
+        The thread to continue if the options do not name one.
     value_tokens : int
-        To about how many tokens a value in the prompt is cut.
+        The approximate number of tokens to which a value in the prompt is cut.
     error_words : str
         The notebook's last error, for `--error`.
 
     Raises
     ------
     InferenceError
-        When the text, or a name in the options, is not usable. Nothing has been sent.
+        When the text or a name in the options cannot be used. Nothing has been sent.
     """
     _check_together(options)
     content: Content = text if options.raw else render(text, names, tokens=value_tokens)
@@ -72,12 +72,12 @@ def build_spec(
 
 
 def spec_from_options(options: AskOptions, names: Mapping[str, Any]) -> ChatSpec:
-    """Return how a model is asked, by the options of `%%wbchat` and `%%wbmap`: without a prompt, a model or a thread.
+    """Return a ChatSpec from the options that `%%wbchat` and `%%wbmap` share, without prompt, model or thread.
 
     Raises
     ------
     InferenceError
-        When the schema is not usable.
+        When the schema cannot be used.
     """
     given = (
         ("temperature", options.temperature),
@@ -99,7 +99,7 @@ def spec_from_options(options: AskOptions, names: Mapping[str, Any]) -> ChatSpec
 
 
 def result_words(value: object) -> str:
-    """Return a tool's result as the model reads it."""
+    """Return a tool's result as text for the model."""
     shown = as_prompt(value)
     return "[image]" if isinstance(shown, Image) else shown
 
@@ -111,7 +111,7 @@ def _about_error(question: Content, error_words: str) -> Content:
 
 
 def _check_together(options: ChatOptions) -> None:
-    """Refuse options that exclude each other."""
+    """Raise InferenceError for options that exclude each other."""
     if options.once and (options.thread or options.new or options.fork):
         raise _exclude("--once", "--thread, --new and --fork", "it reads and writes no history.")
     if options.fork and options.new:

@@ -1,6 +1,6 @@
-"""Which cell runs, where to draw, and drawing: notebooks, terminals, widgets.
+"""Find the running cell and draw in notebooks, terminals and widgets.
 
-The only layer below the commands that knows IPython and ipywidgets.
+This is the only layer below the commands that uses IPython and ipywidgets.
 """
 
 from __future__ import annotations

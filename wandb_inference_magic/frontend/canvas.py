@@ -1,4 +1,4 @@
-"""Drawing a reply while it grows and when it is whole, for the front end at hand: notebook or terminal."""
+"""Draw a reply while it streams and when it is complete, in a notebook or a terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..markup import Part
     from ..messages import Reply
 
-# A long block is drawn again only once it has grown by a part of itself, so that what is sent stays in
-# proportion to the reply however long a single block becomes.
+# A long block is redrawn only after it has grown by a fraction of its length. The amount of data sent then stays in
+# proportion to the reply, however long a single block becomes.
 LONG_BLOCK: Final = 2000
 GROWTH: Final = 1 / 8
 
 
-# The marks that a block begins with, before any of its words: a fence with its language, a list's dash.
+# The markup at the start of a block, before any text: a fence with its language, or the dash of a list item.
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*)\s*")
 
 
@@ -33,38 +33,38 @@ class Canvas(Protocol):
     """Where one reply is drawn."""
 
     def status(self, words: str) -> None:
-        """Show what is awaited, while there is no text."""
+        """Show a status line while there is no text."""
 
     def append(self, text: str) -> None:
-        """Add text that has come and show it, at once or with what follows."""
+        """Add received text. Show it at once or together with later text."""
 
     def flush(self) -> None:
-        """Show all that was added: nothing more has come for a while."""
+        """Show all added text. Called when no more text has arrived for a while."""
 
     def step(self, markdown: str) -> None:
-        """Show what happened on the way, such as a tool's call; text that comes then begins below it."""
+        """Show an intermediate step, such as a tool call. Later text starts below it."""
 
     def finish(self, reply: Reply) -> None:
-        """Leave the reply, whole or as far as it came, in its final form."""
+        """Draw the reply, complete or partial, in its final form."""
 
     def discard(self) -> None:
-        """Take away the status: no reply came."""
+        """Remove the status. Called when there is no reply."""
 
     def preview(self, data: dict[str, Any], words: str) -> None:
-        """Show how far something has come: as it is where it can be drawn again, in words elsewhere."""
+        """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        """Show something that is no reply, such as a table, in the place of the status or of a sketch."""
+        """Show something other than a reply, such as a table. It replaces the status or the preview."""
 
     def clear(self) -> None:
-        """Take all that the cell shows away, once something else is shown; where others' outputs stand, nothing."""
+        """Remove all output of the cell when the next output appears. Do nothing if the cell has other outputs."""
 
     def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        """Show something more below what was shown last, and leave that as it is; nothing, where there is none."""
+        """Show more output below the last output, which stays unchanged. Do nothing if `data` is empty."""
 
 
 class NullCanvas:
-    """Draws nothing: for `--quiet` and for Python."""
+    """A canvas that draws nothing, for `--quiet` and for the Python API."""
 
     def status(self, words: str) -> None: ...
 
@@ -88,17 +88,17 @@ class NullCanvas:
 
 
 def is_notebook(shell: InteractiveShell) -> bool:
-    """Whether the shell runs in a kernel, whose front end takes rich output."""
+    """Return whether the shell runs in a kernel, whose front end shows rich output."""
     return hasattr(shell, "kernel")
 
 
 class BlockCanvas:
-    """A reply drawn block by block: a finished block once, the last one again while it grows.
+    """Draws a reply block by block: a finished block once, the last block again while it grows.
 
     Parameters
     ----------
     lets_go : bool
-        Whether finished blocks may be left where they stand. Otherwise the whole reply is drawn again.
+        Whether finished blocks may stay as they are. Otherwise the whole reply is redrawn.
     """
 
     def __init__(self, *, lets_go: bool) -> None:
@@ -109,14 +109,14 @@ class BlockCanvas:
     def append(self, text: str) -> None:
         words_end = len(self._open.rstrip())
         self._open += text
-        # Where a line has ended, a block may have too: seen with the next one's first words, before these are drawn.
+        # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
         if self._lets_go and "\n" in self._open[words_end:]:
             self._let_go_of_finished()
         if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
             self.flush()
 
     def flush(self) -> None:
-        # Marks alone look like words first, and like nothing when they are whole: they would flicker.
+        # Incomplete markup is shown as text and disappears when it is complete. Drawing it would flicker.
         if len(self._open) > self._drawn and not _MARKS_ALONE.fullmatch(self._open):
             self._draw_open(self._open)
             self._drawn = len(self._open)
@@ -131,35 +131,35 @@ class BlockCanvas:
 
     def _let_go_of_finished(self) -> None:
         finished, rest = split_finished(self._open)
-        # What is on the screen stays where it is: words that moved to the next output would be gone between the two.
+        # Drawn text must stay in its output. Text that moved to the next output would disappear in between.
         if finished.strip() and not self._open[len(finished) : self._drawn].strip():
             self._leave(finished)
             self._open, self._drawn = rest, 0
 
     def _draw_open(self, text: str) -> None:
-        """Draw the block that grows, in the place of its last drawing."""
+        """Draw the growing block in place of its last drawing."""
         raise NotImplementedError
 
     def _leave(self, text: str) -> None:
-        """Draw finished blocks for good; what comes next is drawn below them."""
+        """Draw finished blocks for the last time. Later text is drawn below them."""
         raise NotImplementedError
 
 
 class NotebookCanvas(BlockCanvas):
-    """A reply in a notebook: finished blocks are sent once, the last one again while it grows.
+    """Draws a reply in a notebook: finished blocks are sent once, the last block again while it grows.
 
     Parameters
     ----------
     shell : InteractiveShell
-        Its display publisher carries the messages, so that `%%capture` and Output widgets work.
+        Its display publisher sends the messages, so that `%%capture` and Output widgets work.
     owns_cell : bool
-        Whether no other output stands above in this cell. Then the blocks are outputs of their own while
-        the reply streams, and are cleared for the one tidy output at the end. Otherwise the reply keeps to
-        one output throughout. It does so inside an Output widget too, where the user's own outputs stand above.
+        Whether the cell has no other output above. Then each block is a separate output while the reply streams,
+        and one final output replaces them at the end. Otherwise the reply is always a single output. It is also a
+        single output inside an Output widget, where the user's own outputs may be above.
     format : str
-        How the whole reply is shown; see `rendering.reply_bundle`.
+        How the complete reply is shown; see `rendering.reply_bundle`.
     allow_images_from : collection of str
-        Hosts whose images may load.
+        Hosts from which images may load.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class NotebookCanvas(BlockCanvas):
         self._id = ""
 
     def _draw_open(self, text: str) -> None:
-        # The plain text comes with the whole reply: a front end that shows only that shows it once.
+        # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
         self._draw({MARKDOWN: safe_document([self._part(text)], self._images).strip("\n") or BLANK})
 
     def _part(self, text: str) -> Untrusted:
@@ -208,7 +208,7 @@ class NotebookCanvas(BlockCanvas):
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
         if self._outputs > 1 or (self._outputs and not self._id):
-            # Blocks that were left where they stand. `wait` keeps them on screen until what replaces them is there.
+            # Finished blocks are still shown. `wait` keeps them on screen until the final output replaces them.
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id = ""
         self._draw(data, {"wandb_inference": reply.facts()})

@@ -1,4 +1,4 @@
-"""Drawing several models that answer at once: their replies side by side, and a chart of them."""
+"""Draw the replies of several models side by side, with a chart that compares them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 class ComparisonView(WaitingLine):
-    """Draws how far several models have come at a bounded rate, and in the end what came of them.
+    """Draws the progress of several models at a limited rate, then their final replies.
 
     Parameters
     ----------
     canvas : Canvas
     allow_images_from : collection of str
-        Hosts whose images may load.
+        Hosts from which images may load.
     per_second : float
-        So many times a second it is drawn at most.
+        The maximum number of drawings per second.
     """
 
     def __init__(self, canvas: Canvas, allow_images_from: Collection[str], *, per_second: float) -> None:
@@ -48,11 +48,11 @@ class ComparisonView(WaitingLine):
         self._per_second = per_second
 
     def following(self, models: Sequence[ComparedModel]) -> _Drawing:
-        """Draw how far the models have come, while the block within goes on."""
+        """Return a context manager that draws the progress of the models while its block runs."""
         return _Drawing(self._canvas, models, self._allowed, per_second=self._per_second)
 
     def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None:
-        """Draw what came of all, and a chart of those that ended."""
+        """Draw the result of every model, and a chart unless the comparison was interrupted."""
         columns = [_final_column(one, reply) for one, reply in zip(models, replies, strict=True)]
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
         self._canvas.show(side_by_side_bundle(columns, self._allowed), facts)
@@ -82,7 +82,7 @@ def _size(one: ComparedModel) -> int:
 
 
 def _column(one: ComparedModel) -> Column:
-    """Return how far a model has come."""
+    """Return the column that shows a model's progress."""
     if one.ended is not None:
         return Column(one.model, reply_parts(one.ended), "")
     if one.error is not None:
@@ -92,7 +92,7 @@ def _column(one: ComparedModel) -> Column:
 
 
 def _final_column(one: ComparedModel, reply: Reply) -> Column:
-    """Return what came of a model."""
+    """Return the column that shows a model's result: its reply, or its error if it has no text."""
     if one.error is None or reply.text:
         return Column(one.model, reply_parts(reply), reply_plain(reply))
     failure = str(one.error)
@@ -100,7 +100,7 @@ def _final_column(one: ComparedModel, reply: Reply) -> Column:
 
 
 def _describe(one: ComparedModel) -> str:
-    """Return how far a model has come, as a line of text."""
+    """Return a model's progress as a line of text."""
     if one.ended is not None:
         return "done"
     if one.error is not None:
@@ -114,7 +114,7 @@ def _describe(one: ComparedModel) -> str:
 
 
 class _Drawing:
-    """Draws how far the models have come, at a bounded rate; what is sent stays in proportion to the replies."""
+    """Draws the progress of the models at a limited rate. The data sent stays in proportion to the replies."""
 
     def __init__(
         self, canvas: Canvas, models: Sequence[ComparedModel], allowed: Collection[str], *, per_second: float
@@ -148,7 +148,7 @@ class _Drawing:
 
     def _draw(self) -> None:
         size = sum(_size(one) for one in self._models)
-        # While nobody has said anything, the waiting is drawn; afterwards the text that has grown enough.
+        # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
         waiting = [] if size else [_describe(one) for one in self._models]
         has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
         if not has_grown and (size or waiting == self._drawn_words):

@@ -1,4 +1,4 @@
-"""What a magic has around it when it runs: the shell and its names, the session, the cell, and where to draw."""
+"""The context in which a magic runs: the shell and its names, the session, the cell and the canvas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MagicContext:
-    """`owns_cell` tells whether the magic's is the first output of its cell."""
+    """The context in which a magic runs. `owns_cell` is true if the magic's output is the first of its cell."""
 
     shell: InteractiveShell
     session: Session
@@ -36,11 +36,11 @@ class MagicContext:
         return names
 
     def put(self, name: str, value: object) -> None:
-        """Put a value under a name into the notebook."""
+        """Assign a value to a name in the notebook."""
         self.shell.user_ns[name] = value
 
     def canvas(self, format: str = "markdown") -> Canvas:
-        """Return where this front end draws."""
+        """Return the canvas for this front end."""
         if not is_notebook(self.shell):
             return terminal_canvas(format)
         return NotebookCanvas(

@@ -1,4 +1,4 @@
-"""What is known about the cell that is running: its id, its run, and how it calls a magic."""
+"""Information about the running cell: its id, its execution, and how it calls a magic."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RUNNERS: Final = ("run_line_magic", "run_cell_magic")
 
 @dataclass(frozen=True)
 class ExecutionInfo:
-    """The running cell. `id` is None where the front end names none; `source` is what Python runs.
+    """The running cell. `id` is None if the front end sends no id. `source` is the code that Python runs.
 
-    In a widget's callback no cell runs (`is_callback`): there is no id and no source. `attended` tells whether
-    somebody may be there to use a widget; a notebook that nbclient, nbconvert or papermill executes has nobody.
+    In a widget callback no cell runs (`is_callback`), and there is no id and no source. `attended` is true if a user
+    may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
     """
 
     id: str | None
@@ -35,19 +35,19 @@ class ExecutionInfo:
 
     @classmethod
     def running(cls, shell: InteractiveShell, own_id: str | None = None) -> ExecutionInfo:
-        """Read the running cell off the shell: a kernel's request, else the terminal's history.
+        """Return the running cell, from the kernel's request or else from the shell's history.
 
         Parameters
         ----------
         shell : InteractiveShell
         own_id : str, optional
-            The id that IPython itself was told (`run_cell(..., cell_id=...)`), for front ends that send no other.
+            The id that IPython received (`run_cell(..., cell_id=...)`), for front ends that send no other id.
         """
         get_parent = getattr(shell, "get_parent", None)
         parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
         content = parent.get("content") or {}
         header = parent.get("header") or {}
-        # A shell that is told to run cells without a request counts them.
+        # Cells that run without a request are identified by the shell's execution count.
         execution = header.get("msg_id") or f"execution {shell.execution_count}"
         if header and "code" not in content:
             return cls(None, execution, "", in_kernel=True, is_callback=True)
@@ -61,7 +61,7 @@ class ExecutionInfo:
 
     @property
     def origin(self) -> Origin:
-        """The cell's id and its run, for a turn of a thread."""
+        """The cell's id and its execution, as the origin of a turn."""
         return Origin(self.id, self.execution)
 
     @cached_property
@@ -72,12 +72,12 @@ class ExecutionInfo:
             return []
 
     def starts_with(self, magic: str) -> bool:
-        """Whether the first thing the cell does is to run `magic`, so that no other output stands above its own."""
+        """Return whether the cell runs `magic` first, so that no other output is above the magic's output."""
         first = self._statements[:1]
         return bool(first) and isinstance(first[0], ast.Expr | ast.Assign) and _call(first[0].value, magic) is not None
 
     def echoes(self, magic: str, line: str) -> bool:
-        """Whether `%magic line` stands in the cell as a statement of its own, whose value IPython would show."""
+        """Return whether the cell has `%magic line` as an expression statement, whose value IPython would show."""
         return any(
             isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
             for statement in self._statements
@@ -85,19 +85,19 @@ class ExecutionInfo:
 
 
 def _cell_id(metadata: Mapping[str, Any]) -> str | None:
-    """Return the cell's id as JupyterLab, Notebook and VS Code (`cellId`) or Colab send it."""
+    """Return the cell's id as sent by JupyterLab, Notebook and VS Code (`cellId`) or by Colab."""
     colab = metadata.get("colab")
     found = metadata.get("cellId") or (colab.get("cell_id") if isinstance(colab, dict) else None)
     return found if isinstance(found, str) else None
 
 
 def _is_attended(content: Mapping[str, Any]) -> bool:
-    """Whether somebody can be asked, or the kernel is Voila's: it asks nobody, and people are at its widgets."""
+    """Return whether the front end allows input, or the kernel is Voila's: no input there, but users at the widgets."""
     return bool(content.get("allow_stdin", True)) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def _call(value: ast.expr, magic: str) -> str | None:
-    """Return the line of a call `get_ipython().run_*_magic(magic, line)`; None for anything else."""
+    """Return the line of a call `get_ipython().run_*_magic(magic, line)`, or None for any other expression."""
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
         return None
     arguments = [one.value for one in value.args if isinstance(one, ast.Constant)]

@@ -1,4 +1,4 @@
-"""The notebook's last exception, as a prompt tells it: the failing cell and its traceback."""
+"""The notebook's last exception as text for a prompt: the failing cell and its traceback."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 class LastError:
-    """Knows the last exception that is not this package's own; IPython keeps it in `sys.last_value`."""
+    """Keeps the last exception that this package did not raise. IPython stores exceptions in `sys.last_value`."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._before_ours: BaseException | None = None
 
     def failing(self) -> None:
-        """Remember the last exception before one of this package's own takes its place."""
+        """Remember the last exception before one of this package's exceptions replaces it."""
         kept = _kept()
         if kept is not None and not _is_ours(kept):
             self._before_ours = kept
 
     def describe(self, *, tokens: int) -> str:
-        """Return the failing cell and its traceback as Markdown, cut to about so many tokens.
+        """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens.
 
         Raises
         ------
         InferenceError
-            When nothing has failed yet.
+            When no cell has failed yet.
         """
         from ..markup import fenced
         from ..prompts import cut
@@ -59,7 +59,7 @@ class LastError:
         return "\n\n".join(words)
 
     def _in_cells(self, trace: TracebackType | None) -> TracebackType | None:
-        """Return the traceback from the first frame in a cell on: before it stand IPython's own."""
+        """Return the traceback from the first frame in a cell on, without IPython's frames before it."""
         found = trace
         while found is not None and self._cell_name(found.tb_frame.f_code.co_filename) is None:
             found = found.tb_next

@@ -1,4 +1,4 @@
-"""Moves what arrives to a canvas, at a bounded rate, and says what is awaited while nothing does."""
+"""Stream text to a canvas at a limited rate, with a status line while waiting."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from ..messages import Reply
     from .canvas import Canvas
 
-# A reply that begins sooner shows no line saying that it is awaited.
+# No status line is shown if the reply starts within this time.
 QUIET_SECONDS: Final = 0.8
 SETTLE_SECONDS: Final = 1.0
 
 
 class Spinner:
-    """Says what is being done, and for how long, while it is done; use as a context manager around it."""
+    """A context manager that shows what is being done in its block, and for how long."""
 
     def __init__(self, canvas: Canvas, doing: str) -> None:
         self._canvas = canvas
@@ -46,23 +46,23 @@ class Spinner:
 
 
 class WaitingLine:
-    """Shows on a canvas what is waited for."""
+    """Shows a status line on a canvas while waiting."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
 
     def waiting(self, doing: str) -> Spinner:
-        """Show what is being done, and for how long, while the block within goes on."""
+        """Return a context manager that shows what is being done, and for how long, while its block runs."""
         return Spinner(self._canvas, doing)
 
 
 class LiveUpdater(WaitingLine):
-    """Moves what has come from a ReplyBuilder to a Canvas.
+    """Streams text from a ReplyBuilder to a Canvas.
 
-    The first words are drawn by the thread that receives them, at once; all later ones by a thread of the
-    painter's own, so that they show even when the service pauses, and receiving never waits for drawing.
+    The receiving thread draws the first text at once. A separate thread draws all later text, so that it is shown
+    even when the service pauses, and receiving does not wait for drawing.
 
-    Use as a context manager around an exchange; `begin` each call of it, and call `notice` after each piece.
+    Use it as a context manager around a chat. Call `begin` for each call to the model, and `notice` after each chunk.
     """
 
     def __init__(self, canvas: Canvas, *, per_second: float) -> None:
@@ -79,7 +79,7 @@ class LiveUpdater(WaitingLine):
         self._failure: BaseException | None = None
         self._lock = Lock()
         self._stopped = Event()
-        # A copied context lets the thread's output reach the cell that is running here.
+        # With a copied context the thread's output appears in the running cell.
         self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-painter", daemon=True)
 
     def __enter__(self) -> LiveUpdater:
@@ -95,34 +95,34 @@ class LiveUpdater(WaitingLine):
         self._canvas.finish(reply)
 
     def discard(self) -> None:
-        """Take away the line that says what is awaited: no reply came."""
+        """Remove the status line. Called when there is no reply."""
         self._canvas.discard()
 
     def begin(self, builder: ReplyBuilder, model: str) -> None:
-        """Draw another call's reply from here on."""
+        """Draw the reply of the next call from now on."""
         with self._lock:
             self._builder, self._model = builder, model
             self._taken, self._status, self._doing, self._pause = 0, "", "", None
 
     def notice(self) -> None:
-        """Draw the first words at once; of later ones take no notice."""
+        """Draw the first text at once and leave later text to the thread. Raise an error that the thread raised."""
         if self._taken == 0 and self._builder.text_pieces:
             self._paint()
         if self._failure is not None:
             raise self._failure
 
     def pause(self, words: str, seconds: float) -> None:
-        """Say why nothing comes for so many seconds, counting them down."""
+        """Show why nothing arrives, with a countdown of `seconds`."""
         self._pause = (words, perf_counter() + seconds)
         self._paint()
 
     def doing(self, words: str) -> None:
-        """Say what is being done between two calls, should it take long."""
+        """Show what is being done between two calls, if it takes long."""
         with self._lock:
             self._doing, self._doing_since, self._status = words, perf_counter(), ""
 
     def step(self, markdown: str) -> None:
-        """Draw what happened between two calls, below all that has come so far."""
+        """Draw a step between two calls, below all text received so far."""
         with self._lock:
             self._doing = ""
             self._take(perf_counter())
@@ -152,7 +152,7 @@ class LiveUpdater(WaitingLine):
                 self._paint_status(self._status_line(now - self._builder.started))
 
     def _take(self, now: float) -> bool:
-        """Hand over the text that has come since the last time; tell whether there was any."""
+        """Append the text received since the last time to the canvas. Return whether there was any."""
         pieces = self._builder.text_pieces[self._taken :]
         if not pieces:
             return False

@@ -1,4 +1,4 @@
-"""Code of a reply into the next cells, where the front end takes it; it is never run."""
+"""Put the code of a reply into new cells, if the front end allows it. The code is never run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ONE_ONLY = "JupyterLab and Notebook make one new cell: it holds the first block.
 
 
 def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInfo) -> str:
-    """Put each block into a cell of its own below the running one, and return what the user should know."""
+    """Put each block into a separate cell below the running cell. Return a message for the user, or an empty string."""
     if not blocks:
         return NO_CODE
     manager = getattr(shell, "payload_manager", None)
     if manager is None or len(blocks) == 1:
-        # A terminal has one next line only.
+        # A terminal has only one next input.
         shell.set_next_input(blocks[0].text, replace=False)
     else:
         for block in blocks:
@@ -32,13 +32,13 @@ def put(shell: InteractiveShell, blocks: Sequence[CodeBlock], cell: ExecutionInf
             manager.write_payload(chunk, single=False)
     if not _takes_cells(cell):
         return IGNORED
-    # VS Code makes a cell of each payload; its cells' ids are addresses of its own.
+    # VS Code makes one cell per payload. Its cell ids are URIs with the scheme `vscode-notebook-cell`.
     is_one_only = len(blocks) > 1 and cell.in_kernel and not str(cell.id).startswith("vscode-notebook-cell")
     return ONE_ONLY if is_one_only else ""
 
 
 def _takes_cells(cell: ExecutionInfo) -> bool:
-    """Whether the front end makes cells: Colab does not (colabtools #1619), nor one that has no cell ids."""
+    """Return whether the front end makes cells. Colab (colabtools #1619) and those without cell ids do not."""
     if "google.colab" in sys.modules:
         return False
     return cell.id is not None or not cell.in_kernel

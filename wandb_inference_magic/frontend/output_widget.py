@@ -1,4 +1,4 @@
-"""Drawing inside an ipywidgets Output widget, where front ends heed no update of what was shown."""
+"""Draw inside an ipywidgets Output widget, where front ends ignore updates of a displayed output."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 
 
 def widget_view(model_id: str) -> dict[str, Any]:
-    """Return what shows a widget in an output, for the widget MIME type."""
+    """Return the data of the widget MIME type that shows a widget in an output."""
     return {"version_major": 2, "version_minor": 0, "model_id": model_id}
 
 
 def takes_output(shell: InteractiveShell) -> bool:
-    """Whether an Output widget takes what is shown now, as in `with output:` and in `@output.capture()`."""
-    # Without ipywidgets imported there is no such widget.
+    """Return whether an Output widget captures the current output, as in `with output:` and `@output.capture()`."""
+    # If ipywidgets is not imported, there is no Output widget.
     module: Any = sys.modules.get("ipywidgets.widgets.widget_output")
     request = (getattr(shell.display_pub, "parent_header", None) or {}).get("msg_id")
     if module is None or not request:
@@ -27,17 +27,17 @@ def takes_output(shell: InteractiveShell) -> bool:
 
 
 def _widgets() -> list[Any]:
-    """Return all widgets there are."""
+    """Return all existing widgets."""
     module: Any = sys.modules["ipywidgets.widgets.widget"]
-    # ipywidgets keeps them in the module; until 8.0.2 in the class.
+    # ipywidgets keeps the widgets in the module; until 8.0.2 it kept them in the class.
     kept = getattr(module, "_instances", None)
     return list((module.Widget._active_widgets if kept is None else kept).values())
 
 
 class Redrawn:
-    """An output inside an Output widget that can be drawn again: an Output widget of its own, told what it holds.
+    """A redrawable output inside an Output widget. It is a second Output widget whose `outputs` are set directly.
 
-    What it holds is synced as it is, so that what other threads show at the same time stays out of it.
+    The `outputs` are synced as they are, so the output of other threads at the same time does not get into them.
     """
 
     def __init__(self, shell: InteractiveShell) -> None:

@@ -1,4 +1,4 @@
-"""Seeing the models and picking one: a dropdown with a search box, or a static table."""
+"""Show the models and choose one, with a dropdown and search box or a static table."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "rea
 def show_models(
     shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas, *, attended: bool
 ) -> None:
-    """Do what `%wbmodels` is told: choose, list, or show the picker; the static table where nobody is there to pick.
+    """Run `%wbmodels`: choose, list, or show the picker. Show the static table if no user is present to pick.
 
     Raises
     ------
     InferenceError
-        For a model the endpoint does not have, a text that matches none, or when no list is to be had.
+        If the endpoint does not have the model, the text matches no model, or no list of models is available.
     """
     endpoint = session.endpoint()
     with Spinner(canvas, "asking the endpoint for its models"):
@@ -59,7 +59,7 @@ def show_models(
 
 
 def _by_number(session: Session, use: str) -> str:
-    """Return the id that is meant: a number is the row of the last table."""
+    """Return the model id for `use`. A number is a row of the last table."""
     if not use.isdecimal():
         return use
     listed = session.listed_models
@@ -93,7 +93,7 @@ def _matching(catalog: Catalog, text: str) -> list[Model]:
 def models_table(
     models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None, *, numbered: bool = False
 ) -> dict[str, Any]:
-    """Return the models as a static table; the chosen one is marked. By its number, one can be picked."""
+    """Return the models as a static table with the chosen model marked. With `numbered`, number the rows to pick by."""
     marked = [
         (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
     ]
@@ -111,7 +111,7 @@ def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
 
 
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
-    """Return the facts for a table, whose heading names the dollars already."""
+    """Return the facts for a table without dollar signs, because its heading names the currency."""
     return [fact.replace("$", "") for fact in _facts(model, endpoint)]
 
 
@@ -129,10 +129,10 @@ def _source_words(catalog: Catalog) -> str:
 
 
 class Picker:
-    """A dropdown of the models with a search box, the facts of the chosen one beside it.
+    """A dropdown of the models with a search box and the facts of the chosen model.
 
-    Choosing sets the `model` setting; changing that setting any other way moves the dropdown. An id that the
-    list does not hold (a LoRA) is typed into the search box and taken over with the button that appears.
+    Choosing a model sets the `model` setting. Changing that setting in another way updates the dropdown. For an id that
+    is not in the list (a LoRA), type it into the search box and click the button that appears.
     """
 
     def __init__(self, session: Session, catalog: Catalog, endpoint: Endpoint, text: str = "") -> None:
@@ -164,17 +164,17 @@ class Picker:
         session.on_close(self._close)
 
     def view(self) -> dict[str, Any]:
-        """Return what shows this picker in an output, for the widget MIME type."""
+        """Return the data of the widget MIME type that shows this picker in an output."""
         return widget_view(self._box.model_id)
 
     def _offer(self) -> None:
-        """Offer the models that match the search, and always the one in force."""
+        """Offer the models that match the search, and always the current model."""
         chosen = self._session.models.in_force_or_none(self._endpoint)
         ids = [model.id for model in self._catalog.matching(self._search.value)]
         if chosen and chosen not in ids:
             ids.insert(0, chosen)
         options = [("choose a model", ""), *((one, one) for one in ids)] if not chosen else [(one, one) for one in ids]
-        # A dropdown given new options chooses the first by itself: that is not the user's choice.
+        # A dropdown with new options selects the first one by itself. That is not the user's choice.
         self._dropdown.unobserve(self._chosen, "value")
         self._dropdown.options = options
         self._dropdown.value = chosen or ""

@@ -1,4 +1,4 @@
-"""Drawing in a terminal: Markdown with colours while it grows, or plain text where that cannot be."""
+"""Draw in a terminal: Markdown with colours while the reply streams, or plain text where that is not possible."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 
 def terminal_canvas(format: str = "markdown") -> Canvas:
-    """Return what draws in this terminal; plain text where the output is no terminal, or one that cannot move."""
+    """Return the canvas for this terminal. It draws plain text if stdout is not a terminal or is a dumb one."""
     if not sys.stdout.isatty() or is_dumb(os.environ.get("TERM", ""), os.name):
         return PlainCanvas()
     return RichCanvas(format)
 
 
 def is_dumb(kind: str, system: str) -> bool:
-    """Whether a terminal can neither move nor colour, by its TERM and `os.name`: a console of Windows has no TERM."""
+    """Return whether a terminal supports neither cursor movement nor colours, from TERM and `os.name`.
+
+    A missing TERM means a dumb terminal, except on Windows, whose console does not set it.
+    """
     return kind in ("dumb", "unknown") or (not kind and system != "nt")
 
 
 class _Printing(ABC):
-    """What terminals do alike: what was printed stays, and what is no reply is printed below it."""
+    """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
     @abstractmethod
     def status(self, words: str) -> None: ...
@@ -48,7 +51,7 @@ class _Printing(ABC):
         print(data[PLAIN])
 
     def clear(self) -> None:  # noqa: B027 - the canvas has it, and here it does nothing
-        """What was printed stays."""
+        """Do nothing: printed text stays."""
 
     def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         if data:
@@ -56,18 +59,18 @@ class _Printing(ABC):
 
 
 class RichCanvas(_Printing, BlockCanvas):
-    """A reply as Markdown with colours: finished blocks are printed, the last one is redrawn while it grows.
+    """Draws a reply as Markdown with colours: finished blocks are printed, the last block is redrawn while it grows.
 
     Parameters
     ----------
     format : str
-        How the whole reply is shown: `markdown`, or as the text it is.
+        How the reply is shown: `markdown` and `json` are rendered; any other format is shown as plain text.
     """
 
     def __init__(self, format: str = "markdown") -> None:
         from rich.console import Console
 
-        # JSON is shown once it is whole; other text has no blocks to wait for.
+        # JSON is printed only when it is complete. In other formats finished blocks can be printed.
         super().__init__(lets_go=format != "json")
         self._format = format
         self._console: Console = Console(highlight=False, markup=False, emoji=False)
@@ -98,7 +101,7 @@ class RichCanvas(_Printing, BlockCanvas):
         self._console.print()
 
     def _print(self, what: RenderableType) -> None:
-        """Print without the blanks that rich fills its lines with: they would be copied along."""
+        """Print without the spaces with which rich pads its lines, because they would be copied with the text."""
         with self._console.capture() as captured:
             self._console.print(what)
         lines = captured.get().rstrip().split("\n")
@@ -143,28 +146,28 @@ class RichCanvas(_Printing, BlockCanvas):
         self._live.update(what, refresh=True)
 
     def _stop(self) -> None:
-        """Take the growing block away; what is printed then stays."""
+        """Remove the growing block. Text printed afterwards stays."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
 
 
 class PlainCanvas(_Printing):
-    """A reply as plain text as it arrives, then the footer: for pipes, files and terminals that can do no more."""
+    """Prints a reply as plain text while it arrives, then the footer, for pipes, files and dumb terminals."""
 
     def __init__(self) -> None:
         self._ends_line = True
         self._given = 0
 
     def status(self, words: str) -> None:
-        """It could not be taken away again."""
+        """Do nothing: a printed status could not be removed."""
 
     def append(self, text: str) -> None:
         self._given += len(text)
         self._print(safe_plain(text))
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Do nothing: text is printed as it arrives."""
 
     def step(self, markdown: str) -> None:
         self._given = 0

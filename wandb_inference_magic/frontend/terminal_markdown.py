@@ -1,4 +1,4 @@
-"""Markdown as rich renders it in a terminal: nothing hidden, nothing active, code as it can be copied."""
+"""Render Markdown in a terminal with rich: nothing hidden, nothing active, code that can be copied."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..text import safe_plain
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-# The terminal's own colours: they can be read on its background, whatever it is.
+# Use the terminal's own colours, because they are readable on any background it has.
 THEME = "ansi_dark"
 
 
 class _Code(CodeBlock):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # Without rich's padding, which would be copied along.
+        # No rich padding, because it would be copied with the code.
         yield Syntax(str(self.text).rstrip(), self.lexer_name, theme=self.theme, word_wrap=True)
 
 
 class SafeMarkdown(Markdown):
-    """A reply's Markdown, which is untrusted: HTML is text, an address is shown and not hidden behind words."""
+    """Renders the untrusted Markdown of a reply. HTML is shown as text, and the address of a link is always visible."""
 
     elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "fence": _Code, "code_block": _Code}
 
@@ -36,5 +36,5 @@ class SafeMarkdown(Markdown):
 
 @cache
 def _parser() -> MarkdownIt:
-    # rich's own would leave HTML out.
+    # rich's own parser would drop HTML.
     return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

@@ -1,6 +1,6 @@
-"""The shell's side: loading and unloading, the magics, Tab completion.
+"""The IPython side: loading and unloading, the magics, Tab completion.
 
-Thin: a magic reads its line and calls its module in `commands`.
+Each magic parses its line and calls its module in `commands`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tab on the line of a magic: its options, and what they take."""
+"""Tab completion on the line of a magic: its options and their values."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from ..arguments import TextForm, Unfinished, Value
     from ..session import Session
 
-# IPython's SimpleMatcherResult, of which a type checker for Python 3.10 cannot tell that keys may be missing.
+# IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
 Result: TypeAlias = "dict[str, Any]"
 
-# What `IPCompleter.disable_matchers` calls it.
+# The name used in `IPCompleter.disable_matchers`.
 IDENTIFIER: Final = "wandb_inference_magic"
-# Before IPython's own, which need not run where they are suppressed.
+# Higher than IPython's own matchers, which need not run when they are suppressed.
 _PRIORITY: Final = 200
-# A Tab that takes longer than a tenth of a second feels stuck.
+# In seconds. A completion that takes longer than a tenth of a second feels stuck.
 _PATIENCE: Final = 0.08
 
 _LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
@@ -41,7 +41,7 @@ _LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>
 
 @dataclass(frozen=True, slots=True)
 class MagicLine:
-    """How the line of a magic is read, as in `read_line`, and what the first word of its text is."""
+    """How the line of a magic is parsed, as in `read_line`, and what the first word of its text is."""
 
     options: type
     text: TextForm
@@ -54,7 +54,7 @@ MAGICS: Final = {
 
 
 class _Claim(Sequence[SimpleCompletion]):
-    """No completion, and nobody else's: IPython suppresses the others only for a result with a length."""
+    """No completions, but with a length: IPython suppresses other matchers only for a result that has one."""
 
     def __len__(self) -> int:
         return 1
@@ -68,7 +68,7 @@ class _Claim(Sequence[SimpleCompletion]):
 
 
 def install(shell: InteractiveShell, session: Session) -> None:
-    """Add the matcher to the shell's completer, whose own are left as they are."""
+    """Add the matcher to the shell's completer. Its existing matchers are not changed."""
     offers = Offers(shell, session)
 
     @context_matcher(identifier=IDENTIFIER, priority=_PRIORITY)  # type: ignore[untyped-decorator,unused-ignore]
@@ -79,20 +79,20 @@ def install(shell: InteractiveShell, session: Session) -> None:
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """Take the matcher away again."""
+    """Remove the matcher."""
     matchers = shell.Completer.custom_matchers  # type: ignore[union-attr,unused-ignore]
     matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER]
 
 
 class Offers:
-    """What may stand at the cursor, as far as the shell and the session know.
+    """Completions at the cursor, from what the shell and the session know.
 
     Parameters
     ----------
     shell : InteractiveShell
-        The user's variables are looked at, never evaluated.
+        Its user variables are inspected; no code of theirs is run.
     session : Session
-        Its threads and models.
+        Source of the threads and models.
     """
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
@@ -101,7 +101,7 @@ class Offers:
         self._fetches: dict[str, Thread] = {}
 
     def at(self, code: str, line: int, column: int) -> Result:
-        """Return the completions at a line and column of a cell; IPython's own apply where there are none."""
+        """Return the completions at a line and column of a cell. If there are none, IPython's own apply."""
         found = _magic_at(code, line, column)
         if found is None:
             return _nothing()
@@ -123,13 +123,13 @@ class Offers:
         if value is not None and value.completes == "callable":
             *before, fragment = fragment.split(",")
             names = [name for name in names if name not in before]
-        # A dash begins an option: the value before it is missing.
+        # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
         written = (_written(name, quote) for name in matching)
         return _result(fragment, (SimpleCompletion(text) for text in written if text is not None))
 
     def _names(self, value: Value) -> list[str] | None:
-        """Return what a value may be, or None where IPython's own completions serve: text and files."""
+        """Return the possible values, or None where IPython's own completions apply: text and files."""
         if value.completes in ("", "file"):
             return None
         if value.completes == "choice":
@@ -154,7 +154,7 @@ class Offers:
         try:
             endpoint = self._endpoint()
         except InferenceError:
-            # A setting that cannot be is told about by the magic itself.
+            # The magic itself reports an invalid setting.
             return []
         if endpoint.kind == "local":
             return [endpoint.model]
@@ -165,10 +165,10 @@ class Offers:
         return [model.id for model in catalog.models]
 
     def _endpoint(self) -> Endpoint:
-        """Return the endpoint in force, of which the session asks nobody.
+        """Return the current endpoint without prompting the user.
 
-        A notebook service's secrets may lie behind a question to the user or a request over the network: they
-        are not looked into, and W&B's models are those known so far.
+        Reading a notebook service's secrets may prompt the user or send a network request. They are not read
+        here, so W&B's models are those known so far.
         """
         name = self._session.resolve().endpoint
         url = WANDB_URL if name in ("auto", "wandb") else name
@@ -181,7 +181,7 @@ class Offers:
         return self._session.endpoint(ask=False, start=False)
 
     def _fetch(self, endpoint: Endpoint) -> Thread:
-        """Return the thread that fetches the endpoint's list into the session, started unless one runs."""
+        """Return the thread that fetches the endpoint's models into the session. Start it unless one is running."""
         thread = self._fetches.get(endpoint.url)
         if thread is None or not thread.is_alive():
             thread = Thread(target=self._fill, args=(endpoint,), name="wandb-inference-models", daemon=True)
@@ -191,14 +191,14 @@ class Offers:
 
     def _fill(self, endpoint: Endpoint) -> None:
         try:
-            # Returns at once when the list was fetched, or could not be, before.
+            # Returns at once if the list was fetched before, or if an earlier fetch failed.
             self._session.models.catalog(endpoint)
         except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
             return
 
 
 def _magic_at(code: str, line: int, column: int) -> tuple[MagicLine, str] | None:
-    """Return the magic on whose line the cursor stands, and what stands between its name and the cursor."""
+    """Return the magic on the cursor's line, and the text between its name and the cursor."""
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])
     first = next((number for number, text in enumerate(lines) if text.strip()), 0)
@@ -222,14 +222,14 @@ def _options(unfinished: Unfinished) -> Result:
 
 
 def _matching(names: Iterable[str], fragment: str) -> list[str]:
-    """Return the names that begin with the fragment, or else those that hold it, in either case of letters."""
+    """Return the names that begin with the fragment, or else those that contain it, ignoring case."""
     folded = fragment.casefold()
     matching = [name for name in names if folded in name.casefold()]
     return [name for name in matching if name.casefold().startswith(folded)] or matching
 
 
 def _written(name: str, quote: str) -> str | None:
-    """Return a name as it is written on the line, behind `quote` if one is open; None if it cannot be."""
+    """Return a name as written on the line, after `quote` if one is open. Return None if it cannot be written."""
     if quote:
         return None if quote in name else name
     if not re.search(r"[\s'\"]|^-|^$", name):
@@ -238,15 +238,15 @@ def _written(name: str, quote: str) -> str | None:
 
 
 def _is_name(name: object) -> bool:
-    # The namespace is a dict of the user's: a key in it may be anything.
+    # The namespace is a dict that user code can change, so a key may be of any type.
     return isinstance(name, str) and name.isidentifier() and not name.startswith("_") and not iskeyword(name)
 
 
 def _is_kind(kind: str, value: object) -> bool:
     if kind == "callable":
         return callable(value) and not issubclass(type(value), type | GenericAlias)
-    # Not isinstance: that asks a value for its `__class__`, which can be code of the user's.
-    # `list[Person]` is of no class that says so.
+    # Not isinstance: it reads the value's `__class__`, which can run the user's code.
+    # `list[Person]` is not an instance of `type`, so GenericAlias is listed as well.
     return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
 
 

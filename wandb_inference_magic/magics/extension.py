@@ -1,4 +1,4 @@
-"""Loading into a shell and leaving it as it was."""
+"""Load the extension into a shell and unload it, leaving the shell unchanged."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .magics import InferenceMagics
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-# What the first chat needs, in the order in which it does; importing it takes seconds on a busy machine.
+# Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
 NEEDED: Final = ("configparser", "wandb_inference_magic.commands.chat", "wandb_inference_magic.frontend.context")
-# What a chat with a template needs besides.
+# Modules that a chat with a template needs as well.
 LATER: Final = ("jinja2",)
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics and the settings; ask nothing, print nothing, import nothing heavy."""
+    """Register the magics and the settings, without prompts, output or slow imports."""
     settings = WandbInference(parent=shell)
     session = start_session(settings, partial(_ask_secret, shell))
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
-    # Here `%config` looks for classes it can set.
+    # `%config` looks here for configurable classes.
     shell.configurables.append(settings)  # type: ignore[arg-type,unused-ignore]
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
@@ -41,7 +41,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away all that `load` added, and close the client."""
+    """Remove everything that `load` added, and close the client."""
     magics = shell.magics_manager.registry.pop(InferenceMagics.__name__, None)
     if not isinstance(magics, InferenceMagics):
         return
@@ -58,7 +58,7 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def _import_ahead() -> None:
-    """Import and make what the first chat needs while the user still reads; a failure is told when it is needed."""
+    """Import and create what the first chat needs while the user is still reading. The chat reports any failure."""
     try:
         for name in NEEDED:
             importlib.import_module(name)
@@ -66,7 +66,7 @@ def _import_ahead() -> None:
         from ..markup import sanitize_markdown
 
         certificates()
-        # The first text makes the parsers.
+        # The first call creates the parsers.
         sanitize_markdown("**ready**")
         for name in LATER:
             importlib.import_module(name)
@@ -75,13 +75,13 @@ def _import_ahead() -> None:
 
 
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:
-    """Ask for a secret without showing it; None where nobody can answer."""
+    """Prompt for a secret without showing it. Return None if the shell is not interactive."""
     from ..frontend import is_notebook
 
     if not is_notebook(shell) and not sys.stdin.isatty():
         return None
     try:
-        # In a kernel ipykernel has put its own in the place of getpass: a masked field in the front end.
+        # In a kernel, ipykernel replaces getpass with its own function, which shows a masked field in the front end.
         return getpass.getpass(asking)
     except (StdinNotImplementedError, EOFError):
         return None

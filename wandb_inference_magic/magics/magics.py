@@ -1,6 +1,6 @@
-"""The magics: each reads its options, names the parts, and calls the next room.
+"""The magics. Each one parses its options and calls its module.
 
-The rooms are imported when they are called, or ahead of need by a thread of the extension's: loading stays quick.
+Those modules are imported on the first call, or in advance by a thread of the extension, so that loading is fast.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Method = TypeVar("Method", bound="Callable[..., Any]")
 
 
 def _documented(page: Page) -> Callable[[Method], Method]:
-    """Give a magic its help as docstring (what `%%wbchat?` shows), and let its errors obey `debug`."""
+    """Set a magic's help as its docstring (shown by `%%wbchat?`), and apply `debug` to its errors."""
 
     def decorate(method: Method) -> Method:
         @wraps(method)
@@ -69,7 +69,7 @@ def _documented(page: Page) -> Callable[[Method], Method]:
 
 @magics_class
 class InferenceMagics(Magics):
-    """`%%wbchat` and the magics beside it, over one session."""
+    """`%%wbchat` and the other magics, which share one session."""
 
     shell: InteractiveShell
 
@@ -149,7 +149,7 @@ class InferenceMagics(Magics):
         configure(self.session, options, self._scene("wbconfig").canvas())
 
     def _render(self, value: str, option: str) -> str:
-        """Render an option's value: it may use the same template syntax as the prompt."""
+        """Render an option's value, which may use the same template syntax as the prompt."""
         from ..prompts import render_text
 
         tokens = self.session.resolve().value_tokens
@@ -165,17 +165,17 @@ class InferenceMagics(Magics):
         return MagicContext(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
 
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
-        """Note that the running cell shows a reply already."""
+        """Record that the running cell already shows a reply."""
         if isinstance(answer, Reply):
             answer._on_screen = True
             self._fresh.append(answer)
 
     def before_cell(self, info: Any = None) -> None:
-        """Note the id that IPython was told for the cell it is about to run."""
+        """Record the id that IPython received for the cell it is about to run."""
         self._own_cell_id = getattr(info, "cell_id", None)
 
     def after_cell(self, _result: object = None) -> None:
-        """Let the replies of the finished cell be shown again: their drawing belongs to that cell."""
+        """Allow the replies of the finished cell to be displayed again, because their output belongs to that cell."""
         for reply in self._fresh:
             reply._on_screen = False
         self._fresh.clear()

@@ -1,4 +1,4 @@
-"""Lets `%wbchat what is pandas?` reach the magic: IPython would take the final `?` for a request for help."""
+"""Pass `%wbchat what is pandas?` to the magic. IPython would treat the final `?` as a help request."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-# `%wbchat?` and `%wbchat ?` ask for help and stay what they are.
+# `%wbchat?` and `%wbchat ?` are help requests and do not match.
 _QUESTION = re.compile(r"(^|=)\s*%wbchat\s+\S.*\?\s*$")
 
 
 def _if_asking(found: Any, tokens_by_line: Any) -> Any:
-    """Return a magic that IPython found if its line is a question to `%wbchat`, else None."""
+    """Return the magic that IPython found if its line is `%wbchat` with text that ends in `?`, else None."""
     if found is None:
         return None
     lines = (token.line for line in tokens_by_line for token in line if token.start[0] - 1 == found.start_line)
@@ -23,7 +23,7 @@ def _if_asking(found: Any, tokens_by_line: Any) -> Any:
 
 
 class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
-    """A line `%wbchat text?`, taken before IPython looks for help requests."""
+    """A line `%wbchat text?`, matched before IPython looks for help requests."""
 
     priority = 1
 
@@ -34,7 +34,7 @@ class QuestionLine(EscapedCommand):  # type: ignore[misc,unused-ignore]
 
 
 class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
-    """A line `name = %wbchat text?`, taken before IPython looks for help requests."""
+    """A line `name = %wbchat text?`, matched before IPython looks for help requests."""
 
     priority = 1
     magic_col: int
@@ -43,7 +43,7 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
     def find(cls, tokens_by_line: Any) -> Any:
         found = _if_asking(super().find(tokens_by_line), tokens_by_line)  # type: ignore[no-untyped-call,unused-ignore]
         if found is not None:
-            # IPython goes by the column first, and a help request begins where the line does.
+            # IPython sorts by column before priority, and a help request starts at column 0.
             found.magic_col, found.start_col = found.start_col, 0
         return found
 
@@ -56,11 +56,11 @@ _TRANSFORMS = (QuestionLine, QuestionAssign)
 
 
 def install(shell: InteractiveShell) -> None:
-    """Add the transforms to the shell's own, which are left as they are."""
+    """Add the transforms to the shell. Its existing transforms are not changed."""
     shell.input_transformer_manager.token_transformers.extend(_TRANSFORMS)
 
 
 def uninstall(shell: InteractiveShell) -> None:
-    """Take the transforms away again."""
+    """Remove the transforms."""
     transforms = shell.input_transformer_manager.token_transformers
     transforms[:] = [transform for transform in transforms if transform not in _TRANSFORMS]

@@ -1,6 +1,6 @@
-"""Replies and what can be extracted of them, threads and turns, prepared requests, tokens.
+"""Replies and what can be extracted from them, threads and turns, prepared requests, token counts.
 
-And the protocol by which the engine reports to a front end.
+The listener protocol is here too: the engine uses it to report to a front end.
 """
 
 from __future__ import annotations

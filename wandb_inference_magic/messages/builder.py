@@ -1,4 +1,4 @@
-"""Adds up what arrives of a reply, chunk by chunk."""
+"""Builds a reply from the chunks received."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Timing:
-    """The clock of a recorded exchange: when the last piece that has come had come, in seconds since it was asked for.
+    """The clock of a recorded exchange.
 
-    `replayed` tells whether it comes from a cassette now, or is being recorded into one.
+    `seconds` is the time from the request to the last chunk received so far. `replayed` is true if the exchange is
+    read from a cassette, false if it is being recorded into one.
     """
 
     replayed: bool
@@ -30,19 +31,19 @@ class Timing:
 
 @dataclass(slots=True)
 class Arrival:
-    """What is known of a reply's coming besides its pieces: the endpoint's id of the request, a cassette's clock."""
+    """What is known about a reply besides its chunks: the endpoint's request id and a cassette's clock."""
 
     request_id: str | None = None
     timing: Timing | None = None
 
 
 class ReplyBuilder:
-    """Adds up what arrives: chunks of a stream, or one whole completion.
+    """Builds a reply from the chunks of a stream, or from one whole completion.
 
-    Tolerates what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
+    Accepts what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
     `reasoning` or the older `reasoning_content`, tool calls in pieces (service.md, 2026-10-07).
-    `text_pieces` and `reasoning_pieces` only ever grow, so another thread may read along.
-    Whoever receives the payloads tells `arrival` how they come.
+    `text_pieces` and `reasoning_pieces` only grow, so another thread can read them at the same time.
+    The code that receives the chunks fills in `arrival`.
     """
 
     def __init__(self) -> None:
@@ -51,10 +52,10 @@ class ReplyBuilder:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.usage_is_estimate = False
-        # What the endpoint gave as counts and is none.
+        # What the endpoint sent as token counts and is not valid.
         self.nonsense = ""
         self.notices: tuple[str, ...] = ()
-        # What a budget added to the request.
+        # The limit on the reply, in tokens, that a budget added to the request.
         self.budget_limit: int | None = None
         self.model = ""
         self.arrival = Arrival()
@@ -65,17 +66,17 @@ class ReplyBuilder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any text, reasoning or tool call has come."""
+        """Whether any text, reasoning or tool call has been received."""
         return self.first_at is not None
 
     @property
     def text(self) -> str:
-        """The text that has come."""
+        """The text received so far."""
         return self._joined("text", self.text_pieces)
 
     @property
     def seconds(self) -> float:
-        """How long it has been coming."""
+        """The seconds since `started`, by the clock of this reply."""
         return self.now() - self.started
 
     def add(self, chunk: Mapping[str, Any]) -> None:
@@ -103,24 +104,24 @@ class ReplyBuilder:
             self.usage, self.nonsense = usage, ""
 
     def estimated(self, usage: Usage) -> None:
-        """Take an estimate in the place of counts that were nonsense."""
+        """Use an estimate instead of token counts that were not valid."""
         self.usage, self.usage_is_estimate = usage, True
         self.notice(f"The service reported nonsense token counts ({self.nonsense}); they are estimated instead.")
 
     def notice(self, words: str) -> None:
-        """Note what the reader should know of; nothing where it is empty."""
+        """Add a notice for the reader. Do nothing if the text is empty."""
         if words:
             self.notices += (words,)
 
     @property
     def written(self) -> str:
-        """All that the model has written: its reasoning, text and calls of tools."""
+        """All that the model has written: its reasoning, text and tool calls."""
         calls = (one for tool in self._tools.values() for one in (tool["name"], tool["arguments"]))
         return "".join((*self.reasoning_pieces, *self.text_pieces, *calls))
 
     @property
     def is_cut_by_budget(self) -> bool:
-        """Whether the limit that a budget added cut it."""
+        """Whether the reply was cut by the limit that a budget added."""
         return is_cut(self.budget_limit, self.finish_reason, self.usage) and not self.is_replayed
 
     def _add_piece(self, piece: Mapping[str, Any]) -> None:
@@ -150,7 +151,7 @@ class ReplyBuilder:
         tool["arguments"] += str(function.get("arguments") or "")
 
     def _whole(self, kind: str, piece: str) -> str:
-        """Return a piece of whole characters: where one was cut in two, its first half waits for the other."""
+        """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""
         piece = self._halves.pop(kind, "") + piece
         if "\ud800" <= piece[-1] <= "\udbff":
             self._halves[kind], piece = piece[-1], piece[:-1]
@@ -165,11 +166,11 @@ class ReplyBuilder:
 
     @property
     def is_replayed(self) -> bool:
-        """Whether it comes from a cassette."""
+        """Whether the reply comes from a cassette."""
         return self.arrival.timing is not None and self.arrival.timing.replayed
 
     def now(self) -> float:
-        """Return the time by the clock that this reply is measured with, comparable with `started`."""
+        """Return the time by the clock of this reply (the cassette's, if there is one), comparable with `started`."""
         timing = self.arrival.timing
         return perf_counter() if timing is None else self.started + timing.seconds
 
@@ -182,7 +183,7 @@ class ReplyBuilder:
         messages: Sequence[Message],
         incomplete: str = "",
     ) -> Reply:
-        """Return the Reply that has come so far, with its cost at `price`."""
+        """Return what has been received so far as a Reply, with its cost at `price`."""
         cost = None
         if price is not None and self.usage is not None:
             used = self.usage
@@ -192,7 +193,7 @@ class ReplyBuilder:
             reasoning=self._joined("reasoning", self.reasoning_pieces),
             tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
             asked_model=asked_model,
-            # What a service puts there may be anything: it is saved with the notebook.
+            # Redacted, because a service can send anything here and it is saved with the notebook.
             model=redacted(self.model) if self.model not in ("", asked_model) else asked_model,
             endpoint=endpoint,
             finish_reason=self.finish_reason,
@@ -206,6 +207,6 @@ class ReplyBuilder:
             request_id=self.arrival.request_id,
             notices=self.notices,
             replayed=self.is_replayed,
-            # A cassette knows no budget.
+            # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,
         )

@@ -1,4 +1,4 @@
-"""What can be taken out of an answer: its code blocks, its JSON, its table."""
+"""Extracts code blocks, JSON and tables from an answer."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 
-# 2,102,650 is a number; 1,5 may be one elsewhere.
+# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-# Zeros that lead mean something, and Python would pass over underscores.
+# Leading zeros carry meaning, and Python would ignore underscores.
 _NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_")
 
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """A block of code in an answer; `language` is empty where it names none."""
+    """A block of code in an answer; `language` is empty if the block names none."""
 
     language: str
     text: str
@@ -36,7 +36,7 @@ class CodeBlock:
 
 
 def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
-    """Return the fenced and indented code blocks of a Markdown text, in its order, without their last line's end."""
+    """Return the fenced and indented code blocks of a Markdown text, in order, without their final newline."""
     return tuple(
         CodeBlock(token.info.split()[0] if token.info.split() else "", token.content.removesuffix("\n"))
         for token in _blocks(markdown)
@@ -45,12 +45,12 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
 
 
 def json_in(text: str) -> Any:
-    """Return the JSON value in a text: the whole of it, a code block, or what stands between outermost brackets.
+    """Return the JSON value in a text: the whole text, a code block, or the part between the outermost brackets.
 
     Raises
     ------
     ValueError
-        When there is none, with what is wrong with the whole.
+        If there is none. The message says why the whole text is not JSON.
     """
     text = text.strip().removeprefix("\ufeff")
     found = [found for pattern in (r"\{.*\}", r"\[.*\]") if (found := re.search(pattern, text, re.DOTALL))]
@@ -65,12 +65,12 @@ def json_in(text: str) -> Any:
 
 
 def read_json(text: str) -> Any:
-    """Return the JSON value that a reply holds.
+    """Return the JSON value in the text of a reply.
 
     Raises
     ------
     InferenceError
-        When there is none.
+        If there is none.
     """
     try:
         return json_in(text)
@@ -84,7 +84,7 @@ def read_json(text: str) -> Any:
 
 
 def pretty_json(text: str) -> str | None:
-    """Return the JSON a reply holds, indented; None where it holds none."""
+    """Return the JSON in a reply, indented, or None if there is none."""
     try:
         return json.dumps(json_in(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
@@ -92,18 +92,18 @@ def pretty_json(text: str) -> str | None:
 
 
 def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
-    """Return the rows of an answer: its first Markdown table, or a list of records; None where it holds neither.
+    """Return the rows of an answer: its list of records or its first Markdown table. Return None if it has neither.
 
     Parameters
     ----------
     text : str
         The answer.
     parsed : object
-        What the answer was read as, where a schema said so.
+        The object parsed from the answer, if a schema was given. Its records are used first.
     """
     if (records := _records(parsed)) is not None:
         return records
-    # Before what stands in brackets beside it, which would be read as JSON.
+    # The table comes before JSON: bracketed text beside the table would be read as JSON.
     if (table := next(_tables(_blocks(text)), None)) is not None:
         return table
     try:
@@ -113,7 +113,7 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
 
 
 def _records(value: Any) -> list[dict[str, Any]] | None:
-    """Return the records in a value: itself, or the one list of records that an object holds."""
+    """Return the records in a value: a list of records, the only list of records in an object, or the object itself."""
     if isinstance(value, list) and value:
         records = [_record(one) for one in value]
         return None if None in records else [record for record in records if record is not None]
@@ -139,7 +139,7 @@ def _record(value: Any) -> dict[str, Any] | None:
 
 
 def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
-    """Yield each Markdown table as records; cells that are all numbers in a column become numbers."""
+    """Yield each Markdown table as records. If all cells of a column are numbers, they are converted to numbers."""
     rows: list[list[str]] = []
     for token, following in zip(tokens, [*tokens[1:], None], strict=True):
         if token.type == "table_open":
@@ -161,7 +161,7 @@ def _words(inline: Token) -> str:
 
 
 def _typed(cells: list[str]) -> list[Any]:
-    """Return a column's cells as numbers where all are written as numbers; a postcode or a phone number is none."""
+    """Return a column's cells as numbers if all are written as numbers. A postcode or phone number does not count."""
     if any(_NO_NUMBER.match(cell) for cell in cells):
         return list(cells)
     plain = [cell.replace(",", "") if _GROUPED.fullmatch(cell) else cell for cell in cells]
@@ -174,13 +174,13 @@ def _typed(cells: list[str]) -> list[Any]:
 
 
 def _blocks(markdown: str) -> list[Token]:
-    """Return the blocks of a Markdown text; what stands in them is not parsed: for odd texts that takes long."""
+    """Return the blocks of a Markdown text. Their inline content is not parsed: that is slow for unusual texts."""
     return _parser().parse(markdown)
 
 
 @cache
 def _parser() -> MarkdownIt:
-    """Return a parser that finds blocks; what stands in a cell of a table is parsed when it is asked for."""
+    """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable("table")

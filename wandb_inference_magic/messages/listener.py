@@ -1,4 +1,4 @@
-"""What a call reports while it goes on: the engine reports, a front end listens and draws."""
+"""The protocol by which the engine reports the progress of a call; a front end implements it and draws."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 class Waiting(Protocol):
-    """Shows that something is waited for."""
+    """Shows that the user has to wait for something."""
 
     def waiting(self, doing: str) -> AbstractContextManager[None]:
-        """Show what is being done, and for how long, while the block within goes on."""
+        """Show what is being done, and for how long, while the `with` block runs."""
 
 
 class Listener(Waiting, Protocol):
-    """Hears of one chat. It draws only within its context, and once more at `finish`."""
+    """Receives the reports of one chat. It draws only within its context, and once more at `finish`."""
 
     def __enter__(self) -> Listener: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def begin(self, builder: ReplyBuilder, model: str) -> None:
-        """Follow another call's reply from here on."""
+        """Follow the reply of another call from now on."""
 
     def notice(self) -> None:
-        """Take note that something has arrived."""
+        """Report that something was received."""
 
     def pause(self, words: str, seconds: float) -> None:
-        """Show why nothing comes for so many seconds."""
+        """Show why nothing will be received for this many seconds."""
 
     def doing(self, words: str) -> None:
         """Show what is being done between two calls."""
@@ -46,14 +46,14 @@ class Listener(Waiting, Protocol):
         """Show what happened between two calls."""
 
     def finish(self, reply: Reply) -> None:
-        """Show the reply, whole or as far as it came, in its final form."""
+        """Show the reply, complete or partial, in its final form."""
 
     def discard(self) -> None:
-        """Take away what says that a reply is awaited: none came."""
+        """Remove the waiting status, because no reply was received."""
 
 
 class NullListener:
-    """Shows nothing: for `--quiet` and for Python."""
+    """Shows nothing. Used for `--quiet` and for calls from Python."""
 
     def __enter__(self) -> NullListener:
         return self
@@ -80,19 +80,19 @@ class NullListener:
 
 @dataclass(slots=True)
 class ComparedModel:
-    """How far one of several models has come.
+    """The progress of one of several compared models.
 
     Attributes
     ----------
     model : str
     builder : ReplyBuilder
-        What has arrived of the call under way.
+        What has been received of the current call.
     ended : Reply or None
-        The reply, once it is there.
+        The reply, once it has ended.
     error : InferenceError or None
-        Why there is none.
+        Why there is no reply.
     waits : tuple of (str, float) or None
-        Why the request is to be sent again, and when, by `perf_counter`.
+        Why the request will be sent again, and when, as a `perf_counter` time.
     """
 
     model: str
@@ -103,17 +103,17 @@ class ComparedModel:
 
 
 class ComparisonListener(Waiting, Protocol):
-    """Hears of several models that answer at once."""
+    """Receives the reports of several models that answer at the same time."""
 
     def following(self, models: Sequence[ComparedModel]) -> AbstractContextManager[None]:
-        """Show how far the models have come, while the block within goes on."""
+        """Show the progress of the models while the `with` block runs."""
 
     def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None:
-        """Show what came of all."""
+        """Show the results of all models."""
 
 
 class NullComparisonListener:
-    """Shows nothing of several models."""
+    """Shows nothing about the compared models."""
 
     def waiting(self, doing: str) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()

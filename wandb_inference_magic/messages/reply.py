@@ -1,4 +1,4 @@
-"""What comes back: the pieces of a reply as they arrive, and the Reply they add up to."""
+"""The reply of a model, with its usage, tool calls and tool steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from .extract import CodeBlock
 
 Message = dict[str, Any]
-# A message's content: a text, or parts of text and images.
+# A message's content: a text, or a list of text and image parts.
 Content = str | list[dict[str, Any]]
-# More tokens than this are no count of one call.
+# A larger number is not a valid token count for one call.
 MOST_TOKENS: Final = 10**9
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
 
 
 def render_with(render: Callable[[Reply], dict[str, Any]]) -> None:
-    """Set what shows a Reply as the value of a cell: a function from a Reply to a MIME bundle."""
+    """Set the function that shows a Reply as the value of a cell. It takes a Reply and returns a MIME bundle."""
     global _renderer
     _renderer = render
 
@@ -34,13 +34,13 @@ def _as_text(reply: Reply) -> dict[str, Any]:
     return {"text/plain": reply.text}
 
 
-# The package sets another when it is imported: how a reply is shown belongs to a layer above this one.
+# The package sets another one when it is imported: showing a reply belongs to a layer above this one.
 _renderer: Callable[[Reply], dict[str, Any]] = _as_text
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one call, as the endpoint counted them; `prompt_tokens` includes the cached ones."""
+    """The tokens of one call, as counted by the endpoint; `prompt_tokens` includes the cached tokens."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -59,13 +59,13 @@ class Usage:
 
     @classmethod
     def read(cls, chunk: object) -> Usage | None:
-        """Read the `usage` object of a response; None where it is missing or holds no counts.
+        """Read the `usage` object of a response. Return None if it is missing or has no counts.
 
         Raises
         ------
         ValueError
-            For nonsense, quoting it: a count that is no whole number from 0 to `MOST_TOKENS`, and more cached tokens
-            than the prompt has.
+            If a value is not valid; the message quotes it. `usage` must be an object, a count must be a whole number
+            from 0 to `MOST_TOKENS`, and there cannot be more cached tokens than prompt tokens.
         """
         if chunk is None:
             return None
@@ -83,7 +83,7 @@ class Usage:
 
 
 def _count(value: object) -> int:
-    """Return a count of tokens; some services give it as a float."""
+    """Return a token count as an int. Some services send it as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         raise ValueError(_shown(value))
     if value != int(value):
@@ -92,7 +92,7 @@ def _count(value: object) -> int:
 
 
 def _shown(value: object) -> str:
-    """Return a value as it can be shown: Python refuses to write an integer of very many digits."""
+    """Return a value as text for a message. Python refuses to convert an integer with very many digits."""
     if isinstance(value, int) and abs(value) > 10**18:
         return "more than 10**18" if value > 0 else "less than -10**18"
     try:
@@ -103,7 +103,7 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call the model asks for: the tool's name and its arguments as the JSON text that came."""
+    """A tool call requested by the model: the tool's name and its arguments as the JSON text received."""
 
     id: str
     name: str
@@ -112,20 +112,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """One call that was run, or refused: what the model asked and what it was told.
+    """One tool call that was run or refused: what the model requested and the result sent to it.
 
     Attributes
     ----------
     call : ToolCall
-        What the model asked for.
+        The call requested by the model.
     result : str
-        What the model is told.
+        The text sent to the model.
     ok : bool
-        Whether the tool ran to its end.
+        Whether the tool finished without an error.
     seconds : float
-        The time it took.
+        How long the call took.
     said : str
-        What the model said before it asked for this call, and for those that came with it.
+        What the model wrote before it requested this call and the calls that came with it.
     """
 
     call: ToolCall
@@ -149,47 +149,47 @@ class Reply:
     text : str
         The answer, as received.
     reasoning : str
-        What the model thought before it answered; empty where it does not say.
+        The model's reasoning before the answer; empty if the endpoint does not send it.
     tool_calls : tuple of ToolCall
-        The calls the model asks for.
+        The tool calls requested by the model.
     asked_model, model : str
-        The model asked, and the model that says it answered (for a LoRA it can be the base).
+        The model requested, and the model that the endpoint says answered (for a LoRA it can be the base model).
     endpoint : str
         `wandb`, `local` (the practice model on this machine) or the URL.
     finish_reason : str or None
-        `stop`, `length`, `tool_calls`, `content_filter`, ..., or None where the endpoint never said.
+        `stop`, `length`, `tool_calls`, `content_filter`, ..., or None if the endpoint did not send it.
     incomplete : str
-        Why the reply stops short (`interrupted`, `connection lost`); empty for a whole one.
+        Why the reply is incomplete (`interrupted`, `connection lost`); empty for a complete one.
     usage : Usage or None
-        Tokens, where the endpoint counted them.
+        The tokens, or None if the endpoint did not count them.
     usage_is_estimate : bool
-        Whether they are estimated, since the endpoint's counts were nonsense.
+        Whether the tokens are estimated, because the endpoint's counts were not valid.
     cost : float or None
-        USD; 0.0 for the practice model, None where the price or the usage is not known.
+        The cost in USD: 0.0 for the practice model, None if the price or the usage is unknown.
     seconds, seconds_to_first : float, float or None
-        From sending the request to the end, and to the first piece of reasoning or text.
+        The time from sending the request to the end, and to the first piece of reasoning, text or a tool call.
     messages : tuple of dict
-        The messages that were sent, with the last call if there were several.
+        The messages that were sent; those of the last call if there were several.
     calls : int
-        How many calls it took, tool rounds and a repair included; tokens, cost and seconds are all theirs.
+        How many calls were made, including tool rounds and a repair. Tokens, cost and seconds are their sums.
     steps : tuple of ToolStep
-        The calls of tools that were run on the way.
+        The tool calls that were handled before the final answer.
     parsed : object
-        The answer as the object that `--schema` or `--format json` asked for.
+        The answer as an object, if `--schema` or `--format json` was given.
     request_id : str or None
-        The endpoint's id of the request.
+        The endpoint's id for the request.
     thread, turn : str or None, int or None
-        Where in which thread this reply stands (turns count from 1).
+        The thread of this reply and its turn there, counted from 1.
     earlier_messages : int
-        How many of the thread's earlier messages were sent along.
+        How many earlier messages of the thread were sent too.
     notices : tuple of str
-        What its reader should know of, such as turns that were left out.
+        What the reader should know, such as turns that were left out.
     replayed : bool
-        Whether it comes from a cassette: its times and its cost are those of when it was recorded.
+        Whether the reply comes from a cassette. Its times and cost are then those of the recording.
     trace : str
-        The address of its trace in Weave; empty where it was not traced.
+        The URL of the trace in Weave; empty if the reply was not traced.
     budget_limit : int or None
-        The limit on the reply, in tokens, that a budget added to the request; None where it added none.
+        The limit on the reply, in tokens, that a budget added to the request; None if it added none.
     """
 
     text: str
@@ -217,7 +217,7 @@ class Reply:
     replayed: bool = False
     trace: str = ""
     budget_limit: int | None = None
-    # Whether the running cell shows this reply already, so that it is not shown again as the cell's value.
+    # Whether the running cell already shows this reply, so that it is not shown again as the cell's value.
     _on_screen: bool = field(default=False, init=False, repr=False)
 
     def __str__(self) -> str:
@@ -236,12 +236,12 @@ class Reply:
 
     @property
     def is_cut_by_budget(self) -> bool:
-        """Whether the limit that a budget added cut it."""
+        """Whether the reply was cut by the limit that a budget added."""
         return is_cut(self.budget_limit, self.finish_reason, self.usage)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """How fast the reply was written once it had begun; None where its tokens were not counted."""
+        """How fast the reply was written once it had begun, or None if its tokens were not counted."""
         if self.usage is None or not self.usage.completion_tokens or not self.seconds:
             return None
         return self.usage.completion_tokens / writing_seconds(self.seconds, self.seconds_to_first)
@@ -252,7 +252,7 @@ class Reply:
         Raises
         ------
         InferenceError
-            When it holds none of these, or pandas is not installed.
+            If the answer has none of these, or pandas is not installed.
         """
         records = to_records(self.text, self.parsed)
         if records is None:
@@ -264,7 +264,7 @@ class Reply:
         return data_frame(records)
 
     def _ipython_display_(self) -> None:
-        # IPython falls back to `_repr_mimebundle_` on NotImplementedError; returning shows nothing.
+        # On NotImplementedError IPython falls back to `_repr_mimebundle_`. If this returns, nothing is shown.
         if not self._on_screen:
             raise NotImplementedError
 
@@ -272,7 +272,7 @@ class Reply:
         return _renderer(self), {"wandb_inference": self.facts()}
 
     def facts(self) -> dict[str, Any]:
-        """Return what an output's metadata says of this reply: model, usage, cost, times, request id."""
+        """Return the metadata of this reply for an output: model, usage, cost, times, request id, thread and turn."""
         return {
             "model": self.model,
             "asked_model": self.asked_model,
@@ -295,27 +295,27 @@ class Reply:
 
 
 def is_cut(limit: int | None, finish_reason: str | None, usage: Usage | None) -> bool:
-    # Otherwise the model's context ended.
+    # With fewer tokens than the limit, the model's context was full.
     return limit is not None and finish_reason == "length" and (usage is None or usage.completion_tokens >= limit)
 
 
 def notices_below(reply: Reply, *notices: str) -> tuple[str, ...]:
-    """Return what a reader should know of a request (`notices`) and of its reply."""
+    """Return the notices for the reader: those of the request (`notices`) and those of its reply."""
     cut = f"The budget's limit of {reply.budget_limit or 0:,} tokens cut this reply. {BUDGET_REMEDY}"
     cuts = (cut,) if reply.is_cut_by_budget else ()
     return tuple(dict.fromkeys((*notices, *reply.notices, *cuts)))
 
 
 def writing_seconds(seconds: float, to_first: float | None) -> float:
-    """Return how long a reply took to be written once it had begun; of one that came in one piece, all of it."""
+    """Return the seconds from the first piece to the end, or all the seconds if the reply came in one piece."""
     after = seconds - (to_first or 0.0)
     return after if after > seconds / 100 else seconds
 
 
 def added_up(replies: Sequence[Reply]) -> Reply:
-    """Return several calls' replies as one: the last one's answer; tokens, cost and seconds of all.
+    """Return the replies of several calls as one: the answer of the last, and the tokens, cost and seconds of all.
 
-    The sums hold what is known: tokens of calls that were counted; no cost where one call's is not known.
+    The token sum covers the calls whose tokens were counted. The cost is None if the cost of one call is unknown.
     """
     last = replies[-1]
     if len(replies) == 1:

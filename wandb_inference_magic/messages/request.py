@@ -1,4 +1,4 @@
-"""A request that is ready to be sent: what budget, usage, the wire and the previews read of it."""
+"""A request that is ready to send. Budget, usage, client and previews read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .reply import Message
     from .thread import Thread
 
-# Kept free for the reply where the user sets no limit: a quarter of the context, but no more than this.
+# Reserved for the reply if the user sets no limit: a quarter of the context, but at most this many tokens.
 REPLY_TOKENS: Final = 4096
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
 MOST_REPLIES: Final = 1000
@@ -26,10 +26,10 @@ MOST_REPLIES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """What a ChatSpec has become: all that is needed to send it and to tell what came of it.
+    """A prepared ChatSpec: all that is needed to send it and to report the result.
 
-    `body` holds the messages too; `earlier` says how many of them are the thread's, `notices` what the
-    user should know of.
+    `body` includes the messages. `earlier` is how many of them come from the thread. `notices` is what the user
+    should know.
     """
 
     endpoint: Endpoint
@@ -46,35 +46,35 @@ class PreparedRequest:
 
     @property
     def prompt_tokens(self) -> int:
-        """How many tokens are sent, about: those of the messages, the tools and the schema."""
+        """An estimate of the tokens sent: those of the messages, the tools and the schema."""
         return estimate_messages(self.body["messages"]) + tokens_beside_messages(self.body)
 
     @property
     def most_prompt_tokens(self) -> int:
-        """How many tokens the service may count for what is sent: more than `prompt_tokens`, for a budget."""
-        # A schema is seldom a part of the prompt: services hold the reply to it.
+        """The most tokens that the service may count for the prompt. Higher than `prompt_tokens`; used for a budget."""
+        # A schema is seldom part of the prompt: services constrain the reply with it.
         schema = tokens_beside_messages(self.body, ("response_format",))
         return most_of_messages(self.body["messages"]) + schema + tokens_beside_messages(self.body, ("tools",), most)
 
     @property
     def reply_limit(self) -> int | None:
-        """How many tokens the reply may have; None where the user set no limit."""
+        """How many tokens the reply may have, or None if the user set no limit."""
         return reply_limit(self.body)
 
     @property
     def unclear_limit(self) -> str:
-        """The name of a limit on the reply that is no positive number: services differ in what they make of it."""
+        """The name of a limit on the reply that is not a positive number, or empty. Services treat it differently."""
         given = ((name, value) for name, value in _limits_given(self.body) if value is not None)
         return next((name for name, value in given if not _is_limit(value)), "")
 
     @property
     def most_replies(self) -> int:
-        """How many replies the service may write for the one that it gives."""
+        """The most replies that the service may generate for this request (`n` or `best_of`)."""
         given = [one.get(name) for one in _parameters_of(self.body) for name in ("n", "best_of")]
         return max((int(min(one, MOST_REPLIES)) for one in given if _is_limit(one)), default=1)
 
     def with_body(self, **values: Any) -> PreparedRequest:
-        """Return this request with other parameters; None takes one away."""
+        """Return this request with other parameters; None removes a parameter."""
         body = {name: value for name, value in {**self.body, **values}.items() if value is not None}
         return replace(self, body=body)
 
@@ -83,20 +83,20 @@ class PreparedRequest:
         return self.with_body(messages=[*self.messages, *messages])
 
     def instructed(self, words: str) -> PreparedRequest:
-        """Return this request with words added to its system prompt."""
+        """Return this request with a text added to its system prompt."""
         first, *others = self.messages
         if first["role"] != "system":
             return self.with_body(messages=[{"role": "system", "content": words}, first, *others])
         return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{words}"}, *others])
 
     def noticed(self, words: str) -> PreparedRequest:
-        """Return this request with one more thing the user should know of."""
+        """Return this request with one more notice for the user."""
         return replace(self, notices=(*self.notices, words))
 
 
 def reply_limit(body: Mapping[str, Any]) -> int | None:
-    """Return the limit on the reply, by its name or by the newer one: the larger, where a service may heed either."""
-    # Infinity, and a number of 400 digits, are limits too.
+    """Return the limit on the reply, under either of its names. Return the larger, as a service may use either one."""
+    # Infinity and a number of 400 digits are valid limits too.
     given = [ceil(min(value, MOST_TOKENS)) for _, value in _limits_given(body) if _is_limit(value)]
     return max(given, default=None)
 

@@ -1,4 +1,4 @@
-"""Conversations: named lists of turns, and the messages they become."""
+"""Threads: named lists of turns, and the messages built from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_THREAD = "main"
 
 
 class Origin(NamedTuple):
-    """Where a prompt comes from: the id of its notebook cell, and that cell's run; None where there is none."""
+    """Where a prompt comes from: the id of its notebook cell and the id of that cell's run, each None if unknown."""
 
     cell: str | None = None
     execution: str | None = None
@@ -26,9 +26,9 @@ class Origin(NamedTuple):
 class Turn:
     """One prompt and its reply.
 
-    `cell` is the id of the notebook cell it came from and `execution` that cell's run: a cell run again
-    replaces its own turns, and a cell that chats several times in one run has several. `system` is the
-    system prompt that the thread has from this turn on; None where the turn did not change it.
+    `cell` is the id of the notebook cell it came from, and `execution` is the id of that cell's run. A cell that is run
+    again replaces its own turns. A cell that chats several times in one run has several turns. `system` is the
+    system prompt of the thread from this turn on, or None if the turn did not change it.
     """
 
     prompt: Content
@@ -39,18 +39,18 @@ class Turn:
 
     @property
     def messages(self) -> list[Message]:
-        # Reasoning is never sent back (service.md): a turn keeps the reply's text alone.
+        # Reasoning is never sent back (service.md): a turn keeps only the text of the reply.
         return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.reply}]
 
     @property
     def words(self) -> str:
-        """The prompt as text; an image in it is named, not shown."""
+        """The prompt as text, with `[image]` for each image."""
         return content_words(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a new turn goes: after `before` earlier turns, taking the place of `replaced` turns."""
+    """Where a new turn goes: after `before` earlier turns. It replaces `replaced` turns."""
 
     before: int
     replaced: int = 0
@@ -58,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a prompt is sent with: the messages, how many of them are earlier ones, how many turns were left out."""
+    """The messages to send, how many of them come from earlier turns, and how many turns were left out."""
 
     messages: list[Message]
     earlier: int = 0
@@ -67,14 +67,14 @@ class Conversation:
 
 @dataclass
 class Thread:
-    """A named list of turns. `system` is the system prompt it began with, as an imported one can."""
+    """A named list of turns. `system` is its initial system prompt; an imported thread can have one."""
 
     name: str
     turns: list[Turn] = field(default_factory=list)
     system: str | None = None
 
     def place(self, cell: str | None, execution: str | None) -> Place:
-        """Find where a turn of this run of this cell goes; without a cell id, at the end.
+        """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Thread:
         Returns
         -------
         Place
-            Only the turns before it belong to the conversation that the prompt continues.
+            Where the turn goes. The prompt continues only the turns before it.
         """
         if cell is None:
             return Place(len(self.turns))
@@ -97,27 +97,27 @@ class Thread:
         return Place(mine[0], len(mine))
 
     def system_at(self, place: Place) -> str | None:
-        """Return the system prompt in force at a place: the last one given before it."""
+        """Return the system prompt that applies at a place: the last one set before it, or the initial one."""
         given = [turn.system for turn in self.turns[: place.before] if turn.system is not None]
         return given[-1] if given else self.system
 
     def conversation(
         self, place: Place, prompt: Content, system: str | None, *, room: int | None = None, with_images: bool = True
     ) -> Conversation:
-        """Return the messages to send: system, the turns before `place`, the prompt.
+        """Return the messages to send: the system prompt, the turns before `place`, and the prompt.
 
         Parameters
         ----------
         place : Place
-            Where the prompt stands in this thread.
+            The place of the prompt in this thread.
         prompt : Content
-            The prompt itself.
+            The prompt.
         system : str or None
             The system prompt to send.
         room : int, optional
-            For how many tokens there is room; from the oldest on, turns are left out that do not fit.
+            How many tokens the messages may have. The oldest turns are left out until the rest fits.
         with_images : bool
-            Whether the images of earlier turns go along; otherwise their names do.
+            Whether to send the images of earlier turns. If not, `[image]` is sent instead of each.
         """
         first: list[Message] = [{"role": "system", "content": system}] if system else []
         last: Message = {"role": "user", "content": prompt}
@@ -129,7 +129,7 @@ class Thread:
         return Conversation([*first, *earlier, last], len(earlier), len(turns) - len(kept))
 
     def record(self, place: Place, turn: Turn) -> int:
-        """Put a finished turn at its place and return its number, counted from 1."""
+        """Insert a finished turn at its place and return its number, counted from 1."""
         if place.replaced:
             self.turns = [
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
@@ -138,24 +138,24 @@ class Thread:
         return place.before + 1
 
     def copy(self, name: str) -> Thread:
-        """Return a thread of another name with the same turns; they are no cell's own any more."""
+        """Return a thread with another name and the same turns. These turns no longer belong to a cell."""
         return Thread(name, [replace(turn, cell=None, execution=None) for turn in self.turns], self.system)
 
 
 def content_words(content: Content) -> str:
-    """Return a message's content as text; an image in it is named, not shown."""
+    """Return a message's content as text, with `[image]` for each image."""
     if isinstance(content, str):
         return content
     return "".join(part["text"] if part.get("type") == "text" else "[image]" for part in content)
 
 
 def has_images(content: Content) -> bool:
-    """Whether a message's content holds an image."""
+    """Return whether a message's content has an image."""
     return not isinstance(content, str) and any(part.get("type") == "image_url" for part in content)
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:
-    """Return the latest turns that fit into so many tokens together."""
+    """Return the latest turns that together fit into this many tokens."""
     kept: list[Turn] = []
     for turn in reversed(turns):
         room -= estimate_messages(turn.messages)

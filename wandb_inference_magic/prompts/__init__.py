@@ -1,6 +1,6 @@
-"""From a template and the notebook's values to the content of a prompt.
+"""Turn a template and the notebook's values into the content of a prompt.
 
-What a value becomes depends on its type: `as_prompt`.
+What a value becomes depends on its type: see `as_prompt`.
 """
 
 from __future__ import annotations

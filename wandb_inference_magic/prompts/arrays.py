@@ -1,4 +1,4 @@
-"""A numpy array as a model reads it: shape, type, a summary of its numbers, and a bounded number of values."""
+"""Describe a numpy array to a model: shape, type, a summary of its numbers, and a limited number of values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def describe_array(array: Any) -> str:
 
     if array.ndim == 0:
         return str(array)
-    # With many dimensions, three values at each end of each are still too many.
+    # With many dimensions, three values at each end of each dimension are still too many.
     ends = 3 if array.ndim <= MOST_DIMENSIONS else 1
     with np.printoptions(threshold=MOST_VALUES, edgeitems=ends, linewidth=WIDTH):
         shown = str(array if array.ndim <= 2 * MOST_DIMENSIONS else array.reshape(-1))
@@ -32,7 +32,7 @@ def _bounded(shown: str) -> str:
 def _summary(array: Any) -> str:
     import numpy as np
 
-    # Summing it up copies it.
+    # The summary copies the array.
     if not 0 < array.size <= MOST_COUNTED or array.dtype.kind not in "biuf":
         return ""
     values = np.ma.masked_invalid(array) if array.dtype.kind == "f" else np.ma.asarray(array)

@@ -1,4 +1,4 @@
-"""A DataFrame or a Series as a model reads it: shape, types and a bounded number of rows."""
+"""Describe a DataFrame or a Series to a model: shape, types and a limited number of rows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ TAIL_ROWS: Final = 5
 MOST_COLUMNS: Final = 50
 MOST_NAMES: Final = 200
 LONGEST_CELL: Final = 200
-# Counting what is missing looks at every cell.
+# Counting missing values reads every cell.
 MOST_COUNTED: Final = 5_000_000
-# So many values tell whether a column of objects holds texts.
+# The number of values read to decide whether an object column holds strings.
 MOST_INFERRED: Final = 100_000
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is told of a frame. `length` is None where nobody knows it yet; rows begin with their index if it tells."""
+    """What is reported of a frame. `length` is None if unknown. Rows start with their index if `index_name` is set."""
 
     kind: str
     length: int | None
@@ -41,9 +41,9 @@ class _Table:
 
 
 def describe_pandas(frame: Any) -> str:
-    """Describe a pandas DataFrame; duplicate and composed column names, and any index, are told as they are."""
+    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed."""
     width = min(frame.shape[1], MOST_COLUMNS)
-    # Rows first: before pandas 3, to take some of the columns copies all of their rows.
+    # Select rows first: before pandas 3, selecting columns copies all of their rows.
     head, tail = (rows.iloc[:, :width] for rows in _ends(frame))
     has_index = _tells(frame.index)
     counted = len(frame) * width <= MOST_COUNTED
@@ -83,7 +83,7 @@ def describe_pandas_series(series: Any) -> str:
 
 
 def _pandas_type(series: Any) -> str:
-    """Name a column's type alike in every pandas: before 3, texts were objects and times had another unit."""
+    """Return a column's type, named alike in every pandas. Before 3, strings were objects and time units differed."""
     from pandas.api.types import infer_dtype
 
     if series.dtype == object and infer_dtype(series.iloc[:MOST_INFERRED], skipna=True) == "string":
@@ -92,7 +92,7 @@ def _pandas_type(series: Any) -> str:
 
 
 def describe_frame(value: Any) -> str | None:
-    """Describe any frame or series that narwhals reads; None for anything else."""
+    """Describe any frame or series that narwhals supports. Return None for anything else."""
     import narwhals as nw
 
     try:
@@ -135,7 +135,7 @@ def _ends(part: Any) -> tuple[Any, Any]:
 
 
 def _tells(index: Any) -> bool:
-    """Whether a pandas index says more than the rows' numbers."""
+    """Return whether a pandas index holds more than the row numbers."""
     is_counting = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
     return not is_counting
 

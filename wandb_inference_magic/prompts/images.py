@@ -1,4 +1,4 @@
-"""Images as parts of a prompt: from figures, pictures, files and objects that can draw themselves."""
+"""Images as parts of a prompt: from figures, PIL images, files and objects with an image representation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Models scale larger ones down, and the request carries every pixel.
+# In pixels. Models scale larger images down, but the request would carry every pixel.
 LONGEST_SIDE: Final = 2048
 LONGEST_FIGURE: Final = 1600
 LARGEST_FILE: Final = 20_000_000
@@ -25,18 +25,18 @@ _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image by its address: a `data:` address that holds it, or where it lies."""
+    """An image by its URL: a `data:` URL that contains it, or its location."""
 
     url: str
 
     @property
     def part(self) -> dict[str, Any]:
-        """The part of a message's content."""
+        """The image as a part of a message's content."""
         return {"type": "image_url", "image_url": {"url": self.url}}
 
 
 def image_from_bytes(data: bytes) -> Image | None:
-    """Return an image from a file's bytes; None for a kind that models do not read."""
+    """Return an image from a file's bytes, or None for a format that models do not read."""
     kind = _kind(data)
     return Image(f"data:image/{kind};base64,{b64encode(data).decode()}") if kind else None
 
@@ -48,7 +48,7 @@ def _kind(data: bytes) -> str:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a path is a file that begins as an image does."""
+    """Return whether a path is a file that starts with the signature of an image."""
     try:
         with path.open("rb") as file:
             return bool(_kind(file.read(16)))
@@ -62,7 +62,7 @@ def image_at(path: Path) -> Image:
     Raises
     ------
     InferenceError
-        When it is none, or too large.
+        If the file is not an image or is too large.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise InferenceError(
@@ -77,7 +77,7 @@ def image_at(path: Path) -> Image:
 
 
 def image_from_png(value: object) -> Image | None:
-    """Return the image of an object that draws itself for notebooks (`_repr_png_`, `_repr_jpeg_`); else None."""
+    """Return the image of an object with a notebook representation (`_repr_png_`, `_repr_jpeg_`), else None."""
     for name in ("_repr_png_", "_repr_jpeg_"):
         draw = getattr(type(value), name, None)
         if draw is None:
@@ -109,7 +109,7 @@ def learn_matplotlib(register: Callable[..., None]) -> None:
 
 
 def _has_roots(axes: Any) -> bool:
-    # Since matplotlib 3.10; before, a figure within a figure was not told apart.
+    # Since matplotlib 3.10. Earlier versions have no `root` parameter to tell subfigures from the whole figure.
     from inspect import signature
 
     return "root" in signature(axes.get_figure).parameters
@@ -135,11 +135,11 @@ def learn_pillow(register: Callable[..., None]) -> None:
 
 
 def _plain_mode(picture: Any) -> Any:
-    """Return a copy of a picture in a mode that PNG and JPEG know."""
+    """Return a copy of a PIL image in a mode that PNG and JPEG support."""
     if picture.mode in ("RGB", "RGBA", "L", "LA"):
         return picture.copy()
     if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
-        # More than 256 shades of grey: the range that is used is spread over them.
+        # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")
         low, high = wide.getextrema()
         factor = 255 / (high - low) if high > low else 0
@@ -150,7 +150,7 @@ def _plain_mode(picture: Any) -> Any:
 
 def learn_ipython(register: Callable[..., None]) -> None:
     """Register `IPython.display.Image`."""
-    # Not imported: a value of this type has come, so its module is there, and this layer does not know the shell.
+    # Not imported: a value of this type exists, so its module is loaded, and this layer must not import IPython.
     shown_type = sys.modules["IPython.core.display"].Image
 
     def of_shown(shown: Any) -> Image:

@@ -1,4 +1,4 @@
-"""What a cell's text becomes: a template over the notebook's values, rendered once into a message's content."""
+"""Render a cell's text, a template over the notebook's values, once into a message's content."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What Jinja2 takes for its own. LaTeX has `{#1}`, `{#}` and `{%` at a line's end: these are text, as is a comment or a
-# block that nothing closes. Doubled braces are always a template.
+# Jinja2 syntax. LaTeX uses `{#1}`, `{#}` and `{%` at the end of a line: these are text, and so is a comment or a block
+# that is not closed. Doubled braces are always a template.
 _PIECE: Final = re.compile(
     r"""
       \{\{ (?: .*? \}\} )?
@@ -36,44 +36,44 @@ _PIECE: Final = re.compile(
 AS_IT_STANDS: Final = "Where braces are meant as they stand: --raw, or {% raw %} ... {% endraw %}."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 _TEMPLATE: Final = "<template>"
-# In no text but where it is put.
+# A marker that occurs in no text except where it is inserted.
 _APART: Final = f"\ue000{uuid4().hex}\ue001"
 
 
 def is_template(text: str) -> bool:
-    """Whether a text holds anything for Jinja2; if not, it is sent byte for byte."""
+    """Return whether a text contains Jinja2 syntax. If not, it is sent unchanged."""
     return any(piece["text"] is None for piece in _PIECE.finditer(text))
 
 
 def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the prompt") -> Content:
-    """Render a template, once: the result is never looked at again.
+    """Render a template once. The result is never rendered again.
 
     Parameters
     ----------
     text : str
-        A Jinja2 template; a text without an expression, a block or a comment comes back as it is.
+        A Jinja2 template. A text without an expression, a block or a comment is returned unchanged.
     names : mapping
-        The notebook's names; Python's builtins are there too.
+        The notebook's names. Python's builtins are available too.
     tokens : int
-        To about how many tokens each value is cut; `{{ value | whole }}` is not.
+        Each value is cut to about this many tokens, except in `{{ value | whole }}`.
     what : str
-        What is rendered, for messages.
+        A name for the template in messages.
 
     Returns
     -------
     Content
-        A text, or parts of text and images where a value is an image.
+        A text, or a list of text and image parts if a value is an image.
 
     Raises
     ------
     InferenceError
-        For an undefined name, a syntax error or an expression that raises, each with its line.
+        For an undefined name, a syntax error or an expression that raises, with the line number.
     """
     return Template(text, tokens=tokens, what=what).render(names) if is_template(text) else text
 
 
 class Template:
-    """A template that is rendered many times, by one thread at a time; see `render`."""
+    """A template that can be rendered many times, by one thread at a time. See `render`."""
 
     def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
         self._tokens = tokens
@@ -85,25 +85,25 @@ class Template:
 
     @property
     def names(self) -> set[str]:
-        """The names that it takes from outside."""
+        """The names that the template uses but does not define."""
         from jinja2.meta import find_undeclared_variables
 
         return find_undeclared_variables(self._environment.parse(self._text))
 
     def render(self, names: Mapping[str, Any]) -> Content:
-        """Render it over these names."""
+        """Render the template with these names."""
         self._pieces = _Pieces(self._tokens)
         rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
         return self._pieces.content(rendered.replace(_APART, ""))
 
 
 def _apart(piece: re.Match[str]) -> str:
-    """Hold apart what Jinja2 would take for the beginning of a comment or a block, and is text."""
+    """Split text that Jinja2 would take for the start of a comment or a block, by inserting a marker."""
     return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
 
 
 def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) -> str:
-    """Render a template that must become a text, such as an option's value."""
+    """Render a template whose result must be text, such as an option's value."""
     content = render(text, names, tokens=tokens, what=what)
     if isinstance(content, str):
         return content
@@ -113,12 +113,12 @@ def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) 
 
 
 def read_image(expression: str, names: Mapping[str, Any]) -> Image:
-    """Return the image that an expression over the notebook's names, a path or an address stands for.
+    """Return the image given by a path, a URL or an expression over the notebook's names.
 
     Raises
     ------
     InferenceError
-        When it is none.
+        If it is not an image.
     """
     if (image := image_of(expression)) is not None:
         return image
@@ -133,12 +133,12 @@ def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     from jinja2 import Undefined
 
     value = _environment(str).compile_expression(expression, undefined_to_none=False)(dict(names))
-    # A name that is not defined raises only when it is used.
+    # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
 
 
 def with_images(content: Content, images: Sequence[Image]) -> Content:
-    """Return a content with images behind it."""
+    """Return a message's content with images appended."""
     if not images:
         return content
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
@@ -146,14 +146,14 @@ def with_images(content: Content, images: Sequence[Image]) -> Content:
 
 
 class _Whole:
-    """A value that is not to be cut."""
+    """A value that must not be cut."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 class _Pieces:
-    """Takes each value as it is rendered; images leave a mark in the text that nothing else can hold."""
+    """Convert each rendered value to text. An image is collected and leaves a unique mark in the text."""
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -192,7 +192,7 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        # What is constant would be rendered when the template is compiled, images in another order.
+        # With optimization, constants are rendered when the template is compiled, which changes the order of images.
         optimized=False,
     )
     environment.globals = {**vars(builtins), **environment.globals}
@@ -201,7 +201,7 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
 
 
 def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS) -> T:
-    """Return what `evaluate` does; whatever it raises is told in one message, with its line."""
+    """Return the result of `evaluate`. Any exception is reported as one InferenceError that names its location."""
     from jinja2 import TemplateSyntaxError, UndefinedError
 
     try:
@@ -227,9 +227,9 @@ def _undefined(error: Exception, names: Mapping[str, Any], what: str, remedy: st
 
 
 def _line(error: BaseException, what: str) -> str:
-    """Name the line of the template that was being rendered."""
+    """Return the name of the template line that was being rendered."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _TEMPLATE]
-    # An expression alone has one line, and is compiled into a template of more.
+    # A single expression has one line, but is compiled into a template with more lines.
     return f"Line {lines[-1]} of {what}" if lines and not what.startswith("--") else f"In {what}"
 
 

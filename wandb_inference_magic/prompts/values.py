@@ -1,7 +1,7 @@
-"""What a value of the notebook becomes in a prompt, by its type: `as_prompt` is the one place to extend.
+"""Convert a notebook value for a prompt, by its type. `as_prompt` is the one function to extend.
 
-Types of other packages are learnt when the first value of such a package is seen, so that none is imported for it;
-what the user has registered for a type is never replaced.
+Types of other packages are registered when the first value of such a package is seen, so that no package is imported
+without need. A function that the user registered for a type is never replaced.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ __all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]
 MOST_ITEMS: Final = 1000
 MOST_NODES: Final = 20_000
 DEEPEST: Final = 20
-# Python refuses to write much larger ones.
+# Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 LONGEST_FILE: Final = 10_000_000
 MOST_ENTRIES: Final = 200
 LEFT_OUT: Final = "[... {} left out ...]"
-# Of a cut value the beginning tells more than the end.
+# The start of a cut value is more informative than its end.
 HEAD_SHARE: Final = 2 / 3
 
 
 @singledispatch
 def as_prompt(value: object) -> str | Image:
-    """Return what a value becomes in a prompt: a text, or an image.
+    """Return the form of a value in a prompt: a text or an image.
 
-    Register a type of your own with `@as_prompt.register`.
+    Register a custom type with `@as_prompt.register`.
 
     Raises
     ------
     InferenceError
-        For a path that is not there or no text.
+        For a path that cannot be read or is not a text file.
     """
     if _learn(type(value)):
         return as_prompt(value)
@@ -62,7 +62,7 @@ def as_prompt(value: object) -> str | Image:
 
 
 def image_of(value: object) -> Image | None:
-    """Return the image that a value is, or that a str names (a file's path, an https or data address); else None."""
+    """Return the image of a value, or of a str (a file's path, an http(s) or data URL). Return None otherwise."""
     if isinstance(value, str):
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
@@ -73,7 +73,7 @@ def image_of(value: object) -> Image | None:
 
 
 def cut(text: str, tokens: int) -> str:
-    """Return a text, cut in its middle to about so many tokens; what is missing is said there."""
+    """Return a text cut in the middle to about `tokens` tokens. A note there says how much is left out."""
     whole = estimate(text)
     if whole <= tokens or len(text) <= len(LEFT_OUT):
         return text
@@ -83,7 +83,7 @@ def cut(text: str, tokens: int) -> str:
         tail = _from_line_start(text[len(text) - room + int(room * HEAD_SHARE) :]) if room else ""
         if estimate(head + tail) <= tokens or not room:
             break
-        # Its ends hold more tokens a character than the rest.
+        # The ends have more tokens per character than the rest.
         room = room * 3 // 4
     gap = LEFT_OUT.format(f"{len(text) - len(head) - len(tail):,} characters")
     return f"{head.rstrip()}\n{gap}\n{tail.lstrip()}"
@@ -109,7 +109,7 @@ def exception_text(error: BaseException) -> str:
 
 @as_prompt.register
 def _(value: str) -> str:
-    # A subclass of str may show itself in another way; its text is what is meant.
+    # A subclass of str may override `__str__`. Use its text.
     return str.__str__(value)
 
 
@@ -180,13 +180,13 @@ def _(value: Path) -> str | Image:
     encoding = _encoding(start, is_whole=is_whole)
     if b"\x00" in start[:4096] and encoding != "utf-16":
         raise _unreadable(path, "It holds no text.", "Read it yourself and put what matters into the prompt.")
-    # A cut may have gone through a character.
+    # The cut may be inside a character.
     text = codecs.getincrementaldecoder(encoding)("replace").decode(start[:LONGEST_FILE], final=is_whole)
     return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
 
 
 def _encoding(start: bytes, *, is_whole: bool) -> str:
-    """Return the encoding of a file that begins so: UTF-8 where it can be, else what older Windows programs write."""
+    """Return the encoding of a file from its start: UTF-16, UTF-8, or else cp1252, used by older Windows programs."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     try:
@@ -200,7 +200,7 @@ def _home_resolved(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        # There is no such user: the name means itself.
+        # There is no such user, so the name is taken literally.
         return path
 
 
@@ -216,7 +216,7 @@ def _unreadable(path: Path, why: str, remedy: str) -> InferenceError:
 
 
 class _Plain:
-    """Turns containers into what JSON knows, as much of them as anybody wants to read."""
+    """Convert containers to JSON types, limited to a readable size."""
 
     def __init__(self) -> None:
         self._nodes = 0
@@ -251,7 +251,7 @@ class _Plain:
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
         if isinstance(value, PurePath):
-            # Of a path in a container its name is meant: only one given for itself is read.
+            # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         if as_prompt.dispatch(type(value)) is not as_prompt.dispatch(object):
             shown = as_prompt(value)
@@ -262,7 +262,7 @@ class _Plain:
         kept: dict[str, Any] = {}
         for _, (key, one) in zip(range(MOST_ITEMS), items, strict=False):
             name = _words(key)
-            # JSON has texts for keys only: 1 and "1" are told apart by how Python writes them.
+            # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if length <= MOST_ITEMS else {**kept, "...": _more(length)}
 
@@ -329,7 +329,7 @@ _learnt: set[str] = set()
 
 
 def _learn(kind: type) -> bool:
-    """Learn the types of the packages that a type comes from; tell whether there was any to learn."""
+    """Register the types of the packages that a type comes from. Return whether there were any to register."""
     roots = {one.__module__.partition(".")[0] for one in kind.__mro__}
     new = [root for root in roots if root in _LEARN and root not in _learnt]
     for root in new:

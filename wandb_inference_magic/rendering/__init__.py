@@ -1,6 +1,6 @@
-"""How a reply, a table, a comparison, a chart and a thread read, as MIME bundles and files.
+"""Render replies, tables, comparisons, charts and threads as MIME bundles and files.
 
-Pure: knows no front end. All that is shown is made safe by `markup`.
+This package does not depend on a front end. All its output is made safe by `markup`.
 """
 
 from __future__ import annotations

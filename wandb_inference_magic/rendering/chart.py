@@ -1,4 +1,4 @@
-"""A small chart of models against each other: drawn with matplotlib where that is there, and always as text."""
+"""A small chart that compares models: always as text, and drawn with matplotlib if it is installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PNG: Final = "image/png"
 BAR_CHARACTERS: Final = 24
 MOST_MODELS: Final = 12
 PANELS_A_ROW: Final = 2
-# Twice as fine as screens of old were, and shown at half its size.
+# The image has twice the resolution of an older screen and is shown at half its size.
 FINE: Final = 2
 DPI: Final = 100
 COLOUR: Final = "#3b6fb6"
@@ -28,7 +28,7 @@ COLOUR: Final = "#3b6fb6"
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One thing that models are measured by: a title with its unit, a value a model (None: not known), and words."""
+    """One measure of models: a title with its unit, one value per model (None: unknown), and a format function."""
 
     title: str
     values: Sequence[float | None]
@@ -36,19 +36,19 @@ class Measure:
 
 
 def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str, Any]:
-    """Return a chart as a MIME bundle: bars side by side, a row a model; as text for who cannot see it.
+    """Return a bar chart as a MIME bundle, with one row per model. The text form is for users who cannot see it.
 
     Parameters
     ----------
     models : sequence of str
-        Their ids; of many, the first twelve are drawn.
+        Their ids. Only the first twelve are drawn.
     measures : sequence of Measure
-        Drawn side by side; one without any known value is left out.
+        Drawn side by side. A measure without any known value is left out.
 
     Returns
     -------
     dict
-        `text/plain` always; `image/png`, and `text/html` around it, where matplotlib is installed. Empty when
+        Always `text/plain`. If matplotlib is installed, also `image/png`, and `text/html` that contains it. Empty if
         there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
@@ -59,7 +59,7 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
     if (image := _image(names, known)) is not None:
         bundle[PNG] = b64encode(image).decode()
-        # Front ends give a PNG no words; untrusted notebooks and GitHub show no such HTML.
+        # Front ends show a PNG without alternative text. Untrusted notebooks and GitHub do not show this HTML.
         bundle[HTML] = (
             f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'
         )
@@ -67,17 +67,17 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
 
 
 def chart_metadata(data: dict[str, Any]) -> dict[str, Any]:
-    """Return what tells a front end how large to show a chart's image, and the words that stand for it."""
+    """Return the metadata of a chart's image: its display width and its alternative text."""
     return {PNG: {"width": _width(data), "alt": data[PLAIN]}} if PNG in data else {}
 
 
 def _width(data: dict[str, Any]) -> int:
-    # A PNG's width stands in its header, bytes 16 to 19 (the PNG specification, section 11.2.2).
+    # A PNG's width is in its header, bytes 16 to 19 (PNG specification, section 11.2.2).
     return int.from_bytes(b64decode(data[PNG][:64])[16:20], "big") // FINE
 
 
 def _number(value: float | None) -> float | None:
-    """Return a value that can be drawn, or None."""
+    """Return the value if it is finite, else None."""
     return value if value is not None and isfinite(value) else None
 
 
@@ -100,7 +100,7 @@ def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
 
 
 def _image(names: Sequence[str], measures: Sequence[Measure]) -> bytes | None:
-    """Return the chart as a PNG; None without a matplotlib that can draw it: the text says the same."""
+    """Return the chart as a PNG, or None if matplotlib cannot draw it. The text has the same content."""
     try:
         return _drawn(names, measures)
     except Exception:  # noqa: BLE001 - what was compared is paid for: no drawing may fail it
@@ -108,7 +108,7 @@ def _image(names: Sequence[str], measures: Sequence[Measure]) -> bytes | None:
 
 
 def _drawn(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
-    # Not pyplot: that belongs to the user, whose current figure and backend are left alone.
+    # pyplot is not used, so that the user's current figure and backend do not change.
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -119,13 +119,13 @@ def _drawn(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
         "text.usetex": False,
         "text.parse_math": False,
     }
-    # The user's style may write in white, which the page behind this chart is.
+    # The user's style may use white text, which is invisible on this chart's white background.
     with style.context(["default", own]):
         rows, columns = -(-len(measures) // PANELS_A_ROW), min(len(measures), PANELS_A_ROW)
         size = (2.0 + 2.4 * columns, rows * (0.5 + 0.3 * len(names)))
         figure = Figure(figsize=size, dpi=DPI * FINE, layout="constrained")
         FigureCanvasAgg(figure)
-        # Opaque: the words are dark, and the page may be.
+        # Opaque, because the text is dark and the page may be dark too.
         figure.set_facecolor("white")
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
         panels[0, 0].invert_yaxis()
@@ -146,7 +146,7 @@ def _draw_panel(panel: Any, names: Sequence[str], measure: Measure) -> None:
     labels = [_words(measure, value) for value in measure.values]
     panel.bar_label(bars, labels=labels, padding=3, fontsize=8, color="#333333")
     panel.set_yticks(places, names)
-    # Room for the words behind the longest bar.
+    # Leave space for the label after the longest bar.
     panel.set_xlim(0, (max(values) or 1.0) * 1.45)
     panel.set_xticks([])
     panel.set_title(measure.title, fontsize=9, loc="left", color="#333333")

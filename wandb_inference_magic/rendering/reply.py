@@ -1,4 +1,4 @@
-"""How a Reply reads: its Markdown, plain text, HTML and footer. Pure: knows no front end."""
+"""Render a Reply: its Markdown, plain text, HTML and footer. Does not depend on a front end."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ HTML: Final = "text/html"
 
 # Some front ends reject an empty Markdown output.
 BLANK: Final = " "
-# So many characters of a tool's call, and of its result, are shown.
+# The most characters shown of a tool call, and of its result.
 SHOWN: Final = 200
 
 
-# The ends of a reply that its reader should know of.
+# The finish reasons that the footer reports.
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
 
 
 def footer(reply: Reply) -> str:
-    """Return the line under a reply as plain text: model, tokens, seconds, cost, turn."""
+    """Return the footer of a reply as plain text: model, tokens, seconds, cost, turn."""
     parts = [_who_answered(reply)]
     about = "about " if reply.usage_is_estimate else ""
     if reply.usage:
@@ -72,22 +72,22 @@ def _cost_words(cost: float | None) -> str:
 
 
 def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()) -> dict[str, Any]:
-    """Return a reply's one tidy output as a MIME bundle, made safe.
+    """Return the final output of a reply as a MIME bundle, made safe.
 
     Parameters
     ----------
     reply : Reply
-        What came back.
+        The reply to show.
     format : str
         `markdown`, `text`, `json` or `html`.
     allow_images_from : collection of str
-        Hosts whose images may load.
+        Hosts whose images may be loaded.
 
     Returns
     -------
     dict
-        Always with `text/plain`; the richer form beside it. For `json` a reply that holds none is shown
-        as the text it is.
+        Always contains `text/plain`. For the other formats it also contains the richer form. For `json`, a reply
+        that is not JSON is shown as plain text.
     """
     plain = {PLAIN: reply_plain(reply)}
     if format == "text":
@@ -105,7 +105,7 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
 
 
 def reply_parts(reply: Reply) -> list[Part]:
-    """Return a reply with its reasoning, its steps and its footer, for `safe_document`."""
+    """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`."""
     parts: list[Part] = []
     if reply.reasoning.strip():
         parts += [*_folded("Reasoning", Untrusted(reply.reasoning.strip())), "\n\n"]
@@ -115,7 +115,7 @@ def reply_parts(reply: Reply) -> list[Part]:
 
 
 def _steps(reply: Reply) -> list[Part]:
-    """Put the tools' calls above what the model answered after them."""
+    """Return the tool calls, which are shown above the text that the model wrote after them."""
     steps = "".join(_step_with_words(step) for step in reply.steps).strip()
     return [Untrusted(steps), "\n\n"] if steps else []
 
@@ -126,7 +126,7 @@ def _step_with_words(step: ToolStep) -> str:
 
 
 def tool_call_words(call: ToolCall) -> str:
-    """Return a tool's call as it reads in Python, cut where it is long."""
+    """Return a tool call in Python syntax, shortened if it is long."""
     try:
         arguments = read_json_text(call.arguments or "{}")
     except ValueError:
@@ -137,7 +137,7 @@ def tool_call_words(call: ToolCall) -> str:
 
 
 def step_markdown(step: ToolStep) -> str:
-    """Return a tool's call and its result as a line of Markdown, not yet made safe."""
+    """Return a tool call and its result as a line of Markdown, not yet made safe."""
     arrow = "→" if step.ok else "✗"
     return f"- {_code(tool_call_words(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
 
@@ -148,12 +148,12 @@ def _code(text: str) -> str:
 
 
 def _folded(title: str, part: Part) -> list[Part]:
-    # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
+    # The blank lines end the HTML, so that front ends read the content as Markdown.
     return [f"<details><summary>{title}</summary>\n\n", part, "\n\n</details>"]
 
 
 def why_empty(reply: Reply) -> str:
-    """Return what stands in the place of a text that did not come."""
+    """Return the message shown in place of an empty reply."""
     if reply.tool_calls:
         names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
         return f"The model asks to call: {names}"
@@ -182,20 +182,20 @@ def reply_plain(reply: Reply) -> str:
 
 
 def lines_below(reply: Reply) -> list[str]:
-    """Return the lines of plain text under a reply: what its reader should know of, then the footer."""
+    """Return the lines of plain text under a reply: its notices, then the footer."""
     link = f" · trace: {reply.trace}" if reply.trace else ""
     return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply) + link)]
 
 
 def status_markdown(words: str) -> str:
-    """Return the line shown while nothing of the answer has come yet."""
+    """Return the line shown until the first text of the answer is received."""
     return f"<small>⏳ {safe_inline(words)}</small>"
 
 
 def markdown_to_html(markdown: str) -> str:
-    """Render Markdown that `safe_document` has made as static HTML; maths stays as it is written.
+    """Render Markdown made by `safe_document` as static HTML. Maths is kept as LaTeX.
 
-    JupyterLab looks for maths in HTML too, so what comes of it is checked as well.
+    JupyterLab also renders maths in HTML, so the maths is checked here too.
     """
     from ..markup import is_ordinary, page_parser
 

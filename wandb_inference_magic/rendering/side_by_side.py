@@ -1,4 +1,4 @@
-"""Several texts side by side, readable everywhere: a table whose cells are Markdown."""
+"""Several texts side by side, as a table whose cells are Markdown. Every front end can show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading, and a text below it: as parts of a Markdown document, and as plain text."""
+    """A heading and the text below it, as parts of a Markdown document and as plain text."""
 
     heading: str
     parts: Sequence[Part]
@@ -25,7 +25,7 @@ class Column:
 
 
 def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
-    """Return columns as a MIME bundle; more than three stand in several rows."""
+    """Return columns as a MIME bundle. More than three columns are split into several rows."""
     rows = [part for group in _groups(columns) for part in _rows(group)]
     return {
         MARKDOWN: safe_document(["<table>\n", *rows, "</table>"], allow_images_from),
@@ -46,8 +46,8 @@ def _rows(columns: Sequence[Column]) -> Iterator[Part]:
 
 
 def _row(tag: str, cells: Sequence[Sequence[Part]], share: str) -> Iterator[Part]:
-    # The blank lines make front ends read what is inside as Markdown, and end the HTML around it.
-    # GitHub heeds the attributes alone, JupyterLab the style alone.
+    # The blank lines end the HTML, so that front ends read the content as Markdown.
+    # GitHub uses only the attributes, JupyterLab only the style.
     opening = f'<{tag} align="left" valign="top" width="{share}" style="text-align: left; vertical-align: top">'
     yield "<tr>"
     for cell in cells:

@@ -1,4 +1,4 @@
-"""Static tables, safe and readable everywhere: as Markdown, and as aligned plain text."""
+"""Static tables that are safe and readable in every front end, as Markdown and as aligned plain text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def table_bundle(
     Parameters
     ----------
     headings, rows : sequence of str, sequence of sequences of str
-        The cells, as plain text from anywhere.
+        The cells, as plain text from any source.
     above, below : str
         A line of plain text before and after the table.
     """

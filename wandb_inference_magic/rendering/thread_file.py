@@ -1,4 +1,4 @@
-"""Threads as files: Markdown and HTML to read, JSON in the form of OpenAI messages to read and to import again."""
+"""Threads as files: Markdown and HTML to read, and JSON of OpenAI messages to read and to import again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..messages import Message
 
 
-# In bytes: a conversation with pictures in it.
+# In bytes. A conversation may contain images.
 MOST_IMPORTED: Final = 64_000_000
 
 
@@ -29,7 +29,7 @@ def export(thread: Thread, file: str) -> Path:
     Raises
     ------
     InferenceError
-        For another ending than .md, .html and .json, and when the file cannot be written.
+        If the extension is not .md, .html or .json, and if the file cannot be written.
     """
     path = expanded(file)
     write = WRITERS.get(path.suffix)
@@ -53,7 +53,7 @@ def import_(name: str, file: str) -> Thread:
     Raises
     ------
     InferenceError
-        When the file cannot be read or holds no conversation.
+        If the file cannot be read or contains no conversation.
     """
     path = expanded(file)
     try:
@@ -70,7 +70,7 @@ def import_(name: str, file: str) -> Thread:
 
 
 def to_messages(thread: Thread) -> list[Message]:
-    """Return a thread as OpenAI messages; a system prompt stands where it was given."""
+    """Return a thread as OpenAI messages. Each system prompt is placed where it was given."""
     messages: list[Message] = [_system(thread.system)] if thread.system else []
     for turn in thread.turns:
         if turn.system:
@@ -85,7 +85,7 @@ def to_json(thread: Thread) -> str:
 
 
 def to_markdown(thread: Thread) -> str:
-    """Return a thread as Markdown, made safe: whoever opens the file may have a reader that renders all it finds."""
+    """Return a thread as Markdown, made safe because the viewer that opens the file may render everything in it."""
     parts: list[Part] = [f"# {safe_inline(thread.name)}\n\n"]
     if thread.system:
         parts.append(quotation(f"System: {thread.system}") + "\n\n")
@@ -99,15 +99,15 @@ def to_markdown(thread: Thread) -> str:
 
 
 def from_messages(name: str, document: Any) -> Thread:
-    """Return a thread made of OpenAI messages, or of an object that holds them as `messages`.
+    """Return a thread made from OpenAI messages, or from an object that contains them as `messages`.
 
-    Messages of tools are left out, and so is a prompt at the end that has no reply; several messages of one
-    side in a row become one.
+    Tool messages are left out, and so is a final prompt without a reply. Consecutive messages of the user, or of the
+    assistant, become one.
 
     Raises
     ------
     ValueError
-        When the document is no such thing.
+        If the document has any other form.
     """
     messages = document.get("messages") if isinstance(document, dict) else document
     if not isinstance(messages, list) or not messages:

@@ -1,4 +1,4 @@
-"""A thread as one HTML page: whole in itself, asking nobody for anything, its text made safe."""
+"""A thread as one self-contained HTML page that sends no requests, with its text made safe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..messages import Thread, Turn
 
-# A second wall behind the text being safe: the page may load nothing, and run nothing.
+# A second protection besides the safe text: the page may load nothing and run nothing.
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE: Final = """\
 :root { color-scheme: light dark; }
@@ -29,7 +29,7 @@ th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: left; }
 
 
 def to_html(thread: Thread) -> str:
-    """Return a thread as the text of an HTML page; maths stands in it as it was written."""
+    """Return a thread as the text of an HTML page. Maths is kept as LaTeX."""
     title = escape(safe_plain(thread.name))
     body = "\n".join(_body(thread))
     return f"""\

@@ -1,6 +1,6 @@
-"""What an answer must look like, and whether it does; functions as tools.
+"""Schemas of answers, checks of answers against them, and functions as tools.
 
-From a type, a short form or a JSON schema to the objects that answers stand for.
+A type, a short form or a JSON schema becomes a schema. An answer that fits it becomes an object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Annotations from a notebook, before pydantic sees them: what it would evaluate, and what it would refuse."""
+"""Prepares annotations from a notebook for pydantic: finds what it would evaluate and replaces what it refuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
 
 def has_quoted_name(annotation: Any) -> bool:
-    """Whether a type stands in quotes somewhere in an annotation: pydantic would run those words as code."""
+    """Return whether an annotation contains a quoted type. Pydantic would evaluate the quoted text as code."""
     if isinstance(annotation, str | ForwardRef):
         return True
     if get_origin(annotation) is Literal:
@@ -21,14 +21,15 @@ def has_quoted_name(annotation: Any) -> bool:
 
 
 def with_known_typed_dicts(annotation: Any) -> Any:
-    """Replace the TypedDicts of `typing`, which pydantic refuses before Python 3.12, by twins that it takes.
+    """Replace each TypedDict of `typing`, which pydantic refuses before Python 3.12, with a copy that it accepts.
 
-    The user's own classes are not changed. This and what is below it go when Python 3.12 is the lowest.
+    The user's own classes are not changed. Remove this function and the code below it when Python 3.12 is the oldest
+    supported version.
 
     Raises
     ------
     TypeError
-        For one that holds itself: no twin of it can be made.
+        If a TypedDict contains itself: it cannot be copied.
     """
     return annotation if sys.version_info >= (3, 12) else _renewed(annotation, ())
 

@@ -1,4 +1,4 @@
-"""What a docstring says of a function and of its parameters."""
+"""Reads the descriptions of a function and of its parameters from its docstring."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GOOGLE_HEADING: Final = re.compile(
     r"(args|arguments|parameters|keyword arg(ument)?s|returns?|yields?|raises|examples?|notes?|see also):\s*$",
     re.IGNORECASE,
 )
-# Sphinx's fields begin with a colon, epydoc's with an @.
+# Sphinx fields begin with a colon, epydoc fields with an @.
 _FIELD: Final = re.compile(r"[:@](param|parameter|arg|type|returns?|rtype|raises?)\b[^:]*:")
 _FIELD_OF_PARAMETER: Final = re.compile(
     r"^[:@](?:param|parameter|arg)[ ]+(?:[^:\n]*[ ])?\*{0,2}(\w+):[ ]*(.*(?:\n(?![ ]*[:@]|[ ]*$).+)*)", re.MULTILINE
@@ -34,7 +34,7 @@ _PARAMETER_SECTIONS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """What a docstring says of a function and of its parameters, in numpydoc's, Google's, Sphinx's or epydoc's form."""
+    """The descriptions of a function and its parameters, from a numpydoc, Google, Sphinx or epydoc docstring."""
 
     text: str
     parameters: dict[str, str]
@@ -63,7 +63,7 @@ class Docstring:
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield a docstring's headings (`""` for what comes first, `x:` in Google's form) and the lines below each."""
+    """Yield each heading of a docstring (`""` for the first part, `x:` in Google style) and the lines below it."""
     heading, body = "", list[str]()
     for line, following in zip_longest(lines, lines[1:], fillvalue=""):
         words = line.strip().lower()
@@ -77,7 +77,7 @@ def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _entries(body: list[str], entry: re.Pattern[str]) -> dict[str, str]:
-    """Read a section's entries: each begins at the section's own indentation and goes on further in."""
+    """Read a section's entries. Each begins at the section's indentation and continues on lines indented further."""
     margin = min((len(line) - len(line.lstrip()) for line in body if line.strip()), default=0)
     found: dict[str, list[str]] = {}
     names: list[str] = []
@@ -102,7 +102,7 @@ def _cut(text: str) -> str:
 
 
 def target_of(function: Any) -> object:
-    """Return what the user wrote: the function behind partials, wrappers, methods and callable objects."""
+    """Return the function that the user wrote, behind partials, wrappers, methods and callable objects."""
     while isinstance(function, functools.partial):
         function = function.func
     if not isinstance(function, type) and not inspect.isroutine(function) and not hasattr(function, "__wrapped__"):

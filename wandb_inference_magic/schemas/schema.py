@@ -1,4 +1,4 @@
-"""What an answer must look like: read from a type or a short form, sent as a strict JSON schema, and checked."""
+"""The schema of an answer: built from a type, short form or JSON schema, sent as strict JSON schema, then checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
 MOST_PROBLEMS: Final = 10
-# Strict schemas may hold no defaults; titles only repeat the names.
+# Strict schemas cannot contain defaults. Titles only repeat the names.
 DROPPED: Final = ("default", "title")
 _VALUES: Final = ("default", "const", "enum", "examples")
 _TYPES: Final = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")}
@@ -36,7 +36,7 @@ _ANNOTATION: Final = (
 
 
 class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and its users name it
-    """An answer that does not fit; `problems` tells each thing that does not, in a line of its own."""
+    """An answer that does not fit its schema; `problems` describes each problem in one line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         found = list(problems)
@@ -47,23 +47,23 @@ class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and it
 
 @dataclass(frozen=True)
 class Schema:
-    """What an answer must look like.
+    """The schema of an answer.
 
     Attributes
     ----------
     name : str
-        What the model is told it is called.
+        The name of the schema in the request.
     json_schema : mapping
-        The JSON schema that is sent: an object, every property required, no others allowed.
+        The JSON schema that is sent: an object whose properties are all required, with no others allowed.
     is_strict : bool
-        Whether it can be sent as strict; one with free keys cannot.
+        Whether it can be sent as strict. A schema that allows any keys cannot.
     check : callable
-        Turns the JSON value into the object it stands for; raises Mismatch.
+        Converts the JSON value to the object that it describes; raises Mismatch if it does not fit.
     wrapped : str
-        The property that holds the value where it is no object itself (a list, a word); else empty.
+        The property that contains the value, if the value is not an object (a list or a string); else empty.
     fields : mapping
-        The answer's fields, each with its JSON schema: by the names that the object has them by, where the model is
-        told aliases. None where the answer is one value.
+        The answer's fields, each with its JSON schema. The keys are the attribute names of the object, also where the
+        model receives aliases. Empty if the answer is one value.
     """
 
     name: str
@@ -81,17 +81,17 @@ class Schema:
 
     @property
     def instructions(self) -> str:
-        """The same in words, for a model that takes no schema."""
+        """The schema as text for the prompt, for a model that does not accept a schema."""
         schema = json.dumps(self.json_schema, ensure_ascii=False)
         return f"Answer with JSON only, without any words around it. It must fit this JSON schema: {schema}"
 
     def read(self, text: str) -> Any:
-        """Return the object that an answer stands for.
+        """Return the object that an answer describes.
 
         Raises
         ------
         Mismatch
-            When it is no JSON, or does not fit.
+            If the answer is not JSON, does not fit or is nested too deeply.
         """
         try:
             value = json_in(text)
@@ -111,15 +111,15 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
     Parameters
     ----------
     words : str
-        A name, an annotation such as `list[Person]`, or fields such as `name, age int, tags list`. Nothing
-        but names, attributes and subscripts is evaluated.
+        A name, an annotation such as `list[Person]`, or fields such as `name, age int, tags list`. Only names,
+        attributes, subscripts and `|` are evaluated.
     names : mapping
         The notebook's names.
 
     Raises
     ------
     InferenceError
-        When it names nothing that can be a schema.
+        If it does not name anything that can be a schema.
     """
     tree = _annotation(words)
     if tree is None:
@@ -137,7 +137,7 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
 
 
 def schema_of(value: Any) -> Schema:
-    """Return the schema that a value stands for.
+    """Return the schema that a value describes.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def schema_of(value: Any) -> Schema:
     Raises
     ------
     InferenceError
-        When it is none of these.
+        If it is none of these.
     """
     if isinstance(value, str):
         return _of_annotation(annotation_of(value), "answer")
@@ -161,7 +161,7 @@ def schema_of(value: Any) -> Schema:
 
 
 def _annotation(words: str) -> ast.Expression | None:
-    """Return words as an annotation, or None where they are a short form."""
+    """Return the text parsed as an annotation, or None if it is a short form."""
     try:
         tree = ast.parse(words.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -175,7 +175,7 @@ def _names_in(tree: ast.AST) -> list[str]:
 
 
 def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
-    """Return what an annotation stands for: an attribute that is not there, or `a | b` of no types, is told of."""
+    """Return the value of an annotation. Raise InferenceError for a missing attribute, or `a | b` of non-types."""
     known = {"__builtins__": {}, **_TYPES, **_BUILTINS, **names}
     try:
         return eval(compile(tree, "<schema>", "eval"), known)
@@ -218,7 +218,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        # As JSON: there a date is a text, which as a Python value it is not.
+        # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
         return adapter.validate_json(json.dumps(value).encode("utf-8", "replace"))
     except ValidationError as error:
         raise Mismatch(_problems(error)) from None
@@ -266,16 +266,17 @@ def _schema(
             "additionalProperties": False,
             **definitions,
         }
-    # Both tell the fields in the same order.
+    # Both list the fields in the same order.
     fields = {} if wrapped else dict(zip(names or properties, properties.values(), strict=False))
     told = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
     return Schema(told, strict, is_strict, check, wrapped, fields)
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return a JSON schema as strict mode wants it, and whether it can be: one with free keys cannot.
+    """Return a JSON schema in the form for strict mode, and whether it can be strict.
 
-    Every object is closed and all its properties are required, as far as that can be.
+    In each object all properties are required and no others are allowed. An object that allows any keys is left as it
+    is, and the schema cannot be strict.
     """
     free: list[Any] = []
 
@@ -291,7 +292,7 @@ def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
 
 
 def copy_without(keywords: Collection[str], schema: Any, change: Callable[[dict[str, Any]], None] | None = None) -> Any:
-    """Copy a JSON schema without some keywords, changing each object in it; names and values are no keywords."""
+    """Copy a JSON schema without some keywords and change each object in it. Names and values are not keywords."""
     copy = partial(copy_without, keywords, change=change)
     if isinstance(schema, list):
         return [copy(one) for one in schema]

@@ -1,4 +1,4 @@
-"""The short form of a schema on a magic's line: `name, age int, tags list`."""
+"""Reads the short form of a schema on a magic's line: `name, age int, tags list`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _LIST: Final = re.compile(r"list\s*(?:\[\s*(?P<bracketed>.*?)\s*\]|(?:of\s+)?(?P
 
 
 def annotation_of(words: str) -> Any:
-    """Return the type that a short form describes: a TypedDict, or a list of one behind `list of`.
+    """Return the type that a short form describes: a TypedDict, or after `list of` a list of a TypedDict.
 
     Parameters
     ----------
     words : str
-        Fields with commas between them. Each is a name and a type: text (the default), int, float, bool, date,
-        datetime, list (of texts), list[int], or the words to choose from with `|` between them. A `?` at the end
+        Fields separated by commas. Each is a name and a type: text (the default), int, float, bool, date,
+        datetime, list (of texts), list[int], or the allowed values separated by `|`. A `?` at the end
         of the name or the type allows null.
 
     Raises
     ------
     InferenceError
-        For an unknown type, a name twice, or no field at all.
+        If a type is unknown, a name is given twice, a part is not a field, or there are no fields.
     """
     from typing_extensions import TypedDict
 
@@ -45,7 +45,7 @@ def annotation_of(words: str) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas that stand in no brackets."""
+    """Split at commas that are not inside brackets."""
     parts = [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
     return [part for part in parts if part]
 

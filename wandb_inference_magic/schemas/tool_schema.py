@@ -1,4 +1,4 @@
-"""A function as the model is told of it: its name, what it does, and a JSON schema of its parameters."""
+"""Describes a function to the model: its name, what it does, and a JSON schema of its parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def name_of(function: object) -> str:
-    """Return the name a callable has of its own: a partial its function's, an object its class's."""
+    """Return the name of a callable. A partial has the name of its function, an object that of its class."""
     name = getattr(function, "__name__", None)
     if isinstance(name, str):
         return name
@@ -35,9 +35,9 @@ def name_of(function: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One function, what the model is told of it, and how its arguments are read.
+    """One function, its definition for the model, and how its arguments are read.
 
-    `others` reads the values of `**kwargs`, where the function takes them.
+    `others` reads the values of `**kwargs`, if the function accepts them.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Tool:
     others: TypeAdapter[dict[str, Any]] | None
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
-        """Read the arguments that the model wrote; raises ValueError, pydantic's ValidationError among them."""
-        # A lone half of a surrogate pair has no UTF-8 form, and pydantic would fail on it in its own way.
+        """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
+        # A lone half of a surrogate pair has no UTF-8 form, and pydantic would raise an error of another type.
         raw = text.encode("utf-8", "replace") if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
         positional = [
@@ -72,7 +72,7 @@ class Tool:
 
 
 def describe(function: object, name: str) -> Tool:
-    """Describe a function to the model, or say why it cannot be a tool."""
+    """Return the Tool of a function. Raise InferenceError if the function cannot be a tool."""
     if not callable(function):
         raise _no_tool(
             quoted(name), f"It is not a function, but a value of type {type(function).__name__}.", "Name a function."
@@ -131,18 +131,18 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
 
 
 def _bound(function: object) -> dict[str, Any]:
-    """Return the keywords the user has bound: not the model's to set, though Python would let it."""
+    """Return the keyword arguments that the user has bound. The model cannot set them, although Python allows it."""
     return function.keywords if isinstance(function, functools.partial) else {}
 
 
 def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Parameter) -> inspect.Parameter:
-    """Return a parameter with its type as an object, made sure that JSON can be read as it and a schema can tell it."""
+    """Return a parameter with its annotation as a type. Raise InferenceError if JSON or a schema cannot express it."""
     if parameter.annotation is parameter.empty:
         return parameter.replace(annotation=Any)
 
     def stand_in() -> None: ...
 
-    # One parameter at a time, so that the message can name the one at fault.
+    # Check one parameter at a time, so that the message can name the wrong one.
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
         hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
@@ -163,7 +163,7 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
 
 def _reason(error: Exception) -> str:
     if getattr(error, "code", "") in ("schema-for-unknown-type", "invalid-for-json-schema"):
-        return ""  # pydantic's words on these are for those who write models
+        return ""  # pydantic's messages for these codes are for authors of models
     return f": {quoted((str(error) or type(error).__name__).splitlines()[0])}"
 
 
@@ -187,13 +187,13 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
         if parameter.default is parameter.empty:
             fields[parameter.name] = Annotated[parameter.annotation, Field(alias=parameter.name)]
         else:
-            # The function's own default is used when it is called.
+            # The default of the function is used when it is called.
             left_out = Field(default=LEFT_OUT, alias=parameter.name)
             fields[parameter.name] = NotRequired[Annotated[parameter.annotation, left_out]]
-    # Not a model: that has names of its own, which a parameter may have too.
+    # Not a model: a model has attributes of its own, and a parameter can have the same name.
     make: Any = TypedDict
     arguments = make("Arguments", fields)
-    # Not "allow": a dataclass among the parameters would inherit it and be given attributes it does not have.
+    # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
     arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
     return TypeAdapter(arguments)
 
@@ -229,13 +229,13 @@ def _told_default(default: object) -> dict[str, Any]:
         value = to_jsonable_python(default)
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
-        return {}  # JSON cannot say it; that there is a default, the schema says all the same
+        return {}  # JSON cannot express it; the schema still shows that there is a default
     return {"default": value} if len(text) <= LONGEST_DEFAULT else {}
 
 
 @functools.cache
 def _quiet_generator() -> type[GenerateJsonSchema]:
-    """Return pydantic's schema generator, without its warnings about defaults that JSON cannot say."""
+    """Return pydantic's schema generator without its warnings about defaults that JSON cannot express."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class QuietJsonSchema(GenerateJsonSchema):

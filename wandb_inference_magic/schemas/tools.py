@@ -1,4 +1,4 @@
-"""Functions of the notebook as tools: called as the model asks, none that the user did not name."""
+"""Functions of the notebook as tools. The model can call only the functions that the user named."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LONGEST_RESULT: Final = 20_000
 MOST_PROBLEMS: Final = 8
 MOST_FRAMES: Final = 3
 
-# What a tool can do wrong and the model should hear of. Not BaseException: an interrupt passes, and so does
-# what somebody else raises into the main thread (a time limit of the notebook's runner).
+# Exceptions of a tool that are reported to the model. Not BaseException: an interrupt is raised, and so is an
+# exception that other code raises in the main thread (such as a time limit of the notebook's runner).
 FAILURES: Final = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
@@ -38,7 +38,7 @@ class Toolbox:
     Attributes
     ----------
     definitions : list of dict
-        What the request's `tools` says of them.
+        Their definitions for the request's `tools`.
     names : tuple of str
         Their names, in the order they were given.
     """
@@ -59,7 +59,7 @@ class Toolbox:
         self.definitions: list[dict[str, Any]] = [tool.definition for tool in self._tools.values()]
 
     def run(self, call: ToolCall) -> ToolStep:
-        """Run the tool that the model asks for.
+        """Run the tool that the model requested.
 
         Parameters
         ----------
@@ -69,8 +69,8 @@ class Toolbox:
         Returns
         -------
         ToolStep
-            What the model is told: the result, or what was wrong with the call or went wrong in the tool.
-            Only an interrupt is raised.
+            The text for the model: the result, or an error in the call or in the tool.
+            Only an exception that is not in `FAILURES`, such as an interrupt, is raised.
         """
         started = perf_counter()
         result, ok = self._answer(call)
@@ -93,33 +93,33 @@ class Toolbox:
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = background.run(result)
-            # A subclass of str may have methods of its own; what is sent is the text.
+            # A subclass of str can override methods; send its plain text.
             return str.__str__(result if isinstance(result, str) else self._show(result)), True
         except FAILURES as error:
             return _failure(error), False
 
 
 def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object], str] = str) -> Toolbox:
-    """Find the functions that `--tools` names.
+    """Return the functions that `--tools` names as a Toolbox.
 
     Parameters
     ----------
     words : str
-        Names with commas between them; `name.attribute` is looked up, nothing else is evaluated.
+        Names separated by commas. `name.attribute` is looked up; nothing else is evaluated.
     namespace : Mapping
         The notebook's variables.
     show : callable
-        Turns a result that is no text into the text the model reads.
+        Converts a result that is not a string to the text sent to the model.
 
     Returns
     -------
     Toolbox
-        The tools, under the names the notebook has for them (`name_attribute` for `name.attribute`).
+        The tools, under their names in the notebook (`name_attribute` for `name.attribute`).
 
     Raises
     ------
     InferenceError
-        For a name that the notebook does not have or that is given twice, and for what cannot be a tool.
+        If a name is missing, not in the notebook or given twice, or if its value cannot be a tool.
     """
     names = [word.strip() for word in words.split(",")]
     if not all(names):
@@ -137,14 +137,14 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
 
 
 def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object], str] = str) -> Toolbox:
-    """Make functions the tools of a request.
+    """Return functions as the Toolbox of a request.
 
     Parameters
     ----------
     functions : iterable of callable
-        The functions; the model knows each by its `__name__`.
+        The functions. Each is given to the model under its `__name__`.
     show : callable
-        Turns a result that is no text into the text the model reads.
+        Converts a result that is not a string to the text sent to the model.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object],
     Raises
     ------
     InferenceError
-        For what cannot be a tool, and for two of one name.
+        If one of them cannot be a tool, or if two have the same name.
     """
     return Toolbox([describe(function, name_of(function)) for function in functions], show)
 
@@ -189,7 +189,7 @@ def _unknown(words: str, why: str, near: str) -> InferenceError:
 
 
 def _problems(error: ValidationError) -> str:
-    """Tell the model what is wrong with the arguments it wrote."""
+    """Return a text for the model about what is wrong with the arguments it wrote."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     first = problems[0]
     if not first["loc"] and first["type"] == "json_invalid":
@@ -203,9 +203,9 @@ def _problems(error: ValidationError) -> str:
 
 
 def _failure(error: BaseException) -> str:
-    """Tell the model what a tool raised, and where in the user's own code.
+    """Return a text for the model about the exception that a tool raised, and where in the user's own code.
 
-    Files are not named: where somebody keeps their work is nothing the service needs to know.
+    Files are not named, because the service does not need to know where users keep their work.
     """
     said = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
@@ -233,5 +233,5 @@ def _is_users(filename: str) -> bool:
 def _sendable(text: str) -> str:
     if len(text) > LONGEST_RESULT:
         text = f"{text[:LONGEST_RESULT]}\n… (cut: the first {LONGEST_RESULT:,} of {len(text):,} characters)"
-    # A lone half of a surrogate pair would fail where the request becomes bytes.
+    # A lone half of a surrogate pair would raise an error when the request is encoded.
     return text.encode("utf-8", "replace").decode("utf-8")

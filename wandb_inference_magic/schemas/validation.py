@@ -1,10 +1,10 @@
-"""Whether a JSON value fits a JSON schema: fastjsonschema's check, and what it finds in our own words.
+"""Checks whether a JSON value fits a JSON schema: with fastjsonschema, but with our own messages.
 
-Drafts 4, 6, 7 and 2019-09 are known; a schema that names none, or another, is read as 2019-09. These values of `format`
-are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6, uri, uri-reference,
-uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email and idn-hostname.
-An older draft has fewer: `duration` and `uuid` are of 2019-09. Any other `format`, and a keyword of a later draft, is
-taken as fulfilled. A `pattern` is a regular expression of Python, and its search has no time limit.
+Drafts 4, 6, 7 and 2019-09 are supported. A schema that names no draft, or another one, is read as 2019-09.
+These values of `format` are checked: date, time, date-time (with its time zone), duration, email, hostname, ipv4, ipv6,
+uri, uri-reference, uri-template, uuid, json-pointer, relative-json-pointer and regex, and iri, iri-reference, idn-email
+and idn-hostname. An older draft has fewer: `duration` and `uuid` are new in 2019-09. Any other `format`, and any
+keyword of a later draft, counts as valid. A `pattern` is a Python regular expression, and its search has no time limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
 class _NoDocuments(dict[str, Any]):
-    """What fetches a document of each kind of address: nothing does, fastjsonschema's own way neither."""
+    """Handlers for all URI schemes that refuse to fetch a document. They also disable fastjsonschema's own fetching."""
 
     def __contains__(self, scheme: object) -> bool:
         return True
@@ -34,12 +34,12 @@ class _NoDocuments(dict[str, Any]):
 
 
 def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Callable[[Any], list[str]]:
-    """Return a function that lists what in a value does not fit a schema, each in one line with its place.
+    """Return a function that lists how a value does not fit a schema, one line with the path for each problem.
 
     Raises
     ------
     ValueError
-        When it is no schema, or refers to another document.
+        If it is not a schema, or refers to another document.
     """
     import fastjsonschema
 
@@ -56,7 +56,7 @@ def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Call
         except fastjsonschema.JsonSchemaValuesException as found:
             return [line for error in found.errors for line in _described(error, schema, path)]
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # A number that is too large, or a keyword with a value that the compilation has not refused.
+            # A number is too large, or a keyword has a wrong value that the compilation did not refuse.
             return [f"the answer: it cannot be checked ({error})"]
         return []
 
@@ -64,9 +64,10 @@ def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Call
 
 
 def _with_distinct_references(schema: Mapping[str, Any]) -> Any:
-    """Copy a schema, so that fastjsonschema does not take `#/$defs/A` and `#/$defs/a` for the same.
+    """Return a copy of a schema in which fastjsonschema does not confuse `#/$defs/A` and `#/$defs/a`.
 
-    It names a function by each reference, without capitals and signs, and ignores further slashes at the beginning.
+    It names a function after each reference, without capital letters and punctuation. It ignores extra slashes at the
+    beginning, so each reference gets a different number of them.
     """
     numbers: dict[str, int] = {}
 
@@ -98,7 +99,7 @@ def _described(error: JsonSchemaValueException, root: Mapping[str, Any], within:
 
 
 def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    """Return the first problem of the alternative that comes nearest, or nothing where one fits or is not known."""
+    """Return the first problem of the closest alternative, or nothing if one fits or cannot be checked."""
     shared = {keyword: root[keyword] for keyword in _SHARED if keyword in root}
     try:
         found = [compile_check(shared | one, path)(error.value) for one in error.rule_definition]

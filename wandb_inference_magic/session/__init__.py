@@ -1,6 +1,6 @@
-"""What one loaded extension shares: settings, endpoint, clients, models, threads, usage, tracing.
+"""The state of one loaded extension: settings, endpoint, clients, models, threads, usage, tracing.
 
-And the budget that calls are held against.
+It also has the budget that calls are checked against.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What calls may still cost: the budget reserves the worst that a call can cost, until its real cost is known."""
+"""The budget. It reserves the worst-case cost of a call until its real cost is known."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SHARED_REMEDY: Final = (
     "Others share it by the budget file, and %wbusage --reset does not begin that anew. "
     "Raise the limit with %wbconfig --budget, or start again with another --budget-file."
 )
-# A reply of fewer tokens is of no use: its call is refused.
+# A shorter reply is useless: a call that can pay only for fewer tokens is refused.
 FEWEST_TOKENS: Final = 16
 
 
 def left(session: Session) -> float | None:
-    """Return the USD that may still be spent, without those reserved for calls under way; None without a budget."""
+    """Return the USD that may still be spent, less those reserved for running calls; None without a budget."""
     budget = _budget(session)
     if budget is None:
         return None
@@ -39,12 +39,12 @@ def left(session: Session) -> float | None:
 
 
 def remedy(session: Session) -> str:
-    """Return what to do when too little is left."""
+    """Return what the user can do when too little is left."""
     return SHARED_REMEDY if session.settings.budget_file else REMEDY
 
 
 def is_set(session: Session) -> bool:
-    """Whether what calls cost is held against a budget, or shared with other kernels that may have one."""
+    """Whether costs are checked against a budget, or shared with other kernels that may have one."""
     settings = session.settings
     return (settings.budget is not None or bool(settings.budget_file)) and not _costs_nothing(session)
 
@@ -56,26 +56,26 @@ def _costs_nothing(session: Session) -> bool:
 
 
 def _budget(session: Session) -> float | None:
-    """Return the USD that calls may cost; None where nothing limits them."""
-    # Not all of the settings: this is looked at for each of many rows, and no environment variable sets it.
+    """Return the USD that calls may cost, or None if there is no limit."""
+    # Read without resolving all settings: this runs for each of many rows, and no environment variable sets it.
     budget = session.settings.budget
     return None if budget is None or _costs_nothing(session) else budget
 
 
 class _WorstCase:
-    """The most USD that a request can cost, given those that are left.
+    """The worst-case cost of a request in USD, given the USD that are left.
 
-    A reply that the user set no limit for gets one, `limit`: what is left pays for as many replies as are `wanted` at
-    once, each of at least `least` tokens, and of no more than `REPLY_TOKENS` or than the model can write.
+    If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
+    that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
     def __init__(self, session: Session, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
         tokens = request.most_prompt_tokens
-        # Some models charge more for what they put into their cache.
+        # Some models charge more for tokens that they write to their cache.
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
         self.usd = self.prompt
         self.limit: int | None = None
-        # What a token of each reply that the service writes at once costs.
+        # The cost of one token in every reply that the service may generate for the request.
         self._token = price.cost(0, 1) * request.most_replies
         self._given = request.reply_limit
         self._wanted = wanted
@@ -83,7 +83,7 @@ class _WorstCase:
         self._most = REPLY_TOKENS if self._given else _most_of_reply(session, request)
 
     def __call__(self, left: float) -> float:
-        """Return the USD, and set `usd` and `limit`."""
+        """Return the cost in USD, and set `usd` and `limit`."""
         if self._given or not self._token:
             self.usd = self.prompt + self._token * (self._given or 0)
             return self.usd
@@ -94,7 +94,7 @@ class _WorstCase:
 
 
 def _most_of_reply(session: Session, request: PreparedRequest) -> int:
-    """Return how many tokens a reply may have at most: services refuse a limit beyond the model's context."""
+    """Return the most tokens that a reply may have. Services reject a limit beyond the model's context."""
     known = session.models.known(request.endpoint).find(request.model)
     tokens = request.prompt_tokens
     room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
@@ -103,7 +103,7 @@ def _most_of_reply(session: Session, request: PreparedRequest) -> int:
 
 
 def previewed(session: Session, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
-    """Return requests that go out together as the budget would let them go now, with what it would say of them."""
+    """Return requests that are sent together as the budget would allow them now, with the notices it would add."""
     with ExitStack() as stack:
         holds = [stack.enter_context(Reservation(session)) for _ in requests]
         return [
@@ -124,10 +124,10 @@ def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> P
 
 
 class Reservation:
-    """The most that a call under way can cost, reserved until it has ended and its cost is counted.
+    """Reserves a call's worst-case cost until its real cost is known.
 
-    One for each of the calls that are made at the same time; those that follow each other share one. Leaving it as a
-    context manager releases it. `limit` is the limit on the reply that the budget adds to the request; None for none.
+    Calls made at the same time need one each; calls made one after the other share one. Leaving the context manager
+    releases it. `limit` is the limit on the reply that the budget adds to the request; None if it adds none.
     """
 
     def __init__(self, session: Session) -> None:
@@ -136,28 +136,29 @@ class Reservation:
         self._request: PreparedRequest | None = None
         self._usd = 0.0
         self._cost = 0.0
-        # Where the budget is shared: the file, and the call's name in it.
+        # For a shared budget: the file, and the call's name in it.
         self._shared: SharedSpending | None = None
         self._call = ""
 
     def reserve(self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS) -> None:
-        """Reserve the most that a request can cost, in the place of what was reserved for the one before it.
+        """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
 
-        A request that is tried again keeps its reservation.
+        A request that is retried keeps its reservation.
 
         Parameters
         ----------
         request : PreparedRequest
         wanted : int
-            How many calls, this one included, are to be made at once and have no reservation yet.
+            The number of calls, including this one, that are to be made at once and have no reservation yet.
         least : int
-            So many tokens are reserved for a reply at least, where the user set no limit.
+            The fewest tokens to reserve for a reply when the user set no limit.
 
         Raises
         ------
         InferenceError
-            Cause `budget`, with the figures, where it could cost more than is left. Also for a price that is not
-            known: it cannot be held against anything. Cause `option` for a limit on the reply that is none.
+            With cause `budget` when the request could cost more than is left; the message has the figures. Also when
+            the price is unknown, because it cannot be checked. With cause `option` when the limit on the reply is not a
+            number above 0.
         """
         if request is self._request:
             return
@@ -191,21 +192,21 @@ class Reservation:
         self._request, self._usd, self.limit = request, worst.usd, worst.limit
 
     def _reserve(self, worst: _WorstCase, budget: float) -> float:
-        """Reserve what is wanted if it is left, and return what was left."""
+        """Reserve the worst-case cost if that much is left. Return what was left."""
         shared = self._session.shared_spending()
         if shared is not self._shared:
-            # The setting has changed.
+            # The `budget_file` setting has changed.
             self.release()
         if shared is None:
             return self._session.usage.hold(self, worst, budget)
-        # First: an interrupt can come as soon as the file has it.
+        # Set first, because an interrupt can come as soon as the file has the reservation.
         self._shared, self._call = shared, self._call or uuid4().hex
         return shared.reserve(self._call, worst, lambda: worst.prompt, budget)[0]
 
     def settle(self, call: Call) -> str:
-        """Put what a call has cost in the place of its reservation; return what its reader should know of.
+        """Replace a call's reservation with its real cost. Return a notice for the user, or an empty string.
 
-        A try that failed and cost nothing keeps it, for the next one.
+        A failed attempt that cost nothing keeps the reservation for the next attempt.
         """
         cost = call.cost or 0.0
         if call.outcome == "failed" and not cost:
@@ -214,7 +215,7 @@ class Reservation:
         if self._shared is None:
             self._session.share_cost(cost)
         else:
-            # An interrupt may come before the file has it: who releases this then settles it.
+            # An interrupt may come before the file has the cost; `release` then writes it.
             self._cost = cost
         self._end()
         if not is_reserved or cost <= reserved + ROUNDING:
@@ -225,7 +226,7 @@ class Reservation:
         )
 
     def release(self) -> None:
-        """Give back what is reserved."""
+        """Release the reservation."""
         self._end()
 
     def _end(self) -> None:

@@ -14,7 +14,7 @@ _session: Session | None = None
 
 
 def current_session() -> Session:
-    """Return the session that the magics and this module share; without an extension loaded, one of its own."""
+    """Return the session that the magics and the Python API share. Create one if the extension is not loaded."""
     global _session
     if _session is None:
         _session = Session(WandbInference())
@@ -22,7 +22,7 @@ def current_session() -> Session:
 
 
 def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
-    """End the session there was, and start one with these settings."""
+    """End the current session, and start one with these settings."""
     global _session
     end_session()
     _session = Session(settings, ask_secret)
@@ -30,7 +30,7 @@ def start_session(settings: WandbInference, ask_secret: Callable[[str], str | No
 
 
 def end_session() -> None:
-    """Close the session's client; what is asked next starts a new session."""
+    """Close the current session. The next request starts a new one."""
     global _session
     ended, _session = _session, None
     if ended is not None:

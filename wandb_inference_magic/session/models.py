@@ -1,4 +1,4 @@
-"""What a session knows of its endpoint's models: the lists fetched once, the model in force, prices."""
+"""The models of a session's endpoint: the lists, each fetched once, the current model, and prices."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ..client import Client, Recorder
     from ..config import Endpoint, Resolved
 
-# On the service on 2026-10-07, and among the cheapest there.
+# Available on the service on 2026-10-07, and among its cheapest.
 DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
 
 
 class _Session(Protocol):
-    """What is needed of a session here."""
+    """The part of a session that this module uses."""
 
     def resolve(self) -> Resolved: ...
 
@@ -41,7 +41,7 @@ class Models:
     Parameters
     ----------
     session : Session
-        Whose settings, cassette and client are used.
+        The session whose settings, cassette and client are used.
     """
 
     def __init__(self, session: _Session) -> None:
@@ -49,11 +49,11 @@ class Models:
         self._catalogs: dict[str, Catalog] = {}
 
     def forget(self) -> None:
-        """Forget the lists that were fetched."""
+        """Discard the fetched lists."""
         self._catalogs.clear()
 
     def known(self, endpoint: Endpoint) -> Catalog:
-        """Return what is known of the endpoint's models without asking anybody."""
+        """Return what is known of the endpoint's models without a request."""
         if endpoint.kind == "local":
             return Catalog(models=(local.facts(endpoint.model),), live=True)
         if endpoint.url in self._catalogs:
@@ -63,7 +63,7 @@ class Models:
     def catalog(self, endpoint: Endpoint | None = None, *, refresh: bool = False) -> Catalog:
         """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
 
-        A list that cannot be had is replaced by what is known without it, and `note` says so.
+        If the list cannot be fetched, the catalog has what is known without it, and its `note` says so.
         """
         endpoint = endpoint or self._session.endpoint()
         if endpoint.url not in self._catalogs or refresh:
@@ -98,12 +98,12 @@ class Models:
             return None
 
     def default(self, endpoint: Endpoint) -> str:
-        """Return the model to ask when none is set.
+        """Return the model to use when none is set.
 
         Raises
         ------
         InferenceError
-            When the endpoint has several and none is set.
+            When the endpoint does not have exactly one model, so that the user must choose one.
         """
         if endpoint.kind == "local":
             return endpoint.model
@@ -123,23 +123,23 @@ class Models:
         )
 
     def in_force(self, endpoint: Endpoint) -> str:
-        """Return the model the next chat would ask."""
+        """Return the model that the next chat would use."""
         return self._session.resolve().model or self.default(endpoint)
 
     def in_force_or_none(self, endpoint: Endpoint) -> str | None:
-        """Return the model the next chat would ask, or None when one must be chosen first."""
+        """Return the model that the next chat would use, or None when one must be chosen first."""
         try:
             return self.in_force(endpoint)
         except InferenceError:
             return None
 
     def check(self, model: str, endpoint: Endpoint) -> None:
-        """Refuse a model the endpoint is known not to have, before anything is sent.
+        """Raise an error for a model that the endpoint is known not to have, before anything is sent.
 
         Raises
         ------
         InferenceError
-            With near ids, or the replacement of a retired one.
+            With similar ids, or the replacement of a retired model.
         """
         if endpoint.kind == "local":
             if model != endpoint.model:
@@ -158,7 +158,7 @@ class Models:
             raise known.explain_unknown(model)
 
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
-        """Return what a model costs; None where that is not known."""
+        """Return the price of a model, or None if it is not known."""
         if endpoint.kind == "local":
             return local.FREE
         found = self.known(endpoint).find(model)

@@ -1,4 +1,4 @@
-"""What one loaded extension shares: settings, client, catalog, threads and the last Reply."""
+"""The state of one loaded extension: settings, client, catalog, threads and the last Reply."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
     from .shared_spending import SharedSpending
     from .tracing import Tracer
 
-# What stands for the practice model's address while a cassette answers for it (RFC 2606, section 2).
+# The practice model's address while its replies come from a cassette; a reserved name (RFC 2606, section 2).
 RECORDED_URL: Final = "http://practice-model.invalid/v1"
 
 
 class Session:
-    """One configured client and what goes with it.
+    """One configured client and the state that belongs to it.
 
     Parameters
     ----------
     settings : WandbInference
-        The settings, resolved anew for each call.
+        The settings. They are resolved again for each call.
     ask_secret : callable, optional
-        Asks the user for a secret, given the question, without showing it; None where nobody can be asked.
-        Returns None when the user gives none.
+        Takes the question, asks the user for a secret without showing it, and returns the secret, or None if the user
+        gives none. None when not interactive.
     """
 
     def __init__(self, settings: WandbInference, ask_secret: Callable[[str], str | None] | None = None) -> None:
@@ -73,16 +73,16 @@ class Session:
         self._spending: tuple[str, SharedSpending] | None = None
         self._cassette: tuple[tuple[str, ...], Cassette] | None = None
         self._is_aside = False
-        # Held while a cassette is opened, or Weave connected to: several threads may ask at once.
+        # Held while a cassette is opened or Weave is connected: several threads may need them at once.
         self._opening = RLock()
-        # The names of a cassette and a budget file are meant from here, wherever the notebook goes later.
+        # Relative paths of cassettes and budget files start here, even if the notebook changes its folder later.
         self._folder = _folder()
         self._tracer: Tracer | None = None
-        # Held while a turn is put into a thread.
+        # Held while a turn is recorded in a thread.
         self.recording = Lock()
         self._shared_client = SharedClient()
         self._typed_keys: dict[str, Key] = {}
-        # What the secrets of Colab or Kaggle gave, by their names.
+        # Keys found in the secrets of Colab or Kaggle, by source.
         self._store_keys: dict[str, Key] = {}
         self.models = Models(self)
         self._at_close: list[Callable[[], None]] = []
@@ -90,20 +90,20 @@ class Session:
     # Endpoint and client
 
     def resolve(self) -> Resolved:
-        """Return the settings in force."""
+        """Return the current settings."""
         return self.settings.resolve()
 
     def resolve_key(self, url: str, notes: list[str] | None = None) -> Key | None:
-        """Find the key for an endpoint: typed in this session, else where the environment and the files have one."""
+        """Find the key for an endpoint: the one typed in this session, else one in the environment or in a file."""
         typed = self._typed_keys.get(url)
         return typed or resolve_key(os.environ, for_wandb=is_wandb(url), notes=notes, kept=self._store_keys)
 
     def ignored_keys(self, url: str) -> tuple[str, ...]:
-        """Return which places hold a key for an endpoint that cannot be used, and why."""
+        """Return the places that have an unusable key for an endpoint, each with the reason."""
         return ignored_keys(os.environ, for_wandb=is_wandb(url))
 
     def endpoint(self, *, ask: bool = True, start: bool = True) -> Endpoint:
-        """Return the endpoint in force.
+        """Return the current endpoint.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Session:
         Raises
         ------
         InferenceError
-            Without a key for W&B or without the practice model, unless `start` is false.
+            When there is no key for W&B, or no practice model, unless `start` is false.
         """
         settings = self.resolve()
         cassette = self.cassette()
@@ -140,13 +140,13 @@ class Session:
         return Endpoint("wandb", WANDB_URL, key, settings.project)
 
     def _recorded_endpoint(self, cassette: Cassette, settings: Resolved, *, start: bool) -> Endpoint:
-        """Return the endpoint that a cassette answers for: neither a key nor the practice model is needed."""
+        """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
         recorded = cassette.endpoint if settings.endpoint == "auto" else None
         name = recorded or self._endpoint_name(settings)
         name = "wandb" if is_wandb(name) else name
         unreachable = None
         if recorded is not None and name not in ("wandb", "local"):
-            # The file may be somebody else's: what it names is sent no prompt and no key.
+            # The file may come from someone else, so no prompt and no key is sent to the endpoint it names.
             unreachable = _only_recorded(cassette, name)
         elif cassette.records:
             try:
@@ -160,7 +160,7 @@ class Session:
         return Endpoint(kind, WANDB_URL if kind == "wandb" else name, out_of_reach=unreachable)
 
     def cassette(self) -> Cassette | None:
-        """Return the cassette in use, opened on first use and again when a setting of it has changed.
+        """Return the cassette in use. It is opened on first use, and again when its settings have changed.
 
         Raises
         ------
@@ -186,9 +186,9 @@ class Session:
 
     @contextmanager
     def reopening(self) -> Iterator[None]:
-        """Have the cassette opened anew within: it replays from its beginning, and records a new take.
+        """Open the cassette again inside the `with` block: it replays from its beginning, and records a new take.
 
-        Where that fails, the one there was goes on as it was: its take is not lost.
+        If the block raises, the cassette that was open before stays in use, and its take is not lost.
         """
         before, self._cassette = self._cassette, None
         try:
@@ -199,7 +199,7 @@ class Session:
 
     @contextmanager
     def without_cassette(self) -> Iterator[None]:
-        """Set the cassette aside for a moment: what is asked within goes to the endpoint."""
+        """Ignore the cassette inside the `with` block: requests go to the endpoint."""
         self._is_aside = True
         try:
             yield
@@ -207,8 +207,8 @@ class Session:
             self._is_aside = False
 
     def secrets(self) -> tuple[str, ...]:
-        """Return the keys and the proxies' passwords that are known here: nothing of them is written or traced."""
-        # Asked for with each exchange that is recorded and each value that is traced: no store is asked for it.
+        """Return the known keys and proxy passwords. No part of them may be written or traced."""
+        # Called for each recorded exchange and each traced value, so no secret store is queried.
         in_files = (resolve_key(os.environ, for_wandb=True, secrets=()), resolve_server_key(os.environ, secrets=()))
         found = (*self._typed_keys.values(), *self._store_keys.values(), *in_files)
         keys = (*(key.reveal() for key in found if key is not None), *secrets_in(os.environ), *passwords_in(os.environ))
@@ -219,7 +219,7 @@ class Session:
             return settings.endpoint
         notes: list[str] = []
         if self.resolve_key(WANDB_URL, notes) is not None or ignored_among(notes):
-            # A key that cannot be used is reported: the practice model does not hide it.
+            # An unusable key is reported, not hidden by the practice model.
             return "wandb"
         return "local" if local.installed(_path(settings.weights)) else "wandb"
 
@@ -231,12 +231,12 @@ class Session:
         return Endpoint("local", practice.base_url, Key(practice.key, "made for this session"), model=practice.model)
 
     def prompt_for_key(self, url: str | None = None) -> Key | None:
-        """Ask the user for the key of an endpoint (by default the one in force) and keep it for this session.
+        """Ask the user for the key of an endpoint (by default the current one), and keep it for this session.
 
         Raises
         ------
         InferenceError
-            When what was typed cannot be a key.
+            When the typed text cannot be a key.
         """
         if self.ask_secret is None:
             return None
@@ -250,7 +250,7 @@ class Session:
         return self._typed_keys[url]
 
     def set_key(self, url: str, key: Key) -> None:
-        """Use this key for an endpoint, for this session.
+        """Use a key for an endpoint in this session.
 
         Raises
         ------
@@ -264,13 +264,13 @@ class Session:
         return WANDB_URL if name in ("auto", "wandb", "local") else name
 
     def client(self) -> OpenAI:
-        """Return the SDK's object of the one client: built on first use, anew when a setting it needs has changed."""
-        # No magic is around its calls: what is not to be traced any more must be known here.
+        """Return the client as the SDK's object. Built on first use, and again when a setting it needs has changed."""
+        # Its calls are made outside a magic, so tracing that has been switched off must end here.
         self.tracer()
         return self.connection(self.endpoint()).sdk
 
     def recorder(self) -> Recorder | None:
-        """Return what the clients record with, or replay from."""
+        """Return the recorder that the clients record with or replay from; None without a cassette."""
         cassette = self.cassette()
         if cassette is None:
             return None
@@ -280,7 +280,7 @@ class Session:
         return CassetteRecorder(cassette)
 
     def connection(self, endpoint: Endpoint) -> Client:
-        """Return the one configured client."""
+        """Return the configured client."""
         settings = self.resolve()
         return self._shared_client.get(
             endpoint,
@@ -290,11 +290,11 @@ class Session:
         )
 
     def async_client(self, endpoint: Endpoint) -> AsyncClient:
-        """Return a client for many requests at once, made as the one client is; it belongs to one event loop."""
+        """Return an async client with the same settings, for many requests at once. It belongs to one event loop."""
         return AsyncClient(endpoint, timeout=self.resolve().timeout, cassette=self.recorder())
 
     def shared_spending(self) -> SharedSpending | None:
-        """Return what kernels that share this session's budget have spent; None where it shares none."""
+        """Return the spending of all kernels that share this session's budget, or None if it is not shared."""
         name = self.settings.budget_file
         if not name:
             return None
@@ -305,28 +305,28 @@ class Session:
         return self._spending[1]
 
     def share_cost(self, usd: float) -> None:
-        """Add what a call has cost to the file that the budget is shared in, if there is one."""
-        # A reply that has come is not lost to a file that cannot be used: the next call is refused for it.
+        """Add the cost of a call to the shared budget file, if there is one."""
+        # A reply already received is not lost when the file cannot be used. The next call is refused instead.
         with suppress(InferenceError):
             if usd and (shared := self.shared_spending()) is not None:
                 shared.add(usd)
 
     def tracer(self) -> Tracer | None:
-        """Return what traces calls in Weave; None where tracing is off, and while a cassette alone answers."""
+        """Return the tracer for Weave, or None if tracing is off or all replies come from a cassette."""
         project = self.settings.trace
         with self._opening:
             if self._tracer is not None and self._tracer.project != project:
                 self._end_tracer()
             cassette = self.cassette()
             if cassette is not None and not cassette.records:
-                # Weave, left connected, would go on tracing the SDK's own calls.
+                # If it stayed connected, Weave would continue to trace the SDK's own calls.
                 self._end_tracer()
                 return None
             if not project:
                 return None
             key = resolve_server_key(os.environ, self._typed_keys.get(WANDB_URL), kept=self._store_keys)
             if self._tracer is not None and self._tracer.key != key:
-                # One that found no key, or a wrong one, has given up.
+                # A tracer with no key or a wrong key has given up, so start a new one.
                 self._end_tracer()
             if self._tracer is None:
                 from .tracing import Tracer
@@ -340,7 +340,7 @@ class Session:
             ended.close()
 
     def forget(self) -> None:
-        """Forget what was set in this session: settings, typed keys, fetched lists."""
+        """Reset what was set in this session: settings, typed keys, fetched lists."""
         self.settings.reset()
         self._typed_keys.clear()
         self._store_keys.clear()
@@ -349,11 +349,11 @@ class Session:
         self._shared_client.close()
 
     def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the session is closed."""
+        """Call `callback` when the session is closed."""
         self._at_close.append(callback)
 
     def close(self) -> None:
-        """Close the client, stop the practice model and tell whoever asked to be told."""
+        """Call the `on_close` callbacks, close the tracer and the client, and stop the practice model."""
         while self._at_close:
             self._at_close.pop()()
         if self._tracer is not None:
@@ -364,11 +364,11 @@ class Session:
     # Threads
 
     def thread(self, name: str) -> Thread:
-        """Return the thread of that name, an empty one if there is none yet."""
+        """Return the thread with this name, or an empty one if there is none yet."""
         return self.threads.get(name) or Thread(name)
 
     def existing_thread(self, name: str) -> Thread:
-        """Return the thread of that name.
+        """Return the thread with this name.
 
         Raises
         ------
@@ -396,12 +396,12 @@ def _folder() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        # It has been deleted: a notebook without files still works.
+        # The folder has been deleted. A notebook that uses no files still works.
         return Path()
 
 
 def _is_set_for_us(settings: Resolved) -> bool:
-    """Whether the project was set for this extension; one found where W&B keeps its own is for W&B alone."""
+    """Whether the project was set for this extension. A project from W&B's own settings is sent to W&B only."""
     return settings.sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
 
 

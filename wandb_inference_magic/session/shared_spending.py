@@ -1,4 +1,4 @@
-"""What several kernels of one machine have spent together, in a file: for a class that shares a budget."""
+"""The spending of several kernels on one machine, kept in a file, for a class that shares a budget."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS: Final = 30.0
-# A kernel that is killed holds its reservations for so long.
+# The reservations of a killed kernel hold for this long.
 LEASE_SECONDS: Final = 90.0
 RENEWAL_SECONDS: Final = 20.0
 
-# `estimate_usd` is the cost of the prompt: what counts as spent for a call whose kernel was killed (`until` is over).
+# `estimate_usd` is the cost of the prompt. It counts as spent if the call's kernel was killed (`until` has passed).
 _TABLES: Final = (
     "create table if not exists spent (kernel text primary key, usd real not null) without rowid",
     "create table if not exists reserved (call text primary key, kernel text not null, usd real not null, "
@@ -37,16 +37,16 @@ _RELEASE: Final = "delete from reserved where call = ?"
 
 
 class SharedSpending:
-    """The sum of what every kernel that uses the file has spent, and what their calls under way may still cost.
+    """The spending of all kernels that use the file, and what their running calls may still cost.
 
-    Each kernel adds to a row of its own: what was added outlives a kernel that is killed, and a kernel that ends
-    leaves its share behind. A call under way has a row with the most that it can cost, and until when the row holds;
-    a thread renews it while the call goes on. Delete the file to begin anew.
+    Each kernel adds to its own row. The row stays in the file when the kernel ends or is killed. A running call has a
+    row with its worst-case cost and the time until which the row holds; a thread renews it while the call runs. Delete
+    the file to start again from zero.
 
     Parameters
     ----------
     path : Path
-        Made where it is not there; its folder is not.
+        The file. It is created if it does not exist; its folder is not.
     now : callable, optional
         The clock of the leases, the same for all kernels.
     """
@@ -58,48 +58,48 @@ class SharedSpending:
         self._lock = Lock()
         self._calls: set[str] = set()
         self._ended: Event | None = None
-        # Costs that the file did not take: added with the next change.
+        # Costs that could not be written to the file. They are added with the next change.
         self._owed = 0.0
 
     def add(self, usd: float) -> None:
-        """Add what a call has cost that had no reservation.
+        """Add the cost of a call that had no reservation.
 
         Raises
         ------
         InferenceError
-            When the file cannot be used, here and in every method but `settle`.
+            When the file cannot be used. All other methods except `settle` raise it too.
         """
         with self._changing() as file:
             file.execute(_ADD, (self._kernel, usd))
 
     def total(self) -> float:
-        """Return the USD that all kernels have spent, the estimates for calls of killed kernels included."""
+        """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
         with self._changing() as file:
             return self._sum(file, _SPENT) + self._sum(file, _ESTIMATED, self._now(), "")
 
     def estimated(self) -> float:
-        """Return the USD in `total` that are estimates, for calls whose kernel was killed."""
+        """Return the part of `total`, in USD, that is estimated: the calls whose kernel was killed."""
         with self._changing() as file:
             return self._sum(file, _ESTIMATED, self._now(), "")
 
     def left(self, budget: float) -> float:
-        """Return the USD that are left of a budget, without those reserved for calls under way."""
+        """Return the USD left of a budget, less those reserved for running calls."""
         with self._changing() as file:
             return self._left(file, budget, "")
 
     def reserve(
         self, call: str, cost: Callable[[float], float], estimate: Callable[[], float], budget: float
     ) -> tuple[float, float]:
-        """Reserve what a call can cost, in the place of what was reserved for it before, if so much is left.
+        """Reserve the worst-case cost of a call, if that much is left. It replaces the call's earlier reservation.
 
-        Checked and reserved in one transaction, so that kernels never pass the budget together.
+        The check and the reservation are one transaction, so that the kernels together never exceed the budget.
 
         Parameters
         ----------
         call : str
-            Tells the reservation from others.
+            Identifies the reservation.
         cost : callable
-            Returns the USD to reserve, given those that are left.
+            Takes the USD that are left, and returns the USD to reserve.
         estimate : callable
             Returns the USD that count as spent if this kernel is killed; called after `cost`.
         budget : float
@@ -107,7 +107,7 @@ class SharedSpending:
         Returns
         -------
         tuple of float
-            The USD that were left, and those wanted: nothing is reserved anew where these are more.
+            The USD that were left, and the USD wanted. If more was wanted than was left, the reservation is unchanged.
         """
         with self._changing() as file:
             left = self._left(file, budget, call)
@@ -119,9 +119,9 @@ class SharedSpending:
         return left, usd
 
     def settle(self, call: str, usd: float) -> None:
-        """Put what a call has cost in the place of its reservation, in one transaction.
+        """Replace a call's reservation with its real cost, in one transaction.
 
-        A file that cannot be used takes the cost with the next change; the reservation lapses.
+        If the file cannot be used, the cost is added with the next change, and the reservation expires.
         """
         taken = Event()
         try:
@@ -138,20 +138,20 @@ class SharedSpending:
                 raise
 
     def renew(self) -> None:
-        """Let the reservations of this kernel hold for another while."""
+        """Extend the reservations of this kernel by `LEASE_SECONDS` from now."""
         with self._lock:
             calls = list(self._calls)
         with self._changing() as file:
             file.executemany(_RENEW, [(self._now() + LEASE_SECONDS, call) for call in calls])
 
     def _keep(self, call: str) -> None:
-        """Renew a reservation from now on; the thread that does so is there only while there is one."""
+        """Renew a reservation from now on. The renewing thread runs only while there are reservations."""
         with self._lock:
             self._calls.add(call)
             if self._ended is not None:
                 return
             ended = Event()
-            # Where no thread can be started, the reservation holds for its first while.
+            # If no thread can be started, the reservation holds for its first `LEASE_SECONDS` only.
             with suppress(RuntimeError):
                 Thread(target=self._renew_until, args=(ended,), name="wb-budget", daemon=True).start()
                 self._ended = ended
@@ -165,7 +165,7 @@ class SharedSpending:
 
     def _renew_until(self, ended: Event) -> None:
         while not ended.wait(RENEWAL_SECONDS):
-            # A file that is busy or gone may be there the next time; calls to come are refused for it.
+            # A busy or missing file may be usable the next time. Until then, new calls are refused.
             with suppress(InferenceError):
                 self.renew()
 
@@ -182,16 +182,16 @@ class SharedSpending:
         try:
             return sqlite3.connect(self._path, timeout=PATIENCE_SECONDS, isolation_level=None)
         except ValueError as error:
-            # A name with a null character in it.
+            # The file name contains a null character.
             raise sqlite3.OperationalError(str(error)) from None
 
     @contextmanager
     def _changing(self, taken: Callable[[], object] = bool) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction that no other kernel comes between; it holds where nothing is raised.
+        """Open the file for one exclusive transaction. It is committed if nothing is raised.
 
-        `taken` is called as soon as the file has it: an interrupt may come between that and the end.
+        `taken` is called as soon as the commit is done, because an interrupt may come between the commit and the end.
         """
-        # Not kept open: kernels come and go, threads differ, and the file may be on its way to be deleted.
+        # Not kept open: kernels start and end, threads differ, and the file may be about to be deleted.
         try:
             with closing(self._opened()) as file:
                 file.execute("begin immediate")
@@ -208,7 +208,7 @@ class SharedSpending:
                     file.execute("commit")
                     taken()
                 except BaseException as failure:
-                    # An interrupt that comes while the file is written is raised when it has been.
+                    # An interrupt during the commit is raised after the file has been written.
                     if is_ending and not isinstance(failure, sqlite3.Error) and not file.in_transaction:
                         taken()
                     else:

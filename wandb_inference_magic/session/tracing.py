@@ -1,6 +1,6 @@
-"""Calls traced in W&B Weave: each magic as one op, the SDK's own calls inside it. It never stands in a chat's way.
+"""Trace calls in W&B Weave: each magic is one op, with the SDK's own calls inside it.
 
-What goes wrong here is told once, under the next reply, and the chat goes on without it.
+Tracing never stops a chat. An error here is reported once, below the next reply, and the chat continues without it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..config import Key
     from ..messages import Reply, Waiting
 
-# For the trace server, which a chat waits for when tracing begins.
+# Timeout for the trace server. A chat waits for it when tracing starts.
 HTTP_SECONDS: Final = 10.0
 FLUSH_SECONDS: Final = 10.0
 INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
@@ -35,9 +35,9 @@ INSTALL_COMMAND: Final = 'pip install "wandb-inference-magic[weave]"'
 
 @dataclass(slots=True)
 class Trace:
-    """What a traced magic says of itself: what came of it, and figures about it; no `link` where it is not traced.
+    """The trace of one magic: a link to it, the output and a summary. `link` is empty if the magic is not traced.
 
-    `news` returns what its reader should know of the tracing, once.
+    `news` returns notices about the tracing for the user, once.
     """
 
     link: str = ""
@@ -46,7 +46,7 @@ class Trace:
     summary: dict[str, Any] = field(default_factory=dict)
 
     def came(self, reply: Reply) -> None:
-        """Take in a reply, and give it the link."""
+        """Record a reply, and add the link and the notices to it."""
         reply.trace = self.link
         reply.notices = (*reply.notices, *self.news())
         self.output = {"text": reply.text, "reasoning": reply.reasoning, **reply.facts()}
@@ -61,18 +61,18 @@ def traced(
     attributes: Mapping[str, Any],
     listener: Waiting | None = None,
 ) -> Iterator[Trace]:
-    """Trace what is done within, where tracing is on.
+    """Trace the `with` block, if tracing is on.
 
     Parameters
     ----------
     tracer : Tracer or None
-        None where tracing is off.
+        None if tracing is off.
     name : str
         The op's name.
     inputs, attributes : mapping
-        What is asked, and what is known about it beforehand: JSON values.
+        The inputs of the call, and facts about it that are known before it. JSON values.
     listener : Waiting, optional
-        Shows that Weave is being connected to.
+        Shows that Weave is being connected.
     """
     if tracer is None:
         yield Trace()
@@ -92,11 +92,11 @@ class Tracer:
     Parameters
     ----------
     project : str
-        Written team/project.
+        In the form team/project.
     key : Key or None
-        The key for W&B, found as for the chats; Weave itself looks in fewer places.
+        The key for W&B, found as for chats. Weave itself looks in fewer places.
     secrets : callable, optional
-        Returns the keys that nothing of is to be traced.
+        Returns the secrets, no part of which may be traced.
     """
 
     def __init__(self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple) -> None:
@@ -112,12 +112,13 @@ class Tracer:
         self._listener = _Listener()
 
     def start(self) -> None:
-        """Connect to Weave; where the user has done so, for the same project, theirs is used.
+        """Connect to Weave. If the user has connected to the same project already, use that connection.
 
         Raises
         ------
         InferenceError
-            When Weave is not installed or cannot be imported, there is no key, or W&B does not answer or not let in.
+            When Weave is not installed or cannot be imported, there is no key, W&B does not answer or denies access,
+            or the user traces in another project already.
         """
         if self._client is not None:
             return
@@ -160,7 +161,7 @@ class Tracer:
         logger = logging.getLogger("weave")
         self._level = logger.level
         logger.addHandler(self._listener)
-        # By its settings alone it would still print what it does while it connects.
+        # With `settings` alone, Weave would still print messages while it connects.
         with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
             client = weave.init(
                 self.project,
@@ -168,7 +169,7 @@ class Tracer:
                 postprocess_inputs=self._hidden,
                 postprocess_output=self._hidden,
             )
-        # What it would print into whichever cell runs is told once instead.
+        # Weave would print its messages into the running cell. They are reported once instead.
         for handler in logger.handlers:
             if handler is not self._listener:
                 self._muted[handler] = handler.level
@@ -177,13 +178,13 @@ class Tracer:
         return client
 
     def _hidden(self, value: Any) -> Any:
-        """Return a value without any key, should a prompt or a reply hold one."""
+        """Return a value without secrets, in case a prompt or a reply contains one."""
         return hidden(value, self._secrets())
 
     def begin(
         self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], listener: Waiting | None
     ) -> tuple[Trace, Any]:
-        """Begin a call; return what it will say of itself, and Weave's own object of it, or None."""
+        """Begin a call. Return its trace, and Weave's own call object or None."""
         trace, call = Trace(news=self._news), None
         self._try_to_start(listener)
         if self._client is not None:
@@ -207,7 +208,7 @@ class Tracer:
                 self._listener.hear(str(error))
 
     def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
-        """End a call with what came of it."""
+        """End a call with its output or its error."""
         if call is None:
             return
         try:
@@ -218,14 +219,14 @@ class Tracer:
             self._listener.hear(f"{type(failure).__name__}: {failure}")
 
     def _news(self) -> tuple[str, ...]:
-        """Return what went wrong first, as a notice, and once."""
+        """Return the first error as a notice, once."""
         if not self._listener.said or self._has_told:
             return ()
         self._has_told = True
         return (f"Tracing does not work: {quoted(words_of_library(self._listener.said))}",)
 
     def close(self) -> None:
-        """Send what is left, for a bounded time, and leave Weave as it was found."""
+        """Send what is left, for a limited time, and restore Weave as it was before."""
         logger = logging.getLogger("weave")
         logger.removeHandler(self._listener)
         client, self._client = self._client, None
@@ -233,9 +234,9 @@ class Tracer:
             return
         import weave
 
-        # As `weave.finish` calls it, it would draw a bar into the cell.
+        # `weave.finish` calls it in a way that would draw a progress bar in the cell.
         client.finish = partial(client.finish, use_progress_bar=False)
-        # The user may have begun another meanwhile: then ours alone is ended.
+        # If the user has started another Weave client meanwhile, only ours is ended.
         finish = weave.finish if weave.get_client() is client else client.finish
         ending = Thread(target=finish, name="wb-weave", daemon=True)
         try:
@@ -250,7 +251,7 @@ class Tracer:
 def _weave() -> Any:
     """Import Weave and return it."""
     if "weave" not in sys.modules:
-        # Read when it is imported: Weave would report its own errors to a third party.
+        # Set before the import, which reads it. Otherwise Weave would report its own errors to a third party.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         return import_quietly("weave")
@@ -264,20 +265,20 @@ def _weave() -> Any:
 
 
 def _told(error: BaseException, words: str) -> Exception:
-    """Return an error of the same name that says these words."""
+    """Return an error whose type has the same name, with this message."""
     named: type[Exception] = type(type(error).__name__, (Exception,), {})
     return named(words)
 
 
 class _Listener(logging.Handler):
-    """Hears the first thing that Weave complains of, mostly from a thread of its own."""
+    """Keeps the first warning that Weave logs, mostly from one of Weave's own threads."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.said = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A reply that broke off is the chat's own trouble.
+        # A reply that broke off is reported by the chat itself.
         if not record.getMessage().startswith("Error capturing call output"):
             self.hear(record.getMessage())
 
@@ -287,7 +288,7 @@ class _Listener(logging.Handler):
 
 @contextmanager
 def _environment(**variables: str | None) -> Iterator[None]:
-    """Set environment variables for a moment; None takes one away."""
+    """Set environment variables inside the `with` block. None removes one."""
     before = {name: os.environ.get(name) for name in variables}
     _set(variables)
     try:

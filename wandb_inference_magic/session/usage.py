@@ -1,4 +1,4 @@
-"""What the calls of a session have used: tokens, seconds and money, by model. Counts every call, whatever made it."""
+"""The usage of a session: tokens, seconds and cost by model. Every call is counted, whatever made it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from ..messages import PreparedRequest, ReplyBuilder
 
 NOTHING = Usage(0, 0)
-# USD: floats add up to a little more or less than the sum.
+# In USD. A sum of floats may be slightly above or below the exact sum.
 ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that was sent, and what came of it.
+    """One request that was sent, and its outcome.
 
-    `usage` is the endpoint's count, or where it gave none, or nonsense, an estimate (`is_estimate`). `cost` is in USD,
-    None where the price is not known. `seconds` are from sending to the end, `seconds_to_first` to the first piece.
+    `usage` is the endpoint's count, or an estimate (`is_estimate`) if the endpoint gave none or an invalid one. `cost`
+    is in USD, or None if the price is not known. `seconds` is the time from sending to the end, `seconds_to_first` the
+    time to the first piece of the reply.
     """
 
     model: str
@@ -42,11 +43,11 @@ class Call:
 
 @dataclass(slots=True)
 class Total:
-    """What several calls add up to; failed ones count in `calls` too, and with what they had used before they failed.
+    """The sum of several calls. Failed calls count in `calls` too, with what they used before they failed.
 
-    `cost` is the USD of the calls whose price is known, `unpriced` how many others there are, `estimates` how many
-    calls were not counted by the endpoint. `writing_tokens` came in `writing_seconds`, the waiting for the first not
-    counted.
+    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls, and `estimates`
+    the number of calls whose tokens the endpoint did not count. `writing_tokens` were received in `writing_seconds`,
+    without the wait for the first.
     """
 
     calls: int = 0
@@ -86,32 +87,32 @@ class Total:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """How fast replies were written; None where nothing was."""
+        """The speed at which replies were written, or None if nothing was written."""
         return self.writing_tokens / self.writing_seconds if self.writing_seconds else None
 
     @property
     def mean_seconds_to_first(self) -> float | None:
-        """How long replies were waited for; None where none began."""
+        """The mean wait for the start of a reply, or None if no reply began."""
         return self.first_seconds / self.firsts if self.firsts else None
 
 
 @dataclass(slots=True)
 class UsageTracker:
-    """The totals by endpoint and model, since a moment. Several threads may count at once.
+    """The totals by endpoint and model, since the time `since`. Several threads may count at once.
 
-    `on_cost` is called with the USD of each call that costs something and had no reservation.
+    `on_cost` is called with the cost in USD of each call that costs something and had no reservation.
     """
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
     on_cost: Callable[[float], None] | None = None
-    # The most that each call in flight can cost, by whoever holds it.
+    # The worst-case cost of each call in flight, by holder.
     _held: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @property
     def held(self) -> float:
-        """The most that calls in flight can cost, in USD."""
+        """The worst-case cost of the calls in flight, in USD."""
         with self._lock:
             return sum(self._held.values(), 0.0)
 
@@ -126,26 +127,26 @@ class UsageTracker:
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
 
     def left(self, limit: float) -> float:
-        """Return the USD that are left of `limit`, without those held for calls in flight."""
+        """Return the USD left of `limit`, less those reserved for calls in flight."""
         with self._lock:
             return self._left(limit)
 
     def hold(self, holder: object, cost: Callable[[float], float], limit: float) -> float:
-        """Hold what a call can cost where so much is left of `limit`, in the place of what was held for it before.
+        """Reserve the worst-case cost of a call, if that much of `limit` is left. It replaces the earlier reservation.
 
         Parameters
         ----------
         holder : object
-            Whose call it is: an interrupt may come as soon as it is held, and `release` must find it.
+            Identifies the call. An interrupt may come as soon as the cost is reserved, and `release` must find it.
         cost : callable
-            Returns the USD to hold, given those that are left.
+            Takes the USD that are left, and returns the USD to reserve.
         limit : float
 
         Returns
         -------
         float
-            The USD that were left: less than `cost` says where nothing is held anew. Looked at and held in one step,
-            so that calls that begin at the same time see each other.
+            The USD that were left. If they are less than `cost` returns, the reservation is unchanged. The check and
+            the reservation are one step, so that calls that begin at the same time take account of each other.
         """
         with self._lock:
             left = self._left(limit + self._held.get(holder, 0.0))
@@ -155,7 +156,7 @@ class UsageTracker:
             return left
 
     def release(self, holder: object) -> None:
-        """Give back what was held for a call that has ended: what it has cost is counted by now."""
+        """Release the reservation of a call that has ended, whose cost has been counted by now."""
         with self._lock:
             self._held.pop(holder, None)
 
@@ -169,9 +170,9 @@ class UsageTracker:
     def counting(
         self, request: PreparedRequest, builder: ReplyBuilder, settle: Callable[[Call], str]
     ) -> Iterator[None]:
-        """Count the one call that is made within, however it ends, by what `builder` has of it then.
+        """Count the one call made inside the `with` block, however it ends, from what `builder` has received by then.
 
-        `settle` puts its cost in the place of what was reserved for it, and returns what its reader should know of.
+        `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
         outcome: Literal["answered", "failed", "interrupted"] = "interrupted"
@@ -192,24 +193,24 @@ class UsageTracker:
             builder.notice(settle(call))
 
     def total(self) -> Total:
-        """Return what all calls add up to."""
+        """Return the total of all calls."""
         with self._lock:
             return sum(self.totals.values(), Total())
 
     def by_model(self) -> list[tuple[str, str, Total]]:
-        """Return endpoint, model and a copy of the total of each, in the order of their first calls."""
+        """Return the endpoint, the model and a copy of the total for each model, in the order of the first calls."""
         with self._lock:
             return [(endpoint, model, replace(total)) for (endpoint, model), total in self.totals.items()]
 
     def reset(self) -> None:
-        """Begin anew, from now."""
+        """Clear the totals and count from now."""
         with self._lock:
             self.totals.clear()
             self.since = datetime.now()
 
 
 def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, started: float) -> Call:
-    """Return a call with its tokens, cost and time to the first piece; one that was replayed has cost nothing."""
+    """Return a call with its tokens, cost and time to the first piece. A replayed call costs nothing."""
     usage, is_estimate = _used(call, request, builder)
     return replace(
         call,
@@ -221,7 +222,7 @@ def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, start
 
 
 def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
-    """Return the tokens of a call, and whether they are an estimate; a request that was refused has used none."""
+    """Return the tokens of a call, and whether they are an estimate. A request that was refused used none."""
     if builder.usage is not None:
         return builder.usage, False
     if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
@@ -236,7 +237,7 @@ def _cost(usage: Usage, price: Price | None) -> float | None:
 
 
 def usage_rows(by_model: Sequence[tuple[str, str, Total]]) -> list[dict[str, Any]]:
-    """Return the totals as plain rows, numbers as numbers, for a DataFrame."""
+    """Return the totals as plain rows for a DataFrame, with numbers as numbers."""
     return [
         {
             "endpoint": endpoint,
