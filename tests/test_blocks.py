@@ -97,7 +97,7 @@ class Screen(BlockCanvas):
     """Keeps what stands in each output; the last one is drawn again while it grows."""
 
     def __init__(self) -> None:
-        super().__init__(lets_go=True)
+        super().__init__(prints_finished_blocks=True)
         self.outputs = [""]
 
     def _draw_open(self, text: str) -> None:

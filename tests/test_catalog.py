@@ -15,11 +15,11 @@ from wandb_inference_magic.catalog.models import (
     Model,
     Price,
     check_model_id,
-    context_words,
+    describe_reasoning,
+    format_context,
+    format_price,
     is_lora,
     join,
-    price_words,
-    reasoning_words,
     rows,
     usd,
 )
@@ -125,7 +125,7 @@ def test_filtering() -> None:
     ],
 )
 def test_an_unknown_id_is_explained(wrong: str, words: str) -> None:
-    error = join(None, None, snapshot()).explain_unknown(wrong)
+    error = join(None, None, snapshot()).describe_unknown(wrong)
     assert error.cause == "model"
     assert words in str(error)
 
@@ -142,9 +142,9 @@ def test_what_is_no_id(bad: str) -> None:
 
 
 def test_facts_in_words() -> None:
-    assert [context_words(n) for n in (None, 512, 131072, 1048576)] == ["unknown", "512", "131k", "1.0M"]
-    assert price_words(None) == "unknown"
-    assert price_words(Price(0.03, 0.13)) == "$0.03 / $0.13"
+    assert [format_context(n) for n in (None, 512, 131072, 1048576)] == ["unknown", "512", "131k", "1.0M"]
+    assert format_price(None) == "unknown"
+    assert format_price(Price(0.03, 0.13)) == "$0.03 / $0.13"
     assert [usd(n) for n in (0, 0.0000012, 0.000123, 0.0456, 1.5, 1234.5)] == [
         "free", "$0.0000012", "$0.00012", "$0.046", "$1.50", "$1,234.50",
     ]  # fmt: skip
@@ -195,7 +195,7 @@ def test_no_document_breaks_the_readers(document: Any) -> None:
             continue
         catalog = join(list(found), found if isinstance(found, dict) else None, snapshot())
         for model in catalog.models:
-            words = (context_words(model.context), price_words(model.price), reasoning_words(model.reasoning))
+            words = (format_context(model.context), format_price(model.price), describe_reasoning(model.reasoning))
             assert all(words)
         assert len(rows(catalog.models)) == len(catalog.models)
 
@@ -254,8 +254,8 @@ def test_the_snapshot_tells_what_the_feed_leaves_open(id: str, feed_says: str, r
 
 def test_the_words_and_the_snapshot_do_not_drift() -> None:
     for word in {model.reasoning for model in snapshot().models.values()} - {"unknown"}:
-        assert reasoning_words(word) != "unknown"
-    assert reasoning_words("new-word") == "unknown"
+        assert describe_reasoning(word) != "unknown"
+    assert describe_reasoning("new-word") == "unknown"
 
 
 def test_the_sources_of_the_facts_are_named() -> None:
@@ -279,13 +279,13 @@ def test_loras() -> None:
     lora = "wandb-artifact:///team/project/name:latest"
     assert is_lora(lora)
     assert not is_lora("openai/gpt-oss-20b")
-    assert "base model" in join(None, None, snapshot()).explain_unknown(lora).why
+    assert "base model" in join(None, None, snapshot()).describe_unknown(lora).why
 
 
 def test_more_facts_in_words() -> None:
-    assert (context_words(262144), context_words(1_500_000)) == ("262k", "1.5M")
-    assert price_words(Price(0.1, 0.044)) == "$0.10 / $0.044"
-    assert price_words(Price(12345.678, 0)) == "$12345.70 / $0.00"
+    assert (format_context(262144), format_context(1_500_000)) == ("262k", "1.5M")
+    assert format_price(Price(0.1, 0.044)) == "$0.10 / $0.044"
+    assert format_price(Price(12345.678, 0)) == "$12345.70 / $0.00"
     assert (usd(None), usd(0.0), usd(0.05), usd(1e-9)) == ("unknown", "free", "$0.050", "$0.0000000010")
 
 

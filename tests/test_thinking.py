@@ -41,7 +41,7 @@ def test_what_is_sent(reasoning: str, efforts: tuple[str, ...], expected: dict[s
             continue
         with pytest.raises(InferenceError) as refused:
             thinking_parameters(think, "m", model)
-        assert refused.value.what == f"m cannot be told --think {think}. Nothing was sent."
+        assert refused.value.what == f"m does not take --think {think}. Nothing was sent."
         assert sent in refused.value.remedy
 
 
@@ -52,7 +52,7 @@ def test_a_model_that_is_not_known_is_sent_what_is_asked_for(think: str) -> None
 
 
 def test_another_word_is_refused() -> None:
-    with pytest.raises(InferenceError, match="none of on, off, minimal"):
+    with pytest.raises(InferenceError, match="not one of on, off, minimal"):
         thinking_parameters("hard", "m", None)
 
 

@@ -19,7 +19,7 @@ from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, com
 
 from wandb_inference_magic.catalog.feeds import read_modelsdev
 from wandb_inference_magic.catalog.models import Price
-from wandb_inference_magic.commands.usage import cost_words
+from wandb_inference_magic.commands.usage import format_cost
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.messages.builder import ReplyBuilder
@@ -358,7 +358,7 @@ def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fai
     assert footer(reply)
     assert bool(builder.nonsense) == reply.usage_is_estimate
     assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
-    assert cost_words(total)
+    assert format_cost(total)
     assert usage_rows(session.usage.by_model())
 
 

@@ -122,7 +122,7 @@ def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, servic
 def test_undo_clear_and_delete(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
     kernel.run("%wbchat two")
-    assert "Taken back: 'two'. main has 1 turn." in kernel.run("%wbthread --undo").text
+    assert "Undone: 'two'. main has 1 turn." in kernel.run("%wbthread --undo").text
     kernel.run("%wbchat three")
     assert sent(service) == ["one", "Hello there.", "three"]
     kernel.run("%wbthread --clear")
@@ -219,7 +219,7 @@ def test_reasoning_is_never_sent_back(kernel: Kernel, service: Service) -> None:
 def test_a_part_without_words_is_no_conversation(tmp_path: Path, part: object, role: str) -> None:
     file = tmp_path / "odd.json"
     file.write_text(json.dumps([{"role": role, "content": [part]}, {"role": "user", "content": "a"}]))
-    with pytest.raises(InferenceError, match="A part of message 1 is a text without words"):
+    with pytest.raises(InferenceError, match="A part of message 1 has no text"):
         import_("odd", str(file))
 
 

@@ -104,7 +104,7 @@ def chat(
     InferenceError
         For any failure, with its cause and what to do next.
     """
-    from .engine import result_words, run_chat
+    from .engine import format_result, run_chat
     from .prompts import with_images
     from .schemas import toolbox_of
 
@@ -119,7 +119,7 @@ def chat(
         stream=stream,
         schema=schema,
         repair=repair,
-        tools=toolbox_of(functions, show=result_words) if functions else None,
+        tools=toolbox_of(functions, show=format_result) if functions else None,
     )
     return run_chat(current_session(), ask)
 

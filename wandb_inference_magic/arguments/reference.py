@@ -190,10 +190,10 @@ def _markdown(name: str, page: Page) -> str:
 def markdown_settings() -> str:
     """Return the table of settings as Markdown, as used in the README."""
     traits = WandbInference.class_traits(config=True)
-    rows = [f"| `{name}` | {_default_words(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
+    rows = [f"| `{name}` | {_format_default(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
     return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
 
 
-def _default_words(trait: TraitType[Any, Any]) -> str:
+def _format_default(trait: TraitType[Any, Any]) -> str:
     value = trait.default()
     return f"`{value!r}`" if value not in (None, "", []) else "not set"

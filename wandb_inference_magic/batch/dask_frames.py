@@ -106,7 +106,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
         raise InferenceError(
             "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
             "calls. Nothing was sent.",
-            remedy="Compute the frame first (frame.compute()), or take the budget away, and its file if there is one: "
+            remedy="Compute the frame first (frame.compute()), or remove the budget, and its file if there is one: "
             "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
             cause="budget",
         )

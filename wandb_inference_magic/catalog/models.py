@@ -91,7 +91,7 @@ class Catalog:
         words = text.lower().split()
         return [model for model in self.models if all(word in _searched(model) for word in words)]
 
-    def explain_unknown(self, id: str) -> InferenceError:
+    def describe_unknown(self, id: str) -> InferenceError:
         """Return the error for an id the endpoint does not have: its replacement, or near ids."""
         ids = [model.id for model in self.models]
         if replacement := self.replacements.get(id):
@@ -250,12 +250,12 @@ REASONING_WORDS: Final = {
 }
 
 
-def reasoning_words(reasoning: str) -> str:
+def describe_reasoning(reasoning: str) -> str:
     """Return how a model reasons in words; a word that is not the snapshot's is unknown."""
     return REASONING_WORDS.get(reasoning, "unknown")
 
 
-def context_words(tokens: int | None) -> str:
+def format_context(tokens: int | None) -> str:
     """Return a context size as `262k` or `1.0M`."""
     if tokens is None:
         return "unknown"
@@ -264,7 +264,7 @@ def context_words(tokens: int | None) -> str:
     return f"{tokens // 1000}k" if tokens >= 1000 else str(tokens)
 
 
-def price_words(price: Price | None) -> str:
+def format_price(price: Price | None) -> str:
     """Return a price as `$0.03 / $0.13`: USD per million tokens in and out."""
     return "unknown" if price is None else f"${_price_digits(price.input)} / ${_price_digits(price.output)}"
 
@@ -283,7 +283,7 @@ def usd(amount: float | None) -> str:
     return f"${amount:.{decimals}f}"
 
 
-def usd_words(amount: float | None) -> str:
+def format_usd(amount: float | None) -> str:
     """Return an amount as `0.02 USD`: in a table, JupyterLab takes what stands between two dollars for maths."""
     return f"{usd(amount).replace('$', '')} USD" if amount else usd(amount)
 

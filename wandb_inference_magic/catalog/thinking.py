@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean
-from .models import reasoning_words
+from .models import describe_reasoning
 
 if TYPE_CHECKING:
     from .models import Model
@@ -44,7 +44,7 @@ def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str
     """
     if think not in THINK:
         raise InferenceError(
-            f"{think!r} is none of {', '.join(THINK)}. Nothing was sent.",
+            f"{think!r} is not one of {', '.join(THINK)}. Nothing was sent.",
             remedy=did_you_mean(think, THINK) or "Choose one of them.",
             cause="option",
         )
@@ -70,11 +70,11 @@ def _level(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> 
 
 
 def _cannot(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> InferenceError:
-    remedy = f"Leave --think out. How {model} thinks: {reasoning_words(reasoning)}."
+    remedy = f"Leave --think out. How {model} thinks: {describe_reasoning(reasoning)}."
     if levels := [effort for effort in efforts if effort in LEVELS]:
         remedy = f"Its levels are: {', '.join(levels)}."
     elif reasoning in _SWITCHED:
         remedy = "It can be switched with --think on and --think off."
     elif reasoning == "none":
         remedy = "It does not think. %wbmodels shows which models do."
-    return InferenceError(f"{model} cannot be told --think {think}. Nothing was sent.", remedy=remedy, cause="option")
+    return InferenceError(f"{model} does not take --think {think}. Nothing was sent.", remedy=remedy, cause="option")

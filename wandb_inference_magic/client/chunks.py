@@ -19,7 +19,7 @@ class ChunkReader:
     """Turns the bytes of a stream into chunks.
 
     Call `feed` with the received bytes until `is_done`, then `close`. If another library parses the stream, call
-    `hear` with the received bytes, then `hear_end`; call `check` with each parsed chunk, then `check_end`.
+    `observe` with the received bytes, then `observe_end`; call `check` with each parsed chunk, then `check_end`.
 
     Raises
     ------
@@ -55,12 +55,12 @@ class ChunkReader:
             raise _not_readable() if self._has_payload else _not_a_reply(data)
         yield self.check(chunk)
 
-    def hear(self, chunk: bytes) -> None:
+    def observe(self, chunk: bytes) -> None:
         """Record whether these bytes mark the end of the reply."""
         for data in self._events.feed(chunk):
             self._has_ended = self._has_ended or data == DONE
 
-    def hear_end(self) -> None:
+    def observe_end(self) -> None:
         """Record whether the event left at the end of the stream marks the end of the reply."""
         for data in self._events.close():
             self._has_ended = self._has_ended or data == DONE
@@ -68,7 +68,7 @@ class ChunkReader:
     def check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
         if error := chunk.get("error"):
-            raise told_by_service(error)
+            raise error_of_service(error)
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
             self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
@@ -122,7 +122,7 @@ def _cut_off() -> InferenceError:
     )
 
 
-def told_by_service(error: object) -> InferenceError:
+def error_of_service(error: object) -> InferenceError:
     """Return the error for one that the service sent in the middle of a reply."""
     message = error.get("message") if isinstance(error, Mapping) else error
     return InferenceError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..errors import Cause, InferenceError, quoted
-from ..text import hidden, words_of_library
+from ..text import hidden, library_message
 from .retries import read_retry_after
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def to_inference_error(failure: Exception, situation: FailureContext) -> Inferen
         return _of_connection(failure, situation)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
-        why=quoted(words_of_library(f"{type(failure).__name__}: {failure}")),
+        why=quoted(library_message(f"{type(failure).__name__}: {failure}")),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",
@@ -97,7 +97,7 @@ def _not_importable(failure: ImportError) -> InferenceError:
     name = (failure.name or "a package").partition(".")[0]
     return InferenceError(
         f"The package {name} cannot be imported; nothing was sent.",
-        why=quoted(words_of_library(str(failure))),
+        why=quoted(library_message(str(failure))),
         remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
         cause="missing",
     )
@@ -140,7 +140,7 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
         return (
             "The account's credit or spending limit is used up.",
             "",
-            f"See {BILLING_URL}." if situation.endpoint.kind == "wandb" else "Ask whoever runs the endpoint.",
+            f"See {BILLING_URL}." if situation.endpoint.kind == "wandb" else "Ask the people who run the endpoint.",
             "quota",
         )
     if status == 403:
@@ -153,17 +153,17 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
             "network",
         )
     if status == 404:
-        unknown = situation.catalog.explain_unknown(situation.model)
+        unknown = situation.catalog.describe_unknown(situation.model)
         return (
             f"{service} does not know the model {situation.model!r}.",
             unknown.why,
             unknown.remedy,
             "model",
         )
-    return _words_of_others(status, service)
+    return _describe_library_error(status, service)
 
 
-def _words_of_others(status: int, service: str) -> tuple[str, str, str, Cause]:
+def _describe_library_error(status: int, service: str) -> tuple[str, str, str, Cause]:
     """Return the same as `_words` for a status whose meaning depends on nothing else."""
     if status == 429:
         return (
@@ -216,7 +216,7 @@ def _key_remedy(situation: FailureContext) -> str:
 def _refusal_remedy(said: str) -> str:
     if "country" in said.lower() or "region" in said.lower():
         return (
-            "The service goes by the address this kernel runs at (of a hosted notebook: its host's). "
+            "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
             "Use it from a region it serves."
         )
     if "organization" in said.lower():
@@ -247,16 +247,16 @@ def _may_pass(failure: Exception, situation: FailureContext) -> bool:
     if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
     is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
-    return not (is_here and "refused" in _words_beneath(failure))
+    return not (is_here and "refused" in _describe_cause(failure))
 
 
 def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
     """Return why and remedy for common network errors, identified by the exceptions beneath the SDK's own."""
     beneath = list(_beneath(failure))
-    words = _words_beneath(failure)
+    words = _describe_cause(failure)
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
         return (
-            f"The encrypted connection failed: {quoted(words_of_library(words))}",
+            f"The encrypted connection failed: {quoted(library_message(words))}",
             "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
             "the environment variable SSL_CERT_FILE.",
         )
@@ -270,7 +270,7 @@ def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
             if situation.endpoint.kind == "wandb"
             else "Check the address (%wbconfig) and whether it runs."
         )
-    return quoted(words_of_library(words)), _NETWORK_REMEDY
+    return quoted(library_message(words)), _NETWORK_REMEDY
 
 
 _NETWORK_REMEDY: Final = (
@@ -296,7 +296,7 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _words_beneath(failure: BaseException) -> str:
+def _describe_cause(failure: BaseException) -> str:
     # Each library repeats the message of the one beneath.
     return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
 

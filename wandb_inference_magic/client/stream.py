@@ -16,7 +16,7 @@ from ..concurrency import import_quietly
 from ..errors import InferenceError, quoted
 from ..text import json_bytes, read_json_text
 from .bodies import NOT_PACKED
-from .chunks import ChunkReader, completion_of, told_by_service, whole_completion
+from .chunks import ChunkReader, completion_of, error_of_service, whole_completion
 from .failures import Refused, Silent, Unreachable
 from .http import http_client, http_library
 from .sse import EXTENSION, LAST, LIMITED, is_stream
@@ -271,7 +271,7 @@ def _watched(
                 yield _whole(http)
                 return
             reader = ChunkReader()
-            http.iter_bytes = _overheard(http.iter_bytes, reader)
+            http.iter_bytes = _observed(http.iter_bytes, reader)
             for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -299,7 +299,7 @@ async def _watched_async(
                 yield _whole(http)
                 return
             reader = ChunkReader()
-            http.aiter_bytes = _overheard_async(http.aiter_bytes, reader)
+            http.aiter_bytes = _observed_async(http.aiter_bytes, reader)
             async for chunk in response:
                 yield reader.check(chunk.model_dump())
         reader.check_end()
@@ -309,28 +309,28 @@ async def _watched_async(
         await http.aclose()
 
 
-def _overheard(read: Callable[..., Iterator[bytes]], reader: ChunkReader) -> Callable[..., Iterator[bytes]]:
+def _observed(read: Callable[..., Iterator[bytes]], reader: ChunkReader) -> Callable[..., Iterator[bytes]]:
     """Pass the bytes of a stream to the reader too, because the SDK does not report the end of the stream."""
 
-    def overheard(*how: Any) -> Iterator[bytes]:
+    def observed(*how: Any) -> Iterator[bytes]:
         for chunk in read(*how):
-            reader.hear(chunk)
+            reader.observe(chunk)
             yield chunk
-        reader.hear_end()
+        reader.observe_end()
 
-    return overheard
+    return observed
 
 
-def _overheard_async(
+def _observed_async(
     read: Callable[..., AsyncIterator[bytes]], reader: ChunkReader
 ) -> Callable[..., AsyncIterator[bytes]]:
-    async def overheard(*how: Any) -> AsyncIterator[bytes]:
+    async def observed(*how: Any) -> AsyncIterator[bytes]:
         async for chunk in read(*how):
-            reader.hear(chunk)
+            reader.observe(chunk)
             yield chunk
-        reader.hear_end()
+        reader.observe_end()
 
-    return overheard
+    return observed
 
 
 @contextmanager
@@ -348,7 +348,7 @@ def _sdk_errors() -> Iterator[None]:
         raise Unreachable from error
     except openai.APIError as error:
         # An error in the middle of a stream.
-        raise told_by_service(error.body or error.message) from error
+        raise error_of_service(error.body or error.message) from error
 
 
 def _unpacked(completion: Any, arrival: Arrival) -> Chunk:

@@ -93,7 +93,7 @@ def _ask_for_key(session: Session) -> None:
     if session.prompt_for_key() is None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
-            remedy="Run %wbconfig --key again. Where nobody can type (a scheduled run), set WANDB_API_KEY in the "
+            remedy="Run %wbconfig --key again. Where no one can type (a scheduled run), set WANDB_API_KEY in the "
             "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
             cause="key",
         )
@@ -104,7 +104,7 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
     settings = session.resolve()
     endpoint = session.endpoint(ask=False, start=False)
     rows = [
-        ("endpoint", _endpoint_words(endpoint), _endpoint_source(session, settings)),
+        ("endpoint", _describe_endpoint(endpoint), _endpoint_source(session, settings)),
         ("key", "found, not shown" if endpoint.key else "none", _key_source(session, endpoint)),
     ]
     for name in SETTING_NAMES[1:]:
@@ -113,7 +113,7 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
             value = session.models.in_force_or_none(endpoint) or ""
         if name == "cassette" and (cassette := session.cassette()) is not None:
             value = str(cassette)
-        rows.append((name, _value_words(value), source))
+        rows.append((name, _format_value(value), source))
     return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
 
 
@@ -121,7 +121,7 @@ def _key_source(session: Session, endpoint: Endpoint) -> str:
     return endpoint.key.source if endpoint.key else "; ".join(session.ignored_keys(endpoint.url))
 
 
-def _endpoint_words(endpoint: Endpoint) -> str:
+def _describe_endpoint(endpoint: Endpoint) -> str:
     if endpoint.kind == "local":
         return "local, the practice model on this machine"
     return f"wandb, {endpoint.url}" if endpoint.kind == "wandb" else endpoint.url
@@ -137,7 +137,7 @@ def _endpoint_source(session: Session, settings: Resolved) -> str:
     return f"{source}: auto, by whether a key is found"
 
 
-def _value_words(value: object) -> str:
+def _format_value(value: object) -> str:
     if value in (None, "", []):
         return "not set"
     if isinstance(value, bool):
@@ -151,7 +151,7 @@ def _check(session: Session, canvas: Canvas) -> None:
     """Show what works, one line per check. The first failure ends the check and raises."""
     cassette = session.cassette()
     if cassette is not None and not cassette.records:
-        endpoint = _endpoint_words(session.endpoint())
+        endpoint = _describe_endpoint(session.endpoint())
         rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{cassette} to replay; nothing is called")]
         canvas.show(table_bundle(HEADINGS, rows))
         return
@@ -177,7 +177,7 @@ def _check_service(session: Session, canvas: Canvas) -> None:
 
 
 def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
-    yield "endpoint", _endpoint_words(endpoint)
+    yield "endpoint", _describe_endpoint(endpoint)
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"
     catalog = session.models.catalog(endpoint, refresh=True)

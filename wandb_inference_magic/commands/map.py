@@ -18,7 +18,7 @@ from ..batch import (
     map_rows,
     read_rows,
 )
-from ..catalog import usd_words
+from ..catalog import format_usd
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, did_you_mean, shortened
@@ -77,7 +77,9 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         into=options.into or INTO,
         use_cache=not options.no_cache,
         listener=WaitingLine(canvas),
-        progress=lambda runs: MapProgress(canvas, runs, bar=context.cell.attended, preview=is_notebook(context.shell)),
+        progress=lambda runs: MapProgress(
+            canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell)
+        ),
     )
     context.put(name, mapped.frame)
     canvas.clear()
@@ -146,7 +148,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",
-        "cost unknown" if (cost := cost_of(runs)) is None else usd_words(cost),
+        "cost unknown" if (cost := cost_of(runs)) is None else format_usd(cost),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."

@@ -74,10 +74,10 @@ def _words(message: Message) -> str:
     content: Content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] if part["type"] == "text" else _image_words(part) for part in content)
+    return "\n".join(part["text"] if part["type"] == "text" else _describe_image(part) for part in content)
 
 
-def _image_words(part: Mapping[str, Any]) -> str:
+def _describe_image(part: Mapping[str, Any]) -> str:
     url = str(part["image_url"]["url"])
     kind, comma, data = url.partition(",")
     return f"[image: {kind},... {len(data) * 3 // 4 // 1024:,} kB]" if comma else f"[image: {url}]"

@@ -80,7 +80,7 @@ def _undo(thread: Thread) -> dict[str, Any]:
         raise InferenceError(f"The thread {thread.name} has no turn to take back.", cause="option")
     turn = thread.turns.pop()
     left = _count(len(thread.turns))
-    return line_bundle(f"Taken back: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
+    return line_bundle(f"Undone: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
 
 
 def _delete(session: Session, name: str) -> dict[str, Any]:

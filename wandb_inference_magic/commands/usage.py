@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import usd, usd_words
+from ..catalog import format_usd, usd
 from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
@@ -72,12 +72,12 @@ def _shared(session: Session) -> str:
     # A file that cannot be used is reported by the next call, not by this table.
     with suppress(InferenceError):
         if (shared := session.shared_spending()) is not None and (estimated := shared.estimated()):
-            return f"The budget file counts {usd_words(estimated)} for calls whose kernel was killed: an estimate."
+            return f"The budget file counts {format_usd(estimated)} for calls whose kernel was killed: an estimate."
     return ""
 
 
 def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
-    rows = [_row(_model_words(endpoint, model), one) for endpoint, model, one in by_model]
+    rows = [_row(_describe_model(endpoint, model), one) for endpoint, model, one in by_model]
     if total.failed:
         failed = f"{total.failed_seconds:,.1f}"
         rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, failed, "", ""))
@@ -86,7 +86,7 @@ def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[s
     return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
 
 
-def _model_words(endpoint: str, model: str) -> str:
+def _describe_model(endpoint: str, model: str) -> str:
     if endpoint == "local":
         return f"{model} (on this machine)"
     return model if endpoint == "wandb" else f"{model} ({endpoint})"
@@ -103,15 +103,15 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
         f"{about}{total.usage.completion_tokens:,}",
         f"{total.seconds:,.1f}",
         "" if speed is None else f"{speed:,.0f}",
-        cost_words(total),
+        format_cost(total),
     )
 
 
-def cost_words(total: Total) -> str:
+def format_cost(total: Total) -> str:
     """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
     if not total.unpriced:
-        return usd_words(total.cost)
-    return f"at least {usd_words(total.cost)}" if total.cost else "unknown"
+        return format_usd(total.cost)
+    return f"at least {format_usd(total.cost)}" if total.cost else "unknown"
 
 
 def _notes(total: Total, price_source: str, shared: str) -> list[str]:

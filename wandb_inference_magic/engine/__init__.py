@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .compare import MOST_MODELS as MOST_MODELS
     from .relax import relax_response_format as relax_response_format
     from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
-    from .spec import build_spec as build_spec, result_words as result_words, spec_from_options as spec_from_options
+    from .spec import build_spec as build_spec, format_result as format_result, spec_from_options as spec_from_options
 
 __getattr__ = lazy_exports(
     __name__,
@@ -25,6 +25,6 @@ __getattr__ = lazy_exports(
         "compare": ("MOST_MODELS",),
         "relax": ("relax_response_format",),
         "request": ("ChatSpec", "for_prompt", "prepare_request"),
-        "spec": ("build_spec", "result_words", "spec_from_options"),
+        "spec": ("build_spec", "format_result", "spec_from_options"),
     },
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..client import FailureContext, pause, stream_chat, to_inference_error, wait
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import NullListener, ReplyBuilder, Turn, added_up, notices_below, read_json
-from ..rendering import step_markdown, tool_call_words
+from ..rendering import format_tool_call, step_markdown
 from ..schemas import Mismatch
 from ..session import budget, traced
 from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
@@ -162,7 +162,7 @@ class _ChatRun:
 
     def _run_tool(self, call: ToolCall, listener: Listener, said: str) -> ToolStep:
         assert self._ask.tools is not None
-        listener.doing(f"running {tool_call_words(call)}")
+        listener.doing(f"running {format_tool_call(call)}")
         step = replace(self._ask.tools.run(call), said=said)
         self._steps.append(step)
         listener.step(step_markdown(step))
@@ -211,7 +211,7 @@ class _ChatRun:
         """Receive the reply. Retry if that is useful and none of the reply has arrived yet."""
         session, request = self._session, self._sent
         most = session.resolve().max_retries
-        listener.begin(self._builder, request.model)
+        listener.start(self._builder, request.model)
         for tries in count(1):
             try:
                 self._receive_once(session.connection(request.endpoint), listener)
@@ -220,7 +220,7 @@ class _ChatRun:
                 error = to_inference_error(failure, FailureContext(request.endpoint, request.model, known))
                 seconds = None if self._builder.has_begun else pause(error, tries, most)
                 if seconds is None:
-                    raise _told_of_tries(error, tries) from failure
+                    raise _with_tries(error, tries) from failure
                 listener.pause(f"{error.what} Trying again ({tries} of {most})", seconds)
                 wait(seconds)
             else:
@@ -275,7 +275,7 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
     )
 
 
-def _told_of_tries(error: InferenceError, tries: int) -> InferenceError:
+def _with_tries(error: InferenceError, tries: int) -> InferenceError:
     if tries > 1:
         error.why = f"{error.why} It was tried {tries} times.".strip()
     return error

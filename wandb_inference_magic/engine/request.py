@@ -122,7 +122,7 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
         body={**body, "messages": conversation.messages},
         thread=thread,
         earlier=conversation.earlier,
-        notices=(_left_out_words(left_out, known),) if left_out and known else (),
+        notices=(_describe_left_out(left_out, known),) if left_out and known else (),
     )
     _check_length(request, known)
     return request
@@ -212,7 +212,7 @@ def _check_length(request: PreparedRequest, known: Model | None) -> None:
     )
 
 
-def _left_out_words(turns: int, known: Model) -> str:
+def _describe_left_out(turns: int, known: Model) -> str:
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
     return f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent."
 

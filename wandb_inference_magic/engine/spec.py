@@ -67,7 +67,7 @@ def build_spec(
         fork=options.fork,
         stream=not options.no_stream,
         json=options.format == "json",
-        tools=read_tools(options.tools, names, show=result_words) if options.tools else None,
+        tools=read_tools(options.tools, names, show=format_result) if options.tools else None,
     )
 
 
@@ -98,7 +98,7 @@ def spec_from_options(options: AskOptions, names: Mapping[str, Any]) -> ChatSpec
     )
 
 
-def result_words(value: object) -> str:
+def format_result(value: object) -> str:
     """Return a tool's result as text for the model."""
     shown = as_prompt(value)
     return "[image]" if isinstance(shown, Image) else shown

@@ -97,12 +97,12 @@ class BlockCanvas:
 
     Parameters
     ----------
-    lets_go : bool
+    prints_finished_blocks : bool
         Whether finished blocks may stay as they are. Otherwise the whole reply is redrawn.
     """
 
-    def __init__(self, *, lets_go: bool) -> None:
-        self._lets_go = lets_go
+    def __init__(self, *, prints_finished_blocks: bool) -> None:
+        self._prints_finished_blocks = prints_finished_blocks
         self._open = ""
         self._drawn = 0
 
@@ -110,8 +110,8 @@ class BlockCanvas:
         words_end = len(self._open.rstrip())
         self._open += text
         # A block may end where a line ends. This shows once the next block starts, so check before that text is drawn.
-        if self._lets_go and "\n" in self._open[words_end:]:
-            self._let_go_of_finished()
+        if self._prints_finished_blocks and "\n" in self._open[words_end:]:
+            self._leave_finished()
         if len(self._open) - self._drawn > (len(self._open) - LONG_BLOCK) * GROWTH:
             self.flush()
 
@@ -123,13 +123,13 @@ class BlockCanvas:
 
     def step(self, markdown: str) -> None:
         self._open = f"{self._open}\n\n{markdown}\n\n" if self._open.strip() else f"{markdown}\n\n"
-        if self._lets_go:
+        if self._prints_finished_blocks:
             self._leave(self._open)
             self._open, self._drawn = "", 0
         else:
             self.flush()
 
-    def _let_go_of_finished(self) -> None:
+    def _leave_finished(self) -> None:
         finished, rest = split_finished(self._open)
         # Drawn text must stay in its output. Text that moved to the next output would disappear in between.
         if finished.strip() and not self._open[len(finished) : self._drawn].strip():
@@ -172,7 +172,7 @@ class NotebookCanvas(BlockCanvas):
     ) -> None:
         self._redrawn = Redrawn(shell) if takes_output(shell) else None
         self._owns_cell = owns_cell and self._redrawn is None
-        super().__init__(lets_go=self._owns_cell)
+        super().__init__(prints_finished_blocks=self._owns_cell)
         self._shell = shell
         self._format = format
         self._images = allow_images_from

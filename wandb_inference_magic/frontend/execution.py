@@ -22,8 +22,8 @@ RUNNERS: Final = ("run_line_magic", "run_cell_magic")
 class ExecutionInfo:
     """The running cell. `id` is None if the front end sends no id. `source` is the code that Python runs.
 
-    In a widget callback no cell runs (`is_callback`), and there is no id and no source. `attended` is true if a user
-    may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
+    In a widget callback no cell runs (`is_callback`), and there is no id and no source. `is_interactive` is true if
+    a user may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
     """
 
     id: str | None
@@ -31,7 +31,7 @@ class ExecutionInfo:
     source: str
     in_kernel: bool = False
     is_callback: bool = False
-    attended: bool = True
+    is_interactive: bool = True
 
     @classmethod
     def running(cls, shell: InteractiveShell, own_id: str | None = None) -> ExecutionInfo:
@@ -57,7 +57,7 @@ class ExecutionInfo:
         except SyntaxError:
             source = ""
         id = _cell_id(parent.get("metadata") or {}) or own_id
-        return cls(id, execution, source, get_parent is not None, attended=_is_attended(content))
+        return cls(id, execution, source, get_parent is not None, is_interactive=_is_interactive(content))
 
     @property
     def origin(self) -> Origin:
@@ -76,7 +76,7 @@ class ExecutionInfo:
         first = self._statements[:1]
         return bool(first) and isinstance(first[0], ast.Expr | ast.Assign) and _call(first[0].value, magic) is not None
 
-    def echoes(self, magic: str, line: str) -> bool:
+    def is_bare_expression(self, magic: str, line: str) -> bool:
         """Return whether the cell has `%magic line` as an expression statement, whose value IPython would show."""
         return any(
             isinstance(statement, ast.Expr) and _call(statement.value, magic) == line.strip()
@@ -91,7 +91,7 @@ def _cell_id(metadata: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _is_attended(content: Mapping[str, Any]) -> bool:
+def _is_interactive(content: Mapping[str, Any]) -> bool:
     """Return whether the front end allows input, or the kernel is Voila's: no input there, but users at the widgets."""
     return bool(content.get("allow_stdin", True)) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 

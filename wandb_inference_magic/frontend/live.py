@@ -98,7 +98,7 @@ class LiveUpdater(WaitingLine):
         """Remove the status line. Called when there is no reply."""
         self._canvas.discard()
 
-    def begin(self, builder: ReplyBuilder, model: str) -> None:
+    def start(self, builder: ReplyBuilder, model: str) -> None:
         """Draw the reply of the next call from now on."""
         with self._lock:
             self._builder, self._model = builder, model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import check_model_id, context_words, price_words, reasoning_words, rows
+from ..catalog import check_model_id, describe_reasoning, format_context, format_price, rows
 from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
@@ -28,7 +28,13 @@ HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "rea
 
 
 def show_models(
-    shell: InteractiveShell, session: Session, options: ModelsOptions, text: str, canvas: Canvas, *, attended: bool
+    shell: InteractiveShell,
+    session: Session,
+    options: ModelsOptions,
+    text: str,
+    canvas: Canvas,
+    *,
+    is_interactive: bool,
 ) -> None:
     """Run `%wbmodels`: choose, list, or show the picker. Show the static table if no user is present to pick.
 
@@ -53,7 +59,7 @@ def show_models(
     session.listed_models = [model.id for model in models]
     numbered = not is_notebook(shell)
     bundle = models_table(models, catalog, endpoint, session.models.in_force_or_none(endpoint), numbered=numbered)
-    if attended and is_notebook(shell) and not options.table:
+    if is_interactive and is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
     canvas.show(bundle)
 
@@ -97,17 +103,17 @@ def models_table(
     marked = [
         (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
     ]
-    below = _source_words(catalog)
+    below = _describe_source(catalog)
     if not numbered:
-        return table_bundle(HEADINGS, marked, above=_practice_words(endpoint), below=below)
+        return table_bundle(HEADINGS, marked, above=_describe_practice_model(endpoint), below=below)
     rows = [(str(number), *row) for number, row in enumerate(marked, 1)]
     below = f"Pick one by its number or id: %wbmodels --use 1. {below}"
-    return table_bundle(("#", *HEADINGS), rows, above=_practice_words(endpoint), below=below)
+    return table_bundle(("#", *HEADINGS), rows, above=_describe_practice_model(endpoint), below=below)
 
 
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
-    price = "free" if endpoint.kind == "local" else price_words(model.price)
-    return context_words(model.context), price, ", ".join(model.input), reasoning_words(model.reasoning)
+    price = "free" if endpoint.kind == "local" else format_price(model.price)
+    return format_context(model.context), price, ", ".join(model.input), describe_reasoning(model.reasoning)
 
 
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
@@ -115,7 +121,7 @@ def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
     return [fact.replace("$", "") for fact in _facts(model, endpoint)]
 
 
-def _practice_words(endpoint: Endpoint) -> str:
+def _describe_practice_model(endpoint: Endpoint) -> str:
     if endpoint.kind != "local":
         return ""
     return (
@@ -124,7 +130,7 @@ def _practice_words(endpoint: Endpoint) -> str:
     )
 
 
-def _source_words(catalog: Catalog) -> str:
+def _describe_source(catalog: Catalog) -> str:
     return " ".join(words for words in (catalog.note, f"Facts: {catalog.as_of}." if catalog.as_of else "") if words)
 
 
@@ -150,7 +156,7 @@ class Picker:
         self._dropdown = widgets.Dropdown(description="Model", layout=widgets.Layout(width="32em", max_width="100%"))
         self._use = widgets.Button(layout=widgets.Layout(width="auto", display="none"))
         self._details = widgets.HTML()
-        source = widgets.HTML(_small(" ".join((_practice_words(endpoint), _source_words(catalog)))))
+        source = widgets.HTML(_small(" ".join((_describe_practice_model(endpoint), _describe_source(catalog)))))
         row = widgets.HBox(
             [self._search, self._dropdown, self._use],
             layout=widgets.Layout(flex_flow="row wrap", grid_gap="2px 8px"),

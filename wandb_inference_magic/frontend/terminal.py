@@ -71,7 +71,7 @@ class RichCanvas(_Printing, BlockCanvas):
         from rich.console import Console
 
         # JSON is printed only when it is complete. In other formats finished blocks can be printed.
-        super().__init__(lets_go=format != "json")
+        super().__init__(prints_finished_blocks=format != "json")
         self._format = format
         self._console: Console = Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None

@@ -96,7 +96,7 @@ class InferenceMagics(Magics):
         answer = chat(context, options, prompt)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
-        if cell is not None or context.cell.echoes("wbchat", line):
+        if cell is not None or context.cell.is_bare_expression("wbchat", line):
             return None
         return answer
 
@@ -108,7 +108,9 @@ class InferenceMagics(Magics):
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
         context = self._scene("wbmodels")
-        show_models(self.shell, self.session, options, text, context.canvas(), attended=context.cell.attended)
+        show_models(
+            self.shell, self.session, options, text, context.canvas(), is_interactive=context.cell.is_interactive
+        )
 
     @no_var_expand
     @line_magic

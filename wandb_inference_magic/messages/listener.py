@@ -30,7 +30,7 @@ class Listener(Waiting, Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def begin(self, builder: ReplyBuilder, model: str) -> None:
+    def start(self, builder: ReplyBuilder, model: str) -> None:
         """Follow the reply of another call from now on."""
 
     def notice(self) -> None:
@@ -63,7 +63,7 @@ class NullListener:
     def waiting(self, doing: str) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()
 
-    def begin(self, builder: ReplyBuilder, model: str) -> None: ...
+    def start(self, builder: ReplyBuilder, model: str) -> None: ...
 
     def notice(self) -> None: ...
 

@@ -45,7 +45,7 @@ class Turn:
     @property
     def words(self) -> str:
         """The prompt as text, with `[image]` for each image."""
-        return content_words(self.prompt)
+        return content_text(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Thread:
         return Thread(name, [replace(turn, cell=None, execution=None) for turn in self.turns], self.system)
 
 
-def content_words(content: Content) -> str:
+def content_text(content: Content) -> str:
     """Return a message's content as text, with `[image]` for each image."""
     if isinstance(content, str):
         return content

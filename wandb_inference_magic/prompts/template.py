@@ -33,7 +33,7 @@ _PIECE: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-AS_IT_STANDS: Final = "Where braces are meant as they stand: --raw, or {% raw %} ... {% endraw %}."
+AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 _TEMPLATE: Final = "<template>"
 # A marker that occurs in no text except where it is inserted.
@@ -108,7 +108,7 @@ def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) 
     if isinstance(content, str):
         return content
     raise InferenceError(
-        f"In {what} stands an image.", remedy="Put it into the prompt, or give it with --image.", cause="option"
+        f"There is an image in {what}.", remedy="Put it into the prompt, or give it with --image.", cause="option"
     )
 
 

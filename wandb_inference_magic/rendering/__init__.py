@@ -15,13 +15,13 @@ if TYPE_CHECKING:
         BLANK as BLANK,
         MARKDOWN as MARKDOWN,
         PLAIN as PLAIN,
+        format_tool_call as format_tool_call,
         lines_below as lines_below,
         reply_bundle as reply_bundle,
         reply_parts as reply_parts,
         reply_plain as reply_plain,
         status_markdown as status_markdown,
         step_markdown as step_markdown,
-        tool_call_words as tool_call_words,
         why_empty as why_empty,
     )
     from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
@@ -41,7 +41,7 @@ __getattr__ = lazy_exports(
             "reply_plain",
             "status_markdown",
             "step_markdown",
-            "tool_call_words",
+            "format_tool_call",
             "why_empty",
         ),
         "side_by_side": ("Column", "side_by_side_bundle"),

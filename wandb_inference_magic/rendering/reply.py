@@ -39,7 +39,7 @@ def footer(reply: Reply) -> str:
     if reply.usage:
         parts.append(f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
     parts.append(f"{reply.seconds:.1f} s")
-    parts.append("free" if reply.endpoint == "local" else f"{about if reply.cost else ''}{_cost_words(reply.cost)}")
+    parts.append("free" if reply.endpoint == "local" else f"{about if reply.cost else ''}{_format_cost(reply.cost)}")
     if reply.replayed:
         parts.append("replayed")
     if reply.calls > 1:
@@ -47,7 +47,7 @@ def footer(reply: Reply) -> str:
     if reply.turn is not None:
         where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
         parts.append(f"turn {reply.turn}{where}")
-        parts.extend(_earlier_words(reply.earlier_messages))
+        parts.extend(_describe_earlier(reply.earlier_messages))
     if reply.budget_limit is not None:
         parts.append(f"at most {reply.budget_limit:,} tokens by the budget")
     if reply.finish_reason in ENDINGS:
@@ -57,7 +57,7 @@ def footer(reply: Reply) -> str:
     return safe_plain(" · ".join(parts)).replace("\n", " ")
 
 
-def _earlier_words(messages: int) -> list[str]:
+def _describe_earlier(messages: int) -> list[str]:
     return [f"{messages} earlier message{'s' * (messages != 1)}"] if messages else []
 
 
@@ -67,7 +67,7 @@ def _who_answered(reply: Reply) -> str:
     return reply.model
 
 
-def _cost_words(cost: float | None) -> str:
+def _format_cost(cost: float | None) -> str:
     return "cost unknown" if cost is None else usd(cost)
 
 
@@ -116,16 +116,16 @@ def reply_parts(reply: Reply) -> list[Part]:
 
 def _steps(reply: Reply) -> list[Part]:
     """Return the tool calls, which are shown above the text that the model wrote after them."""
-    steps = "".join(_step_with_words(step) for step in reply.steps).strip()
+    steps = "".join(_format_step(step) for step in reply.steps).strip()
     return [Untrusted(steps), "\n\n"] if steps else []
 
 
-def _step_with_words(step: ToolStep) -> str:
+def _format_step(step: ToolStep) -> str:
     said = step.said.strip()
     return f"\n\n{said}\n\n{step_markdown(step)}\n" if said else f"{step_markdown(step)}\n"
 
 
-def tool_call_words(call: ToolCall) -> str:
+def format_tool_call(call: ToolCall) -> str:
     """Return a tool call in Python syntax, shortened if it is long."""
     try:
         arguments = read_json_text(call.arguments or "{}")
@@ -139,7 +139,7 @@ def tool_call_words(call: ToolCall) -> str:
 def step_markdown(step: ToolStep) -> str:
     """Return a tool call and its result as a line of Markdown, not yet made safe."""
     arrow = "→" if step.ok else "✗"
-    return f"- {_code(tool_call_words(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
+    return f"- {_code(format_tool_call(step.call))} {arrow} {_code(shortened(step.result, SHOWN))}"
 
 
 def _code(text: str) -> str:
@@ -176,7 +176,7 @@ def _footer(reply: Reply) -> list[Part]:
 
 def reply_plain(reply: Reply) -> str:
     """Return a reply with its footer as plain text."""
-    steps = safe_plain("".join(_step_with_words(step) for step in reply.steps)).strip()
+    steps = safe_plain("".join(_format_step(step) for step in reply.steps)).strip()
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
     return "\n\n".join(part for part in (steps, text, "\n".join(lines_below(reply))) if part)
 

@@ -147,7 +147,7 @@ def _read(message: Any, number: int) -> tuple[str, Any]:
         raise ValueError(f"The content of message {number} is neither a text nor a list of parts.")
     parts = content if isinstance(content, list) else []
     if any(part.get("type") == "text" and not isinstance(part.get("text"), str) for part in parts):
-        raise ValueError(f"A part of message {number} is a text without words.")
+        raise ValueError(f"A part of message {number} has no text.")
     return message["role"], content or ""
 
 

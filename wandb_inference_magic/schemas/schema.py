@@ -203,7 +203,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         raise _no_schema(f"A value of type {type(annotation).__name__} says nothing about how an answer must look.")
     if has_quoted_name(annotation):
-        raise _no_schema("A type stands in quotes in it: define the type first, and write its name without quotes.")
+        raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))

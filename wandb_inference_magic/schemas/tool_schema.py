@@ -215,14 +215,14 @@ def _schema(
         told = properties[parameter.name]
         if parameter.default is not parameter.empty:
             told.pop("default", None)
-            told.update(_told_default(parameter.default))
+            told.update(_default_in_schema(parameter.default))
         words = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
         if words:
             told.setdefault("description", words)
     return schema
 
 
-def _told_default(default: object) -> dict[str, Any]:
+def _default_in_schema(default: object) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     try:

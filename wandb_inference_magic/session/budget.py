@@ -169,7 +169,7 @@ class Reservation:
         if request.price is None:
             raise InferenceError(
                 f"There is a budget, and the price of {request.model} is not known. Nothing was sent.",
-                remedy="Choose a model with a known price (%wbmodels shows it), or take the budget away: "
+                remedy="Choose a model with a known price (%wbmodels shows it), or remove the budget: "
                 "%config WandbInference.budget = None",
                 cause="budget",
             )

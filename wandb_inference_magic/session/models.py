@@ -155,7 +155,7 @@ class Models:
             return
         found = known.find(model)
         if found is None or found.available is False:
-            raise known.explain_unknown(model)
+            raise known.describe_unknown(model)
 
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
         """Return the price of a model, or None if it is not known."""

@@ -19,7 +19,7 @@ from ..concurrency import import_quietly
 from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
 from ..messages import NullListener
-from ..text import hidden, words_of_library
+from ..text import hidden, library_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -142,7 +142,7 @@ class Tracer:
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
                 f"Weave could not be connected to for {self.project}: nothing is traced.",
-                why=quoted(words_of_library(f"{type(error).__name__}: {error}")),
+                why=quoted(library_message(f"{type(error).__name__}: {error}")),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
@@ -194,7 +194,7 @@ class Tracer:
                 )
                 trace.link = str(call.ui_url)
             except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-                self._listener.hear(f"{type(error).__name__}: {error}")
+                self._listener.observe(f"{type(error).__name__}: {error}")
         return trace, call
 
     def _try_to_start(self, listener: Waiting | None) -> None:
@@ -205,7 +205,7 @@ class Tracer:
                 self.start()
             except InferenceError as error:
                 self._has_failed = True
-                self._listener.hear(str(error))
+                self._listener.observe(str(error))
 
     def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
         """End a call with its output or its error."""
@@ -216,14 +216,14 @@ class Tracer:
             told = None if error is None else _told(error, self._hidden(str(error)))
             self._client.finish_call(call, output=self._hidden(trace.output), exception=told)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._listener.hear(f"{type(failure).__name__}: {failure}")
+            self._listener.observe(f"{type(failure).__name__}: {failure}")
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
         if not self._listener.said or self._has_told:
             return ()
         self._has_told = True
-        return (f"Tracing does not work: {quoted(words_of_library(self._listener.said))}",)
+        return (f"Tracing does not work: {quoted(library_message(self._listener.said))}",)
 
     def close(self) -> None:
         """Send what is left, for a limited time, and restore Weave as it was before."""
@@ -258,7 +258,7 @@ def _weave() -> Any:
     except Exception as error:  # noqa: BLE001 - it imports much, of versions that may not go together
         raise InferenceError(
             "Weave is installed, but cannot be imported: nothing is traced.",
-            why=quoted(words_of_library(f"{type(error).__name__}: {error}")),
+            why=quoted(library_message(f"{type(error).__name__}: {error}")),
             remedy=f"Bring it and what it needs up to date: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
             cause="missing",
         ) from None
@@ -280,9 +280,9 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # A reply that broke off is reported by the chat itself.
         if not record.getMessage().startswith("Error capturing call output"):
-            self.hear(record.getMessage())
+            self.observe(record.getMessage())
 
-    def hear(self, words: str) -> None:
+    def observe(self, words: str) -> None:
         self.said = self.said or words
 
 

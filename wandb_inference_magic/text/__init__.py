@@ -11,9 +11,9 @@ from .redaction import (
     KEY_VARIABLES as KEY_VARIABLES,
     addresses as addresses,
     hidden as hidden,
+    library_message as library_message,
     passwords_in as passwords_in,
     redacted as redacted,
     remember as remember,
     without_query_secrets as without_query_secrets,
-    words_of_library as words_of_library,
 )

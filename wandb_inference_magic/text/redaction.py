@@ -81,7 +81,7 @@ def without_query_secrets(text: str) -> str:
     return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
 
 
-def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str:
+def library_message(text: str, environ: Mapping[str, str] | None = None) -> str:
     """Return what a library says; where it may quote a proxy's password, only the name of that variable.
 
     A library that cannot read an address quotes pieces of it, cut where it happened to cut them.
@@ -90,7 +90,7 @@ def words_of_library(text: str, environ: Mapping[str, str] | None = None) -> str
     lower = text.lower()
     for name, address in addresses(environ):
         if any(piece.lower() in lower for piece in _password_pieces(address)):
-            return f"The library's own words are not shown: they may quote {name}."
+            return f"The library's own message is not shown: it may quote {name}."
     return redacted(text, environ)
 
 
