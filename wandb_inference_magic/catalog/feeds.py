@@ -1,6 +1,6 @@
-"""Reading what tells of the models: the endpoint's list, W&B's public feed, and the snapshot shipped with the package.
+"""Read the facts about models: the endpoint's list, W&B's public feed, and the snapshot shipped with the package.
 
-The feeds' shapes are those of service.md (facts as of 2026-10-07). Whatever else stands in them is passed over.
+The formats of the feeds are those in service.md (facts as of 2026-10-07). Anything else in them is ignored.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Final
 from ..text import redacted
 from .models import Model, Price, Snapshot, is_model_id
 
-# In characters, and how many of a list: what is longer is no name, description or kind.
+# The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000
 MOST_TEXTS: Final = 50
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
 
 
 def read_listing(document: object) -> list[str]:
-    """Return the ids in an answer to `GET /models`, each once.
+    """Return the ids in a response to `GET /models`, each once.
 
     Raises
     ------
     ValueError
-        When the document is no such answer.
+        If the document is not such a response.
     """
     data = _mapping(document).get("data")
     if not isinstance(data, list):
@@ -35,7 +35,7 @@ def read_listing(document: object) -> list[str]:
 
 
 def _without_secrets(ids: list[str]) -> list[str]:
-    """Return the ids that hold no part of a key: what an endpoint lists may be anything."""
+    """Return the ids that hold no part of a key: an endpoint may list anything."""
     together = "\n".join(ids)
     return ids if redacted(together) == together else [one for one in ids if redacted(one) == one]
 
@@ -46,7 +46,7 @@ def read_modelsdev(document: object) -> dict[str, Model]:
     Raises
     ------
     ValueError
-        When the document is no such feed.
+        If the document is not such a feed.
     """
     found = [_mapping(provider).get("models") for provider in _mapping(document).values()]
     tables = [table for table in found if isinstance(table, Mapping)]
@@ -75,13 +75,13 @@ def _of_modelsdev(key: str, entry: Mapping[str, Any]) -> Model:
 
 
 def _reasoning(entry: Mapping[str, Any]) -> str:
-    """Say how a model reasons as far as the feed tells: whether a toggle is on at first it does not."""
+    """Return how a model reasons, as far as the feed says. It does not say whether a toggle is on by default."""
     if entry.get("reasoning") is False:
         return "none"
     options = _options(entry)
     if any(option.get("type") == "toggle" for option in options):
         return "toggle-on"
-    # Options are optional there: without any, how it reasons is not told.
+    # Options are optional in the feed. Without any, how the model reasons is unknown.
     return "always" if entry.get("reasoning") is True and options else "unknown"
 
 
@@ -139,7 +139,7 @@ def _flag(value: object) -> bool | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a number that can be one of these facts; JSON may hold NaN and integers too large for a float."""
+    """Return a number if it is plausible, else None: JSON may hold NaN and integers too large for a float."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         return None
     return float(value)

@@ -1,6 +1,6 @@
 """What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot.
 
-The formula of the cost is that of service.md (facts as of 2026-10-07).
+The cost formula is that of service.md (facts as of 2026-10-07).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LORA: Final = "wandb-artifact:"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens. `cached` is None where cached tokens have no price of their own."""
+    """USD per million tokens. `cached` is None if cached tokens have no separate price."""
 
     input: float
     output: float
     cached: float | None = None
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """Return the USD of one call; `prompt_tokens` includes the cached ones (service.md)."""
+        """Return the cost of one call in USD; `prompt_tokens` includes the cached ones (service.md)."""
         price_cached = self.input if self.cached is None else self.cached
         cached = min(max(cached_tokens, 0), prompt_tokens)
         fresh = prompt_tokens - cached
@@ -38,10 +38,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is known of one model; None and empty mean: not known.
+    """What is known about one model. None and empty mean not known.
 
-    `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's words.
-    `lifecycle` is the feed's own word: `general-availability`, `deprecated`, `retired`.
+    `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's values.
+    `lifecycle` is the feed's value: `general-availability`, `deprecated`, `retired`.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The facts shipped with the package, their date, and what took the place of retired models."""
+    """The facts shipped with the package, their date, and the replacements of retired models."""
 
     as_of: str
     models: Mapping[str, Model]
@@ -72,8 +72,8 @@ class Snapshot:
 class Catalog:
     """The models of an endpoint.
 
-    `live` tells whether the list is the endpoint's own of now; `as_of` where the facts come from; `note`
-    what could not be had.
+    `live` tells whether the list is the endpoint's current one. `as_of` tells where the facts come from. `note` tells
+    what was not available.
     """
 
     models: tuple[Model, ...]
@@ -83,16 +83,16 @@ class Catalog:
     replacements: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, id: str) -> Model | None:
-        """Return the model of that id; ids are case-sensitive."""
+        """Return the model with that id. Ids are case-sensitive."""
         return next((model for model in self.models if model.id == id), None)
 
     def matching(self, text: str) -> list[Model]:
-        """Return the models whose id, name, description and kinds hold all words of `text`."""
+        """Return the models whose id, name, description and input modalities together contain all words of `text`."""
         words = text.lower().split()
         return [model for model in self.models if all(word in _searched(model) for word in words)]
 
     def describe_unknown(self, id: str) -> InferenceError:
-        """Return the error for an id the endpoint does not have: its replacement, or near ids."""
+        """Return the error for an id that the endpoint does not have. It names the replacement, or similar ids."""
         ids = [model.id for model in self.models]
         if replacement := self.replacements.get(id):
             why, remedy = "It is retired.", f"Its replacement is {replacement}."
@@ -110,7 +110,7 @@ def _searched(model: Model) -> str:
 
 
 def _named_alike(id: str, ids: Sequence[str]) -> str:
-    """Suggest the id whose last part is meant when the maker's part was left out."""
+    """Suggest the id with a similar last part, in case the maker's part was left out."""
     by_name = {one.rpartition("/")[2]: one for one in ids}
     suggestion = did_you_mean(id.rpartition("/")[2], by_name)
     words = [word.rstrip("?") for word in suggestion.split()]
@@ -123,7 +123,7 @@ def check_model_id(text: str) -> str:
     Raises
     ------
     InferenceError
-        For a blank one, one with blanks or control characters in it, and a malformed LoRA address.
+        If the id is blank, contains whitespace or control characters, or is a malformed LoRA address.
     """
     text = text.strip()
     if not is_model_id(text):
@@ -142,12 +142,12 @@ def check_model_id(text: str) -> str:
 
 
 def is_model_id(text: str) -> bool:
-    """Whether a text can be a model's id: not blank, and without blanks and control characters."""
+    """Whether a text can be a model's id: not blank, and without whitespace and control characters."""
     return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
 
 
 def is_lora(id: str) -> bool:
-    """Whether an id is a LoRA's address; those are in no list."""
+    """Whether an id is the address of a LoRA. No list contains those."""
     return id.startswith(LORA)
 
 
@@ -167,21 +167,21 @@ def join(
     Parameters
     ----------
     listing : sequence of str or None
-        The ids the endpoint lists; None when it could not be asked.
+        The ids that the endpoint lists; None if the list could not be fetched.
     feed : mapping or None
-        The public feed's models; its facts go before the snapshot's.
+        The public feed's models. Its facts take precedence over the snapshot's.
     known : Snapshot or None
-        The snapshot; None for an endpoint that is not W&B's, of whose models nothing is known.
+        The snapshot; None for an endpoint that is not W&B's, because nothing is known about its models.
     notes : sequence of str
-        What went wrong while these were fetched.
+        The errors that occurred while these were fetched.
     fetched : date, optional
-        When the feed was fetched; today unless given.
+        When the feed was fetched. The default is today.
 
     Returns
     -------
     Catalog
-        With a list, its models, also those of which nothing else is known. Without one, or with an empty
-        one, the models that the feed, or else the snapshot, knows, without the retired ones.
+        With a list: its models, including those about which nothing else is known. Without a list, or with an empty
+        one: the models in the feed, or else in the snapshot, without the retired ones.
     """
     facts = _facts(feed, known)
     ids = list(listing or _known_ids(feed, known))
@@ -197,7 +197,7 @@ def join(
 
 
 def _known_ids(feed: Mapping[str, Model] | None, known: Snapshot | None) -> list[str]:
-    # Not both: what the newer feed has no longer is most likely retired.
+    # Not both: a model that is no longer in the newer feed is most likely retired.
     models = feed or (known.models if known else {})
     return [id for id, model in models.items() if model.lifecycle != "retired"]
 
@@ -221,7 +221,7 @@ def _facts(feed: Mapping[str, Model] | None, known: Snapshot | None) -> dict[str
 
 
 def _more_exact(model: Model, older: Model | None) -> str:
-    """Return how a model reasons: the feed's word, unless it leaves open what the snapshot tells."""
+    """Return how a model reasons: the feed's value, unless the snapshot's is more exact."""
     if older is None:
         return model.reasoning
     leaves_open = ("toggle-off", "adaptive") if model.reasoning == "toggle-on" else ()
@@ -229,7 +229,7 @@ def _more_exact(model: Model, older: Model | None) -> str:
 
 
 def _as_of(ids: Sequence[str], feed: Mapping[str, Model] | None, known: Snapshot | None, fetched: date | None) -> str:
-    """Name the sources of the facts, and their dates; beside a feed, the snapshot only where it is drawn on."""
+    """Name the sources of the facts and their dates. With a feed, name the snapshot only if it is used."""
     sources = []
     if feed:
         sources.append(f"W&B's public feed, fetched {(fetched or date.today()).isoformat()}")
@@ -251,7 +251,7 @@ REASONING_WORDS: Final = {
 
 
 def describe_reasoning(reasoning: str) -> str:
-    """Return how a model reasons in words; a word that is not the snapshot's is unknown."""
+    """Return a description of how a model reasons. A value that the snapshot does not use is unknown."""
     return REASONING_WORDS.get(reasoning, "unknown")
 
 
@@ -270,7 +270,10 @@ def format_price(price: Price | None) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """Return an amount with two digits that count: `$0.00012`, `$1.50`; `free` for 0, `unknown` for no number."""
+    """Return an amount in USD: `$0.00012`, `$1.50`; `free` for 0; `unknown` for None and non-finite numbers.
+
+    Amounts from 0.1 on have two decimals; smaller ones have two significant digits.
+    """
     if amount is None or not math.isfinite(amount):
         return "unknown"
     if amount < 0:
@@ -284,12 +287,12 @@ def usd(amount: float | None) -> str:
 
 
 def format_usd(amount: float | None) -> str:
-    """Return an amount as `0.02 USD`: in a table, JupyterLab takes what stands between two dollars for maths."""
+    """Return an amount as `0.02 USD`: in a table, JupyterLab reads the text between two dollars as maths."""
     return f"{usd(amount).replace('$', '')} USD" if amount else usd(amount)
 
 
 def _price_digits(amount: float) -> str:
-    """Return a price exactly as far as prices go, with at least two decimals and never an exponent."""
+    """Return a price to six significant digits, with at least two decimals and never an exponent."""
     from decimal import Decimal
 
     whole, _, decimals = format(Decimal(f"{amount:.6g}"), "f").partition(".")
@@ -297,7 +300,7 @@ def _price_digits(amount: float) -> str:
 
 
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:
-    """Return the models as plain rows, numbers as numbers, for a DataFrame."""
+    """Return the models as plain rows for a DataFrame. Numbers stay numbers."""
     return [
         {
             "id": model.id,

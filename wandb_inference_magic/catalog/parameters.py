@@ -1,4 +1,4 @@
-"""The service's parameters: those with a name of their own, and those that no prompt sets, on a line or from Python."""
+"""The service's parameters that have their own option, and those that a prompt cannot set, on a line or from Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import InferenceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Where an option of the magics sets them: all other parameters of the service go into a request's body as they are.
+# Parameters that have their own option in the magics. All other parameters go unchanged into a request's body.
 SAMPLING: Final = {
     "temperature": "-t",
     "max_tokens": "--max-tokens",
@@ -22,7 +22,7 @@ SAMPLING: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Elsewhere:
-    """Where a parameter is set instead: on a magic's line, and in Python; empty where it is one like any other."""
+    """Where a parameter is set instead, on a magic's line and in Python. Empty if it is an ordinary parameter."""
 
     line: str = ""
     python: str = ""
@@ -66,12 +66,12 @@ _ELSEWHERE: Final[Mapping[str, _Elsewhere]] = {
 
 
 def check_parameter(name: str, *, in_python: bool = False) -> None:
-    """Refuse a parameter that is set elsewhere.
+    """Raise an error for a parameter that is set elsewhere.
 
     Raises
     ------
     InferenceError
-        With where it is set instead.
+        If it is set elsewhere. The error says where.
     """
     elsewhere = _ELSEWHERE.get(name, _Elsewhere())
     if remedy := elsewhere.python if in_python else elsewhere.line:

@@ -1,4 +1,4 @@
-"""`--think`: what to send so that a model thinks, does not, or thinks harder, by what the catalog knows of it.
+"""`--think`: the parameters that make a model think, not think, or think harder, depending on its catalog entry.
 
 The parameters are those of service.md (2026-10-07): `chat_template_kwargs` switches thinking on and off,
 `reasoning_effort` sets its level.
@@ -21,7 +21,7 @@ _SWITCHED: Final = ("toggle-on", "toggle-off")
 
 
 def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str, Any]:
-    """Return the parameters that make a model think as told.
+    """Return the parameters that make a model think as requested.
 
     Parameters
     ----------
@@ -30,17 +30,17 @@ def thinking_parameters(think: str, model: str, known: Model | None) -> dict[str
     model : str
         The model's id, for messages.
     known : Model or None
-        What is known of it. Of a model whose reasoning is not known, what is asked for is sent.
+        What is known about the model. If its reasoning is not known, what is requested is sent.
 
     Returns
     -------
     dict
-        Empty where the model already does what is asked.
+        Empty if the model already does what is requested.
 
     Raises
     ------
     InferenceError
-        For another word, and where it is known that the model cannot do it.
+        If `think` has another value, or if the model is known not to support it.
     """
     if think not in THINK:
         raise InferenceError(

@@ -1,6 +1,6 @@
 """The one place that makes untrusted text safe to show as Markdown: `safe_document`.
 
-With the parsers of the front ends, and the list of what formulas may hold.
+It also holds the parsers of the front ends and the list of what formulas may contain.
 """
 
 from __future__ import annotations

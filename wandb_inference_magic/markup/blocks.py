@@ -1,4 +1,4 @@
-"""Cutting a growing Markdown text into the blocks that are finished and the one that may still grow."""
+"""Split a growing Markdown text into the finished blocks and the one that may still grow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-# What goes on behind a blank line, and what goes on in a line that follows at once.
+# Blocks that may continue after a blank line, and blocks that may continue on the very next line.
 _LISTS: Final = ("bullet_list_open", "ordered_list_open")
 _GOES_ON: Final = (*_LISTS, "paragraph_open", "blockquote_open", "table_open")
 
@@ -24,12 +24,12 @@ def split_finished(text: str) -> tuple[str, str]:
     Parameters
     ----------
     text : str
-        The part of a reply that has not been split off yet; the whole of it is read each time.
+        The part of a reply that has not been split off yet. All of it is parsed each time.
 
     Returns
     -------
     tuple of str
-        The finished blocks and the rest, which begins with the last block; together they are `text`.
+        The finished blocks and the rest, which begins with the last block. Joined, they are `text`.
     """
     lines = _LINE.findall(text)
     cut = len("".join(lines[: _open_line(lines, _blocks(text))]))
@@ -37,13 +37,13 @@ def split_finished(text: str) -> tuple[str, str]:
 
 
 def _blocks(text: str) -> list[Token]:
-    """Return the tokens with which the top-level blocks begin, by lines that are those of `text`."""
+    """Return the first token of each top-level block; their line numbers are those of `text`."""
     tokens = block_parser().parse(expanded(safe_plain(text)), {"may_grow": True})
     return [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map is not None]
 
 
 def _open_line(lines: list[str], blocks: list[Token]) -> int:
-    """Return the line with which the part begins that later text may change."""
+    """Return the first line that later text may change."""
     if not blocks:
         return 0
     start = _start(blocks[-1])
@@ -55,7 +55,10 @@ def _open_line(lines: list[str], blocks: list[Token]) -> int:
 
 
 def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:
-    """Whether a block may still become part of the one before: "#" a word, "1" an item, "$$" or "|-" mere text."""
+    """Whether a block may still become part of the one before.
+
+    "#" may become a word, "1" a list item, and "$$" or "|-" plain text.
+    """
     is_line_whole = lines[-1].endswith(("\r", "\n"))
     if block.type in (maths.BLOCK, maths.OPEN_BLOCK):
         return block.type == maths.OPEN_BLOCK or not is_line_whole

@@ -1,4 +1,4 @@
-"""Whether Markdown does nothing: as each front end reads it, it holds text, links and ordinary maths alone."""
+"""Check that Markdown is harmless: as each front end reads it, it holds only text, links and ordinary maths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LARGEST_DATA_IMAGE: Final = 2_000_000
 _DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
-# The rules of nbconvert's `MathInlineParser` (`markdown_mistune.py`), in their order.
+# The rules of nbconvert's `MathInlineParser` (`markdown_mistune.py`), in the same order.
 _NBCONVERT_MATHS: Final = re.compile(
     r"(?<!\\)\$\$.*?(?<!\\)\$\$"
     r"|(?<!\\)\\\\\[.*?(?<!\\)\\\\\]"
@@ -32,7 +32,7 @@ _NBCONVERT_MATHS: Final = re.compile(
     re.DOTALL,
 )
 _DISPLAY_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\\[|\\begin\{")
-# What would be more than words if it were not in code.
+# What could be active if it were not in code.
 _COULD_ACT: Final = re.compile(r"[<\]]")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
@@ -49,7 +49,7 @@ def _checking_parser() -> MarkdownIt:
 
 
 def _kept_maths(state: StateInline, silent: bool) -> bool:
-    """Take maths out of a text as nbconvert's inline parser does."""
+    """Parse maths as nbconvert's inline parser does."""
     if not state.env.get("keeps_dollars") or state.src[state.pos] not in "\\$":
         return False
     found = _NBCONVERT_MATHS.match(state.src, state.pos)
@@ -62,21 +62,21 @@ def _kept_maths(state: StateInline, silent: bool) -> bool:
 
 
 def tags_in(markup: str) -> list[str]:
-    """Return the HTML tags in a text, in their order."""
+    """Return the HTML tags in a text, in order."""
     return _TAG.findall(markup)
 
 
 def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:
-    """Whether nothing is active in Markdown, in any front end's reading.
+    """Whether Markdown has nothing active in it, as any front end reads it.
 
     Parameters
     ----------
     markdown : str
-        All that is shown together: front ends look for maths and HTML across its parts.
+        Everything that is shown together: front ends look for maths and HTML across its parts.
     allowed : frozenset of str
         Hosts whose images may load.
     own_tags : sequence of str
-        The HTML tags that this package has put into it, in their order: these and no others may be seen.
+        The HTML tags that this package has added, in order. Only these may be present.
     """
     parser = _checking_parser()
     for reading in readings(markdown, _unsure_marks(markdown)):
@@ -91,11 +91,11 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
 
 
 def _unsure_marks(markdown: str) -> list[int]:
-    """Return the places of the marks of display maths that nbconvert's Markdown parser may pass over, where it matters.
+    """Return the positions of display maths delimiters that nbconvert's Markdown parser may skip, if that matters.
 
-    It takes marks wherever in a paragraph they stand, in code too, and its versions differ on which they pass over. One
-    that is passed over makes text of all code up to the next. Those at a line's beginning are sure, and those in blocks
-    of code.
+    The parser matches delimiters anywhere in a paragraph, also in code. Its versions differ on which they skip. If one
+    is skipped, all code up to the next one becomes text. Delimiters at the start of a line are certain, and so are
+    those in code blocks.
     """
     if _DISPLAY_MARK.search(markdown) is None:
         return []
@@ -114,7 +114,7 @@ def _unsure_marks(markdown: str) -> list[int]:
 
 
 def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
-    """Whether all that MathJax finds in a page made of Markdown tokens is ordinary maths."""
+    """Whether everything that MathJax finds in a page made from Markdown tokens is ordinary maths."""
     found = (formula for text in page_strings(tokens, maths) for formula in formulas(text))
     return all(formula is not None and is_ordinary_maths(formula) for formula in found)
 
@@ -144,12 +144,12 @@ def _is_harmless(token: Token, allowed: frozenset[str]) -> bool:
 
 
 def is_link(href: str) -> bool:
-    """Whether a link leads to the web, to mail or within the page, whatever blanks a browser would ignore."""
+    """Whether a link leads to the web, to mail or within the page, ignoring the whitespace that browsers ignore."""
     return bool(_LINK.match(re.sub(r"[\s\x00-\x20]", "", href)))
 
 
 def host_of(url: str) -> str:
-    """Return an address's host; empty where it has none."""
+    """Return a URL's host; empty if it has none."""
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:
@@ -157,7 +157,7 @@ def host_of(url: str) -> str:
 
 
 def may_load(url: str, allowed: frozenset[str]) -> bool:
-    """Whether an image may load: a small one that the text holds, or one of an allowed host."""
+    """Whether an image may load: a small one embedded in the text, or one from an allowed host."""
     if _DATA_IMAGE.fullmatch(url):
         return len(url) <= LARGEST_DATA_IMAGE
     return bool(allowed) and url.lower().startswith(("http://", "https://")) and host_of(url) in allowed

@@ -1,7 +1,8 @@
-"""How front ends read Markdown that look for maths before anything else: what JupyterLab and nbconvert make of it.
+"""Read Markdown as the front ends do that look for maths before anything else: JupyterLab and nbconvert.
 
-They go by the marks alone, in code as well. Where marks in two pieces of code make a pair, the text between
-becomes code and the code behind becomes text: what is safe as it stands must be safe in these readings too.
+They go by the delimiters alone, in code as well. If delimiters in two pieces of code make a pair, the text between
+them becomes code and the code after them becomes text. Markdown that is safe as written must be safe in these readings
+too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NBCONVERT_STEP: Final = re.compile(
 )
 _MANY: Final = 200
 _MOST_UNSURE: Final = 3
-# What stands for a dollar in code while maths is looked for: a character that no text holds (Unicode, noncharacters).
+# Replaces a dollar in code during the search for maths: a character that no text holds (a Unicode noncharacter).
 _HIDDEN_DOLLAR: Final = "\ufdd0"
 _BLOCK: Final = "\n\n"
 _WORDS: Final = "words"
@@ -33,18 +34,18 @@ _WORDS: Final = "words"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as a front end hands it to its Markdown parser.
+    """A text as a front end passes it to its Markdown parser.
 
     Attributes
     ----------
     markdown : str
-        The text, `@@0@@` for the first piece of maths in it, and so on.
+        The text, with `@@0@@` for the first piece of maths in it, and so on.
     maths : tuple of str
-        The pieces of maths, with their marks. The front end puts them back when the Markdown has been parsed.
+        The pieces of maths, with their delimiters. The front end puts them back after the Markdown is parsed.
     is_typeset : bool
-        Whether maths is looked for in the page that comes of it.
+        Whether the resulting page is searched for maths.
     keeps_dollars : bool
-        Whether the Markdown parser itself leaves maths as it is.
+        Whether the Markdown parser itself leaves maths unchanged.
     """
 
     markdown: str
@@ -54,13 +55,13 @@ class Reading:
 
 
 def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | None]:
-    """Yield a text as it is and as front ends read it that look for maths first; None where that is uncertain.
+    """Yield a text as it is, and as front ends that look for maths first read it; None if that is uncertain.
 
-    `unsure` are the places of marks of display maths that nbconvert's parser may see or pass over.
+    `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip.
     """
     yield Reading(markdown, is_typeset=False)
     if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown:
-        yield None  # JupyterLab's search for code takes time with the cube of their number.
+        yield None  # The time of JupyterLab's search for code grows with the cube of the number of backticks.
         return
     if len(unsure) > _MOST_UNSURE:
         yield None
@@ -70,7 +71,7 @@ def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | No
 
 def _without_maths(markdown: str, unsure: Sequence[int]) -> Iterator[Reading | None]:
     yield _lab_reading(_hide_dollars(markdown))
-    # Text before this one may have left the dollars of its code in another state.
+    # Because of earlier text, the dollars in this text's code may not be hidden.
     yield _lab_reading(markdown)
     rounds = (False, True) if r"\\(" in markdown else (False,)
     passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
@@ -83,7 +84,7 @@ def _closer_of(mark: str) -> str | None:
 
 
 def _hide_dollars(markdown: str) -> str:
-    """Return text with other characters for the dollars in what JupyterLab takes for code."""
+    """Return text with the dollars replaced in what JupyterLab reads as code."""
     if "`" not in markdown and "~~~" not in markdown:
         return markdown
     for code in (_LAB_FENCE, _LAB_CODE):
@@ -92,7 +93,7 @@ def _hide_dollars(markdown: str) -> str:
 
 
 def _lab_reading(markdown: str) -> Reading | None:
-    """Return text without what JupyterLab's `removeMath` takes for maths, by the same steps."""
+    """Return text without what JupyterLab's `removeMath` reads as maths, by the same steps."""
     pieces = _LAB_MARK.split(markdown)
     maths: list[str] = []
     start, last, depth, closer, tries = 0, 0, 0, None, 0
@@ -100,7 +101,7 @@ def _lab_reading(markdown: str) -> Reading | None:
     while position < len(pieces):
         mark = pieces[position]
         if mark.startswith("@"):
-            # What looks like a place of maths becomes one, so that it is put back as it was.
+            # What looks like a placeholder for maths becomes one, so that it is put back unchanged.
             _take(pieces, position, position, maths)
         elif closer is None:
             closer = _closer_of(mark)
@@ -112,7 +113,7 @@ def _lab_reading(markdown: str) -> Reading | None:
             last = position
         elif mark.startswith("\n") and mark.count("\n") > 1:
             if last:
-                # It reads on from the last mark that could have closed the maths.
+                # JupyterLab continues from the last delimiter that could have closed the maths.
                 _take(pieces, start, last, maths)
                 position, tries = last, tries + 1
                 if tries > _MANY:
@@ -142,11 +143,11 @@ def _put_back(taken: str) -> str:
 
 
 def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_round: bool, place: str) -> Reading:
-    r"""Return text as nbconvert reads it, which takes display maths for a part of a paragraph.
+    r"""Return text as nbconvert reads it: display maths is part of a paragraph.
 
-    There it is maths, unless code begins before it: then it is words without lines (`_WORDS`). At a paragraph's start
-    it is a block of its own, and what comes behind begins another (`_BLOCK`). `\\(` counts only within a paragraph
-    (`with_round`).
+    It is maths there, unless code begins before it: then it is text without line breaks (`_WORDS`). At the start of a
+    paragraph it is a separate block, and what follows starts another block (`_BLOCK`). `\\(` counts only within a
+    paragraph (`with_round`).
     """
     parts: list[str] = []
     maths: list[str] = []

@@ -1,4 +1,4 @@
-"""Text made literal within Markdown: nothing in it means more than its characters, to any parser."""
+"""Make text literal within Markdown: no parser reads anything in it as markup."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-# What Markdown, HTML or maths could take for more than a character, within a line and at its beginning.
+# What Markdown, HTML or maths could read as more than a character, within a line and at its start.
 _ACTIVE: Final = re.compile(r"[`*_$|~]")
-# marked takes the backslashes from brackets in a link's label, and JupyterLab finds maths behind two of them.
+# marked removes the backslashes before brackets in a link's label, and JupyterLab finds maths after two backslashes.
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
-# What GitHub's Markdown makes a link of without being asked. It goes on to the next blank, over whatever comes.
+# What GitHub's Markdown turns into a link by itself. The link continues to the next space, whatever comes before it.
 BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
-# What MathJax takes for the beginning or end of maths, or for a reference, when it comes to it in a text.
+# What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
 )
 _REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
 _TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
-# Behind the box of a task, some parsers begin a block.
+# Some parsers start a block after a task's checkbox.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
-# JupyterLab takes the backslash from a dollar before it looks for maths between two. It does not look across an
-# element's bounds, and an empty link is the one element that shows nothing.
+# JupyterLab removes the backslash before a dollar, then looks for maths between two dollars. It does not look across
+# an element's boundaries, and an empty link is the only element that shows nothing.
 DOLLAR: Final = r"\$"
 DOLLAR_APART: Final = r"\$[](#)"
 
 
 def safe_inline(text: str) -> str:
-    """Return a short text as one line of Markdown that shows it literally, in a table cell too.
+    """Return a short text as one line of Markdown that shows it literally, also in a table cell.
 
-    A page may hold several: `safe_document` sees to it that their dollars make no maths.
+    A page may hold several such texts. `safe_document` makes sure that their dollars make no maths.
     """
     line = " ".join(safe_plain(text).split())
     pieces, position = [], 0
     for found in _TYPESET_MARK.finditer(line):
-        # MathJax sees the page, not the Markdown: in code alone such a mark means nothing.
+        # MathJax sees the page, not the Markdown. It ignores such a mark only in code.
         pieces += [_escaped(line[position : found.start()]), f"`{found[0]}`"]
         position = found.end()
     line = "".join([*pieces, _escaped(line[position:])])
@@ -51,7 +51,7 @@ def safe_inline(text: str) -> str:
 
 
 def quotation(text: str) -> str:
-    """Return a text as a Markdown quotation that shows it literally, line for line."""
+    """Return a text as a Markdown quotation that shows it literally, line by line."""
     return "\n".join(f"> {safe_inline(line)}\\" if line.strip() else "> \\" for line in text.splitlines()).rstrip("\\")
 
 
@@ -60,7 +60,7 @@ def _escaped(text: str) -> str:
 
 
 def with_dollars_apart(markdown: str) -> str:
-    """Return literal text with no maths between the dollars of a paragraph."""
+    """Return literal text in which the dollars of a paragraph make no maths."""
     if markdown.count(DOLLAR) < 2:
         return markdown
     paragraphs = markdown.split("\n\n")
@@ -68,19 +68,19 @@ def with_dollars_apart(markdown: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Return a text as a block of code that nothing in it can close."""
+    """Return a text as a code block that nothing in it can close."""
     fence = fence_around(text)
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def fence_around(code: str, fence: str = "```") -> str:
-    """Return a fence that nothing in the code closes, wherever in a line it stands."""
+    """Return a fence that nothing in the code can close, at any position in a line."""
     runs = [len(run) for run in re.findall(f"{fence[0]}+", code)]
     return fence if max(runs, default=0) < len(fence) else fence[0] * (max(runs) + 1)
 
 
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Yield the edits that make code of each mark of TeX in an inline text that stands outside of the other edits."""
+    """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits."""
     position = 0
     for start, end, _ in [*edits, (len(content), len(content), "")]:
         for found in _TEX_MARK.finditer(content, position, max(start, position)):
@@ -92,22 +92,22 @@ def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[t
 
 
 def literal(text: str, dollar: str = DOLLAR) -> str:
-    """Return inline text, its emphasis as it is, with nothing in it that any parser could take for more."""
+    """Return inline text with its emphasis kept and nothing else that a parser could read as markup."""
     text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
-    # A definition may begin behind more than a line's start: behind the box of a task, for one.
+    # A definition may begin not only at the start of a line, but for example also after a task's checkbox.
     text = text.replace("]:", "]&#58;")
     text = _TASK_BOX.sub("&#91;", text)
-    # nbconvert takes it for a heading, with no blank behind.
+    # nbconvert reads this as a heading, even without a space after it.
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
-    # A backtick that begins no code here could begin some elsewhere, and turn other code inside out.
+    # A backtick that starts no code here could start code elsewhere, and turn other code into text.
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
 def literal_line(line: str) -> str:
-    """Return text that belongs to nothing in Markdown, as some parsers have it, with nothing in it for any other."""
+    """Return text that some parsers assign to no Markdown element, with nothing in it that others read as markup."""
     parts, position = [], 0
     for start, end, code in tex_marks(line, []):
         parts += [literal(line[position:start], DOLLAR_APART), code]
@@ -116,7 +116,7 @@ def literal_line(line: str) -> str:
 
 
 def _harmless_reference(found: re.Match[str]) -> str:
-    """Return a character reference as it is, or as text where it stands for a letter or a mark of Markdown or TeX."""
+    """Return a character reference unchanged, or as text if it stands for a letter or a mark of Markdown or TeX."""
     meant = unescape(found[0])
     is_harmless = meant == found[0] or all(not one.isascii() or one in "<>&\"'" for one in meant)
     return found[0] if is_harmless else f"&amp;{found[0][1:]}"
@@ -127,6 +127,6 @@ def unlinked(text: str) -> str:
 
 
 def quoted_url(url: str) -> str:
-    """Return a URL in which nothing ends a link's destination or begins maths, code or a table's cell."""
+    """Return a URL in which nothing ends a link's destination or starts maths, code or a table cell."""
     bare = "".join(one for one in url if unicodedata.category(one) not in ("Cc", "Cs"))
     return quote(bare, safe="/:?#@!&'+,;=%-._~*")

@@ -1,4 +1,4 @@
-r"""Maths in Markdown: `\( \)`, `\[ \]`, `$ $`, `$$ $$` and bare environments as rules for the parser.
+r"""Parser rules for maths in Markdown: `\( \)`, `\[ \]`, `$ $`, `$$ $$` and bare environments.
 
 A formula that is ordinary maths (`tex`) becomes text that Jupyter renders; any other becomes code, as received.
 """
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 BLOCK: Final = "maths_block"
 OPEN_BLOCK: Final = "maths_open"
 
-# Pandoc's rule for `$`: no blank inside the marks, no digit behind, so that "$5 and $6" stays money.
-# The lengths are bounded and no mark is passed over, or a text of opening marks alone would be searched to its
-# end for each of them.
+# Pandoc's rule for `$`: no space inside the delimiters, no digit after them, so that "$5 and $6" stays money.
+# The lengths are bounded and no delimiter is skipped. Otherwise a text of opening delimiters alone would be searched
+# to its end for each of them.
 _INLINE: Final = re.compile(
     r"\\\((?P<round>(?:[^\\$]|\\[^()]){1,2000})\\\)"
     r"|\\\[(?P<square>(?:(?!\$\$)[^\\]|\\[^\[\]]){1,4000})\\\]"
@@ -31,19 +31,19 @@ _INLINE: Final = re.compile(
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 _CLOSER: Final = {"\\[": "\\]", "$$": "$$"}
 _BACKTICKS: Final = re.compile("`+")
-# Names that models use and MathJax does not know, and labels, of which nothing is shown.
+# A name that models use and MathJax does not know, and labels, which show nothing.
 _BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
 _LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
 
 
 def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
-    """Match maths within a line of text that begins at `position`."""
+    """Match inline maths that begins at `position`."""
     found = _INLINE.match(text, position, end)
     return found if found and "\n\n" not in found.group() else None
 
 
 def inline_text(found: re.Match[str]) -> str | None:
-    """Return matched maths in the marks that Jupyter renders; None where it is not ordinary maths."""
+    """Return matched maths in the delimiters that Jupyter renders; None if it is not ordinary maths."""
     if found["name"] is not None:
         return _checked(inert(found[0]))
     if (inner := found["round"]) is not None:
@@ -51,7 +51,7 @@ def inline_text(found: re.Match[str]) -> str | None:
     if (inner := found["single"]) is not None:
         return _checked(inert(inner), "$")
     tex = inert(found["square"] or found["double"])
-    # Within a paragraph VS Code would take a mark at a line's beginning for one that opens, up to the text's end.
+    # Within a paragraph, VS Code would read a delimiter at the start of a line as an opening one, up to the text's end.
     return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
 
 
@@ -60,19 +60,19 @@ def _checked(tex: str, mark: str = "") -> str | None:
 
 
 def inert(inner: str) -> str:
-    """Return LaTeX that means the same and is inert where a front end takes it for text instead."""
+    """Return LaTeX with the same meaning that is inert if a front end reads it as text."""
     inner = _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner))
     inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
 def code_spans(source: str) -> str:
-    """Return text as code within a line of Markdown, each of its lines for itself."""
+    """Return text as inline code, each line separately."""
     return "\n".join(code_span(line) for line in source.split("\n"))
 
 
 def code_span(line: str) -> str:
-    """Return a line as code that nothing in it can close; a blank one as it is."""
+    """Return a line as code that nothing in it can close; a blank line unchanged."""
     code = line.strip()
     if not code:
         return line
@@ -82,7 +82,7 @@ def code_span(line: str) -> str:
 
 
 def block_lines(lines: list[str], opener: str) -> list[str] | None:
-    r"""Return the source lines of a display block with `$$` for `\[` and `\]`; None where it is not ordinary maths."""
+    r"""Return the source lines of a display block with `$$` for `\[` and `\]`; None if it is not ordinary maths."""
     closer = closer_of(opener)
     before, _, rest = "\n".join(lines).partition(opener)
     inner, _, after = rest.rpartition(closer)
@@ -93,28 +93,28 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
 
 
 def in_line(text: str) -> str:
-    """Return display maths as maths within a line; any other text as it is."""
+    """Return display maths as inline maths; any other text unchanged."""
     return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
 
 
 def unmarked(source: str) -> str:
-    """Return display maths without its `$$`, which nbconvert takes for maths even in code; any other as it is."""
+    """Return display maths without its `$$`, which nbconvert reads as maths even in code; any other text unchanged."""
     is_marked = source.startswith("$$") and source.endswith("$$") and len(source) > 4
     return source[2:-2].strip() if is_marked else source
 
 
 def closer_of(opener: str) -> str:
-    """Return the mark that closes display maths."""
+    """Return the delimiter that closes display maths."""
     return _CLOSER.get(opener) or opener.replace("begin", "end", 1)
 
 
 def install(parser: MarkdownIt) -> None:
-    """Teach the parser display maths, before anything that could take a line of it for a list or a heading."""
+    """Add display maths to the parser, before any rule that could read a line of it as a list or a heading."""
     parser.block.ruler.before("fence", BLOCK, _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
 
 
 def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    # A quotation's lazy line has no indent of its own: it was seen to begin nothing.
+    # A lazy continuation line of a quotation has no indent of its own: it is already known to start no block.
     if state.is_code_block(start) or state.sCount[start] < 0:
         return False
     first = _line(state, start)
@@ -139,7 +139,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int | None:
-    """Return the line that closes the block; `end` when the text ends before; None when it is no block."""
+    """Return the line that closes the block; `end` if the text ends first; None if it is not a block."""
     closer = closer_of(opener)
     for number in range(start, end):
         line = _line(state, number)
@@ -153,18 +153,18 @@ def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int |
             return None
         if closes:
             return number
-    # Only a text that may still grow leaves maths open.
+    # Maths may stay open only in a text that may still grow.
     may_grow = state.env.get("may_grow", False) and end == state.lineMax
     return end if may_grow else None
 
 
 def _rest_of(state: StateBlock, number: int, start: int, opener: str) -> str:
-    """Return a line of a block without the mark that opens it."""
+    """Return a line of a block without the opening delimiter."""
     return _line(state, number)[len(opener) if number == start else 0 :]
 
 
 def _column(state: StateBlock, number: int) -> int:
-    """Return where in its line a block's content begins, behind the marks of the lists and quotations around it."""
+    """Return the column where a block's content begins, after the markers of the lists and quotations around it."""
     begin = state.bMarks[number] + state.tShift[number]
     return begin - (state.src.rfind("\n", 0, begin) + 1)
 

@@ -1,4 +1,4 @@
-"""The parser that replies are read with; it tells the places of what it finds."""
+"""The Markdown parser for replies, which records the positions of what it finds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def expanded(text: str) -> str:
-    """Return text with its tabs as the blanks that Markdown counts them for."""
+    """Return text with its tabs expanded to the spaces that Markdown counts them as."""
     return text.expandtabs(4)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
+    """An element found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
 
     kind: str
     start: int
@@ -34,13 +34,13 @@ class Span:
 
 
 def accept_any(url: str) -> bool:  # noqa: ARG001
-    """Let the parser see every link as one: what it would leave as text, another parser may take for a link."""
+    """Accept every link: another parser may read as a link what this parser would leave as text."""
     return True
 
 
 @cache
 def block_parser() -> MarkdownIt:
-    """Return the parser that replies are read with: CommonMark with tables and maths; HTML is only text."""
+    """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import reference
     from markdown_it.rules_inline import autolink, backtick, image, link
@@ -58,7 +58,7 @@ def block_parser() -> MarkdownIt:
 
 @cache
 def page_parser() -> MarkdownIt:
-    """Return the parser that makes HTML of safe Markdown: this package's own tags stay tags, maths stays LaTeX."""
+    """Return the parser that converts safe Markdown to HTML. This package's tags stay tags; maths stays LaTeX."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -70,7 +70,7 @@ def page_parser() -> MarkdownIt:
 
 
 def _marked_maths(state: StateInline, silent: bool) -> bool:
-    """Take maths in the marks that safe Markdown has: dollars, or an environment."""
+    """Parse maths in the delimiters that safe Markdown uses: dollars, or an environment."""
     if not state.src.startswith(("$", r"\begin{"), state.pos):
         return False
     found = maths.match_inline(state.src, state.pos, state.posMax)
@@ -88,13 +88,13 @@ def _as_written(_renderer: Any, tokens: Sequence[Token], index: int, _options: A
 
 
 def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
-    """Wrap an inline rule so that what it finds is told to `env["spans"]` with its place."""
+    """Wrap an inline rule so that what it finds is added to `env["spans"]` with its position."""
 
     def run(state: StateInline, silent: bool) -> bool:
         start, mark = state.pos, len(state.tokens)
         if not rule(state, silent):
             return False
-        # An image's alternative text is parsed by a state of its own, whose places are others.
+        # An image's alternative text is parsed with its own state, which has other positions.
         if not silent and state is state.env["state"]:
             token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
             if token is not None:

@@ -1,8 +1,8 @@
-"""Rewrites a reply, block by block, until nothing active is left in it for any parser of Markdown.
+"""Rewrite a reply, block by block, so that no Markdown parser finds anything active in it.
 
 A reply is shown by parsers that differ (marked, markdown-it, mistune, cmark) and that may not sanitise. So Markdown is
-not filtered but rewritten: outside code there is no `<`, images are links, links go to the web only, and nothing refers
-to anything elsewhere in the text.
+rewritten, not filtered: outside code there is no `<`, images are links, links go only to the web, and nothing refers
+to another place in the text.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
     from .parser import Span
 
-# What would be more than words outside code: HTML, a link, maths.
+# What could be active outside code: HTML, a link, maths.
 _COULD_ACT: Final = re.compile(r"[<\]]|\$[^$]*\\|\\(?:[(\[]|begin|ref|eqref)")
 _BARE_MARKER: Final = re.compile(r"\s*([-+*]|\d+[.)])\s*")
-# A piece of code, and the row of dashes that makes a table of the lines around it.
+# Inline code, and the row of dashes that makes the lines around it a table.
 _CODE: Final = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?P<inner>.+?)(?<!`)(?P=ticks)(?!`)", re.DOTALL)
 _ROW_OF_DASHES: Final = re.compile(r"^(?=[^\n]*-)(?=[^\n]*[|:])[-|: \t>]+$", re.MULTILINE)
-# Fences that front ends draw as pictures, maps or formulas, and the language that is named instead.
+# Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
 _DEFINITION_MARK: Final = re.compile(r"((?:^|(?<=\n)) *):(?=\s|$)")
@@ -54,7 +54,7 @@ _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open"
 
 
 class CannotRewriteError(Exception):
-    """A piece of the text was not found again in its source."""
+    """The text cannot be rewritten with certainty, for example because a piece was not found again in its source."""
 
 
 class Rewriting:
@@ -63,7 +63,7 @@ class Rewriting:
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
         self._is_suspicious = False
-        # Of the table that is being rewritten: its lines, and what is in its code.
+        # The table that is being rewritten: its lines, and what is in its code.
         self._table = ""
         self._in_table = _InCode()
         self._source = text.split("\n")
@@ -71,7 +71,7 @@ class Rewriting:
         self._allowed = allowed
         self._env: dict[str, Any] = {"definitions": [], "spans": [], "state": None}
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
-        # In each line, how far it has been rewritten: the cells of a table share one.
+        # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
 
     def result(self) -> str:
@@ -79,7 +79,7 @@ class Rewriting:
         for token in self._tokens:
             if token.type == "table_open" and token.map is not None:
                 self._table = "\n".join(self._source[slice(*token.map)])
-                # Another parser may see no table here, but a paragraph.
+                # Another parser may read this as a paragraph, not as a table.
                 self._in_table = _in_code([found[0] for found in _CODE.finditer(self._table)])
                 self._is_suspicious = _may_be_maths(self._table)
             elif token.type == "table_close":
@@ -89,14 +89,14 @@ class Rewriting:
         for start, end in self._env["definitions"]:
             self._lines[start:end] = [""] * (end - start)
             self._finish(start, end)
-        # What belongs to no token, such as a row's cells beyond its table's columns, another parser may show.
+        # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             self._lines[number] = line[:cursor] + literal_line(line[cursor:])
         self._set_apart()
         return "\n".join(self._lines)
 
     def _set_apart(self) -> None:
-        """Put a blank line behind lists and quotations: parsers differ on what ends them without one."""
+        """Put a blank line after lists and quotations: parsers differ on what ends them without one."""
         blocks = [token for token in self._tokens if token.level == 0 and token.nesting >= 0 and token.map]
         for before, block in pairwise(blocks):
             start = block.map[0] if block.map else 0
@@ -104,7 +104,10 @@ class Rewriting:
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
-        """Refuse fences that parsers may not see alike, as code would be text behind them, where that matters."""
+        """Raise an error for fences that parsers may read differently: code after them would be text.
+
+        Only fences for which that matters are refused.
+        """
         code = [token for token in self._tokens if token.type == "fence"]
         if not any(token.level for token in code):
             return
@@ -159,7 +162,7 @@ class Rewriting:
         line, cursor = self._lines[number], self._cursors[number]
         position = line.find(before, cursor)
         if position < 0:
-            # In a table's cell the parser has taken the backslash from an escaped pipe.
+            # In a table cell, the parser has removed the backslash before an escaped pipe.
             before, after = before.replace("|", "\\|"), after.replace("|", "\\|")
             position = line.find(before, cursor)
         if position < 0:
@@ -173,7 +176,7 @@ class Rewriting:
         is_closed = end - start - 1 > token.content.count("\n")
         body = slice(start + 1, end - is_closed)
         if not prefix:
-            # Nothing is taken from the lines of such a block, so that they keep their tabs.
+            # Nothing is removed from the lines of such a block, so they keep their tabs.
             self._lines[body] = self._source[body]
         fence = fence_around(token.content, token.markup)
         self._lines[start] = f"{prefix}{fence}{_language(token.info)}"
@@ -185,11 +188,14 @@ class Rewriting:
         if prefix and not token.level:
             self._outdent(start, end, len(prefix))
         elif not token.level and start and self._source[start - 1].strip(" ") and _DEFINITION.search(token.content):
-            # nbconvert takes the lines above for the terms of a list, and the fence's mark for one of them.
+            # nbconvert reads the lines above as the terms of a definition list, and the fence as one of them.
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _outdent(self, start: int, end: int, width: int) -> None:
-        """Begin an indented block of code where lines begin, apart: else another parser may take it for an item's."""
+        """Move an indented code block to the start of its lines, after a blank line.
+
+        Otherwise another parser may read it as part of a list item.
+        """
         text = "\n".join(self._lines[start:end])
         text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
@@ -197,12 +203,12 @@ class Rewriting:
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
-        """Keep display maths; what is not ordinary maths becomes code, as received."""
+        """Keep display maths. If it is not ordinary maths, show it as code, as received."""
         lines = maths.block_lines(self._lines[start:end], token.markup)
         if lines is not None:
             self._lines[start:end] = lines
         elif token.level or any(token.meta["columns"]):
-            # On one line and without its marks: front ends look for maths across the marks of quotations and in code.
+            # On one line and without delimiters: front ends look for maths across quotation markers and in code.
             columns = token.meta["columns"]
             code = maths.code_span(maths.unmarked(" ".join(token.content.split("\n"))))
             self._lines[start] = self._lines[start][: columns[0]] + code
@@ -219,7 +225,7 @@ class Rewriting:
         self._lines[end - 1] += f"\n{fence}"
 
     def _rewrite_indented_code(self, token: Token, start: int, end: int) -> None:
-        """Parsers differ on indented code: a block of its own becomes a fence, one within another plain text."""
+        """Rewrite indented code, on which parsers differ: a top-level block as a fence, a nested one as plain text."""
         if token.level:
             self._lines[start:end] = [literal_line(line) for line in self._lines[start:end]]
             return
@@ -255,10 +261,10 @@ class Rewriting:
             text = _undefining(text, content[:position])
             text = _apart(_without(crossing, text), replacement, has_active_code=has_active_code)
             if has_active_code and replacement.startswith("`") and _LINK_BEFORE.search("".join(parts[-1:]) + text):
-                # To a parser that sees no link, the code would be a part of its address.
+                # Another parser could read the code as part of a link's address.
                 text += " "
             if replacement.startswith("`") and (text or "".join(parts[-1:])).endswith("`"):
-                # Two pieces of code side by side would be one.
+                # Two adjacent pieces of code would become one.
                 text += " "
             parts += [text, replacement]
             position = end
@@ -291,7 +297,7 @@ class Rewriting:
         url = str(span.token.attrs["src"])
         if "\n" in source:
             raise CannotRewriteError
-        # marked puts an image's words into an attribute without escaping quotes.
+        # marked puts an image's alternative text into an attribute without escaping quotes.
         alt = safe_inline(span.token.content).replace('"', "&quot;")
         if may_load(url, self._allowed):
             return f"![{alt}]({quoted_url(url)})"
@@ -303,9 +309,9 @@ class Rewriting:
 
 
 def _language(info: str) -> str:
-    """Return the word that names a fence's language; one that front ends would draw, by another name.
+    """Return the name of a fence's language, or another name if front ends would draw it.
 
-    nbconvert draws all that begins with "mermaid".
+    nbconvert draws everything that begins with "mermaid".
     """
     found = re.match(r"[A-Za-z0-9_+#.-]*", info.strip())
     word = found[0] if found else ""
@@ -313,7 +319,7 @@ def _language(info: str) -> str:
 
 
 def _destination(href: str) -> str:
-    """Return what follows a link's label: where it goes, or, for a dead link, where it would have gone."""
+    """Return what follows a link's label: its destination or, for a dead link, the original destination as code."""
     if is_link(href):
         return f"]({quoted_url(href)})"
     shown = re.sub(r"[`|\s]", " ", safe_plain(href)).strip() or "nowhere"
@@ -326,7 +332,7 @@ def _is_code(span: Span) -> bool:
 
 
 def _is_uncertain(span: Span, content: str) -> bool:
-    """Whether parsers may count backticks otherwise: blocks may begin within a span's lines, links within maths."""
+    """Whether parsers may count backticks differently: blocks may begin within a span's lines, links within maths."""
     source = content[span.start : span.end]
     if span.kind == "maths":
         return span.token.type == "maths" and ("`" in source or "\n" in source or bool(BARE_LINK.search(source)))
@@ -334,13 +340,13 @@ def _is_uncertain(span: Span, content: str) -> bool:
 
 
 def _may_be_maths(table: str) -> bool:
-    """Whether a table's dollars could be marks of maths where another parser sees no table, but a paragraph."""
+    """Whether a table's dollars could delimit maths if another parser reads the table as a paragraph."""
     return "\\" in table and table.count("$") > 1
 
 
 @dataclass(frozen=True, slots=True)
 class _InCode:
-    """What pieces of code hold: anything active, a mark of a table's cells, marks that may cross their bounds."""
+    """What pieces of code hold: anything active, a table cell separator, marks that may pair with one outside."""
 
     is_active: bool = False
     has_bar: bool = False
@@ -353,36 +359,36 @@ def _in_code(codes: Sequence[str]) -> _InCode:
 
 
 def _has_unlike_cells(content: str, table: str) -> bool:
-    """Whether a parser may end a table's cell within code, so that the rest of it is no code.
+    """Whether a parser may end a table cell within code, so that the rest of it is not code.
 
-    marked sees tables of one column without a mark, and a cell's end behind an even number of backslashes.
+    marked accepts tables of one column without a separator, and ends a cell after an even number of backslashes.
     """
     return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
 
 
 def _unless_cut(span: Span, content: str, *, is_cut: bool, in_label: bool) -> Span:
-    """Return a span, as no code where a parser may end what is around it within it."""
+    """Return a span, marked as not code if a parser may end the cell or label around it within the span."""
     ends = is_cut or (in_label and "](" in content[span.start : span.end])
     return replace(span, kind="no_code") if ends and span.kind == "backticks" else span
 
 
 def _undefining(text: str, before: str) -> str:
-    """Return text in which no line begins a definition, which would take what is around it into nbconvert's list."""
+    """Return text in which no line starts a definition: nbconvert would add the text around it to a definition list."""
     form = _DEFINITION_MARK if before.endswith("\n") or not before else _LATER_DEFINITION_MARK
     return form.sub(r"\1&#58;", text)
 
 
 def _is_simple(code: str) -> bool:
-    """Whether code stands between single backticks."""
+    """Whether code is between single backticks."""
     return code.count("`") == 2
 
 
 def _crossing_marks(codes: Sequence[str]) -> str:
-    """Return the marks in code that a parser may pair with one outside, so that the code would be none.
+    """Return the marks in code that a parser may pair with one outside, so that the code is not read as code.
 
-    marked and mistune look for a strike's end without regard to code, and marked for the end of other emphasis where
-    there is code with backticks in it. Older versions of both do so for a link's label, and mistune's look for code
-    without regard to backslashes.
+    marked and mistune ignore code when they look for the end of strikethrough. marked also ignores it for other
+    emphasis if there is code with backticks in it. Older versions of both ignore it for a link's label. Older versions
+    of mistune ignore backslashes when they look for code.
     """
     marks = "`~" if any("~" in code for code in codes) else "`"
     if any("](" in code for code in codes):
@@ -391,7 +397,7 @@ def _crossing_marks(codes: Sequence[str]) -> str:
 
 
 def _without(marks: str, text: str) -> str:
-    """Return text in which some marks mean nothing; the box of a task stays."""
+    """Return text in which the given marks mean nothing. A task's checkbox is kept."""
     if not marks:
         return text
     escaped = {mark: f"&#{ord(mark)};" for mark in marks}
@@ -402,7 +408,7 @@ def _without(marks: str, text: str) -> str:
 
 
 class _Labels:
-    """The labels of an inline text's links, none of which is within another."""
+    """The labels of an inline text's links. No label is within another."""
 
     def __init__(self, spans: list[Span]) -> None:
         bounds = sorted((span.start, span.label_end) for span in spans if span.kind == "link")
@@ -415,13 +421,13 @@ class _Labels:
 
 
 def _dollars_shown(content: str, spans: list[Span]) -> int:
-    """Count the dollars that JupyterLab's maths will see in an inline text."""
+    """Count the dollars that JupyterLab's search for maths will see in an inline text."""
     in_code = sum(content.count("$", span.start, span.end) for span in spans if _is_code(span))
     return content.count("$") - in_code + 2 * any(span.token.type == "maths" for span in spans)
 
 
 def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
-    """Return text that does not join with what comes behind it: an image's mark, a bare link, a mark of code."""
+    """Return text that does not join with what follows it: an image mark, a bare link, a code mark."""
     if replacement.startswith("[") and text.endswith("!"):
         text = f"{text[:-1]}&#33;"
     if has_active_code and replacement.startswith("`") and text.endswith("~"):

@@ -21,8 +21,8 @@ class Untrusted:
     text: str
 
 
-# What is shown together: Markdown of this package's own, around texts that `safe_inline` has made literal, and what is
-# untrusted.
+# A part of what is shown together: this package's own Markdown, with texts that `safe_inline` has made literal, or
+# untrusted Markdown.
 Part = str | Untrusted
 
 
@@ -32,24 +32,24 @@ def sanitize_markdown(text: str, allow_images_from: Collection[str] = ()) -> str
 
 
 def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()) -> str:
-    """Return all that is shown together as Markdown with nothing active in it: every output passes here.
+    """Return everything that is shown together as Markdown with nothing active in it. Every output passes through here.
 
-    Parts that are harmless alone may not be so together: a mark of maths in the one pairs with one in the other.
+    Parts that are harmless alone may not be harmless together: a maths delimiter in one may pair with one in another.
 
     Parameters
     ----------
     parts : sequence of str and Untrusted
-        In their order. A `str` is taken as it is.
+        The parts, in order. A `str` is trusted and used unchanged.
     allow_images_from : collection of str
-        Hosts whose images may load. Other images become links, but for small `data:` pictures.
+        Hosts whose images may load. Other images become links, except small `data:` images.
 
     Returns
     -------
     str
-        Markdown in which what was untrusted has no HTML, remote images, links other than to the web, reference
-        definitions and unclosed code. Maths has the marks that Jupyter renders, where it is ordinary maths (`tex`); any
-        other is code. What cannot be rewritten with certainty is shown as it came: in a block of code, or where even
-        that is not certain, line by line.
+        Markdown whose untrusted parts have no HTML, no remote images, no links other than to the web, no reference
+        definitions and no unclosed code. Ordinary maths (`tex`) has the delimiters that Jupyter renders; any other
+        maths is code. Text that cannot be rewritten with certainty is shown as received: in a code block or, if that
+        is not certain either, line by line.
     """
     allowed = frozenset(host.lower() for host in allow_images_from)
     parts = [with_dollars_apart(part) if isinstance(part, str) else part for part in parts]
@@ -72,7 +72,7 @@ def _rewritten(text: str, allowed: frozenset[str]) -> str:
 
 
 def _rewritten_in_line(text: str, allowed: frozenset[str]) -> str:
-    """Rewrite a text with display maths that stands within a paragraph as maths in the line: see `inert`."""
+    """Rewrite a text, with display maths within a paragraph as inline maths: see `maths.inert`."""
     return Rewriting(safe_plain(text), allowed, in_line=True).result()
 
 

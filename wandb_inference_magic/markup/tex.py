@@ -1,8 +1,8 @@
-r"""Whether a formula is ordinary maths: of allowed names alone, with arguments that hold neither address nor style.
+r"""Check that a formula is ordinary maths: it has only allowed names, and its arguments hold no URL and no style.
 
-MathJax, as JupyterLab runs it, can make links, load addresses, set styles and define names. So a formula is maths only
-when every name in it is known (`tex_names`). The names are found without regard to where in the formula they stand: it
-is enough to divide the text into control words in the way that MathJax does.
+MathJax, as JupyterLab runs it, can make links, load URLs, set styles and define names. So a formula is maths only if
+every name in it is known (`tex_names`). The position of a name in the formula does not matter: it is enough to split
+the text into control words as MathJax does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tex_names import (
     SYMBOLS,
 )
 
-# What takes MathJax a moment at most.
+# Limits within which MathJax needs only a moment.
 LONGEST: Final = 8000
 DEEPEST: Final = 30
 MOST_ENVIRONMENTS: Final = 40
@@ -29,19 +29,19 @@ MOST_CELLS: Final = 1000
 
 
 def _braced(inner: str, depth: int) -> str:
-    """Return the form of what stands between braces, with braces in it down to some depth."""
+    """Return a pattern for text between braces, with nested braces down to some depth."""
     return rf"\{{(?:{inner}{'|' + _braced(inner, depth - 1) if depth else ''})*\}}"
 
 
 # As MathJax's `TexParser.GetCS` reads a control word: letters, or any one character.
 _TOKEN: Final = re.compile(r"\\([A-Za-z]+|[\s\S]|$)|[{}%#$]")
-# Markdown makes a link of it where a front end has not taken the formula out before.
+# Markdown turns this into a link if the front end has not removed the formula first.
 _ADDRESS: Final = re.compile(r"://|www\.", re.IGNORECASE)
 _LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
 _NO_BRACKET: Final = re.compile(r"(?!\s*\[)")
 _ANYTHING: Final = re.compile("")
 _PLACE: Final = re.compile(r"(?!\s*\[)|\[[tb]\]")
-# A line's end is followed by its star, then by a length in brackets, or by no bracket at once.
+# A line end may have a star. Then comes a length in brackets, or no bracket directly.
 _LINE_END: Final = re.compile(rf"\*?(?:\[\s*-?{_LENGTH}\s*\]|(?!\[))")
 _SPACE: Final = re.compile(rf"\s*(?:\{{\s*-?{_LENGTH}\s*\}}|-?{_LENGTH})")
 _TAG: Final = re.compile(r"\*?\s*\{[^{}\\$%#&]{1,40}\}")
@@ -52,8 +52,8 @@ _BOX: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\]|(?!\s*\[))")
 _COLUMNS: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\[[tbc]\])?\s*\{{(?:@\{{\}}|[lcr|: ]){{1,60}}\}}")
 _COUNT: Final = re.compile(rf"{_ENVIRONMENT.pattern}\s*\{{\s*\d{{1,2}}\s*\}}")
 _PLACED: Final = re.compile(rf"{_ENVIRONMENT.pattern}(?:\s*\[[lcr]\]|(?!\s*\[))")
-# mhchem has a language of its own, in which it divides two backslashes, and takes one for a letter before a brace. So
-# what it reads has none but those of names and of blanks.
+# mhchem has its own syntax: it splits two backslashes, and reads a backslash before a brace as a letter. So its
+# argument may hold only the backslashes of names and of spaces.
 _CHEMICAL: Final = r"(?:[^{}\\]|\\[A-Za-z,;: %_&#])"
 _CHEMISTRY: Final = re.compile(rf"(?=\s*{_braced(_CHEMICAL, 4)})")
 
@@ -69,17 +69,17 @@ _CHECKED: Final = {
 
 
 def is_ordinary_maths(tex: str) -> bool:
-    """Whether a formula holds nothing but known names, with arguments that can do no harm.
+    """Whether a formula holds only known names, with harmless arguments.
 
     Parameters
     ----------
     tex : str
-        LaTeX as it stands between its marks.
+        The LaTeX between the delimiters.
 
     Returns
     -------
     bool
-        False also for a formula that MathJax would refuse: with unbalanced braces, a comment, or a dollar.
+        False also for a formula that MathJax would reject: one with unbalanced braces, a comment or a dollar.
     """
     if _ADDRESS.search(tex) is not None:
         return False
@@ -104,7 +104,7 @@ def is_ordinary_maths(tex: str) -> bool:
 
 
 def _form(name: str, tex: str, position: int) -> re.Pattern[str] | None:
-    """Return the form of what must follow a control word, which may be anything; None for an unknown word."""
+    """Return the pattern for what must follow a control word, which may match anything; None for an unknown word."""
     if name in _CHECKED:
         return _CHECKED[name]
     if name not in ("begin", "end"):

@@ -1,26 +1,27 @@
 r"""The control words, environments and colours of TeX that a reply's formulas may use.
 
-The names are those of MathJax 3.2.2, the version in JupyterLab 4 and Notebook 7, which load all of its packages but
-`physics` (`js/input/tex/*Mappings.js` in the npm package mathjax-full). A name is here when ordinary answers use it and
-when all that it takes is maths, plain text, or something that `tex.py` checks by its form.
+The names are those of MathJax 3.2.2, the version in JupyterLab 4 and Notebook 7, which load all of its packages except
+`physics` (`js/input/tex/*Mappings.js` in the npm package mathjax-full). A name is listed if ordinary replies use it and
+if it takes only maths, plain text, or an argument whose form `tex.py` checks.
 
-Left out, and why:
+These are left out:
 
-- what defines or configures: `\def`, `\let`, `\newcommand`, `\DeclareMathOperator`, `\require`, `\mathtoolsset`,
-  `\definecolor`, ... A name could come to mean another, in later outputs too;
-- what takes attributes, styles, classes or addresses: `\mmlToken`, `\style`, `\class`, `\cssId`, `\href`, `\unicode`,
+- names that define or configure: `\def`, `\let`, `\newcommand`, `\DeclareMathOperator`, `\require`, `\mathtoolsset`,
+  `\definecolor`, ... They could change the meaning of a name, also in later outputs;
+- names that take attributes, styles, classes or URLs: `\mmlToken`, `\style`, `\class`, `\cssId`, `\href`, `\unicode`,
   `\bbox`, `\enclose`, `\colorbox`, `\cellcolor`, ...;
-- what makes links, ids or tips, or reacts to the mouse: `\label`, `\ref`, `\eqref`, `\toggle`, `\mathtip`, ...;
-- what draws outside its place or at any size: `\raise`, `\lower`, `\moveleft`, `\kern`, `\rule`, `\rlap`, `\Huge`, ...;
-- what reads its argument in a way of its own: `\verb`, `\genfrac`, the environment `CD`, ...;
-- what repeats its argument, so that nesting takes time without end: `\pmb`, `\overbracket`, `\mathchoice`, ...
+- names that make links, ids or tooltips, or react to the mouse: `\label`, `\ref`, `\eqref`, `\toggle`, `\mathtip`, ...;
+- names that draw outside their place or at any size: `\raise`, `\lower`, `\moveleft`, `\kern`, `\rule`, `\rlap`,
+  `\Huge`, ...;
+- names that parse their argument in a special way: `\verb`, `\genfrac`, the environment `CD`, ...;
+- names that repeat their argument, so that nesting takes unlimited time: `\pmb`, `\overbracket`, `\mathchoice`, ...
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Each is one symbol, a named function or a space, and takes nothing.
+# Each is one symbol, a named function or a space, and takes no argument.
 SYMBOLS: Final = frozenset(
     r"""
     alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi
@@ -86,7 +87,7 @@ SYMBOLS: Final = frozenset(
     """.split()
 ) | {" ", "\n", "\t"}
 
-# Each takes maths or plain text alone; a formula is searched for control words without regard to where they stand.
+# Each takes only maths or plain text. A formula is searched for control words regardless of their position.
 COMMANDS: Final = frozenset(
     r"""
     frac dfrac tfrac cfrac binom dbinom tbinom sqrt stackrel stackbin overset underset overunderset substack sideset
@@ -107,7 +108,7 @@ COMMANDS: Final = frozenset(
     """.split()
 )
 
-# These read nothing but maths.
+# These read only maths.
 ENVIRONMENTS: Final = frozenset(
     """
     equation equation* align align* gather gather* multline multline* split flalign flalign* eqnarray eqnarray*
@@ -115,14 +116,14 @@ ENVIRONMENTS: Final = frozenset(
     Vsmallmatrix cases dcases rcases drcases cases* dcases* rcases* drcases*
     """.split()
 )
-# These may name a place in brackets: `\begin{aligned}[t]`.
+# These may take a position in brackets: `\begin{aligned}[t]`.
 BOX_ENVIRONMENTS: Final = frozenset(["aligned", "gathered"])
-# Those that take columns, a number of them, or where the columns stand.
+# These take column types, a number of columns, or the alignment of the columns.
 COLUMN_ENVIRONMENTS: Final = frozenset(["array", "subarray"])
 COUNTED_ENVIRONMENTS: Final = frozenset(["alignat", "alignat*", "alignedat"])
 PLACED_ENVIRONMENTS: Final = frozenset(f"{kind}matrix*" for kind in ("", "p", "b", "B", "v", "V"))
 
-# A colour by its name, of which none is that of a page.
+# Colours by name. None is the colour of a page.
 COLOURS: Final = frozenset(
     """
     red green blue cyan magenta yellow orange purple violet brown gray grey pink teal olive lime darkred darkgreen

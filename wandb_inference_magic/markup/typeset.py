@@ -1,7 +1,7 @@
-"""What MathJax would typeset in a page: the strings of text that it sees, and the formulas that it finds in them.
+"""Find what MathJax would typeset in a page: the strings of text that it sees, and the formulas in them.
 
-MathJax does not see Markdown but the page that came of it. Text in one element is one string for it, `code` is left
-out, and every other element ends a string (MathJax 3.2.2, `HTMLDomStrings.js` and `FindTeX.js`, JupyterLab's options).
+MathJax sees the rendered page, not the Markdown. The text in one element is one string. `code` is left out, and every
+other element ends a string (MathJax 3.2.2, `HTMLDomStrings.js` and `FindTeX.js`, with JupyterLab's options).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 _TAGS: Final = re.compile(r"<[^<>]*>")
 _PLACE: Final = re.compile(r"@@(\d{1,9})@@")
-# These do not end a string.
+# Tokens that do not end a string.
 _WITHIN: Final = {"softbreak": "\n", "hardbreak": "\n"}
 _START: Final = re.compile(
     r"\$\$|\\\[|\\\(|\$|\\begin\s*\{(?P<name>[^}]*)\}|(?P<escape>\\[\\$])|(?P<reference>\\(?:eq)?ref\s*\{[^}]*\})"
 )
 _CLOSERS: Final = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
-# The longest way to a formula's end that is worth going: a text in which it takes longer is not shown as it is.
+# The limit on the search for the ends of formulas. A text that needs more steps is not shown as it is.
 _STEPS_PER_CHARACTER: Final = 20
 
 
 def page_strings(tokens: Sequence[Token], maths: Sequence[str]) -> Iterator[str]:
-    """Yield the strings of a page made of Markdown tokens, each piece of maths put back in its place."""
+    """Yield the strings of a page made from Markdown tokens, with each piece of maths put back in its place."""
 
     def put_back(found: re.Match[str]) -> str:
         number = int(found[1])
@@ -59,7 +59,7 @@ def _texts(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def formulas(text: str) -> Iterator[str | None]:
-    """Yield the formulas that MathJax finds in a string; None, and no more, where that would take too long."""
+    """Yield the formulas that MathJax finds in a string. Yield None and stop if that would take too long."""
     position, steps = 0, _STEPS_PER_CHARACTER * len(text) + 1000
     while found := _START.search(text, position):
         position = found.end()
@@ -82,7 +82,7 @@ def formulas(text: str) -> Iterator[str | None]:
 
 
 def _find_end(text: str, position: int, closer: str, name: str | None) -> tuple[tuple[int, int] | None, int]:
-    """Return where a formula's closing mark begins and ends (None: nowhere), and how many marks were passed."""
+    """Return the span of a formula's closing delimiter (None if there is none) and how many marks were passed."""
     if text.find(closer, position) < 0:
         return None, 1
     mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"

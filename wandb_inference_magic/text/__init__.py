@@ -1,6 +1,6 @@
-"""Plain text made safe, JSON text, and secrets taken out of texts.
+"""Make plain text safe, read and write JSON text, and remove secrets from text.
 
-The lowest layer.
+This is the lowest layer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON texts, written and read so that nothing in them raises what nobody expects."""
+"""Read and write JSON text without unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ LONGEST_INTEGER: Final = 1000
 
 
 def json_bytes(document: Any, *, compact: bool = False) -> bytes:
-    """Return a document as JSON in UTF-8; `compact` leaves out the blanks that make it easier to read."""
+    """Return a document as JSON in UTF-8; `compact` leaves out the spaces that make it easier to read."""
     separators = (",", ":") if compact else None
     try:
         return json.dumps(document, ensure_ascii=False, separators=separators).encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair has no UTF-8 form, but an ASCII one.
+        # A lone surrogate has no UTF-8 form, but it can be escaped in ASCII.
         return json.dumps(document, separators=separators).encode()
 
 
 def read_json_text(text: str | bytes) -> Any:
-    """Return the document of a JSON text.
+    """Return the document in a JSON text.
 
     Raises
     ------
     ValueError
-        When it is none, or one that is nested too deeply or has too many values to be read.
+        If the text is not JSON, is nested too deeply, or has too many values.
     """
     brackets, commas = _count(text, "[") + _count(text, "{"), 0
     if len(text) > MANY_VALUES:
         commas = _count(text, ",")
     if brackets + commas > MANY_VALUES:
-        # Each becomes an object many times as large as its text.
+        # Each value becomes an object many times larger than its text.
         raise ValueError("too many values")
     try:
         document = _loaded(text)
@@ -46,15 +46,15 @@ def read_json_text(text: str | bytes) -> Any:
 
 def _loaded(text: str | bytes) -> Any:
     if isinstance(text, str):
-        # Some servers send the mark that a file begins with.
+        # Some servers send a byte order mark.
         text = text.removeprefix("\ufeff")
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # Python refuses to read an integer of thousands of digits: one such number, such as a count of tokens that
-        # is nonsense, does not cost the whole reply.
+        # Python refuses to read an integer of thousands of digits. One such number, for example a nonsensical token
+        # count, must not lose the whole reply.
         return json.loads(text, parse_int=_integer)
 
 
@@ -67,7 +67,7 @@ def _count(text: str | bytes, character: str) -> int:
 
 
 def _check_depth(document: Any) -> None:
-    """Refuse a document that functions which call themselves could not go through."""
+    """Raise ValueError for a document that is nested too deeply for recursive functions."""
     level, depth = [document] if isinstance(document, dict | list) else [], 0
     while level:
         depth += 1

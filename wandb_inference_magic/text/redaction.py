@@ -1,7 +1,7 @@
-"""The one place that takes secrets out of texts: keys, and the user names and passwords in addresses.
+"""The one place that removes secrets from text: keys, and the user names and passwords in addresses.
 
-Errors pass through `redacted` when they are made and when they are shown. What is recorded or traced passes through
-`hidden`, which takes known secrets out of a JSON value.
+Errors pass through `redacted` when they are created and when they are shown. Recorded or traced data passes through
+`hidden`, which removes known secrets from a JSON value.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
 
 HIDDEN: Final = "(hidden)"
 SHORTEST_SECRET: Final = 8
-# A shorter piece of a password is a word like others.
+# A shorter piece of a password is an ordinary word.
 SHORTEST_PIECE: Final = 3
-# Of a key of so many characters, pieces of so many are secret too.
+# For a key of at least LONG_KEY characters, its pieces of KEY_PIECE characters are secret too.
 LONG_KEY: Final = 20
 KEY_PIECE: Final = 12
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_API_KEY")
-# Other variables than the proxies' that hold an address.
+# The variables that hold an address, other than those for proxies.
 ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
 
-# Up to the last `@` of a word: a password may hold any other character, an `@` included.
+# Up to the last `@` of a word: a password may hold any other character, including `@`.
 _USER_IN_ADDRESS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})[^\s'\"<>]{0,2000}@")
 _SCHEME: Final = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+")
 _SECRET_IN_QUERY: Final = re.compile(
     r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)[^&;#\s'\"<>]+"
 )
-# As a header, an option, a member of a dict or a pair in a list.
+# In a header, an option, a member of a dict or a pair in a list.
 _AUTHORIZATION: Final = re.compile(
     r"(?i)((?:proxy-)?authorization(?:\\?['\"]\s*[:=,]|\s*[:=])\s*(?:b(?=['\"]))?\\?['\"]?)"
     r"(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
 )
-# A token has a digit: `Bearer authentication` is words.
+# A token has a digit: `Bearer authentication` is ordinary text.
 _TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}")
 
-# The keys of this process, in closures: what looks through modules for texts finds none.
+# The keys of this process. They are in closures so that a search of modules for strings does not find them.
 _remembered: Final[dict[int, Callable[[], str]]] = {}
 
 
 def remember(secret: str) -> None:
-    """Have a key redacted from now on."""
+    """Redact a key from now on."""
     if len(secret) >= SHORTEST_SECRET:
         _remembered.setdefault(hash(secret), lambda: secret)
 
 
 def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return a text without any known key, without what an address holds before its `@`, and without other tokens.
+    """Return a text without known keys, without the part before the `@` of an address, and without other tokens.
 
     Parameters
     ----------
     text : str
-        What is about to be shown.
+        The text to be shown.
     environ : mapping, optional
-        Where proxies and keys are looked up; the environment unless given.
+        Where proxies and keys are looked up. The default is the process environment.
     """
     if not text:
         return text
@@ -82,9 +82,9 @@ def without_query_secrets(text: str) -> str:
 
 
 def library_message(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return what a library says; where it may quote a proxy's password, only the name of that variable.
+    """Return a library's message; if it may quote a proxy's password, return only the name of that variable.
 
-    A library that cannot read an address quotes pieces of it, cut where it happened to cut them.
+    A library that cannot parse an address quotes pieces of it, cut at unpredictable places.
     """
     environ = os.environ if environ is None else environ
     lower = text.lower()
@@ -95,16 +95,16 @@ def library_message(text: str, environ: Mapping[str, str] | None = None) -> str:
 
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
-    """Return a JSON value with each secret in its texts replaced.
+    """Return a JSON value with each secret in its strings replaced.
 
-    Short ones are kept: what local servers are given as keys (`none`, `ollama`) are words like others.
+    Short secrets are kept: the keys given to local servers (`none`, `ollama`) are ordinary words.
     """
     return _hidden(value, _forms_of(tuple(secrets)))
 
 
 @lru_cache(maxsize=8)
 def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
-    # The longest first: one may begin as another does, and the rest of it would be left.
+    # The longest first: one may be a prefix of another, and the rest of the longer one would be left.
     forms = {form for one in secrets if len(one) >= SHORTEST_SECRET for form in _forms(one)}
     return tuple(sorted(forms, key=len, reverse=True))
 
@@ -121,7 +121,7 @@ def _hidden(value: Any, forms: tuple[str, ...]) -> Any:
 
 
 def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables that hold an address, such as HTTPS_PROXY, and each address in them."""
+    """Yield the name of each variable that holds an address, such as HTTPS_PROXY, with each address in it."""
     for name in environ:
         if name.lower() == "no_proxy":
             yield from ((name, one) for one in environ[name].split(","))
@@ -130,13 +130,16 @@ def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def passwords_in(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the passwords in the addresses that the environment holds."""
+    """Return the passwords in the addresses of the environment."""
     found = (user_and_password(address)[1] for _, address in addresses(environ))
     return tuple(one for one in found if one)
 
 
 def user_and_password(address: str) -> tuple[str, str]:
-    """Return what an address holds before its last `@`, whatever characters that has; a user name alone is a secret."""
+    """Return the user name and password before the last `@` of an address.
+
+    They may hold any characters. A user name alone is a secret: it is returned as the password.
+    """
     before, at, _ = address.strip().rpartition("@")
     before = _SCHEME.sub("", before)
     if not at:
@@ -146,15 +149,15 @@ def user_and_password(address: str) -> tuple[str, str]:
 
 
 def _keys(environ: Mapping[str, str]) -> set[str]:
-    """Return the keys of this process and of the environment, without those that are words like others."""
+    """Return the keys of this process and of the environment, without those short enough to be ordinary words."""
     known = [*(reveal() for reveal in list(_remembered.values())), *(environ.get(one, "") for one in KEY_VARIABLES)]
     return {key for key in map(str.strip, known) if len(key) >= SHORTEST_SECRET}
 
 
 def _without_pieces(text: str, key: str) -> str:
-    """Return a text without the longer pieces of a key: a service may quote a part of it, or write it in its own way.
+    """Return a text without the longer pieces of a key: a service may quote part of it, or encode it.
 
-    A few characters are left: `abcd...wxyz` tells its owner which key it was.
+    A few characters are left: `abcd...wxyz` tells the owner which key it was.
     """
     found = text.lower()
     if len(key) < LONG_KEY or len(found) != len(text):
@@ -164,7 +167,7 @@ def _without_pieces(text: str, key: str) -> str:
     kept: list[str] = []
     end = 0
     for at in places:
-        # Several in a row are one longer piece.
+        # Overlapping or adjacent pieces are one longer piece.
         if at > end or not kept:
             kept += [text[end:at], HIDDEN]
         end = at + KEY_PIECE
@@ -173,7 +176,7 @@ def _without_pieces(text: str, key: str) -> str:
 
 @lru_cache(maxsize=16)
 def _pieces_of(key: str) -> frozenset[int]:
-    """Return what tells the pieces of a key: as it is, backwards, in base64 beside other words, as hexadecimals."""
+    """Return the hashes of a key's pieces: as it is, backwards, in base64 beside other text, and in hexadecimal."""
     data = key.encode("utf-8", "replace")
     coded = (b64encode(b" " * before + data).decode() for before in range(3))
     texts = [key, key[::-1], data.hex()]
@@ -184,7 +187,7 @@ def _pieces_of(key: str) -> frozenset[int]:
 
 
 def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield regular expressions of all that is secret, longer ones first."""
+    """Yield regular expressions for all secrets, longer ones first."""
     whole = {form for key in _keys(environ) for form in _forms(key)}
     pieces: set[str] = set()
     for _, address in addresses(environ):
@@ -195,7 +198,7 @@ def _patterns(environ: Mapping[str, str]) -> Iterator[str]:
             whole.update(_forms(f"{user}:{password}"))
         pieces.update(_password_pieces(address))
     yield from map(re.escape, sorted(whole, key=len, reverse=True))
-    # A piece counts as a word of its own only: it may be short.
+    # A piece counts only as a separate word, because it may be short.
     yield from (rf"(?<![^\W_]){re.escape(one)}(?![^\W_])" for one in sorted(pieces - whole, key=len, reverse=True))
 
 
@@ -210,10 +213,10 @@ _SEPARATORS: Final = (r"[#?/@%:\\\s\[\]]+", r"[\W_]+")
 
 @lru_cache(maxsize=64)
 def _forms(secret: str) -> frozenset[str]:
-    """Return a secret as it may be written: as it is, in an address, in a header, in JSON, as a repr."""
+    """Return the forms in which a secret may be written: as it is, in an address, in a header, in JSON, as a repr."""
     plain = unquote(secret)
     written = {secret, plain}
-    # A lone half of a surrogate pair has no UTF-8 form: such a secret went into no header and no address.
+    # A lone surrogate has no UTF-8 form, so such a secret was never in a header or an address.
     for one in (secret, plain):
         data = one.encode("utf-8", "replace")
         written |= {quote(data, safe=""), quote(data), b64encode(data).decode(), json.dumps(one)[1:-1], repr(one)[1:-1]}
