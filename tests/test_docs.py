@@ -160,3 +160,10 @@ def test_the_functions_that_contributing_names_are_there() -> None:
     assert len(ours) > 15
     for name in ours:
         assert pkgutil.resolve_name(f"wandb_inference_magic.{name}"), name
+
+
+def test_only_an_endpoint_compares_its_kind() -> None:
+    """It says itself whether it is W&B's own, local or free; a fourth kind must not be added in forty places."""
+    for path in (ROOT / "wandb_inference_magic").rglob("*.py"):
+        if path.name != "endpoint.py":
+            assert not re.search(r"endpoint\.kind\b", path.read_text(encoding="utf-8")), path

@@ -55,7 +55,7 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
     except InferenceError as error:
         yield "endpoint", f"not usable: {error}"
         return
-    yield "endpoint", endpoint.name if endpoint.kind == "local" else f"{endpoint.name}, {endpoint.url}"
+    yield "endpoint", endpoint.name if endpoint.is_local else f"{endpoint.name}, {endpoint.url}"
     ignored = session.ignored_keys(endpoint.url)
     yield "key", f"from {endpoint.key.source}" if endpoint.key else "; ".join(ignored) or "none found"
     yield "project", endpoint.project or "not set"
@@ -70,7 +70,7 @@ def _version(name: str) -> str:
 
 
 def _answer(session: Session, endpoint: Endpoint) -> str:
-    if endpoint.kind == "local":
+    if endpoint.is_local:
         return "it is on this machine, and starts with the first chat"
     from .client import FailureContext, to_inference_error
 

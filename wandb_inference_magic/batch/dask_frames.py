@@ -114,7 +114,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
     job = Job(
-        settings=_settings(session, endpoint.url if endpoint.kind == "custom" else endpoint.kind),
+        settings=_settings(session, endpoint.name),
         asked=replace(asked, names=used, concurrency=asked.at_once(endpoint)),
         model=model or session.models.in_force(endpoint),
         into=into,

@@ -27,12 +27,6 @@ class FailureContext:
     model: str
     catalog: Catalog
 
-    @property
-    def service(self) -> str:
-        if self.endpoint.kind == "wandb":
-            return "W&B Inference"
-        return "The practice model" if self.endpoint.kind == "local" else f"The endpoint {self.endpoint.url}"
-
 
 class Refused(Exception):  # noqa: N818 - named by what happened, as its siblings are
     """The service replied with an error status. `body` is the error in the response, as JSON or as text."""
@@ -77,7 +71,7 @@ def to_inference_error(failure: Exception, situation: FailureContext) -> Inferen
         return _of_status(failure, situation)
     if isinstance(failure, Silent):
         return InferenceError(
-            f"{situation.service} said nothing in time.",
+            f"{situation.endpoint.label} said nothing in time.",
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
@@ -125,7 +119,7 @@ def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
 
 def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str, str, Cause]:
     """Return what, why, remedy and cause for a status, as in the table in service.md (2026-10-07)."""
-    service = situation.service
+    service = situation.endpoint.label
     quota = "quota" in said.lower()
     if 300 <= status < 400:
         return (
@@ -140,7 +134,7 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
         return (
             "The account's credit or spending limit is used up.",
             "",
-            f"See {BILLING_URL}." if situation.endpoint.kind == "wandb" else "Ask the people who run the endpoint.",
+            f"See {BILLING_URL}." if situation.endpoint.is_wandb else "Ask the people who run the endpoint.",
             "quota",
         )
     if status == 403:
@@ -198,14 +192,14 @@ def _who(situation: FailureContext) -> str:
     """Describe the key and the project that were sent. From W&B, status 401 can mean that either is wrong."""
     endpoint = situation.endpoint
     key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
-    if endpoint.kind != "wandb":
+    if not endpoint.is_wandb:
         return key
     project = f"The project was {endpoint.project}." if endpoint.project else "No project was named."
     return f"{key} {project} W&B answers the same for a wrong key and for a wrong project."
 
 
 def _key_remedy(situation: FailureContext) -> str:
-    if situation.endpoint.kind != "wandb":
+    if not situation.endpoint.is_wandb:
         return "Set the endpoint's own key: %wbconfig --key, or WANDB_INFERENCE_API_KEY."
     return (
         "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
@@ -226,7 +220,7 @@ def _refusal_remedy(said: str) -> str:
 
 def _of_connection(failure: Exception, situation: FailureContext) -> InferenceError:
     why, remedy = _wire(failure, situation)
-    if situation.endpoint.kind == "local":
+    if situation.endpoint.is_local:
         return InferenceError(
             "The practice model on this machine did not answer.",
             why=why,
@@ -234,7 +228,7 @@ def _of_connection(failure: Exception, situation: FailureContext) -> InferenceEr
             cause="network",
         )
     return InferenceError(
-        f"{situation.service} could not be reached or the connection broke.",
+        f"{situation.endpoint.label} could not be reached or the connection broke.",
         why=why,
         remedy=remedy,
         cause="network",
@@ -266,9 +260,7 @@ def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
         return "Its name could not be looked up.", _NETWORK_REMEDY
     if "refused" in words:
         return "Nothing answers at that address.", (
-            _NETWORK_REMEDY
-            if situation.endpoint.kind == "wandb"
-            else "Check the address (%wbconfig) and whether it runs."
+            _NETWORK_REMEDY if situation.endpoint.is_wandb else "Check the address (%wbconfig) and whether it runs."
         )
     return quoted(library_message(words)), _NETWORK_REMEDY
 

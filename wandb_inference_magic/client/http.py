@@ -212,7 +212,7 @@ class AsyncClient:
 
 
 def _verify(endpoint: Endpoint | None) -> Any:
-    if endpoint is not None and endpoint.kind == "local":
+    if endpoint is not None and endpoint.is_local:
         # It is on this machine and not encrypted: no certificate needs to be trusted.
         return SSLContext(PROTOCOL_TLS_CLIENT)
     return certificates()
@@ -244,7 +244,7 @@ def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not choose.
         "follow_redirects": False,
         # The practice model is on this machine. A proxy for the internet cannot reach it.
-        "trust_env": endpoint.kind != "local",
+        "trust_env": not endpoint.is_local,
         "headers": {"user-agent": f"wandb-inference-magic/{version('wandb-inference-magic')}", **NOT_PACKED},
     }
 

@@ -122,9 +122,9 @@ def _key_source(session: Session, endpoint: Endpoint) -> str:
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:
-    if endpoint.kind == "local":
+    if endpoint.is_local:
         return "local, the practice model on this machine"
-    return f"wandb, {endpoint.url}" if endpoint.kind == "wandb" else endpoint.url
+    return f"wandb, {endpoint.url}" if endpoint.is_wandb else endpoint.url
 
 
 def _endpoint_source(session: Session, settings: Resolved) -> str:

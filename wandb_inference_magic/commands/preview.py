@@ -45,7 +45,7 @@ def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str
 
 def _summary(request: PreparedRequest) -> str:
     tokens = request.prompt_tokens
-    where = "the practice model" if request.endpoint.kind == "local" else request.endpoint.url
+    where = "the practice model" if request.endpoint.is_local else request.endpoint.url
     return f"Nothing was sent. To {request.model} at {where}: about {tokens:,} tokens, {_cost(request, tokens)}."
 
 
@@ -53,7 +53,7 @@ def _cost(request: PreparedRequest, tokens: int) -> str:
     price = request.price
     if price is None:
         return "cost unknown"
-    if request.endpoint.kind == "local":
+    if request.endpoint.is_free:
         return "free"
     if most := request.reply_limit:
         return f"at most about {usd(price.cost(tokens, most))}"

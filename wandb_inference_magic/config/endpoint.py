@@ -31,7 +31,29 @@ class Endpoint:
 
     @property
     def name(self) -> str:
+        """Its name in settings and files: `wandb`, `local`, or its URL."""
         return self.url if self.kind == "custom" else self.kind
+
+    @property
+    def label(self) -> str:
+        """Its name at the start of a message."""
+        if self.is_wandb:
+            return "W&B Inference"
+        return "The practice model" if self.is_local else f"The endpoint {self.url}"
+
+    @property
+    def is_wandb(self) -> bool:
+        return self.kind == "wandb"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is the practice model on this machine."""
+        return self.kind == "local"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its replies cost nothing."""
+        return self.is_local
 
 
 def is_wandb(url: str) -> bool:

@@ -112,7 +112,7 @@ def models_table(
 
 
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
-    price = "free" if endpoint.kind == "local" else format_price(model.price)
+    price = "free" if endpoint.is_free else format_price(model.price)
     return format_context(model.context), price, ", ".join(model.input), describe_reasoning(model.reasoning)
 
 
@@ -122,7 +122,7 @@ def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
 
 
 def _describe_practice_model(endpoint: Endpoint) -> str:
-    if endpoint.kind != "local":
+    if not endpoint.is_local:
         return ""
     return (
         "This is the practice model, a small one on this machine. "
@@ -196,7 +196,7 @@ class Picker:
         context, price, takes, reasoning = _facts(model, self._endpoint)
         facts = (
             ("context", f"{context} tokens" if model.context else context),
-            ("price", price if self._endpoint.kind == "local" else f"{price} per million tokens"),
+            ("price", price if self._endpoint.is_free else f"{price} per million tokens"),
             ("takes", takes),
             ("reasoning", reasoning),
         )

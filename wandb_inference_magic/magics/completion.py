@@ -156,10 +156,10 @@ class Offers:
         except InferenceError:
             # The magic itself reports an invalid setting.
             return []
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             return [endpoint.model]
         catalog = self._session.models.known(endpoint)
-        if not catalog.live and (endpoint.kind != "wandb" or endpoint.key is not None):
+        if not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch(endpoint).join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
         return [model.id for model in catalog.models]

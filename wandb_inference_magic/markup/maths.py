@@ -45,12 +45,12 @@ def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
 def inline_text(found: re.Match[str]) -> str | None:
     """Return matched maths in the delimiters that Jupyter renders; None if it is not ordinary maths."""
     if found["name"] is not None:
-        return _checked(inert(found[0]))
+        return _checked(safe_as_text(found[0]))
     if (inner := found["round"]) is not None:
-        return _checked(inert(inner.strip()), "$")
+        return _checked(safe_as_text(inner.strip()), "$")
     if (inner := found["single"]) is not None:
-        return _checked(inert(inner), "$")
-    tex = inert(found["square"] or found["double"])
+        return _checked(safe_as_text(inner), "$")
+    tex = safe_as_text(found["square"] or found["double"])
     # Within a paragraph, VS Code would read a delimiter at the start of a line as an opening one, up to the text's end.
     return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
 
@@ -59,8 +59,8 @@ def _checked(tex: str, mark: str = "") -> str | None:
     return f"{mark}{tex}{mark}" if is_ordinary_maths(tex) else None
 
 
-def inert(inner: str) -> str:
-    """Return LaTeX with the same meaning that is inert if a front end reads it as text."""
+def safe_as_text(inner: str) -> str:
+    """Return LaTeX with the same meaning that is harmless if a front end reads it as text."""
     inner = _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner))
     inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
@@ -86,7 +86,7 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
     closer = closer_of(opener)
     before, _, rest = "\n".join(lines).partition(opener)
     inner, _, after = rest.rpartition(closer)
-    tex = inert(inner)
+    tex = safe_as_text(inner)
     if opener not in _CLOSER:
         return f"{before}{opener}{tex}{closer}{after}".split("\n") if is_ordinary_maths(opener + tex + closer) else None
     return f"{before}$${tex}$${after}".split("\n") if is_ordinary_maths(tex) else None

@@ -72,7 +72,7 @@ def _rewritten(text: str, allowed: frozenset[str]) -> str:
 
 
 def _rewritten_in_line(text: str, allowed: frozenset[str]) -> str:
-    """Rewrite a text, with display maths within a paragraph as inline maths: see `maths.inert`."""
+    """Rewrite a text, with display maths within a paragraph as inline maths: see `maths.in_line`."""
     return Rewriting(safe_plain(text), allowed, in_line=True).result()
 
 

@@ -54,11 +54,11 @@ class Models:
 
     def known(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without a request."""
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             return Catalog(models=(local.facts(endpoint.model),), live=True)
         if endpoint.url in self._catalogs:
             return self._catalogs[endpoint.url]
-        return join(None, None, snapshot()) if endpoint.kind == "wandb" else join([], None, None)
+        return join(None, None, snapshot()) if endpoint.is_wandb else join([], None, None)
 
     def catalog(self, endpoint: Endpoint | None = None, *, refresh: bool = False) -> Catalog:
         """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
@@ -71,13 +71,13 @@ class Models:
         return self._catalogs[endpoint.url]
 
     def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             return self.known(endpoint)
         from ..client import fetch_feed, fetch_model_list
 
         notes: list[str] = []
         listing = self._try(lambda: read_listing(fetch_model_list(self._session.connection(endpoint))), endpoint, notes)
-        if endpoint.kind != "wandb":
+        if not endpoint.is_wandb:
             return join(listing or [], None, None, notes=notes)
         feed = None
         if self._session.resolve().catalog:
@@ -105,9 +105,9 @@ class Models:
         InferenceError
             When the endpoint does not have exactly one model, so that the user must choose one.
         """
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             return endpoint.model
-        if endpoint.kind == "wandb":
+        if endpoint.is_wandb:
             return DEFAULT_MODEL
         cassette = self._session.cassette()
         if cassette is not None and cassette.endpoint == endpoint.name and cassette.model:
@@ -141,7 +141,7 @@ class Models:
         InferenceError
             With similar ids, or the replacement of a retired model.
         """
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             if model != endpoint.model:
                 raise InferenceError(
                     f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
@@ -159,7 +159,7 @@ class Models:
 
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
         """Return the price of a model, or None if it is not known."""
-        if endpoint.kind == "local":
+        if endpoint.is_local:
             return local.FREE
         found = self.known(endpoint).find(model)
         return found.price if found else None
