@@ -50,14 +50,13 @@ WAIT_SLICE: Final = 0.2
 
 # The environment variables that the process needs: where to find Python, its libraries, the weights and a folder for
 # temporary files, and how many threads to use. None of them holds a key or token.
-PASSED_ON: Final = re.compile(
+PASSED_ON: Final = (
     r"(PATH|HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|LANG|LANGUAGE|TZ|LC_[A-Z]+"
     r"|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_[A-Z_]+"
     r"|PYTHON(HOME|PATH|PLATLIBDIR|UTF8|IOENCODING|NOUSERSITE|USERBASE|DONTWRITEBYTECODE|PYCACHEPREFIX)"
     r"|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA"
     r"|NUMBER_OF_PROCESSORS|PROCESSOR_ARCHITECTURE|CUDA_VISIBLE_DEVICES"
-    r"|(OMP|MKL|OPENBLAS|VECLIB|KMP|GOTO|BLIS)_[A-Z_]*(THREADS|LIMIT|BLOCKTIME|AFFINITY))",
-    re.IGNORECASE,
+    r"|(OMP|MKL|OPENBLAS|VECLIB|KMP|GOTO|BLIS)_[A-Z_]*(THREADS|LIMIT|BLOCKTIME|AFFINITY))"
 )
 
 # The import path is passed as arguments: with `-c` alone, Python would search the notebook's folder first.
@@ -210,7 +209,7 @@ def _spawn() -> subprocess.Popen[str]:
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to pass on. Other processes of the user can read a process's environment."""
-    return {name: value for name, value in environ.items() if PASSED_ON.fullmatch(name)}
+    return {name: value for name, value in environ.items() if re.fullmatch(PASSED_ON, name, re.IGNORECASE)}
 
 
 def _ask(process: subprocess.Popen[str], wanted: str) -> dict[str, str] | None:

@@ -61,7 +61,7 @@ def key_fault(key: str) -> str:
 
     The reason shows no part of the text. A key is sent in a header. Beyond that, no format is required.
     """
-    return next((fault for pattern, fault in _FAULTS if pattern.search(key)), "")
+    return next((fault for pattern, fault in _FAULTS if re.search(pattern, key)), "")
 
 
 def check_key(text: str) -> str:
@@ -87,21 +87,22 @@ def check_key(text: str) -> str:
     return key
 
 
+# Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
 _FAULTS: Final = (
-    (re.compile(r"[\r\n\x0b\x0c\x85\u2028\u2029]"), "holds a line break"),
-    (re.compile(r"\x00"), "holds a null character"),
+    (r"[\r\n\x0b\x0c\x85\u2028\u2029]", "holds a line break"),
+    (r"\x00", "holds a null character"),
     (
-        re.compile(r"(?i)^(?:(?:proxy-)?authorization\s*:|(?:x-)?(?:api-)?(?:key|token)\s*:|(?:bearer|basic)[\s:=])"),
+        r"(?i)^(?:(?:proxy-)?authorization\s*:|(?:x-)?(?:api-)?(?:key|token)\s*:|(?:bearer|basic)[\s:=])",
         "begins with `Bearer` or another part of a header",
     ),
-    (re.compile(r"(?i)^(?:export\s+|set\s+|%env\s+|\$env:)?[a-z_]*api_?key\s*[=:]"), "begins with a variable's name"),
-    (re.compile("[\u2018-\u201f\u2039\u203a\xab\xbb\u300c-\u300f\uff02\uff07]"), "has typographic quotes in it"),
-    (re.compile("^[\"'`]|[\"'`]$"), "has quotes around it"),
-    (re.compile(r"\s"), "holds a space"),
-    (re.compile(r"^[{(<\[]"), "begins with a bracket"),
-    (re.compile(r"[,;]$"), "ends with a comma or a semicolon"),
-    (re.compile(r"(?i)^https?://"), "is an address"),
-    (re.compile(r"^\*+$"), "is what is shown in the place of a key"),
-    (re.compile(r"[^\x21-\x7e]"), "holds a character that cannot be part of a key"),
-    (re.compile(rf".{{{LONGEST_KEY + 1}}}"), f"is longer than {LONGEST_KEY:,} characters"),
+    (r"(?i)^(?:export\s+|set\s+|%env\s+|\$env:)?[a-z_]*api_?key\s*[=:]", "begins with a variable's name"),
+    ("[\u2018-\u201f\u2039\u203a\xab\xbb\u300c-\u300f\uff02\uff07]", "has typographic quotes in it"),
+    ("^[\"'`]|[\"'`]$", "has quotes around it"),
+    (r"\s", "holds a space"),
+    (r"^[{(<\[]", "begins with a bracket"),
+    (r"[,;]$", "ends with a comma or a semicolon"),
+    (r"(?i)^https?://", "is an address"),
+    (r"^\*+$", "is what is shown in the place of a key"),
+    (r"[^\x21-\x7e]", "holds a character that cannot be part of a key"),
+    (rf".{{{LONGEST_KEY + 1}}}", f"is longer than {LONGEST_KEY:,} characters"),
 )

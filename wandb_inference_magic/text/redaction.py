@@ -29,19 +29,20 @@ KEY_VARIABLES: Final = ("WANDB_INFERENCE_API_KEY", "WANDB_API_KEY", "COREWEAVE_A
 # The variables that hold an address, other than those for proxies.
 ADDRESS_VARIABLES: Final = ("WANDB_BASE_URL", "WANDB_INFERENCE_BASE_URL", "WF_TRACE_SERVER_URL")
 
+# Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
 # Up to the last `@` of a word: a password may hold any other character, including `@`.
-_USER_IN_ADDRESS: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})[^\s'\"<>]{0,2000}@")
-_SCHEME: Final = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+")
-_SECRET_IN_QUERY: Final = re.compile(
+_USER_IN_ADDRESS: Final = r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2,3})[^\s'\"<>]{0,2000}@"
+_SCHEME: Final = r"(?i)^(?:[a-z][a-z0-9+.-]*:)?/+"
+_SECRET_IN_QUERY: Final = (
     r"(?i)([?&;](?:[\w-]*(?:api[_-]?key|token|secret|password|signature)|key|auth|sig|pwd)=)[^&;#\s'\"<>]+"
 )
 # In a header, an option, a member of a dict or a pair in a list.
-_AUTHORIZATION: Final = re.compile(
+_AUTHORIZATION: Final = (
     r"(?i)((?:proxy-)?authorization(?:\\?['\"]\s*[:=,]|\s*[:=])\s*(?:b(?=['\"]))?\\?['\"]?)"
     r"(?:(?:bearer|basic)\s+)?[^\s'\",;\\]+"
 )
 # A token has a digit: `Bearer authentication` is ordinary text.
-_TOKEN: Final = re.compile(r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}")
+_TOKEN: Final = r"(?i)\b(bearer|basic)\s+(?=[a-z._~+/=-]*\d)[a-z0-9._~+/=-]{8,}"
 
 # The keys of this process. They are in closures so that a search of modules for strings does not find them.
 _remembered: Final[dict[int, Callable[[], str]]] = {}
@@ -70,15 +71,15 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     text = known.sub(HIDDEN, text)
     for key in _keys(environ):
         text = _without_pieces(text, key)
-    text = _USER_IN_ADDRESS.sub(rf"\1{HIDDEN}@", text)
-    text = _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
-    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
-    return _TOKEN.sub(rf"\1 {HIDDEN}", text)
+    text = re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text)
+    text = re.sub(_SECRET_IN_QUERY, rf"\1{HIDDEN}", text)
+    text = re.sub(_AUTHORIZATION, rf"\1{HIDDEN}", text)
+    return re.sub(_TOKEN, rf"\1 {HIDDEN}", text)
 
 
 def without_query_secrets(text: str) -> str:
     """Return an address without the values of parameters such as `api_key`, whatever they are."""
-    return _SECRET_IN_QUERY.sub(rf"\1{HIDDEN}", text)
+    return re.sub(_SECRET_IN_QUERY, rf"\1{HIDDEN}", text)
 
 
 def library_message(text: str, environ: Mapping[str, str] | None = None) -> str:
@@ -141,7 +142,7 @@ def user_and_password(address: str) -> tuple[str, str]:
     They may hold any characters. A user name alone is a secret: it is returned as the password.
     """
     before, at, _ = address.strip().rpartition("@")
-    before = _SCHEME.sub("", before)
+    before = re.sub(_SCHEME, "", before)
     if not at:
         return "", ""
     user, colon, password = before.partition(":")
