@@ -146,7 +146,7 @@ FAULTS = [
     Fault("connection cut in a stream", then_cut, ("connection broke",), kept=PART),
     Fault("connection reset in a stream", then_reset, ("connection broke",), kept=PART),
     Fault("an event without an end", then_endless, ("The answer is larger than 32 MB",), kept=PART),
-    Fault("packed twice", packed_twice, ("packed in a way that was not asked for",), "--no-stream"),
+    Fault("packed twice", packed_twice, ("compression that was not requested",), "--no-stream"),
     Fault("stream stalls", then_stall, ("said nothing in time", "--timeout"), kept=PART),
     Fault("no answer", silent, ("said nothing in time",)),
     Fault("connection closed at once", closed_at_once, ("could not be reached or the connection broke",)),
@@ -236,7 +236,7 @@ def row(name: str, error: str, kept: str, *, healthy: bool, intact: bool) -> str
     read = error.replace("\n", "<br>").replace("|", "\\|").replace("<img", "&lt;img")
     read = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8000", read)
     after = f"{'healthy' if healthy else 'broken'} | {'intact' if intact else 'changed'}"
-    return f"| {name} | {read} | {kept or 'nothing had come'} | {after} |"
+    return f"| {name} | {read} | {kept or 'nothing was received'} | {after} |"
 
 
 def in_any_version(row: str) -> str:

@@ -17,7 +17,7 @@ def test_the_failing_cell_and_its_traceback_are_sent(kernel: Kernel, service: Se
     kernel.run("numbers = [1, 2]\nhalf(numbers[1])")
     assert kernel.run("%wbchat --error").ok
     prompt = sent(service)
-    assert prompt.startswith("Explain this error, and how to mend it.\n\nThe cell:\n\n```python\nnumbers = [1, 2]\n")
+    assert prompt.startswith("Explain this error, and how to fix it.\n\nThe cell:\n\n```python\nnumbers = [1, 2]\n")
     assert "return x / 0" in prompt
     assert prompt.rstrip("`\n").endswith("ZeroDivisionError: division by zero")
     assert "Cell In[" in prompt

@@ -76,7 +76,7 @@ def _answer(session: Session, endpoint: Endpoint) -> str:
 
     try:
         fetch_model_list(session.connection(endpoint))
-    except Exception as failure:  # noqa: BLE001 - whatever went wrong is what is told
+    except Exception as failure:  # noqa: BLE001 - the diagnosis reports any failure
         error = to_inference_error(failure, FailureContext(endpoint, "", session.models.known(endpoint)))
         return f"no: {error.what} {error.why}".strip()
     return "yes"

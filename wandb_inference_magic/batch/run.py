@@ -278,7 +278,7 @@ class BatchRun:
             reply = row.reply()
             if not reply.text:
                 raise InferenceError(why_empty(reply), cause="answer")
-        except Exception as failure:  # noqa: BLE001 - it is told in the row's place
+        except Exception as failure:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(number, row.explained(failure), "" if row.builder.is_cut_by_budget else key)
         else:

@@ -59,7 +59,7 @@ def _reader(response: Any) -> BodyReader:
     is_known = not encodings or (len(encodings) == 1 and encodings[0] in _PACKED)
     if not is_known and not is_error:
         raise InferenceError(
-            "The answer came packed in a way that was not asked for; it was not read.",
+            "The response uses a compression that was not requested; it was not read.",
             why=f"Its content-encoding is {quoted(', '.join(encodings))}.",
             remedy="Check the endpoint, and any proxy before it: %wbconfig shows the address.",
             cause="reply",

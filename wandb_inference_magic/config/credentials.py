@@ -177,7 +177,7 @@ def _value(place: _Place) -> str:
         found = place.read()
     except _UnusableError:
         raise
-    except Exception as error:  # noqa: BLE001 - a place that cannot be read is told about and passed over
+    except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
         # Only the type: the message of a parser may quote the line with the key.
         raise _UnusableError(f"could not be read ({type(error).__name__})") from None
     value = found.strip() if isinstance(found, str) else ""

@@ -131,7 +131,7 @@ class _Contender:
         """Receive the reply. An error is stored, not raised."""
         try:
             parsed = await part.receive(client)
-        except Exception as failure:  # noqa: BLE001 - it is told in this model's place
+        except Exception as failure:  # noqa: BLE001 - reported in this model's column
             error = part.explained(failure)
             if error.cause != "answer":
                 self.state.error = error

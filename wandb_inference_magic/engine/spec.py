@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..arguments import AskOptions, ChatOptions
     from ..messages import Content
 
-QUESTION: Final = "Explain this error, and how to mend it."
+QUESTION: Final = "Explain this error, and how to fix it."
 
 
 def build_spec(
