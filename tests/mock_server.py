@@ -27,11 +27,21 @@ class Llmock:
         with urllib.request.urlopen(request, timeout=10) as response:
             return json.loads(response.read() or b"null")
 
+    def wait_for_end(self, fault: str) -> None:
+        """Return once the newest request has ended with this fault: only then is the next one a second attempt."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            requests = self.call("requests")["requests"]
+            if requests and str(requests[-1]["fault"]).startswith(fault):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"llmock did not see the end of {fault}: {self.call('requests')}")
+
 
 @contextmanager
 def running_mock() -> Iterator[Llmock]:
     port = free_port()
-    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "20"]
+    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "100"]
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     mock = Llmock(port)

@@ -52,6 +52,7 @@ def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock)
             assert "Traceback" not in run.error, name
         if not recovers and name not in MENDED:
             assert "incomplete: the reply broke off" in run.text, name
+            mock.wait_for_end("stream:")
             assert kernel.run(f"%wbchat --once Tell me about {name}, in several words please.").ok, name
     verdict = mock.call("verdict")
     assert verdict["findings"] == [], json.dumps(verdict, indent=1)
