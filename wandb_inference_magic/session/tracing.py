@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from threading import Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import import_quietly
 from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
-from ..messages import NullListener
 from ..text import hidden, library_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ..config import Key
-    from ..messages import Reply, Waiting
+    from ..messages import Reply
+    from .endpoints import Keys
 
 # Timeout for the trace server. A chat waits for it when tracing starts.
 HTTP_SECONDS: Final = 10.0
@@ -53,37 +53,31 @@ class Trace:
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
 
-@contextmanager
-def traced(
-    tracer: Tracer | None,
-    name: str,
-    inputs: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-    listener: Waiting | None = None,
-) -> Iterator[Trace]:
-    """Trace the `with` block, if tracing is on.
+class TracerSlot:
+    """Holds the tracer of a session: connected on first use, and again when its settings have changed."""
 
-    Parameters
-    ----------
-    tracer : Tracer or None
-        None if tracing is off.
-    name : str
-        The op's name.
-    inputs, attributes : mapping
-        The inputs of the call, and facts about it that are known before it. JSON values.
-    listener : Waiting, optional
-        Shows that Weave is being connected.
-    """
-    if tracer is None:
-        yield Trace()
-        return
-    trace, call = tracer.begin(name, inputs, attributes, listener)
-    try:
-        yield trace
-    except BaseException as error:
-        tracer.end(call, trace, error)
-        raise
-    tracer.end(call, trace)
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._tracer: Tracer | None = None
+        # Several threads may need the tracer at once.
+        self._lock = RLock()
+
+    def get(self, project: str) -> Tracer | None:
+        """Return the tracer for a project, or None if tracing is off (an empty text)."""
+        with self._lock:
+            # A tracer with no key or a wrong key has given up, so start a new one.
+            key = self._keys.for_server() if project else None
+            if self._tracer is not None and (self._tracer.project, self._tracer.key) != (project, key):
+                self.close()
+            if self._tracer is None and project:
+                self._tracer = Tracer(project, key, self._keys.secrets)
+            return self._tracer
+
+    def close(self) -> None:
+        """Disconnect from Weave."""
+        ended, self._tracer = self._tracer, None
+        if ended is not None:
+            ended.close()
 
 
 class Tracer:
@@ -181,12 +175,9 @@ class Tracer:
         """Return a value without secrets, in case a prompt or a reply contains one."""
         return hidden(value, self._secrets())
 
-    def begin(
-        self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], listener: Waiting | None
-    ) -> tuple[Trace, Any]:
+    def begin(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> tuple[Trace, Any]:
         """Begin a call. Return its trace, and Weave's own call object or None."""
         trace, call = Trace(news=self._news), None
-        self._try_to_start(listener)
         if self._client is not None:
             try:
                 call = self._client.create_call(
@@ -197,15 +188,15 @@ class Tracer:
                 self._listener.observe(f"{type(error).__name__}: {error}")
         return trace, call
 
-    def _try_to_start(self, listener: Waiting | None) -> None:
+    def try_to_start(self) -> None:
+        """Connect to Weave unless that has failed before. An error is reported below the next reply."""
         if self._client is not None or self._has_failed:
             return
-        with (listener or NullListener()).waiting("connecting to Weave"):
-            try:
-                self.start()
-            except InferenceError as error:
-                self._has_failed = True
-                self._listener.observe(str(error))
+        try:
+            self.start()
+        except InferenceError as error:
+            self._has_failed = True
+            self._listener.observe(str(error))
 
     def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
         """End a call with its output or its error."""
