@@ -15,6 +15,8 @@ from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from openai import AsyncOpenAI
 
     from ..errors import InferenceError
@@ -116,14 +118,25 @@ class ModelCall:
         builder.budget_limit = hold.limit
         builder.started = perf_counter()
         chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
-        with self._command.session.usage.counting(self.sent, builder, hold.settle):
-            # Closing the chunks closes the connection, also when the call is cancelled.
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    has_text = bool(builder.text_pieces)
-                    builder.add(chunk)
-                    if builder.text_pieces and not has_text:
-                        self.progress.begun.set()
+        with self._command.observed(self.sent, hold.limit) as seen:
+            try:
+                with self._command.session.usage.counting(self.sent, builder, hold.settle):
+                    # Closing the chunks closes the connection, also when the call is cancelled.
+                    async with aclosing(chunks):
+                        await self._read(chunks)
+            except Exception as failure:
+                seen.error = self.explained(failure)
+                raise
+            finally:
+                seen.reply = self.built()
+
+    async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
+        builder = self.builder
+        async for chunk in chunks:
+            has_text = bool(builder.text_pieces)
+            builder.add(chunk)
+            if builder.text_pieces and not has_text:
+                self.progress.begun.set()
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Origin as Origin,
         Thread as Thread,
         Turn as Turn,
+        content_text as content_text,
         has_images as has_images,
     )
     from .threads import Threads as Threads
@@ -76,7 +77,7 @@ __getattr__ = lazy_exports(
             "writing_seconds",
         ),
         "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
-        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "has_images"),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
         "threads": ("Threads",),
         "tokens": ("estimate", "estimate_messages"),
     },

@@ -12,8 +12,12 @@ from ..concurrency import lazy_exports
 if TYPE_CHECKING:
     from .budget import Budget as Budget, Reservation as Reservation
     from .command import Command as Command
-    from .current import current_session as current_session, end_session as end_session, start_session as start_session
-    from .session import Session as Session
+    from .session import (
+        Session as Session,
+        current_session as current_session,
+        end_session as end_session,
+        start_session as start_session,
+    )
     from .tracing import Trace as Trace
     from .usage import NOTHING as NOTHING, Total as Total, usage_rows as usage_rows
 
@@ -22,8 +26,7 @@ __getattr__ = lazy_exports(
     {
         "budget": ("Budget", "Reservation"),
         "command": ("Command",),
-        "current": ("current_session", "end_session", "start_session"),
-        "session": ("Session",),
+        "session": ("Session", "current_session", "end_session", "start_session"),
         "tracing": ("Trace",),
         "usage": ("NOTHING", "Total", "usage_rows"),
     },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from ..errors import InferenceError
 from ..messages import NullListener
 from .budget import Budget
 from .endpoints import resolve_endpoint
-from .tracing import Trace
+from .spans import open_telemetry, span
+from .tracing import ObservedCall, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..cassettes import Cassette
     from ..concurrency import EventLoop, Interrupts
     from ..config import Endpoint
-    from ..messages import Waiting
+    from ..messages import PreparedRequest, Waiting
     from .session import Session
     from .tracing import Tracer
 
@@ -53,6 +54,8 @@ class Command:
         self.dry = dry
         self.listener: Waiting = NullListener()
         self._uses_cassette = uses_cassette
+        # The op of this command in Weave, while it is traced.
+        self._op: tuple[Tracer, Any] | None = None
         session.keys.refresh()
         self.settings = session.settings.resolve()
 
@@ -117,7 +120,11 @@ class Command:
     @property
     def tracer(self) -> Tracer | None:
         """The tracer for Weave, or None if tracing is off or all replies come from a cassette."""
-        return self.session.tracing.get("" if self.costs_nothing else self.settings.trace)
+        if self.costs_nothing:
+            # If it stayed connected, Weave would go on tracing the calls of the user's client.
+            self.session.tracing.close()
+            return None
+        return self.session.tracing.get(self.settings.trace)
 
     @contextmanager
     def traced(
@@ -141,12 +148,34 @@ class Command:
         with self.listener.waiting("connecting to Weave") as redraw:
             self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
         trace, call = tracer.begin(name, inputs, attributes)
+        self._op = None if call is None else (tracer, call)
         try:
             yield trace
         except BaseException as error:
             tracer.end(call, trace, error)
             raise
+        finally:
+            self._op = None
         tracer.end(call, trace)
+
+    @contextmanager
+    def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall]:
+        """Report the request made inside the `with` block to Weave and OpenTelemetry, if they are in use.
+
+        Parameters
+        ----------
+        request : PreparedRequest
+        limit : int or None
+            The limit on the reply that a budget adds.
+        """
+        seen = ObservedCall()
+        with ExitStack() as stack:
+            if self._op is not None:
+                tracer, op = self._op
+                stack.enter_context(tracer.child(op, request, seen))
+            if not self.costs_nothing and (telemetry := open_telemetry()) is not None:
+                stack.enter_context(span(telemetry, request, limit, seen, self.session.keys.secrets()))
+            yield seen
 
     def client(self) -> AsyncOpenAI:
         """Return the client for our own calls. It belongs to the session's event loop.

@@ -169,3 +169,47 @@ def _folder() -> Path:
     except OSError:
         # The folder has been deleted. A notebook that uses no files still works.
         return Path()
+
+
+# The session of this process --------------------------------------------------------------------------------------
+
+_session: Session | None = None
+
+
+def current_session() -> Session:
+    """Return the session that the magics and the Python API share. Create one if the extension is not loaded."""
+    global _session
+    if _session is None:
+        _session = Session(_new_settings())
+    return _session
+
+
+def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
+    """Return the session for a loaded extension: the one of before it was unloaded, or a new one.
+
+    So `%reload_ext` keeps the threads, the typed keys, the usage and the settings.
+
+    Parameters
+    ----------
+    settings : WandbInference
+        The settings of a new session. Their parent is the shell.
+    ask_secret : callable
+        As for `Session`.
+    """
+    global _session
+    if _session is None or _session.settings.parent is not settings.parent:
+        end_session()
+        _session = Session(settings, ask_secret)
+    return _session
+
+
+def end_session() -> None:
+    """Close the current session. What it holds is kept, in case the extension is loaded again."""
+    if _session is not None:
+        _session.close()
+
+
+def _new_settings() -> WandbInference:
+    from ..config import WandbInference
+
+    return WandbInference()

@@ -1,4 +1,4 @@
-"""Trace calls in W&B Weave: each magic is one op, with the SDK's own calls inside it.
+"""Trace calls in W&B Weave: each magic is one op, with the calls to models inside it.
 
 Tracing never stops a chat. An error here is reported once, below the next reply, and the chat continues without it.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ..config import Key
-    from ..messages import Reply
+    from ..messages import PreparedRequest, Reply
     from .endpoints import Keys
 
 # Timeout for the trace server. A chat waits for it when tracing starts.
@@ -53,6 +53,14 @@ class Trace:
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
 
+@dataclass(slots=True)
+class ObservedCall:
+    """One request to a model, as a trace sees it: at its end it has a reply, and an error if it failed."""
+
+    reply: Reply | None = None
+    error: Exception | None = None
+
+
 class TracerSlot:
     """Holds the tracer of a session: connected on first use, and again when its settings have changed."""
 
@@ -63,14 +71,15 @@ class TracerSlot:
         self._lock = RLock()
 
     def get(self, project: str) -> Tracer | None:
-        """Return the tracer for a project, or None if tracing is off (an empty text)."""
+        """Return the tracer for a project. If it is empty, return one for the client that the user made, or None."""
         with self._lock:
             # A tracer with no key or a wrong key has given up, so start a new one.
             key = self._keys.for_server() if project else None
-            if self._tracer is not None and (self._tracer.project, self._tracer.key) != (project, key):
+            theirs = None if project else _users_client()
+            if self._tracer is not None and not self._tracer.is_for(project, key, theirs):
                 self.close()
-            if self._tracer is None and project:
-                self._tracer = Tracer(project, key, self._keys.secrets)
+            if self._tracer is None and (project or theirs is not None):
+                self._tracer = Tracer(project, key, self._keys.secrets, theirs)
             return self._tracer
 
     def close(self) -> None:
@@ -91,19 +100,28 @@ class Tracer:
         The key for W&B, found as for chats. Weave itself looks in fewer places.
     secrets : callable, optional
         Returns the secrets, no part of which may be traced.
+    theirs : object, optional
+        The client that the user has made with `weave.init`, if that is to be used.
     """
 
-    def __init__(self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple) -> None:
-        self.project = project
-        self.key = key
+    def __init__(
+        self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple, theirs: Any = None
+    ) -> None:
+        self._project = project
+        self._key = key
         self._secrets = secrets
-        self._client: Any = None
+        self._theirs = theirs
+        self._client = theirs
         self._is_ours = False
         self._has_failed = False
         self._has_told = False
         self._level = logging.NOTSET
         self._muted: dict[logging.Handler, int] = {}
         self._listener = _Listener()
+
+    def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
+        """Return whether this tracer was made for these."""
+        return (self._project, self._key) == (project, key) and self._theirs is theirs
 
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
@@ -120,7 +138,7 @@ class Tracer:
             raise InferenceError(
                 "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
-        if self.key is None:
+        if self._key is None:
             notes: list[str] = []
             resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
@@ -130,12 +148,12 @@ class Tracer:
                 cause="key",
             )
         try:
-            self._client = self._connect(self.key.reveal())
+            self._client = self._connect(self._key.reveal())
         except InferenceError:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Weave could not be connected to for {self.project}: nothing is traced.",
+                f"Weave could not be connected to for {self._project}: nothing is traced.",
                 why=quoted(library_message(f"{type(error).__name__}: {error}")),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
@@ -145,7 +163,7 @@ class Tracer:
         weave = _weave()
         theirs = weave.get_client()
         if theirs is not None:
-            if f"{theirs.entity}/{theirs.project}" == self.project:
+            if f"{theirs.entity}/{theirs.project}" == self._project:
                 return theirs
             raise InferenceError(
                 f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
@@ -158,7 +176,7 @@ class Tracer:
         # With `settings` alone, Weave would still print messages while it connects.
         with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
             client = weave.init(
-                self.project,
+                self._project,
                 settings={"print_call_link": False, "http_timeout": HTTP_SECONDS},
                 postprocess_inputs=self._hidden,
                 postprocess_output=self._hidden,
@@ -209,6 +227,26 @@ class Tracer:
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
 
+    @contextmanager
+    def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
+        """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
+        call = None
+        body = {name: value for name, value in request.body.items() if name != "extra_body"}
+        body |= request.body.get("extra_body", {})
+        try:
+            call = self._client.create_call("model_call", self._hidden(body), parent=parent, use_stack=False)
+        except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
+            self._listener.observe(f"{type(failure).__name__}: {failure}")
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = seen.error or raised
+            raise
+        finally:
+            if call is not None:
+                self.end(call, Trace(output=None if seen.reply is None else _described(seen.reply)), error)
+
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
         if not self._listener.said or self._has_told:
@@ -237,6 +275,34 @@ class Tracer:
             for handler, level in self._muted.items():
                 handler.setLevel(level)
             logger.setLevel(self._level)
+
+
+def _described(reply: Reply) -> dict[str, Any]:
+    """Return a reply as the output of a model call. Weave sums what it finds under `model` and `usage`."""
+    usage = reply.usage
+    return {
+        "model": reply.asked_model,
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in reply.tool_calls],
+        "finish_reason": reply.finish_reason,
+        "request_id": reply.request_id,
+        "cost_usd": reply.cost,
+        "seconds": reply.seconds,
+        "usage": {}
+        if usage is None
+        else {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        },
+    }
+
+
+def _users_client() -> Any:
+    """Return the client that the user has made with `weave.init`, or None. Weave is not imported for that."""
+    get_client = getattr(sys.modules.get("weave"), "get_client", None)
+    return None if get_client is None else get_client()
 
 
 def _weave() -> Any:
