@@ -1,0 +1,24 @@
+"""Models as W&B lists and describes them, for tests of what is known about a model."""
+
+from __future__ import annotations
+
+MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
+
+
+def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:
+    """Return a model as W&B's public feed tells it; `price` is USD per million tokens in, half of that out."""
+    return {
+        "id": id,
+        "limit": {"context": context},
+        "modalities": {"input": ["text", *kinds]},
+        "cost": {"input": price, "output": price / 2},
+        **facts,
+    }
+
+
+TOGGLE, EFFORTS = {"type": "toggle"}, {"type": "effort", "values": ["low", "high"]}
+KNOWN_MODELS = (
+    feed_entry("test/small", 300, reasoning=False),
+    feed_entry("test/eyes", 100_000, "image", reasoning=True, reasoning_options=[TOGGLE]),
+    feed_entry("test/thinker", 100_000, reasoning=True, reasoning_options=[EFFORTS]),
+)
