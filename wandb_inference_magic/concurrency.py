@@ -431,8 +431,6 @@ def import_quietly(name: str) -> ModuleType:
     ImportError
         When the module is not found. Any other error that the module itself raises is not caught.
     """
-    if name in sys.modules:
-        return import_module(name)
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module(name)

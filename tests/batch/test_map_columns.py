@@ -14,7 +14,7 @@ from wandb_inference_magic.client import practice_server as local
 BEGIN = """
 import pandas as pd
 from wandb_inference_magic import InferenceError, compare_frame, map_prompts
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 
 def told(ask):
     try:

@@ -115,7 +115,7 @@ def test_an_easier_form_uses_up_no_retry(service: Service, environment: dict[str
     out = run(
         service,
         environment,
-        "from wandb_inference_magic.session.current import current_session\n"
+        "from wandb_inference_magic.session import current_session\n"
         "current_session().settings.set(max_retries=1)\n"
         "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').label.tolist())",
     )

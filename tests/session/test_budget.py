@@ -13,24 +13,22 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import KNOWN_MODELS
-from service import Answer, Streamed, Wandb, completion, listing, refused, usage
+from known_models import at_wandb
+from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
-from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
-from wandb_inference_magic.session.budget import Reservation
-from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session.budget import Budget, Reservation
 from wandb_inference_magic.session.usage import UsageTracker
 
 # The model costs 1 USD a million tokens in, half of that out.
 BEGIN = """
 import sys
 from wandb_inference_magic import InferenceError, chat, map_prompts, models
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 session = current_session()
 session.settings.set(budget=float(sys.argv[1]))
 models()
@@ -54,13 +52,6 @@ def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
             return running.communicate(timeout=120)[0].splitlines()
 
     return script
-
-
-def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
-    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}
 
 
 def test_chats_of_several_threads_are_held_against_it_together(wandb: Wandb, environment: dict[str, str]) -> None:
@@ -355,51 +346,19 @@ def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: K
     assert "This call cost $0.0010, and $0.00" in run.text
 
 
-WATCHED = (
-    "import functools, openai\n"
-    "from openai.resources.chat.completions import AsyncCompletions, Completions\n"
-    "def watched(create):\n"
-    "    @functools.wraps(create)\n"
-    "    def wrapper(*given, **named):\n"
-    "        return create(*given, **named)\n"
-    "    return wrapper\n"
-    "for one in (Completions, AsyncCompletions):\n"
-    "    one.create = watched(one.create)\n"
-)
-
-
-def test_the_limit_goes_through_the_sdk_where_somebody_has_wrapped_it(
-    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
-) -> None:
-    kernel = informed_kernel
-    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
-    assert kernel.run(WATCHED).ok
-    kernel.run("rows = ['a']\n%wbconfig --model test/thinker --cassette class.jsonl --mode record --budget 1")
-    cells = ("%wbchat --once hi", "%%wbmap rows\n{{ text }}")
-    assert all(kernel.run(cell).ok for cell in cells)
-    assert limits(wandb) == [4096, 4096]
-    assert "max_tokens" not in (tmp_path / "class.jsonl").read_text()
-    kernel.run("%config WandbInference.budget = None\n%wbconfig --mode replay")
-    assert all(kernel.run(cell).ok for cell in cells)
-    assert len(wandb.api.chats) == 2
-    kernel.run("%wbconfig --mode off")
-    assert kernel.run("%wbchat --once hi").ok
-    assert limits(wandb)[-1] is None
-
-
 # What a service may make of a limit, or of a number of replies -----------------------------------------------------
 
 
-def held(**body: Any) -> tuple[float, int | None]:
+def held(usage: UsageTracker | None = None, **body: Any) -> tuple[float, int | None]:
     """Return what is reserved for a request under a budget of 0.01 USD, and the limit that is added."""
-    session = Session(WandbInference(budget=0.01))
+    usage = usage or UsageTracker()
     messages = [{"role": "user", "content": "hi"}]
     request = PreparedRequest(
         Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), {"messages": messages, **body}, Thread("")
     )
-    with Reservation(session) as hold:
+    with Reservation(Budget(0.01, usage)) as hold:
         hold.reserve(request)
-        return session.usage.held, hold.limit
+        return usage.held, hold.limit
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -436,16 +395,7 @@ def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(UsageTracker, "hold", interrupted)
-    sessions: list[Session] = []
-    monkeypatch.setattr(Session, "__init__", _noting(Session.__init__, sessions))
+    usage = UsageTracker()
     with pytest.raises(KeyboardInterrupt):
-        held(max_tokens=1000)
-    assert sessions[0].usage.held == 0
-
-
-def _noting(made: Callable[..., None], sessions: list[Session]) -> Callable[..., None]:
-    def init(session: Session, *given: Any) -> None:
-        made(session, *given)
-        sessions.append(session)
-
-    return init
+        held(usage, max_tokens=1000)
+    assert usage.held == 0

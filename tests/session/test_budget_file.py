@@ -15,20 +15,18 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import KNOWN_MODELS
-from service import Answer, Endless, Wandb, completion, listing, usage
+from known_models import at_wandb
+from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.session import shared_spending
-from wandb_inference_magic.session.budget import left as budget_left
-from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session import Command, Session, shared_spending
 from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
 
 ASK = """
 import sys
 from wandb_inference_magic import InferenceError, chat, models
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 current_session().settings.set(budget=float(sys.argv[2]), budget_file=sys.argv[1])
 models()
 """
@@ -48,13 +46,6 @@ except InferenceError as error:
 # What a call of `ONCE` can cost: 40,000 tokens at half a USD a million. Its prompt is less than one more.
 MOST = 0.02
 BUDGET = 0.101
-
-
-def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
-    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}
 
 
 @contextmanager
@@ -304,7 +295,7 @@ def test_its_name_is_meant_from_the_folder_where_it_was_given(
 def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, name: str) -> None:
     session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
     with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
-        budget_left(session)
+        _ = Command(session, dry=True).budget.left
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

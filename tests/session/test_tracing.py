@@ -24,7 +24,7 @@ OWN = "import os; os.environ['WANDB_ERROR_REPORTING'] = 'false'\nimport weave\nm
 
 
 @pytest.mark.short
-def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: Service, traces: TraceServer) -> None:
+def test_a_chat_is_one_op_with_the_model_call_inside(observed: Kernel, service: Service, traces: TraceServer) -> None:
     configured = observed.run(TRACE)
     assert configured.ok, configured.text
     service.then(Streamed(["Hello", " you."], reasoning=["Let me ", "think."]))
@@ -34,7 +34,7 @@ def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: S
     observed.run(FLUSH)
     outer, inner = traces.calls
     assert "/op/wbchat:" in outer["op_name"]
-    assert "/op/openai.chat.completions.create:" in inner["op_name"]
+    assert "/op/model_call:" in inner["op_name"]
     assert (inner["parent_id"], inner["trace_id"]) == (outer["id"], outer["trace_id"])
     assert outer["parent_id"] is None
     assert outer["inputs"] == {"prompt": "hi", "model": "test/model-a", "system": "Be kind.", "temperature": 0.5}
@@ -44,7 +44,21 @@ def test_a_chat_is_one_op_with_the_sdks_call_inside(observed: Kernel, service: S
     assert "cost_usd" in outer["output"]
     assert set(outer["summary"]["wandb_inference"]) == {"cost_usd", "seconds", "calls"}
     assert outer["summary"]["usage"]["test/model-a"]["prompt_tokens"] == 12
-    assert inner["output"]["choices"][0]["message"]["content"] == "Hello you."
+    assert inner["inputs"]["messages"][-1] == {"role": "user", "content": "hi"}
+    assert inner["inputs"]["temperature"] == 0.5
+    # Field by field what the Reply has.
+    fields = ("text", "reasoning", "finish_reason", "request_id", "cost", "usage.prompt_tokens")
+    of_reply = observed.value(f"({', '.join(f'_wbreply.{name}' for name in fields)})")
+    output = inner["output"]
+    assert of_reply == (
+        output["text"],
+        output["reasoning"],
+        output["finish_reason"],
+        output["request_id"],
+        output["cost_usd"],
+        output["usage"]["prompt_tokens"],
+    )
+    assert output["reasoning"] == "Let me think."
     (link,) = re.findall(r"\[trace\]\((\S+)\)", run.outputs[0]["data"]["text/markdown"])
     assert link.endswith(f"/team/lesson/r/call/{outer['id']}")
     assert f"trace: {link}]" in run.outputs[0]["data"]["text/plain"]
@@ -210,11 +224,39 @@ def test_weave_by_the_users_own_hand_goes_on_working(observed: Kernel, service: 
     assert "Hello you." in run.text
     assert observed.value("_wbreply.request_id") == "req-test-1"
     observed.run(FLUSH)
-    (one, *_) = traces.named("openai.chat.completions.create")
-    assert one["parent_id"] is None
-    assert one["project_id"] == "team/own"
-    assert one["output"]["choices"][0]["message"]["content"] == "Hello you."
-    assert one["summary"]["usage"]["test/model-a"]["completion_tokens"] == 3
+    (chat,), (call,) = traces.named("wbchat"), traces.named("model_call")
+    assert chat["parent_id"] is None
+    assert call["parent_id"] == chat["id"]
+    assert call["project_id"] == "team/own"
+    assert call["output"]["text"] == "Hello you."
+    assert chat["summary"]["usage"]["test/model-a"]["completion_tokens"] == 3
+    assert observed.value("weave.get_client() is mine")
+
+
+def test_calls_from_python_are_traced_as_the_magics_are(
+    observed: Kernel, service: Service, traces: TraceServer
+) -> None:
+    observed.run(OWN)
+    code = (
+        "from wandb_inference_magic import chat, client\nchat('hi')\n"
+        "said = client().chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'by hand'}])"
+    )
+    service.always = completion("Yes.")
+    assert observed.run(code).ok
+    observed.run(FLUSH)
+    names = [call["op_name"].partition("/op/")[2].partition(":")[0] for call in traces.calls]
+    # The user's own client is seen by what the user has installed: Weave's own patch of the SDK.
+    assert sorted(names) == ["model_call", "openai.chat.completions.create", "wbchat"]
+
+
+def test_a_failed_model_call_is_traced_with_its_error(observed: Kernel, service: Service, traces: TraceServer) -> None:
+    observed.run(TRACE)
+    service.then(refused(400, "too many cooks"))
+    assert not observed.run("%wbchat hi").ok
+    observed.run(FLUSH)
+    (call,) = traces.named("model_call")
+    assert "too many cooks" in call["exception"]
+    assert call["output"]["text"] == ""
 
 
 # `find_spec` asks the finders in order: one that knows nothing of it hides it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from service import Wandb, listing
+
 MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
 
 
@@ -22,3 +24,11 @@ KNOWN_MODELS = (
     feed_entry("test/eyes", 100_000, "image", reasoning=True, reasoning_options=[TOGGLE]),
     feed_entry("test/thinker", 100_000, reasoning=True, reasoning_options=[EFFORTS]),
 )
+
+
+def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
+    """Return the variables of a process that speaks to W&B's endpoint, which lists and prices these models."""
+    models = {str(one["id"]): one for one in KNOWN_MODELS}
+    wandb.api.listing = listing(*models)
+    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
+    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}

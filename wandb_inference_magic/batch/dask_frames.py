@@ -12,6 +12,7 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from ..concurrency import import_quietly
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError
 from ..session import Command, Session
@@ -50,9 +51,8 @@ class Job:
 
 def is_dask(value: Any) -> bool:
     """Return whether a value is a Dask DataFrame."""
-    from narwhals.dependencies import is_dask_dataframe
-
-    return bool(is_dask_dataframe(value))
+    # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
+    return bool(import_quietly("narwhals").dependencies.is_dask_dataframe(value))
 
 
 def map_lazily(

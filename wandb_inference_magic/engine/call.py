@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +91,8 @@ class ModelCall:
         InferenceError
             When no further try is made.
         """
-        for tries in count(1):
+        tries = 0
+        while True:
             try:
                 await self._send_once(client)
             except Exception as failure:
@@ -100,6 +100,7 @@ class ModelCall:
                 if not self.builder.has_begun and (easier := self.easier(error)) is not None:
                     self.sent = easier
                     continue
+                tries += 1
                 seconds = None if self.builder.has_begun else self.pause_after(error, tries)
                 if seconds is None:
                     if tries > 1:
