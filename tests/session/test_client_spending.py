@@ -73,7 +73,7 @@ def test_a_stream_that_is_left_early_is_estimated(run: Callable[..., list[str]],
 def test_a_call_that_could_cost_too_much_is_not_sent(run: Callable[..., list[str]], wandb: Wandb) -> None:
     """The error is ours with every version of the SDK, and not one of the network."""
     (line, counted) = run(0.001, "print(said(max_tokens=10_000))\ntotal()")
-    assert line.startswith("InferenceError: This could cost $0.0050")
+    assert line.startswith("InferenceError: This could cost $0.0051")
     assert "Nothing was sent." in line
     assert counted.startswith("0 0 0")
     assert wandb.api.chats == []
@@ -98,7 +98,7 @@ def test_calls_are_checked_until_the_budget_is_used_up(run: Callable[..., list[s
 def test_each_attempt_is_reserved_and_a_failed_one_gives_it_back(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.then(refused(503, "busy", retry_after="0"))
     wandb.api.always = completion("Yes.", counted=usage(0, 1000))
-    lines = run(0.0006, "print(said(max_tokens=1000))\ntotal()")
+    lines = run(0.0007, "print(said(max_tokens=1000))\ntotal()")
     assert lines == ["Yes.", "2 1 0 0 1000 0 0.000500 0.0"]
 
 
