@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 import traceback
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -83,7 +84,7 @@ class Template:
         self._text = _PIECE.sub(_apart, text)
         self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
 
-    @property
+    @cached_property
     def names(self) -> set[str]:
         """The names that the template uses but does not define."""
         from jinja2.meta import find_undeclared_variables
@@ -93,7 +94,9 @@ class Template:
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._pieces = _Pieces(self._tokens)
-        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
+        # Only the names that it uses: a notebook has many, and the template would copy them all.
+        used = {name: names[name] for name in self.names if name in names}
+        rendered = _evaluated(lambda: self._compiled.render(used), names, self._what)
         return self._pieces.content(rendered.replace(_APART, ""))
 
 
