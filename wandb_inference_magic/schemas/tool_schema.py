@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
-from .docstrings import Docstring, target_of
+from .docstrings import read_docstring, target_of
 from .schema import copy_without
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def describe(function: object, name: str) -> Tool:
     parameters = [_annotated(name, function, parameter) for parameter in _parameters(name, function)]
     others = parameters.pop() if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
     arguments = _arguments(parameters, takes_others=others is not None)
-    described = Docstring.of(function)
+    description, texts = read_docstring(function)
     return Tool(
         name=name,
         function=function,
@@ -94,8 +94,8 @@ def describe(function: object, name: str) -> Tool:
             "type": "function",
             "function": {
                 "name": name,
-                "description": described.text or f"The function {name} of the user's notebook.",
-                "parameters": _schema(arguments, parameters, described.parameters),
+                "description": description or f"The function {name} of the user's notebook.",
+                "parameters": _schema(arguments, parameters, texts),
             },
         },
         arguments=arguments,
