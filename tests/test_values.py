@@ -432,6 +432,11 @@ print(as_prompt(Mine()), series, as_prompt(pd.DataFrame()), as_prompt(Frame()), 
     assert run_alone(code) == "mine; Series, 1 row:; my frame; my frame"
 
 
+def test_in_a_container_a_frame_is_described_whatever_was_shown_before() -> None:
+    code = "import pandas as pd\nfrom wandb_inference_magic import as_prompt\nprint(as_prompt([pd.Series([1])])[:15])"
+    assert run_alone(code) == '["Series, 1 row'
+
+
 def test_a_subclass_is_shown_as_its_base() -> None:
     class Frame(pd.DataFrame):
         pass

@@ -91,14 +91,14 @@ def _pandas_type(series: Any) -> str:
     return _TIME_UNIT.sub(lambda found: f"{found[1]}[{found[2]}]" if found[2] else found[1], str(series.dtype))
 
 
-def describe_frame(value: Any) -> str | None:
-    """Describe any frame or series that narwhals supports. Return None for anything else."""
+def describe_frame(value: Any) -> str:
+    """Describe any frame or series that narwhals supports. Anything else is described by its `str`."""
     import narwhals as nw
 
     try:
         frame = nw.from_native(value, allow_series=True)
     except TypeError:
-        return None
+        return str(value)
     if isinstance(frame, nw.Series):
         return _describe_eager(frame.to_frame(), "Series")
     if isinstance(frame, nw.LazyFrame):

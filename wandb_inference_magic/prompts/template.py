@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from .values import Image, as_prompt, cut, image_of
+from .images import Image
+from .values import as_prompt, cut, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Convert a notebook value for a prompt, by its type. `as_prompt` is the one function to extend.
 
-Types of other packages are registered when the first value of such a package is seen, so that no package is imported
-without need. A function that the user registered for a type is never replaced.
+Types of other packages are looked up among the modules that are loaded, so that no package is imported without need.
+A function that the user registered for a type comes before ours.
 """
 
 from __future__ import annotations
@@ -9,22 +9,34 @@ from __future__ import annotations
 import codecs
 import inspect
 import json
+import sys
 import textwrap
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..messages import Reply, estimate
 from ..text import safe_plain
-from .images import Image, image_at, image_from_png, is_image_file, learn_ipython, learn_matplotlib, learn_pillow
+from .arrays import describe_array
+from .frames import describe_frame, describe_pandas, describe_pandas_series
+from .images import (
+    Image,
+    image_at,
+    image_from_axes,
+    image_from_figure,
+    image_from_ipython,
+    image_from_pillow,
+    image_from_png,
+    is_image_file,
+)
 
-__all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MOST_ITEMS: Final = 1000
 MOST_NODES: Final = 20_000
@@ -50,14 +62,12 @@ def as_prompt(value: object) -> str | Image:
     InferenceError
         For a path that cannot be read or is not a text file.
     """
-    if _learn(type(value)):
-        return as_prompt(value)
+    if form := _form_of(type(value)):
+        return form(value)
     if is_dataclass(value) or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        from .frames import describe_frame
-
-        return describe_frame(value) or str(value)
+        return describe_frame(value)
     return image_from_png(value) or _words(value)
 
 
@@ -99,11 +109,6 @@ def _from_line_start(tail: str) -> str:
     return tail if start < 0 else tail[start + 1 :]
 
 
-def exception_text(error: BaseException) -> str:
-    """Return an exception with its traceback, without colours."""
-    return safe_plain("".join(traceback.format_exception(error))).strip()
-
-
 # Python's own types ------------------------------------------------------------------------------------------
 
 
@@ -125,7 +130,7 @@ def _(value: Reply) -> str:
 
 @as_prompt.register
 def _(value: BaseException) -> str:
-    return exception_text(value)
+    return safe_plain("".join(traceback.format_exception(value))).strip()
 
 
 @as_prompt.register(dict)
@@ -253,8 +258,8 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        if as_prompt.dispatch(type(value)) is not as_prompt.dispatch(object):
-            shown = as_prompt(value)
+        if form := _form_of(type(value)):
+            shown = form(value)
             return "[image]" if isinstance(shown, Image) else shown
         return safe_plain(_words(value))
 
@@ -279,65 +284,29 @@ def _more(length: int) -> str:
 
 # Other packages' types ---------------------------------------------------------------------------------------
 
-Learn = Callable[[Callable[[type, Callable[[Any], str | Image]], None]], None]
-
-
-def _learn_pandas(register: Callable[..., None]) -> None:
-    import pandas as pd
-
-    from .frames import describe_pandas, describe_pandas_series
-
-    register(pd.DataFrame, describe_pandas)
-    register(pd.Series, describe_pandas_series)
-
-
-def _learn_numpy(register: Callable[..., None]) -> None:
-    import numpy as np
-
-    from .arrays import describe_array
-
-    register(np.ndarray, describe_array)
-
-
-def _learn_polars(register: Callable[..., None]) -> None:
-    import polars as pl
-
-    from .frames import describe_frame
-
-    for kind in (pl.DataFrame, pl.LazyFrame, pl.Series):
-        register(kind, describe_frame)
-
-
-def _learn_pyarrow(register: Callable[..., None]) -> None:
-    import pyarrow as pa
-
-    from .frames import describe_frame
-
-    register(pa.Table, describe_frame)
-
-
-_LEARN: Final[dict[str, Learn]] = {
-    "pandas": _learn_pandas,
-    "polars": _learn_polars,
-    "pyarrow": _learn_pyarrow,
-    "numpy": _learn_numpy,
-    "matplotlib": learn_matplotlib,
-    "PIL": learn_pillow,
-    "IPython": learn_ipython,
+_FORMS: Final[dict[str, Callable[[Any], str | Image]]] = {
+    "pandas.DataFrame": describe_pandas,
+    "pandas.Series": describe_pandas_series,
+    "polars.DataFrame": describe_frame,
+    "polars.LazyFrame": describe_frame,
+    "polars.Series": describe_frame,
+    "pyarrow.Table": describe_frame,
+    "numpy.ndarray": describe_array,
+    "matplotlib.figure.Figure": image_from_figure,
+    "matplotlib.axes.Axes": image_from_axes,
+    "PIL.Image.Image": image_from_pillow,
+    "IPython.core.display.Image": image_from_ipython,
 }
-_learnt: set[str] = set()
 
 
-def _learn(kind: type) -> bool:
-    """Register the types of the packages that a type comes from. Return whether there were any to register."""
-    roots = {one.__module__.partition(".")[0] for one in kind.__mro__}
-    new = [root for root in roots if root in _LEARN and root not in _learnt]
-    for root in new:
-        _learnt.add(root)
-        _LEARN[root](_register)
-    return bool(new)
-
-
-def _register(kind: type, describe: Callable[[Any], str | Image]) -> None:
-    if kind not in as_prompt.registry:
-        as_prompt.register(kind, describe)
+def _form_of(kind: type) -> Callable[[Any], str | Image] | None:
+    """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
+    registered = as_prompt.dispatch(kind)
+    if registered is not as_prompt.dispatch(object):
+        return registered
+    for name, form in _FORMS.items():
+        module, _, attribute = name.rpartition(".")
+        known = getattr(sys.modules.get(module), attribute, None)
+        if isinstance(known, type) and issubclass(kind, known):
+            return form
+    return None
