@@ -79,8 +79,10 @@ class Template:
     def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
         self._tokens = tokens
         self._what = what
-        self._pieces = _Pieces(tokens)
-        self._environment = _environment(lambda value: self._pieces.take(value))
+        # The images of one rendering. Each leaves a unique mark with its number in the text.
+        self._images: list[Image] = []
+        self._mark = f"\ue000{uuid4().hex}"
+        self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
         self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
 
@@ -93,9 +95,29 @@ class Template:
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
-        self._pieces = _Pieces(self._tokens)
-        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
-        return self._pieces.content(rendered.replace(_APART, ""))
+        self._images = []
+        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what).replace(_APART, "")
+        if not self._images:
+            return rendered
+        texts_and_numbers = re.split(rf"{self._mark}(\d+)\ue001", rendered)
+        parts = [
+            self._images[int(one)].part if position % 2 else {"type": "text", "text": one}
+            for position, one in enumerate(texts_and_numbers)
+        ]
+        return [part for part in parts if part.get("text") != ""]
+
+    def _piece(self, value: Any) -> Any:
+        """Return a rendered value as text."""
+        from jinja2 import Undefined
+
+        if isinstance(value, Undefined):
+            return str(value)
+        is_whole = isinstance(value, _Whole)
+        shown = as_prompt(value.value if is_whole else value)
+        if isinstance(shown, Image):
+            self._images.append(shown)
+            return f"{self._mark}{len(self._images) - 1}\ue001"
+        return shown if is_whole else cut(shown, self._tokens)
 
 
 def _apart(piece: re.Match[str]) -> str:
@@ -151,37 +173,6 @@ class _Whole:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-
-class _Pieces:
-    """Convert each rendered value to text. An image is collected and leaves a unique mark in the text."""
-
-    def __init__(self, tokens: int) -> None:
-        self._tokens = tokens
-        self._images: list[Image] = []
-        self._mark = f"\ue000{uuid4().hex}\ue001"
-
-    def take(self, value: Any) -> Any:
-        from jinja2 import Undefined
-
-        if isinstance(value, Undefined):
-            return str(value)
-        is_whole = isinstance(value, _Whole)
-        shown = as_prompt(value.value if is_whole else value)
-        if isinstance(shown, Image):
-            self._images.append(shown)
-            return self._mark
-        return shown if is_whole else cut(shown, self._tokens)
-
-    def content(self, text: str) -> Content:
-        texts = text.split(self._mark)
-        parts: list[dict[str, Any]] = []
-        for number, one in enumerate(texts):
-            if one:
-                parts.append({"type": "text", "text": one})
-            if number < len(texts) - 1:
-                parts.append(self._images[number].part)
-        return parts if self._images else text
 
 
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
