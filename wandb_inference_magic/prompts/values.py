@@ -133,22 +133,16 @@ def _(value: BaseException) -> str:
     return safe_plain("".join(traceback.format_exception(value))).strip()
 
 
-@as_prompt.register(dict)
-@as_prompt.register(list)
-@as_prompt.register(tuple)
-@as_prompt.register(set)
-@as_prompt.register(frozenset)
-@as_prompt.register(deque)
 def _json(value: object) -> str:
     plain = _Plain().of(value)
     line = json.dumps(plain, ensure_ascii=False)
     return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
 
 
-@as_prompt.register(FunctionType)
-@as_prompt.register(MethodType)
-@as_prompt.register(BuiltinFunctionType)
-@as_prompt.register(type)
+for _container in (dict, list, tuple, set, frozenset, deque):
+    as_prompt.register(_container, _json)
+
+
 def _source(value: Any) -> str:
     try:
         return textwrap.dedent(inspect.getsource(value)).rstrip()
@@ -162,6 +156,10 @@ def _signature(value: Any) -> str:
     except (ValueError, TypeError):
         signature = "(...)"
     return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+
+
+for _definition in (FunctionType, MethodType, BuiltinFunctionType, type):
+    as_prompt.register(_definition, _source)
 
 
 @as_prompt.register
