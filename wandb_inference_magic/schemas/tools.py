@@ -84,12 +84,10 @@ class Toolbox:
         from pydantic import ValidationError
 
         try:
-            positional, named = tool.read(call.arguments)
-        except ValidationError as error:
-            return _problems(error), False
-        except FAILURES as error:
-            return _failure(error), False
-        try:
+            try:
+                positional, named = tool.read(call.arguments)
+            except ValidationError as error:
+                return _problems(error), False
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = background.run(result)
