@@ -106,13 +106,12 @@ def snapshot() -> Snapshot:
 
 
 def _of_snapshot(entry: Mapping[str, Any]) -> Model:
-    price = entry["usd_per_million"]
     return Model(
         id=entry["id"],
         name=entry["name"],
         context=entry["context"],
         input=tuple(entry["input"]),
-        price=Price(price["input"], price["output"], price["cached"]),
+        price=Price(**entry["usd_per_million"]),
         reasoning=entry["reasoning"],
         description=f"{entry['parameters']} parameters",
     )
