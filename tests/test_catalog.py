@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, snapshot
+from wandb_inference_magic.catalog.ids import check_model_id, is_lora
 from wandb_inference_magic.catalog.models import (
     REASONING_WORDS,
     Model,
     Price,
-    check_model_id,
     describe_reasoning,
     format_context,
     format_price,
-    is_lora,
     join,
     rows,
     usd,

@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any, Final
 
 from ..text import redacted
-from .models import Model, Price, Snapshot, is_model_id
+from .ids import is_model_id
+from .models import Model, Price, Snapshot
 
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000

@@ -6,18 +6,15 @@ The cost formula is that of service.md (facts as of 2026-10-07).
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, did_you_mean
+from .ids import is_lora
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-LORA: Final = "wandb-artifact:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,40 +112,6 @@ def _named_alike(id: str, ids: Sequence[str]) -> str:
     suggestion = did_you_mean(id.rpartition("/")[2], by_name)
     words = [word.rstrip("?") for word in suggestion.split()]
     return " ".join(by_name.get(word, word) for word in words) + "?" * bool(words)
-
-
-def check_model_id(text: str) -> str:
-    """Return a model's id.
-
-    Raises
-    ------
-    InferenceError
-        If the id is blank, contains whitespace or control characters, or is a malformed LoRA address.
-    """
-    text = text.strip()
-    if not is_model_id(text):
-        raise InferenceError(
-            f"{text[:60]!r} is not a model id.",
-            remedy="It looks like openai/gpt-oss-20b. %wbmodels shows them.",
-            cause="option",
-        )
-    if text.startswith(LORA) and not re.fullmatch(r"wandb-artifact:///[^/:]+/[^/:]+/[^/:]+(:[^/:]+)?", text):
-        raise InferenceError(
-            f"{text[:80]!r} is not the address of a LoRA.",
-            remedy="It looks like wandb-artifact:///team/project/name:latest, with three slashes.",
-            cause="option",
-        )
-    return text
-
-
-def is_model_id(text: str) -> bool:
-    """Whether a text can be a model's id: not blank, and without whitespace and control characters."""
-    return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
-
-
-def is_lora(id: str) -> bool:
-    """Whether an id is the address of a LoRA. No list contains those."""
-    return id.startswith(LORA)
 
 
 # Joining -----------------------------------------------------------------------------------------------
