@@ -31,17 +31,20 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     # Select rows first: before pandas 3, selecting columns copies all of their rows.
     head = (frame if is_whole else frame.iloc[:HEAD_ROWS]).iloc[:, :width]
     tail = frame.iloc[len(frame) if is_whole else -TAIL_ROWS :].iloc[:, :width]
-    has_index = _tells(frame.index)
+    index = frame.index
+    # An index that only counts the rows is left out.
+    has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
+    index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
     counted = len(frame) * width <= MOST_COUNTED
     return _described(
         kind,
         len(frame),
-        names=[_name(name) for name in frame.columns],
+        names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
         missing=[int(count) for count in frame.iloc[:, :width].isna().sum()] if counted else (),
         head=head.itertuples(index=has_index, name=None),
         tail=tail.itertuples(index=has_index, name=None),
-        index_name=_index_name(frame.index) if has_index else None,
+        index_name=index_name if has_index else None,
     )
 
 
@@ -87,21 +90,6 @@ def describe_frame(value: Any) -> str:
         head=(part if is_whole else part.head(HEAD_ROWS)).rows(),
         tail=() if is_whole else part.tail(TAIL_ROWS).rows(),
     )
-
-
-def _tells(index: Any) -> bool:
-    """Return whether a pandas index holds more than the row numbers."""
-    is_counting = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
-    return not is_counting
-
-
-def _index_name(index: Any) -> str:
-    names = [str(name) for name in index.names if name is not None]
-    return ", ".join(names) or "index"
-
-
-def _name(name: Any) -> str:
-    return ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def _described(

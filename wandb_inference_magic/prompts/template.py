@@ -202,20 +202,14 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
         raise _refused(f"{where}: {error.message}", remedy) from None
     except UndefinedError as error:
-        raise _undefined(error, names, what, remedy) from None
+        name = re.match(r"'([^']+)' is undefined", str(error))
+        near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
+        raise _refused(f"{_line(error, what)}: {error}", near or remedy) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what}", error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
         said = quoted(f"{type(error).__name__}: {error}")
-        where = _line(error, what)
-        raise _refused(f"{where}: an expression raised {said}", "Try it in a cell of its own.") from None
-
-
-def _undefined(error: Exception, names: Mapping[str, Any], what: str, remedy: str) -> InferenceError:
-    said = str(error)
-    name = re.match(r"'([^']+)' is undefined", said)
-    near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
-    return _refused(f"{_line(error, what)}: {said}", near or remedy)
+        raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None
 
 
 def _line(error: BaseException, what: str) -> str:

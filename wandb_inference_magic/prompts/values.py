@@ -13,8 +13,10 @@ import sys
 import textwrap
 import traceback
 from collections import deque
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
+from itertools import islice
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -89,24 +91,17 @@ def cut(text: str, tokens: int) -> str:
         return text
     room = int(len(text) * tokens / whole)
     while True:
-        head = _to_line_end(text[: int(room * HEAD_SHARE)])
-        tail = _from_line_start(text[len(text) - room + int(room * HEAD_SHARE) :]) if room else ""
+        head, tail = text[: int(room * HEAD_SHARE)], text[len(text) - room + int(room * HEAD_SHARE) :]
+        # Cut between lines where one ends nearby.
+        if (end := head.rfind("\n", len(head) * 4 // 5)) >= 0:
+            head = head[:end]
+        tail = tail[tail.find("\n", 0, len(tail) // 5) + 1 :]
         if estimate(head + tail) <= tokens or not room:
             break
         # The ends have more tokens per character than the rest.
         room = room * 3 // 4
     gap = LEFT_OUT.format(f"{len(text) - len(head) - len(tail):,} characters")
     return f"{head.rstrip()}\n{gap}\n{tail.lstrip()}"
-
-
-def _to_line_end(head: str) -> str:
-    end = head.rfind("\n", len(head) * 4 // 5)
-    return head if end < 0 else head[:end]
-
-
-def _from_line_start(tail: str) -> str:
-    start = tail.find("\n", 0, len(tail) // 5)
-    return tail if start < 0 else tail[start + 1 :]
 
 
 # Python's own types ------------------------------------------------------------------------------------------
@@ -144,17 +139,11 @@ for _container in (dict, list, tuple, set, frozenset, deque):
 
 
 def _source(value: Any) -> str:
-    try:
+    with suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(value)).rstrip()
-    except (OSError, TypeError):
-        return _signature(value)
-
-
-def _signature(value: Any) -> str:
-    try:
+    signature = "(...)"
+    with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    except (ValueError, TypeError):
-        signature = "(...)"
     return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
@@ -227,10 +216,9 @@ class _Plain:
 
     def of(self, value: Any) -> Any:
         self._nodes += 1
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value if abs(value) < LARGEST_INTEGER else _words(value)
-        if value is None or isinstance(value, bool | float | str):
-            return value
+        if value is None or isinstance(value, int | float | str):
+            is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
+            return _words(value) if is_huge else value
         if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
             return "..."
         self._above.append(id(value))
@@ -241,9 +229,9 @@ class _Plain:
 
     def _of_container(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return self._of_items(value.items(), len(value))
+            return self._of_dict(value)
         if isinstance(value, list | tuple | set | frozenset | deque):
-            kept = [self.of(one) for _, one in zip(range(MOST_ITEMS), value, strict=False)]
+            kept = [self.of(one) for one in islice(value, MOST_ITEMS)]
             return kept if len(value) <= MOST_ITEMS else [*kept, _more(len(value))]
         if is_dataclass(value) and not isinstance(value, type):
             return {field.name: self.of(getattr(value, field.name)) for field in fields(value)}
@@ -261,13 +249,13 @@ class _Plain:
             return "[image]" if isinstance(shown, Image) else shown
         return safe_plain(_words(value))
 
-    def _of_items(self, items: Any, length: int) -> dict[str, Any]:
+    def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for _, (key, one) in zip(range(MOST_ITEMS), items, strict=False):
+        for key, one in islice(value.items(), MOST_ITEMS):
             name = _words(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
-        return kept if length <= MOST_ITEMS else {**kept, "...": _more(length)}
+        return kept if len(value) <= MOST_ITEMS else {**kept, "...": _more(len(value))}
 
 
 def _words(value: object) -> str:
