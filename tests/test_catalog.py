@@ -259,10 +259,10 @@ def test_the_words_and_the_snapshot_do_not_drift() -> None:
 
 def test_the_sources_of_the_facts_are_named() -> None:
     feed = {"openai/gpt-oss-20b": Model("openai/gpt-oss-20b"), "a/gone": Model("a/gone", lifecycle="retired")}
-    fetched = date(2026, 11, 1)
-    both = join(["openai/gpt-oss-20b", "zai-org/GLM-5.2"], feed, snapshot(), fetched=fetched)
-    assert both.as_of == "W&B's public feed, fetched 2026-11-01 and snapshot of 2026-10-07"
-    assert join(["openai/gpt-oss-20b"], feed, snapshot(), fetched=fetched).as_of.endswith("2026-11-01")
+    today = date.today().isoformat()
+    both = join(["openai/gpt-oss-20b", "zai-org/GLM-5.2"], feed, snapshot())
+    assert both.as_of == f"W&B's public feed, fetched {today} and snapshot of 2026-10-07"
+    assert join(["openai/gpt-oss-20b"], feed, snapshot()).as_of.endswith(today)
     assert join(["new/x"], None, None).as_of == ""
 
 

@@ -6,7 +6,7 @@ The formats of the feeds are those in service.md (facts as of 2026-10-07). Anyth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -54,7 +54,8 @@ def read_modelsdev(document: object) -> dict[str, Model]:
     if not tables:
         raise ValueError("not a feed of models")
     entries = [(key, entry) for table in tables for key, entry in table.items() if isinstance(entry, Mapping)]
-    return _by_id(_of_modelsdev(str(key), entry) for key, entry in entries)
+    models = [_of_modelsdev(str(key), entry) for key, entry in entries]
+    return {model.id: model for model in models if is_model_id(model.id)}
 
 
 def _of_modelsdev(key: str, entry: Mapping[str, Any]) -> Model:
@@ -116,10 +117,6 @@ def _of_snapshot(entry: Mapping[str, Any]) -> Model:
         reasoning=entry["reasoning"],
         description=f"{entry['parameters']} parameters",
     )
-
-
-def _by_id(models: Iterable[Model]) -> dict[str, Model]:
-    return {model.id: model for model in models if is_model_id(model.id)}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -123,7 +123,6 @@ def join(
     known: Snapshot | None = None,
     *,
     notes: Sequence[str] = (),
-    fetched: date | None = None,
 ) -> Catalog:
     """Join the live list with the facts.
 
@@ -137,8 +136,6 @@ def join(
         The snapshot; None for an endpoint that is not W&B's, because nothing is known about its models.
     notes : sequence of str
         The errors that occurred while these were fetched.
-    fetched : date, optional
-        When the feed was fetched. The default is today.
 
     Returns
     -------
@@ -146,23 +143,24 @@ def join(
         With a list: its models, including those about which nothing else is known. Without a list, or with an empty
         one: the models in the feed, or else in the snapshot, without the retired ones.
     """
-    facts = _facts(feed, known)
-    ids = list(listing or _known_ids(feed, known))
+    feed = feed or {}
+    dated = known.models if known else {}
+    facts = {**dated, **{id: _more_exact(model, dated.get(id)) for id, model in feed.items()}}
+    # Not both: a model that is no longer in the newer feed is most likely retired.
+    served = [id for id, model in (feed or dated).items() if model.lifecycle != "retired"]
+    ids = list(listing or served)
     available = True if listing else None
     models = [replace(facts.get(id, Model(id)), available=available) for id in ids]
+    sources = [f"W&B's public feed, fetched {date.today().isoformat()}"] if feed else []
+    if known and (not feed or any(id in dated and id not in feed for id in ids)):
+        sources.append(f"snapshot of {known.as_of}")
     return Catalog(
         models=tuple(sorted(models, key=lambda model: (model.id.lower(), model.id))),
         live=bool(listing),
-        as_of=_as_of(ids, feed, known, fetched),
+        as_of=" and ".join(sources),
         note=" ".join(notes) if listing else _note(listing, known, notes, bool(models)),
         replacements=known.replacements if known else {},
     )
-
-
-def _known_ids(feed: Mapping[str, Model] | None, known: Snapshot | None) -> list[str]:
-    # Not both: a model that is no longer in the newer feed is most likely retired.
-    models = feed or (known.models if known else {})
-    return [id for id, model in models.items() if model.lifecycle != "retired"]
 
 
 def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence[str], has_models: bool) -> str:
@@ -176,29 +174,12 @@ def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence
     return " ".join(said)
 
 
-def _facts(feed: Mapping[str, Model] | None, known: Snapshot | None) -> dict[str, Model]:
-    facts = dict(known.models) if known else {}
-    for id, model in (feed or {}).items():
-        facts[id] = replace(model, reasoning=_more_exact(model, facts.get(id)))
-    return facts
-
-
-def _more_exact(model: Model, older: Model | None) -> str:
-    """Return how a model reasons: the feed's value, unless the snapshot's is more exact."""
-    if older is None:
-        return model.reasoning
+def _more_exact(model: Model, older: Model | None) -> Model:
+    """Return the feed's model. How it reasons is the snapshot's value where that is more exact."""
     leaves_open = ("toggle-off", "adaptive") if model.reasoning == "toggle-on" else ()
-    return older.reasoning if model.reasoning == "unknown" or older.reasoning in leaves_open else model.reasoning
-
-
-def _as_of(ids: Sequence[str], feed: Mapping[str, Model] | None, known: Snapshot | None, fetched: date | None) -> str:
-    """Name the sources of the facts and their dates. With a feed, name the snapshot only if it is used."""
-    sources = []
-    if feed:
-        sources.append(f"W&B's public feed, fetched {(fetched or date.today()).isoformat()}")
-    if known and (not feed or any(id in known.models and id not in feed for id in ids)):
-        sources.append(f"snapshot of {known.as_of}")
-    return " and ".join(sources)
+    if older and (model.reasoning == "unknown" or older.reasoning in leaves_open):
+        return replace(model, reasoning=older.reasoning)
+    return model
 
 
 # Facts as users read them ------------------------------------------------------------------------------
