@@ -46,12 +46,13 @@ FEED = {
 
 def test_the_snapshot_is_whole() -> None:
     known = snapshot()
-    assert known.as_of == "2026-10-07"
+    ids = {model.id for model in known.models}
+    assert known.as_of == "snapshot of 2026-10-07"
     assert len(known.models) == 20
-    assert {model.reasoning for model in known.models.values()} <= set(REASONING_WORDS)
-    assert all(model.price and model.context and model.input for model in known.models.values())
-    assert all(replacement in known.models for replacement in known.replacements.values())
-    assert not set(known.replacements) & set(known.models)
+    assert {model.reasoning for model in known.models} <= set(REASONING_WORDS)
+    assert all(model.price and model.context and model.input for model in known.models)
+    assert all(replacement in ids for replacement in known.replacements.values())
+    assert not set(known.replacements) & ids
 
 
 def test_the_feed_is_read_and_odd_entries_do_not_break_it() -> None:
@@ -155,7 +156,7 @@ def test_the_cost_counts_cached_tokens_at_their_price() -> None:
 
 
 def test_rows_hold_numbers() -> None:
-    row = rows([snapshot().models["openai/gpt-oss-20b"]])[0]
+    row = rows([snapshot().find("openai/gpt-oss-20b")])[0]
     assert (row["id"], row["context"], row["usd_in"]) == ("openai/gpt-oss-20b", 131072, 0.03)
 
 
@@ -252,7 +253,7 @@ def test_the_snapshot_tells_what_the_feed_leaves_open(id: str, feed_says: str, r
 
 
 def test_the_words_and_the_snapshot_do_not_drift() -> None:
-    for word in {model.reasoning for model in snapshot().models.values()} - {"unknown"}:
+    for word in {model.reasoning for model in snapshot().models} - {"unknown"}:
         assert describe_reasoning(word) != "unknown"
     assert describe_reasoning("new-word") == "unknown"
 

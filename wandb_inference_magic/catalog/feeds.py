@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..text import redacted
 from .ids import is_model_id
-from .models import Model, Price, Snapshot
+from .models import Catalog, Model, Price
 
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000
@@ -98,13 +98,17 @@ def _options(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @cache
-def snapshot() -> Snapshot:
-    """Return the facts shipped with the package."""
+def snapshot() -> Catalog:
+    """Return the facts shipped with the package, as a catalog that is not live."""
     from importlib.resources import files
 
     document = json.loads((files(__package__) / SNAPSHOT_FILE).read_text(encoding="utf-8"))
-    models = [_of_snapshot(entry) for entry in document["models"]]
-    return Snapshot(document["as_of"], {model.id: model for model in models}, document["retired_replacements"])
+    return Catalog(
+        models=tuple(_of_snapshot(entry) for entry in document["models"]),
+        live=False,
+        as_of=f"snapshot of {document['as_of']}",
+        replacements=document["retired_replacements"],
+    )
 
 
 def _of_snapshot(entry: Mapping[str, Any]) -> Model:

@@ -57,15 +57,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The facts shipped with the package, their date, and the replacements of retired models."""
-
-    as_of: str
-    models: Mapping[str, Model]
-    replacements: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Catalog:
     """The models of an endpoint.
 
@@ -120,7 +111,7 @@ def _named_alike(id: str, ids: Sequence[str]) -> str:
 def join(
     listing: Sequence[str] | None,
     feed: Mapping[str, Model] | None = None,
-    known: Snapshot | None = None,
+    known: Catalog | None = None,
     *,
     notes: Sequence[str] = (),
 ) -> Catalog:
@@ -132,7 +123,7 @@ def join(
         The ids that the endpoint lists; None if the list could not be fetched.
     feed : mapping or None
         The public feed's models. Its facts take precedence over the snapshot's.
-    known : Snapshot or None
+    known : Catalog or None
         The snapshot; None for an endpoint that is not W&B's, because nothing is known about its models.
     notes : sequence of str
         The errors that occurred while these were fetched.
@@ -144,7 +135,7 @@ def join(
         one: the models in the feed, or else in the snapshot, without the retired ones.
     """
     feed = feed or {}
-    dated = known.models if known else {}
+    dated = {model.id: model for model in known.models} if known else {}
     facts = {**dated, **{id: _more_exact(model, dated.get(id)) for id, model in feed.items()}}
     # Not both: a model that is no longer in the newer feed is most likely retired.
     served = [id for id, model in (feed or dated).items() if model.lifecycle != "retired"]
@@ -153,7 +144,7 @@ def join(
     models = [replace(facts.get(id, Model(id)), available=available) for id in ids]
     sources = [f"W&B's public feed, fetched {date.today().isoformat()}"] if feed else []
     if known and (not feed or any(id in dated and id not in feed for id in ids)):
-        sources.append(f"snapshot of {known.as_of}")
+        sources.append(known.as_of)
     return Catalog(
         models=tuple(sorted(models, key=lambda model: (model.id.lower(), model.id))),
         live=bool(listing),
@@ -163,7 +154,7 @@ def join(
     )
 
 
-def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence[str], has_models: bool) -> str:
+def _note(listing: Sequence[str] | None, known: Catalog | None, notes: Sequence[str], has_models: bool) -> str:
     said = list(notes)
     if listing is not None and known:
         said.append("The service gave an empty list.")

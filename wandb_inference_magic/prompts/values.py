@@ -24,18 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, quoted
 from ..messages import Reply, estimate
 from ..text import safe_plain
+from . import frames, images
 from .arrays import describe_array
-from .frames import describe_frame, describe_pandas, describe_pandas_series
-from .images import (
-    Image,
-    image_at,
-    image_from_axes,
-    image_from_figure,
-    image_from_ipython,
-    image_from_pillow,
-    image_from_png,
-    is_image_file,
-)
+from .images import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,8 +60,8 @@ def as_prompt(value: object) -> str | Image:
     if is_dataclass(value) or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        return describe_frame(value)
-    return image_from_png(value) or _words(value)
+        return frames.describe_frame(value)
+    return images.image_from_png(value) or _words(value)
 
 
 def image_of(value: object) -> Image | None:
@@ -79,7 +70,7 @@ def image_of(value: object) -> Image | None:
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
         path = _home_resolved(Path(value))
-        return image_at(path) if is_image_file(path) else None
+        return images.image_at(path) if images.is_image_file(path) else None
     shown = as_prompt(value)
     return shown if isinstance(shown, Image) else None
 
@@ -162,8 +153,8 @@ def _(value: Path) -> str | Image:
     try:
         if path.is_dir():
             return "\n".join(_entries(path))
-        if is_image_file(path):
-            return image_at(path)
+        if images.is_image_file(path):
+            return images.image_at(path)
         with path.open("rb") as file:
             start = file.read(LONGEST_FILE + 1)
     except OSError as error:
@@ -271,17 +262,17 @@ def _more(length: int) -> str:
 # Other packages' types ---------------------------------------------------------------------------------------
 
 _FORMS: Final[dict[str, Callable[[Any], str | Image]]] = {
-    "pandas.DataFrame": describe_pandas,
-    "pandas.Series": describe_pandas_series,
-    "polars.DataFrame": describe_frame,
-    "polars.LazyFrame": describe_frame,
-    "polars.Series": describe_frame,
-    "pyarrow.Table": describe_frame,
+    "pandas.DataFrame": frames.describe_pandas,
+    "pandas.Series": frames.describe_pandas_series,
+    "polars.DataFrame": frames.describe_frame,
+    "polars.LazyFrame": frames.describe_frame,
+    "polars.Series": frames.describe_frame,
+    "pyarrow.Table": frames.describe_frame,
     "numpy.ndarray": describe_array,
-    "matplotlib.figure.Figure": image_from_figure,
-    "matplotlib.axes.Axes": image_from_axes,
-    "PIL.Image.Image": image_from_pillow,
-    "IPython.core.display.Image": image_from_ipython,
+    "matplotlib.figure.Figure": images.image_from_figure,
+    "matplotlib.axes.Axes": images.image_from_axes,
+    "PIL.Image.Image": images.image_from_pillow,
+    "IPython.core.display.Image": images.image_from_ipython,
 }
 
 
