@@ -207,6 +207,21 @@ def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
     assert parameters(tool)["properties"]["a"] == {"description": "Any JSON value."}
 
 
+def test_keyword_arguments_have_a_section_of_their_own() -> None:
+    def tool(a, *, c=1):
+        """Do it.
+
+        Args:
+            a: one
+
+        Keyword Args:
+            c: three
+        """
+
+    told = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
+    assert (described(tool), told) == ("Do it.", {"a": "one", "c": "three"})
+
+
 def test_a_long_docstring_is_cut() -> None:
     def long() -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from types import WrapperDescriptorType
 from typing import Any, Final
 
@@ -21,10 +22,12 @@ def read_docstring(function: object) -> tuple[str, dict[str, str]]:
     docstring = inspect.getdoc(target)
     if isinstance(target, WrapperDescriptorType) or (not docstring and not hasattr(function, "__name__")):
         docstring = inspect.getdoc(function)
+    # The parser does not know this heading of Google style.
+    docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring or "", flags=re.MULTILINE)
     try:
         parsed = parse(docstring)
     except (ParseError, LookupError):
-        return _cut(docstring or ""), {}
+        return _cut(docstring), {}
     # One entry can describe several parameters.
     texts = {
         name.strip(" *"): _cut(" ".join(one.description.split()))
