@@ -93,14 +93,9 @@ class Exchange:
     status: int = 200
     request_id: str | None = None
 
-    @property
-    def key(self) -> str:
-        """A digest of the whole request: the same for two equal requests."""
-        return key_of(self.endpoint, self.path, self.request)
-
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
-    """Return the digest that identifies a request."""
+    """Return a digest of a whole request: the same for two equal requests."""
     asked = json.dumps([endpoint, path, request], sort_keys=True)
     return sha256(asked.encode()).hexdigest()
 
@@ -238,14 +233,14 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     damaged: list[int] = []
     whole = size = 0
     version = VERSION
-    for number, (line, length) in enumerate(lines_of(file), start=1):
+    for number, (line, length) in enumerate(_lines_of(file), start=1):
         size += length
         if number == 1:
-            version = version_of(path, line)
+            version = _version_of(path, line)
             whole = size
             continue
         try:
-            exchange = read_line(line, version)
+            exchange = _read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
                 # An unfinished line, left by a crash.
@@ -257,7 +252,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     return Recorded(tuple(exchanges), tuple(damaged), whole, size, version)
 
 
-def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
     while line := file.readline(MOST_LINE + 1):
         length = len(line)
@@ -269,7 +264,7 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield TOO_LARGE + line[-1:], length
 
 
-def version_of(path: Path, line: bytes) -> int:
+def _version_of(path: Path, line: bytes) -> int:
     """Return the version of a file, given its first line."""
     try:
         version = _of_type(int, read_json_text(line)["cassette"])
@@ -291,7 +286,7 @@ def version_of(path: Path, line: bytes) -> int:
     return version
 
 
-def read_line(line: bytes, version: int) -> Exchange | None:
+def _read_line(line: bytes, version: int) -> Exchange | None:
     """Return the exchange on a line, or None if it holds something else. Raise ValueError if it cannot be read."""
     if not line.strip():
         return None
