@@ -245,6 +245,8 @@ def test_a_lazy_frame_shows_its_first_rows() -> None:
     lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
     assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
     assert len(lines) == 4 + 20
+    header, row = text_of(pl.LazyFrame({f"c{n}": [n] for n in range(60)})).splitlines()[-2:]
+    assert len(header.split(",")) == len(row.split(",")) == 50
 
 
 def text_and_peak_of(value: object) -> tuple[str, int]:
