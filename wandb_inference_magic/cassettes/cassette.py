@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
 from ..text import hidden
-from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
-from .upgrade import rewrite
+from .file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -65,7 +64,8 @@ class Cassette:
         # The numbers of the exchanges with each key, in the order in which they will be replayed.
         self._by_key: dict[str, list[int]] = {}
         self._replayed: set[int] = set()
-        self._is_prepared = False
+        # The version of the file, once it is ready to be added to.
+        self._version: int | None = None
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -73,12 +73,11 @@ class Cassette:
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
-            is_there = self.path.exists()
             others = [one.name for one in self.path.parent.glob("*.jsonl") if one != self.path]
             near = did_you_mean(self.path.name, others)
             raise InferenceError(
                 f"{self.path} is empty: nothing has been recorded in it."
-                if is_there
+                if self.path.exists()
                 else f"There is no cassette {self.path}.",
                 remedy=near or "Name one that is there, or record it first: %wbconfig --cassette FILE --mode record.",
                 cause="option",
@@ -153,31 +152,26 @@ class Cassette:
     def add(self, exchange: Exchange) -> None:
         """Record an exchange without secrets. If the file cannot be written, the next request reports the error."""
         exchange = without_secrets(exchange, self._secrets())
-        line = line_of(exchange)
         with self._lock:
             try:
-                self._write(line)
+                if self._version is None:
+                    self._version = self._prepare()
+                # Append in a single write, because another kernel may be adding to the file.
+                with self.path.open("ab", buffering=0) as file:
+                    file.write(line_of(exchange, self._version))
                 self._take(exchange)
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
                 self._failure = error
 
-    def _write(self, line: bytes) -> None:
-        """Append a line in a single write, because another kernel may be adding to the file."""
-        if not self._is_prepared:
-            self._prepare()
-            self._is_prepared = True
-        with self.path.open("ab", buffering=0) as file:
-            file.write(line)
+    def _prepare(self) -> int:
+        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash.
 
-    def _prepare(self) -> None:
-        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash."""
+        Return the version of the file.
+        """
         self.path.touch()
         found = Recorded() if self.mode == "record" else read_cassette(self.path)
-        if found.version < VERSION:
-            rewrite(self.path)
-            return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
             # If the file is larger than when it was read, another kernel has added to it.
@@ -189,9 +183,11 @@ class Cassette:
                 file.write(HEADER)
             elif file.read(1) != b"\n":
                 file.write(b"\n")
+        return found.version
 
     def _take(self, exchange: Exchange) -> None:
-        self._by_key.setdefault(exchange.key, []).append(len(self._exchanges))
+        key = key_of(exchange.endpoint, exchange.path, exchange.request)
+        self._by_key.setdefault(key, []).append(len(self._exchanges))
         self._exchanges.append(exchange)
 
     def _not_recorded(self, endpoint: str, path: str, request: Any) -> InferenceError:
