@@ -19,6 +19,7 @@ from service import Answer, Service, Streamed, Wandb, calling, chunk, completion
 
 from wandb_inference_magic.cassettes.cassette import Cassette
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of, read_cassette, without_secrets
+from wandb_inference_magic.cassettes.upgrade import rewrite
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -696,13 +697,13 @@ def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str, vers
     assert found.damaged == (3,)
     assert len(found.exchanges) == 2
     assert "line 3 cannot be read" in str(Cassette(path, "replay", "at-once"))
-    # It keeps its line when something is added.
+    # It keeps its line when something is added, also where the file is written again.
     extra = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
     Cassette(path, "auto", "at-once").add(extra)
     assert path.read_bytes().splitlines()[2] == HOSTILE[name].encode(errors="surrogatepass")
     assert read_cassette(path).damaged == (3,)
     assert read_cassette(path).exchanges == (*found.exchanges, extra)
-    assert read_cassette(path).version == version
+    assert read_cassette(path).version == 2
 
 
 # Version 1 ---------------------------------------------------------------------------------------------------------
@@ -747,18 +748,45 @@ def test_a_file_of_version_1_is_read_and_is_not_changed(old_file: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", '\n{"endpoint": "wan'])
-def test_an_exchange_is_added_to_a_file_of_version_1_in_its_form(old_file: Path, end: str) -> None:
+def test_recording_writes_a_file_of_version_1_again(old_file: Path, end: str) -> None:
     old_file.write_text("\n".join(OLD_LINES) + end)
-    extra = Exchange("wandb", "/x", {"n": 9}, 0.5, events=PLAIN_EVENTS)
-    Cassette(old_file, "auto", "at-once").add(extra)
-    *before, added = old_file.read_text().splitlines()
-    assert before == list(OLD_LINES)
-    written = [[at, chunk, ["id"]] if at == 0.3 else [at, chunk] for at, chunk in PLAIN_EVENTS]
-    assert json.loads(added)["reply"]["events"] == written
+    old_file.chmod(0o640)
+    Cassette(old_file, "auto", "at-once").add(EXTRA)
+    written = lines_but(old_file, 3)
+    assert written[0] == {"cassette": 2, "by": "0.9"}
+    assert written[1] == {**json.loads(OLD_LINES[1]), "reply": {**json.loads(OLD_LINES[1])["reply"], "events": plain()}}
+    assert written[2] == {"note": "hi"}
     found = read_cassette(old_file)
-    assert (found.version, found.damaged) == (1, (4,))
-    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), PLAIN_EVENTS]
-    assert found.exchanges[-1] == extra
+    assert (found.version, found.damaged) == (2, (4,))
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), ()]
+    assert found.exchanges[-1] == EXTRA
+    assert old_file.stat().st_mode & 0o777 == 0o640
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def lines_but(path: Path, damaged: int) -> list[Any]:
+    """Return the documents of a file's lines, without the one with this number, and blank ones."""
+    found = enumerate(path.read_text().split("\n"))
+    return [json.loads(line) for number, line in found if line and number != damaged]
+
+
+def plain() -> list[Any]:
+    return [[at, chunk] for at, chunk in PLAIN_EVENTS]
+
+
+@pytest.mark.parametrize("name", ["local", "record", "auto"])
+def test_what_version_1_holds_is_the_same_as_version_2(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes((FIXTURES / f"{name}.jsonl").read_bytes())
+    before = read_cassette(path)
+    rewrite(path)
+    after = read_cassette(path)
+    assert (before.version, after.version) == (1, 2)
+    assert after.exchanges == before.exchanges
+    again = path.read_bytes()
+    rewrite(path)
+    assert path.read_bytes() == again
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_record_begins_a_file_of_version_1_anew(old_file: Path) -> None:
@@ -772,6 +800,22 @@ def test_a_link_to_a_file_of_version_1_stays_a_link(old_file: Path) -> None:
     Cassette(link, "auto", "at-once").add(EXTRA)
     assert link.is_symlink()
     assert read_cassette(old_file).exchanges[-1] == EXTRA
+
+
+def test_what_was_added_meanwhile_is_kept(old_file: Path) -> None:
+    first, second = (Cassette(old_file, "auto", "at-once") for _ in range(2))
+    # A kernel of an older version adds to the file before it is written again, and after.
+    old_line = f"{OLD_LINES[1]}\n"
+    with old_file.open("a") as file:
+        file.write(old_line)
+    first.add(EXTRA)
+    second.add(EXTRA)
+    with old_file.open("a") as file:
+        file.write(old_line)
+    first.add(EXTRA)
+    found = read_cassette(old_file)
+    assert [one.events for one in found.exchanges] == [PLAIN_EVENTS, (), PLAIN_EVENTS, (), (), PLAIN_EVENTS, ()]
+    assert found.damaged == (4,)
 
 
 ADD = """
@@ -789,7 +833,7 @@ cassette.find("wandb", "/x", None)
 """
 
 
-def test_kernels_that_add_to_one_file_of_version_1_at_once_lose_no_line(tmp_path: Path) -> None:
+def test_kernels_that_write_one_file_again_at_once_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     header, rest = (FIXTURES / "record.jsonl").read_bytes().split(b"\n", 1)
     path.write_bytes(header + b"\n" + rest * 10)
@@ -806,11 +850,44 @@ def test_kernels_that_add_to_one_file_of_version_1_at_once_lose_no_line(tmp_path
         kernel.stdin.flush()
     assert [kernel.communicate()[0] is not None and kernel.returncode for kernel in kernels] == [0] * 4
     found = read_cassette(path)
-    assert (found.version, found.damaged) == (1, ())
+    assert (found.version, found.damaged) == (2, ())
     assert found.exchanges[: len(before)] == before
     added = sorted((one.request["by"], one.request["n"]) for one in found.exchanges[len(before) :])
     assert added == sorted((str(by), number) for by in range(4) for number in range(20))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("limit", ["MOST_LINE", "MOST_FILE"])
+def test_a_file_that_would_be_too_large_stays_as_it_is(
+    old_file: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    # As differences each is a few bytes, as version 2 the long text over and over.
+    events = [[0, {**FIRST, "long": "x" * 1000}], *[[0, "a"]] * 500]
+    with old_file.open("a") as file:
+        file.write(changed(reply_events=events) + "\n")
+    before = old_file.read_bytes()
+    monkeypatch.setattr(f"wandb_inference_magic.cassettes.upgrade.{limit}", 100_000)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match="would be too large"):
+        cassette.find("wandb", "/x", {})
+    assert old_file.read_bytes() == before
+    assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
+
+
+def test_what_a_crash_left_beside_the_file_is_named(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = old_file.with_name("old.jsonl.new")
+    beside.touch()
+    monkeypatch.setattr("wandb_inference_magic.cassettes.upgrade.WAITS", 1)
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    with pytest.raises(InferenceError, match=r"old\.jsonl\.new is there: delete it"):
+        cassette.find("wandb", "/x", {})
+    assert beside.exists(), "it may be another kernel's"
+    beside.unlink()
+    cassette = Cassette(old_file, "auto", "at-once")
+    cassette.add(EXTRA)
+    assert read_cassette(old_file).exchanges[-1] == EXTRA
 
 
 def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:

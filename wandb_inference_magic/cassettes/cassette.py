@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
 from ..text import hidden
-from .file import HEADER, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
+from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
+from .upgrade import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -64,8 +65,7 @@ class Cassette:
         # The numbers of the exchanges with each key, in the order in which they will be replayed.
         self._by_key: dict[str, list[int]] = {}
         self._replayed: set[int] = set()
-        # The version of the file, once it is ready to be added to.
-        self._version: int | None = None
+        self._is_prepared = False
         self._failure: InferenceError | None = None
         if mode != "record":
             for exchange in found.exchanges:
@@ -152,26 +152,31 @@ class Cassette:
     def add(self, exchange: Exchange) -> None:
         """Record an exchange without secrets. If the file cannot be written, the next request reports the error."""
         exchange = without_secrets(exchange, self._secrets())
+        line = line_of(exchange)
         with self._lock:
             try:
-                if self._version is None:
-                    self._version = self._prepare()
-                # Append in a single write, because another kernel may be adding to the file.
-                with self.path.open("ab", buffering=0) as file:
-                    file.write(line_of(exchange, self._version))
+                self._write(line)
                 self._take(exchange)
             except OSError as error:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
                 self._failure = error
 
-    def _prepare(self) -> int:
-        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash.
+    def _write(self, line: bytes) -> None:
+        """Append a line in a single write, because another kernel may be adding to the file."""
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
+        with self.path.open("ab", buffering=0) as file:
+            file.write(line)
 
-        Return the version of the file.
-        """
+    def _prepare(self) -> None:
+        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash."""
         self.path.touch()
         found = Recorded() if self.mode == "record" else read_cassette(self.path)
+        if found.version < VERSION:
+            rewrite(self.path)
+            return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
             # If the file is larger than when it was read, another kernel has added to it.
@@ -183,7 +188,6 @@ class Cassette:
                 file.write(HEADER)
             elif file.read(1) != b"\n":
                 file.write(b"\n")
-        return found.version
 
     def _take(self, exchange: Exchange) -> None:
         key = key_of(exchange.endpoint, exchange.path, exchange.request)

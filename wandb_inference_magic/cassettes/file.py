@@ -20,8 +20,7 @@ received.
 
 In version 1 an event holds what differs from the previous event. If only the text differs, this is the new text.
 Otherwise it is an object with the changed members and, if members were removed, a list of their names. Such a file can
-be replayed, and added to: an event added to it is the whole chunk, and the names of the members that the previous chunk
-has and it has not.
+be replayed. It is converted to version 2 before an exchange is added to it.
 """
 
 from __future__ import annotations
@@ -164,28 +163,19 @@ def _numbered(value: object) -> Iterator[tuple[dict[str, Any], int]]:
 # Writing ---------------------------------------------------------------------------------------------------------
 
 
-def line_of(exchange: Exchange, version: int = VERSION) -> bytes:
-    """Return an exchange as a line of a file of that version."""
+def line_of(exchange: Exchange) -> bytes:
+    """Return an exchange as a line of the file."""
     reply: dict[str, Any] = {"seconds": exchange.seconds}
     if exchange.status != 200:
         reply["status"] = exchange.status
     if exchange.request_id:
         reply["request_id"] = exchange.request_id
     if exchange.events:
-        reply["events"] = list(_old_events(exchange.events)) if version == 1 else exchange.events
+        reply["events"] = exchange.events
     else:
         reply["json"] = exchange.document
     members = {"endpoint": exchange.endpoint, "path": exchange.path, "request": exchange.request, "reply": reply}
     return json_bytes(members) + b"\n"
-
-
-def _old_events(events: Iterable[Event]) -> Iterator[list[Any]]:
-    """Yield events of version 2 as events of version 1."""
-    before: dict[str, Any] = {}
-    for at, chunk in events:
-        gone = [name for name in before if name not in chunk]
-        yield [at, chunk, gone] if gone else [at, chunk]
-        before = chunk
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
