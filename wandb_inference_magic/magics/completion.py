@@ -1,11 +1,13 @@
-"""Tab completion on the line of a magic: its options and their values."""
+"""Tab completion on the line of a magic: its options and their values.
+
+The options are imported on the first Tab, so that loading is fast.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from keyword import iskeyword
 from threading import Thread
 from types import GenericAlias
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from ..arguments import PAGES, read_unfinished
 from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_key
 from ..errors import InferenceError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import TextForm, Unfinished, Value
+    from ..arguments import Page, TextForm, Unfinished, Value
     from ..session import Session
 
 # IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
@@ -37,20 +38,6 @@ _PRIORITY: Final = 200
 _PATIENCE: Final = 0.08
 
 _LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class MagicLine:
-    """How the line of a magic is parsed, as in `read_line`, and what the first word of its text is."""
-
-    options: type
-    text: TextForm
-    first: Value | None
-
-
-MAGICS: Final = {
-    magic: MagicLine(page.options, text, page.first) for page in PAGES.values() for magic, text in page.lines.items()
-}
 
 
 class _Claim(Sequence[SimpleCompletion]):
@@ -102,18 +89,20 @@ class Offers:
 
     def at(self, code: str, line: int, column: int) -> Result:
         """Return the completions at a line and column of a cell. If there are none, IPython's own apply."""
+        from ..arguments import read_unfinished
+
         found = _magic_at(code, line, column)
         if found is None:
             return _nothing()
-        magic, typed = found
-        unfinished = read_unfinished(magic.options, typed, text=magic.text)
+        page, text, typed = found
+        unfinished = read_unfinished(page.options, typed, text=text)
         if unfinished is None:
             return _nothing()
         if unfinished.value_of is not None:
             return self._values(unfinished.value_of.value, unfinished.word)
-        if unfinished.word.startswith("-") or (magic.text == "none" and not unfinished.word):
+        if unfinished.word.startswith("-") or (text == "none" and not unfinished.word):
             return _options(unfinished)
-        return _nothing() if unfinished.words else self._values(magic.first, unfinished.word)
+        return _nothing() if unfinished.words else self._values(page.first, unfinished.word)
 
     def _values(self, value: Value | None, word: str) -> Result:
         names = None if value is None else self._names(value)
@@ -197,22 +186,21 @@ class Offers:
             return
 
 
-def _magic_at(code: str, line: int, column: int) -> tuple[MagicLine, str] | None:
-    """Return the magic on the cursor's line, and the text between its name and the cursor."""
+def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] | None:
+    """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
+    from ..arguments import MAGICS
+
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])
-    first = next((number for number, text in enumerate(lines) if text.strip()), 0)
-    if found is None or (line > first and _has_prompt_below(lines[first])):
+    if found is None or found["magic"] not in MAGICS:
         return None
-    name = found["magic"]
-    if name.startswith("%%") and (line != first or found["target"]):
+    first = next(number for number, text in enumerate(lines) if text.strip())
+    begins = lines[first].split()[0]
+    # Below the line of a cell magic is its prompt.
+    is_prompt = line > first and begins.startswith("%%") and begins in MAGICS
+    if is_prompt or (found["magic"].startswith("%%") and (line != first or found["target"])):
         return None
-    return (MAGICS[name], found["rest"]) if name in MAGICS else None
-
-
-def _has_prompt_below(first_line: str) -> bool:
-    words = first_line.split(maxsplit=1)
-    return words[0].startswith("%%") and words[0] in MAGICS
+    return *MAGICS[found["magic"]], found["rest"]
 
 
 def _options(unfinished: Unfinished) -> Result:
