@@ -3,20 +3,5 @@
 The file format is documented in `file`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..concurrency import lazy_exports
-
-if TYPE_CHECKING:
-    from .cassette import Cassette as Cassette
-    from .client import CassetteRecorder as CassetteRecorder
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "cassette": ("Cassette",),
-        "client": ("CassetteRecorder",),
-    },
-)
+from .cassette import Cassette as Cassette
+from .client import CassetteRecorder as CassetteRecorder

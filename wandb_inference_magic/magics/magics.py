@@ -5,20 +5,19 @@ What a call needs is imported on the first call, or in advance by a thread of th
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ..errors import InferenceError, Interrupted
-from ..frontend import LastError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..frontend import MagicContext
+    from ..frontend import LastError, MagicContext
     from ..messages import Reply
     from ..session import Session
 
@@ -61,10 +60,15 @@ class InferenceMagics(Magics):
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
-        self.last_error = LastError(shell)
         self._fresh: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
+
+    @cached_property
+    def last_error(self) -> LastError:
+        from ..frontend import LastError
+
+        return LastError(self.shell)
 
     @no_var_expand
     @line_cell_magic
@@ -116,7 +120,7 @@ class InferenceMagics(Magics):
         `%wbthread?` lists the options.
         """
         from ..arguments import ThreadOptions
-        from ..commands import manage
+        from ..commands.threads import manage
 
         options, name = self._read(ThreadOptions, "%wbthread", line, templates=True)
         manage(self.session, options, name, self._scene("wbthread").canvas())
@@ -130,7 +134,7 @@ class InferenceMagics(Magics):
         `%%wbmap?` lists the options.
         """
         from ..arguments import MapOptions
-        from ..commands import run_map_magic
+        from ..commands.map import run_map_magic
 
         options, frame = self._read(MapOptions, "%%wbmap", line, templates=True)
         run_map_magic(self._scene("wbmap"), options, frame, cell.strip("\n"))
@@ -144,7 +148,7 @@ class InferenceMagics(Magics):
         `%wbusage?` lists the options.
         """
         from ..arguments import UsageOptions
-        from ..commands import show_usage
+        from ..commands.usage import show_usage
 
         options, _ = self._read(UsageOptions, "%wbusage", line)
         show_usage(self._scene("wbusage"), options)
@@ -158,7 +162,7 @@ class InferenceMagics(Magics):
         `%wbconfig?` lists the options.
         """
         from ..arguments import ConfigOptions
-        from ..commands import configure
+        from ..commands.config import configure
 
         options, _ = self._read(ConfigOptions, "%wbconfig", line)
         configure(self.session, options, self._scene("wbconfig").canvas())
