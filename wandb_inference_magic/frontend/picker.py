@@ -116,6 +116,18 @@ def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
     return format_context(model.context), price, ", ".join(model.input), describe_reasoning(model.reasoning)
 
 
+def _known_facts(model: Model, endpoint: Endpoint) -> dict[str, str]:
+    """Return the facts that are known of a model, by their names."""
+    context, price, takes, reasoning = _facts(model, endpoint)
+    facts = {
+        "context": f"{context} tokens" if model.context else "",
+        "price": price if endpoint.is_free else f"{price} per million tokens" if model.price else "",
+        "takes": takes,
+        "reasoning": "" if reasoning == "unknown" else reasoning,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
     """Return the facts for a table without dollar signs, because its heading names the currency."""
     return [fact.replace("$", "") for fact in _facts(model, endpoint)]
@@ -190,17 +202,11 @@ class Picker:
     def _describe(self) -> None:
         chosen = self._dropdown.value
         model = self._catalog.find(chosen) if chosen else None
-        if model is None:
+        facts = {} if model is None else _known_facts(model, self._endpoint)
+        if not facts:
             self._details.value = _small("Nothing is known of this model." if chosen else "")
             return
-        context, price, takes, reasoning = _facts(model, self._endpoint)
-        facts = (
-            ("context", f"{context} tokens" if model.context else context),
-            ("price", price if self._endpoint.is_free else f"{price} per million tokens"),
-            ("takes", takes),
-            ("reasoning", reasoning),
-        )
-        cells = " · ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in facts)
+        cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts.items())
         self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
 
     def _chosen(self, change: Any) -> None:
