@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # A larger number is not a valid token count for one call.
 MOST_TOKENS: Final = 10**9
@@ -113,30 +113,26 @@ def most(text: str) -> int:
     return len(text.encode("utf-8", "replace")) - sum(len(word) // 2 for word in re.findall(_WORDS, text))
 
 
-def estimate_content(content: str | Iterable[Mapping[str, Any]]) -> int:
-    """Return an estimate of the tokens in a message's content: a text, or a list of text and image parts."""
-    if isinstance(content, str):
-        return estimate(content)
-    return sum(estimate(part["text"]) if part.get("type") == "text" else PER_IMAGE for part in content)
-
-
 def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return an estimate of the tokens in all the messages."""
-    return sum(PER_MESSAGE + estimate_content(message.get("content") or "") for message in messages)
+    return sum(PER_MESSAGE + _count_content(message, estimate, PER_IMAGE) for message in messages)
 
 
 def most_of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return a token count above what the service counts for these messages. Images can exceed it."""
-    return PER_REQUEST + sum(2 * PER_MESSAGE + _most_of_message(message) for message in messages)
+    return PER_REQUEST + sum(
+        2 * PER_MESSAGE + _count_content(message, most, 2 * PER_IMAGE) + _most_of_calls(message) for message in messages
+    )
 
 
-def _most_of_message(message: Mapping[str, Any]) -> int:
+def _count_content(message: Mapping[str, Any], count: Callable[[str], int], per_image: int) -> int:
+    """Return the tokens in a message's content: a text, or a list of text and image parts."""
     content = message.get("content") or ""
-    calls = message.get("tool_calls")
-    return _most_of_content(content) + (most(json.dumps(calls, ensure_ascii=False)) if calls else 0)
-
-
-def _most_of_content(content: str | Iterable[Mapping[str, Any]]) -> int:
     if isinstance(content, str):
-        return most(content)
-    return sum(most(part["text"]) if part.get("type") == "text" else 2 * PER_IMAGE for part in content)
+        return count(content)
+    return sum(count(part["text"]) if part.get("type") == "text" else per_image for part in content)
+
+
+def _most_of_calls(message: Mapping[str, Any]) -> int:
+    calls = message.get("tool_calls")
+    return most(json.dumps(calls, ensure_ascii=False)) if calls else 0
