@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .canvas import NotebookCanvas, is_notebook
-from .terminal import terminal_canvas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +41,9 @@ class MagicContext:
     def canvas(self, format: str = "markdown") -> Canvas:
         """Return the canvas for this front end."""
         if not is_notebook(self.shell):
+            # Imported in a terminal only, because rich is slow to import.
+            from .terminal import terminal_canvas
+
             return terminal_canvas(format)
         return NotebookCanvas(
             self.shell,
