@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import Page, TextForm, Unfinished, Value
+    from ..arguments import Page, TextForm, Value
     from ..session import Session
 
 # IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
@@ -98,24 +98,27 @@ class Offers:
         unfinished = read_unfinished(page.options, typed, text=text)
         if unfinished is None:
             return _nothing()
+        word = unfinished.word
         if unfinished.value_of is not None:
-            return self._values(unfinished.value_of.value, unfinished.word)
-        if unfinished.word.startswith("-") or (text == "none" and not unfinished.word):
-            return _options(unfinished)
-        return _nothing() if unfinished.words else self._values(page.first, unfinished.word)
+            value = unfinished.value_of.value
+        elif word.startswith("-") or (text == "none" and not word):
+            return _result(word, _matching([flag for one in unfinished.left for flag in one.flags], word), "param")
+        else:
+            value = None if unfinished.words else page.first
+        return _nothing() if value is None else self._values(value, word)
 
-    def _values(self, value: Value | None, word: str) -> Result:
-        names = None if value is None else self._names(value)
+    def _values(self, value: Value, word: str) -> Result:
+        names = self._names(value)
         if names is None:
             return _nothing()
         quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
-        if value is not None and value.completes == "callable":
+        if value.completes == "callable":
             *before, fragment = fragment.split(",")
             names = [name for name in names if name not in before]
         # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
         written = (_written(name, quote) for name in matching)
-        return _result(fragment, (SimpleCompletion(text) for text in written if text is not None))
+        return _result(fragment, [text for text in written if text is not None])
 
     def _names(self, value: Value) -> list[str] | None:
         """Return the possible values, or None where IPython's own completions apply: text and files."""
@@ -203,12 +206,6 @@ def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] |
     return *MAGICS[found["magic"]], found["rest"]
 
 
-def _options(unfinished: Unfinished) -> Result:
-    flags = [flag for one in unfinished.left for flag in one.flags]
-    matching = _matching(flags, unfinished.word)
-    return _result(unfinished.word, (SimpleCompletion(flag, type="param") for flag in matching))
-
-
 def _matching(names: Iterable[str], fragment: str) -> list[str]:
     """Return the names that begin with the fragment, or else those that contain it, ignoring case."""
     folded = fragment.casefold()
@@ -238,9 +235,9 @@ def _is_kind(kind: str, value: object) -> bool:
     return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
 
 
-def _result(fragment: str, completions: Iterable[SimpleCompletion]) -> Result:
+def _result(fragment: str, texts: list[str], kind: str | None = None) -> Result:
     return {
-        "completions": list(completions) or _Claim(),
+        "completions": [SimpleCompletion(text, type=kind) for text in texts] or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,
