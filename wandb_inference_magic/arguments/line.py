@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TextForm = Literal["none", "rest", "words"]
-Completes = Literal["", "model", "thread", "choice", "variable", "value", "callable", "type", "file"]
+Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
@@ -28,7 +28,7 @@ class Value:
     """The value of an option: its name in the help, its description, and the function that parses its text.
 
     `read` raises ValueError for an invalid text, or InferenceError with its own message.
-    `completes` says what Tab completion may offer; for `choice` that is one of `words`.
+    Tab completion offers `words`, or what `completes` says.
     """
 
     name: str

@@ -49,7 +49,7 @@ def _read_text(given: str) -> str:
 
 def choice(*names: str) -> Value:
     """Return the Value for one of the given names."""
-    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), "choice", names)
+    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), words=names)
 
 
 def _read_variable(given: str) -> str:
@@ -81,8 +81,7 @@ ENDPOINT = Value(
     "wandb|local|URL",
     "wandb, local (the practice model on this machine), auto, or a URL",
     check_endpoint,
-    "choice",
-    ("wandb", "local", "auto"),
+    words=("wandb", "local", "auto"),
 )
 TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _in_range(float, *SECONDS))
 USD = Value("USD", "a number of US dollars, such as 0.50", _in_range(float, *BUDGETS))

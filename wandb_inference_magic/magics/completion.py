@@ -122,10 +122,10 @@ class Offers:
 
     def _names(self, value: Value) -> list[str] | None:
         """Return the possible values, or None where IPython's own completions apply: text and files."""
+        if value.words:
+            return list(value.words)
         if value.completes in ("", "file"):
             return None
-        if value.completes == "choice":
-            return list(value.words)
         if value.completes == "thread":
             return list(dict.fromkeys((self._session.current_thread, *self._session.threads)))
         if value.completes == "model":
