@@ -8,6 +8,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import InferenceError, Interrupted
+from ..markup import fenced
+from ..prompts import cut
 from ..text import safe_plain
 
 if TYPE_CHECKING:
@@ -37,9 +39,6 @@ class LastError:
         InferenceError
             When no cell has failed yet.
         """
-        from ..markup import fenced
-        from ..prompts import cut
-
         self.failing()
         error = self._before_ours
         if error is None:
