@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
+from environments import beginning_with, clean_environment
 from hypothesis import settings
-from kernels import Kernel, running_kernel
+from kernels import Kept, Kernel, running_kernel
+from known_models import KNOWN_MODELS, MODELS
 from mock_server import Llmock, running_mock
 from service import MODEL, Service, Wandb, listing
 from trace_server import TraceServer
@@ -40,22 +40,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Run half as many processes again as there are cores: a third of the time a test waits for what it has started."""
     return ceil(1.5 * (os.cpu_count() or 1))
-
-
-def clean_environment(folder: Path) -> dict[str, str]:
-    """Return an environment without keys, proxies and settings of the machine; its home is `folder`."""
-    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    return environment | {
-        "HOME": str(folder),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_CONFIG_DIR": str(folder / "jupyter-config"),
-        "JUPYTER_DATA_DIR": str(folder / "jupyter-data"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter-runtime"),
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # Nothing of the tests may leave this machine.
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
 
 
 @pytest.fixture
@@ -97,14 +81,6 @@ def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callab
         yield start
 
 
-def beginning_with(code: str, folder: Path) -> dict[str, str]:
-    """Return variables of a process whose Python runs this code first, from a new folder in `folder`."""
-    own = folder / "site"
-    own.mkdir()
-    (own / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(own)}
-
-
 @pytest.fixture
 def no_network(tmp_path: Path) -> dict[str, str]:
     """Variables of a process that can open no connection from Python code."""
@@ -125,14 +101,6 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A kernel with the extension loaded, and the service that is its endpoint."""
-
-    kernel: Kernel
-    service: Service
 
 
 @pytest.fixture(scope="module")
@@ -180,25 +148,6 @@ def observed(
     assert set(wandb.connected_to) <= {"pypi.org"}
 
 
-def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:
-    """Return a model as W&B's public feed tells it; `price` is USD per million tokens in, half of that out."""
-    return {
-        "id": id,
-        "limit": {"context": context},
-        "modalities": {"input": ["text", *kinds]},
-        "cost": {"input": price, "output": price / 2},
-        **facts,
-    }
-
-
-TOGGLE, EFFORTS = {"type": "toggle"}, {"type": "effort", "values": ["low", "high"]}
-KNOWN_MODELS = (
-    feed_entry("test/small", 300, reasoning=False),
-    feed_entry("test/eyes", 100_000, "image", reasoning=True, reasoning_options=[TOGGLE]),
-    feed_entry("test/thinker", 100_000, reasoning=True, reasoning_options=[EFFORTS]),
-)
-
-
 @pytest.fixture
 def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
     """A kernel at W&B's endpoint that has fetched the facts of KNOWN_MODELS; its model is `test/small`."""
@@ -211,13 +160,6 @@ def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel
 
 
 # One server and one browser for the whole run: starting them takes longer than most tests.
-
-MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.8-27B", "zai-org/GLM-5.3-Flash")
-
-
-def pieces(text: str) -> list[str]:
-    """Cut a text into the pieces that a model would stream."""
-    return re.findall(r"\S*\s*", text)
 
 
 @pytest.fixture(scope="session")
@@ -266,10 +208,3 @@ def page(browser: Browser) -> Iterator[Page]:
 def path(request: pytest.FixtureRequest) -> str:
     """Where the server opens a notebook: a test that asks for it is run in JupyterLab and in Notebook 7."""
     return str(request.param)
-
-
-def keep_picture(page: Page, name: str) -> None:
-    """Keep a screenshot where WRITE_SCREENSHOTS says, for somebody to look at."""
-    if folder := os.environ.get("WRITE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))

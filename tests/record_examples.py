@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
 import nbformat
-from conftest import clean_environment
+from environments import clean_environment
 from nbclient import NotebookClient
 from stand_in import QUICK, StandIn
 

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
 from browser import JupyterServer, Lab, chromium
-from conftest import clean_environment
+from environments import clean_environment
 from figures import Figure, as_limit
 from service import Service, Streamed, listing
 

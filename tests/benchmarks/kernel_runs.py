@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from conftest import clean_environment
+from environments import clean_environment
 from figures import Figure, as_difference, as_limit, as_ratio, in_turns
 from kernels import Kernel, running_kernel
 from service import Service, Streamed, completion, listing

@@ -28,9 +28,9 @@ from pathlib import Path
 from threading import Event, Timer
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
-from conftest import clean_environment
+from environments import clean_environment
 from figures import in_turns
 from kernel_runs import wall_seconds
 from kernels import Kernel, Run, running_kernel

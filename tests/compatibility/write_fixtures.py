@@ -29,12 +29,13 @@ from threading import Event
 from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "support")]
 
 # ruff: noqa: E402
 from compatibility.sessions import ANEW, EXPECTED, NOTEBOOK, begin, step, what_came
-from conftest import clean_environment, feed_entry
+from environments import clean_environment
 from kernels import Kernel, running_kernel
+from known_models import feed_entry
 from service import Answer, Streamed, Wandb, calling, chunk, completion, listing, refused, usage
 
 from wandb_inference_magic import __version__

@@ -5,7 +5,7 @@ answers.
 """
 
 from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
-from .map import Mapped as Mapped, map_rows as map_rows
+from .map import Mapped as Mapped, run_map as run_map
 from .progress import (
     MapProgress as MapProgress,
     answers_bundle as answers_bundle,

@@ -8,5 +8,5 @@ from .comparison import ComparisonView as ComparisonView
 from .context import MagicContext as MagicContext
 from .execution import ExecutionInfo as ExecutionInfo
 from .last_error import LastError as LastError
-from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, WaitingLine as WaitingLine
+from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, describe_wait as describe_wait
 from .picker import show_models as show_models

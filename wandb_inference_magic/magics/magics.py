@@ -86,7 +86,7 @@ class InferenceMagics(Magics):
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
-        context = self._scene("wbchat")
+        context = self._context("wbchat")
         answer = chat(context, options, prompt)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
@@ -106,10 +106,8 @@ class InferenceMagics(Magics):
         from ..frontend import show_models
 
         options, text = self._read(ModelsOptions, "%wbmodels", line)
-        context = self._scene("wbmodels")
-        show_models(
-            self.shell, self.session, options, text, context.canvas(), is_interactive=context.cell.is_interactive
-        )
+        context = self._context("wbmodels")
+        show_models(context, options, text)
 
     @no_var_expand
     @line_magic
@@ -123,7 +121,7 @@ class InferenceMagics(Magics):
         from ..commands.threads import manage
 
         options, name = self._read(ThreadOptions, "%wbthread", line, templates=True)
-        manage(self.session, options, name, self._scene("wbthread").canvas())
+        manage(self.session, options, name, self._context("wbthread").canvas())
 
     @no_var_expand
     @cell_magic
@@ -137,7 +135,7 @@ class InferenceMagics(Magics):
         from ..commands.map import run_map_magic
 
         options, frame = self._read(MapOptions, "%%wbmap", line, templates=True)
-        run_map_magic(self._scene("wbmap"), options, frame, cell.strip("\n"))
+        run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
     @line_magic
@@ -151,7 +149,7 @@ class InferenceMagics(Magics):
         from ..commands.usage import show_usage
 
         options, _ = self._read(UsageOptions, "%wbusage", line)
-        show_usage(self._scene("wbusage"), options)
+        show_usage(self._context("wbusage"), options)
 
     @no_var_expand
     @line_magic
@@ -165,7 +163,7 @@ class InferenceMagics(Magics):
         from ..commands.config import configure
 
         options, _ = self._read(ConfigOptions, "%wbconfig", line)
-        configure(self.session, options, self._scene("wbconfig").canvas())
+        configure(self.session, options, self._context("wbconfig").canvas())
 
     def _read(self, declared: type[T], magic: str, line: str, *, templates: bool = False) -> tuple[T, str]:
         """Parse the line of a magic. With `templates`, the options' values may use the syntax of the prompt."""
@@ -177,10 +175,10 @@ class InferenceMagics(Magics):
         """Render an option's value, with the same names as the prompt."""
         from ..prompts import render_text
 
-        tokens = self.session.resolve().value_tokens
+        tokens = self.session.settings.value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
-    def _scene(self, magic: str) -> MagicContext:
+    def _context(self, magic: str) -> MagicContext:
         from ..frontend import ExecutionInfo, MagicContext
 
         running = ExecutionInfo.running(self.shell, self._own_cell_id)

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .frames import data_frame as data_frame
     from .listener import (
-        ComparedModel as ComparedModel,
+        CallProgress as CallProgress,
         ComparisonListener as ComparisonListener,
         Listener as Listener,
-        NullComparisonListener as NullComparisonListener,
         NullListener as NullListener,
         Waiting as Waiting,
     )
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
         Origin as Origin,
         Thread as Thread,
         Turn as Turn,
+        content_text as content_text,
         has_images as has_images,
     )
+    from .threads import Threads as Threads
     from .tokens import (
         Usage as Usage,
         estimate as estimate,
@@ -58,10 +59,9 @@ __getattr__ = lazy_exports(
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
         "frames": ("data_frame",),
         "listener": (
-            "ComparedModel",
+            "CallProgress",
             "ComparisonListener",
             "Listener",
-            "NullComparisonListener",
             "NullListener",
             "Waiting",
         ),
@@ -76,7 +76,8 @@ __getattr__ = lazy_exports(
             "notices_below",
         ),
         "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
-        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "has_images"),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
+        "threads": ("Threads",),
         "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),
     },
 )

@@ -12,7 +12,7 @@ from .tokens import MOST_TOKENS, estimate, estimate_messages, most, most_of_mess
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..catalog import Price
+    from ..catalog import Model, Price
     from ..config import Endpoint
     from .reply import Message
     from .thread import Thread
@@ -28,7 +28,7 @@ class PreparedRequest:
     """A prepared ChatSpec: all that is needed to send it and to report the result.
 
     `body` includes the messages. `earlier` is how many of them come from the thread. `notices` is what the user
-    should know.
+    should know. `known` is what the catalog has about the model.
     """
 
     endpoint: Endpoint
@@ -38,6 +38,7 @@ class PreparedRequest:
     thread: Thread
     earlier: int = 0
     notices: tuple[str, ...] = ()
+    known: Model | None = None
 
     @property
     def messages(self) -> list[Message]:

@@ -1,0 +1,112 @@
+"""`compare_frame`: models held against each other over the same rows."""
+
+from __future__ import annotations
+
+import json
+
+from kernels import Kernel
+from service import Answer, Service, completion, refused, usage
+
+FRAME = (
+    "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
+    "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
+)
+
+
+def by_model(service: Service, **said: str) -> None:
+    """Answer row a, b, c, d with the words that stand for them; `-` refuses."""
+
+    def answer(one: Answer) -> None:
+        words = said[one.received.body["model"].partition("/")[2]].split()
+        word = words["abcd".index(one.received.body["messages"][-1]["content"][0])]
+        if word == "-":
+            refused(400, "no")(one)
+        elif "response_format" in one.received.body:
+            completion(json.dumps({"label": word, "why": one.received.body["model"]}), counted=usage(10, 5))(one)
+        else:
+            completion(f"{word.title()}.", counted=usage(10, 5))(one)
+
+    service.always = answer
+
+
+def test_models_are_held_against_the_right_answers(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    kernel.run(FRAME)
+    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label')")
+    assert kernel.value("table.agreement.round(4).to_dict()") == {"test/x": 1.0, "test/y": 0.6667}
+    assert kernel.value("table.failed.to_dict()") == {"test/x": 0, "test/y": 1}
+    assert kernel.value("table[['prompt_tokens', 'completion_tokens']].values.tolist()") == [[40, 20], [30, 15]]
+    assert kernel.value("(table.seconds_median > 0).tolist()") == [True, True]
+    assert kernel.value("table.cost_usd.isna().tolist()") == [True, True], "no price is known"
+
+
+def test_models_are_held_against_each_other(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad bad", z="bad bad bad bad")
+    kernel.run(FRAME)
+    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y', 'test/z'])")
+    assert kernel.value("table.agreement.tolist()") == [0.625, 0.75, 0.625]
+
+
+def test_with_a_schema_the_field_called_as_the_truth_is_compared(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good good bad good")
+    kernel.run(FRAME)
+    kernel.run(
+        "table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label', "
+        "schema='label good|bad, why text')"
+    )
+    assert kernel.value("table.agreement.tolist()") == [1.0, 0.75]
+
+
+def test_a_column_or_field_that_is_not_there_is_refused(kernel: Kernel, service: Service) -> None:
+    kernel.run(FRAME)
+    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], truth='lable')")
+    assert "There is no column 'lable'" in run.error
+    assert "label" in run.error
+    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], schema='label', field='why')")
+    assert "no field 'why'" in run.error
+    assert service.chats == []
+
+
+def test_a_list_of_dicts_has_its_columns(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad good")
+    kernel.run(FRAME)
+    run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
+    assert run.ok, run.error
+    assert kernel.value("table.agreement.tolist()") == [0.75]
+    kernel.run("records = df.to_dict('records')")
+    run = kernel.run("%%wbmap records --into label\n{{ label }}")
+    assert "would replace the column 'label'" in run.error
+
+
+def test_labels_that_pandas_made_floats_or_left_out_are_what_they_mean(kernel: Kernel, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        completion("2" if one.received.body["messages"][-1]["content"] == "c?" else "1")(one)
+
+    service.always = answer
+    kernel.run(
+        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
+        "df = pd.DataFrame({'text': list('abcd'), 'label': [1, 2, None, None]})\n"
+        "df['whole'] = df.label.astype('Int64')"
+    )
+    for truth in ("label", "whole"):
+        kernel.run(f"table = compare_frame(df, '{{{{ text }}}}?', models=['test/x'], truth='{truth}')")
+        assert kernel.value("table.agreement.tolist()") == [0.5]
+    assert kernel.value("table.from_cache.tolist()") == [4]
+
+
+def test_no_row_took_longer_than_the_slowest(kernel: Kernel, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    run = kernel.run(
+        "from wandb_inference_magic.batch.evaluation import evaluated\n"
+        "from wandb_inference_magic.batch.spec import BatchSpec\n"
+        "from wandb_inference_magic.session import Command, current_session\n"
+        "from wandb_inference_magic.engine.request import ChatSpec\n"
+        "from wandb_inference_magic.batch.rows import read_rows\n"
+        "from wandb_inference_magic.batch.map import run_map\n"
+        "rows, asked = read_rows(['a', 'b']), BatchSpec('{{ text }}?', ChatSpec('', stream=False), {}, 100)\n"
+        "mapped = run_map(Command(current_session()), rows, asked, models=['test/x'])\n"
+        "table = evaluated(mapped, rows, None, truth=None, field=None)"
+    )
+    assert run.ok, run.error
+    assert kernel.value("bool(table.seconds_median.iloc[0] < table.seconds_p95.iloc[0])") is True
+    assert kernel.value("bool(table.seconds_p95.iloc[0] <= max(mapped.runs[0].seconds))") is True

@@ -1,0 +1,584 @@
+"""`%%wbmap` in a real kernel, and `map_prompts`: over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import nbformat
+import pytest
+from kernels import Kept, Kernel, Run
+from nbclient import NotebookClient
+from service import MODEL, Answer, Service, Wandb, completion, refused, usage
+
+MAP = "%%wbmap df\nIs {{ text }} good?"
+FRAME = "import pandas as pd\ndf = pd.DataFrame({'text': list('abcd'), 'n': [1, 2, 3, 4]}, index=[3, 3, 9, 1])"
+
+
+def prompt_of(one: Answer) -> str:
+    return str(one.received.body["messages"][-1]["content"])
+
+
+def prompts(service: Service) -> list[str]:
+    return [chat.body["messages"][-1]["content"] for chat in service.chats]
+
+
+def echo(one: Answer) -> None:
+    completion(f"<{prompt_of(one)}>")(one)
+
+
+@pytest.fixture
+def mapper(kernel: Kernel, service: Service) -> Kernel:
+    service.always = echo
+    assert kernel.run(FRAME).ok
+    return kernel
+
+
+@pytest.fixture
+def kept_mapper(kept: Kept) -> Kept:
+    kept.service.always = echo
+    assert kept.kernel.run(FRAME).ok
+    return kept
+
+
+# Frames ------------------------------------------------------------------------------------------------
+
+
+def test_each_row_becomes_a_prompt_and_its_answer_a_column(mapper: Kernel, service: Service) -> None:
+    run = mapper.run("%%wbmap df -o answered -s 'Be brief.' -t 0 --max-tokens 5\nIs {{ text }} {{ n + 1 }} good?")
+    assert run.ok
+    assert sorted(prompts(service)) == [f"Is {text} {n} good?" for text, n in zip("abcd", range(2, 6), strict=True)]
+    assert service.last.body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert {name: service.last.body[name] for name in ("model", "temperature", "max_tokens")} == {
+        "model": MODEL,
+        "temperature": 0,
+        "max_tokens": 5,
+    }
+    assert "stream" not in service.last.body or service.last.body["stream"] is False
+    assert mapper.value("answered.reply.tolist()") == [
+        f"<Is {text} {n} good?>" for text, n in zip("abcd", range(2, 6), strict=True)
+    ]
+    assert mapper.value("answered.index.tolist()") == [3, 3, 9, 1]
+    assert mapper.value("list(answered.columns)") == ["text", "n", "reply"]
+    assert mapper.value("list(df.columns)") == ["text", "n"], "the frame itself stays as it is"
+
+
+def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> None:
+    run = mapper.run(MAP)
+    assert set(run.output["data"]) == {"text/markdown", "text/plain"}
+    for words in ("4 of 4 rows answered, in _wbmap", "48 + 12 tokens", "cost unknown", MODEL):
+        assert words in run.text
+    assert "Is a good?" in run.text
+
+
+@pytest.mark.parametrize(
+    ("make", "read"),
+    [
+        ("import polars; frame = polars.from_pandas(df)", "type(out).__module__.split('.')[0], out['reply'].to_list()"),
+        pytest.param(
+            "import polars; frame = polars.from_pandas(df).lazy()",
+            "'polars', out['reply'].to_list()",
+            marks=pytest.mark.short,
+        ),
+        pytest.param(
+            "import pyarrow; frame = pyarrow.table({'text': list('abcd')})",
+            "'pyarrow', out['reply'].to_pylist()",
+            marks=pytest.mark.short,
+        ),
+        ("frame = df.text", "type(out).__name__, out['reply'].tolist()"),
+        ("import polars; frame = polars.Series(['a', 'b', 'c', 'd'])", "'polars', out['reply'].to_list()"),
+        pytest.param("frame = list('abcd')", "type(out).__name__, out['reply'].tolist()", marks=pytest.mark.short),
+        ("frame = [{'text': one, 'other': 1} for one in 'abcd']", "type(out).__name__, out['reply'].tolist()"),
+        ("frame = (one for one in 'abcd')", "type(out).__name__, out['reply'].tolist()"),
+    ],
+)
+def test_any_frame_and_any_list_will_do(kept_mapper: Kept, make: str, read: str) -> None:
+    kernel = kept_mapper.kernel
+    kernel.run(make)
+    run = kernel.run("%%wbmap frame -o out --no-cache\nIs {{ text }} good?")
+    assert run.ok, run.error
+    assert len(kept_mapper.service.chats) == 4
+    assert kernel.value(f"({read})")[1] == [f"<Is {text} good?>" for text in "abcd"]
+
+
+def test_columns_come_before_the_notebooks_names(mapper: Kernel, service: Service) -> None:
+    mapper.run("text, tone = 'of the notebook', 'kindly'")
+    mapper.run("%%wbmap df --limit 1\n{{ text }} {{ tone }} {{ row['n'] }} {{ row | length }}")
+    assert prompts(service) == ["a kindly 1 2"]
+
+
+def test_a_schema_gives_a_typed_column_a_field(mapper: Kernel, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        letter = prompt_of(one)[0]
+        completion(json.dumps({"label": "good" if letter < "c" else "bad", "score": ord(letter)}))(one)
+
+    service.always = answer
+    mapper.run("%%wbmap df -o out --schema 'label good|bad, score int'\n{{ text }}?")
+    assert service.last.body["response_format"]["json_schema"]["strict"] is True
+    assert mapper.value("out[['label', 'score']].values.tolist()") == [
+        ["good", 97],
+        ["good", 98],
+        ["bad", 99],
+        ["bad", 100],
+    ]
+    assert mapper.value("str(out.score.dtype)").lower() == "int64"
+    assert "reply" not in mapper.value("list(out.columns)")
+
+
+def test_an_answer_that_does_not_fit_is_asked_for_once_more(mapper: Kernel, service: Service) -> None:
+    service.then(completion('{"label": "so so"}'))
+    service.always = completion('{"label": "bad"}')
+    mapper.run("%%wbmap df -o out --limit 1 --schema 'label good|bad'\n{{ text }}?")
+    assert len(service.chats) == 2
+    assert "so so" in service.last.body["messages"][-2]["content"]
+    assert mapper.value("out.label.tolist()") == ["bad"]
+
+
+def test_a_model_that_refuses_the_schema_is_asked_more_easily_for_all_rows(mapper: Kernel, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        if (one.received.body.get("response_format") or {}).get("type") == "json_schema":
+            refused(400, "response_format json_schema is not supported")(one)
+        else:
+            completion('{"label": "good"}')(one)
+
+    service.always = answer
+    run = mapper.run("%%wbmap df -o out --concurrency 1 --schema 'label good|bad'\n{{ text }}?")
+    assert mapper.value("out.label.tolist()") == ["good"] * 4
+    # The second row was made ready while the first was asked.
+    assert len(service.chats) <= 6
+    assert "takes no schema" in run.text
+    before = len(service.chats)
+    assert mapper.run("%%wbmap df -o out --schema 'label good|bad'\n{{ text }}?").ok
+    assert len(service.chats) == before, "all answers are kept"
+
+
+def test_several_models_answer_in_columns_of_their_own(mapper: Kernel, service: Service) -> None:
+    service.always = lambda one: completion(one.received.body["model"])(one)
+    mapper.run("%%wbmap df -o out -m test/a -m test/b\n{{ text }}?")
+    assert mapper.value("out[['reply_a', 'reply_b']].values.tolist()") == [["test/a", "test/b"]] * 4
+
+
+# Failures ----------------------------------------------------------------------------------------------
+
+
+def test_a_row_that_fails_leaves_the_others(mapper: Kernel, service: Service) -> None:
+    service.always = lambda one: (refused(400, "too odd") if "b" in prompt_of(one) else echo)(one)
+    run = mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
+    assert run.ok
+    assert mapper.value("out.reply.isna().tolist()") == [False, True, False, False]
+    assert "too odd" in mapper.value("out.reply_error.fillna('-').tolist()")[1]
+    assert mapper.value("out.reply_error.isna().tolist()") == [True, False, True, True]
+    assert "1 failed" in run.text
+    # It failed for good: it is not asked again unless told.
+    mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
+    assert len(service.chats) == 4
+    service.always = echo
+    mapper.run("%%wbmap out -o out --retry-failed\nIs {{ text }} x?")
+    assert len(service.chats) == 5
+    assert "reply_error" not in mapper.value("list(out.columns)")
+
+
+def test_an_expression_that_fails_for_one_row_fails_that_row(mapper: Kernel, service: Service) -> None:
+    mapper.run("%%wbmap df -o out\n{{ 6 // (n - 2) }}")
+    assert "ZeroDivisionError" in mapper.value("out.reply_error.fillna('-').tolist()")[1]
+    assert mapper.value("out.reply.fillna('-').tolist()")[2:] == ["<6>", "<3>"]
+
+
+def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Service) -> None:
+    mapper.run("many = [None] * 30 + ['x']")
+    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    assert not run.ok, "the first row is the user's first try"
+    mapper.run("many.insert(0, 'y')")
+    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    assert run.ok, run.error
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<Y>", *["-"] * 30, "<X>"]
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("%%wbmap dg\n{{ text }}", "There is no 'dg' in the notebook"),
+        ("%%wbmap df\n{{ tekst }}", "'tekst' is undefined"),
+        ("%%wbmap df\n{{ text", "Line 1 of the prompt"),
+        ("%%wbmap\n{{ text }}", "whose rows"),
+        ("%%wbmap number\n{{ text }}", "has no rows"),
+        ("%%wbmap df --into text\n{{ text }}", "would replace the column 'text'"),
+        ("%%wbmap df --schema 'text, n int'\n{{ text }}", "would replace the column 'text'"),
+        ("%%wbmap df\n \n", "no prompt"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(kept_mapper: Kept, cell: str, words: str) -> None:
+    kept_mapper.kernel.run("number = 3")
+    assert words in kept_mapper.kernel.run(cell).error
+    assert kept_mapper.service.chats == []
+
+
+def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:
+    service.always = lambda one: (echo if "a" in prompt_of(one) else refused(402, "no credit"))(one)
+    run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
+    assert "The account's credit" in run.error
+    assert "The rows so far are in out" in run.error
+    assert len(service.chats) == 2
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "-", "-"]
+
+
+def test_a_busy_service_is_asked_again_and_less_at_once(mapper: Kernel, service: Service) -> None:
+    """A service that takes two at once: every row is answered in the end, and refusals become rare."""
+    lock, flying, refusals = threading.Lock(), [0], [0]
+
+    def answer(one: Answer) -> None:
+        with lock:
+            flying[0] += 1
+            too_many = flying[0] > 2
+            refusals[0] += too_many
+        try:
+            if too_many:
+                refused(429, "Concurrency limit reached for requests", Retry_After="0")(one)
+            else:
+                Event().wait(0.005)
+                echo(one)
+        finally:
+            with lock:
+                flying[0] -= 1
+
+    service.always = answer
+    mapper.run("%config WandbInference.max_retries = 20\nmany = list(range(200))")
+    run = mapper.run("%%wbmap many -o out --concurrency 16\n{{ text }}")
+    assert run.ok, run.error
+    assert mapper.value("out.reply.tolist()") == [f"<{number}>" for number in range(200)]
+    assert refusals[0] < 150
+
+
+def test_a_generator_that_raises_ends_the_run_with_what_there_is(mapper: Kernel, service: Service) -> None:
+    mapper.run("def rows():\n    yield 'a'\n    yield 'b'\n    raise OSError('the file ended')\nmine = rows()")
+    run = mapper.run("%%wbmap mine -o out\n{{ text }}")
+    assert "There is no row 3: what gives the rows raised OSError: the file ended." in run.error
+    assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
+
+
+def test_a_generator_whose_run_ends_early_gives_what_was_drawn(mapper: Kernel, service: Service) -> None:
+    service.always = lambda one: (echo if prompt_of(one) == "0" else refused(402, "no credit"))(one)
+    mapper.run("mine = (str(number) for number in range(30))")
+    run = mapper.run("%%wbmap mine -o out --concurrency 1\n{{ text }}")
+    assert "The rows so far are in out" in run.error
+    assert mapper.value("out.reply.fillna('-').tolist()")[:3] == ["<0>", "-", "-"]
+
+
+def test_a_bar_says_why_it_stands_still(mapper: Kernel, service: Service) -> None:
+    said = False
+    service.then(refused(503, "overloaded", Retry_After="1"))
+    request = mapper.start("%%wbmap df --concurrency 1\n{{ text }}", allow_stdin=True)
+    for message in mapper.messages(request):
+        said = said or "trying\u2007again=The\u2007endpoint" in json.dumps(message.content, ensure_ascii=False)
+    assert said
+
+
+# Nothing lost --------------------------------------------------------------------------------------------
+
+
+def interrupted(kernel: Kernel, service: Service, code: str, after: int) -> Run:
+    """Run a cell over rows and interrupt it once `after` of them are answered; the others never are."""
+    asked, over = Event(), Event()
+
+    def hold(one: Answer) -> None:
+        asked.set()
+        over.wait(60)
+
+    service.then(*[echo] * after)
+    service.always = hold
+    request = kernel.start(code)
+    try:
+        assert asked.wait(60), "nothing was asked after what was answered"
+        kernel.interrupt()
+        return kernel.finish(request)
+    finally:
+        over.set()
+
+
+def test_interrupting_gives_what_is_done_and_running_again_continues(mapper: Kernel, service: Service) -> None:
+    run = interrupted(mapper, service, "%%wbmap df -o out --concurrency 1\nIs {{ text }} x?", after=2)
+    assert "Interrupted." in run.error
+    assert "out" in run.error
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<Is a x?>", "<Is b x?>", "-", "-"]
+    service.always = echo
+    before = len(service.chats)
+    again = mapper.run("%%wbmap df -o out --concurrency 1\nIs {{ text }} x?")
+    assert [chat.body["messages"][-1]["content"] for chat in service.chats[before:]] == ["Is c x?", "Is d x?"]
+    assert "2 kept from before" in again.text
+    assert mapper.value("out.reply.isna().sum().item()") == 0
+
+
+def test_answers_are_kept_by_all_that_shapes_them(mapper: Kernel, service: Service) -> None:
+    for line in ("", "-t 0.5", "-m test/b", "-s Hi", "--schema 'a'", "--param top_k=3"):
+        service.always = completion('{"a": "x"}')
+        for _ in range(2):
+            assert mapper.run(f"%%wbmap df --limit 1 {line}\nIs {{{{ text }}}} good?").ok
+    assert len(service.chats) == 6
+    mapper.run("%%wbmap df --limit 1 --no-cache\nIs {{ text }} good?")
+    assert len(service.chats) == 7
+
+
+def test_the_cache_holds_no_prompt_and_belongs_to_the_user_alone(
+    mapper: Kernel, service: Service, environment: dict[str, str]
+) -> None:
+    mapper.run("%%wbmap df --limit 1\nA secret prompt about {{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    assert file.stat().st_mode & 0o077 == 0
+    service.always = completion("An answer.")
+    mapper.run("%%wbmap df --limit 1\nAnother secret prompt about {{ text }}")
+    kept = b"".join(one.read_bytes() for one in file.parent.glob("answers.sqlite*"))
+    assert b"An answer." in kept
+    assert b"Another secret prompt" not in kept
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_does_not_stop_the_run(
+    mapper: Kernel, service: Service, environment: dict[str, str]
+) -> None:
+    mapper.run("%%wbmap df --limit 1\n{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    for one in file.parent.glob("answers.sqlite*"):
+        one.unlink()
+    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
+    run = mapper.run("%%wbmap df -o out\n{{ text }}")
+    assert run.ok
+    assert "not kept on disk" in run.text
+    assert mapper.value("out.reply.tolist()") == ["<a>", "<b>", "<c>", "<d>"]
+
+
+ROWS = [
+    '{"text": "kept", "seconds": "abc"}',
+    '{"text": "kept", "seconds": NaN}',
+    '{"text": "kept", "seconds": Infinity}',
+    '{"text": "kept", "seconds": -1}',
+    '{"text": "kept", "seconds": true}',
+    f'{{"text": "kept", "seconds": {"1" * 400}}}',
+    '{"text": ["kept"]}',
+    '{"text": "kept", "error": 5}',
+    '{"text": "kept", "more": 1}',
+    '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "[]",
+    "no JSON",
+    b"\xff\xfe",
+    b'{"text": "kept\xff"}',
+    5,
+]
+
+
+def test_a_row_that_is_no_answer_is_asked_again(mapper: Kernel, service: Service, environment: dict[str, str]) -> None:
+    mapper.run("%%wbmap df --limit 1\n{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    for row in ROWS:
+        asked = len(service.chats)
+        with sqlite3.connect(file) as kept:
+            kept.execute("update answers set answer = ?", (row,))
+        run = mapper.run("%%wbmap df --limit 1 -o out\n{{ text }}")
+        assert run.ok, run.error
+        assert mapper.value("out.reply.tolist()") == ["<a>"]
+        assert len(service.chats) == asked + 1
+
+
+def test_a_cache_that_is_no_file_is_named(mapper: Kernel, environment: dict[str, str]) -> None:
+    mapper.run("%%wbmap df --limit 1\n{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    for make in (Path.mkdir, os.mkfifo):
+        for one in file.parent.glob("answers.sqlite*"):
+            one.rmdir() if one.is_dir() else one.unlink()
+        make(file)
+        run = mapper.run("%%wbmap df -o out\n{{ text }}")
+        assert run.ok
+        assert "not kept on disk" in run.text
+    file.unlink()
+    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
+    assert "answers.sqlite: file is not a database" in mapper.run("%%wbmap df -o out\n{{ text }}").text
+
+
+SCRIPT = """\
+import sys
+from wandb_inference_magic import map_prompts
+print(len(map_prompts([str(number) for number in range(int(sys.argv[1]))], "{{ text }}", concurrency=4)))
+"""
+
+
+def told(environment: dict[str, str], service: Service) -> dict[str, str]:
+    """Return an environment that names the service, its key and a model."""
+    return environment | {
+        "WANDB_INFERENCE_BASE_URL": service.url,
+        "WANDB_INFERENCE_API_KEY": "a-key",
+        "WANDB_INFERENCE_MODEL": MODEL,
+    }
+
+
+def script(environment: dict[str, str], service: Service, rows: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(rows)]
+    return subprocess.Popen(
+        command, env=told(environment, service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_kernel_that_is_killed_loses_only_what_was_in_flight(environment: dict[str, str], service: Service) -> None:
+    service.always = echo
+    enough, lock, answered = Event(), threading.Lock(), [0]
+
+    def answer(one: Answer) -> None:
+        echo(one)
+        with lock:
+            answered[0] += 1
+            if answered[0] == 60:
+                enough.set()
+
+    service.always = answer
+    running = script(environment, service, 2000)
+    assert enough.wait(60)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    service.always = echo
+    before, sent = len(service.chats), set(prompts(service))
+    again = script(environment, service, 2000)
+    out, errors = again.communicate(timeout=120)
+    assert out == "2000\n", errors
+    repeated = [one for one in prompts(service)[before:] if one in sent]
+    assert len(repeated) <= 8, "four in flight, and four that were answered as it was killed"
+
+
+def test_two_kernels_may_use_one_cache(environment: dict[str, str], service: Service) -> None:
+    service.always = echo
+    both = [script(environment, service, 300) for _ in range(2)]
+    for one in both:
+        out, errors = one.communicate(timeout=120)
+        assert out == "300\n", errors
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    with sqlite3.connect(file) as kept:
+        assert kept.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert kept.execute("select count(*) from answers").fetchone() == (300,)
+
+
+# Before and during -----------------------------------------------------------------------------------------
+
+
+def test_a_run_above_the_budget_is_refused_with_the_figures(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    before = len(wandb.api.chats)
+    kernel.run("%wbconfig --budget 0.01\nmany = ['word ' * 100] * 1000")
+    run = kernel.run("%%wbmap many --max-tokens 10\n{{ text }}")
+    assert re.search(r"would cost about \$0\.1\d, and \$0\.01\d? is left of the budget", run.error)
+    assert "1,000 rows" in run.error
+    assert len(wandb.api.chats) == before
+    wandb.api.always = completion("Yes.", counted=usage(100, 3))
+    assert kernel.run("%%wbmap many --max-tokens 10 --limit 3\n{{ text }}").ok
+
+
+def test_a_run_stops_at_the_budget_with_its_rows_kept(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    before = len(wandb.api.chats)
+    # Each costs more than anybody could know before: 0.001 USD.
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    kernel.run("%wbconfig --budget 0.01\nmany = [str(number) for number in range(100)]")
+    run = kernel.run("%%wbmap many -o out --max-tokens 5 --concurrency 2\n{{ text }}")
+    assert "The budget is used up" in run.error
+    assert 9 <= len(wandb.api.chats) - before <= 12
+    assert kernel.value("out.reply.notna().sum().item()") == len(wandb.api.chats) - before
+
+
+def test_models_compared_are_held_against_the_budget_together(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    # Each can cost 0.0005 USD: one fits, two do not.
+    kernel.run("%wbconfig --budget 0.0008")
+    run = kernel.run("%%wbchat -m test/small -m test/eyes --max-tokens 1000\nhi")
+    assert run.ok
+    assert [one.body["model"] for one in wandb.api.chats] == ["test/small"]
+    assert "is left of the budget. Nothing was sent." in run.outputs[0]["data"]["text/plain"]
+    assert kernel.run("%wbchat --once --max-tokens 1000 hi").ok, "what was held has been given back"
+
+
+def test_a_run_goes_on_while_what_rows_did_not_cost_is_enough(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(10, 1))
+    informed_kernel.run("%wbchat --once hi")
+    # Sixteen rows at once could cost 0.0016 USD, all thirty cost 0.0003.
+    informed_kernel.run("%wbconfig --budget 0.0012\nmany = [str(number) for number in range(30)]")
+    run = informed_kernel.run("%%wbmap many --max-tokens 200\n{{ text }}?")
+    assert run.ok, run.error
+    assert len(wandb.api.chats) == 31
+
+
+def test_a_chat_above_the_budget_is_refused(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    before = len(wandb.api.chats)
+    kernel.run("%wbconfig --budget 0.000001")
+    run = kernel.run("%wbchat --max-tokens 100 hi")
+    assert "is left of the budget. Nothing was sent." in run.error
+    run = kernel.run("%%wbchat --max-tokens 100 -m test/small -m test/eyes\nhi")
+    assert "None of the models answered." in run.error
+    assert len(wandb.api.chats) == before
+
+
+def test_the_first_answers_show_while_others_are_awaited(mapper: Kernel, service: Service) -> None:
+    gate, seen = Event(), False
+
+    def answer(one: Answer) -> None:
+        if "a" not in prompt_of(one):
+            assert gate.wait(60)
+        echo(one)
+
+    service.always = answer
+    request = mapper.start("%%wbmap df --concurrency 2\nIs {{ text }} x?")
+    for message in mapper.messages(request):
+        if "Is a x?" in json.dumps(message.content) and not gate.is_set():
+            seen = True
+            gate.set()
+    assert seen
+
+
+def test_nobody_there_gets_no_bar(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
+    """What nbclient runs holds the answers and no trace of a widget."""
+    service.always = echo
+    cells = ["%load_ext wandb_inference_magic", FRAME, MAP]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
+    NotebookClient(notebook, timeout=120).execute(env=told(environment, service))
+    (output,) = notebook.cells[-1].outputs
+    assert set(output.data) == {"text/markdown", "text/plain"}
+    assert "4 of 4 rows answered" in output.data["text/plain"]
+
+
+def test_it_works_in_a_script(environment: dict[str, str], service: Service) -> None:
+    service.always = echo
+    out, errors = script(environment, service, 3).communicate(timeout=60)
+    assert out == "3\n", errors
+
+
+def test_a_million_rows_are_drawn_lazily(service: Service, environment: dict[str, Any]) -> None:
+    """The rows are an endless generator: what is not asked for is never drawn."""
+    program = """\
+import itertools
+from wandb_inference_magic import map_prompts
+drawn = 0
+def endless():
+    global drawn
+    for drawn in itertools.count(1):
+        yield str(drawn)
+from wandb_inference_magic import InferenceError
+try:
+    map_prompts(endless(), "{{ text }}", concurrency=4)
+except InferenceError as error:
+    print(drawn, error.cause)
+"""
+    service.always = lambda one: (echo if int(prompt_of(one)) < 100 else refused(402, "no credit"))(one)
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        env=told(environment, service),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout.split()
+    assert 100 <= int(out[0]) <= 112
+    assert out[1] == "quota"

@@ -1,0 +1,204 @@
+"""`%wbconfig`, `%config` and `ipython_config.py`: one set of settings, and where each value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kernels import Kept, Kernel, Run
+from service import Service, Wandb, page, refused
+
+
+def setting(run: Run, name: str) -> tuple[str, str]:
+    """Return a setting's value and source as the table shows them."""
+    (row,) = [line for line in run.text.splitlines() if line.startswith(f"{name} ")]
+    cells = [cell.strip() for cell in row.split("  ") if cell.strip()]
+    return cells[1], cells[2] if len(cells) > 2 else ""
+
+
+@pytest.mark.short
+def test_every_setting_is_shown_with_its_source(
+    start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
+) -> None:
+    profile = Path(environment["IPYTHONDIR"]) / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_config.py").write_text(
+        "c.WandbInference.temperature = 0.25\nc.WandbInference.model = 'from/file'\n"
+    )
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="from/environment")
+    kernel.run("%load_ext wandb_inference_magic")
+    changed = kernel.run("%wbconfig --timeout 77")
+    assert changed.text.splitlines()[2:] == ["timeout  77     set in this session"], "what was set, and no more"
+    run = kernel.run("%wbconfig")
+    assert setting(run, "endpoint") == (service.url, "WANDB_INFERENCE_BASE_URL")
+    assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
+    assert setting(run, "temperature") == ("0.25", "IPython's configuration")
+    assert setting(run, "timeout") == ("77", "set in this session")
+    assert setting(run, "max_retries") == ("3", "default")
+    assert setting(run, "key")[0] == "none"
+    run = kernel.run("%config WandbInference.model = 'from/session'\n%wbconfig")
+    assert setting(run, "model") == ("from/session", "set in this session")
+    assert setting(run, "temperature") == ("0.25", "IPython's configuration")
+    run = kernel.run("%wbconfig --reset")
+    assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
+    assert setting(run, "timeout") == ("120", "default")
+    kernel.run("%wbchat --once hi")
+    assert service.last.body["temperature"] == 0.25
+    assert service.last.body["model"] == "from/environment"
+
+
+def test_percent_config_does_not_undo_what_wbconfig_set(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbconfig --model set/first")
+    kernel.run("%config WandbInference.temperature = 0.5")
+    kernel.run("%wbchat --once hi")
+    assert (service.last.body["model"], service.last.body["temperature"]) == ("set/first", 0.5)
+
+
+def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
+    assert "timeout is a number from 0.001 to 86400, not -5" in kernel.run("%config WandbInference.timeout = -5").text
+    assert kernel.run("%config WandbInference.temperature = 0.5").of("error") == []
+    assert setting(kernel.run("%wbconfig"), "timeout") == ("120", "default")
+    assert setting(kernel.run("%wbconfig"), "temperature")[0] == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--project my-team", "team/project"),
+        ("--endpoint ftp://x", "not an endpoint"),
+        ("--endpoint wandbb", "Did you mean wandb"),
+        ("--endpoint https://user:secret@x.example", "no user name or password"),
+        ("--timeout 0", "seconds"),
+        ("--modle x", "Did you mean --mode or --model"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(kept: Kept, line: str, words: str) -> None:
+    run = kept.kernel.run(f"%wbconfig {line}")
+    assert words in run.error
+    assert "secret" not in run.error
+
+
+@pytest.mark.short
+def test_the_key_is_asked_for_masked_kept_and_never_shown(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    request = kernel.start("%wbconfig --key", allow_stdin=True)
+    asked = kernel.client.get_stdin_msg(timeout=60)["content"]
+    assert asked["password"] is True
+    assert "forge.coreweave.com/settings" in asked["prompt"]
+    kernel.client.input("typed-secret-key")
+    run = kernel.finish(request)
+    assert setting(run, "key") == ("found, not shown", "typed in")
+    assert "typed-secret-key" not in str(run)
+    assert kernel.run("%wbchat hi").ok
+    assert wandb.api.last.headers["authorization"] == "Bearer typed-secret-key"
+    assert kernel.run("%wbconfig --reset").ok
+    assert "typed-secret-key" not in str(kernel.run("%wbconfig"))
+
+
+def test_without_a_key_the_chat_asks_for_it_where_it_can(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint wandb")
+    request = kernel.start("%wbchat hi", allow_stdin=True)
+    assert kernel.client.get_stdin_msg(timeout=60)["content"]["password"] is True
+    kernel.client.input("typed-secret-key")
+    assert kernel.finish(request).ok
+    assert wandb.api.last.headers["authorization"] == "Bearer typed-secret-key"
+
+
+def test_without_a_key_and_nobody_to_ask(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint wandb")
+    for line in ("%wbchat hi", "%wbmodels", "%wbconfig --key"):
+        run = kernel.run(line)
+        assert "key" in run.error
+        assert "WANDB_API_KEY" in run.error
+    assert wandb.connected_to == []
+
+
+def test_check_says_what_works(kernel: Kernel, service: Service) -> None:
+    run = kernel.run("%wbconfig --check")
+    assert run.ok
+    for words in (
+        "✓ endpoint",
+        "✓ key",
+        "✓ project",
+        "✓ models",
+        "2 listed",
+        "✓ reply",
+        "test/model-a answered",
+    ):
+        assert words in run.text
+    assert service.last.body["max_tokens"] == 16
+
+
+def test_check_says_what_does_not_work_and_fails(kernel: Kernel, service: Service) -> None:
+    service.always = refused(401, "Invalid Authentication")
+    run = kernel.run("%wbconfig --check")
+    assert not run.ok
+    assert "✗ failed" in run.text
+    assert "did not accept the key" in run.error
+
+
+def test_no_setting_shows_a_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_API_KEY="its-own-secret")
+    kernel.run("%load_ext wandb_inference_magic")
+    for line in (
+        "%wbconfig",
+        "%config WandbInference",
+        "%wbconfig --check",
+        "from wandb_inference_magic import client\nclient()",
+    ):
+        assert "its-own-secret" not in str(kernel.run(line))
+
+
+BAD_INPUT = [
+    ("%%wbchat -t 1\n   \n", "no prompt"),
+    ("%wbchat", "no prompt"),
+    ("%%wbchat tell me\nhi", "options only"),
+    ("%wbchat --tempreature 1 hi", "Did you mean --temperature"),
+    ("%wbchat -m '' hi", "--model"),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), BAD_INPUT)
+def test_bad_input_is_one_short_message_and_nothing_is_sent(kept: Kept, code: str, words: str) -> None:
+    run = kept.kernel.run(code)
+    assert not run.ok
+    assert words in run.error
+    assert len(run.error.splitlines()) <= 4
+    assert "Traceback" not in run.error
+    assert kept.service.received == []
+
+
+def test_an_empty_cell_is_refused_by_ipython_itself(kernel: Kernel, service: Service) -> None:
+    run = kernel.run("%%wbchat\n")
+    assert not run.ok
+    assert "the cell body is empty" in run.text
+    assert service.received == []
+
+
+def test_no_network_is_one_short_message(start_kernel: Callable[..., Kernel]) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1", WANDB_INFERENCE_MODEL="m")
+    kernel.run("%load_ext wandb_inference_magic")
+    run = kernel.run("%wbchat hi")
+    assert "could not be reached" in run.error
+    assert "Nothing answers at that address" in run.error
+    assert len(run.error.splitlines()) <= 4
+
+
+def test_an_endpoint_that_is_no_api_is_one_short_message(kernel: Kernel, service: Service) -> None:
+    for line in ("%wbchat hi", "%wbchat --no-stream hi"):
+        service.then(page())
+        run = kernel.run(line)
+        assert "not with a reply of a model" in run.error
+        assert "web page" in run.error
+    service.then(page(status=404))
+    assert not kernel.run("%wbchat hi").ok
+
+
+def test_the_debug_setting_shows_the_traceback(kernel: Kernel, service: Service) -> None:
+    kernel.run("%config WandbInference.debug = True")
+    service.then(refused(400, "bad parameter"))
+    assert "Traceback (most recent call last)" in kernel.run("%wbchat hi").error

@@ -1,0 +1,371 @@
+"""`%wbusage`: every call is counted, with its tokens, seconds and cost, and charted."""
+
+from __future__ import annotations
+
+import json
+import random
+from base64 import b64decode
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+from kernels import Kept, Kernel, Run, plain
+from PIL import Image
+from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
+
+from wandb_inference_magic.catalog.feeds import read_modelsdev
+from wandb_inference_magic.catalog.models import Price
+from wandb_inference_magic.commands.usage import format_cost
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.messages.builder import ReplyBuilder
+from wandb_inference_magic.messages.request import PreparedRequest
+from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.messages.tokens import Usage
+from wandb_inference_magic.rendering.chart import Measure, chart_bundle
+from wandb_inference_magic.rendering.reply import footer
+from wandb_inference_magic.session.budget import Budget, Reservation
+from wandb_inference_magic.session.usage import Call, UsageTracker, usage_rows
+
+
+def table(run: Run) -> dict[str, list[str]]:
+    """Return the rows of the table shown, by their first cells."""
+    lines = [line for line in run.outputs[0]["data"]["text/markdown"].splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
+    return {row[0].replace("\\", ""): row[1:] for row in rows}
+
+
+# Charts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.short
+def test_a_chart_is_a_picture_and_a_text() -> None:
+    data = chart_bundle(["a/one", "b/three"], [Measure("seconds", [1.0, 2.0], "{:.1f} s".format)])
+    picture = Image.open(BytesIO(b64decode(data["image/png"])))
+    assert picture.width > picture.height > 50
+    lines = data["text/plain"].splitlines()
+    assert lines[0] == "seconds"
+    assert lines[1].split() == ["a/one", "█" * 12, "1.0", "s"]
+    assert lines[2].split() == ["b/three", "█" * 24, "2.0", "s"]
+
+
+def test_what_is_not_known_has_no_bar_and_says_so() -> None:
+    data = chart_bundle(
+        ["a", "b\x1b[31m$x$"],
+        [
+            Measure("cost", [None, 0.0], str),
+            Measure("seconds", [None, None], str),
+            Measure("x", [float("nan"), 1], str),
+        ],
+    )
+    assert "unknown" in data["text/plain"].splitlines()[1]
+    assert "seconds" not in data["text/plain"]
+    assert "\x1b" not in data["text/plain"]
+    assert "image/png" in data
+    assert chart_bundle(["a"], [Measure("cost", [None], str)]) == {}
+    assert chart_bundle([], [Measure("cost", [], str)]) == {}
+
+
+def test_a_chart_leaves_matplotlib_as_the_user_has_it() -> None:
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    before, figures = dict(mpl.rcParams), pyplot.get_fignums()
+    chart_bundle(["a"], [Measure("seconds", [1.0], str)])
+    assert dict(mpl.rcParams) == before
+    assert pyplot.get_fignums() == figures
+
+
+# Counting ----------------------------------------------------------------------------------------------
+
+
+def test_totals_add_up() -> None:
+    usage = UsageTracker()
+    usage.count(Call("a", "wandb", "answered", Usage(10, 20, 5), cost=0.5, seconds=3.0, seconds_to_first=1.0))
+    usage.count(Call("a", "wandb", "answered", Usage(1, 2), cost=None, seconds=1.0, seconds_to_first=0.5))
+    usage.count(Call("b", "local", "failed", seconds=4.0))
+    total = usage.total()
+    assert (total.calls, total.failed, total.usage) == (3, 1, Usage(11, 22, 5))
+    assert (total.cost, total.unpriced) == (0.5, 1)
+    assert total.tokens_per_second == pytest.approx(22 / 2.5)
+    assert total.mean_seconds_to_first == 0.75
+    assert [(endpoint, model, one.calls) for endpoint, model, one in usage.by_model()] == [
+        ("wandb", "a", 2),
+        ("local", "b", 1),
+    ]
+    usage.reset()
+    assert usage.total().calls == 0
+
+
+def test_nothing_sent_is_said(kernel: Kernel) -> None:
+    assert "Nothing has been sent since" in kernel.run("%wbusage").text
+
+
+def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = Streamed(["Hello."], counted=usage(1000, 400, 100))
+    kernel.run("%wbchat hi")
+    kernel.run("%wbchat again")
+    kernel.run("%wbchat -m test/eyes hi")
+    run = kernel.run("%wbusage")
+    shown = table(run)
+    assert shown["test/small"][:4] == ["2", "2,000", "200", "800"]
+    # 2,000 tokens at 1 USD a million, 800 at half of that.
+    assert shown["test/small"][-1] == "0.0024 USD"
+    assert shown["total"][:4] == ["3", "3,000", "300", "1,200"]
+    assert shown["total"][-1] == "0.0036 USD"
+    assert "Prices: " in run.text
+    assert "$" not in run.outputs[0]["data"]["text/markdown"]
+    chart = run.outputs[1]
+    assert set(chart["data"]) == {"image/png", "text/html", "text/plain"}
+    assert chart["metadata"]["image/png"]["width"] < 800
+    assert "tokens a second" in chart["data"]["text/plain"]
+
+
+def test_a_price_that_is_not_known_is_unknown_and_the_total_says_at_least(
+    informed_kernel: Kernel, wandb: Wandb
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = Streamed(["Hello."], counted=usage(1000, 500))
+    lora = "wandb-artifact:///team/project/lora:v1"
+    kernel.run("%wbchat hi")
+    kernel.run(f"%wbchat -m {lora} hi")
+    shown = table(kernel.run("%wbusage"))
+    assert shown[lora][-1] == "unknown"
+    assert shown["total"][-1].startswith("at least ")
+
+
+def test_the_figures_go_into_a_frame(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat hi")
+    run = kernel.run("%wbusage -o used --reset")
+    assert "Counting starts again from zero." in run.text
+    assert kernel.value("used[['model', 'calls', 'prompt_tokens', 'completion_tokens']].values.tolist()") == [
+        [MODEL, 1, 12, 3]
+    ]
+    assert "Nothing has been sent" in kernel.run("%wbusage").text
+
+
+def test_failed_tries_count_in_a_row_of_their_own(kernel: Kernel, service: Service) -> None:
+    service.then(refused(503, "overloaded", Retry_After="0"))
+    kernel.run("%wbchat hi")
+    service.then(refused(400, "no"))
+    kernel.run("%wbchat hi")
+    shown = table(kernel.run("%wbusage"))
+    assert next(iter(shown.values()))[:4] == ["3", "12", "0", "3"]
+    assert shown["of these failed"][0] == "2"
+
+
+def test_an_interrupted_reply_counts_as_an_estimate(kernel: Kernel, service: Service) -> None:
+    service.then(Endless("x" * 400))
+    assert "Interrupted." in kernel.interrupted_at("%wbchat hello", "xxxx").error
+    run = kernel.run("%wbusage")
+    assert next(iter(table(run).values()))[3] == "about 100"
+    assert "those are estimates" in run.text
+
+
+def test_rounds_with_tools_and_comparisons_count(kernel: Kernel, service: Service) -> None:
+    kernel.run('def double(a: int):\n    "Double it."\n    return 2 * a')
+    called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
+    service.then(completion(None, tool_calls=[called]))
+    kernel.run("%wbchat --once --no-stream --tools double twice four?")
+    kernel.run("%%wbchat -m test/a -m test/b\nhi")
+    kernel.run("%wbusage -o used")
+    assert kernel.value("dict(zip(used.model, used.calls))") == {MODEL: 2, "test/a": 1, "test/b": 1}
+
+
+def test_it_equals_the_servers_own_count_over_many_mixed_calls(kernel: Kernel, service: Service) -> None:
+    """A thousand calls, some failing, some in one piece, from several threads at once."""
+    dice = random.Random(7)
+    answered: list[tuple[int, int]] = []
+
+    def answer(one: Answer) -> None:
+        chance = dice.random()
+        if chance < 0.1:
+            refused(400, "no")(one)
+            return
+        tokens = (dice.randrange(1, 500), dice.randrange(1, 500))
+        answered.append(tokens)
+        if one.received.body.get("stream"):
+            Streamed(["Hi."], counted=usage(*tokens))(one)
+        else:
+            completion("Hi.", counted=usage(*tokens))(one)
+
+    service.always = answer
+    run = kernel.run(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from wandb_inference_magic import InferenceError, chat\n"
+        "def ask(number):\n"
+        "    try:\n"
+        "        chat('hi', stream=number % 3 > 0)\n"
+        "    except InferenceError:\n"
+        "        pass\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    list(pool.map(ask, range(1000)))\n"
+        "%wbusage -o used"
+    )
+    assert run.ok, plain(run.error)
+    row = kernel.value("used.iloc[0].to_dict()")
+    assert row["calls"] == 1000
+    assert row["failed"] == 1000 - len(answered)
+    assert row["prompt_tokens"] == sum(prompt for prompt, _ in answered)
+    assert row["completion_tokens"] == sum(written for _, written in answered)
+
+
+# Counts that are nonsense ----------------------------------------------------------------------------------
+
+NONSENSE = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"12"', "12.5", "1000000001", "[]", "{}")
+
+
+def with_usage(text: str, words: str = "Hello there.") -> Callable[[Answer], None]:
+    """A script: a streamed reply whose last chunk has this JSON text as its `usage`."""
+
+    def answer(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": words}, "stop"))
+        one.event(f'{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{text}}}')
+        one.event("[DONE]")
+        one.end()
+
+    return answer
+
+
+def test_counts_that_are_nonsense_are_estimated_and_said(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    kernel.run("%wbconfig --budget 0.01 --model test/thinker")
+    forms = [
+        *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in NONSENSE),
+        *(f'{{"prompt_tokens": 12, "completion_tokens": {one}}}' for one in NONSENSE),
+        *(
+            f'{{"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {{"cached_tokens": {one}}}}}'
+            for one in (*NONSENSE, "13")
+        ),
+        "-9",
+        '"many"',
+    ]
+    for form in forms:
+        wandb.api.then(with_usage(form))
+        run = kernel.run("%wbchat --once hi\nassert _wbreply.text == 'Hello there.', _wbreply.text")
+        assert run.ok, (form, run.error)
+        assert "The service reported nonsense token counts (" in run.text, form
+        assert "they are estimated instead." in run.text
+        assert "about 5 + 3 tokens" in run.text
+    run = kernel.run("%wbusage")
+    assert run.ok
+    assert table(run)["test/thinker"][:4] == [
+        str(len(forms)),
+        f"about {5 * len(forms)}",
+        "0",
+        f"about {3 * len(forms)}",
+    ]
+    assert "those are estimates" in run.text
+    # The budget is as it was.
+    assert "is left of the budget" in kernel.run("%wbchat --max-tokens 20000 hi").error
+    wandb.api.then(with_usage("-9"))
+    assert "(-9)" in kernel.run("%wbchat --once hi").text
+
+
+def test_counts_that_are_nonsense_are_estimated_in_maps_and_comparisons(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(-9, 10**400))
+    kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
+    run = kernel.run("%%wbmap rows\n{{ text }}")
+    assert run.ok, run.error
+    assert run.text.count("The service reported nonsense token counts (-9)") == 1
+    run = kernel.run("%%wbchat --no-stream -m test/thinker -m test/eyes\nhi")
+    assert run.text.count("The service reported nonsense token counts (-9)") == 2
+    assert kernel.run("%wbusage").ok
+    assert kernel.value("all(0 < one.cost < 0.001 for one in _wbreply)")
+
+
+def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Service) -> None:
+    service.then(with_usage('{"prompt_tokens": 12.0, "completion_tokens": 3.0}'))
+    run = kernel.run("%wbchat hi")
+    assert "nonsense" not in run.text
+    assert "12 + 3 tokens" in run.text
+
+
+@pytest.mark.parametrize("digits", [400, 5000, 100_000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_that_python_refuses_to_read_costs_no_reply(kept: Kept, digits: int, sign: str) -> None:
+    form = f'{{"prompt_tokens": {sign}1{digits * "0"}, "completion_tokens": 3}}'
+    body = (
+        '{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "Hello there."}}], '
+        f'"usage": {form}}}'
+    )
+
+    def whole(one: Answer) -> None:
+        one.start(200, "application/json")
+        one.raw(body.encode())
+        one.end()
+
+    for script, how in ((with_usage(form), ""), (whole, "--no-stream")):
+        kept.service.then(script)
+        run = kept.kernel.run(f"%wbchat --once {how} hi")
+        assert run.ok, run.error
+        assert "The service reported nonsense token counts (" in run.text
+        assert kept.kernel.value("_wbreply.text") == "Hello there."
+        assert kept.kernel.run("%wbusage").ok
+
+
+numbers = st.one_of(
+    st.integers(),
+    st.integers(0, 10**9),
+    st.floats(),
+    st.sampled_from([10**400, -(10**400), 10**5000, True, False, None, "12", [], {}, 12.0, -0.0]),
+)
+counts = st.one_of(
+    numbers,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "prompt_tokens": numbers,
+            "completion_tokens": numbers,
+            "prompt_tokens_details": st.one_of(numbers, st.fixed_dictionaries({"cached_tokens": numbers})),
+        },
+    ),
+)
+
+
+@pytest.mark.short
+@given(st.lists(counts, max_size=3), st.booleans())
+def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fails: bool) -> None:
+    usage = UsageTracker()
+    budget = Budget(1000.0, usage)
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
+    builder, hold = ReplyBuilder(), Reservation(budget)
+    hold.reserve(request)
+    with suppress(RuntimeError), usage.counting(request, builder, hold.settle):
+        builder.add(chunk({"content": "Hello."}))
+        for counts in chunks:
+            builder.add({"choices": [], "usage": counts})
+        if fails:
+            raise RuntimeError
+    total = usage.total()
+    used = total.usage
+    assert 0 <= used.cached_tokens <= used.prompt_tokens <= 10**9
+    assert 0 <= used.completion_tokens <= 10**9
+    assert 0 <= total.cost <= 1500
+    assert usage.held == 0
+    assert budget.left == max(1000.0 - total.cost, 0.0)
+    reply = builder.build(asked_model="m", endpoint="e", price=request.price, messages=())
+    assert reply.text == "Hello."
+    json.dumps(reply.facts(), allow_nan=False)
+    assert footer(reply)
+    assert bool(builder.nonsense) == reply.usage_is_estimate
+    assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
+    assert format_cost(total)
+    assert usage_rows(usage.by_model())
+
+
+@pytest.mark.short
+@given(numbers, numbers, numbers)
+def test_a_price_that_cannot_be_one_is_unknown(into: Any, out: Any, cached: Any) -> None:
+    cost = {"input": into, "output": out, "cache_read": cached}
+    price = read_modelsdev({"wandb": {"models": {"m": {"id": "m", "cost": cost}}}})["m"].price
+    if price is not None:
+        assert 0 <= price.cost(10**9, 10**9, 10**9) < float("inf")
+        assert not isinstance(into, str | bool)
+        assert not isinstance(out, str | bool)

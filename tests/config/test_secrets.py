@@ -1,0 +1,316 @@
+"""The key is in nothing that a run leaves behind: outputs, errors, tracebacks, logs, history, saved notebook."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from kernels import Kept, Kernel
+from nbclient import NotebookClient
+from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
+
+KEY = "wandb_v1_SECRETsecretSECRETsecret42"
+
+CELLS = [
+    "%load_ext wandb_inference_magic",
+    "import logging; logging.basicConfig(level=logging.DEBUG, filename='debug.log')",
+    "%wbchat hi",
+    "%wbconfig",
+    "%wbconfig --check",
+    "%config WandbInference",
+    "%wbmodels",
+    "%xmode Verbose",
+    "%wbchat this one fails",
+    "%config WandbInference.debug = True",
+    "%wbchat this one fails, with its traceback",
+    "from wandb_inference_magic import client\nmine = client()\nmine, mine.api_key, vars(mine), mine.default_headers",
+    "client().chat.completions.create(model='m', messages=[])",
+    "client().with_options(base_url='http://127.0.0.1:9', max_retries=0).models.list()",
+    "import gc\n[repr(one) for one in gc.get_objects() if type(one).__name__ == 'Key']",
+    "%whos",
+    "%history",
+]
+
+
+def test_a_whole_run_leaves_no_trace_of_the_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    """Whatever the user does: verbose tracebacks, debug logs, looking into the client."""
+    wandb.api.then(lambda answer: wandb.api.always(answer), lambda answer: wandb.api.always(answer))
+    for status in (401, 400, 400):
+        wandb.api.then(refused(status, f"wrong key {KEY[:4]}..."))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    runner = NotebookClient(notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}})
+    runner.execute(env=environment | wandb.environment | {"WANDB_API_KEY": KEY, "OPENAI_LOG": "debug"})
+    nbformat.write(notebook, tmp_path / "saved.ipynb")
+    # The run did what it says: the key was used, and calls failed.
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    failed = [cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.outputs)]
+    assert len(failed) == 4
+    assert (tmp_path / "debug.log").stat().st_size > 1000
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in left if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_key_that_was_asked_for_is_in_no_history(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    request = kernel.start("%wbconfig --key", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=60)
+    kernel.client.input(KEY)
+    assert kernel.finish(request).ok
+    kernel.run("%wbchat hi\n%history -g")
+    kernel.run("get_ipython().history_manager.writeout_cache()")
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    left = [path for path in Path(environment["HOME"]).rglob("*") if path.is_file()]
+    assert any(path.name == "history.sqlite" for path in left)
+    assert [path for path in left if KEY.encode() in path.read_bytes()] == []
+    assert kernel.value(f"any({KEY[5:]!r} in str(value) for value in globals().values())") is False
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        f"{KEY}\rmore",
+        f"{KEY}\nmore",
+        f"{KEY}\0more",
+        f"\u201c{KEY}\u201d",
+        f"'{KEY}'",
+        f"Bearer {KEY}",
+        f"{KEY} {KEY}",
+    ],
+)
+def test_what_is_typed_and_cannot_be_a_key_is_refused(kept: Kept, typed: str) -> None:
+    """It would go into a header: the library that refuses it there quotes all of it."""
+    request = kept.kernel.start("%wbconfig --key", allow_stdin=True)
+    kept.kernel.client.get_stdin_msg(timeout=60)
+    kept.kernel.client.input(typed)
+    run = kept.kernel.finish(request)
+    assert "This is not a key: it " in run.error
+    assert "SECRET" not in str(run.messages)
+    assert kept.kernel.run("%wbchat --once hi").ok
+    assert "authorization" not in kept.service.last.headers
+
+
+def test_a_key_of_the_environment_that_cannot_be_used_is_said(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str], tmp_path: Path
+) -> None:
+    told = {"WANDB_API_KEY": f"\u201c{KEY}\u201d", **wandb.environment}
+    kernel = start_kernel(**told)
+    kernel.run("%load_ext wandb_inference_magic")
+    ignored = "WANDB_API_KEY is ignored: it has typographic quotes in it"
+    for cell in ("%wbchat hi", "%wbmodels", "%wbconfig --check"):
+        error = kernel.run(cell).error
+        assert "No W&B key was found; nothing was sent." in error
+        assert ignored in error
+    assert ignored in kernel.run("%wbconfig").text
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb_inference_magic"],
+        env=environment | told,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert ignored in done.stdout
+    assert wandb.connected_to == [wandb.API], "the diagnosis asks, without a key"
+
+
+def test_so_is_the_key_of_another_endpoint(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=f"{KEY}\n{KEY}"
+    )
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbchat hi").error
+    assert "The key for the endpoint cannot be used; nothing was sent." in error
+    assert "WANDB_INFERENCE_API_KEY is ignored: it holds a line break." in error
+    assert "is ignored" in kernel.run("%wbconfig").text
+    assert service.received == []
+
+
+BEHIND_A_PROXY = [
+    "%load_ext wandb_inference_magic\nfrom wandb_inference_magic import chat, client, map_prompts",
+    "%wbchat hi",
+    "%wbconfig",
+    "%wbconfig --check",
+    "%wbmodels --table",
+    "client()",
+    "chat('hi')",
+    "rows = ['a']",
+    "%%wbmap rows\n{{ text }}",
+    "_wbmap",
+    "%%wbchat -m test/a -m test/b\nhi",
+    "%config WandbInference.debug = True",
+    "%wbchat hi",
+    "client()",
+]
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
+def test_no_part_of_a_proxys_password_is_shown(
+    start_kernel: Callable[..., Kernel], environment: dict[str, str], tmp_path: Path, variable: str
+) -> None:
+    told = {"WANDB_API_KEY": KEY, variable: "http://user:pa55#wörd?ps3@h:3128"}
+    kernel = start_kernel(**told)
+    runs = [kernel.run(cell) for cell in BEHIND_A_PROXY]
+    shown = "".join(str(run.messages) for run in runs)
+    for piece in ("pa55", "wörd", "ps3", KEY):
+        assert piece not in shown
+    for number in (1, 5, 6, 12, 13):
+        assert f"The proxy in {variable} cannot be used; nothing was sent." in runs[number].error
+        assert "Traceback" not in runs[number].error or number > 10
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb_inference_magic"],
+        env=environment | told,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert f"The proxy in {variable} cannot be used" in done.stdout
+    assert "pa55" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"%wbconfig --key {KEY}",
+        f"%wbconfig --key={KEY}",
+        f"%wbconfig {KEY}",
+        f"%wbconfig --api-key {KEY}",
+        f"%wbconfig --endpoint https://{KEY}@host.example/v1",
+        f"%wbconfig --endpoint https://12/{KEY}@host.example/v1",
+        f"%wbconfig --endpoint https://host.example/v1?api_key={KEY}",
+        f"%wbchat --key {KEY} hi",
+        f"%wbchat --api-key={KEY} hi",
+        f"%wbchat --param api_key={KEY} hi",
+        f'%wbchat --param \'extra_headers={{"Authorization": "{KEY}"}}\' hi',
+    ],
+)
+def test_a_key_typed_into_a_cell_is_refused(kept: Kept, line: str) -> None:
+    run = kept.kernel.run(line)
+    assert not run.ok
+    assert KEY not in str(run.messages)
+    assert kept.service.received == []
+
+
+def test_a_key_assigned_to_the_settings_is_refused(kernel: Kernel) -> None:
+    for name in ("key", "api_key", "wandb_api_key"):
+        run = kernel.run(f"%config WandbInference.{name} = '{KEY}'")
+        assert "%wbconfig --key" in run.text
+        assert KEY not in str(run.messages)
+    assert KEY not in str(kernel.run("%config WandbInference").messages)
+    assert KEY not in str(kernel.run("%wbconfig").messages)
+
+
+def test_a_debug_log_of_a_script_holds_no_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    code = (
+        "import logging; logging.basicConfig(level=logging.DEBUG)\n"
+        "from wandb_inference_magic import chat, client\n"
+        "print(chat('hi').text, repr(client()))\n"
+        "raise SystemExit(client().models.list())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | wandb.environment | {"WANDB_API_KEY": KEY},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert "Hello there." in done.stdout
+    assert logging.getLevelName(logging.DEBUG) in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_session_may_be_pickled_nowhere_but_the_reply_may(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%wbchat hi\nimport pickle\ncarried = pickle.dumps(_wbreply)")
+    assert kernel.value(f"{KEY.encode()!r} in carried") is False
+    assert kernel.value("pickle.loads(carried).text") == "Hello there."
+
+
+COLAB = f"""
+import sys
+from types import ModuleType
+asked = []
+def get(name):
+    asked.append(name)
+    if not granted:
+        raise PermissionError("the notebook has no access to this secret")
+    return "{KEY}"
+granted = False
+google, colab = ModuleType("google"), ModuleType("google.colab")
+google.colab, colab.userdata = colab, ModuleType("userdata")
+colab.userdata.get = get
+sys.modules |= {{"google": google, "google.colab": colab}}
+"""
+
+
+def test_a_store_that_asks_the_user_is_asked_once(
+    start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%config WandbInference.endpoint = 'wandb'")
+    assert "Colab secrets could not be read (PermissionError)" in kernel.run("%wbchat hi").error
+    kernel.run("granted = True; asked.clear()\n%wbconfig --cassette class.jsonl")
+    wandb.api.always = Streamed(["You said ", KEY[:9], KEY[9:]])
+    for word in ("one", "two"):
+        assert kernel.run(f"%wbchat --once {word} {KEY}").ok
+    assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
+    assert kernel.value("asked") == ["WANDB_API_KEY"]
+    assert KEY[:9] not in (tmp_path / "class.jsonl").read_text()
+    # One that was changed there meanwhile is found again.
+    kernel.run("%wbconfig --reset\n%config WandbInference.endpoint = 'wandb'\n%wbchat --once three")
+    assert kernel.value("asked") == ["WANDB_API_KEY"] * 2
+
+
+def test_a_key_of_a_store_that_cannot_be_used_is_said(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = start_kernel(**wandb.environment)
+    kernel.run(COLAB.replace(f'return "{KEY}"', f'return "\u201c{KEY}\u201d"').replace("= False", "= True"))
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbchat hi").error
+    assert "Colab secrets is ignored: it has typographic quotes in it" in error
+    assert "SECRET" not in error
+
+
+def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    first = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
+    first.run("%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl\n%wbchat --once hi")
+    second = start_kernel()
+    second.run(f"{COLAB}\n%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl --mode replay")
+    assert second.run("%wbchat --once hi").ok
+    assert second.value("asked") == []
+
+
+def test_a_service_that_says_the_key_again_is_not_repeated(
+    start_kernel: Callable[..., Kernel], service: Service
+) -> None:
+    """In an id, in the model's name, among the models: all of them are saved with the notebook."""
+    kernel = start_kernel(
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL, WANDB_INFERENCE_API_KEY=f"{KEY}\n"
+    )
+    kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
+    service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
+
+    def answer(one: Answer) -> None:
+        one.start(x_request_id=KEY)
+        one.event(chunk({"content": "Hi."}, "stop", model=f"by-{KEY}"))
+        one.event("[DONE]")
+        one.end()
+
+    service.always = answer
+    runs = [
+        kernel.run(cell) for cell in ("%wbchat hi", "_wbreply", "_wbreply.facts()", "%wbmodels --table", "models()")
+    ]
+    assert all(run.ok for run in runs)
+    assert service.last.headers["authorization"] == f"Bearer {KEY}"
+    shown = "".join(str(run.messages) for run in runs)
+    assert "SECRET" not in shown
+    assert "(hidden)" in shown
+    assert MODEL in runs[3].text

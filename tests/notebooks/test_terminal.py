@@ -1,0 +1,197 @@
+"""Terminal IPython under a pseudo-terminal: the text as it arrives, tables, short errors."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Lock
+
+import pytest
+from pseudo_terminals import PATIENCE, Terminal
+from service import Answer, Service, Streamed, completion, refused
+
+from wandb_inference_magic.frontend.terminal import is_dumb
+
+
+@pytest.fixture
+def terminal(environment: dict[str, str], service: Service, tmp_path: Path) -> Iterator[Terminal]:
+    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": "xterm"}
+    terminal = Terminal(environment | settings, tmp_path)
+    assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
+    yield terminal
+    terminal.child.close(force=True)
+
+
+@pytest.mark.short
+def test_text_prints_as_it_arrives(terminal: Terminal, service: Service) -> None:
+    gate = Event()
+    script = Streamed(["First words", " and the rest."], gate=gate, hold_after=1)
+    service.then(script)
+    terminal.type("%wbchat hi")
+    terminal.child.expect_exact("First words")
+    assert not script.sent_last.is_set()
+    gate.set()
+    printed = terminal.answer()
+    assert re.search(r"First words and the rest\.\n\[test/model-a · 12 \+ 3 tokens · ", printed)
+    assert "Out[" not in printed
+
+
+def test_an_assigned_reply_and_its_value(terminal: Terminal) -> None:
+    terminal.run("r = %wbchat hi")
+    assert "'Hello there.'" in terminal.run("r.text")
+
+
+def test_escape_sequences_do_not_reach_the_terminal(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed(["red \x1b[31m", "title \x1b]0;owned\x07 end"]))
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    assert "\x1b[31m" not in raw, "the reply's own colour"
+    assert "\x1b]0;" not in raw
+    assert "red title  end" in terminal.seen(raw)
+
+
+def test_models_are_a_table_to_pick_from(terminal: Terminal, service: Service) -> None:
+    printed = terminal.run("%wbmodels")
+    assert re.search(r"^# +model +context +", printed, re.MULTILINE)
+    assert re.search(r"^2 +test/model-b", printed, re.MULTILINE)
+    assert "Model for the next chats: test/model-b" in terminal.run("%wbmodels --use 2")
+    terminal.run("%wbchat hi")
+    assert service.last.body["model"] == "test/model-b"
+    assert "numbers 1 to 2" in terminal.run("%wbmodels --use 9")
+
+
+def test_errors_are_short(terminal: Terminal, service: Service) -> None:
+    service.then(refused(401, "Invalid Authentication"))
+    printed = terminal.run("%wbchat hi")
+    assert "did not accept the key" in printed
+    assert "Traceback" not in printed
+    assert len(printed.strip().splitlines()) <= 5
+
+
+def test_ctrl_c_keeps_what_has_come(terminal: Terminal, service: Service) -> None:
+    gate = Event()
+    service.then(Streamed(["Half an answer", " never shown"], gate=gate))
+    terminal.type("%wbchat hi")
+    terminal.child.expect_exact("Half an answer")
+    terminal.child.sendintr()
+    printed = terminal.answer()
+    gate.set()
+    assert "incomplete: interrupted" in printed
+    assert "Traceback" not in printed
+    assert "'Half an answer'" in terminal.run("_wbreply.text")
+    assert "Hello there." in terminal.run("%wbchat again")
+    assert len(service.last.body["messages"]) == 1
+
+
+def test_a_piped_session_prints_plain_text(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--ext=wandb_inference_magic", "-c", "%wbchat hi\nr = %wbchat again?"],
+        env=environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Hello there.\n[test/model-a · ")
+    assert "\x1b" not in done.stdout
+    assert service.last.body["messages"][-1]["content"] == "again?"
+
+
+MARKDOWN = """\
+# Heading
+
+Some **bold** words and a [link](http://ok.example/a) and <b>tags</b>.
+
+```python
+def f(x):
+    return x + 1
+```
+
+| a | b |
+|---|---|
+| one | two |
+"""
+
+
+@pytest.mark.short
+def test_markdown_is_rendered_with_colours(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed([MARKDOWN[start : start + 7] for start in range(0, len(MARKDOWN), 7)], per_second=60))
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    printed = terminal.seen(raw)
+    assert "\x1b[1mbold\x1b[0m" in raw
+    assert "Some bold words" in printed
+    assert re.search(r"\x1b\[[0-9;]*m(def|return)\x1b", raw), "the code is highlighted"
+    assert "link (http://ok.example/a)" in printed, "an address is shown, not hidden behind words"
+    assert "\x1b]8" not in raw
+    assert "<b>tags</b>" in printed
+    assert re.search(r"^ *one +(│ )?two *$", printed, re.MULTILINE)
+    assert "\n\ndef f(x):\n    return x + 1\n\n" in printed, "code stands as it can be copied"
+
+
+def test_the_width_is_the_terminals_own(terminal: Terminal, service: Service) -> None:
+    words = " ".join(["word"] * 60)
+    service.always = Streamed([words])
+    wide = terminal.run("%wbchat --once hi")
+    terminal.resize(60)
+    narrow = terminal.run("%wbchat --once hi")
+    longest = [max(len(line) for line in text.splitlines() if line.startswith("word")) for text in (wide, narrow)]
+    assert 120 < longest[0] <= 160
+    assert longest[1] <= 60
+
+
+@pytest.mark.parametrize("kind", ["dumb", ""])
+def test_a_terminal_that_cannot_move_gets_plain_text(
+    environment: dict[str, str], service: Service, tmp_path: Path, kind: str
+) -> None:
+    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": kind}
+    terminal = Terminal(environment | settings, tmp_path)
+    terminal.run("%load_ext wandb_inference_magic")
+    # While it waits to try again, it has something to say that it could not take away.
+    service.then(refused(503, "busy"), Streamed(["**bold** ", "words"]))
+    terminal.type("%wbchat hi")
+    raw = terminal.raw_answer()
+    assert "**bold** words\r\n[test/model-a · " in raw
+    assert "\x1b" not in raw, "what it would not obey"
+    assert "model-b" in terminal.run("%wbmodels")
+    terminal.child.close(force=True)
+
+
+def test_a_console_of_windows_names_no_kind_and_can_move() -> None:
+    assert not is_dumb("", "nt")
+    assert not is_dumb("xterm-256color", "posix")
+    assert is_dumb("", "posix")
+    assert is_dumb("dumb", "nt")
+
+
+def test_json_in_a_terminal(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed(['{"a": [1, 2]}']))
+    printed = terminal.run("%wbchat --format json hi")
+    assert printed.startswith('{\n  "a": [\n    1,\n    2\n  ]\n}\n[test/model-a · ')
+
+
+def test_a_map_has_a_bar_and_ends_in_a_table(terminal: Terminal, service: Service) -> None:
+    gate, lock, asked = Event(), Lock(), [0]
+
+    def answer(one: Answer) -> None:
+        with lock:
+            asked[0] += 1
+            mine = asked[0]
+        if mine > 3:
+            assert gate.wait(60)
+        completion(f"Answer {mine}.")(one)
+
+    service.always = answer
+    terminal.run("rows = list(range(6))")
+    terminal.type("get_ipython().run_cell_magic('wbmap', 'rows --concurrency 1', 'Say {{ text }}')")
+    terminal.child.expect_exact("3/6")
+    gate.set()
+    printed = terminal.answer()
+    table = r"^row +answer\n-+ +-+\n1 +Answer 1\.\n2 +Answer 2\.\n3 +Answer 3\.\n6 of 6 rows answered"
+    assert re.search(table, printed, re.MULTILINE), printed
+    assert "█" not in printed.split("row  answer")[1]

@@ -1,0 +1,131 @@
+"""Terminal IPython, as a person has it: code on the next line, models below each other, turns, and the reasoning."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+from pseudo_terminals import PATIENCE, Terminal
+from service import MODEL, Answer, Service, Streamed, usage
+
+CODE = "Here:\n\n```python\ndef leap(year):\n    return year % 4 == 0\n```\n\nAnd more:\n\n```python\nother = 1\n```\n"
+
+
+@pytest.fixture
+def known(environment: dict[str, str], service: Service) -> dict[str, str]:
+    return environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL, "TERM": "xterm"}
+
+
+@pytest.fixture
+def terminal(known: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(known, tmp_path)
+    assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
+    yield terminal
+    terminal.child.close(force=True)
+
+
+class Editor:
+    """IPython with its own line editor, and the screen as the person sees it."""
+
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        command = "-m IPython --no-banner --no-confirm-exit --HistoryManager.enabled=False --colors=NoColor"
+        # Nobody answers its question for the cursor's place here.
+        asked = environment | {"PROMPT_TOOLKIT_NO_CPR": "1"}
+        self.child = pexpect.spawn(
+            sys.executable, command.split(), env=asked, cwd=str(folder), encoding="utf-8", dimensions=(50, 120)
+        )
+        self._screen = pyte.Screen(120, 50)
+        self._stream = pyte.Stream(self._screen)
+
+    @property
+    def shown(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
+
+    def until(self, holds: Callable[[str], object]) -> str:
+        """Let the person look until the screen is as they expect it, and return it."""
+        while not holds(self.shown):
+            try:
+                self._stream.feed(self.child.read_nonblocking(4096, timeout=PATIENCE))
+            except pexpect.TIMEOUT:
+                raise AssertionError(f"this is all that is shown:\n{self.shown}") from None
+        return self.shown
+
+    def type(self, keys: str) -> None:
+        self.child.send(keys)
+
+
+@pytest.fixture
+def editor(known: dict[str, str], tmp_path: Path) -> Iterator[Editor]:
+    editor = Editor(known, tmp_path)
+    yield editor
+    editor.child.close(force=True)
+
+
+def prompt(number: int, text: str = "") -> Callable[[str], object]:
+    """Tell whether the person is asked for that input, and this text stands there, or none."""
+    line = f"In [{number}]: {text}".rstrip()
+    return lambda shown: line in shown.splitlines()
+
+
+def test_code_of_a_reply_stands_on_the_next_line_and_runs_when_it_is_entered(editor: Editor, service: Service) -> None:
+    service.then(Streamed([CODE]))
+    editor.until(prompt(1))
+    editor.type("%load_ext wandb_inference_magic\r")
+    editor.until(prompt(2))
+    editor.type("%wbchat --code Leap years?\r")
+    shown = editor.until(prompt(3, "def leap(year):"))
+    editor.until(lambda shown: re.search(r"^ +\.\.\.: +return year % 4 == 0$", shown, re.MULTILINE))
+    assert "other = 1" not in shown.split("In [3]:")[1], "the first block alone"
+    assert "may not put code" not in shown
+    # The person discards the line with Ctrl-C, and looks whether anything has run.
+    editor.type("\x03")
+    editor.until(prompt(3))
+    editor.type("'leap' in globals()\r")
+    assert "Out[3]: False" in editor.until(prompt(4))
+    service.then(Streamed([CODE]))
+    editor.type("%wbchat --code Leap years?\r")
+    editor.until(prompt(5, "def leap(year):"))
+    # Esc, Enter: what runs an input of several lines, wherever the cursor is.
+    editor.type("\x1b\r")
+    editor.until(prompt(6))
+    editor.type("leap(2024), leap(2023)\r")
+    assert "Out[6]: (True, False)" in editor.until(prompt(7))
+
+
+def test_models_stand_below_each_other_and_their_chart_is_text(terminal: Terminal, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        name = one.received.body["model"].partition("/")[2]
+        Streamed([f"I am **{name}**."], counted=usage(10, {"a": 40, "b": 20}[name]))(one)
+
+    service.always = answer
+    printed = terminal.run("%wbchat -m test/a -m test/b Who are you?")
+    first, second = (
+        r"=== test/a ===\n\nI am \*\*a\*\*\.\n\n\[test/a · ",
+        r"=== test/b ===\n\nI am \*\*b\*\*\.\n\n\[test/b · ",
+    )
+    assert re.search(rf"{first}.*{second}", printed, re.DOTALL), printed
+    chart = printed.rpartition("[test/b")[2]
+    for title in ("seconds to the first piece", "tokens a second", "tokens written"):
+        assert title in chart
+    assert re.search(r"test/a +█{24} 40\n +test/b +█{12} 20", chart), chart
+    assert "PNG" not in printed
+
+
+def test_turns_are_appended_and_the_reasoning_is_kept(terminal: Terminal, service: Service) -> None:
+    service.then(Streamed(["Four."], reasoning=["Two and ", "two."]))
+    assert "Two and two." not in terminal.run("%wbchat two and two?")
+    assert "'Two and two.'" in terminal.run("_wbreply.reasoning")
+    # The same line again is another turn: a terminal has no cells that could be run again.
+    assert "turn 2" in terminal.run("%wbchat two and two?")
+    assert [message["content"] for message in service.last.body["messages"]] == [
+        "two and two?",
+        "Four.",
+        "two and two?",
+    ]
+    terminal.run("%wbchat and three?")
+    assert len(service.last.body["messages"]) == 5

@@ -1,0 +1,232 @@
+"""Templates: what a cell's text becomes before it is sent."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+from kernels import Kept, Kernel
+from service import Service, Wandb
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
+from wandb_inference_magic.prompts.values import Image
+
+IMAGE = Image("data:image/png;base64,AAAA")
+NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}
+
+
+LATEX = [
+    r"\newcommand{\f}[1]{#1} \newcommand{\g}[1]{\newcommand{\h}[1]{##1}}",
+    "\\begin{tabular}{#} and {#} again #}",
+    "\\foo{%\n  bar%\n}",
+    "{# no comment, {% no block",
+]
+
+
+def rendered(text: str, **names: Any) -> Any:
+    return render(text, {**NAMES, **names}, tokens=1000)
+
+
+@given(st.text())
+def test_text_without_marks_arrives_byte_for_byte(text: str) -> None:
+    if not is_template(text):
+        assert rendered(text) is text
+
+
+@given(st.text(alphabet="{}%#$\\ \n\t\r'\"ab"), st.text(alphabet="{}%#$\\ \n'\"ab"))
+def test_text_around_an_expression_arrives_too(before: str, after: str) -> None:
+    # A line break of Windows becomes a plain one; a mark must not arise where the two meet.
+    if is_template(f"{before}x{after}") or is_template(f"{before}x") or before.endswith("{") or "\r" in before:
+        return
+    assert rendered(f"{before}{{{{ name }}}}{after}") == f"{before}Ada{after}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hi {{ name }}!", "Hi Ada!"),
+        ("{{ name | upper }} {{ ages | sum }} {{ len(ages) }}", "ADA 8 2"),
+        ("{% for age in ages %}{{ age }};{% endfor %}", "3;5;"),
+        ("a\n{% if ages %}\n  yes\n{% endif %}\nb\n", "a\n  yes\nb\n"),
+        ("{# a note #}kept", "kept"),
+        ("{% raw %}{{ name }}{% endraw %} {{ name }}", "{{ name }} Ada"),
+        (r'{"a": {"b": 1}} $x$ \frac{a}{b} %d {{ name }}', r'{"a": {"b": 1}} $x$ \frac{a}{b} %d Ada'),
+        *((f"{text} {{{{ name }}}}", f"{text} Ada") for text in LATEX),
+        ("{#- a note\nover lines #}\n{% \n for age in ages\n%}{{ age }}{% endfor %}{#1}", "35{#1}"),
+        ("{{ '{#1}' }} {{ '{%'.replace('{%', 'x') }}", "{#1} x"),
+        ("once: {{ nested }}", "once: {{ name }} {% if %} {#"),
+    ],
+)
+def test_templates(text: str, expected: str) -> None:
+    assert rendered(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "remedy"),
+    [
+        ("a\nb {{ nam }}", "Line 2 of the prompt: 'nam' is undefined", "Did you mean name?"),
+        ("{{ name.shout }}", "Line 1 of the prompt", "--raw"),
+        ("a\n\n{% if %}", "Line 3 of the prompt", "--raw"),
+        ("a {{ unclosed", "Line 1 of the prompt", "--raw"),
+        ("x\n{{ 1 / 0 }}", "Line 2 of the prompt: an expression raised ZeroDivisionError: division by zero", ""),
+        ("{{ broken() }}", "an expression raised ValueError: no", ""),
+        ("{% include 'x' %}", "Line 1 of the prompt", ""),
+        ("{% fro age in ages %}{{ age }}{% endfor %}", "Line 1 of the prompt", "--raw"),
+        ("{#1}\n{%\n{{ nam }}", "Line 3 of the prompt: 'nam' is undefined", "Did you mean name?"),
+    ],
+)
+def test_what_cannot_be_rendered_is_one_short_message_with_its_line(text: str, told: str, remedy: str) -> None:
+    def broken() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(InferenceError) as refused:
+        rendered(text, broken=broken)
+    assert refused.value.cause == "option"
+    assert told in refused.value.what
+    assert refused.value.what.endswith("Nothing was sent.")
+    assert remedy in refused.value.remedy
+
+
+def test_a_long_value_is_cut_visibly_unless_the_whole_is_asked_for() -> None:
+    short = rendered("{{ word }} end")
+    assert len(short) < 6000
+    assert "left out" in short
+    assert short.endswith(" end")
+    assert rendered("{{ word | whole }} end") == NAMES["word"] + " end"
+
+
+def test_an_image_becomes_a_part_between_the_texts() -> None:
+    content = rendered("Look: {{ picture }} and {{ picture }}", picture=IMAGE)
+    assert content == [
+        {"type": "text", "text": "Look: "},
+        IMAGE.part,
+        {"type": "text", "text": " and "},
+        IMAGE.part,
+    ]
+    with pytest.raises(InferenceError, match="an image"):
+        render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --system")
+
+
+def test_images_go_behind_the_prompt() -> None:
+    assert with_images("Hi", []) == "Hi"
+    assert with_images("Hi", [IMAGE]) == [{"type": "text", "text": "Hi"}, IMAGE.part]
+    assert with_images([IMAGE.part], [IMAGE]) == [IMAGE.part, IMAGE.part]
+
+
+def test_image_options_take_expressions_and_addresses() -> None:
+    assert read_image("pictures[0]", {"pictures": [IMAGE]}) == IMAGE
+    assert read_image("https://ok.example/a.png", {}).url == "https://ok.example/a.png"
+    for wrong in ("nothing", "1 +", "ages", "1 / 0"):
+        with pytest.raises(InferenceError) as refused:
+            read_image(wrong, NAMES)
+        assert wrong in str(refused.value)
+        assert not str(refused.value).startswith("Line")
+        assert "image file that is there" in refused.value.remedy or "cell of its own" in refused.value.remedy
+
+
+# In a real kernel, as it goes over the wire --------------------------------------------------------------------
+
+ODD = [
+    'json {"a": {"b": [1]}} and {x} {} }} %} #}',
+    r"latex $x_{1}^{2}$ \(a\) \[ \frac{1}{2} \] $$y$$",
+    "shell: echo $HOME %d %s !ls %timeit x? y??",
+    "quotes \"'`` and \\n \\ backslashes \x1b[1m \u2028 \u200b ünï 🎈",
+    "\n".join(LATEX),
+    "    indented\n\ttabs\n\n\nand blank lines\n  end  ",
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_the_body_arrives_as_typed(kept: Kept, body: str) -> None:
+    assert kept.kernel.run(f"%%wbchat --once\n{body}").ok
+    assert kept.service.last.body["messages"][-1]["content"] == body
+
+
+def test_many_bodies_arrive_byte_for_byte(kernel: Kernel, service: Service) -> None:
+    bodies: list[str] = []
+
+    @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
+    def gather(text: str) -> None:
+        if text.strip() and not is_template(text):
+            bodies.append(text)
+
+    gather()
+    assert len(bodies) > 50
+    # As a front end sends it: the body behind the magic's line. IPython itself ends the cell's last line.
+    code = (
+        "for body in " + repr(bodies) + ":\n    get_ipython().run_cell_magic('wbchat', '--once --quiet', body + '\\n')"
+    )
+    assert kernel.run(code).ok
+    assert [chat.body["messages"][-1]["content"] for chat in service.chats] == [one.strip("\n") for one in bodies]
+
+
+def test_values_of_the_notebook_and_option_values(kernel: Kernel, service: Service) -> None:
+    kernel.run("who = 'Ada'; tone = 'a pirate'; count = 7; which = 'test/model-b'")
+    assert kernel.run("%%wbchat -s 'Speak like {{ tone }}.' --max-tokens {{ count }} -m {{ which }}\nHi {{ who }}").ok
+    body = service.last.body
+    assert [one["content"] for one in body["messages"]] == ["Speak like a pirate.", "Hi Ada"]
+    assert (body["max_tokens"], body["model"]) == (7, "test/model-b")
+    assert kernel.run("%wbchat --once and {{ who | upper }}?").ok
+    assert service.last.body["messages"][-1]["content"] == "and ADA?"
+
+
+def test_a_prompt_that_comes_out_empty_is_not_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("nothing = ''")
+    for body in ("{# only a note #}", "{{ nothing }}\n\n"):
+        assert "empty once its template is rendered" in kernel.run(f"%%wbchat\n{body}").error
+    assert service.chats == []
+
+
+def test_raw_sends_the_cell_as_typed(kernel: Kernel, service: Service) -> None:
+    assert kernel.run("%%wbchat --raw --once\nHi {{ who }} {% if").ok
+    assert service.last.body["messages"][-1]["content"] == "Hi {{ who }} {% if"
+
+
+def test_an_undefined_name_is_told_before_anything_is_sent(kernel: Kernel, service: Service) -> None:
+    kernel.run("review = 'good'")
+    run = kernel.run("%%wbchat\nLabel this:\n{{ reviw }}")
+    assert "Line 2 of the prompt: 'reviw' is undefined." in run.error
+    assert "Did you mean review?" in run.error
+    assert len(run.error) < 200
+    assert service.chats == []
+
+
+DOT = "from PIL import Image; dot = Image.new('RGB', (4, 4), 'red')"
+
+
+def test_images_go_to_models_that_see(informed_kernel: Kernel, wandb: Wandb) -> None:
+    informed_kernel.run(DOT)
+    run = informed_kernel.run("%%wbchat -m test/eyes --image dot\nWhat is {{ dot }}?")
+    assert run.ok
+    kinds = [part["type"] for part in wandb.api.last.body["messages"][-1]["content"]]
+    assert kinds == ["text", "image_url", "text", "image_url"]
+    asked = len(wandb.api.chats)
+    refused = informed_kernel.run("%%wbchat -m test/small --once --image dot\nWhat?")
+    assert "reads text only" in refused.error
+    assert "%wbmodels image" in refused.error
+    assert len(wandb.api.chats) == asked
+    # The thread goes on with a model that reads text: the images of its turns are named.
+    assert informed_kernel.run("%wbchat -m test/thinker And now?").ok
+    assert wandb.api.last.body["messages"][0]["content"] == "What is [image]?[image]"
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+    informed_kernel.run("%wbchat -s 'Be brief.' one")
+    asked = len(wandb.api.chats)
+    run = informed_kernel.run("x = 1\n%wbchat --dry-run -t 0.5 --max-tokens 50 --param top_k=3 <b>{{ 1 + 1 }}</b>")
+    assert run.ok
+    plain = run.output["data"]["text/plain"]
+    assert re.search(
+        r"Nothing was sent\. To test/small at https://\S+: about \d+ tokens, at most about \$0\.0000\d+", plain
+    )
+    assert "--- system\nBe brief.\n\n--- user\none\n\n--- assistant\nHello there.\n\n--- user\n<b>2</b>" in plain
+    for parameter in ('"temperature": 0.5', '"max_tokens": 50', '"top_k": 3', '"stream": true'):
+        assert parameter in plain
+    assert "```text\n<b>2</b>\n```" in run.output["data"]["text/markdown"]
+    assert len(wandb.api.chats) == asked
+    informed_kernel.run("%wbchat two")
+    assert "one" in wandb.api.last.body["messages"][1]["content"]
+    assert len(wandb.api.last.body["messages"]) == 4

@@ -1,0 +1,401 @@
+"""The budget: what a call can cost is held before it is sent, whatever makes it, and given back when it has ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from known_models import at_wandb
+from service import Answer, Streamed, Wandb, completion, refused, usage
+
+from wandb_inference_magic.catalog.models import Price
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.request import PreparedRequest
+from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.session.budget import Budget, Reservation
+from wandb_inference_magic.session.usage import UsageTracker
+
+# The model costs 1 USD a million tokens in, half of that out.
+BEGIN = """
+import sys
+from wandb_inference_magic import InferenceError, chat, map_prompts, models
+from wandb_inference_magic.session import current_session
+session = current_session()
+session.settings.set(budget=float(sys.argv[1]))
+models()
+"""
+
+
+@contextmanager
+def started(environment: dict[str, str], budget: float, code: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", BEGIN + code, str(budget)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        yield running
+
+
+@pytest.fixture
+def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
+    """Run a script with a budget at W&B's endpoint, and return the lines it prints."""
+    told = at_wandb(wandb, environment)
+
+    def script(budget: float, code: str) -> list[str]:
+        with started(told, budget, code) as running:
+            return running.communicate(timeout=120)[0].splitlines()
+
+    return script
+
+
+def test_chats_of_several_threads_are_held_against_it_together(wandb: Wandb, environment: dict[str, str]) -> None:
+    arrived, lock, go_on = [0], Lock(), Event()
+
+    def answer(one: Answer) -> None:
+        with lock:
+            arrived[0] += 1
+            if arrived[0] > 1:
+                go_on.set()
+        assert go_on.wait(60)
+        completion("Yes.", counted=usage(0, 8000))(one)
+
+    wandb.api.always = answer
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def ask(number):\n"
+        "    try:\n"
+        "        print(chat('hi', max_tokens=8000, stream=False).text, flush=True)\n"
+        "    except InferenceError as error:\n"
+        "        print(error.cause, flush=True)\n"
+        "list(ThreadPoolExecutor(4).map(ask, range(4)))\n"
+    )
+    # Each can cost 0.004 USD, and does.
+    with started(at_wandb(wandb, environment), 0.005, code) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline().strip() for _ in range(3)]
+        go_on.set()
+        lines.append(running.communicate(timeout=60)[0].strip())
+    assert lines == ["budget", "budget", "budget", "Yes."]
+    assert arrived == [1]
+
+
+REPAIRED = (
+    "try:\n"
+    "    print(map_prompts(['a'], '{{ text }}', schema='label good|bad', max_tokens=8000).label.tolist())\n"
+    "except InferenceError as error:\n"
+    "    print(error.cause)\n"
+    "print(session.usage.held)\n"
+)
+
+
+def test_asking_a_row_once_more_is_held_against_it(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = completion('{"label": "so so"}', counted=usage(0, 8000))
+    assert run(0.006, REPAIRED) == ["budget", "0.0"]
+    assert len(wandb.api.chats) == 1
+
+
+def test_a_row_asked_once_more_holds_one_call_at_a_time(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.then(completion('{"label": "so so"}', counted=usage(0, 8000)))
+    wandb.api.always = completion('{"label": "good"}', counted=usage(0, 8000))
+    assert run(0.0085, REPAIRED) == ["['good']", "0.0"]
+    assert len(wandb.api.chats) == 2
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "max_completion_tokens=30_000",
+        "max_tokens=10, max_completion_tokens=30_000",
+        "max_tokens=10, schema={'type': 'object', 'properties': {'a': {'type': 'string', 'description': long}}}",
+        "max_tokens=10, tools=[described(number) for number in range(50)]",
+    ],
+)
+def test_all_that_a_call_can_cost_counts(run: Callable[..., list[str]], wandb: Wandb, how: str) -> None:
+    code = (
+        "long = 'long ' * 20_000\n"
+        "def described(number):\n"
+        "    def tool(a: int): return a\n"
+        "    tool.__name__, tool.__doc__ = f'tool_{number}', long\n"
+        "    return tool\n"
+        f"try:\n    chat('hi', {how})\nexcept InferenceError as error:\n    print(error.cause, error.what)\n"
+    )
+    (line,) = run(0.01, code)
+    assert line.startswith("budget This could cost $0.0")
+    assert wandb.api.chats == []
+
+
+def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
+    run: Callable[..., list[str]], wandb: Wandb
+) -> None:
+    code = (
+        "from dataclasses import replace\n"
+        "from wandb_inference_magic.engine.compare import run_comparison\n"
+        "from wandb_inference_magic.engine.request import ChatSpec\n"
+        "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
+        "class Interrupting(Schema):\n"
+        "    @property\n"
+        "    def response_format(self):\n"
+        "        print(session.usage.held > 0)\n"
+        "        raise KeyboardInterrupt\n"
+        "schema = Interrupting(**vars(schema_of('a')))\n"
+        "asks = [ChatSpec('hi', model='test/eyes'), ChatSpec('hi', model='test/thinker', schema=schema)]\n"
+        "try:\n"
+        "    run_comparison(session, asks)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(session.usage.held)\n"
+    )
+    assert run(1, code) == ["True", "0.0"]
+    assert wandb.api.chats == []
+
+
+# The limit on replies that the budget adds ------------------------------------------------------------------------
+
+ASK = (
+    "try:\n"
+    "    reply = chat('hi', stream=False{how})\n"
+    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.held)\n"
+    "except InferenceError as error:\n"
+    "    print(error.cause, error.what)\n"
+)
+
+
+def at_length(answer: Answer) -> None:
+    """Write as much as the request allows, as a model that never stops does; 100,000 tokens without a limit."""
+    written = answer.received.body.get("max_tokens", 100_000)
+    text, counted = "word " * min(written, 50), usage(10, written)
+    if answer.received.body.get("stream"):
+        Streamed([text], finish="length", counted=counted)(answer)
+        return
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": text}}
+    answer.json({"id": "1", "object": "chat.completion", "created": 1, "choices": [choice], "usage": counted})
+
+
+def limits(wandb: Wandb) -> list[Any]:
+    """Return the limit on each reply that went over the wire."""
+    return [one.body.get("max_tokens") for one in wandb.api.chats]
+
+
+@pytest.mark.parametrize(("budget", "fewest", "most"), [(0.001, 1000, 2000), (1.0, 4096, 4096)])
+def test_a_reply_without_a_limit_gets_what_is_affordable(
+    run: Callable[..., list[str]], wandb: Wandb, budget: float, fewest: int, most: int
+) -> None:
+    wandb.api.always = at_length
+    (limit,) = run(budget, ASK.format(how=""))[0].split()[:1]
+    assert limits(wandb) == [int(limit)]
+    assert fewest <= int(limit) <= most
+
+
+@pytest.mark.parametrize(
+    ("how", "sent"), [(", max_tokens=300", 300), (", max_completion_tokens=300", None), (", max_tokens=1500", 1500)]
+)
+def test_a_limit_of_the_user_is_left_alone(
+    run: Callable[..., list[str]], wandb: Wandb, how: str, sent: int | None
+) -> None:
+    wandb.api.always = completion("Yes.")
+    assert run(0.001, ASK.format(how=how)) == ["None True 0.0"]
+    assert limits(wandb) == [sent]
+
+
+def test_a_chat_that_can_afford_no_reply_is_refused_with_the_figures(
+    run: Callable[..., list[str]], wandb: Wandb
+) -> None:
+    (line,) = run(0.00001, ASK.format(how=""))
+    assert line.startswith("budget This could cost $0.000")
+    assert line.endswith("and $0.000010 is left of the budget. Nothing was sent.")
+    assert wandb.api.chats == []
+
+
+def test_each_call_of_a_chat_gets_a_limit_of_its_own(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    code = "def double(a: int):\n    'Double it.'\n    return 2 * a\n" + ASK.format(how=", tools=[double]")
+    called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
+    wandb.api.then(
+        refused(503, "overloaded", Retry_After="0"),
+        completion(None, tool_calls=[called], counted=usage(10, 1000)),
+        completion("Eight.", counted=usage(20, 3)),
+    )
+    assert run(0.001, code)[0].endswith("True 0.0")
+    first, again, last = limits(wandb)
+    assert first == again
+    # 1,000 tokens have cost half of it.
+    assert first - 1200 < last < first - 900
+
+
+def test_models_compared_share_what_is_affordable(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run("%wbconfig --budget 0.001")
+    run = kernel.run("%%wbchat -m test/thinker -m test/eyes\nhi")
+    assert run.ok, run.error
+    one, other = limits(wandb)
+    assert abs(one - other) <= 1
+    assert one > 500
+    assert f"at most {one:,} tokens by the budget" in run.text
+    assert kernel.value("sum(one.cost for one in _wbreply)") <= 0.001
+
+
+@pytest.mark.parametrize(("budget", "number"), [(0.001, 15), (0.01, 30)])
+def test_a_map_never_passes_it_and_asks_fewer_rows_at_once_before_it_cuts(
+    informed_kernel: Kernel, wandb: Wandb, budget: float, number: int
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run(f"%wbconfig --budget {budget} --model test/thinker\nrows = [str(one) for one in range({number})]")
+    run = kernel.run("%%wbmap rows -o out\n{{ text }}")
+    assert "The budget is used up" in run.error
+    sent = limits(wandb)
+    assert sum(10e-6 + 0.5e-6 * one for one in sent) <= budget
+    assert sum(one < 1024 for one in sent) <= 2
+    assert f"cut {len(sent)} answers" in run.text.replace("cut 1 answer;", "cut 1 answers")
+    # They are asked for again.
+    kernel.run("%wbusage --reset")
+    before = len(sent)
+    kernel.run("%%wbmap rows -o out\n{{ text }}")
+    assert "0" in [one.body["messages"][-1]["content"] for one in wandb.api.chats[before:]]
+
+
+def test_a_row_that_does_not_fit_since_the_budget_cut_it_is_asked_again(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = at_length
+    kernel.run("%wbconfig --budget 0.001 --model test/thinker\nrows = ['a']")
+    run = kernel.run("%%wbmap rows --schema 'label good|bad'\n{{ text }}")
+    assert "It was cut at the budget's limit. For a longer one set --max-tokens" in run.text
+    wandb.api.always = completion('{"label": "good"}')
+    kernel.run("%wbconfig --budget 1")
+    assert kernel.run("%%wbmap rows --schema 'label good|bad' -o out\n{{ text }}").ok
+    assert kernel.value("out.label.tolist()") == ["good"]
+
+
+def test_what_cut_a_reply_is_said(informed_kernel: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = at_length
+    informed_kernel.run("%wbconfig --budget 0.001 --model test/thinker")
+    run = informed_kernel.run("%wbchat hi")
+    (limit,) = limits(wandb)
+    assert f"The budget's limit of {limit:,} tokens cut this reply. For a longer one set --max-tokens" in run.text
+    assert f"at most {limit:,} tokens by the budget · cut at the token limit" in run.text
+
+
+def test_a_dry_run_shows_the_limit(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    kernel.run("%wbconfig --budget 1 --model test/thinker")
+    run = kernel.run("%wbchat --dry-run hi")
+    assert '"max_tokens": 4096' in run.text
+    assert "at most 4,096 tokens, by the budget" in run.text
+    kernel.run("%wbconfig --budget 0.000001")
+    run = kernel.run("%wbchat --dry-run hi")
+    assert run.ok
+    assert "This could cost" in run.text
+    assert wandb.api.chats == []
+
+
+def test_a_cassette_knows_nothing_of_it(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel = informed_kernel
+    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
+    kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
+    cells = ("%wbchat --once hi", "%wbchat --once --no-stream hello", "%%wbmap rows\n{{ text }}")
+    for name, recorded, replayed in (("a", "--budget 1", "None"), ("b", "--budget 1", "2.0"), ("c", "", "2.0")):
+        kernel.run("%config WandbInference.budget = None")
+        kernel.run(f"%wbconfig --cassette {name}.jsonl --mode record {recorded}")
+        assert all(kernel.run(cell).ok for cell in cells)
+        sent = len(wandb.api.chats)
+        assert set(limits(wandb)[-4:]) == ({4096} if recorded else {None})
+        exchanges = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()[1:]]
+        assert not any("max_tokens" in one["request"] for one in exchanges if one.get("request"))
+        for mode in ("replay", "auto"):
+            kernel.run(f"%wbconfig --cassette {name}.jsonl --mode {mode}\n%config WandbInference.budget = {replayed}")
+            kernel.run("%wbusage --reset")
+            runs = [kernel.run(cell) for cell in cells]
+            assert all(run.ok for run in runs), [run.error for run in runs]
+            assert "replayed" in runs[0].text
+            assert "by the budget" not in runs[0].text
+            kernel.run("%wbusage -o used")
+            assert kernel.value("used.cost_usd.sum().item()") == 0
+        assert len(wandb.api.chats) == sent
+
+
+def test_answers_kept_are_taken_under_a_budget_and_cost_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(10, 1))
+    kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
+    assert kernel.run("%%wbmap rows\n{{ text }}").ok
+    kernel.run("%wbconfig --budget 1\n%wbusage --reset")
+    run = kernel.run("%%wbmap rows\n{{ text }}")
+    assert "2 kept from before" in run.text
+    assert len(wandb.api.chats) == 2
+    assert "Nothing has been sent" in kernel.run("%wbusage").text
+    # And the other way round.
+    assert kernel.run("more = ['c']\nget_ipython().run_cell_magic('wbmap', 'more', '{{ text }}')").ok
+    assert limits(wandb)[-1] == 4096
+    kernel.run("%config WandbInference.budget = None")
+    assert "1 kept from before" in kernel.run("%%wbmap more\n{{ text }}").text
+
+
+def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: Kernel, wandb: Wandb) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(1000, 1))
+    kernel.run("%wbconfig --budget 1 --model test/thinker\nrows = ['a']")
+    run = kernel.run("%wbchat --no-stream --max-tokens 10 hi")
+    assert "This call cost $0.0010, and $0.00" in run.text
+    assert "the service counted more tokens than were estimated" in run.text
+    run = kernel.run("%%wbmap rows --max-tokens 10\n{{ text }}")
+    assert "This call cost $0.0010, and $0.00" in run.text
+
+
+# What a service may make of a limit, or of a number of replies -----------------------------------------------------
+
+
+def held(usage: UsageTracker | None = None, **body: Any) -> tuple[float, int | None]:
+    """Return what is reserved for a request under a budget of 0.01 USD, and the limit that is added."""
+    usage = usage or UsageTracker()
+    messages = [{"role": "user", "content": "hi"}]
+    request = PreparedRequest(
+        Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), {"messages": messages, **body}, Thread("")
+    )
+    with Reservation(Budget(0.01, usage)) as hold:
+        hold.reserve(request)
+        return usage.held, hold.limit
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("value", [-1, 0, "50000", "-1", True, False, float("nan"), [5000], {"a": 1}, ""])
+def test_a_limit_that_services_may_take_for_none_is_refused(name: str, value: object) -> None:
+    for body in ({name: value}, {"extra_body": {name: value}}, {name: 10, "extra_body": {name: value}}):
+        with pytest.raises(InferenceError, match=f"{name} is not a number above 0. Nothing was sent") as caught:
+            held(**body)
+        assert caught.value.cause == "option"
+
+
+@pytest.mark.parametrize("value", [1, 10, 1.5, 0.5, 1000.0])
+def test_a_limit_that_is_a_number_is_left_alone(value: float) -> None:
+    assert held(max_completion_tokens=value)[1] is None
+    assert held(extra_body={"max_completion_tokens": None})[1] == 4096
+
+
+@pytest.mark.parametrize("name", ["n", "best_of"])
+def test_replies_that_are_written_at_once_count_together(name: str) -> None:
+    one, three = (held(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
+    assert three - one == pytest.approx(2 * 0.0005)
+    assert held(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
+    for odd in (None, "3", -1, [], True, float("nan")):
+        assert held(max_tokens=1000, extra_body={name: odd})[0] == one
+    with pytest.raises(InferenceError, match="This could cost"):
+        held(max_tokens=10_000, extra_body={name: 10**400})
+
+
+def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = UsageTracker.hold
+
+    def interrupted(*given: Any) -> float:
+        hold(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UsageTracker, "hold", interrupted)
+    usage = UsageTracker()
+    with pytest.raises(KeyboardInterrupt):
+        held(usage, max_tokens=1000)
+    assert usage.held == 0

@@ -1,0 +1,328 @@
+"""A budget that several kernels share: in a file, over real processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread, enumerate as enumerate_threads
+from time import time
+from typing import Any
+
+import pytest
+from kernels import Kernel
+from known_models import at_wandb
+from service import Answer, Endless, Wandb, completion, usage
+
+from wandb_inference_magic.config.settings import WandbInference
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import Command, Session, shared_spending
+from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
+
+ASK = """
+import sys
+from wandb_inference_magic import InferenceError, chat, models
+from wandb_inference_magic.session import current_session
+current_session().settings.set(budget=float(sys.argv[2]), budget_file=sys.argv[1])
+models()
+"""
+UNTIL_REFUSED = """
+try:
+    while True:
+        chat("hi", stream=False, max_tokens=10)
+except InferenceError as error:
+    print(error.cause)
+"""
+ONCE = """
+try:
+    print(chat("hi", stream=False, max_tokens=40_000).text, flush=True)
+except InferenceError as error:
+    print(error.cause, flush=True)
+"""
+# What a call of `ONCE` can cost: 40,000 tokens at half a USD a million. Its prompt is less than one more.
+MOST = 0.02
+BUDGET = 0.101
+
+
+@contextmanager
+def processes(
+    number: int, code: str, file: Path, environment: dict[str, str], budget: float = BUDGET
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start processes that share a budget; end those that are left."""
+    command = [sys.executable, "-c", ASK + code, str(file), str(budget)]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            for _ in range(number)
+        ]
+        try:
+            yield started
+        finally:
+            for one in started:
+                one.kill()
+
+
+class Held:
+    """A script: each reply costs the most that it can, and waits until `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.go_on = Event()
+        self.arrived: Queue[None] = Queue()
+
+    def __call__(self, answer: Answer) -> None:
+        self.arrived.put(None)
+        assert self.go_on.wait(120)
+        completion("Yes.", counted=usage(1, answer.received.body["max_tokens"]))(answer)
+
+    def wait_for(self, number: int) -> None:
+        for _ in range(number):
+            self.arrived.get(timeout=120)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_kernels_together_never_pass_it(wandb: Wandb, environment: dict[str, str], tmp_path: Path) -> None:
+    wandb.api.always = held = Held()
+    file = tmp_path / "class.sqlite"
+    with processes(12, ONCE, file, at_wandb(wandb, environment)) as running:
+        # No reply has come yet: those that are refused know what the others' calls can cost.
+        lines: Queue[str] = Queue()
+        for one in running:
+            Thread(target=lambda one=one: lines.put(said(one)), daemon=True).start()
+        assert [lines.get(timeout=120) for _ in range(7)] == ["budget"] * 7
+        held.wait_for(5)
+        held.go_on.set()
+        assert [lines.get(timeout=120) for _ in range(5)] == ["Yes."] * 5
+    assert len(wandb.api.chats) == 5
+    spent = SharedSpending(file).total()
+    assert spent == pytest.approx(5 * (MOST + 1e-6))
+    assert spent <= BUDGET
+
+
+def test_what_a_killed_kernel_asked_for_counts_as_an_estimate(
+    wandb: Wandb, environment: dict[str, str], tmp_path: Path
+) -> None:
+    wandb.api.always = held = Held()
+    file, told = tmp_path / "class.sqlite", at_wandb(wandb, environment)
+    with processes(1, ONCE, file, told) as (killed,):
+        held.wait_for(1)
+        killed.kill()
+        killed.wait()
+    held.go_on.set()
+    # Its call may go on and cost the most that it can: the others leave that alone.
+    with processes(6, f"{ONCE}{ONCE}", file, told) as others:
+        for one in others:
+            one.wait(120)
+    held.wait_for(4)
+    assert len(wandb.api.chats) == 5
+    assert SharedSpending(file).total() == pytest.approx(4 * (MOST + 1e-6))
+    later = SharedSpending(file, lambda: time() + 2 * LEASE_SECONDS)
+    estimate = later.total() - 4 * (MOST + 1e-6)
+    assert 0 < estimate == pytest.approx(later.estimated())
+    assert estimate < 0.001
+    # The reservation is over.
+    assert later.left(BUDGET) > MOST
+
+
+def test_a_reservation_is_renewed_while_its_call_goes_on(tmp_path: Path) -> None:
+    now = 1000.0
+    ours, theirs = (SharedSpending(tmp_path / "class.sqlite", lambda: now) for _ in range(2))
+    ours.reserve("a", lambda _: 0.6, lambda: 0.1, 1.0)
+    for _ in range(3):
+        now += LEASE_SECONDS - 1
+        ours.renew()
+    assert theirs.left(1.0) == pytest.approx(0.4)
+    assert theirs.reserve("b", lambda _: 0.6, lambda: 0.1, 1.0)[0] == pytest.approx(0.4)
+    now += LEASE_SECONDS + 1
+    assert theirs.left(1.0) == pytest.approx(0.9)
+    assert theirs.estimated() == pytest.approx(0.1)
+    # Its kernel was not killed: the machine slept.
+    ours.settle("a", 0.3)
+    assert theirs.left(1.0) == pytest.approx(0.7)
+    assert theirs.estimated() == 0
+
+
+def test_a_thread_renews_reservations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_spending, "RENEWAL_SECONDS", 0.001)
+    renewed = Event()
+
+    class Watched(SharedSpending):
+        def renew(self) -> None:
+            super().renew()
+            renewed.set()
+
+    spending = Watched(tmp_path / "class.sqlite")
+    spending.reserve("a", lambda _: 0.1, lambda: 0.0, 1.0)
+    assert renewed.wait(60)
+    spending.settle("a", 0.0)
+
+
+def test_no_thread_is_left_when_no_call_is_under_way(tmp_path: Path) -> None:
+    def renewing() -> list[Thread]:
+        return [one for one in enumerate_threads() if one.name == "wb-budget"]
+
+    before = renewing()
+    spending = SharedSpending(tmp_path / "class.sqlite")
+    spending.reserve("a", lambda _: 0.1, lambda: 0.0, 1.0)
+    spending.reserve("b", lambda _: 0.1, lambda: 0.0, 1.0)
+    (thread,) = (one for one in renewing() if one not in before)
+    assert thread.daemon
+    spending.settle("a", 0.1)
+    assert thread.is_alive()
+    spending.settle("b", 0.0)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert spending.total() == pytest.approx(0.1)
+
+
+def test_what_an_older_version_has_counted_counts(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("create table spent (kernel text primary key, usd real not null) without rowid")
+        file.executemany("insert into spent values (?, ?)", [("a", 0.3), ("b", 0.195)])
+        file.commit()
+    kernel.run(f"%wbconfig --budget 0.5 --budget-file {path}")
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    assert "$0.0050 is left of the budget" in kernel.run("%wbchat --max-tokens 20000 hi").error
+    assert wandb.api.chats == []
+    assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+    with closing(sqlite3.connect(path)) as file:
+        assert sorted(usd for (usd,) in file.execute("select usd from spent")) == [0.001, 0.195, 0.3]
+
+
+def test_a_cost_that_the_file_does_not_take_is_added_later(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "class.sqlite"
+    path.parent.mkdir()
+    spending = SharedSpending(path)
+    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    path.unlink()
+    path.parent.rmdir()
+    spending.settle("a", 0.4)
+    path.parent.mkdir()
+    assert spending.left(1.0) == pytest.approx(0.6)
+    assert SharedSpending(path).total() == pytest.approx(0.4)
+
+
+def test_what_the_service_counts_beyond_the_estimates_is_spent_by_those_in_flight_alone(
+    wandb: Wandb, environment: dict[str, str], tmp_path: Path
+) -> None:
+    # Each costs 0.001 USD, more than anybody could know before.
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    file = tmp_path / "class.sqlite"
+    with processes(8, UNTIL_REFUSED, file, at_wandb(wandb, environment), budget=0.02) as running:
+        assert [one.communicate(timeout=120)[0].strip() for one in running] == ["budget"] * 8
+    assert 20 <= len(wandb.api.chats) <= 28
+    assert SharedSpending(file).total() == pytest.approx(len(wandb.api.chats) * 0.001)
+
+
+def test_what_others_have_spent_counts(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, file = informed_kernel, tmp_path / "class.sqlite"
+    kernel.run(f"%wbconfig --budget 0.01 --budget-file {file}")
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+    assert SharedSpending(file).total() == 0.001
+    SharedSpending(file).add(0.5)
+    before = len(wandb.api.chats)
+    assert "nothing is left of the budget" in kernel.run("%wbchat --max-tokens 10 hi").error
+    assert len(wandb.api.chats) == before
+
+
+def test_a_file_that_cannot_be_used_is_said_before_anything_is_sent(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel, before = informed_kernel, len(wandb.api.chats)
+    kernel.run(f"%wbconfig --budget 1 --budget-file {tmp_path}/no-such-folder/class.sqlite")
+    run = kernel.run("%wbchat --max-tokens 10 hi")
+    assert "cannot be used. Nothing was sent." in run.error
+    assert len(wandb.api.chats) == before
+
+
+def test_an_interrupted_call_leaves_no_reservation(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+    kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
+    before = kernel.threads()
+    wandb.api.then(Endless("x" * 400))
+    assert "Interrupted." in kernel.interrupted_at("%wbchat hi", "xxxx").error
+    kernel.join_threads_since(before)
+    spent = SharedSpending(path).total()
+    assert 0 < spent < 0.0001
+    assert SharedSpending(path).left(1.0) == pytest.approx(1.0 - spent)
+
+
+def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+    killed = SharedSpending(path, lambda: time() - 2 * LEASE_SECONDS)
+    killed.reserve("a", lambda _: 0.5, lambda: 0.25, 1.0)
+    kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
+    assert kernel.run("%wbchat --max-tokens 10 hi").ok
+    assert (
+        "The budget file counts 0.25 USD for calls whose kernel was killed: an estimate." in kernel.run("%wbusage").text
+    )
+    assert "$0.75 is left of the budget" in kernel.run("%wbchat --max-tokens 2000000 hi").error
+    killed.settle("a", 0.0)
+
+
+def test_its_name_is_meant_from_the_folder_where_it_was_given(
+    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel = informed_kernel
+    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    (tmp_path / "sub").mkdir()
+    for number, setting in enumerate(("%wbconfig --budget-file", "%config WandbInference.budget_file =")):
+        name = f"class-{number}.sqlite"
+        kernel.run(f"%wbconfig --budget 1\n{setting} {name if number == 0 else repr(name)}")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q sub")
+        assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
+        kernel.run("%cd -q ..")
+        assert SharedSpending(tmp_path / name).total() == pytest.approx(0.002)
+    assert list((tmp_path / "sub").iterdir()) == []
+    # The usage of this session is not that of the class.
+    kernel.run("%wbusage --reset")
+    error = kernel.run("%wbchat --max-tokens 2000000 hi").error
+    assert "$1.00 is left" in error
+    assert "start again with another --budget-file" in error
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~no-such-user/class.sqlite", "."])
+def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, name: str) -> None:
+    session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
+    with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
+        _ = Command(session, dry=True).budget.left
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_the_file_is_written_counts_a_cost_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Writing takes a while, and an interrupt that comes meanwhile is raised when it has ended."""
+    armed = [True]
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            comes = sql == "commit" and armed.pop() if armed else False
+            if comes and when == "before":
+                raise KeyboardInterrupt
+            done = super().execute(sql, *values)
+            if comes:
+                raise KeyboardInterrupt
+            return done
+
+    spending = SharedSpending(tmp_path / "class.sqlite")
+    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    spending._owed = 0.25
+    path = tmp_path / "class.sqlite"
+    monkeypatch.setattr(spending, "_opened", lambda: sqlite3.connect(path, isolation_level=None, factory=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        spending.settle("a", 0.1)
+    monkeypatch.undo()
+    assert spending.left(1.0) == pytest.approx(1.0 - 0.35 - (0.5 if when == "before" else 0.0))
+    spending.settle("a", 0.0)
+    assert SharedSpending(tmp_path / "class.sqlite").total() == pytest.approx(0.35)

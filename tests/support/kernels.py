@@ -1,0 +1,242 @@
+"""A real kernel, and a front end's view of what it sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+if TYPE_CHECKING:
+    from service import Service
+
+PATIENCE = 120
+
+
+@dataclass
+class Message:
+    """A message as the front end receives it; `at` is perf_counter's time, `size` its length on the wire."""
+
+    type: str
+    content: dict[str, Any]
+    at: float
+    size: int
+
+
+@dataclass
+class Run:
+    """One execution: all its messages, and what a front end shows in the end."""
+
+    messages: list[Message] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, *types: str) -> list[Message]:
+        return [message for message in self.messages if message.type in types]
+
+    @property
+    def bytes(self) -> int:
+        return sum(message.size for message in self.messages)
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.reply.get("status") == "ok")
+
+    @property
+    def error(self) -> str:
+        """The error the user reads, without colours; fails when there is none or more than one."""
+        (message,) = self.of("error")
+        return plain("\n".join(message.content["traceback"]))
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The outputs left in the cell, as a notebook would save them."""
+        return [*self.screens()][-1]
+
+    def screens(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the outputs that the cell shows at first, and after each message."""
+        shown: list[dict[str, Any]] = []
+        clear = False
+        yield []
+        for message in self.messages:
+            content = message.content
+            if message.type == "clear_output":
+                clear = content["wait"]
+                if not clear:
+                    shown.clear()
+            elif message.type == "update_display_data":
+                for output in shown:
+                    if output.get("id") and output["id"] == content["transient"]["display_id"]:
+                        output.update(data=content["data"], metadata=content["metadata"])
+            elif message.type in ("display_data", "execute_result", "stream", "error"):
+                if clear:
+                    shown.clear()
+                    clear = False
+                shown.append(_output(message.type, content))
+            yield [dict(output) for output in shown]
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """The only output; fails when there is another number of them."""
+        (output,) = self.outputs
+        return output
+
+    @property
+    def text(self) -> str:
+        """All plain text the cell shows in the end."""
+        return "\n".join(output["data"].get("text/plain", "") for output in self.outputs)
+
+
+def _output(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    if kind == "stream":
+        return {"type": kind, "data": {"text/plain": content["text"]}}
+    if kind == "error":
+        return {"type": kind, "data": {"text/plain": plain("\n".join(content["traceback"]))}}
+    return {
+        "type": kind,
+        "data": content["data"],
+        "metadata": content["metadata"],
+        "id": content.get("transient", {}).get("display_id"),
+    }
+
+
+def plain(text: str) -> str:
+    import re
+
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+class Kernel:
+    """A kernel of its own process, spoken to as a front end does."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
+        self.client = client
+
+    def start(self, code: str, *, cell_id: str | None = None, allow_stdin: bool = False) -> str:
+        """Send code and return the request's id."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": allow_stdin,
+            "stop_on_error": True,
+        }
+        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else {})
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def messages(self, request: str) -> Iterator[Message]:
+        """Yield the messages of a request as they arrive, until the kernel is idle again."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                return
+            if kind not in ("status", "execute_input"):
+                size = len(_packed(content))
+                yield Message(kind, content, time.perf_counter(), size)
+
+    def finish(self, request: str, run: Run | None = None) -> Run:
+        run = run or Run()
+        run.messages.extend(self.messages(request))
+        run.reply = self.reply(request)
+        return run
+
+    def reply(self, request: str) -> dict[str, Any]:
+        """Return the kernel's reply to a request."""
+        while True:
+            reply = self.client.get_shell_msg(timeout=PATIENCE)
+            if reply["parent_header"].get("msg_id") == request:
+                return dict(reply["content"])
+
+    def run(self, code: str, *, cell_id: str | None = None) -> Run:
+        """Run code to its end, whatever it is."""
+        run = self.finish(self.start(code, cell_id=cell_id))
+        if not run.ok:
+            # ipykernel 6 refuses for a moment what comes after a failure, as it does what was sent before it.
+            self.client.kernel_info(reply=True, timeout=PATIENCE)
+        return run
+
+    def interrupted_at(self, code: str, *words: str) -> Run:
+        """Run code, and interrupt it as soon as the front end receives a message with all these words."""
+        request, run, sent = self.start(code), Run(), False
+        for message in self.messages(request):
+            run.messages.append(message)
+            told = json.dumps(message.content, ensure_ascii=False)
+            if not sent and all(one in told for one in words):
+                sent = True
+                self.interrupt()
+        run.reply = self.reply(request)
+        assert sent, f"the front end never received {words}"
+        return run
+
+    def value(self, expression: str) -> Any:
+        """Evaluate an expression in the kernel and return its value, a plain one."""
+        import ast
+
+        content = self.client.execute("", silent=True, user_expressions={"value": f"repr({expression})"}, reply=True)
+        found = content["content"]["user_expressions"]["value"]
+        assert found["status"] == "ok", found
+        return ast.literal_eval(ast.literal_eval(found["data"]["text/plain"]))
+
+    def threads(self) -> dict[int, str]:
+        """Return the names of the kernel's threads, by the system's number of each: Python's own is soon used again."""
+        return dict(self.value("{one.native_id: one.name for one in __import__('threading').enumerate()}"))
+
+    def join_threads_since(self, before: Collection[int]) -> None:
+        """Wait until all threads have ended that were not there `before`, and those that they have started."""
+        # The session's event loop and the threads of its executor live as long as the session, tqdm's monitor longer.
+        lasting = "(one.name.startswith(('wb-event-loop', 'asyncio_')) or type(one).__name__ == 'TMonitor')"
+        new = f"__import__('threading').enumerate() if one.native_id not in {set(before)} and not {lasting}"
+        while still_alive := self.value(f"{{one.name: one.join(60) or one.is_alive() for one in {new}}}"):
+            assert not any(still_alive.values()), still_alive
+
+    def interrupt(self) -> None:
+        """Send the kernel the signal that Kernel > Interrupt sends."""
+        os.kill(self.pid, signal.SIGINT)
+
+    @property
+    def pid(self) -> int:
+        return int(self.manager.provisioner.pid)
+
+
+def _packed(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode()
+
+
+@contextmanager
+def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
+    """Start a kernel with exactly this environment, working in `folder`; end it afterwards."""
+    # By files: a TCP port that is free when the manager looks may be another's by the time the kernel takes it.
+    with TemporaryDirectory(prefix="kernel-") as sockets:
+        manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
+        manager.start_kernel(env=environment, cwd=str(folder))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=PATIENCE)
+            yield Kernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
+            manager.context.destroy(linger=0)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kernel with the extension loaded, and the service that is its endpoint."""
+
+    kernel: Kernel
+    service: Service

@@ -1,0 +1,52 @@
+"""IPython under a pseudo-terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pexpect
+import pyte
+
+PATIENCE = 90
+
+
+class Terminal:
+    """An IPython session as a person has it."""
+
+    def __init__(self, environment: dict[str, str], folder: Path, width: int = 160) -> None:
+        self.width = width
+        command = "-m IPython --no-banner --simple-prompt --no-confirm-exit --HistoryManager.enabled=False"
+        self.child = pexpect.spawn(
+            sys.executable, command.split(), env=environment, cwd=str(folder), encoding="utf-8", timeout=PATIENCE
+        )
+        self.child.setwinsize(50, width)
+        self.child.expect(r"In \[1\]: ")
+
+    def type(self, line: str) -> None:
+        self.child.sendline(line)
+        # What was typed is echoed: what follows it is the answer.
+        self.child.expect_exact(line)
+
+    def raw_answer(self) -> str:
+        """Return all that is printed up to the next prompt, with what moves and colours it."""
+        self.child.expect(r"In \[\d+\]: ")
+        return self.child.before or ""
+
+    def answer(self) -> str:
+        """Return what the person sees up to the next prompt."""
+        return self.seen(self.raw_answer())
+
+    def seen(self, raw: str) -> str:
+        """Return what a terminal shows of what is printed."""
+        screen = pyte.Screen(self.width, 300)
+        pyte.Stream(screen).feed(raw)
+        return "\n".join(line.rstrip() for line in screen.display).strip("\n") + "\n"
+
+    def resize(self, width: int) -> None:
+        self.width = width
+        self.child.setwinsize(50, width)
+
+    def run(self, line: str) -> str:
+        self.type(line)
+        return self.answer()

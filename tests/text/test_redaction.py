@@ -1,0 +1,260 @@
+"""No key and no password is in a text that is shown: not as it is, not encoded, not in pieces that a library quotes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from base64 import b64encode
+from typing import Any
+from urllib.parse import quote
+
+import openai
+import pytest
+from hypothesis import example, given, strategies as st
+
+from wandb_inference_magic.catalog.feeds import snapshot
+from wandb_inference_magic.catalog.models import join
+from wandb_inference_magic.client.failures import FailureContext, to_inference_error
+from wandb_inference_magic.client.http import ClientOptions, build_own_client, build_users_client, http_library
+from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.config.key import Key, check_key
+from wandb_inference_magic.config.settings import WANDB_URL
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.text.redaction import hidden, redacted
+
+KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
+MARK = "Zq7xK"
+# What can be in a variable of the environment.
+ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+# Where a library cuts an address that it cannot read.
+CUTS = st.text("#?/@%:\\ []'\"$&\n\t", max_size=3)
+AROUND = CUTS | ANY
+FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "http://{}@h:x"])
+NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
+SITUATION = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
+OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def call(self, body: object) -> None:
+        return None
+
+
+def users_client() -> openai.OpenAI:
+    return build_users_client(OPTIONS, NoMeter())
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY,
+        quote(KEY, safe=""),
+        json.dumps({"key": KEY}),
+        repr(KEY.encode()),
+        b64encode(KEY.encode()).decode(),
+        KEY.upper(),
+        f"Bearer {KEY}",
+        f"{{'Authorization': b'Bearer {KEY}'}}",
+    ],
+)
+def test_a_key_is_in_no_error_in_any_form(written: str) -> None:
+    Key(KEY, "typed in")
+    error = InferenceError(f"A {written}.", why=f"x{written}x", remedy=written, cause="key", request_id=written)
+    error.show_traceback = True
+    error.__cause__ = ValueError(written)
+    shown = "\n".join((str(error), repr(error), str(error.args), str(error.request_id), *error._render_traceback_()))
+    assert "3cret" not in shown.lower()
+    assert "(hidden)" in shown
+    assert written not in str(hidden({"a": [written]}, (KEY,))) or written == KEY.upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see http://user:pa55@h:3128/x now", "see http://(hidden)@h:3128/x now"),
+        ("https://u:p@ss/w#rd@h/v1", "https://(hidden)@h/v1"),
+        ("GET /v1/models?api_key=abc&x=1", "GET /v1/models?api_key=(hidden)&x=1"),
+        ("https://h/v1?access_token=abc#x", "https://h/v1?access_token=(hidden)#x"),
+        ("Authorization: Bearer abcdefghij", "Authorization: (hidden)"),
+        ("got b'Bearer abcdefgh12'", "got b'Bearer (hidden)'"),
+        ("Proxy-Authorization: Basic dXNlcjpwYTU1", "Proxy-Authorization: (hidden)"),
+        ("[(b'authorization', b'Basic abcdefghij')]", "[(b'authorization', b'(hidden)')]"),
+        ("No authorization, ask them", "No authorization, ask them"),
+        ("Bearer authentication is required", "Bearer authentication is required"),
+        ("write to https://h/help or me@h.example", "write to https://h/help or me@h.example"),
+    ],
+)
+def test_what_looks_like_a_secret_is_not_shown(text: str, shown: str) -> None:
+    assert redacted(text, {}) == shown
+
+
+def test_a_long_text_of_addresses_is_no_trouble() -> None:
+    assert len(redacted("a://" * 50_000, {})) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("abc\rdef", "a line break"),
+        ("abc\ndef", "a line break"),
+        ("abc\u2028def", "a line break"),
+        ("abc\0def", "a null character"),
+        ("\u201cabcdef\u201d", "typographic quotes"),
+        ("'abcdef'", "quotes around"),
+        ('"abcdef"', "quotes around"),
+        ("Bearer abcdef", "Bearer"),
+        ("authorization: bearer abcdef", "Bearer"),
+        ("abc def", "a space"),
+        ("abc\tdef", "a space"),
+        ("abcdéf", "a character that cannot"),
+        ("abc\u200bdef", "a character that cannot"),
+        ("abc\ud800def", "a character that cannot"),
+        ("abcdef" * 2000, "longer than"),
+        ("  \n", "is empty"),
+    ],
+)
+def test_what_is_no_key_is_refused_without_showing_it(bad: str, says: str) -> None:
+    with pytest.raises(InferenceError, match=says) as caught:
+        check_key(bad)
+    assert "abc" not in str(caught.value)
+    assert "def" not in str(caught.value)
+
+
+@given(st.text())
+def test_what_is_taken_as_a_key_can_go_into_a_header(text: str) -> None:
+    try:
+        key = check_key(f" {text}\n")
+    except InferenceError:
+        return
+    assert key == text.strip()
+    assert http_library().Headers({"authorization": f"Bearer {key}"}).raw[0][1] == f"Bearer {key}".encode("ascii")
+    assert not set(key) & set(" \r\n\0")
+
+
+@given(NAMES, AROUND, AROUND, FORMS)
+@example("HTTPS_PROXY", "", "#x", "http://user:{}@h:3128")
+@example("HTTPS_PROXY", "1234#", "", "http://user:{}@h:3128")
+@example("NO_PROXY", "", "#x", "http://user:{}@[::1")
+def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: str, form: str) -> None:
+    os.environ[name] = form.format(f"{before}{MARK}{after}")
+    try:
+        with pytest.raises((InferenceError, openai.APIConnectionError)) as caught, users_client() as client:
+            client.models.list()
+        error = to_inference_error(caught.value, SITUATION)
+        error.show_traceback = True
+        shown = "".join((str(error), *error._render_traceback_(), *traceback.format_exception(caught.value)))
+    finally:
+        del os.environ[name]
+    if form != "{}":
+        assert MARK.lower() not in shown.lower()
+
+
+@given(CUTS, CUTS)
+def test_words_that_quote_a_piece_of_a_password_are_not_quoted(before: str, after: str) -> None:
+    os.environ["HTTPS_PROXY"] = f"http://user:{before}{MARK}{after}@h:3128"
+    try:
+        error = to_inference_error(ValueError(f"Invalid port: '{MARK.lower()}'"), SITUATION)
+        assert MARK.lower() not in str(error).lower()
+        other = InferenceError(f"Something with '{MARK}' in it.", cause="network")
+        assert MARK not in str(other)
+    finally:
+        del os.environ["HTTPS_PROXY"]
+
+
+LONG_SECRET = "wandb_v1_Ab3dEf6hIj9lMn2pQr5tUv8x"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        LONG_SECRET[:20],
+        LONG_SECRET[-16:],
+        LONG_SECRET[10:26].lower(),
+        LONG_SECRET[::-1],
+        LONG_SECRET.encode().hex(),
+        *(b64encode(before + LONG_SECRET.encode()).decode() for before in (b":", b"me:", b"Bearer ", b"user:")),
+        f"{LONG_SECRET[:16]} {LONG_SECRET[16:]}",
+        f"{LONG_SECRET[:14]}\u200b{LONG_SECRET[14:]}",
+    ],
+)
+def test_no_longer_piece_of_a_key_is_shown_however_it_is_written(written: str) -> None:
+    shown = redacted(f"Wrong key: {written}!", {"WANDB_API_KEY": f"{LONG_SECRET}\n"})
+    assert "(hidden)" in shown
+    # What base64 makes of the words before it is no part of it.
+    kept = shown.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
+    assert all(len(one) < 16 for one in kept.split("|"))
+
+
+def test_what_tells_its_owner_which_key_it_was_is_shown() -> None:
+    environ = {"WANDB_API_KEY": LONG_SECRET, "WANDB_INFERENCE_API_KEY": "ollama"}
+    for text in (f"Wrong key: {LONG_SECRET[:9]}...{LONG_SECRET[-4:]}", "See https://api.wandb.ai/ and ollama", "İİİ"):
+        assert redacted(text, environ) == text
+
+
+@pytest.mark.parametrize(
+    "before", ["WANDB_API_KEY=", "export WANDB_API_KEY=", "api_key: ", "Bearer:", "x-api-key:", "<"]
+)
+@pytest.mark.parametrize("after", ["", "\n"])
+def test_what_was_copied_beside_a_key_is_no_part_of_it(before: str, after: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a key: it ") as caught:
+        check_key(f"{before}{LONG_SECRET}{after}")
+    assert "Ab3d" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"api_key":"a1b2c3d4"}', "a1b2c3d4,", "a1b2c3d4;", "https://forge.coreweave.com/settings", "****"]
+)
+def test_what_stands_where_a_key_should_be_is_refused(text: str) -> None:
+    with pytest.raises(InferenceError, match="This is not a key: it "):
+        check_key(text)
+
+
+@pytest.mark.parametrize("key", ["x", "none", "EMPTY", "sk-no-key-required", "a=b:c", "keyed=", "token", "a" * 8000])
+def test_what_ordinary_servers_take_is_a_key(key: str) -> None:
+    assert check_key(f" {key}\r\n") == key
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        (f"http://user:{MARK}@h:3128\n", "It has a blank or a line break before or after it"),
+        (f" http://user:{MARK}@h:3128", "It has a blank or a line break before or after it"),
+        (f"1http://user:{MARK}@h:3128", "The HTTP library does not take it"),
+    ],
+)
+def test_the_error_for_a_proxy_names_it_alone_and_holds_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, says: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    monkeypatch.setenv("WANDB_INFERENCE_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(
+        InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {says}"
+    ) as caught:
+        users_client()
+    assert MARK not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("build", [lambda options: build_users_client(options, NoMeter()), build_own_client])
+def test_a_socks_proxy_without_its_package_is_an_error_with_a_message(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, build: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{MARK}@h:1080")
+    with pytest.raises(
+        InferenceError, match=r"The proxy in ALL_PROXY cannot be used; .* pip install socksio"
+    ) as caught:
+        build(OPTIONS)
+    assert MARK not in "".join(traceback.format_exception(caught.value))
