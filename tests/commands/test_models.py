@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -146,6 +147,16 @@ def test_as_a_data_frame(kernel: Kernel) -> None:
         "DataFrame",
         ["test/model-a", "test/model-b"],
     )
+
+
+def test_a_slow_list_leaves_no_status_line_beside_a_data_frame(kernel: Kernel, service: Service) -> None:
+    def slow(answer: Answer) -> None:
+        time.sleep(2)
+        answer.json(listing("test/model-a"))
+
+    service.listing_script = slow
+    assert kernel.run("%wbmodels -o found").outputs == []
+    assert kernel.value("list(found['id'])") == ["test/model-a"]
 
 
 def test_the_pickers_parts_stand_apart_where_they_wrap(kernel: Kernel) -> None:

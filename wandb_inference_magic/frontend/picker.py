@@ -47,6 +47,7 @@ def show_models(context: MagicContext, options: ModelsOptions, text: str) -> Non
     models = _matching(catalog, text)
     if options.output:
         shell.user_ns[options.output] = data_frame(rows(models))
+        canvas.discard()
         return
     session.listed_models = [model.id for model in models]
     numbered = not is_notebook(shell)
