@@ -89,11 +89,11 @@ class Offers:
 
     def at(self, code: str, line: int, column: int) -> Result:
         """Return the completions at a line and column of a cell. If there are none, IPython's own apply."""
-        from ..arguments import read_unfinished
-
         found = _magic_at(code, line, column)
         if found is None:
             return _nothing()
+        from ..arguments import read_unfinished
+
         page, text, typed = found
         unfinished = read_unfinished(page.options, typed, text=text)
         if unfinished is None:
@@ -195,11 +195,13 @@ class Offers:
 
 def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] | None:
     """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
-    from ..arguments import MAGICS
-
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])
-    if found is None or found["magic"] not in MAGICS:
+    if found is None:
+        return None
+    from ..arguments import MAGICS
+
+    if found["magic"] not in MAGICS:
         return None
     first = next(number for number, text in enumerate(lines) if text.strip())
     begins = lines[first].split()[0]
