@@ -5,7 +5,6 @@ This package only parses. What an option does is implemented in `commands`.
 
 from .line import (
     TextForm as TextForm,
-    Unfinished as Unfinished,
     Value as Value,
     declared_options as declared_options,
     read_line as read_line,
