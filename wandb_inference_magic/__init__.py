@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-# The package `client` is imported before the function of the same name: importing it later would replace the function.
+# Imported before the function of that name: a later import of the package would take its place.
 from . import client as _client  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
 from .concurrency import lazy_exports

@@ -274,7 +274,7 @@ def test_until_wandbs_list_is_there_the_snapshot_serves(start_kernel: Callable[.
 
 
 def snapshot_lines() -> list[str]:
-    return sorted(f"%wbchat -m {id}" for id in snapshot().models)
+    return sorted(f"%wbchat -m {model.id}" for model in snapshot().models)
 
 
 NO_LISTS: dict[str, Script] = {

@@ -193,25 +193,33 @@ def test_docstrings_describe_the_function_and_its_parameters(function: Callable[
     assert told == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
 
 
-def test_a_line_that_is_no_entry_hides_no_other() -> None:
-    def tool(a, b, *, c=1):
+def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
+    def tool(a, b):
         """Do it.
 
-        args:
+        Args:
             a: one
             here is no colon
             b: two
+        """
+
+    assert described(tool) == "Do it.\n\nArgs:\n    a: one\n    here is no colon\n    b: two"
+    assert parameters(tool)["properties"]["a"] == {"description": "Any JSON value."}
+
+
+def test_keyword_arguments_have_a_section_of_their_own() -> None:
+    def tool(a, *, c=1):
+        """Do it.
+
+        Args:
+            a: one
 
         Keyword Args:
             c: three
-
-        Raises:
-            ValueError
         """
 
-    assert described(tool) == "Do it."
     told = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
-    assert told == {"a": "one", "b": "two", "c": "three"}
+    assert (described(tool), told) == ("Do it.", {"a": "one", "c": "three"})
 
 
 def test_a_long_docstring_is_cut() -> None:

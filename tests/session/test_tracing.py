@@ -242,7 +242,8 @@ def test_calls_from_python_are_traced_as_the_magics_are(
         "said = client().chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'by hand'}])"
     )
     service.always = completion("Yes.")
-    assert observed.run(code).ok
+    run = observed.run(code)
+    assert run.ok, run.error
     observed.run(FLUSH)
     names = [call["op_name"].partition("/op/")[2].partition(":")[0] for call in traces.calls]
     # The user's own client is seen by what the user has installed: Weave's own patch of the SDK.
