@@ -17,7 +17,6 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-# ruff: noqa: E402
 import nbformat
 from environments import clean_environment
 from nbclient import NotebookClient
