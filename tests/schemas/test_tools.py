@@ -513,7 +513,7 @@ def with_text_annotation(where: "the city") -> None: ...  # noqa: F722
         (with_callback, ["with_callback", "parameter callback"]),
         (with_args, ["with_args", "parameter *words"]),
         (with_unknown, ["with_unknown", "parameter where", "'NotDefined' is not defined"]),
-        (with_text_annotation, ["with_words", "parameter where"]),
+        (with_text_annotation, ["with_text_annotation", "parameter where"]),
         (with_self, ["with_self", "parameter where"]),
         (lambda: 1, ["<lambda>", "Give it a name"]),
         (iter, ["iter", "Write a small function"]),
