@@ -13,7 +13,7 @@ import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
 from environments import beginning_with, clean_environment
 from hypothesis import settings
-from kernels import Kept, Kernel, running_kernel
+from kernels import Kernel, SharedKernel, running_kernel
 from known_models import KNOWN_MODELS, MODELS
 from mock_server import Llmock, running_mock
 from service import MODEL, Service, Wandb, listing
@@ -104,22 +104,22 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
 
 
 @pytest.fixture(scope="module")
-def running_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("kept")
     with Service().running() as service:
         variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
         with running_kernel(clean_environment(folder) | variables, folder) as kernel:
             assert kernel.run("%load_ext wandb_inference_magic").ok
-            yield Kept(kernel, service)
+            yield SharedKernel(kernel, service)
 
 
 @pytest.fixture
-def kept(running_pair: Kept) -> Iterator[Kept]:
+def shared(running_shared: SharedKernel) -> Iterator[SharedKernel]:
     """A kernel shared by tests of a module that leave the session unchanged, such as tests of refused commands."""
-    running_pair.service.reset()
-    yield running_pair
-    running_pair.service.assert_well()
+    running_shared.service.reset()
+    yield running_shared
+    running_shared.service.assert_well()
 
 
 @pytest.fixture

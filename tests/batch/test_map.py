@@ -16,7 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from kernels import Kept, Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from nbclient import NotebookClient
 from service import MODEL, Answer, Service, Wandb, completion, refused, usage
 
@@ -44,10 +44,10 @@ def mapper(kernel: Kernel, service: Service) -> Kernel:
 
 
 @pytest.fixture
-def kept_mapper(kept: Kept) -> Kept:
-    kept.service.always = echo
-    assert kept.kernel.run(FRAME).ok
-    return kept
+def shared_mapper(shared: SharedKernel) -> SharedKernel:
+    shared.service.always = echo
+    assert shared.kernel.run(FRAME).ok
+    return shared
 
 
 # Frames ------------------------------------------------------------------------------------------------
@@ -101,12 +101,12 @@ def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> N
         ("frame = (one for one in 'abcd')", "type(out).__name__, out['reply'].tolist()"),
     ],
 )
-def test_any_frame_and_any_list_will_do(kept_mapper: Kept, make: str, read: str) -> None:
-    kernel = kept_mapper.kernel
+def test_any_frame_and_any_list_will_do(shared_mapper: SharedKernel, make: str, read: str) -> None:
+    kernel = shared_mapper.kernel
     kernel.run(make)
     run = kernel.run("%%wbmap frame -o out --no-cache\nIs {{ text }} good?")
     assert run.ok, run.error
-    assert len(kept_mapper.service.chats) == 4
+    assert len(shared_mapper.service.chats) == 4
     assert kernel.value(f"({read})")[1] == [f"<Is {text} good?>" for text in "abcd"]
 
 
@@ -217,10 +217,12 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
         ("%%wbmap df\n \n", "no prompt"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(kept_mapper: Kept, cell: str, words: str) -> None:
-    kept_mapper.kernel.run("number = 3")
-    assert words in kept_mapper.kernel.run(cell).error
-    assert kept_mapper.service.chats == []
+def test_what_cannot_work_is_refused_before_anything_is_sent(
+    shared_mapper: SharedKernel, cell: str, words: str
+) -> None:
+    shared_mapper.kernel.run("number = 3")
+    assert words in shared_mapper.kernel.run(cell).error
+    assert shared_mapper.service.chats == []
 
 
 def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:

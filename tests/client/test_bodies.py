@@ -1,4 +1,4 @@
-"""Responses of any size and compression: memory stays bounded, errors are reported. Over a real socket, in other processes."""
+"""Responses of any size and compression: memory stays bounded, errors are reported. Over real sockets, in processes."""
 
 from __future__ import annotations
 

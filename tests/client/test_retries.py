@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from service import Answer, Service, Streamed, chunk, refused
 
 from wandb_inference_magic.client.retries import pause, read_retry_after
@@ -54,12 +54,12 @@ def test_any_retry_after_header_is_read(header: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_busy_service_is_retried(kept: Kept, status: int) -> None:
-    kept.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
-    run = kept.kernel.run("%wbchat --once hi")
+def test_a_busy_service_is_retried(shared: SharedKernel, status: int) -> None:
+    shared.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
+    run = shared.kernel.run("%wbchat --once hi")
     assert run.ok
-    assert len(kept.service.chats) == 3
-    assert len({json.dumps(one.body) for one in kept.service.chats}) == 1
+    assert len(shared.service.chats) == 3
+    assert len({json.dumps(one.body) for one in shared.service.chats}) == 1
 
 
 def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
@@ -96,10 +96,10 @@ def test_nothing_is_retried_after_text_has_been_shown(kernel: Kernel, service: S
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
-def test_a_request_that_cannot_succeed_is_not_retried(kept: Kept, status: int) -> None:
-    kept.service.then(refused(status, "no", Retry_After="0"))
-    assert not kept.kernel.run("%wbchat --once hi").ok
-    assert len(kept.service.chats) == 1
+def test_a_request_that_cannot_succeed_is_not_retried(shared: SharedKernel, status: int) -> None:
+    shared.service.then(refused(status, "no", Retry_After="0"))
+    assert not shared.kernel.run("%wbchat --once hi").ok
+    assert len(shared.service.chats) == 1
 
 
 def test_max_retries_limits_the_tries_and_the_error_counts_them(kernel: Kernel, service: Service) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
@@ -140,9 +140,9 @@ UNUSUAL_BODIES = [
 
 
 @pytest.mark.parametrize("body", UNUSUAL_BODIES)
-def test_the_body_is_sent_as_typed(kept: Kept, body: str) -> None:
-    assert kept.kernel.run(f"%%wbchat --once\n{body}").ok
-    assert kept.service.last.body["messages"][-1]["content"] == body
+def test_the_body_is_sent_as_typed(shared: SharedKernel, body: str) -> None:
+    assert shared.kernel.run(f"%%wbchat --once\n{body}").ok
+    assert shared.service.last.body["messages"][-1]["content"] == body
 
 
 def test_random_bodies_are_sent_unchanged(kernel: Kernel, service: Service) -> None:

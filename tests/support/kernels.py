@@ -233,7 +233,7 @@ def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]
 
 
 @dataclass(frozen=True)
-class Kept:
+class SharedKernel:
     """A kernel with the extension loaded, and the service that is its endpoint."""
 
     kernel: Kernel
