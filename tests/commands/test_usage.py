@@ -185,7 +185,7 @@ def test_the_count_equals_that_of_the_server_for_many_mixed_calls(kernel: Kernel
         if chance < 0.1:
             refused(400, "no")(one)
             return
-        tokens = (generator.randrange(1, 500), dice.randrange(1, 500))
+        tokens = (generator.randrange(1, 500), generator.randrange(1, 500))
         answered.append(tokens)
         if one.received.body.get("stream"):
             Streamed(["Hi."], counted=usage(*tokens))(one)
