@@ -1,4 +1,4 @@
-"""Interrupting a reply, by a real signal to a real kernel."""
+"""Interrupting a reply with a real signal to a real kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service import Answer, Endless, Service, Streamed, refused
 
 
 @pytest.mark.short
-def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> None:
+def test_a_partial_reply_is_kept_and_marked(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat Before")
     endless = Endless("Half an answer")
     service.then(endless)
@@ -26,7 +26,7 @@ def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> 
     assert [message["content"] for message in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
 
 
-def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: Service) -> None:
+def test_waiting_for_the_first_token_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     gate = Event()
     service.then(Streamed(gate=gate, hold_after=0))
     try:
@@ -34,7 +34,7 @@ def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: 
     finally:
         gate.set()
     assert "Interrupted. Nothing has arrived yet" in run.error
-    # The line that said what is awaited is gone.
+    # The status line is removed.
     assert [output["type"] for output in run.outputs] == ["error"]
     assert kernel.run("%wbchat hi").ok
 
@@ -44,7 +44,7 @@ def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: 
     ["%wbchat hi", "%wbchat --format json hi", "print('above')\nr = %wbchat hi"],
     ids=["owned", "as json", "shared"],
 )
-def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service, code: str) -> None:
+def test_a_stream_that_ends_early_is_marked_as_incomplete(kernel: Kernel, service: Service, code: str) -> None:
     def cut(answer: Answer) -> None:
         answer.start()
         answer.event({"choices": [{"index": 0, "delta": {"content": "Half an answer"}}]})
@@ -60,19 +60,19 @@ def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service
 
 
 def prompts_sent(service: Service) -> list[str]:
-    """Return what the user said, as the last chat told it."""
+    """Return the prompts of the conversation in the last request."""
     return [message["content"] for message in service.last.body["messages"] if message["role"] == "user"]
 
 
-def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
-    """Connecting, waiting, streaming, drawing, retrying: whenever the signal comes, the next cell works."""
+def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
+    """Connecting, waiting, streaming, drawing, retrying: at whatever moment the signal comes, the next cell works."""
     moments = random.Random(7)
     kernel.run("%wbchat Before")
     threads = kernel.threads()
-    words = [f"word{number} " + ("\n\n" if number % 7 == 0 else "") for number in range(400)]
+    pieces = [f"word{number} " + ("\n\n" if number % 7 == 0 else "") for number in range(400)]
     interrupted = 0
     for number in range(30):
-        service.then(refused(503, "busy", Retry_After="1") if number % 5 == 0 else Streamed(words, per_second=600))
+        service.then(refused(503, "busy", Retry_After="1") if number % 5 == 0 else Streamed(pieces, per_second=600))
         request = kernel.start("%%wbchat\nGo on")
         timer = Timer(moments.uniform(0.0, 0.7), kernel.interrupt)
         timer.start()
@@ -81,7 +81,7 @@ def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> 
         if not run.ok:
             interrupted += 1
             assert "Interrupted" in run.error or "KeyboardInterrupt" in run.error
-            # An answer that was interrupted is no part of the conversation.
+            # An interrupted answer is not part of the conversation.
             kernel.run("%wbchat --quiet And now")
             assert prompts_sent(service) == ["Before", "And now"]
         kernel.run("%wbchat --quiet --new Before")
@@ -100,9 +100,9 @@ def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
         gate.wait(60)
 
     service.listing_script = slow
-    words = "asking the endpoint" if line == "%wbmodels" else "checking"
+    status = "asking the endpoint" if line == "%wbmodels" else "checking"
     try:
-        run = kernel.interrupted_at(line, words)
+        run = kernel.interrupted_at(line, status)
     finally:
         gate.set()
     assert "Interrupted." in run.error

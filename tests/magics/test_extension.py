@@ -1,4 +1,4 @@
-"""Loading and unloading, in a real kernel: nothing is shown, nothing heavy is imported, nothing is left."""
+"""Loading and unloading in a real kernel: nothing is shown, nothing heavy is imported, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ before = state()
 
 
 @pytest.mark.short
-def test_loading_shows_nothing_needs_no_network_and_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_loading_shows_nothing_and_needs_neither_network_nor_key(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
     kernel = start_kernel(**wandb.environment)
     threads = kernel.threads()
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     assert loaded.messages == []
-    # What it begins in the background asks nobody either.
+    # What it starts in the background sends no request either.
     kernel.join_threads_since(threads)
     assert wandb.connected_to == []
     assert kernel.run("%reload_ext wandb_inference_magic").messages == []
@@ -75,18 +77,18 @@ print(heavy)
 @pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
-    # IPython makes the object behind a magic of its own when it is first used: here, the one that loads extensions.
+    # IPython creates the object behind one of its own magics at first use: here, of the magic that loads extensions.
     kernel.run("%unload_ext nothing")
     kernel.run(STATE)
     threads = kernel.threads()
     assert kernel.run("%load_ext wandb_inference_magic").messages == []
     kernel.join_threads_since(threads)
-    # In a cell, as before: IPython sets hooks of its own while one runs.
+    # In a cell, as before: IPython sets its own hooks while a cell runs.
     kernel.run("loaded = state()")
     new = "sorted(set(loaded[{0!r}]) - set(before[{0!r}]))"
     assert kernel.value(new.format("line")) == ["wbchat", "wbconfig", "wbmodels", "wbthread", "wbusage"]
     assert kernel.value(new.format("cell")) == ["wbchat", "wbmap"]
-    # Beside its magics and settings it has added itself to what IPython offers for it, and replaced nothing.
+    # Apart from its magics and settings it has only added itself to the lists that IPython has for that.
     assert kernel.value("sorted(name for name in before if loaded[name] != before[name])") == [
         "cell",
         "configurables",
@@ -108,9 +110,7 @@ def test_unloading_closes_the_client(kernel: Kernel) -> None:
     assert kernel.value("mine.is_closed()") is True
 
 
-def test_an_import_that_fails_ahead_is_silent_until_it_is_needed(
-    start_kernel: Callable[..., Kernel], tmp_path: Path
-) -> None:
+def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     for name in ("httpx", "httpx2"):
         (tmp_path / "broken" / f"{name}.py").write_text(f"raise ImportError('half installed', name='{name}')\n")
