@@ -130,7 +130,7 @@ def traces() -> Iterator[TraceServer]:
 
 
 @pytest.fixture
-def observed(
+def tracing_kernel(
     start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
 ) -> Iterator[Kernel]:
     """A kernel with the extension loaded. When it traces, its Weave posts to `traces`."""
@@ -149,7 +149,7 @@ def observed(
 
 
 @pytest.fixture
-def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
+def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
     """A kernel at W&B's endpoint that has fetched the facts about KNOWN_MODELS. Its model is `test/small`."""
     models = {str(one["id"]): one for one in KNOWN_MODELS}
     wandb.api.listing = listing(*models)

@@ -434,16 +434,18 @@ def test_a_replay_can_be_interrupted(kernel: Kernel, service: Service, tmp_path:
     assert kernel.value("_wbreply.text").startswith("Hello")
 
 
-def test_a_replay_costs_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+def test_a_replay_costs_nothing(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     wandb.api.always = Streamed(counted=usage(100_000, 0))
-    record(informed_kernel, "%wbchat --once --max-tokens 5 hi")
-    assert informed_kernel.value("_wbreply.cost") == 0.1
-    informed_kernel.run("%wbconfig --mode replay --budget 0")
-    informed_kernel.run("%wbusage --reset")
-    assert informed_kernel.run("%wbchat --once --max-tokens 5 hi").ok
-    assert informed_kernel.value("_wbreply.cost") == 0.1, "the cost at the time of recording"
-    informed_kernel.run("%wbusage -o used")
-    assert informed_kernel.value("used[['calls', 'prompt_tokens', 'cost_usd']].values.tolist()") == [[1, 100_000, 0.0]]
+    record(kernel_with_catalog, "%wbchat --once --max-tokens 5 hi")
+    assert kernel_with_catalog.value("_wbreply.cost") == 0.1
+    kernel_with_catalog.run("%wbconfig --mode replay --budget 0")
+    kernel_with_catalog.run("%wbusage --reset")
+    assert kernel_with_catalog.run("%wbchat --once --max-tokens 5 hi").ok
+    assert kernel_with_catalog.value("_wbreply.cost") == 0.1, "the cost at the time of recording"
+    kernel_with_catalog.run("%wbusage -o used")
+    assert kernel_with_catalog.value("used[['calls', 'prompt_tokens', 'cost_usd']].values.tolist()") == [
+        [1, 100_000, 0.0]
+    ]
 
 
 def test_a_map_uses_the_cassette_and_not_the_answer_cache(kernel: Kernel, service: Service, tmp_path: Path) -> None:

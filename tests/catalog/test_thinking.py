@@ -66,12 +66,12 @@ def test_the_option_is_part_of_the_request(kernel: Kernel, service: Service) -> 
     assert "one of on, off, minimal" in kernel.run("%wbchat --think hard hi").error
 
 
-def test_the_feed_decides_what_a_model_accepts(informed_kernel: Kernel, wandb: Wandb) -> None:
-    assert informed_kernel.run("%wbchat -m test/eyes --think off hi").ok
+def test_the_feed_decides_what_a_model_accepts(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    assert kernel_with_catalog.run("%wbchat -m test/eyes --think off hi").ok
     assert wandb.api.last.body["chat_template_kwargs"] == {"enable_thinking": False}
-    assert informed_kernel.run("%wbchat -m test/thinker --think low hi").ok
+    assert kernel_with_catalog.run("%wbchat -m test/thinker --think low hi").ok
     assert wandb.api.last.body["reasoning_effort"] == "low"
     sent_before = len(wandb.api.chats)
-    assert "Its levels are: low, high." in informed_kernel.run("%wbchat -m test/thinker --think max hi").error
-    assert "It does not think." in informed_kernel.run("%wbchat --think on hi").error
+    assert "Its levels are: low, high." in kernel_with_catalog.run("%wbchat -m test/thinker --think max hi").error
+    assert "It does not think." in kernel_with_catalog.run("%wbchat --think on hi").error
     assert len(wandb.api.chats) == sent_before

@@ -105,8 +105,8 @@ def test_without_calls_wbusage_says_so(kernel: Kernel) -> None:
     assert "Nothing has been sent since" in kernel.run("%wbusage").text
 
 
-def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_calls_are_shown_by_model_with_their_cost(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = Streamed(["Hello."], counted=usage(1000, 400, 100))
     kernel.run("%wbchat hi")
     kernel.run("%wbchat again")
@@ -126,8 +126,8 @@ def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb
     assert "tokens a second" in chart["data"]["text/plain"]
 
 
-def test_an_unknown_price_makes_the_total_cost_a_lower_bound(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_an_unknown_price_makes_the_total_cost_a_lower_bound(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = Streamed(["Hello."], counted=usage(1000, 500))
     lora = "wandb-artifact:///team/project/lora:v1"
     kernel.run("%wbchat hi")
@@ -231,8 +231,8 @@ def with_usage(text: str, text_of_reply: str = "Hello there.") -> Callable[[Answ
     return answer
 
 
-def test_invalid_counts_are_reported_and_replaced_by_estimates(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     kernel.run("%wbconfig --budget 0.01 --model test/thinker")
     forms = [
         *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in INVALID_COUNTS),
@@ -267,9 +267,9 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(informed_kernel: 
 
 
 def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
-    informed_kernel: Kernel, wandb: Wandb
+    kernel_with_catalog: Kernel, wandb: Wandb
 ) -> None:
-    kernel = informed_kernel
+    kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(-9, 10**400))
     kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
     run = kernel.run("%%wbmap rows\n{{ text }}")

@@ -188,19 +188,19 @@ def test_a_file_that_is_not_a_conversation_is_refused_on_import(shared: SharedKe
         assert f"{name} could not be read." in shared.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
 
 
-def test_a_long_thread_is_trimmed_with_a_notice(informed_kernel: Kernel, wandb: Wandb) -> None:
+def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     wandb.api.always = Streamed(["x" * 200])
     for number in range(3):
-        run = informed_kernel.run(f"%wbchat turn {number} {'y' * 200}")
+        run = kernel_with_catalog.run(f"%wbchat turn {number} {'y' * 200}")
     assert [one[:6] for one in sent(wandb.api)] == ["turn 1", "xxxxxx", "turn 2"]
     notice = "The thread nears the model's context of 300 tokens: its oldest turn was not sent."
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
-    assert informed_kernel.value("_wbreply.notices") == (notice,)
+    assert kernel_with_catalog.value("_wbreply.notices") == (notice,)
 
 
-def test_a_prompt_that_is_longer_than_the_context_is_refused(informed_kernel: Kernel, wandb: Wandb) -> None:
-    run = informed_kernel.run(f"%wbchat {'y' * 2000}")
+def test_a_prompt_that_is_longer_than_the_context_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    run = kernel_with_catalog.run(f"%wbchat {'y' * 2000}")
     assert "about 504 tokens" in run.error
     assert "has room for 300" in run.error
     assert wandb.api.chats == []

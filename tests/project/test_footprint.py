@@ -91,9 +91,9 @@ def test_nothing_is_written_but_what_a_map_keeps_in_the_cache_folder(
 
 
 def test_the_files_that_are_named_are_all_that_is_written(
-    disk: Callable[[], Disk], informed_kernel: Kernel, wandb: Wandb
+    disk: Callable[[], Disk], kernel_with_catalog: Kernel, wandb: Wandb
 ) -> None:
-    kernel, service = informed_kernel, wandb.api
+    kernel, service = kernel_with_catalog, wandb.api
     seen = disk()
     assert kernel.run("%wbchat hi").ok
     for name in ("talk.md", "talk.html", "talk.json"):

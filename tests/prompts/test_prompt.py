@@ -197,26 +197,26 @@ def test_an_undefined_name_is_reported_before_anything_is_sent(kernel: Kernel, s
 DOT = "from PIL import Image; dot = Image.new('RGB', (4, 4), 'red')"
 
 
-def test_images_are_sent_only_to_models_that_read_images(informed_kernel: Kernel, wandb: Wandb) -> None:
-    informed_kernel.run(DOT)
-    run = informed_kernel.run("%%wbchat -m test/eyes --image dot\nWhat is {{ dot }}?")
+def test_images_are_sent_only_to_models_that_read_images(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run(DOT)
+    run = kernel_with_catalog.run("%%wbchat -m test/eyes --image dot\nWhat is {{ dot }}?")
     assert run.ok
     kinds = [part["type"] for part in wandb.api.last.body["messages"][-1]["content"]]
     assert kinds == ["text", "image_url", "text", "image_url"]
     sent_before = len(wandb.api.chats)
-    refused = informed_kernel.run("%%wbchat -m test/small --once --image dot\nWhat?")
+    refused = kernel_with_catalog.run("%%wbchat -m test/small --once --image dot\nWhat?")
     assert "reads text only" in refused.error
     assert "%wbmodels image" in refused.error
     assert len(wandb.api.chats) == sent_before
     # The thread continues with a model that reads only text: the images of its turns are named.
-    assert informed_kernel.run("%wbchat -m test/thinker And now?").ok
+    assert kernel_with_catalog.run("%wbchat -m test/thinker And now?").ok
     assert wandb.api.last.body["messages"][0]["content"] == "What is [image]?[image]"
 
 
-def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
-    informed_kernel.run("%wbchat -s 'Be brief.' one")
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run("%wbchat -s 'Be brief.' one")
     sent_before = len(wandb.api.chats)
-    run = informed_kernel.run("x = 1\n%wbchat --dry-run -t 0.5 --max-tokens 50 --param top_k=3 <b>{{ 1 + 1 }}</b>")
+    run = kernel_with_catalog.run("x = 1\n%wbchat --dry-run -t 0.5 --max-tokens 50 --param top_k=3 <b>{{ 1 + 1 }}</b>")
     assert run.ok
     plain = run.output["data"]["text/plain"]
     assert re.search(
@@ -227,6 +227,6 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(informed_kernel: K
         assert parameter in plain
     assert "```text\n<b>2</b>\n```" in run.output["data"]["text/markdown"]
     assert len(wandb.api.chats) == sent_before
-    informed_kernel.run("%wbchat two")
+    kernel_with_catalog.run("%wbchat two")
     assert "one" in wandb.api.last.body["messages"][1]["content"]
     assert len(wandb.api.last.body["messages"]) == 4
