@@ -167,7 +167,7 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
 
 ASK = (
     "try:\n"
-    "    reply = chat('hi', stream=False{how})\n"
+    "    reply = chat('hi', stream=False{options})\n"
     "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.held)\n"
     "except InferenceError as error:\n"
     "    print(error.cause, error.what)\n"
@@ -427,10 +427,10 @@ def test_several_replies_of_one_call_are_reserved_together(name: str) -> None:
 
 
 def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    reservation = UsageTracker.hold
+    hold = UsageTracker.hold
 
     def interrupted(*given: Any) -> float:
-        reservation(*given)
+        hold(*given)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(UsageTracker, "hold", interrupted)
