@@ -163,29 +163,29 @@ def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Ke
 
 
 @pytest.fixture(scope="session")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
+def running_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
     """The server behind `world`. Tests request `world` instead."""
     with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
         yield running
 
 
 @pytest.fixture
-def world(hosts: Wandb) -> Iterator[Wandb]:
+def wandb_hosts(running_hosts: Wandb) -> Iterator[Wandb]:
     """W&B's hosts as the server of the browser tests sees them, reset for each test."""
-    hosts.reset()
-    hosts.api.listing = listing(*MODELS)
-    yield hosts
-    hosts.assert_well()
+    running_hosts.reset()
+    running_hosts.api.listing = listing(*MODELS)
+    yield running_hosts
+    running_hosts.assert_well()
     # The server and its kernels connect to no other host.
-    assert set(hosts.connected_to) <= {Wandb.API, Wandb.FEED}
+    assert set(running_hosts.connected_to) <= {Wandb.API, Wandb.FEED}
 
 
 @pytest.fixture(scope="session")
-def server(hosts: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def server(running_hosts: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     home = tmp_path_factory.mktemp("home")
     work = home / "work"
     work.mkdir()
-    environment = clean_environment(home) | hosts.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
+    environment = clean_environment(home) | running_hosts.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
     with JupyterServer(work, environment).running() as running:
         yield running
 

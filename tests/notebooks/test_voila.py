@@ -1,4 +1,4 @@
-"""Voila: a notebook served as a page, where buttons of the user's own ask, each into its own output."""
+"""Voila: a notebook served as a page whose buttons chat, each into its own output."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ipywidgets.VBox([asking('one'), asking('two')])""",
 ]
 
 
-def test_a_page_shows_replies_and_its_buttons_ask(wandb: Wandb, page: Page, tmp_path: Path) -> None:
+def test_a_page_shows_replies_and_its_buttons_chat(wandb: Wandb, page: Page, tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     folder = tmp_path / "work"
     folder.mkdir()
