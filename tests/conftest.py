@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
-from environments import beginning_with, clean_environment
+from environments import clean_environment, with_sitecustomize
 from hypothesis import settings
 from kernels import Kernel, SharedKernel, running_kernel
 from known_models import KNOWN_MODELS, MODELS
@@ -46,14 +46,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def service() -> Iterator[Service]:
     with Service().running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
 def wandb(tmp_path: Path) -> Iterator[Wandb]:
     with Wandb(tmp_path).running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def no_network(tmp_path: Path) -> dict[str, str]:
         "        raise OSError('there is no network')\n"
         "sys.addaudithook(refuse)\n"
     )
-    return beginning_with(code, tmp_path)
+    return with_sitecustomize(code, tmp_path)
 
 
 @pytest.fixture
@@ -119,14 +119,14 @@ def shared(running_shared: SharedKernel) -> Iterator[SharedKernel]:
     """A kernel shared by tests of a module that leave the session unchanged, such as tests of refused commands."""
     running_shared.service.reset()
     yield running_shared
-    running_shared.service.assert_well()
+    running_shared.service.assert_no_failures()
 
 
 @pytest.fixture
 def traces() -> Iterator[TraceServer]:
     with TraceServer().running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def wandb_hosts(running_hosts: Wandb) -> Iterator[Wandb]:
     running_hosts.reset()
     running_hosts.api.listing = listing(*MODELS)
     yield running_hosts
-    running_hosts.assert_well()
+    running_hosts.assert_no_failures()
     # The server and its kernels connect to no other host.
     assert set(running_hosts.connected_to) <= {Wandb.API, Wandb.FEED}
 

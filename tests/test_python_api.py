@@ -76,7 +76,7 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
     assert service.last.body["model"] == "test/other"
     assert {one.headers["authorization"] for one in service.received} == {"Bearer a-key"}
     lists = [one for one in service.received if one.path.endswith("/models")]
-    assert len(lists) == 3, "once for all, once again when told, and once by hand"
+    assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
 
 
 def test_only_chats_that_name_a_thread_continue_it(run_script: RunScript, service: Service) -> None:
@@ -130,10 +130,10 @@ def test_map_prompts_writes_into_the_named_column(run_script: RunScript, service
     assert index == [7, 8, 9]
     assert columns == ["text", "reply", "french", "french_error"]
     assert french == ["<Say bon kindly>", "-", "<Say jour kindly>"]
-    assert untouched == ["mine"] * 3, "a column of another name stays as it is"
+    assert untouched == ["mine"] * 3, "other columns are not changed"
     assert errors[::2] == ["-", "-"]
     assert "too odd" in errors[1]
-    assert before == ["text", "reply"], "the frame itself stays as it is"
+    assert before == ["text", "reply"], "the frame itself is not changed"
     assert of_two == ["text", "reply", "guess_a", "guess_b"]
 
 
@@ -177,7 +177,7 @@ def test_an_error_has_cause_status_reason_and_remedy(run_script: RunScript, serv
     assert (cause, status, request_id) == ("model", 404, "req-test-1")
     assert MODEL in what
     assert remedy
-    assert contents(service.last.body) == ["hi"], "what failed is no part of the conversation"
+    assert contents(service.last.body) == ["hi"], "a failed prompt is not part of the conversation"
 
 
 def test_an_error_without_a_response_has_no_status(run_script: RunScript) -> None:

@@ -340,7 +340,7 @@ def test_incomplete_replies_and_temporary_errors_are_not_recorded(
     assert outcomes == [False, False, True]
     service.then(Streamed(gate=gate))
     try:
-        assert "Interrupted" in kernel.interrupted_at("%wbchat --once d", "Hello").error
+        assert "Interrupted" in kernel.interrupt_at("%wbchat --once d", "Hello").error
     finally:
         gate.set()
     assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["c"]
@@ -429,7 +429,7 @@ def test_a_replay_can_be_interrupted(kernel: Kernel, service: Service, tmp_path:
     record(kernel, "%wbchat --once hi")
     slow_down(tmp_path / "class.jsonl")
     kernel.run("%wbconfig --cassette class.jsonl --mode replay")
-    run = kernel.interrupted_at("%wbchat --once hi", "Hello")
+    run = kernel.interrupt_at("%wbchat --once hi", "Hello")
     assert "Interrupted" in run.error
     assert kernel.value("_wbreply.text").startswith("Hello")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from environments import beginning_with, clean_environment
+from environments import clean_environment, with_sitecustomize
 from kernels import Kernel, running_kernel
 from service import MODEL, Answer, Script, Service, Streamed, Wandb, chunk, completion, page, refused
 
@@ -189,7 +189,7 @@ def service(shared_service: Service) -> Iterator[Service]:
     """The shared service, reset before each test."""
     shared_service.reset()
     yield shared_service
-    shared_service.assert_well()
+    shared_service.assert_no_failures()
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def test_a_connection_fault_is_reported_and_leaves_kernel_and_thread_intact(
     name: str,
 ) -> None:
     expected, endpoint = WIRE_FAULTS[name]
-    variables = wandb.environment | beginning_with(NO_SUCH_HOST, tmp_path)
+    variables = wandb.environment | with_sitecustomize(NO_SUCH_HOST, tmp_path)
     if name == "TLS, unknown authority":
         # The certificate of the proxy is signed by an authority unknown to this kernel.
         del variables["SSL_CERT_FILE"]

@@ -113,7 +113,7 @@ def test_max_retries_limits_the_tries_and_the_error_counts_them(kernel: Kernel, 
 
 def test_the_pause_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     service.then(refused(503, "busy", Retry_After="100"))
-    run = kernel.interrupted_at("%wbchat hi", "Trying again")
+    run = kernel.interrupt_at("%wbchat hi", "Trying again")
     assert "Interrupted." in run.error
     # The countdown was shown once, and possibly once more on its way when the signal arrived.
     assert len([one for one in run.messages if "Trying again" in json.dumps(one.content)]) <= 2

@@ -159,7 +159,7 @@ def test_failed_tries_are_counted_in_a_separate_row(kernel: Kernel, service: Ser
 
 def test_an_interrupted_reply_is_counted_as_an_estimate(kernel: Kernel, service: Service) -> None:
     service.then(Endless("x" * 400))
-    assert "Interrupted." in kernel.interrupted_at("%wbchat hello", "xxxx").error
+    assert "Interrupted." in kernel.interrupt_at("%wbchat hello", "xxxx").error
     run = kernel.run("%wbusage")
     assert next(iter(table(run).values()))[3] == "about 100"
     assert "those are estimates" in run.text

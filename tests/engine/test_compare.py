@@ -143,7 +143,7 @@ def test_a_comparison_continues_the_thread_without_a_turn_of_its_own(kernel: Ker
 def test_an_interrupt_keeps_the_partial_replies_and_closes_all_connections(kernel: Kernel, service: Service) -> None:
     a, b = Endless("kept of A"), Endless("kept of B")
     by_model(service, a=a, b=b)
-    run = kernel.interrupted_at(COMPARE, "kept of A", "kept of B")
+    run = kernel.interrupt_at(COMPARE, "kept of A", "kept of B")
     assert "Interrupted." in run.error
     assert a.gone.wait(30)
     assert b.gone.wait(30)

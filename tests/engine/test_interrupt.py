@@ -15,7 +15,7 @@ def test_a_partial_reply_is_kept_and_marked(kernel: Kernel, service: Service) ->
     kernel.run("%wbchat Before")
     endless = Endless("Half an answer")
     service.then(endless)
-    run = kernel.interrupted_at("%wbchat hi", "Half an answer")
+    run = kernel.interrupt_at("%wbchat hi", "Half an answer")
     assert not run.ok
     assert "Interrupted." in run.error
     assert "Half an answer" in run.outputs[0]["data"]["text/markdown"]
@@ -30,7 +30,7 @@ def test_waiting_for_the_first_token_can_be_interrupted(kernel: Kernel, service:
     gate = Event()
     service.then(Streamed(gate=gate, hold_after=0))
     try:
-        run = kernel.interrupted_at("%%wbchat\nhi", "waiting for test/model-a")
+        run = kernel.interrupt_at("%%wbchat\nhi", "waiting for test/model-a")
     finally:
         gate.set()
     assert "Interrupted. Nothing has arrived yet" in run.error
@@ -102,7 +102,7 @@ def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
     service.listing_script = slow
     status = "asking the endpoint" if line == "%wbmodels" else "checking"
     try:
-        run = kernel.interrupted_at(line, status)
+        run = kernel.interrupt_at(line, status)
     finally:
         gate.set()
     assert "Interrupted." in run.error

@@ -127,7 +127,7 @@ def test_an_interrupt_in_a_tool_keeps_the_partial_reply(kernel_with_tools: Kerne
         "import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)"
     )
     service.then(calling(("wait", "{}"), said="A moment."))
-    run = kernel_with_tools.interrupted_at("%%wbchat --tools wait\nGo", "in the tool")
+    run = kernel_with_tools.interrupt_at("%%wbchat --tools wait\nGo", "in the tool")
     assert "Interrupted." in run.error
     assert "A moment." in run.text
     assert kernel_with_tools.value("_wbreply.incomplete") == "interrupted"

@@ -178,7 +178,7 @@ def test_images_of_allowed_hosts_load() -> None:
 
 @given(st.lists(st.sampled_from([*HOSTILE, *BENIGN]), max_size=4))
 def test_text_after_a_reply_is_not_part_of_it(pieces: list[str]) -> None:
-    """A footer after any reply is a paragraph of its own. Nothing in the reply includes it."""
+    """A footer after any reply is a separate paragraph. Nothing in the reply includes it."""
     tokens = list(parsed(sanitize_markdown("\n\n".join(pieces)) + "\n\nthe footer"))
     last = [token for token in tokens if token.type == "inline"][-1]
     assert last.content == "the footer"

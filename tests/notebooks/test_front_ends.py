@@ -10,7 +10,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, keep_picture
+from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, keep_screenshot
 from known_models import MODELS
 from playwright.sync_api import Browser, Page, expect
 from service import Endless, Streamed, Wandb, pieces, usage
@@ -123,7 +123,7 @@ def test_a_reply_grows_without_jumps_and_ends_like_a_markdown_cell(wandb_hosts: 
     expect(reply.locator("small")).to_contain_text("31 + 118 tokens")
     expect(reply.locator("mjx-container").first).to_be_visible()
     page.evaluate("() => cancelAnimationFrame(window.watching)")
-    keep_picture(page, look.name)
+    keep_screenshot(page, look.name)
 
     seen: list[list[float]] = page.evaluate("() => window.seen")
     # The footer ends the reply. The status line is as small, and comes before all text.
@@ -158,7 +158,7 @@ def test_reasoning_opens_by_click_and_by_keyboard(wandb_hosts: Wandb, look: Look
     folded.locator("summary").focus()
     look.lab.page.keyboard.press("Enter")
     expect(thought).to_be_visible()
-    keep_picture(look.lab.page, f"reasoning-{look.name}")
+    keep_screenshot(look.lab.page, f"reasoning-{look.name}")
 
 
 def test_outputs_are_accessible(wandb_hosts: Wandb, look: Look) -> None:
@@ -173,7 +173,7 @@ def test_outputs_are_accessible(wandb_hosts: Wandb, look: Look) -> None:
     expect(lab.output(TABLE).locator("mjx-container")).to_have_count(0)
     page.add_script_tag(path=str(Path(axe_playwright_python.__file__).parent / "axe.min.js"))
     found = page.evaluate("async () => (await axe.run('.jp-OutputArea-output')).violations")
-    keep_picture(page, f"axe-{look.name}")
+    keep_screenshot(page, f"axe-{look.name}")
     serious = [
         (one["id"], [(node["html"][:150], node["failureSummary"]) for node in one["nodes"]])
         for one in found

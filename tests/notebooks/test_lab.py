@@ -9,7 +9,7 @@ from threading import Event
 
 import nbformat
 import pytest
-from browser import JupyterServer, Lab, Watch, keep_picture
+from browser import JupyterServer, Lab, Watch, keep_screenshot
 from known_models import MODELS
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -248,7 +248,7 @@ def test_a_conversation_exported_as_a_page_sends_no_request(page: Page, tmp_path
     expect(reply.locator("strong").first).to_have_text("median")
     expect(reply.locator("pre")).to_contain_text('df["price"].median()')
     expect(reply.locator("td").first).to_have_text("mean")
-    keep_picture(page, "thread-page")
+    keep_screenshot(page, "thread-page")
 
 
 def test_several_models_are_shown_side_by_side(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
@@ -380,11 +380,11 @@ def test_a_map_shows_progress_and_ends_as_one_tidy_output(
     area = lab.cell(1).locator(".jp-OutputArea")
     expect(area.get_by_text("30/60")).to_be_visible()
     expect(area).to_contain_text("Answer 0 with $5 and $6, <b>not bold</b>.")
-    keep_picture(page, f"map-{path[:3]}-running")
+    keep_screenshot(page, f"map-{path[:3]}-running")
     gate.set()
     lab.wait_until_run(1)
     expect(lab.output(1)).to_have_count(1)
     expect(lab.output(1)).to_contain_text("60 of 60 rows answered, in _wbmap · 2,400 + 720 tokens")
     expect(lab.output(1).locator("mjx-container")).to_have_count(0)
     expect(area.get_by_text("/60 [")).to_have_count(0)
-    keep_picture(page, f"map-{path[:3]}-done")
+    keep_screenshot(page, f"map-{path[:3]}-done")

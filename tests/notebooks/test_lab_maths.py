@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, Watch, keep_picture
+from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, Watch, keep_screenshot
 from known_models import MODELS
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
@@ -73,7 +73,7 @@ def test_each_allowed_name_is_drawn_without_an_error(server: JupyterServer, wand
     assert [names[int(text.split()[0])] for text in failed] == []
     assert reply.evaluate(ACTIVE) == []
     watch.assert_nothing()
-    keep_picture(page, "maths-names")
+    keep_screenshot(page, "maths-names")
 
 
 CELLS = [

@@ -229,7 +229,7 @@ def installed_for(requirements: Iterable[Requirement]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def clean_python(wheel: Path, metadata_of_wheel: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the wheel and its declared dependencies: no extra, no ipykernel, not this folder."""
+    """The Python of an environment with only the wheel and its declared dependencies: no extra, no ipykernel."""
     folder = tmp_path_factory.mktemp("clean")
     uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
     python = folder / "venv" / "bin" / "python"

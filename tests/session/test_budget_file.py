@@ -260,7 +260,7 @@ def test_an_interrupted_call_leaves_no_reservation(kernel_with_catalog: Kernel, 
     kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
     before = kernel.threads()
     wandb.api.then(Endless("x" * 400))
-    assert "Interrupted." in kernel.interrupted_at("%wbchat hi", "xxxx").error
+    assert "Interrupted." in kernel.interrupt_at("%wbchat hi", "xxxx").error
     kernel.join_threads_since(before)
     spent = SharedSpending(path).total()
     assert 0 < spent < 0.0001

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from environments import beginning_with
+from environments import with_sitecustomize
 from kernels import Kernel
 from service import Service, Streamed, Wandb, completion, refused
 from trace_server import TraceServer
@@ -154,7 +154,7 @@ def test_failures_and_interrupts_are_traced_as_exceptions(
     gate = Event()
     service.then(Streamed(gate=gate))
     try:
-        tracing_kernel.interrupted_at("%wbchat hi", "Hello")
+        tracing_kernel.interrupt_at("%wbchat hi", "Hello")
     finally:
         gate.set()
     tracing_kernel.run(FLUSH)
@@ -249,7 +249,7 @@ def test_a_missing_weave_is_reported_with_the_install_command(
     start_kernel: Callable[..., Kernel], service: Service, tmp_path: Path
 ) -> None:
     kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url, WANDB_API_KEY="a-key", **beginning_with(WITHOUT_WEAVE, tmp_path)
+        WANDB_INFERENCE_BASE_URL=service.url, WANDB_API_KEY="a-key", **with_sitecustomize(WITHOUT_WEAVE, tmp_path)
     )
     kernel.run(LOAD)
     error = kernel.run(TRACE).error

@@ -6,7 +6,7 @@ MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.
 
 
 def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:
-    """Return a model as W&B's public feed tells it; `price` is USD per million tokens in, half of that out."""
+    """Return a model as in W&B's public feed. `price` is USD per million input tokens, output costs half of it."""
     return {
         "id": id,
         "limit": {"context": context},
