@@ -19,6 +19,15 @@ LOAD = "%load_ext wandb_inference_magic"
 TRACE = "%wbconfig --trace team/lesson"
 # Weave sends in the background. Only its own client can wait for that.
 FLUSH = "import weave; weave.get_client().flush()"
+# Weave logs a warning in a thread of its own when it gives up sending. The package's handler sees it before this one.
+WATCH_WARNINGS = """
+import logging, threading
+warned = threading.Event()
+class Watch(logging.Handler):
+    def emit(self, record):
+        warned.set()
+logging.getLogger("weave").addHandler(Watch(logging.WARNING))
+"""
 # A user who imports Weave first decides whether it reports its errors to a third party.
 OWN_WEAVE_PROJECT = (
     "import os; os.environ['WANDB_ERROR_REPORTING'] = 'false'\nimport weave\nmine = weave.init('team/own')"
@@ -136,9 +145,10 @@ def test_a_trace_server_that_fails_later_is_reported_once(
     tracing_kernel: Kernel, service: Service, traces: TraceServer
 ) -> None:
     tracing_kernel.run(TRACE)
+    tracing_kernel.run(WATCH_WARNINGS)
     traces.fails = True
     first = tracing_kernel.run("%wbchat one")
-    tracing_kernel.run(FLUSH)
+    assert tracing_kernel.value("warned.wait(100)"), "Weave logged no warning about the failing server"
     later = [tracing_kernel.run(f"%wbchat {word}") for word in ("two", "three", "four")]
     assert all(run.ok for run in (first, *later))
     assert sum("Tracing does not work" in run.text for run in later) == 1
