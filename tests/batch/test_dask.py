@@ -87,12 +87,16 @@ def test_nothing_is_sent_before_it_is_computed(service: Service, environment: di
 def test_the_concurrency_limit_applies_to_all_workers_together(
     service: Service, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    lock, active, most = threading.Lock(), [0], [0]
+    lock, active, most, two_active = threading.Lock(), [0], [0], Event()
 
     def answer(one: Answer) -> None:
         with lock:
             active[0] += 1
             most[0] = max(most[0], active[0])
+            if active[0] == 2:
+                two_active.set()
+        assert two_active.wait(60), "the second request came only after the first was answered"
+        # An answer takes a moment, so that more requests at once than allowed are noticed.
         Event().wait(0.02)
         with lock:
             active[0] -= 1

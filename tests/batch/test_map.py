@@ -247,6 +247,7 @@ def test_a_busy_service_is_retried_with_less_concurrency(mapper: Kernel, service
             if too_many:
                 refused(429, "Concurrency limit reached for requests", Retry_After="0")(one)
             else:
+                # An answer takes a moment, so that further requests come too early.
                 Event().wait(0.005)
                 echo(one)
         finally:
