@@ -14,9 +14,9 @@ from browser import FRONT_ENDS, JupyterServer, chromium
 from environments import clean_environment, with_sitecustomize
 from hypothesis import settings
 from kernels import Kernel, SharedKernel, running_kernel
-from known_models import KNOWN_MODELS, MODELS
+from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
-from service import MODEL, Service, Wandb, listing
+from service import Service, Wandb, listing
 from trace_server import TraceServer
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def no_network(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     """A kernel with the extension loaded. Its endpoint is the test's service, its model `test/model-a`."""
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    kernel = start_kernel(**service.environment)
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
@@ -107,11 +107,12 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
 def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("kept")
-    with Service().running() as service:
-        variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
-        with running_kernel(clean_environment(folder) | variables, folder) as kernel:
-            assert kernel.run("%load_ext wandb_inference_magic").ok
-            yield SharedKernel(kernel, service)
+    with (
+        Service().running() as service,
+        running_kernel(clean_environment(folder) | service.environment, folder) as kernel,
+    ):
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        yield SharedKernel(kernel, service)
 
 
 @pytest.fixture
@@ -135,8 +136,7 @@ def tracing_kernel(
 ) -> Iterator[Kernel]:
     """A kernel with the extension loaded. When it traces, its Weave posts to `traces`."""
     kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url,
-        WANDB_INFERENCE_MODEL=MODEL,
+        **service.environment,
         WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
         # Requests of Weave to other hosts go to a proxy that lets none of them leave this machine.
         **wandb.environment,
@@ -151,9 +151,7 @@ def tracing_kernel(
 @pytest.fixture
 def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
     """A kernel at W&B's endpoint that has fetched the facts about KNOWN_MODELS. Its model is `test/small`."""
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
+    serve_known_models(wandb)
     kernel = start_kernel(WANDB_API_KEY="a-key", WANDB_INFERENCE_MODEL="test/small", **wandb.environment)
     assert kernel.run("%load_ext wandb_inference_magic\n%wbmodels --table").ok
     return kernel

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
+from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
 
 RunScript = Callable[..., Any]
@@ -22,14 +21,9 @@ def run_script(environment: dict[str, str], service: Service, tmp_path: Path) ->
     """Run a script in another process, and return the value that it prints."""
 
     def run(script: str, **variables: str) -> Any:
-        known = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": "a-key"}
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env=environment | known | {"WANDB_INFERENCE_MODEL": MODEL} | variables,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=90,
+        known = service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
+        done = run_python(
+            "-c", textwrap.dedent(script), environment=environment | known | variables, folder=tmp_path, timeout=90
         )
         assert (done.returncode, done.stderr) == (0, "")
         return ast.literal_eval(done.stdout)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from threading import Event
 
 import pytest
-from service import MODEL, Answer, Service, completion, refused
+from python_processes import run_python
+from service import Answer, Service, completion, refused
 
 KEY = "a-key-that-must-not-travel"
 
@@ -37,10 +36,8 @@ def on_cluster(
 ) -> str:
     program = folder / "program.py"
     program.write_text(CLUSTER.format(processes=processes, code=code.replace("\n", "\n            ")))
-    variables = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL} | variables
-    process = subprocess.run(
-        [sys.executable, str(program)], env=variables, cwd=folder, capture_output=True, text=True, timeout=240
-    )
+    variables = environment | service.environment | variables
+    process = run_python(str(program), environment=variables, folder=folder, timeout=240)
     assert process.returncode == 0, process.stderr[-4000:]
     assert KEY not in process.stdout + process.stderr
     return process.stdout
@@ -190,7 +187,5 @@ def test_an_option_that_dask_does_not_support_is_refused(
         "WANDB_INFERENCE_BASE_URL": service.url,
         "WANDB_INFERENCE_API_KEY": KEY,
     }
-    process = subprocess.run(
-        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, timeout=120
-    )
+    process = run_python("-c", program, environment=variables)
     assert "mapped whole, and by one model" in process.stdout, process.stderr

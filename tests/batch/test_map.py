@@ -418,11 +418,7 @@ print(len(map_prompts([str(number) for number in range(int(sys.argv[1]))], "{{ t
 
 def variables_for(environment: dict[str, str], service: Service) -> dict[str, str]:
     """Return an environment with the service, its key and a model."""
-    return environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
+    return environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
 
 
 def start_script(environment: dict[str, str], service: Service, rows: int) -> subprocess.Popen[str]:

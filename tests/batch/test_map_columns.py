@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from service import MODEL, Answer, Service, completion
+from python_processes import run_python
+from service import Answer, Service, completion
 
 from wandb_inference_magic.client import practice_server as local
 
@@ -25,16 +24,11 @@ def result_or_error(ask):
 
 
 def variables_for(service: Service, environment: dict[str, str]) -> dict[str, str]:
-    return environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
+    return environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
 
 
 def run(environment: dict[str, str], code: str) -> str:
-    command = [sys.executable, "-c", SCRIPT_START + code]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    process = run_python("-c", SCRIPT_START + code, environment=environment)
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()
 

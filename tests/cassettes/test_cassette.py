@@ -239,8 +239,7 @@ def test_record_replaces_the_file_at_the_first_exchange(kernel: Kernel, tmp_path
 
 def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
     record(kernel, "%wbchat --once zero")
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
-    others = [start_kernel(**variables) for _ in range(2)]
+    others = [start_kernel(**service.environment) for _ in range(2)]
     for other in others:
         other.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
     for word in ("one", "two"):
@@ -250,7 +249,7 @@ def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_ker
 
 
 def test_two_kernels_create_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
-    other = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    other = start_kernel(**service.environment)
     other.run(LOAD)
     for one in (kernel, other):
         assert "class.jsonl, 0 exchanges" in one.run("%wbconfig --cassette class.jsonl").text

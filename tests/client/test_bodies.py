@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from service import MODEL, Answer, Script, Service, Streamed, chunk, completion
+from python_processes import run_python
+from service import Answer, Script, Service, Streamed, chunk, completion
 
 from wandb_inference_magic.cassettes import client as cassette_client
 from wandb_inference_magic.client.bodies import GZIP_MARK, BodyReader
@@ -129,15 +128,8 @@ BOMBS: dict[str, tuple[str, Script, str]] = {
 
 def run_and_measure(environment: dict[str, str], service: Service, folder: Path, call: str) -> tuple[str, int]:
     """Return what a script prints, and the peak of its memory in bytes."""
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED.replace("{call}", call)],
-        env=environment | variables,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    code = MEASURED.replace("{call}", call)
+    done = run_python("-c", code, environment=environment | service.environment, folder=folder, timeout=110)
     assert done.returncode == 0, done.stderr[-2000:]
     *printed, memory = done.stdout.splitlines()
     return "\n".join(printed), int(memory)

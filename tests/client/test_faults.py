@@ -332,9 +332,7 @@ def test_a_connection_fault_is_reported_and_leaves_kernel_and_thread_intact(
     if name == "TLS, unknown authority":
         # The certificate of the proxy is signed by an authority unknown to this kernel.
         del variables["SSL_CERT_FILE"]
-    kernel = start_kernel(
-        **variables, WANDB_API_KEY="k", WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL
-    )
+    kernel = start_kernel(**variables, WANDB_API_KEY="k", **service.environment)
     kernel.run("%load_ext wandb_inference_magic")
     kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 3")
     assert kernel.run("%wbchat Before").ok

@@ -46,7 +46,7 @@ def test_the_wandb_key_is_not_sent_to_another_endpoint(
     (home / ".netrc").chmod(0o600)
     variables = {"WANDB_API_KEY": KEY, "COREWEAVE_API_KEY": KEY, "OPENAI_API_KEY": "sk-openai"}
     variables |= {"WANDB_ENTITY": "my-team", "WANDB_PROJECT": "secret-project"}
-    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a", **variables)
+    chat_with(start_kernel, **service.environment, **variables)
     assert "authorization" not in service.last.headers
     assert KEY not in str(service.last)
     assert "secret-project" not in str(service.last)
@@ -55,8 +55,7 @@ def test_the_wandb_key_is_not_sent_to_another_endpoint(
 def test_the_key_of_an_endpoint_is_sent_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:
     chat_with(
         start_kernel,
-        WANDB_INFERENCE_BASE_URL=service.url,
-        WANDB_INFERENCE_MODEL="test/model-a",
+        **service.environment,
         WANDB_INFERENCE_API_KEY="its-own",
         WANDB_API_KEY=KEY,
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import nbformat
 import pytest
 from kernels import Kernel, SharedKernel
 from nbclient import NotebookClient
+from python_processes import run_diagnosis, run_python
 from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
@@ -109,14 +108,7 @@ def test_an_invalid_key_in_the_environment_is_reported(
         assert "No W&B key was found; nothing was sent." in error
         assert ignored in error
     assert ignored in kernel.run("%wbconfig").text
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment | variables,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_diagnosis(environment | variables, tmp_path)
     assert ignored in done.stdout
     assert wandb.connected_to == [wandb.API], "the diagnosis sends requests, but without a key"
 
@@ -164,14 +156,7 @@ def test_no_part_of_a_proxy_password_is_shown_in_a_notebook(
     for number in (1, 5, 6, 12, 13):
         assert f"The proxy in {variable} cannot be used; nothing was sent." in runs[number].error
         assert "Traceback" not in runs[number].error or number > 10
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment | variables,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_diagnosis(environment | variables, tmp_path)
     assert f"The proxy in {variable} cannot be used" in done.stdout
     assert "pa55" not in done.stdout + done.stderr
 
@@ -215,14 +200,7 @@ def test_the_debug_log_of_a_script_contains_no_key(environment: dict[str, str], 
         "print(chat('hi').text, repr(client()))\n"
         "raise SystemExit(client().models.list())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | wandb.environment | {"WANDB_API_KEY": KEY},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_python("-c", code, environment=environment | wandb.environment | {"WANDB_API_KEY": KEY}, folder=tmp_path)
     assert "Hello there." in done.stdout
     assert logging.getLevelName(logging.DEBUG) in done.stderr
     assert KEY not in done.stdout + done.stderr
@@ -290,9 +268,7 @@ def test_a_replay_asks_no_secret_store(start_kernel: Callable[..., Kernel], wand
 
 def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
     """In an id, in the name of a model, in the list of models: all of these are saved with the notebook."""
-    kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL, WANDB_INFERENCE_API_KEY=f"{KEY}\n"
-    )
+    kernel = start_kernel(**service.environment, WANDB_INFERENCE_API_KEY=f"{KEY}\n")
     kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
     service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
 

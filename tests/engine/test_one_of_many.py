@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from threading import Event, Lock
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
+from python_processes import run_python
 from service import MODEL, Answer, Service, Streamed, completion, refused
 
 BOTH = "%%wbchat --once -m test/a -m test/b"
@@ -27,13 +26,10 @@ def format_of(one: Answer) -> str | None:
 
 
 def run(service: Service, environment: dict[str, str], code: str) -> str:
-    variables = environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
-    command = [sys.executable, "-c", f"from wandb_inference_magic import InferenceError, map_prompts\n{code}"]
-    process = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+    variables = environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
+    process = run_python(
+        "-c", f"from wandb_inference_magic import InferenceError, map_prompts\n{code}", environment=variables
+    )
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()
 

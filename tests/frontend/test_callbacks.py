@@ -304,8 +304,7 @@ def test_nbclient_keeps_the_whole_reply(service: Service, environment: dict[str,
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     client = NotebookClient(notebook, timeout=120)
     service.then(Streamed(TEXT, per_second=20))
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
-    client.execute(env=environment | variables)
+    client.execute(env=environment | service.environment)
     assert notebook.cells[3].outputs == []
     states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
     outputs_of_widgets = [state["state"]["outputs"] for state in states if state["model_name"] == "OutputModel"]

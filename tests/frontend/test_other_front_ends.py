@@ -83,7 +83,7 @@ def test_colab_shows_a_note_that_it_inserts_no_cells(
     package.mkdir(parents=True)
     for folder in (package.parent, package):
         (folder / "__init__.py").write_text("")
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    kernel = start_kernel(**service.environment)
     kernel.run("import google.colab\n%load_ext wandb_inference_magic")
     service.then(Streamed(["```python\nx = 1\n```"]))
     result = run(kernel, "colab", "one", "%%wbchat --code\nhi")

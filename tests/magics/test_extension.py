@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kernels import Kernel
-from service import MODEL, Service, Wandb
+from service import Service, Wandb
 
 STATE = """
 import sys, threading, warnings
@@ -76,7 +76,7 @@ print(heavy)
 
 @pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    kernel = start_kernel(**service.environment)
     # IPython creates the object behind one of its own magics at first use: here, of the magic that loads extensions.
     kernel.run("%unload_ext nothing")
     kernel.run(STATE)

@@ -28,13 +28,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def jupyter(environment: dict[str, str], service: Service, tmp_path: Path) -> Run:
     """Run a Jupyter module with the test's service, in the test's folder, without standard input."""
     service.listing = listing("test/model-a", "test/a", "test/b")
-    own = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=tmp_path,
-            env=environment | own | variables,
+            env=environment | service.environment | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

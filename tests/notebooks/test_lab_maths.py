@@ -14,18 +14,13 @@ from known_models import MODELS
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 from service import Streamed, Wandb, pieces
-from tex_examples import allowed_names, hostile_formulas
+from tex_examples import DELIMITERS, allowed_names, hostile_formulas
 
 pytestmark = pytest.mark.browser
 
 URL = "http://evil.example/leak"
 MARKS = [
-    ("$", "$"),
-    ("$$", "$$"),
-    (r"\(", r"\)"),
-    (r"\[", r"\]"),
-    ("$$\n", "\n$$"),
-    (r"\begin{equation}", r"\end{equation}"),
+    *DELIMITERS,
     (r"\\(", r"\\)"),
     ("- $", "$"),
     ("# $", "$"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Lock
 
 import pytest
 from pseudo_terminals import PATIENCE, Terminal
+from python_processes import run_python
 from service import Answer, Service, Streamed, completion, refused
 
 from wandb_inference_magic.frontend.terminal import is_dumb
@@ -17,7 +17,7 @@ from wandb_inference_magic.frontend.terminal import is_dumb
 
 @pytest.fixture
 def terminal(environment: dict[str, str], service: Service, tmp_path: Path) -> Iterator[Terminal]:
-    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": "xterm"}
+    settings = service.environment | {"TERM": "xterm"}
     terminal = Terminal(environment | settings, tmp_path)
     assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
     yield terminal
@@ -86,14 +86,10 @@ def test_ctrl_c_keeps_the_partial_reply(terminal: Terminal, service: Service) ->
 
 
 def test_a_piped_session_prints_plain_text(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
-    import subprocess
-
-    done = subprocess.run(
-        [sys.executable, "-m", "IPython", "--ext=wandb_inference_magic", "-c", "%wbchat hi\nr = %wbchat again?"],
-        env=environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+    done = run_python(
+        *("-m", "IPython", "--ext=wandb_inference_magic", "-c", "%wbchat hi\nr = %wbchat again?"),
+        environment=environment | service.environment,
+        folder=tmp_path,
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
@@ -149,7 +145,7 @@ def test_text_is_wrapped_at_the_width_of_the_terminal(terminal: Terminal, servic
 def test_a_dumb_terminal_receives_plain_text(
     environment: dict[str, str], service: Service, tmp_path: Path, kind: str
 ) -> None:
-    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": kind}
+    settings = service.environment | {"TERM": kind}
     terminal = Terminal(environment | settings, tmp_path)
     terminal.run("%load_ext wandb_inference_magic")
     # While it waits for a retry it could show a status line, but could not remove it again.

@@ -11,14 +11,14 @@ import pexpect
 import pyte
 import pytest
 from pseudo_terminals import PATIENCE, Terminal
-from service import MODEL, Answer, Service, Streamed, usage
+from service import Answer, Service, Streamed, usage
 
 CODE = "Here:\n\n```python\ndef leap(year):\n    return year % 4 == 0\n```\n\nAnd more:\n\n```python\nother = 1\n```\n"
 
 
 @pytest.fixture
 def variables(environment: dict[str, str], service: Service) -> dict[str, str]:
-    return environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL, "TERM": "xterm"}
+    return environment | service.environment | {"TERM": "xterm"}
 
 
 @pytest.fixture

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+from python_processes import run_diagnosis
 from service import Wandb, refused
 
 from wandb_inference_magic import __version__
 
 
 def diagnosis(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = run_diagnosis(environment, folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return {line[:18].strip(): line[18:].strip() for line in done.stdout.splitlines()}

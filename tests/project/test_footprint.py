@@ -61,7 +61,7 @@ def disk(environment: dict[str, str], tmp_path: Path) -> Callable[[], Disk]:
 
 
 def start_with_service(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    kernel = start_kernel(**service.environment)
     assert kernel.run("x = 1").ok
     return kernel
 

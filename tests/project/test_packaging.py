@@ -298,13 +298,12 @@ def run_cells(
     clean_python: Path, clean_variables: dict[str, str], service: Service, tmp_path: Path
 ) -> Callable[..., list[tuple[bool, str]]]:
     """Run cells in a plain IPython of the clean environment, at the test's service."""
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
 
     def run(*cells: str) -> list[tuple[bool, str]]:
         code = CELLS.format(cells=cells)
         command = ("-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code)
         results = json.loads(
-            run_python(clean_python, *command, environment=clean_variables | variables, folder=tmp_path)
+            run_python(clean_python, *command, environment=clean_variables | service.environment, folder=tmp_path)
         )
         return [(succeeded, shown) for succeeded, shown in results]
 

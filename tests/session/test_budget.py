@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import KNOWN_MODELS
-from service import Answer, Streamed, Wandb, completion, listing, refused, usage
+from known_models import known_model_environment
+from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
@@ -47,20 +47,13 @@ def running_script(environment: dict[str, str], budget: float, code: str) -> Ite
 @pytest.fixture
 def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
     """Run a script with a budget at W&B's endpoint, and return the lines that it prints."""
-    variables = at_wandb(wandb, environment)
+    variables = environment | known_model_environment(wandb)
 
     def script(budget: float, code: str) -> list[str]:
         with running_script(variables, budget, code) as running:
             return running.communicate(timeout=120)[0].splitlines()
 
     return script
-
-
-def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
-    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}
 
 
 def test_chats_in_several_threads_share_the_budget(wandb: Wandb, environment: dict[str, str]) -> None:
@@ -85,7 +78,7 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, environment: di
         "list(ThreadPoolExecutor(4).map(ask, range(4)))\n"
     )
     # Each call can cost 0.004 USD, and does.
-    with running_script(at_wandb(wandb, environment), 0.005, code) as running:
+    with running_script(environment | known_model_environment(wandb), 0.005, code) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline().strip() for _ in range(3)]
         release.set()

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import KNOWN_MODELS
-from service import Answer, Endless, Wandb, completion, listing, usage
+from known_models import known_model_environment
+from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
@@ -48,13 +48,6 @@ except InferenceError as error:
 # The worst-case cost of a call of `ONCE`: 40,000 tokens at half a USD per million. Its prompt costs less than one more.
 MOST = 0.02
 BUDGET = 0.101
-
-
-def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
-    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}
 
 
 @contextmanager
@@ -100,7 +93,7 @@ def read_line(process: subprocess.Popen[str]) -> str:
 def test_kernels_together_stay_within_the_budget(wandb: Wandb, environment: dict[str, str], tmp_path: Path) -> None:
     wandb.api.always = held_replies = HeldReplies()
     file = tmp_path / "class.sqlite"
-    with processes(12, ONCE, file, at_wandb(wandb, environment)) as running:
+    with processes(12, ONCE, file, environment | known_model_environment(wandb)) as running:
         # No reply has arrived yet: a refused process knows what the calls of the others can cost.
         lines: Queue[str] = Queue()
         for one in running:
@@ -119,7 +112,7 @@ def test_the_call_of_a_killed_kernel_is_counted_as_an_estimate(
     wandb: Wandb, environment: dict[str, str], tmp_path: Path
 ) -> None:
     wandb.api.always = held_replies = HeldReplies()
-    file, variables = tmp_path / "class.sqlite", at_wandb(wandb, environment)
+    file, variables = tmp_path / "class.sqlite", environment | known_model_environment(wandb)
     with processes(1, ONCE, file, variables) as (killed,):
         held_replies.wait_for(1)
         killed.kill()
@@ -227,7 +220,7 @@ def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
     # Each call costs 0.001 USD, more than could be known before.
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     file = tmp_path / "class.sqlite"
-    with processes(8, UNTIL_REFUSED, file, at_wandb(wandb, environment), budget=0.02) as running:
+    with processes(8, UNTIL_REFUSED, file, environment | known_model_environment(wandb), budget=0.02) as running:
         assert [one.communicate(timeout=120)[0].strip() for one in running] == ["budget"] * 8
     assert 20 <= len(wandb.api.chats) <= 28
     assert SharedSpending(file).total() == pytest.approx(len(wandb.api.chats) * 0.001)

@@ -263,6 +263,11 @@ class Service:
         self._scripts.extend(scripts)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Variables that make this server the endpoint, and MODEL its model."""
+        return {"WANDB_INFERENCE_BASE_URL": self.url, "WANDB_INFERENCE_MODEL": MODEL}
+
+    @property
     def chats(self) -> list[Received]:
         return [one for one in self.received if one.path.endswith("/chat/completions")]
 

@@ -16,6 +16,15 @@ from wandb_inference_magic.markup.tex_names import (
     SYMBOLS,
 )
 
+# The delimiters of maths that models use.
+DELIMITERS = [
+    ("$", "$"),
+    ("$$", "$$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("$$\n", "\n$$"),
+    (r"\begin{equation}", r"\end{equation}"),
+]
 DATA = Path(__file__).parent / "data"
 
 # Names that need a formula of their own. A symbol is written alone, and a command with one argument around an x.
