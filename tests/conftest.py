@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import ceil
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,9 @@ from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
 from trace_server import TraceServer
+
+import wandb_inference_magic
+from wandb_inference_magic.session.current import end_session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -101,6 +105,33 @@ def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
+
+
+@pytest.fixture
+def start_api(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ModuleType]]:
+    """Start a session in this process, with the test's environment and more variables. Returns the package."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(**variables: str) -> ModuleType:
+        end_session()
+        for name in list(os.environ):
+            # pytest removes its own variables itself.
+            if not name.startswith("PYTEST_"):
+                monkeypatch.delenv(name)
+        for name, value in (environment | variables).items():
+            monkeypatch.setenv(name, value)
+        return wandb_inference_magic
+
+    yield start
+    end_session()
+
+
+@pytest.fixture
+def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
+    """The package in this process, with a new session whose endpoint is the test's service."""
+    return start_api(**service.environment)
 
 
 @pytest.fixture(scope="module")
