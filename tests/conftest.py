@@ -19,9 +19,9 @@ from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
 from trace_server import TraceServer
+from wandb_inference_magic.session.current import end_session
 
 import wandb_inference_magic
-from wandb_inference_magic.session.current import end_session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -137,7 +137,7 @@ def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
 @pytest.fixture(scope="module")
 def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
-    folder = tmp_path_factory.mktemp("kept")
+    folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
         running_kernel(clean_environment(folder) | service.environment, folder) as kernel,
@@ -193,7 +193,7 @@ def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Ke
 
 @pytest.fixture(scope="session")
 def running_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
-    """The server behind `world`. Tests request `world` instead."""
+    """The server behind `wandb_hosts`. Tests request `wandb_hosts` instead."""
     with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
         yield running
 

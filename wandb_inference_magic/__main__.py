@@ -10,12 +10,11 @@ from . import __version__
 from .client import fetch_model_list, practice_server as local
 from .config import WandbInference
 from .errors import InferenceError
-from .session import Session
+from .session import Command, Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .config import Endpoint
 
 PACKAGES: Final = (
     "ipython",
@@ -51,15 +50,16 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
         yield name, _version(name)
     yield "practice model", "installed" if local.installed() else "not installed"
     try:
-        endpoint = session.endpoint(ask=False, start=False)
+        command = Command(session, dry=True)
+        endpoint = command.endpoint
     except InferenceError as error:
         yield "endpoint", f"not usable: {error}"
         return
     yield "endpoint", endpoint.name if endpoint.is_local else f"{endpoint.name}, {endpoint.url}"
-    ignored = session.ignored_keys(endpoint.url)
+    ignored = session.keys.ignored(endpoint.url)
     yield "key", f"from {endpoint.key.source}" if endpoint.key else "; ".join(ignored) or "none found"
     yield "project", endpoint.project or "not set"
-    yield "endpoint answers", _answer(session, endpoint)
+    yield "endpoint answers", _answer(command)
 
 
 def _version(name: str) -> str:
@@ -69,13 +69,14 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _answer(session: Session, endpoint: Endpoint) -> str:
+def _answer(command: Command) -> str:
+    session, endpoint = command.session, command.endpoint
     if endpoint.is_local:
         return "it is on this machine, and starts with the first chat"
     from .client import FailureContext, to_inference_error
 
     try:
-        fetch_model_list(session.connection(endpoint))
+        session.loop.run(fetch_model_list(command.client()))
     except Exception as failure:  # noqa: BLE001 - the diagnosis reports any failure
         error = to_inference_error(failure, FailureContext(endpoint, "", session.models.known(endpoint)))
         return f"no: {error.what} {error.why}".strip()

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from .engine import ChatSpec
     from .messages import Content, Reply
     from .prompts import Image
+    from .session import Command
+
+
+def _command() -> Command:
+    from .session import Command
+
+    return Command(current_session())
 
 
 def client() -> OpenAI:
@@ -36,7 +43,7 @@ def client() -> OpenAI:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    return current_session().client()
+    return _command().users_client()
 
 
 def models(*, refresh: bool = False) -> Catalog:
@@ -52,7 +59,7 @@ def models(*, refresh: bool = False) -> Catalog:
     InferenceError
         When there is no key and no practice model, or a setting is not usable.
     """
-    return current_session().models.catalog(refresh=refresh)
+    return current_session().models.catalog(_command(), refresh=refresh)
 
 
 def chat(
@@ -109,7 +116,7 @@ def chat(
     from .schemas import toolbox_of
 
     functions = [tools] if callable(tools) else list(tools)
-    ask = _ask(
+    spec = _chat_spec(
         with_images(prompt, [_image(one) for one in images]),
         model=model,
         system=system,
@@ -121,7 +128,7 @@ def chat(
         repair=repair,
         tools=toolbox_of(functions, show=format_result) if functions else None,
     )
-    return run_chat(current_session(), ask)
+    return run_chat(_command(), spec)
 
 
 def map_prompts(
@@ -188,9 +195,11 @@ def map_prompts(
     KeyboardInterrupt
         When it is interrupted. With `cache`, the answers received are kept on disk, unless a cassette is in use.
     """
-    from .batch import is_dask, map_lazily, map_rows, read_rows
+    from .batch import is_dask, map_lazily, read_rows, run_map
 
-    asked = _map_ask(
+    command = _command()
+    spec = _batch_spec(
+        command,
         prompt,
         names=names,
         concurrency=concurrency,
@@ -202,10 +211,9 @@ def map_prompts(
         repair=repair,
     )
     models = [model] if isinstance(model, str) else list(model or ())
-    session = current_session()
     if is_dask(frame):
-        return map_lazily(session, frame, asked, models=models, into=into, limit=limit, use_cache=cache)
-    mapped = map_rows(session, read_rows(frame, limit), asked, models=models, into=into, use_cache=cache)
+        return map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
+    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache)
     return _whole(mapped).frame
 
 
@@ -250,10 +258,12 @@ def compare_frame(
     InferenceError
         As for `map_prompts`, and for a column or field that does not exist.
     """
-    from .batch import evaluation, map_rows, read_rows
+    from .batch import evaluation, read_rows, run_map
 
     rows = read_rows(frame, limit)
-    asked = _map_ask(
+    command = _command()
+    spec = _batch_spec(
+        command,
         prompt,
         names=names,
         concurrency=concurrency,
@@ -263,21 +273,27 @@ def compare_frame(
         schema=schema,
         repair=repair,
     )
-    evaluation.check(rows, asked.ask.schema, truth=truth, field=field)
-    mapped = _whole(map_rows(current_session(), rows, asked, models=models, use_cache=cache))
-    return evaluation.evaluated(mapped, rows, asked.ask.schema, truth=truth, field=field)
+    evaluation.check(rows, spec.chat.schema, truth=truth, field=field)
+    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache))
+    return evaluation.evaluated(mapped, rows, spec.chat.schema, truth=truth, field=field)
 
 
-def _map_ask(
-    prompt: str, *, names: Mapping[str, Any] | None, concurrency: int | None, retry_failed: bool = False, **how: Any
+def _batch_spec(
+    command: Command,
+    prompt: str,
+    *,
+    names: Mapping[str, Any] | None,
+    concurrency: int | None,
+    retry_failed: bool = False,
+    **how: Any,
 ) -> BatchSpec:
     from .batch import BatchSpec
 
     return BatchSpec(
         text=prompt,
-        ask=_ask("", stream=False, **how),
+        chat=_chat_spec("", stream=False, **how),
         names=names or {},
-        value_tokens=current_session().resolve().value_tokens,
+        value_tokens=command.settings.value_tokens,
         concurrency=concurrency,
         retry_failed=retry_failed,
     )
@@ -292,7 +308,7 @@ def _whole(mapped: Mapped) -> Mapped:
     return mapped
 
 
-def _ask(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:
+def _chat_spec(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:
     from .catalog import SAMPLING, check_parameter
     from .engine import ChatSpec
     from .schemas import schema_of

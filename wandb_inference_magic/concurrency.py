@@ -1,95 +1,387 @@
-"""Run coroutines on an event loop in a separate thread, and import modules lazily or quietly."""
+"""The session's event loop, interrupts that wait for a safe moment, and imports that are lazy or quiet."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from threading import Event, RLock, Thread
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, RLock, Thread, current_thread, main_thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from types import ModuleType
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from types import FrameType, ModuleType
 
 T = TypeVar("T")
+K = TypeVar("K")
 
-# On Windows, an interrupt reaches a waiting main thread only between two waits.
+
+class Forgets(Protocol):
+    """Holds something that belongs to this process, such as a thread or connections."""
+
+    def forget(self) -> None:
+        """Leave it to the parent process. Called in a child process that was made by `fork`."""
+
+
+_holders: WeakSet[Forgets] = WeakSet()
+
+
+def forget_in_children(holder: Forgets) -> None:
+    """Call `holder.forget` in every child process that this one makes by `fork`."""
+    _holders.add(holder)
+
+
+def _forget_all() -> None:
+    for holder in list(_holders):
+        holder.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+# A waiting thread looks this often for an interrupt: on Windows, one is handled only between two waits.
 SECONDS_BETWEEN_LOOKS: Final = 0.1
 # A coroutine that ignores its cancellation is no longer waited for after this time.
-SECONDS_TO_CANCEL: Final = 1.0
+SECONDS_TO_CANCEL: Final = 2.0
+# A second interrupt is not deferred if the first has waited for this long.
+SECONDS_OF_PATIENCE: Final = 2.0
 
 
-def run(coroutine: Coroutine[Any, Any, T], *, meanwhile: Callable[[], None] | None = None) -> T:
-    """Run a coroutine to its end and return its result. An interrupt cancels it and is raised here.
+class EventLoop:
+    """An event loop in a thread of its own, which starts on first use and lives until `close`.
 
-    The waiting thread calls `meanwhile` about ten times a second, for example to draw the progress.
-    """
-    running = _Run(coroutine)
-    try:
-        running.start()
-        while not running.ended.wait(SECONDS_BETWEEN_LOOKS):
-            if meanwhile is not None:
-                meanwhile()
-    except BaseException:
-        running.cancel()
-        running.ended.wait(SECONDS_TO_CANCEL)
-        raise
-    if running.error is not None:
-        raise running.error
-    return cast("T", running.result)
-
-
-class _Run(Thread):
-    """A coroutine on a separate event loop in a separate thread, because the kernel's own loop is already running.
-
-    `asyncio.run` is not used: nest_asyncio, which many notebooks apply, replaces it with a version that works only in
-    the main thread.
+    `asyncio.run` would not do: the kernel's own loop runs in the main thread already, and nest_asyncio, which many
+    notebooks apply, replaces it. A child process made by `fork` has no copy of the thread, so it starts its own loop.
+    Where no thread can be started (Pyodide), coroutines run on the loop that is there.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        # Imported when a coroutine is run, because every package imports this module.
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
+        forget_in_children(self)
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        meanwhile: Callable[[], object] | None = None,
+        every: float = SECONDS_BETWEEN_LOOKS,
+        wake: Event | None = None,
+        interrupts: Interrupts | None = None,
+    ) -> T:
+        """Run a coroutine to its end and return its result. If this thread is interrupted, the coroutine is cancelled.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+            It sees the context variables of the calling thread.
+        meanwhile : callable, optional
+            Called in the calling thread every `every` seconds while it waits, for example to draw.
+        every : float
+            Seconds.
+        wake : Event, optional
+            Calls `meanwhile` at once when it is set.
+        interrupts : Interrupts, optional
+            Deferred interrupts, which end the wait.
+
+        Raises
+        ------
+        BaseException
+            What the coroutine raises, or what ended the wait.
+        """
+        if (loop := self.start()) is None:
+            return _run_without_threads(coroutine, meanwhile, every)
+        running = Running(loop, coroutine, wake or Event())
+        try:
+            while not running.wait(every):
+                if interrupts is not None:
+                    interrupts.check()
+                if meanwhile is not None:
+                    meanwhile()
+        except BaseException:
+            running.cancel()
+            raise
+        return running.result()
+
+    def call(
+        self,
+        function: Callable[[], T],
+        *,
+        meanwhile: Callable[[], object] | None = None,
+        interrupts: Interrupts | None = None,
+    ) -> T:
+        """Run a function that blocks in another thread while this one waits, as in `run`, and return its result."""
         import asyncio
 
-        super().__init__(name="wb-background", daemon=True)
-        self.ended = Event()
-        self.result: object = None
-        self.error: BaseException | None = None
-        self._loop = asyncio.new_event_loop()
-        # Created here and not in the thread, so that the coroutine sees the cell's context variables.
-        self._task = self._loop.create_task(coroutine)
+        if self.start() is None:
+            return function()
+        return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
 
-    def run(self) -> None:
-        try:
-            self.result = self._loop.run_until_complete(self._task)
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self.error = error
-        finally:
+    def start(self) -> asyncio.AbstractEventLoop | None:
+        """Start the thread if necessary, and return its loop; None where no thread can be started."""
+        with self._lock:
+            if self._loop is not None:
+                return self._loop
+            # Imported on first use, because every package imports this module.
+            import asyncio
+
+            loop = asyncio.new_event_loop()
+            thread = Thread(target=loop.run_forever, name="wb-event-loop", daemon=True)
             try:
-                self._close()
-            finally:
-                self.ended.set()
+                thread.start()
+            except RuntimeError:
+                loop.close()
+                return None
+            self._loop, self._thread = loop, thread
+            return loop
+
+    def close(self) -> None:
+        """Cancel what runs, end the thread and close the loop. The next `run` starts another one."""
+        with self._lock:
+            loop, thread, self._loop = self._loop, self._thread, None
+        if loop is None or thread is None:
+            return
+        ending = Running(loop, _end_all(loop), Event())
+        ending.wait(SECONDS_TO_CANCEL)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(loop.stop)
+        thread.join(SECONDS_TO_CANCEL)
+        if not thread.is_alive():
+            loop.close()
+
+    def forget(self) -> None:
+        self._lock = Lock()
+        self._loop = self._thread = None
+
+
+class Running(Generic[T]):
+    """A coroutine that runs on the event loop of another thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, T],
+        wake: Event,
+        ended: Callable[[Running[T]], object] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._wake = wake
+        self._ended = ended
+        self._is_cancelled = False
+        self._task: asyncio.Task[T] | None = None
+        self._over = Event()
+        # This also copies the context variables of the calling thread.
+        loop.call_soon_threadsafe(self._begin)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the coroutine has ended, or `wake` is set, or the time is over. Return whether it has ended."""
+        if not self._over.is_set():
+            self._wake.wait(seconds)
+            self._wake.clear()
+        return self._over.is_set()
+
+    def cancel(self, *, waits: bool = True) -> None:
+        """Cancel the coroutine, and wait until it has ended."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._cancel)
+        if waits:
+            self._over.wait(SECONDS_TO_CANCEL)
+
+    def result(self) -> T:
+        """Return the result of a coroutine that has ended, or raise its error."""
+        assert self._task is not None
+        return self._task.result()
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._end)
+        if self._is_cancelled:
+            self._task.cancel()
+
+    def _cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            # Marks an error as seen, in case nobody waits any more.
+            task.exception()
+        self._over.set()
+        self._wake.set()
+        if self._ended is not None:
+            self._ended(self)
+
+
+class InFlight(Generic[K]):
+    """Coroutines that run at the same time on an event loop. One thread starts them, and takes those that have ended.
+
+    Each has a key, which identifies it to that thread.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._running: dict[K, Running[None] | asyncio.Task[None]] = {}
+        self._ended: SimpleQueue[K] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start a coroutine."""
+        if (loop := self._loop.start()) is not None:
+            self._running[key] = Running(loop, coroutine, Event(), lambda _: self._ended.put(key))
+            return
+        import asyncio
+
+        task = self._running[key] = asyncio.ensure_future(coroutine)
+        task.add_done_callback(lambda _: self._ended.put(key))
+
+    def take(self, seconds: float) -> Iterator[tuple[K, Exception | None]]:
+        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long."""
+        if self._loop.start() is None and self._ended.empty() and self._running:
+            self._wait_without_threads(seconds)
+            seconds = 0
+        with suppress(Empty):
+            while True:
+                key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
+                seconds = 0
+                yield key, self._error(key)
+
+    def _error(self, key: K) -> Exception | None:
+        try:
+            self._running.pop(key).result()
+        except Exception as error:  # noqa: BLE001 - the caller reports it
+            return error
+        return None
+
+    def _wait_without_threads(self, seconds: float) -> None:
+        import asyncio
+
+        tasks = [one for one in self._running.values() if isinstance(one, asyncio.Task)]
+        _run_sync(asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))
 
     def cancel(self) -> None:
-        """Cancel the coroutine, from another thread."""
-        with suppress(RuntimeError):  # the loop is closed: the coroutine has ended by itself
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        """Cancel those that still run, and wait until they have ended."""
+        running = [one for one in self._running.values() if isinstance(one, Running)]
+        for one in self._running.values():
+            if isinstance(one, Running):
+                one.cancel(waits=False)
+            else:
+                one.cancel()
+        for one in running:
+            one.cancel()
+        self._running.clear()
 
-    def _close(self) -> None:
-        """Close the loop, and end what the coroutine has started: tasks, asynchronous generators, threads."""
-        import asyncio
 
+def run_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on an event loop of its own and return its result, while this thread waits."""
+    loop = EventLoop()
+    try:
+        return loop.run(coroutine)
+    finally:
+        loop.close()
+
+
+async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel all other tasks of a loop, and end its asynchronous generators and its own threads."""
+    import asyncio
+
+    others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=SECONDS_TO_CANCEL / 2)
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
+def _run_without_threads(coroutine: Coroutine[Any, Any, T], meanwhile: Callable[[], object] | None, every: float) -> T:
+    """Run a coroutine on the loop of Pyodide, which can wait for it in the only thread."""
+    return _run_sync(coroutine if meanwhile is None else _with_ticks(coroutine, meanwhile, every))
+
+
+def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Wait for a coroutine on the loop that this thread runs. Only Pyodide can do that."""
+    result: T = import_module("pyodide.ffi").run_sync(coroutine)
+    return result
+
+
+async def _with_ticks(coroutine: Coroutine[Any, Any, T], meanwhile: Callable[[], object], every: float) -> T:
+    """Await a coroutine, and call `meanwhile` until it has ended."""
+    import asyncio
+
+    task = asyncio.ensure_future(coroutine)
+    while not (await asyncio.wait({task}, timeout=every))[0]:
+        meanwhile()
+    return task.result()
+
+
+# Interrupts ------------------------------------------------------------------------------------------------------
+
+
+class Interrupts:
+    """The interrupts that arrive while `deferred_interrupts` is active."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object] | None = None) -> None:
+        self._handler = handler
+        self._since: float | None = None
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if an interrupt has arrived."""
+        if self._since is not None and self._handler is not None:
+            self._since = None
+            # The handler that was there before: Python's own raises KeyboardInterrupt.
+            self._handler(signal.SIGINT, None)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let interrupts through inside the `with` block, at once: the user's own code runs there."""
+        if self._handler is None:
+            yield
+            return
+        self.check()
+        deferring = signal.signal(signal.SIGINT, self._handler)
         try:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            if left:
-                self._loop.run_until_complete(asyncio.wait(left))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            yield
         finally:
-            self._loop.close()
+            signal.signal(signal.SIGINT, deferring)
+
+    def _defer(self, number: int, frame: FrameType | None) -> None:
+        if self._since is None:
+            self._since = monotonic()
+        elif monotonic() - self._since > SECONDS_OF_PATIENCE and self._handler is not None:
+            # What should have looked at it by now hangs.
+            self._handler(number, frame)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Interrupts]:
+    """Defer interrupts inside the `with` block until `check`, `allowed` or the end of the block.
+
+    An interrupt then never comes between two steps that belong together, such as recording a turn and drawing it.
+    Only the main thread receives interrupts; elsewhere this does nothing.
+    """
+    handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
+    if not callable(handler):
+        yield Interrupts()
+        return
+    interrupts = Interrupts(handler)
+    signal.signal(signal.SIGINT, interrupts._defer)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    interrupts.check()
 
 
 # Imports ---------------------------------------------------------------------------------------------------------
@@ -139,8 +431,6 @@ def import_quietly(name: str) -> ModuleType:
     ImportError
         When the module is not found. Any other error that the module itself raises is not caught.
     """
-    if name in sys.modules:
-        return import_module(name)
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return import_module(name)

@@ -101,12 +101,12 @@ def test_the_95th_percentile_is_not_above_the_slowest_row(kernel: Kernel, servic
     run = kernel.run(
         "from wandb_inference_magic.batch.evaluation import evaluated\n"
         "from wandb_inference_magic.batch.spec import BatchSpec\n"
-        "from wandb_inference_magic.session.current import current_session\n"
+        "from wandb_inference_magic.session import Command, current_session\n"
         "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.batch.rows import read_rows\n"
-        "from wandb_inference_magic.batch.map import map_rows\n"
+        "from wandb_inference_magic.batch.map import run_map\n"
         "rows, asked = read_rows(['a', 'b']), BatchSpec('{{ text }}?', ChatSpec('', stream=False), {}, 100)\n"
-        "mapped = map_rows(current_session(), rows, asked, models=['test/x'])\n"
+        "mapped = run_map(Command(current_session()), rows, asked, models=['test/x'])\n"
         "table = evaluated(mapped, rows, None, truth=None, field=None)"
     )
     assert run.ok, run.error

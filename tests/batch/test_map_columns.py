@@ -13,7 +13,7 @@ from wandb_inference_magic.client import practice_server as local
 SCRIPT_START = """
 import pandas as pd
 from wandb_inference_magic import InferenceError, compare_frame, map_prompts
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 
 def result_or_error(ask):
     try:

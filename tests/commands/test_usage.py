@@ -20,15 +20,13 @@ from wandb_inference_magic.catalog.feeds import read_modelsdev
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.commands.usage import format_cost
 from wandb_inference_magic.config.endpoint import Endpoint
-from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.messages.builder import ReplyBuilder
 from wandb_inference_magic.messages.reply import Usage
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
-from wandb_inference_magic.session.budget import Reservation, left as budget_left
-from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session.budget import Budget, Reservation
 from wandb_inference_magic.session.usage import Call, UsageTracker, usage_rows
 
 
@@ -333,24 +331,25 @@ counts = st.one_of(
 @pytest.mark.short
 @given(st.lists(counts, max_size=3), st.booleans())
 def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) -> None:
-    session = Session(WandbInference(budget=1000.0))
+    usage = UsageTracker()
+    budget = Budget(1000.0, usage)
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
-    builder, reservation = ReplyBuilder(), Reservation(session)
+    builder, reservation = ReplyBuilder(), Reservation(budget)
     reservation.reserve(request)
-    with suppress(RuntimeError), session.usage.counting(request, builder, reservation.settle):
+    with suppress(RuntimeError), usage.counting(request, builder, reservation.settle):
         builder.add(chunk({"content": "Hello."}))
         for counts in chunks:
             builder.add({"choices": [], "usage": counts})
         if fails:
             raise RuntimeError
-    total = session.usage.total()
+    total = usage.total()
     used = total.usage
     assert 0 <= used.cached_tokens <= used.prompt_tokens <= 10**9
     assert 0 <= used.completion_tokens <= 10**9
     assert 0 <= total.cost <= 1500
-    assert session.usage.held == 0
-    assert budget_left(session) == max(1000.0 - total.cost, 0.0)
+    assert usage.held == 0
+    assert budget.left == max(1000.0 - total.cost, 0.0)
     reply = builder.build(asked_model="m", endpoint="e", price=request.price, messages=())
     assert reply.text == "Hello."
     json.dumps(reply.facts(), allow_nan=False)
@@ -358,7 +357,7 @@ def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) 
     assert bool(builder.nonsense) == reply.usage_is_estimate
     assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
     assert format_cost(total)
-    assert usage_rows(session.usage.by_model())
+    assert usage_rows(usage.by_model())
 
 
 @pytest.mark.short

@@ -111,7 +111,7 @@ def test_an_easier_response_format_does_not_use_up_a_retry(service: Service, env
     out = run(
         service,
         environment,
-        "from wandb_inference_magic.session.current import current_session\n"
+        "from wandb_inference_magic.session import current_session\n"
         "current_session().settings.set(max_retries=1)\n"
         "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').label.tolist())",
     )

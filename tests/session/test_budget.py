@@ -18,19 +18,17 @@ from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
-from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
-from wandb_inference_magic.session.budget import Reservation
-from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session.budget import Budget, Reservation
 from wandb_inference_magic.session.usage import UsageTracker
 
 # The model costs 1 USD per million input tokens and half of that per million output tokens.
 SCRIPT_START = """
 import sys
 from wandb_inference_magic import InferenceError, chat, map_prompts, models
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 session = current_session()
 session.settings.set(budget=float(sys.argv[1]))
 models()
@@ -348,49 +346,19 @@ def test_a_call_that_costs_more_than_was_reserved_is_reported(kernel_with_catalo
     assert "This call cost $0.0010, and $0.00" in run.text
 
 
-WRAP_SDK = (
-    "import functools, openai\n"
-    "from openai.resources.chat.completions import AsyncCompletions, Completions\n"
-    "def watched(create):\n"
-    "    @functools.wraps(create)\n"
-    "    def wrapper(*given, **named):\n"
-    "        return create(*given, **named)\n"
-    "    return wrapper\n"
-    "for one in (Completions, AsyncCompletions):\n"
-    "    one.create = watched(one.create)\n"
-)
-
-
-def test_the_limit_is_sent_if_the_sdk_is_wrapped(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel = kernel_with_catalog
-    wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
-    assert kernel.run(WRAP_SDK).ok
-    kernel.run("rows = ['a']\n%wbconfig --model test/thinker --cassette class.jsonl --mode record --budget 1")
-    cells = ("%wbchat --once hi", "%%wbmap rows\n{{ text }}")
-    assert all(kernel.run(cell).ok for cell in cells)
-    assert limits(wandb) == [4096, 4096]
-    assert "max_tokens" not in (tmp_path / "class.jsonl").read_text()
-    kernel.run("%config WandbInference.budget = None\n%wbconfig --mode replay")
-    assert all(kernel.run(cell).ok for cell in cells)
-    assert len(wandb.api.chats) == 2
-    kernel.run("%wbconfig --mode off")
-    assert kernel.run("%wbchat --once hi").ok
-    assert limits(wandb)[-1] is None
-
-
 # Limits and numbers of replies that a service may interpret in its own way -----------------------------------------
 
 
-def reserve_for(**body: Any) -> tuple[float, int | None]:
+def reserve_for(usage: UsageTracker | None = None, **body: Any) -> tuple[float, int | None]:
     """Return what is reserved for a request under a budget of 0.01 USD, and the limit that is added."""
-    session = Session(WandbInference(budget=0.01))
+    usage = usage or UsageTracker()
     messages = [{"role": "user", "content": "hi"}]
     request = PreparedRequest(
         Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), {"messages": messages, **body}, Thread("")
     )
-    with Reservation(session) as reservation:
+    with Reservation(Budget(0.01, usage)) as reservation:
         reservation.reserve(request)
-        return session.usage.held, reservation.limit
+        return usage.held, reservation.limit
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -427,16 +395,7 @@ def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(UsageTracker, "hold", interrupted)
-    sessions: list[Session] = []
-    monkeypatch.setattr(Session, "__init__", _collecting(Session.__init__, sessions))
+    usage = UsageTracker()
     with pytest.raises(KeyboardInterrupt):
-        reserve_for(max_tokens=1000)
-    assert sessions[0].usage.held == 0
-
-
-def _collecting(original: Callable[..., None], sessions: list[Session]) -> Callable[..., None]:
-    def init(session: Session, *given: Any) -> None:
-        original(session, *given)
-        sessions.append(session)
-
-    return init
+        reserve_for(usage, max_tokens=1000)
+    assert usage.held == 0

@@ -20,15 +20,13 @@ from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.session import shared_spending
-from wandb_inference_magic.session.budget import left as budget_left
-from wandb_inference_magic.session.session import Session
+from wandb_inference_magic.session import Command, Session, shared_spending
 from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
 
 SCRIPT_START = """
 import sys
 from wandb_inference_magic import InferenceError, chat, models
-from wandb_inference_magic.session.current import current_session
+from wandb_inference_magic.session import current_session
 current_session().settings.set(budget=float(sys.argv[2]), budget_file=sys.argv[1])
 models()
 """
@@ -299,7 +297,7 @@ def test_the_file_name_is_relative_to_the_folder_where_it_was_set(
 def test_an_invalid_file_name_is_reported(tmp_path: Path, name: str) -> None:
     session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
     with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
-        budget_left(session)
+        _ = Command(session, dry=True).budget.left
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -35,7 +35,7 @@ OWN_WEAVE_PROJECT = (
 
 
 @pytest.mark.short
-def test_a_chat_is_one_op_that_contains_the_sdk_call(
+def test_a_chat_is_one_op_that_contains_the_model_call(
     tracing_kernel: Kernel, service: Service, traces: TraceServer
 ) -> None:
     configured = tracing_kernel.run(TRACE)
@@ -47,7 +47,7 @@ def test_a_chat_is_one_op_that_contains_the_sdk_call(
     tracing_kernel.run(FLUSH)
     outer, inner = traces.calls
     assert "/op/wbchat:" in outer["op_name"]
-    assert "/op/openai.chat.completions.create:" in inner["op_name"]
+    assert "/op/model_call:" in inner["op_name"]
     assert (inner["parent_id"], inner["trace_id"]) == (outer["id"], outer["trace_id"])
     assert outer["parent_id"] is None
     assert outer["inputs"] == {"prompt": "hi", "model": "test/model-a", "system": "Be kind.", "temperature": 0.5}
@@ -57,7 +57,21 @@ def test_a_chat_is_one_op_that_contains_the_sdk_call(
     assert "cost_usd" in outer["output"]
     assert set(outer["summary"]["wandb_inference"]) == {"cost_usd", "seconds", "calls"}
     assert outer["summary"]["usage"]["test/model-a"]["prompt_tokens"] == 12
-    assert inner["output"]["choices"][0]["message"]["content"] == "Hello you."
+    assert inner["inputs"]["messages"][-1] == {"role": "user", "content": "hi"}
+    assert inner["inputs"]["temperature"] == 0.5
+    # Field by field what the Reply has.
+    fields = ("text", "reasoning", "finish_reason", "request_id", "cost", "usage.prompt_tokens")
+    of_reply = tracing_kernel.value(f"({', '.join(f'_wbreply.{name}' for name in fields)})")
+    output = inner["output"]
+    assert of_reply == (
+        output["text"],
+        output["reasoning"],
+        output["finish_reason"],
+        output["request_id"],
+        output["cost_usd"],
+        output["usage"]["prompt_tokens"],
+    )
+    assert output["reasoning"] == "Let me think."
     (link,) = re.findall(r"\[trace\]\((\S+)\)", run.outputs[0]["data"]["text/markdown"])
     assert link.endswith(f"/team/lesson/r/call/{outer['id']}")
     assert f"trace: {link}]" in run.outputs[0]["data"]["text/plain"]
@@ -236,11 +250,41 @@ def test_the_users_own_weave_tracing_works(tracing_kernel: Kernel, service: Serv
     assert "Hello you." in run.text
     assert tracing_kernel.value("_wbreply.request_id") == "req-test-1"
     tracing_kernel.run(FLUSH)
-    (one, *_) = traces.named("openai.chat.completions.create")
-    assert one["parent_id"] is None
-    assert one["project_id"] == "team/own"
-    assert one["output"]["choices"][0]["message"]["content"] == "Hello you."
-    assert one["summary"]["usage"]["test/model-a"]["completion_tokens"] == 3
+    (chat,), (call,) = traces.named("wbchat"), traces.named("model_call")
+    assert chat["parent_id"] is None
+    assert call["parent_id"] == chat["id"]
+    assert call["project_id"] == "team/own"
+    assert call["output"]["text"] == "Hello you."
+    assert chat["summary"]["usage"]["test/model-a"]["completion_tokens"] == 3
+    assert tracing_kernel.value("weave.get_client() is mine")
+
+
+def test_calls_from_python_are_traced_like_the_magics(
+    tracing_kernel: Kernel, service: Service, traces: TraceServer
+) -> None:
+    tracing_kernel.run(OWN_WEAVE_PROJECT)
+    code = (
+        "from wandb_inference_magic import chat, client\nchat('hi')\n"
+        "said = client().chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'by hand'}])"
+    )
+    service.always = completion("Yes.")
+    assert tracing_kernel.run(code).ok
+    tracing_kernel.run(FLUSH)
+    names = [call["op_name"].partition("/op/")[2].partition(":")[0] for call in traces.calls]
+    # Calls of the user's own client are traced by Weave's patch of the SDK.
+    assert sorted(names) == ["model_call", "openai.chat.completions.create", "wbchat"]
+
+
+def test_a_failed_model_call_is_traced_with_its_error(
+    tracing_kernel: Kernel, service: Service, traces: TraceServer
+) -> None:
+    tracing_kernel.run(TRACE)
+    service.then(refused(400, "too many cooks"))
+    assert not tracing_kernel.run("%wbchat hi").ok
+    tracing_kernel.run(FLUSH)
+    (call,) = traces.named("model_call")
+    assert "too many cooks" in call["exception"]
+    assert call["output"]["text"] == ""
 
 
 # `find_spec` asks the finders in order: a module that no finder knows counts as not installed.

@@ -10,13 +10,14 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
+import openai
 import pytest
 from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
-from wandb_inference_magic.client.failures import FailureContext, Unreachable, to_inference_error
-from wandb_inference_magic.client.http import AsyncClient, Client, http_library
+from wandb_inference_magic.client.failures import FailureContext, to_inference_error
+from wandb_inference_magic.client.http import ClientOptions, build_own_client, build_users_client, http_library
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL
@@ -33,6 +34,18 @@ AROUND = CUTS | ANY
 FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "http://{}@h:x"])
 NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
 CONTEXT = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
+OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def call(self, body: object) -> None:
+        return None
+
+
+def users_client() -> openai.OpenAI:
+    return build_users_client(OPTIONS, NoMeter())
 
 
 @pytest.fixture(autouse=True)
@@ -136,13 +149,8 @@ def test_an_accepted_key_is_a_valid_header_value(text: str) -> None:
 def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: str, form: str) -> None:
     os.environ[name] = form.format(f"{before}{MARK}{after}")
     try:
-        with pytest.raises((InferenceError, Unreachable)) as caught:
-            client = Client(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, max_retries=0)
-            with client.http as http:
-                try:
-                    http.get("http://127.0.0.1:9/v1")
-                except Exception as failure:
-                    raise Unreachable from failure
+        with pytest.raises((InferenceError, openai.APIConnectionError)) as caught, users_client() as client:
+            client.models.list()
         error = to_inference_error(caught.value, CONTEXT)
         error.show_traceback = True
         shown = "".join((str(error), *error._render_traceback_(), *traceback.format_exception(caught.value)))
@@ -233,21 +241,20 @@ def test_the_error_for_a_proxy_names_its_variable_and_shows_nothing_of_its_value
     with pytest.raises(
         InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {reason}"
     ) as caught:
-        Client(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, max_retries=0)
+        users_client()
     assert MARK not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
-@pytest.mark.parametrize("client_class", [Client, AsyncClient])
+@pytest.mark.parametrize("build", [lambda options: build_users_client(options, NoMeter()), build_own_client])
 def test_a_socks_proxy_without_its_package_is_an_error_that_names_the_package(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, client_class: Any
+    monkeypatch: pytest.MonkeyPatch, scheme: str, build: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:{MARK}@h:1080")
-    keep = {"max_retries": 0} if client_class is Client else {}
     with pytest.raises(
         InferenceError, match=r"The proxy in ALL_PROXY cannot be used; .* pip install socksio"
     ) as caught:
-        client_class(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5, **keep)
+        build(OPTIONS)
     assert MARK not in "".join(traceback.format_exception(caught.value))

@@ -12,7 +12,7 @@ from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
     from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
-    from .map import Mapped as Mapped, map_rows as map_rows
+    from .map import Mapped as Mapped, run_map as run_map
     from .progress import (
         MapProgress as MapProgress,
         answers_bundle as answers_bundle,
@@ -27,7 +27,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "dask_frames": ("is_dask", "map_lazily", "share_key"),
-        "map": ("Mapped", "map_rows"),
+        "map": ("Mapped", "run_map"),
         "progress": ("MapProgress", "answers_bundle", "cost_of", "first_answers"),
         "rows": ("read_rows",),
         "run": ("BatchRun",),

@@ -12,10 +12,11 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from ..concurrency import import_quietly
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError
-from ..session import Session, budget
-from .map import answer_columns, error_column, map_rows
+from ..session import Command, Session
+from .map import answer_columns, error_column, run_map
 from .rows import read_rows
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Job:
     """Everything a worker needs to know, except the key."""
 
     settings: Mapping[str, Any]
-    asked: BatchSpec
+    spec: BatchSpec
     model: str
     into: str
     use_cache: bool
@@ -50,15 +51,14 @@ class Job:
 
 def is_dask(value: Any) -> bool:
     """Return whether a value is a Dask DataFrame."""
-    from narwhals.dependencies import is_dask_dataframe
-
-    return bool(is_dask_dataframe(value))
+    # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
+    return bool(import_quietly("narwhals").dependencies.is_dask_dataframe(value))
 
 
 def map_lazily(
-    session: Session,
+    command: Command,
     frame: Any,
-    asked: BatchSpec,
+    spec: BatchSpec,
     *,
     models: Sequence[str],
     into: str,
@@ -79,10 +79,10 @@ def map_lazily(
             remedy="To try first, take some rows of it: frame.head(20).",
             cause="option",
         )
-    return map_dask(session, frame, asked, model=models[0] if models else None, into=into, use_cache=use_cache)
+    return map_dask(command, frame, spec, model=models[0] if models else None, into=into, use_cache=use_cache)
 
 
-def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | None, into: str, use_cache: bool) -> Any:
+def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None, into: str, use_cache: bool) -> Any:
     """Return a Dask DataFrame with the answer columns. The answers are requested when it is computed.
 
     The error column is always present, because it is not known in advance whether a row will fail.
@@ -93,8 +93,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
         If the key or the model is missing here, if a budget is set, or if a cassette is recording. Nothing has been
         sent.
     """
-    endpoint = session.endpoint()
-    cassette = session.cassette()
+    endpoint, cassette = command.endpoint, command.cassette
     if cassette is not None and cassette.records:
         raise InferenceError(
             "Answers for a Dask DataFrame cannot be recorded: its workers would write to the cassette all at once. "
@@ -102,7 +101,7 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
             remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
             cause="option",
         )
-    if budget.is_set(session):
+    if command.budget.is_set and not command.costs_nothing:
         raise InferenceError(
             "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
             "calls. Nothing was sent.",
@@ -112,11 +111,11 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
         )
     columns = {str(name) for name in frame.columns}
     # The graph holds only those of the notebook's names that the prompt uses.
-    used = {name: asked.names[name] for name in asked.column_names() - columns if name in asked.names}
+    used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
     job = Job(
-        settings=_settings(session, endpoint.name),
-        asked=replace(asked, names=used, concurrency=asked.at_once(endpoint)),
-        model=model or session.models.in_force(endpoint),
+        settings=_settings(command, endpoint.name),
+        spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
+        model=model or command.model,
         into=into,
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
@@ -124,13 +123,12 @@ def map_dask(session: Session, frame: Any, asked: BatchSpec, *, model: str | Non
     return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, []))
 
 
-def _settings(session: Session, endpoint: str) -> dict[str, Any]:
-    resolved = session.resolve()
+def _settings(command: Command, endpoint: str) -> dict[str, Any]:
     names = ("project", "system", "temperature", "max_tokens", "timeout", "max_retries", "value_tokens", "weights")
-    told = {name: getattr(resolved, name) for name in names} | {"endpoint": endpoint}
-    if (cassette := session.cassette()) is None:
-        return told
-    return told | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
+    settings = {name: getattr(command.settings, name) for name in names} | {"endpoint": endpoint}
+    if (cassette := command.cassette) is None:
+        return settings
+    return settings | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
 
 
 def answer_partition(partition: Any, job: Job) -> Any:
@@ -142,11 +140,11 @@ def answer_partition(partition: Any, job: Job) -> Any:
         For an error that would affect every row. Answers already received are kept on the worker's disk.
     """
     session = _session(tuple(sorted(job.settings.items())))
-    permits = _permits(job.limit_name, job.asked.concurrency or CONCURRENCY)
-    mapped = map_rows(
-        session,
+    permits = _permits(job.limit_name, job.spec.concurrency or CONCURRENCY)
+    mapped = run_map(
+        Command(session),
         read_rows(partition),
-        job.asked,
+        job.spec,
         models=(job.model,),
         into=job.into,
         use_cache=job.use_cache,
@@ -164,8 +162,8 @@ def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | 
     """Add the answer and error columns, each with the same type in every partition."""
     import pandas as pd
 
-    types = _types(job.asked.ask.schema)
-    for name, values in answer_columns(answers, job.asked.ask.schema, job.into).items():
+    types = _types(job.spec.chat.schema)
+    for name, values in answer_columns(answers, job.spec.chat.schema, job.into).items():
         frame[name] = pd.Series(values, dtype=types.get(name, "object")).array
     frame[error_column(job.into)] = pd.Series(errors or [], dtype="object").array
     return frame
@@ -183,7 +181,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
     traits.set(**{name: value for name, value in settings if value not in (None, "")})
     session = Session(traits)
     for url, key in _shared_keys.items():
-        session.set_key(url, key)
+        session.keys.set(url, key)
     return session
 
 
@@ -246,7 +244,7 @@ def share_key(cluster_client: Any) -> None:
 
     from ..session import current_session
 
-    endpoint = current_session().endpoint()
+    endpoint = Command(current_session()).endpoint
     if endpoint.key is None:
         return
     plugin = type("KeyPlugin", (KeyPlugin, WorkerPlugin), {})(endpoint.url, endpoint.key.reveal())

@@ -8,21 +8,21 @@ from sqlite3 import Error as SqliteError
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .. import concurrency as background
+from ..concurrency import deferred_interrupts
 from ..config import INTO
 from ..errors import InferenceError, quoted
-from ..session import traced
+from ..session import Trace
 from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
-from .run import BatchRun, begin, run_all
+from .run import BatchRun, run_all, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..messages import Waiting
+    from ..concurrency import Interrupts
     from ..schemas import Schema
-    from ..session import Session
+    from ..session import Command
     from .rows import Rows
     from .spec import BatchSpec, Permits
 
@@ -44,17 +44,16 @@ class Mapped:
         return next((run.stopped for run in self.runs if run.stopped is not None), None)
 
 
-def map_rows(
-    session: Session,
+def run_map(
+    command: Command,
     rows: Rows,
-    asked: BatchSpec,
+    spec: BatchSpec,
     *,
     models: Sequence[str] = (),
     into: str = INTO,
     use_cache: bool = True,
     progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
     permits: Permits | None = None,
-    listener: Waiting | None = None,
 ) -> Mapped:
     """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
@@ -66,23 +65,28 @@ def map_rows(
         If the run cannot start.
     """
     models = list(dict.fromkeys(models))
-    _check_columns(rows, asked, into, models)
+    _check_columns(rows, spec, into, models)
     # Answers that come from the cache would be missing on the cassette.
-    cache, notices = _open_cache() if use_cache and session.cassette() is None else (None, ())
+    cache, notices = _open_cache() if use_cache and command.cassette is None else (None, ())
     started = perf_counter()
     try:
-        runs = [run for model in (models or (None,)) if (run := begin(session, rows, asked, model, cache, permits))]
+        runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
         for run in runs:
             run.beside = len(runs)
-        told = {"prompt": asked.text, "model": [run.model for run in runs], "rows": rows.length}
-        with traced(session.tracer(), "wbmap", told, {}, listener) as trace:
-            interrupted = bool(runs) and _run(runs, progress(runs) if progress else None)
-            trace.output = {run.model: _facts(run) for run in runs}
-            trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
+        inputs = {"prompt": spec.text, "model": [run.model for run in runs], "rows": rows.length}
+        trace, interrupted = Trace(), False
+        try:
+            with deferred_interrupts() as interrupts, command.traced("wbmap", inputs, {}, interrupts) as trace:
+                interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                trace.output = {run.model: _facts(run) for run in runs}
+                trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
+        except KeyboardInterrupt:
+            # It arrived after the last answer, or before the first request.
+            interrupted = True
     finally:
         if cache is not None:
             cache.close()
-    columns, dropped = _columns(runs, asked.ask.schema, into, rows.length)
+    columns, dropped = _columns(runs, spec.chat.schema, into, rows.length)
     for run in runs:
         notices += tuple(one for one in run.notices if one not in notices)
     notices += trace.news()
@@ -103,16 +107,26 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     }
 
 
-def _run(runs: list[BatchRun], progress: MapProgress | None) -> bool:
+def _run(
+    command: Command,
+    runs: list[BatchRun],
+    interrupts: Interrupts,
+    show: Callable[[Sequence[BatchRun]], MapProgress] | None,
+    permits: Permits | None,
+) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
+    progress = show(runs) if show else None
     try:
-        background.run(run_all(runs), meanwhile=progress.draw if progress else None)
+        run_all(command, runs, interrupts, redraw=progress.draw if progress else _nothing, permits=permits)
     except KeyboardInterrupt:
         return True
     finally:
         if progress is not None:
             progress.close()
     return False
+
+
+def _nothing() -> None: ...
 
 
 def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
@@ -130,15 +144,15 @@ def _names(schema: Schema | None, into: str) -> list[str]:
     return list(schema.fields) if schema is not None and schema.fields else [into]
 
 
-def _check_columns(rows: Rows, asked: BatchSpec, into: str, models: Sequence[str]) -> None:
+def _check_columns(rows: Rows, spec: BatchSpec, into: str, models: Sequence[str]) -> None:
     """Raise if the answers would replace a column that the prompt uses."""
     if len(models) > 1:
         return
-    taken = [name for name in _names(asked.ask.schema, into) if name in rows.columns and name in asked.column_names()]
+    taken = [name for name in _names(spec.chat.schema, into) if name in rows.columns and name in spec.column_names()]
     if taken:
         raise InferenceError(
             f"The answers would replace the column {taken[0]!r}, which the prompt is made of. Nothing was sent.",
-            remedy="Name another field in the schema." if asked.ask.schema else "Name another column: --into NAME.",
+            remedy="Name another field in the schema." if spec.chat.schema else "Name another column: --into NAME.",
             cause="option",
         )
 

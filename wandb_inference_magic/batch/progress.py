@@ -111,8 +111,8 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
         figures["errors"] = f"{errors:,}"
     if any(run.limiter.allowed < run.limiter.most for run in runs):
         figures["at once"] = str(sum(run.limiter.allowed for run in runs))
-    if trouble := next((run.trouble for run in runs if run.trouble), ""):
-        figures["trying again"] = shortened(trouble, 80)
+    if reason := next((run.retry_reason for run in runs if run.retry_reason), ""):
+        figures["trying again"] = shortened(reason, 80)
     return figures
 
 

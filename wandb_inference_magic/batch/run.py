@@ -6,34 +6,34 @@ for twice.
 
 from __future__ import annotations
 
-import asyncio
 from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
+from ..concurrency import InFlight
 from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
 from ..messages import REPLY_TOKENS
 from ..rendering import why_empty
 from ..schemas import Mismatch
-from ..session import NOTHING, budget
+from ..session import NOTHING, Reservation
 from .cache import Answer, key_of
 from .limiter import Limiter
 from .spec import BatchSpec, Estimate, Permits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
-    from ..catalog import Model
+    from ..concurrency import Interrupts
     from ..messages import Content, Message, PreparedRequest, Reply, Usage
-    from ..session import Session
+    from ..session import Budget, Command
     from .cache import AnswerCache
-    from .rows import Row, Rows
+    from .rows import Rows
 
 # An error with one of these causes would affect every row.
 FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")
@@ -45,8 +45,8 @@ USUAL_REPLY_TOKENS: Final = 100
 # The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
 # than truncated answers.
 LEAST_REPLY_TOKENS: Final = 1024
-# An interrupt is handled once in this many rows whose answers are already available.
-ROWS_BETWEEN_LOOKS: Final = 50
+# How long to wait for a request to end before looking for an interrupt and drawing.
+SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
 @dataclass
@@ -56,18 +56,17 @@ class BatchRun:
     `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
     there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
     made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
-    was on a cassette. `trouble` is why rows are being retried; it is empty once a row is answered. `cut` is the number
-    of answers that were truncated by the limit that a budget added. `reports` describes irregularities in the counts
+    was on a cassette. `retry_reason` is why rows are being retried; it is empty once a row is answered. `cut` is the
+    number of answers that were cut by the limit that a budget added. `reports` describes irregularities in the counts
     and costs of the calls. `beside` is the number of runs in progress at once, including this one.
     """
 
-    session: Session
+    command: Command
     rows: Rows
-    asked: BatchSpec
+    spec: BatchSpec
     model: str
     first: PreparedRequest
     cache: AnswerCache | None = None
-    permits: Permits | None = None
     answers: list[Any] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
     seconds: array[float] = field(default_factory=lambda: array("f"))
@@ -78,18 +77,22 @@ class BatchRun:
     cost: float | None = 0.0
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
-    trouble: str = ""
+    retry_reason: str = ""
     cut: int = 0
     reports: tuple[str, ...] = ()
     beside: int = 1
 
     def __post_init__(self) -> None:
-        self.limiter = Limiter(self.asked.at_once(self.first.endpoint))
+        self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._failures_in_a_row = 0
-        self._known: Model | None = self.session.models.known(self.first.endpoint).find(self.model)
-        self._client: Any = None
+        self._drawn = iter(self.rows)
+        self._has_drawn_all = False
+        self._prompts = self.spec.prompts()
+        # A row that waits for a slot or for the budget.
+        self._pending: _Row | None = None
+        self._in_flight: set[_Row] = set()
 
     @property
     def total(self) -> int | None:
@@ -102,7 +105,7 @@ class BatchRun:
 
     def estimate(self) -> Estimate:
         """Return an estimate of the whole run, made from the first rows."""
-        prompts = self.asked.prompts()
+        prompts = self.spec.prompts()
         sample = []
         # A row that cannot be read, or made into a prompt, is reported when its turn comes.
         with suppress(Exception):
@@ -121,83 +124,115 @@ class BatchRun:
         It is the average of this model's replies in this session, if there are any, and at most the limit that is set.
         """
         longest = float(self.first.reply_limit or REPLY_TOKENS)
-        for endpoint, model, total in self.session.usage.by_model():
+        for endpoint, model, total in self.command.session.usage.by_model():
             answered = total.calls - total.failed
             if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
                 return min(total.usage.completion_tokens / answered, longest)
         return min(float(USUAL_REPLY_TOKENS), longest)
 
-    async def run(self) -> None:
-        """Request an answer for every row.
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._in_flight and self._pending is None and (self._has_drawn_all or self.stopped is not None)
 
-        An error that ends the run early is stored in `stopped`. A cancelled run keeps the answers received so far.
+    def start_next(self, start: Callable[[_Row], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
+        """Start the request for the next row, or take its answer from the cache. Return whether there was something.
+
+        Parameters
+        ----------
+        start : callable
+            Sends a row's request.
+        allow : callable
+            Returns a context manager in which the user's code may run: it gives the rows and renders the prompts.
         """
-        running: set[asyncio.Task[None]] = set()
-        settings = self.session.resolve()
-        async with self.session.async_client(self.first.endpoint) as self._client:
-            try:
-                async for number, request, key in self._to_ask():
-                    await self._take_slot()
-                    hold = await self._hold(request, running)
-                    if hold is None:
-                        self._give_slot_back()
-                        break
-                    row = _Row(self, request, hold, settings.max_retries)
-                    task = asyncio.create_task(self._ask_row(row, number, key))
-                    running.add(task)
-                    # This is also called for a task that is cancelled before it starts.
-                    task.add_done_callback(partial(self._row_ended, hold, running))
-                await asyncio.gather(*running)
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+        if self.stopped is not None:
+            self._pending = None
+            return False
+        if self._pending is None and self._has_drawn_all:
+            return False
+        if self._pending is None:
+            with allow():
+                self._pending = self._next_row()
+            # A row that needs no request is done.
+            if self._pending is None:
+                return True
+        if not self.limiter.free:
+            return False
+        row, self._pending = self._pending, None
+        if not self._reserve(row):
+            if self.stopped is None:
+                self._pending = row
+            return False
+        self._in_flight.add(row)
+        self.limiter.in_flight += 1
+        start(row)
+        return True
 
-    def _row_ended(self, hold: budget.Reservation, running: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
-        running.discard(task)
-        hold.release()
-        self._give_slot_back()
-
-    async def _take_slot(self) -> None:
-        await self.limiter.acquire()
-        if self.permits is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.permits.acquire)
-
-    def _give_slot_back(self) -> None:
-        self.limiter.release()
-        if self.permits is not None:
-            # This is not awaited: a loop that ends waits for its threads first.
-            asyncio.get_running_loop().run_in_executor(None, self.permits.release)
-
-    async def _to_ask(self) -> Any:
-        """Read the rows one by one and yield the number, request and key of each that has no answer yet."""
-        prompts = self.asked.prompts()
-        for number, row in enumerate(self._drawn()):
-            if self.stopped is not None:
-                return
-            self.answers.append(None)
-            self.seconds.append(0.0)
-            if number % ROWS_BETWEEN_LOOKS == 0:
-                await asyncio.sleep(0)
-            try:
-                request = self._request(prompts(row))
-            except InferenceError as error:
-                self.errors[number] = str(error)
-                self.done += 1
-                continue
-            key = self._key(request.messages[-1]) if self.cache is not None else ""
-            if not self._is_kept(number, key):
-                yield number, request, key
-
-    def _drawn(self) -> Iterator[Row]:
-        """Yield the rows. If that fails, for example in the user's generator, end the run with the answers so far."""
+    def end(self, row: _Row, failure: Exception | None) -> bool:
+        """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
         try:
-            yield from self.rows
+            if failure is not None:
+                raise failure
+            try:
+                value = row.parsed_or_refused() if row.is_repaired else row.parsed()
+            except Mismatch as mismatch:
+                row.begin_repair(mismatch)
+                row.is_repaired = True
+                return True
+            reply = row.reply()
+            if not reply.text:
+                raise InferenceError(why_empty(reply), cause="answer")
+        except Exception as error:  # noqa: BLE001 - reported in the row
+            # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
+            self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
+        else:
+            self._take(row.number, reply, reply.text if row.spec.schema is None else value)
+            if not reply.is_cut_by_budget:
+                self._keep(row.key, Answer(reply.text, seconds=round(reply.seconds, 3)))
+        self.release(row)
+        return False
+
+    def release(self, row: _Row) -> None:
+        """Count a row's requests, and give its slot and its reservation back."""
+        if row in self._in_flight:
+            self._in_flight.discard(row)
+            self.limiter.in_flight -= 1
+            row.hold.release()
+            for call in row.calls():
+                self._count(call)
+
+    def release_all(self) -> list[_Row]:
+        """Release the rows in flight, whose requests have been cancelled, and return them."""
+        rows = list(self._in_flight)
+        for row in rows:
+            self.release(row)
+        return rows
+
+    def _next_row(self) -> _Row | None:
+        """Read the next row. Return None if there is none, or if it has an answer or an error already."""
+        try:
+            drawn = next(self._drawn)
+        except StopIteration:
+            self._has_drawn_all = True
+            return None
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            # End the run with the answers so far.
             self.stopped = _not_drawn(error, len(self.answers) + 1)
+            return None
+        number = len(self.answers)
+        self.answers.append(None)
+        self.seconds.append(0.0)
+        try:
+            request = self._request(self._prompts(drawn))
+        except InferenceError as error:
+            self.errors[number] = str(error)
+            self.done += 1
+            return None
+        key = self._key(request.messages[-1]) if self.cache is not None else ""
+        return None if self._is_kept(number, key) else _Row(self, request, number, key)
 
     def _request(self, prompt: Content) -> PreparedRequest:
-        return for_prompt(self._base, prompt, self._known)
+        return for_prompt(self._base, prompt)
 
     def _key(self, message: Message) -> str:
         """Return the key of a row's request in its original form, even if the response format was relaxed since."""
@@ -208,7 +243,7 @@ class BatchRun:
     def _is_kept(self, number: int, key: str) -> bool:
         """Use a row's cached result, and return whether there was one."""
         kept = self._look_up(key)
-        if kept is None or (kept.error and self.asked.retry_failed):
+        if kept is None or (kept.error and self.spec.retry_failed):
             return False
         if kept.error:
             self.errors[number] = kept.error
@@ -243,56 +278,33 @@ class BatchRun:
         self.cache = None
         self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
-    async def _hold(self, request: PreparedRequest, running: set[asyncio.Task[None]]) -> budget.Reservation | None:
-        """Reserve the worst-case cost of a row. Return None if the run must stop, for that reason or another."""
-        hold = budget.Reservation(self.session)
-        while self.stopped is None:
-            with suppress(InferenceError):
-                hold.reserve(request, wanted=self._wanted(running), least=LEAST_REPLY_TOKENS)
-                return hold
-            if running:
-                # Calls cost less than their worst case: what they leave may be enough.
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                continue
-            try:
-                # The rest of the budget is for one row.
-                hold.reserve(request)
-            except InferenceError as error:
-                self.stopped = InferenceError(
-                    "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
-                )
-            else:
-                return hold
-        return None
-
-    def _wanted(self, running: set[asyncio.Task[None]]) -> int:
-        """Return how many calls to make at once have no reservation yet, including the next one."""
-        free = self.limiter.allowed - len(running)
-        rows = free if self.total is None else self.total - len(self.answers) + 1
-        return max(min(free, rows), 1) * self.beside
-
-    async def _ask_row(self, row: _Row, number: int, key: str) -> None:
-        """Request the answer for a row, and store the result."""
+    def _reserve(self, row: _Row) -> bool:
+        """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
+        with suppress(InferenceError):
+            row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS)
+            return True
+        if self._in_flight:
+            # Calls cost less than their worst case: what they leave may be enough.
+            return False
         try:
-            value = await row.receive(self._client)
-            reply = row.reply()
-            if not reply.text:
-                raise InferenceError(why_empty(reply), cause="answer")
-        except Exception as failure:  # noqa: BLE001 - reported in the row
-            # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
-            self._fail(number, row.explained(failure), "" if row.builder.is_cut_by_budget else key)
-        else:
-            self._take(number, reply, reply.text if row.ask.schema is None else value)
-            if not reply.is_cut_by_budget:
-                self._keep(key, Answer(reply.text, seconds=round(reply.seconds, 3)))
-        finally:
-            for call in row.calls():
-                self._count(call)
+            # The rest of the budget is for one row.
+            row.hold.reserve(row.sent)
+        except InferenceError as error:
+            self.stopped = InferenceError(
+                "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
+            )
+            return False
+        return True
+
+    def _wanted(self) -> int:
+        """Return how many calls to make at once have no reservation yet, including the next one."""
+        rows = self.limiter.free if self.total is None else self.total - len(self.answers) + 1
+        return max(min(self.limiter.free, rows), 1) * self.beside
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failures_in_a_row, self.trouble = 0, ""
+        self._failures_in_a_row, self.retry_reason = 0, ""
         self.done += 1
         self.replayed += reply.replayed
         self.limiter.served()
@@ -310,7 +322,7 @@ class BatchRun:
         """
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
-        if (easier := relax_response_format(self._base, self.asked.ask.schema, error)) is not None:
+        if (easier := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
             self._base = easier
             self._notice(*easier.notices)
 
@@ -318,7 +330,7 @@ class BatchRun:
         self.notices = tuple(dict.fromkeys((*self.notices, *words)))
 
     def _read(self, text: str) -> Any:
-        schema = self.asked.ask.schema
+        schema = self.spec.chat.schema
         return text if schema is None else schema.read(text)
 
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
@@ -344,33 +356,36 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
 class _Row(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
-    def __init__(self, run: BatchRun, request: PreparedRequest, hold: budget.Reservation, most_retries: int) -> None:
-        super().__init__(run.session, run.asked.ask, request, hold, most_retries)
-        self._run = run
+    def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
+        self.hold = Reservation(run.command.budget)
+        super().__init__(run.command, run.spec.chat, request, self.hold)
+        self.run = run
+        self.number = number
+        self.key = key
+        self.is_repaired = False
 
     def easier(self, error: InferenceError) -> PreparedRequest | None:
         easier = super().easier(error)
         if easier is not None:
-            self._run.ask_more_easily(self.sent, error)
+            self.run.ask_more_easily(self.sent, error)
         return easier
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
-        run = self._run
+        run = self.run
         if error.status == 429:
             run.limiter.refused(self.builder.started)
         seconds = None if run.stopped is not None else super().pause_after(error, tries)
         if seconds is not None:
-            run.trouble = error.what
+            run.retry_reason = error.what
         return seconds
 
 
-def begin(
-    session: Session,
+def start(
+    command: Command,
     rows: Rows,
-    asked: BatchSpec,
+    spec: BatchSpec,
     model: str | None,
     cache: AnswerCache | None,
-    permits: Permits | None = None,
 ) -> BatchRun | None:
     """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
 
@@ -386,28 +401,70 @@ def begin(
         raise _not_drawn(error, 1) from None
     if row is None:
         return None
-    first = prepare_request(session, replace(asked.ask, prompt=asked.prompts()(row), model=model, thread=None))
-    run = BatchRun(session, rows, asked, first.model, first, cache, permits)
-    _check_budget(session, run)
+    first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
+    run = BatchRun(command, rows, spec, first.model, first, cache)
+    _check_budget(command.budget, run)
     return run
 
 
-def _check_budget(session: Session, run: BatchRun) -> None:
-    rest = budget.left(session)
+def _check_budget(budget: Budget, run: BatchRun) -> None:
+    rest = budget.left
     if rest is None:
         return
-    with budget.Reservation(session) as hold:
+    with Reservation(budget) as hold:
         hold.reserve(run.first)
     estimate = run.estimate()
     if estimate.cost is not None and estimate.cost > rest:
         raise InferenceError(
             f"This would cost about {usd(estimate.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
             why=f"{estimate}.".capitalize(),
-            remedy=f"Try fewer rows first: --limit. {budget.remedy(session)}",
+            remedy=f"Try fewer rows first: --limit. {budget.remedy}",
             cause="budget",
         )
 
 
-async def run_all(runs: list[BatchRun]) -> None:
-    """Run several models at once."""
-    await asyncio.gather(*(run.run() for run in runs))
+def run_all(
+    command: Command,
+    runs: Sequence[BatchRun],
+    interrupts: Interrupts,
+    *,
+    redraw: Callable[[], None],
+    permits: Permits | None = None,
+) -> None:
+    """Run several models at once until all rows have been answered.
+
+    This thread reads the rows, renders the prompts and stores the answers; only the requests run on the event loop.
+    An error that ends a run early is stored in its `stopped`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the user interrupts. The runs keep the answers received so far.
+    """
+    loop, client = command.session.loop, command.client()
+    in_flight: InFlight[_Row] = InFlight(loop)
+
+    def send(row: _Row) -> None:
+        if permits is not None:
+            loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
+        in_flight.start(row, row.send(client))
+
+    def take(seconds: float) -> None:
+        for row, failure in in_flight.take(seconds):
+            if row.run.end(row, failure):
+                in_flight.start(row, row.send(client))
+            elif permits is not None:
+                permits.release()
+        interrupts.check()
+        redraw()
+
+    try:
+        while not all(run.is_over for run in runs):
+            has_started = [run.start_next(send, interrupts.allowed) for run in runs]
+            take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
+    finally:
+        in_flight.cancel()
+        for run in runs:
+            for _ in run.release_all():
+                if permits is not None:
+                    permits.release()

@@ -28,7 +28,7 @@ class BatchSpec:
     text : str
         The template of the prompt. Names are looked up in the row's columns first, then in `names`. The whole row is
         available as `row`.
-    ask : ChatSpec
+    chat : ChatSpec
         How to send the request. Its prompt is not used.
     names : mapping
         The notebook's names.
@@ -43,7 +43,7 @@ class BatchSpec:
     """
 
     text: str
-    ask: ChatSpec
+    chat: ChatSpec
     names: Mapping[str, Any]
     value_tokens: int
     raw: bool = False

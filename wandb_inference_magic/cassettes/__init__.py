@@ -12,11 +12,13 @@ from ..concurrency import lazy_exports
 if TYPE_CHECKING:
     from .cassette import Cassette as Cassette
     from .client import CassetteRecorder as CassetteRecorder
+    from .slot import CassetteSlot as CassetteSlot
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "cassette": ("Cassette",),
         "client": ("CassetteRecorder",),
+        "slot": ("CassetteSlot",),
     },
 )

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LAST, LIMITED, EventReader, is_stream, wait
+from ..client import DONE, EXTENSION, LIMITED, EventReader, http_library, is_stream, wait
 from ..messages import Timing
 from ..text import read_json_text, without_query_secrets
 from .file import Exchange, header_text, without_pictures
@@ -46,14 +46,17 @@ class CassetteRecorder:
         """Whether requests may be sent over the network."""
         return self.cassette.records
 
-    def http_client(self, library: Any, endpoint: Endpoint | None, options: dict[str, Any], *, at_once: bool) -> Any:
-        """Return an HTTP client that uses the cassette; with `at_once` an asynchronous one, to send many requests."""
+    def http_class(self, base: type, endpoint: Endpoint) -> type:
+        """Return a subclass of an HTTP client, synchronous or asynchronous, whose `send` uses the cassette."""
+        library = http_library()
         exchanges = _Exchanges(library, self.cassette, endpoint)
-        return (_async_client if at_once else _client)(library, exchanges, options)
+        return (_async_client if issubclass(base, library.AsyncClient) else _client)(base, exchanges)
 
 
-def _client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any:
-    class CassetteClient(library.Client):  # type: ignore[misc]
+# `send` is overridden, and not the transport: a client with a transport of its own would not use the environment's
+# proxies.
+def _client(base: Any, exchanges: _Exchanges) -> type:
+    class CassetteClient(base):  # type: ignore[misc]
         def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             request.read()
             response = exchanges.response(request)
@@ -64,11 +67,11 @@ def _client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any
                 response.read()
             return response
 
-    return CassetteClient(**options)
+    return CassetteClient
 
 
-def _async_client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) -> Any:
-    class AsyncCassetteClient(library.AsyncClient):  # type: ignore[misc]
+def _async_client(base: Any, exchanges: _Exchanges) -> type:
+    class AsyncCassetteClient(base):  # type: ignore[misc]
         async def send(self, request: Any, *, stream: bool = False, **how: Any) -> Any:
             await request.aread()
             response = exchanges.response(request)
@@ -78,7 +81,7 @@ def _async_client(library: Any, exchanges: _Exchanges, options: dict[str, Any]) 
                 await response.aread()
             return response
 
-    return AsyncCassetteClient(**options)
+    return AsyncCassetteClient
 
 
 @cache
@@ -90,7 +93,7 @@ def _body_class(library: Any, kind: type) -> Any:
 class _Exchanges:
     """The cassette as used by one client: converts requests to recorded responses, and responses to recordings."""
 
-    def __init__(self, library: Any, cassette: Cassette, endpoint: Endpoint | None) -> None:
+    def __init__(self, library: Any, cassette: Cassette, endpoint: Endpoint) -> None:
         self._library = library
         self._cassette = cassette
         self._endpoint = endpoint
@@ -107,7 +110,7 @@ class _Exchanges:
         found = self._cassette.find(*asked)
         if found is not None:
             return self._recorded(request, found)
-        if self._endpoint is not None and self._endpoint.out_of_reach is not None:
+        if self._endpoint.out_of_reach is not None:
             raise self._endpoint.out_of_reach
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
@@ -119,7 +122,6 @@ class _Exchanges:
         if found.request_id:
             headers["x-request-id"] = found.request_id
         replay = _body_class(self._library, _Replay)(found, waits=self._cassette.pace == "recorded")
-        LAST.set(replay.timing)
         return self._library.Response(
             found.status, headers=headers, stream=replay, request=request, extensions={EXTENSION: replay.timing}
         )
@@ -127,10 +129,9 @@ class _Exchanges:
     def _place(self, request: Any) -> tuple[str, str]:
         """Return the endpoint of a request, and the path there."""
         url = str(request.url)
-        if self._endpoint is not None:
-            own, asked = _address(self._endpoint.url), _address(url)
-            if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
-                return self._endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
+        own, asked = _address(self._endpoint.url), _address(url)
+        if asked[:3] == own[:3] and asked[3].startswith(f"{own[3]}/"):
+            return self._endpoint.name, without_query_secrets(asked[3].removeprefix(own[3]))
         parts = urlsplit(url)
         # Leave out the user name and password that a URL may have before its host.
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
@@ -209,7 +210,6 @@ class _Recording:
     def of(self, response: Any) -> Any:
         """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
-        LAST.set(self._timing)
         self._response, self._body = response, response.stream
         self._is_stream = is_stream(response)
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS

@@ -12,17 +12,17 @@ from ..concurrency import lazy_exports
 if TYPE_CHECKING:
     from .failures import FailureContext as FailureContext, to_inference_error as to_inference_error
     from .http import (
-        AsyncClient as AsyncClient,
-        Client as Client,
+        ClientOptions as ClientOptions,
+        Clients as Clients,
         Recorder as Recorder,
-        SharedClient as SharedClient,
         certificates as certificates,
+        http_library as http_library,
     )
+    from .metering import Meter as Meter, MeteredCall as MeteredCall
     from .retries import pause as pause, wait as wait
     from .sse import (
         DONE as DONE,
         EXTENSION as EXTENSION,
-        LAST as LAST,
         LIMITED as LIMITED,
         EventReader as EventReader,
         is_stream as is_stream,
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
         fetch_feed as fetch_feed,
         fetch_model_list as fetch_model_list,
         stream_chat as stream_chat,
-        stream_chat_async as stream_chat_async,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "failures": ("FailureContext", "to_inference_error"),
-        "http": ("AsyncClient", "Client", "Recorder", "SharedClient", "certificates"),
+        "http": ("ClientOptions", "Clients", "Recorder", "certificates", "http_library"),
+        "metering": ("Meter", "MeteredCall"),
         "retries": ("pause", "wait"),
-        "sse": ("DONE", "EXTENSION", "EventReader", "LAST", "LIMITED", "is_stream"),
-        "stream": ("fetch_feed", "fetch_model_list", "stream_chat", "stream_chat_async"),
+        "sse": ("DONE", "EXTENSION", "EventReader", "LIMITED", "is_stream"),
+        "stream": ("fetch_feed", "fetch_model_list", "stream_chat"),
     },
 )

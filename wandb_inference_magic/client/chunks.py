@@ -18,8 +18,7 @@ Chunk = Mapping[str, Any]
 class ChunkReader:
     """Turns the bytes of a stream into chunks.
 
-    Call `feed` with the received bytes until `is_done`, then `close`. If another library parses the stream, call
-    `observe` with the received bytes, then `observe_end`; call `check` with each parsed chunk, then `check_end`.
+    Call `feed` with the received bytes until `is_done`, then `close`.
 
     Raises
     ------
@@ -42,7 +41,8 @@ class ChunkReader:
         """Yield the chunks that are left at the end of the stream. Raise if the reply is not complete."""
         for data in self._events.close():
             yield from self._read(data)
-        self.check_end()
+        if not self._has_ended:
+            raise _cut_off()
 
     def _read(self, data: str) -> Iterator[Chunk]:
         if self.is_done:
@@ -53,19 +53,9 @@ class ChunkReader:
         chunk = _parsed(data)
         if chunk is None:
             raise _not_readable() if self._has_payload else _not_a_reply(data)
-        yield self.check(chunk)
+        yield self._check(chunk)
 
-    def observe(self, chunk: bytes) -> None:
-        """Record whether these bytes mark the end of the reply."""
-        for data in self._events.feed(chunk):
-            self._has_ended = self._has_ended or data == DONE
-
-    def observe_end(self) -> None:
-        """Record whether the event left at the end of the stream marks the end of the reply."""
-        for data in self._events.close():
-            self._has_ended = self._has_ended or data == DONE
-
-    def check(self, chunk: Chunk) -> Chunk:
+    def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
         if error := chunk.get("error"):
             raise error_of_service(error)
@@ -74,11 +64,6 @@ class ChunkReader:
             self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
         self._has_payload = True
         return chunk
-
-    def check_end(self) -> None:
-        """Raise if the stream ended before the reply was complete."""
-        if not self._has_ended:
-            raise _cut_off()
 
 
 def whole_completion(text: str) -> Chunk:
@@ -92,15 +77,6 @@ def whole_completion(text: str) -> Chunk:
     chunk = _parsed(text)
     if chunk is None or not isinstance(chunk.get("choices"), list):
         raise _not_a_reply(text)
-    return chunk
-
-
-def completion_of(returned: object) -> Chunk:
-    """Convert the SDK's completion to a chunk. Raise for text, which the SDK returns if a response is not JSON."""
-    dump = getattr(returned, "model_dump", None)
-    chunk = dump() if dump else None
-    if not isinstance(chunk, Mapping) or not isinstance(chunk.get("choices"), list):
-        raise _not_a_reply(returned if isinstance(returned, str) else "")
     return chunk
 
 

@@ -13,6 +13,8 @@ from ..text import hidden, library_message
 from .retries import read_retry_after
 
 if TYPE_CHECKING:
+    from openai import APIStatusError
+
     from ..catalog import Catalog
     from ..config import Endpoint
 
@@ -28,32 +30,14 @@ class FailureContext:
     catalog: Catalog
 
 
-class Refused(Exception):  # noqa: N818 - named by what happened, as its siblings are
-    """The service replied with an error status. `body` is the error in the response, as JSON or as text."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-
-class Silent(Exception):  # noqa: N818
-    """The service did not respond in time."""
-
-
-class Unreachable(Exception):  # noqa: N818
-    """The service could not be reached, or the connection broke. `__cause__` is the library's own error."""
-
-
-def to_inference_error(failure: Exception, situation: FailureContext) -> InferenceError:
+def to_inference_error(failure: Exception, context: FailureContext) -> InferenceError:
     """Return the error that reports `failure` to the user.
 
     Parameters
     ----------
     failure : Exception
-        The exception that the client raised.
-    situation : FailureContext
+        The exception that the SDK raised.
+    context : FailureContext
         The call that failed.
 
     Returns
@@ -67,17 +51,20 @@ def to_inference_error(failure: Exception, situation: FailureContext) -> Inferen
             return error
     if isinstance(failure, ImportError):
         return _not_importable(failure)
-    if isinstance(failure, Refused):
-        return _of_status(failure, situation)
-    if isinstance(failure, Silent):
+    # Imported here: the module is imported before the first call, and the SDK takes long.
+    import openai
+
+    if isinstance(failure, openai.APIStatusError):
+        return _of_status(failure, context)
+    if isinstance(failure, openai.APITimeoutError):
         return InferenceError(
-            f"{situation.endpoint.label} said nothing in time.",
+            f"{context.endpoint.label} said nothing in time.",
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
         )
-    if isinstance(failure, Unreachable):
-        return _of_connection(failure, situation)
+    if isinstance(failure, openai.APIConnectionError):
+        return _of_connection(failure, context)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
         why=quoted(library_message(f"{type(failure).__name__}: {failure}")),
@@ -97,12 +84,12 @@ def _not_importable(failure: ImportError) -> InferenceError:
     )
 
 
-def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
-    status = failure.status
-    key = situation.endpoint.key
+def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceError:
+    status, headers = failure.status_code, failure.response.headers
+    key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     said = hidden(_message(failure), (key.reveal(),) if key else ())
-    what, why, remedy, cause = _words(status, said, situation)
+    what, why, remedy, cause = _describe_status(status, said, context)
     if said and cause != "model":
         why = f'{why} It said: "{quoted(said)}"'.strip()
     return InferenceError(
@@ -111,15 +98,15 @@ def _of_status(failure: Refused, situation: FailureContext) -> InferenceError:
         remedy=remedy,
         cause=cause,
         status=status,
-        request_id=failure.headers.get("x-request-id"),
+        request_id=headers.get("x-request-id"),
         retryable=cause == "busy",
-        retry_after=read_retry_after(failure.headers.get("retry-after")),
+        retry_after=read_retry_after(headers.get("retry-after")),
     )
 
 
-def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str, str, Cause]:
+def _describe_status(status: int, said: str, context: FailureContext) -> tuple[str, str, str, Cause]:
     """Return what, why, remedy and cause for a status, as in the table in service.md (2026-10-07)."""
-    service = situation.endpoint.label
+    service = context.endpoint.label
     quota = "quota" in said.lower()
     if 300 <= status < 400:
         return (
@@ -129,17 +116,17 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
             "network",
         )
     if status == 401:
-        return f"{service} did not accept the key.", _who(situation), _key_remedy(situation), "key"
+        return f"{service} did not accept the key.", _who(context), _key_remedy(context), "key"
     if status == 402 or (status == 429 and quota):
         return (
             "The account's credit or spending limit is used up.",
             "",
-            f"See {BILLING_URL}." if situation.endpoint.is_wandb else "Ask the people who run the endpoint.",
+            f"See {BILLING_URL}." if context.endpoint.is_wandb else "Ask the people who run the endpoint.",
             "quota",
         )
     if status == 403:
         return f"{service} refused the request.", "", _refusal_remedy(said), "refused"
-    if status == 404 and not situation.model:
+    if status == 404 and not context.model:
         return (
             f"{service} has no list of models.",
             "Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
@@ -147,9 +134,9 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
             "network",
         )
     if status == 404:
-        unknown = situation.catalog.describe_unknown(situation.model)
+        unknown = context.catalog.describe_unknown(context.model)
         return (
-            f"{service} does not know the model {situation.model!r}.",
+            f"{service} does not know the model {context.model!r}.",
             unknown.why,
             unknown.remedy,
             "model",
@@ -158,7 +145,7 @@ def _words(status: int, said: str, situation: FailureContext) -> tuple[str, str,
 
 
 def _describe_library_error(status: int, service: str) -> tuple[str, str, str, Cause]:
-    """Return the same as `_words` for a status whose meaning depends on nothing else."""
+    """Return the same as `_describe_status` for a status whose meaning depends on nothing else."""
     if status == 429:
         return (
             f"{service} is getting too many requests at once.",
@@ -188,9 +175,9 @@ def _describe_library_error(status: int, service: str) -> tuple[str, str, str, C
     )
 
 
-def _who(situation: FailureContext) -> str:
+def _who(context: FailureContext) -> str:
     """Describe the key and the project that were sent. From W&B, status 401 can mean that either is wrong."""
-    endpoint = situation.endpoint
+    endpoint = context.endpoint
     key = f"The key came from: {endpoint.key.source}." if endpoint.key else "No key was sent."
     if not endpoint.is_wandb:
         return key
@@ -198,8 +185,8 @@ def _who(situation: FailureContext) -> str:
     return f"{key} {project} W&B answers the same for a wrong key and for a wrong project."
 
 
-def _key_remedy(situation: FailureContext) -> str:
-    if not situation.endpoint.is_wandb:
+def _key_remedy(context: FailureContext) -> str:
+    if not context.endpoint.is_wandb:
         return "Set the endpoint's own key: %wbconfig --key, or WANDB_INFERENCE_API_KEY."
     return (
         "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
@@ -218,9 +205,9 @@ def _refusal_remedy(said: str) -> str:
     return "Ask an administrator of the account whether it may use this model."
 
 
-def _of_connection(failure: Exception, situation: FailureContext) -> InferenceError:
-    why, remedy = _wire(failure, situation)
-    if situation.endpoint.is_local:
+def _of_connection(failure: Exception, context: FailureContext) -> InferenceError:
+    why, remedy = _wire(failure, context)
+    if context.endpoint.is_local:
         return InferenceError(
             "The practice model on this machine did not answer.",
             why=why,
@@ -228,23 +215,23 @@ def _of_connection(failure: Exception, situation: FailureContext) -> InferenceEr
             cause="network",
         )
     return InferenceError(
-        f"{situation.endpoint.label} could not be reached or the connection broke.",
+        f"{context.endpoint.label} could not be reached or the connection broke.",
         why=why,
         remedy=remedy,
         cause="network",
-        retryable=_may_pass(failure, situation),
+        retryable=_may_pass(failure, context),
     )
 
 
-def _may_pass(failure: Exception, situation: FailureContext) -> bool:
+def _may_pass(failure: Exception, context: FailureContext) -> bool:
     """Return whether a network error may be temporary. TLS errors and refused connections to this machine are not."""
     if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
-    is_here = urlsplit(situation.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
+    is_here = urlsplit(context.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
     return not (is_here and "refused" in _describe_cause(failure))
 
 
-def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
+def _wire(failure: Exception, context: FailureContext) -> tuple[str, str]:
     """Return why and remedy for common network errors, identified by the exceptions beneath the SDK's own."""
     beneath = list(_beneath(failure))
     words = _describe_cause(failure)
@@ -260,7 +247,7 @@ def _wire(failure: Exception, situation: FailureContext) -> tuple[str, str]:
         return "Its name could not be looked up.", _NETWORK_REMEDY
     if "refused" in words:
         return "Nothing answers at that address.", (
-            _NETWORK_REMEDY if situation.endpoint.is_wandb else "Check the address (%wbconfig) and whether it runs."
+            _NETWORK_REMEDY if context.endpoint.is_wandb else "Check the address (%wbconfig) and whether it runs."
         )
     return quoted(library_message(words)), _NETWORK_REMEDY
 
@@ -283,7 +270,7 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
     """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
     error = failure.__cause__ or failure.__context__
     # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
-    while error is not None and not isinstance(error, InferenceError | Refused):
+    while error is not None and not isinstance(error, InferenceError):
         yield error
         error = error.__cause__ or error.__context__
 
@@ -293,9 +280,12 @@ def _describe_cause(failure: BaseException) -> str:
     return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
 
 
-def _message(failure: Refused) -> str:
+def _message(failure: APIStatusError) -> str:
     """Return the service's own message: `error.message`, `detail`, or an empty string for a web page."""
     body = failure.body
+    if isinstance(body, Mapping):
+        # The SDK unwraps `error` only if it is set.
+        body = body.get("error") or body
     if isinstance(body, Mapping):
         said = body.get("message") or body.get("detail") or ""
         return said if isinstance(said, str) else str(said)

@@ -1,17 +1,16 @@
-"""The HTTP client. It is built only here, with a check of every request."""
+"""The SDK's clients. They are built only here, over HTTP clients that check every request before it is sent."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
-from functools import cache, cached_property
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import dataclass
+from functools import cache
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from ..concurrency import forget_in_children
 from ..config import proxy_fault
 from ..errors import InferenceError, quoted
 from ..text import addresses
@@ -22,12 +21,15 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI, OpenAI
 
+    from ..concurrency import EventLoop
     from ..config import Endpoint
+    from .metering import Meter
+
+    Hooks = dict[str, list[Callable[..., Any]]]
 
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
-DISTRIBUTION: Final = "wandb-inference-magic"
 
 
 class Recorder(Protocol):
@@ -37,107 +39,150 @@ class Recorder(Protocol):
     def records(self) -> bool:
         """Whether requests may be sent over the network."""
 
-    def http_client(self, library: Any, endpoint: Endpoint | None, options: dict[str, Any], *, at_once: bool) -> Any:
-        """Return an HTTP client that uses the cassette."""
+    def http_class(self, base: type, endpoint: Endpoint) -> type:
+        """Return a subclass of an HTTP client whose `send` uses the cassette."""
 
 
-class Client:
-    """The client: its connections (`http`), and the SDK's client over them (`sdk`), for the user and for tracers."""
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What a client is built for.
 
-    def __init__(
-        self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Recorder | None = None
-    ) -> None:
-        self.url = endpoint.url
-        self._endpoint, self._timeout, self._max_retries, self._cassette = endpoint, timeout, max_retries, cassette
-        self.http = self._http(http_library())
+    `timeout` is in seconds. `max_retries` is the number of tries that the user's client makes after the first; our own
+    calls are retried by the engine.
+    """
 
-    def _http(self, library: Any) -> Any:
-        options = {"event_hooks": {"request": [_guard(self._endpoint)]}, **_options(self._endpoint, self._timeout)}
-        return http_client(library, options, self._cassette, self._endpoint)
-
-    @cached_property
-    def sdk(self) -> OpenAI:
-        """The SDK's client. It is created on first access, because importing the SDK takes longer than a chat."""
-        import openai
-
-        library = _library_of(openai.DefaultHttpxClient)
-        http = self.http if isinstance(self.http, library.Client) else self._http(library)
-        made = openai.OpenAI(
-            http_client=http, max_retries=self._max_retries, **_sdk_options(self._endpoint, self._timeout)
-        )
-        return _without_openai_identity(made, self._endpoint)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.http.close()
-        if "sdk" in self.__dict__:
-            self.sdk.close()
+    endpoint: Endpoint
+    timeout: float
+    max_retries: int = 0
+    recorder: Recorder | None = None
 
 
-class SharedClient:
-    """Holds the client, and rebuilds it only when something it depends on has changed."""
+class Clients:
+    """The clients of one session: `own` for our calls, on the session's event loop, and `users` for the user's code.
 
-    def __init__(self) -> None:
-        self._built_for: tuple[object, ...] | None = None
-        self._client: Client | None = None
+    Each is built on first use, and again after something it depends on has changed.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
         self._lock = Lock()
+        self._own: tuple[object, AsyncOpenAI] | None = None
+        self._users: tuple[object, OpenAI] | None = None
+        forget_in_children(self)
 
-    def get(self, endpoint: Endpoint, *, timeout: float, max_retries: int, cassette: Recorder | None = None) -> Client:
-        """Return the client for `endpoint`. `timeout` is in seconds, `max_retries` is per request."""
-        wanted = (replace(endpoint, model=""), timeout, max_retries, cassette)
+    def own(self, options: ClientOptions) -> AsyncOpenAI:
+        """Return the asynchronous client.
+
+        Raises
+        ------
+        InferenceError
+            When the environment names a proxy that cannot be used, or the endpoint is not an address.
+        """
+        built_for = (options, _environment())
         with self._lock:
-            if self._client is None or wanted != self._built_for:
-                self._drop()
-                self._client = Client(endpoint, timeout=timeout, max_retries=max_retries, cassette=cassette)
-                self._built_for = wanted
-            return self._client
+            if self._own is None or self._own[0] != built_for:
+                self._close_own()
+                self._own = built_for, build_own_client(options)
+            return self._own[1]
+
+    def users(self, options: ClientOptions, meter: Meter) -> OpenAI:
+        """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`."""
+        built_for = (options, _environment())
+        with self._lock:
+            if self._users is None or self._users[0] != built_for:
+                self._close_users()
+                self._users = built_for, build_users_client(options, meter)
+            return self._users[1]
 
     def close(self) -> None:
-        """Close the client and its connections. The next `get` builds a new one."""
+        """Close the clients and their connections."""
         with self._lock:
-            self._drop()
+            self._close_own()
+            self._close_users()
 
-    def _drop(self) -> None:
-        client, self._client, self._built_for = self._client, None, None
-        if client is not None:
-            client.close()
+    def forget(self) -> None:
+        self._lock = Lock()
+        self._own = self._users = None
+
+    def _close_own(self) -> None:
+        own, self._own = self._own, None
+        if own is not None:
+            self._loop.run(own[1].close())
+
+    def _close_users(self) -> None:
+        users, self._users = self._users, None
+        if users is not None:
+            users[1].close()
+
+
+def _environment() -> tuple[object, ...]:
+    """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
+    named = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
+    return (*addresses(os.environ), *(os.environ.get(name) for name in named))
+
+
+def build_own_client(options: ClientOptions) -> AsyncOpenAI:
+    """Return an asynchronous client. It belongs to one event loop and makes each request once."""
+    import openai
+
+    guard = _guard(options.endpoint)
+
+    async def check(request: Any) -> None:
+        guard(request)
+
+    hooks: Hooks = {"request": [check], "response": [bounded_async(http_library())]}
+    http = _http_client(_with_recorder(openai.DefaultAsyncHttpxClient, options), options, hooks)
+    made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(options))
+    return _without_openai_identity(made, options.endpoint)
+
+
+def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
+    """Return a synchronous client, whose calls `meter` counts."""
+    import openai
+
+    from .metering import metered_client, metered_http
+
+    hooks: Hooks = {"request": [_guard(options.endpoint)], "response": [bounded(http_library())]}
+    # Outermost, because calls that a cassette answers are counted too.
+    http_class = metered_http(_with_recorder(openai.DefaultHttpxClient, options), http_library())
+    http = _http_client(http_class, options, hooks)
+    made = metered_client(meter)(http_client=http, max_retries=options.max_retries, **_sdk_options(options))
+    return _without_openai_identity(made, options.endpoint)
+
+
+def _with_recorder(base: type, options: ClientOptions) -> type:
+    return base if options.recorder is None else options.recorder.http_class(base, options.endpoint)
 
 
 def http_library() -> Any:
     """Return the HTTP library that the SDK is built on. It differs between versions of the SDK."""
-    if "openai" in sys.modules and hasattr(sys.modules["openai"], "DefaultHttpxClient"):
-        return _library_of(sys.modules["openai"].DefaultHttpxClient)
-    return import_module("httpx2" if find_spec("httpx2") is not None else "httpx")
+    import openai
+
+    return sys.modules[openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
 
-def _library_of(client_class: Any) -> Any:
-    return sys.modules[client_class.__mro__[1].__module__.partition(".")[0]]
-
-
-def http_client(
-    library: Any,
-    options: dict[str, Any],
-    cassette: Recorder | None = None,
-    endpoint: Endpoint | None = None,
-    *,
-    at_once: bool = False,
-) -> Any:
-    """Return an HTTP client, using the cassette if there is one. With `at_once`, return an asynchronous client."""
-    options = {"verify": _verify(endpoint), "trust_env": True, **options}
-    hook = bounded_async(library) if at_once else bounded(library)
-    options["event_hooks"] = {**options.get("event_hooks", {}), "response": [hook]}
-    if cassette is not None and not cassette.records:
-        # Nothing is sent over the network, so no proxy is used, whatever the environment names.
-        options["trust_env"] = False
-    if options["trust_env"] and (fault := proxy_fault(os.environ)) is not None:
+def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
+    endpoint, recorder = options.endpoint, options.recorder
+    # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model is
+    # on this machine, where a proxy for the internet cannot reach it.
+    uses_proxies = not endpoint.is_local and (recorder is None or recorder.records)
+    if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
         raise _proxy_error(*fault)
     try:
-        return _made(library, options, cassette, endpoint, at_once=at_once)
+        return http_class(
+            event_hooks=hooks,
+            verify=_verify(endpoint),
+            trust_env=uses_proxies,
+            timeout=_timeout(options),
+            # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
+            follow_redirects=False,
+            headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
+        )
     except InferenceError:
         raise
     except ImportError:
         socks = [name for name, address in addresses(os.environ) if address.strip().lower().startswith("socks")]
-        if not options["trust_env"] or not socks:
+        if not uses_proxies or not socks:
             raise
         raise InferenceError(
             f"The proxy in {' or '.join(dict.fromkeys(socks))} cannot be used; nothing was sent.",
@@ -146,20 +191,12 @@ def http_client(
             cause="missing",
         ) from None
     except Exception:
-        if not options["trust_env"]:
+        if not uses_proxies:
             raise
     # Raise outside the `except` block: the library's error quotes parts of the proxy's password, and no reference
     # to it must be kept.
     names = dict.fromkeys(name for name, _ in addresses(os.environ) if name.lower().endswith("_proxy"))
     raise _proxy_error(" or ".join(names) or "the system's settings", "The HTTP library does not take it")
-
-
-def _made(
-    library: Any, options: dict[str, Any], cassette: Recorder | None, endpoint: Endpoint | None, *, at_once: bool
-) -> Any:
-    if cassette is None:
-        return (library.AsyncClient if at_once else library.Client)(**options)
-    return cassette.http_client(library, endpoint, options, at_once=at_once)
 
 
 def _proxy_error(names: str, why: str) -> InferenceError:
@@ -172,47 +209,8 @@ def _proxy_error(names: str, why: str) -> InferenceError:
     )
 
 
-class AsyncClient:
-    """A client for many concurrent requests, built like the shared one. It belongs to one event loop.
-
-    Use it as an asynchronous context manager, which closes its connections on exit.
-    """
-
-    def __init__(self, endpoint: Endpoint, *, timeout: float, cassette: Recorder | None = None) -> None:
-        self.url = endpoint.url
-        self._endpoint, self._timeout, self._cassette = endpoint, timeout, cassette
-        self.http = self._http(http_library())
-
-    def _http(self, library: Any) -> Any:
-        guard = _guard(self._endpoint)
-
-        async def check(request: Any) -> None:
-            guard(request)
-
-        options = {"event_hooks": {"request": [check]}, **_options(self._endpoint, self._timeout)}
-        return http_client(library, options, self._cassette, self._endpoint, at_once=True)
-
-    @cached_property
-    def sdk(self) -> AsyncOpenAI:
-        """The SDK's client, created on first access."""
-        import openai
-
-        library = _library_of(openai.DefaultAsyncHttpxClient)
-        http = self.http if isinstance(self.http, library.AsyncClient) else self._http(library)
-        made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(self._endpoint, self._timeout))
-        return _without_openai_identity(made, self._endpoint)
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.http.aclose()
-        if "sdk" in self.__dict__:
-            await self.sdk.close()
-
-
-def _verify(endpoint: Endpoint | None) -> Any:
-    if endpoint is not None and endpoint.is_local:
+def _verify(endpoint: Endpoint) -> Any:
+    if endpoint.is_local:
         # It is on this machine and not encrypted: no certificate needs to be trusted.
         return SSLContext(PROTOCOL_TLS_CLIENT)
     return certificates()
@@ -232,31 +230,26 @@ def _certificates(*_named: str | None) -> Any:
     return http_library().create_ssl_context()
 
 
-def _options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
-    library = http_library()
+@cache
+def _version() -> str:
     # Imported when a client is built: the import would slow down `%load_ext`.
     from importlib.metadata import version
 
-    return {
-        "timeout": library.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-        # The SDK's limits.
-        "limits": library.Limits(max_connections=1000, max_keepalive_connections=100),
-        # A redirect could send the prompt, and on the same host the key, to an address that the user did not choose.
-        "follow_redirects": False,
-        # The practice model is on this machine. A proxy for the internet cannot reach it.
-        "trust_env": not endpoint.is_local,
-        "headers": {"user-agent": f"wandb-inference-magic/{version('wandb-inference-magic')}", **NOT_PACKED},
-    }
+    return version("wandb-inference-magic")
 
 
-def _sdk_options(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
+def _timeout(options: ClientOptions) -> Any:
     import openai
 
+    return openai.Timeout(options.timeout, connect=min(options.timeout, CONNECT_SECONDS))
+
+
+def _sdk_options(options: ClientOptions) -> dict[str, Any]:
     return {
-        "base_url": endpoint.url,
+        "base_url": options.endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
         "api_key": "put-in-at-the-last-moment",
-        "timeout": openai.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+        "timeout": _timeout(options),
     }
 
 

@@ -10,15 +10,11 @@ from ..errors import MB, too_large
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..messages import Timing
-
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MOST_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
 # The extension of a response in which a cassette passes its clock.
 EXTENSION: Final = "wandb_inference_cassette"
-# The clock of the last response in this context, because the SDK returns some responses without their extensions.
-LAST: Final[ContextVar[Timing | None]] = ContextVar("wandb_inference_last_response", default=None)
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
 LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)

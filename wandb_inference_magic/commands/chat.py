@@ -10,8 +10,8 @@ from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
 from ..engine.compare import run_comparison
 from ..errors import InferenceError, shortened
 from ..frontend import ComparisonView, LiveUpdater, next_cells
-from ..messages import NullComparisonListener, NullListener
-from ..session import budget
+from ..messages import NullListener
+from ..session import Command
 from .preview import preview_bundle
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..frontend import MagicContext
     from ..messages import ComparisonListener, Listener, Reply
-    from ..session import Session
 
 
 def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
@@ -38,31 +37,31 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
     Interrupted
         When the user interrupts.
     """
-    session = context.session
-    tokens = session.resolve().value_tokens
-    ask = build_spec(
+    command = Command(context.session, dry=True) if options.dry_run else context.command
+    tokens = command.settings.value_tokens
+    spec = build_spec(
         options,
         text,
         context.names,
-        thread=session.current_thread,
+        thread=context.session.threads.current,
         value_tokens=tokens,
         error_words=context.last_error.describe(tokens=tokens) if options.error else "",
     )
-    asks = [replace(ask, model=model) for model in _models(session, options)] or [ask]
-    if len(asks) > 1:
-        _check_comparable(options, len(asks))
+    specs = [replace(spec, model=model) for model in _models(command, options)] or [spec]
+    if len(specs) > 1:
+        _check_comparable(options, len(specs))
     if options.dry_run:
-        requests = [prepare_request(session, one, context.cell.origin, dry=True) for one in asks]
-        context.canvas().show(preview_bundle(budget.previewed(session, requests), stream=ask.stream))
+        requests = [prepare_request(command, one, context.cell.origin) for one in specs]
+        context.canvas().show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
-    return _compare(context, options, asks) if len(asks) > 1 else _send(context, options, asks[0])
+    return _compare(context, options, specs) if len(specs) > 1 else _send(context, options, specs[0])
 
 
-def _models(session: Session, options: ChatOptions) -> list[str]:
+def _models(command: Command, options: ChatOptions) -> list[str]:
     """Return the models that the options name, without duplicates."""
     named = list(options.model)
     if options.models_like is not None:
-        found = [model.id for model in _catalog(session, options).matching(options.models_like)]
+        found = [model.id for model in _catalog(command).matching(options.models_like)]
         if not found:
             raise InferenceError(
                 f"No model matches {shortened(options.models_like)!r}.",
@@ -73,11 +72,10 @@ def _models(session: Session, options: ChatOptions) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def _catalog(session: Session, options: ChatOptions) -> Catalog:
+def _catalog(command: Command) -> Catalog:
     """Return the models to search. A dry run sends no request, so it uses only the models already known."""
-    return (
-        session.models.known(session.endpoint(ask=False, start=False)) if options.dry_run else session.models.catalog()
-    )
+    models = command.session.models
+    return models.known(command.endpoint) if command.dry else models.catalog(command)
 
 
 def _check_comparable(options: ChatOptions, models: int) -> None:
@@ -100,11 +98,13 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
         )
 
 
-def _compare(context: MagicContext, options: ChatOptions, asks: list[ChatSpec]) -> list[Reply]:
+def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec]) -> list[Reply]:
     session = context.session
     session.last_comparison = []
     try:
-        return run_comparison(session, asks, origin=context.cell.origin, listener=_comparison_view(context, options))
+        return run_comparison(
+            context.command, specs, origin=context.cell.origin, listener=_comparison_view(context, options)
+        )
     finally:
         if session.last_comparison:
             for name in ("_wbreply", options.output):
@@ -112,13 +112,13 @@ def _compare(context: MagicContext, options: ChatOptions, asks: list[ChatSpec]) 
                     context.put(name, session.last_comparison)
 
 
-def _send(context: MagicContext, options: ChatOptions, ask: ChatSpec) -> Reply:
+def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec) -> Reply:
     session = context.session
     before = session.last_reply
     try:
         reply = run_chat(
-            session,
-            ask,
+            context.command,
+            spec,
             origin=context.cell.origin,
             listener=_listener(context, options),
             after=partial(_put_code, context, options),
@@ -135,14 +135,14 @@ def _send(context: MagicContext, options: ChatOptions, ask: ChatSpec) -> Reply:
 def _listener(context: MagicContext, options: ChatOptions) -> Listener:
     if options.quiet:
         return NullListener()
-    per_second = context.session.resolve().refresh_per_second
+    per_second = context.command.settings.refresh_per_second
     return LiveUpdater(context.canvas(_format(options)), per_second=per_second)
 
 
 def _comparison_view(context: MagicContext, options: ChatOptions) -> ComparisonListener:
     if options.quiet:
-        return NullComparisonListener()
-    settings = context.session.resolve()
+        return NullListener()
+    settings = context.command.settings
     canvas = context.canvas(_format(options))
     return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import SETTING_NAMES, expanded
+from ..config import SETTING_NAMES, WANDB_URL, expanded
 from ..engine import ChatSpec, run_chat
 from ..errors import InferenceError
-from ..frontend import Spinner
+from ..frontend import Spinner, describe_wait
+from ..messages import NullListener
 from ..rendering import table_bundle
+from ..session import Command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ..config import Endpoint, Resolved
+    from ..config import Endpoint
     from ..frontend import Canvas
     from ..session import Session
 
@@ -62,9 +65,9 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             values[name] = str(expanded(values[name]).absolute())
     try:
         if values.keys() & {"cassette", "cassette_mode"}:
-            with session.reopening():
+            with session.cassettes.reopening():
                 session.settings.set(**values)
-                _open_cassette(session)
+                _open_cassette(Command(session, dry=True))
         else:
             session.settings.set(**values)
         if "trace" in values:
@@ -74,8 +77,8 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
         raise
 
 
-def _open_cassette(session: Session) -> None:
-    if session.cassette() is None and session.resolve().cassette_mode != "off":
+def _open_cassette(command: Command) -> None:
+    if command.cassette is None and command.settings.cassette_mode != "off":
         raise InferenceError(
             "There is no cassette to use.", remedy="Name its file: %wbconfig --cassette FILE.", cause="option"
         )
@@ -83,14 +86,15 @@ def _open_cassette(session: Session) -> None:
 
 def _connect(session: Session, canvas: Canvas) -> None:
     """Connect to Weave now if tracing is on, or disconnect, so that an error is reported here."""
-    with Spinner(canvas, "waiting for Weave"):
-        tracer = session.tracer()
-        if tracer is not None:
-            tracer.start()
+    tracer = Command(session, dry=True).tracer
+    if tracer is not None:
+        with Spinner(canvas).waiting("waiting for Weave") as redraw:
+            session.loop.call(tracer.start, meanwhile=redraw)
 
 
 def _ask_for_key(session: Session) -> None:
-    if session.prompt_for_key() is None:
+    name = session.settings.resolve().endpoint
+    if session.keys.prompt_for(WANDB_URL if name in ("auto", "wandb", "local") else name) is None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
             remedy="Run %wbconfig --key again. Where no one can type (a scheduled run), set WANDB_API_KEY in the "
@@ -101,24 +105,24 @@ def _ask_for_key(session: Session) -> None:
 
 def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
     """Return a table of every setting (or `only` some) with its value and source. The key's value is never shown."""
-    settings = session.resolve()
-    endpoint = session.endpoint(ask=False, start=False)
+    command = Command(session, dry=True)
+    settings, endpoint = command.settings, command.endpoint
     rows = [
-        ("endpoint", _describe_endpoint(endpoint), _endpoint_source(session, settings)),
+        ("endpoint", _describe_endpoint(endpoint), _endpoint_source(command)),
         ("key", "found, not shown" if endpoint.key else "none", _key_source(session, endpoint)),
     ]
     for name in SETTING_NAMES[1:]:
         value, source = getattr(settings, name), settings.sources[name]
         if name == "model" and not value:
-            value = session.models.in_force_or_none(endpoint) or ""
-        if name == "cassette" and (cassette := session.cassette()) is not None:
-            value = str(cassette)
+            value = command.model_or_none or ""
+        if name == "cassette" and command.cassette is not None:
+            value = str(command.cassette)
         rows.append((name, _format_value(value), source))
     return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
 
 
 def _key_source(session: Session, endpoint: Endpoint) -> str:
-    return endpoint.key.source if endpoint.key else "; ".join(session.ignored_keys(endpoint.url))
+    return endpoint.key.source if endpoint.key else "; ".join(session.keys.ignored(endpoint.url))
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:
@@ -127,12 +131,11 @@ def _describe_endpoint(endpoint: Endpoint) -> str:
     return f"wandb, {endpoint.url}" if endpoint.is_wandb else endpoint.url
 
 
-def _endpoint_source(session: Session, settings: Resolved) -> str:
-    source = settings.sources["endpoint"]
-    if settings.endpoint != "auto":
+def _endpoint_source(command: Command) -> str:
+    source = command.settings.sources["endpoint"]
+    if command.settings.endpoint != "auto":
         return source
-    cassette = session.cassette()
-    if cassette is not None and cassette.endpoint is not None:
+    if command.cassette is not None and command.cassette.endpoint is not None:
         return f"{source}: auto, where the cassette was recorded"
     return f"{source}: auto, by whether a key is found"
 
@@ -149,41 +152,51 @@ def _format_value(value: object) -> str:
 
 def _check(session: Session, canvas: Canvas) -> None:
     """Show what works, one line per check. The first failure ends the check and raises."""
-    cassette = session.cassette()
-    if cassette is not None and not cassette.records:
-        endpoint = _describe_endpoint(session.endpoint())
-        rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{cassette} to replay; nothing is called")]
+    command = Command(session)
+    if command.costs_nothing:
+        endpoint = _describe_endpoint(command.endpoint)
+        rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{command.cassette} to replay; nothing is called")]
         canvas.show(table_bundle(HEADINGS, rows))
         return
     # The check is of the live service, and its exchanges must not be recorded in the cassette.
-    with session.without_cassette():
-        _check_service(session, canvas)
+    _check_service(Command(session, uses_cassette=False), canvas)
 
 
-def _check_service(session: Session, canvas: Canvas) -> None:
-    endpoint = session.endpoint()
+def _check_service(command: Command, canvas: Canvas) -> None:
+    command.listener = Spinner(canvas)
+    endpoint = command.endpoint
     rows: list[tuple[str, str]] = []
     failure: InferenceError | None = None
-    with Spinner(canvas, "checking"):
-        try:
-            for name, found in _findings(session, endpoint):
-                rows.append((f"✓ {name}", found))
-        except InferenceError as error:
-            rows.append(("✗ failed", error.what))
-            failure = error
+    try:
+        for name, found in _findings(command, endpoint, canvas):
+            rows.append((f"✓ {name}", found))
+    except InferenceError as error:
+        rows.append(("✗ failed", error.what))
+        failure = error
     canvas.show(table_bundle(HEADINGS, rows))
     if failure is not None:
         raise failure
 
 
-def _findings(session: Session, endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+class _Checking(NullListener):
+    """Shows that a chat is waited for, not its reply."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self._canvas = canvas
+        self._started = perf_counter()
+
+    def redraw(self) -> None:
+        if line := describe_wait("checking", perf_counter() - self._started):
+            self._canvas.status(line)
+
+
+def _findings(command: Command, endpoint: Endpoint, canvas: Canvas) -> Iterator[tuple[str, str]]:
     yield "endpoint", _describe_endpoint(endpoint)
     yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
     yield "project", endpoint.project or "not set: the account's own is used"
-    catalog = session.models.catalog(endpoint, refresh=True)
+    catalog = command.session.models.catalog(command, refresh=True)
     yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
-    model = session.models.in_force(endpoint)
-    ask = ChatSpec("Reply with the word: ready", model=model, parameters=(("max_tokens", 16),), thread=None)
-    reply = run_chat(session, ask)
+    spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=(("max_tokens", 16),), thread=None)
+    reply = run_chat(command, spec, listener=_Checking(canvas))
     seconds = f"{reply.seconds:.1f} s"
     yield "reply", f"{reply.model} answered in {seconds}"

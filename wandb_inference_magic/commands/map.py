@@ -15,14 +15,14 @@ from ..batch import (
     first_answers,
     is_dask,
     map_lazily,
-    map_rows,
     read_rows,
+    run_map,
 )
 from ..catalog import format_usd
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, did_you_mean, shortened
-from ..frontend import WaitingLine, is_notebook
+from ..frontend import Spinner, is_notebook
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..arguments import MapOptions
     from ..frontend import MagicContext
-    from ..session import Session
+    from ..session import Command
 
 OUTPUT: Final = "_wbmap"
 SHOWN_ERRORS: Final = 3
@@ -49,34 +49,34 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     Interrupted
         When the user interrupts. The replies received so far are in the variable.
     """
-    session, canvas = context.session, context.canvas()
+    command, canvas = context.command, context.canvas()
+    command.listener = Spinner(canvas)
     value = _value_of(frame, context.names)
     if not text.strip():
         raise InferenceError(
             "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
         )
-    asked = BatchSpec(
+    spec = BatchSpec(
         text=text,
-        ask=replace(spec_from_options(options, context.names), stream=False),
+        chat=replace(spec_from_options(options, context.names), stream=False),
         names=context.names,
-        value_tokens=session.resolve().value_tokens,
+        value_tokens=command.settings.value_tokens,
         raw=options.raw,
         concurrency=options.concurrency,
         retry_failed=options.retry_failed,
     )
     name = options.output or OUTPUT
     if is_dask(value):
-        context.put(name, _lazily(session, options, value, asked))
+        context.put(name, _lazily(command, options, value, spec))
         canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
         return
-    mapped = map_rows(
-        session,
+    mapped = run_map(
+        command,
         read_rows(value, options.limit),
-        asked,
+        spec,
         models=options.model,
         into=options.into or INTO,
         use_cache=not options.no_cache,
-        listener=WaitingLine(canvas),
         progress=lambda runs: MapProgress(
             canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell)
         ),
@@ -85,15 +85,15 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
     if mapped.interrupted:
-        raise Interrupted(f"The rows so far are in {name}. {_again(session)}")
+        raise Interrupted(f"The rows so far are in {name}. {_again(command)}")
     if mapped.stopped is not None:
         error = mapped.stopped
-        error.remedy = f"{error.remedy} The rows so far are in {name}. {_again(session)}".strip()
+        error.remedy = f"{error.remedy} The rows so far are in {name}. {_again(command)}".strip()
         raise error
 
 
-def _again(session: Session) -> str:
-    cassette = session.cassette()
+def _again(command: Command) -> str:
+    cassette = command.cassette
     if cassette is not None and not cassette.replays:
         return "While a cassette records, the cell asks for every row again: the cassette holds them in one take."
     return "Run the cell again to continue: no answer is asked for twice."
@@ -116,11 +116,11 @@ def _value_of(name: str, names: Mapping[str, Any]) -> Any:
     )
 
 
-def _lazily(session: Session, options: MapOptions, frame: Any, asked: BatchSpec) -> Any:
+def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) -> Any:
     return map_lazily(
-        session,
+        command,
         frame,
-        asked,
+        spec,
         models=options.model,
         into=options.into or INTO,
         limit=options.limit,

@@ -36,13 +36,13 @@ def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) 
             "%wbthread does one thing at a time.", remedy="Give one option, and the others after it.", cause="option"
         )
     if chosen:
-        canvas.show(_act(session, chosen[0], options, name or session.current_thread))
+        canvas.show(_act(session, chosen[0], options, name or session.threads.current))
         return
     if not name:
         canvas.show(threads_table(session))
         return
-    session.current_thread = name
-    turns = len(session.thread(name).turns)
+    session.threads.current = name
+    turns = len(session.threads.get_or_new(name).turns)
     canvas.show(line_bundle(f"The next chats continue the thread {name} ({_count(turns)})."))
 
 
@@ -50,9 +50,10 @@ def _act(session: Session, action: str, options: ThreadOptions, name: str) -> di
     if action == "import_":
         return _import(session, name, options.import_ or "")
     # The current thread is valid before its first turn: a notebook may begin with --clear.
-    thread = session.thread(name) if name == session.current_thread else session.existing_thread(name)
+    threads = session.threads
+    thread = threads.get_or_new(name) if name == threads.current else threads.existing(name)
     if action == "show":
-        return conversation_bundle(thread, session.resolve().allow_images_from)
+        return conversation_bundle(thread, session.settings.allow_images_from)
     if action == "export":
         path = thread_file.export(thread, options.export or "")
         return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.")
@@ -65,7 +66,7 @@ def _act(session: Session, action: str, options: ThreadOptions, name: str) -> di
 
 
 def _import(session: Session, name: str, file: str) -> dict[str, Any]:
-    if session.thread(name).turns:
+    if session.threads.get_or_new(name).turns:
         raise InferenceError(
             f"The thread {name} has turns already.",
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
@@ -85,18 +86,19 @@ def _undo(thread: Thread) -> dict[str, Any]:
 
 def _delete(session: Session, name: str) -> dict[str, Any]:
     session.threads.pop(name, None)
-    if session.current_thread == name:
-        session.current_thread = DEFAULT_THREAD
-    return line_bundle(f"The thread {name} is deleted. The next chats continue {session.current_thread}.")
+    if session.threads.current == name:
+        session.threads.current = DEFAULT_THREAD
+    return line_bundle(f"The thread {name} is deleted. The next chats continue {session.threads.current}.")
 
 
 def threads_table(session: Session) -> dict[str, Any]:
     """Return all threads as a table. The current one is marked and is listed even if it has no turns yet."""
     threads = dict(session.threads)
-    threads.setdefault(session.current_thread, Thread(session.current_thread))
+    current = session.threads.current
+    threads.setdefault(current, Thread(current))
     rows = [
         (
-            f"{name} ← current" if name == session.current_thread else name,
+            f"{name} ← current" if name == current else name,
             str(len(thread.turns)),
             f"{estimate_messages(thread_file.to_messages(thread)):,}",
             shortened(_one_line(thread.turns[-1].words), PROMPT_SHOWN) if thread.turns else "",

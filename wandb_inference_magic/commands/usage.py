@@ -10,7 +10,7 @@ from ..catalog import format_usd, usd
 from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
-from ..session import Total, usage_rows
+from ..session import Command, Total, usage_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def _when(since: datetime) -> str:
 
 
 def _price_source(session: Session) -> str:
-    catalog = session.models.known(session.endpoint(ask=False, start=False))
+    catalog = session.models.known(Command(session, dry=True).endpoint)
     return f"Prices: {catalog.as_of}." if catalog.as_of else ""
 
 
@@ -71,7 +71,9 @@ def _shared(session: Session) -> str:
     """Return a note on what the shared budget file counts for calls whose kernel was killed."""
     # A file that cannot be used is reported by the next call, not by this table.
     with suppress(InferenceError):
-        if (shared := session.shared_spending()) is not None and (estimated := shared.estimated()):
+        if (shared := session.spending.get(session.settings.budget_file)) is not None and (
+            estimated := shared.estimated()
+        ):
             return f"The budget file counts {format_usd(estimated)} for calls whose kernel was killed: an estimate."
     return ""
 

@@ -18,15 +18,15 @@ class Endpoint:
     """The service that requests are sent to, with the data that identifies the caller.
 
     `kind` is `wandb` for W&B's own service, `local` for the practice model on this machine, and `custom` for any
-    other URL. `model` is the id of the practice model. `out_of_reach` is the error that explains why nothing can be
-    sent to the endpoint. Then only a cassette can reply.
+    other URL. `default_model` is the model of a chat that names none; empty if the user must choose one.
+    `out_of_reach` is the error that explains why nothing can be sent to the endpoint. Then only a cassette can reply.
     """
 
     kind: Literal["wandb", "local", "custom"]
     url: str
     key: Key | None = None
     project: str = ""
-    model: str = ""
+    default_model: str = field(default="", compare=False)
     out_of_reach: InferenceError | None = field(default=None, compare=False)
 
     @property

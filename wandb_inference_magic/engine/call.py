@@ -1,4 +1,4 @@
-"""One of several concurrent requests, with retries, a relaxed response format and one repair request."""
+"""The one model call: retries, a relaxed response format, one repair, the reservation and the usage."""
 
 from __future__ import annotations
 
@@ -8,50 +8,66 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import FailureContext, pause, stream_chat_async, to_inference_error
-from ..messages import ComparedModel, ReplyBuilder, added_up, notices_below, read_json
+from ..client import FailureContext, pause, stream_chat, to_inference_error
+from ..messages import CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
 
 if TYPE_CHECKING:
-    from ..client import AsyncClient
+    from collections.abc import AsyncIterator, Mapping
+
+    from openai import AsyncOpenAI
+
     from ..errors import InferenceError
     from ..messages import PreparedRequest, Reply
-    from ..session import Reservation, Session
+    from ..session import Command, Reservation
     from .request import ChatSpec
 
 
 class ModelCall:
-    """The state of one request: the calls that ended and the current call.
+    """A call to a model: usually one request, more if the answer does not fit its schema or tools are called.
 
-    `sent` is the request in its latest form. A ModelCall does not read the session's settings: code that creates many
-    of them reads the settings once.
+    `send` runs on the session's event loop. All else runs in the thread that waits for it, or in the loop's between
+    two requests.
+
+    Parameters
+    ----------
+    command : Command
+    spec : ChatSpec
+    request : PreparedRequest
+        The first request. `sent` is the latest.
+    hold : Reservation
+        The reservation of its cost.
+    progress : CallProgress, optional
+        Updated during the call, for a front end to read.
+    remedy : str
+        What to do about an answer that does not fit its schema.
     """
 
     def __init__(
         self,
-        session: Session,
-        ask: ChatSpec,
+        command: Command,
+        spec: ChatSpec,
         request: PreparedRequest,
         hold: Reservation,
-        most_retries: int,
-        state: ComparedModel | None = None,
+        progress: CallProgress | None = None,
+        *,
+        remedy: str = "",
     ) -> None:
-        self.ask = ask
+        self.spec = spec
         self.sent = request
-        # Other code may read this during the call.
-        self._state = state or ComparedModel(request.model)
-        self._session = session
+        self.progress = progress or CallProgress(request.model)
+        self._command = command
         self._hold = hold
-        self._most_retries = most_retries
+        self._remedy = remedy
         self._ended: list[Reply] = []
 
     @property
     def builder(self) -> ReplyBuilder:
-        """The ReplyBuilder of the current call."""
-        return self._state.builder
+        """The ReplyBuilder of the current request."""
+        return self.progress.builder
 
-    async def receive(self, client: AsyncClient) -> Any:
+    async def receive(self, client: AsyncOpenAI) -> Any:
         """Receive the answer and return its parsed value; None if neither a schema nor JSON was requested.
 
         Raises
@@ -59,88 +75,138 @@ class ModelCall:
         Exception
             Any error; `explained` converts it to an InferenceError.
         """
-        await self._call(client)
-        schema, text = self.ask.schema, self.builder.text
-        if schema is None:
-            return read_json(text) if self.ask.json else None
+        await self.send(client)
         try:
-            return schema.read(text)
+            return self.parsed()
         except Mismatch as mismatch:
-            first = self._built()
-            if not self.ask.repair or not may_be_corrected(first):
-                raise does_not_fit(mismatch, first) from None
-            request = repair_request(self.sent, schema, text, mismatch)
-        self._hold.reserve(request)
-        self._ended.append(first)
-        self.sent, self._state.builder = request, ReplyBuilder()
-        await self._call(client)
-        try:
-            return schema.read(self.builder.text)
-        except Mismatch as mismatch:
-            raise does_not_fit(mismatch, self._built()) from None
+            self.begin_repair(mismatch)
+        await self.send(client)
+        return self.parsed_or_refused()
 
-    def calls(self) -> list[Reply]:
-        """Return the reply of each call that has received anything."""
-        has_come = self.builder.has_begun or self.builder.usage is not None
-        return [*self._ended, *([self._built()] if has_come else [])]
+    async def send(self, client: AsyncOpenAI) -> None:
+        """Send the current request. Retry it if useful, and relax the response format if the model refuses it.
 
-    def reply(self, incomplete: str = "") -> Reply:
-        """Return everything received so far as one Reply."""
-        reply = added_up(self.calls() or [self._built()])
-        return replace(reply, notices=notices_below(reply, *self.sent.notices), incomplete=incomplete)
-
-    def explained(self, failure: Exception) -> InferenceError:
-        """Return the error that describes a failure to the user."""
-        known = self._session.models.known(self.sent.endpoint)
-        return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
-
-    def easier(self, error: InferenceError) -> PreparedRequest | None:
-        """Return the request with a relaxed response format; None if the format was not what the model refused."""
-        return relax_response_format(self.sent, self.ask.schema, error)
-
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
-        """Return the seconds to wait before the next try, or None if there is no next try."""
-        return pause(error, tries, self._most_retries)
-
-    async def _call(self, client: AsyncClient) -> None:
-        """Make one call. Retry it if useful, and relax the response format if the model refuses it."""
+        Raises
+        ------
+        InferenceError
+            When no further try is made.
+        """
         tries = 0
         while True:
-            self.builder.started = perf_counter()
             try:
-                await self._receive_once(client)
+                await self._send_once(client)
             except Exception as failure:
                 error = self.explained(failure)
-                if self.builder.has_begun:
-                    raise error from failure
-                if (easier := self.easier(error)) is not None:
+                if not self.builder.has_begun and (easier := self.easier(error)) is not None:
                     self.sent = easier
                     continue
                 tries += 1
-                seconds = self.pause_after(error, tries)
+                seconds = None if self.builder.has_begun else self.pause_after(error, tries)
                 if seconds is None:
+                    if tries > 1:
+                        error.why = f"{error.why} It was tried {tries} times.".strip()
                     raise error from failure
-                self._state.waits = error.what, perf_counter() + seconds
+                again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
+                self.progress.waits = again, perf_counter() + seconds
                 await asyncio.sleep(seconds)
+                self.progress.waits = None
             else:
                 return
 
-    async def _receive_once(self, client: AsyncClient) -> None:
+    async def _send_once(self, client: AsyncOpenAI) -> None:
         builder, hold = self.builder, self._hold
         hold.reserve(self.sent)
         builder.budget_limit = hold.limit
-        chunks = stream_chat_async(
-            client, self.sent.body, stream=self.ask.stream, arrival=builder.arrival, limit=hold.limit
-        )
-        with self._session.usage.counting(self.sent, builder, hold.settle):
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    builder.add(chunk)
+        builder.started = perf_counter()
+        chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
+        with self._command.observed(self.sent, hold.limit) as seen:
+            try:
+                with self._command.session.usage.counting(self.sent, builder, hold.settle):
+                    # Closing the chunks closes the connection, also when the call is cancelled.
+                    async with aclosing(chunks):
+                        await self._read(chunks)
+            except Exception as failure:
+                seen.error = self.explained(failure)
+                raise
+            finally:
+                seen.reply = self.built()
 
-    def _built(self) -> Reply:
+    async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
+        builder = self.builder
+        async for chunk in chunks:
+            has_text = bool(builder.text_pieces)
+            builder.add(chunk)
+            if builder.text_pieces and not has_text:
+                self.progress.begun.set()
+
+    def follow_with(self, request: PreparedRequest) -> None:
+        """Make another request the current one, after the current one has been answered."""
+        self._hold.reserve(request)
+        self._ended.append(self.built())
+        self.sent, self.progress.builder = request, ReplyBuilder()
+
+    def parsed(self) -> Any:
+        """Return the answer as a value; None if neither a schema nor JSON was requested.
+
+        Raises
+        ------
+        Mismatch
+            When it does not fit its schema.
+        """
+        schema, text = self.spec.schema, self.builder.text
+        if schema is not None:
+            return schema.read(text)
+        return read_json(text) if self.spec.json else None
+
+    def begin_repair(self, mismatch: Mismatch) -> None:
+        """Make the request for a repaired answer the current one.
+
+        Raises
+        ------
+        InferenceError
+            When none is to be made.
+        """
+        schema, first = self.spec.schema, self.built()
+        if schema is None or not self.spec.repair or not may_be_corrected(first):
+            raise does_not_fit(mismatch, first, remedy=self._remedy) from None
+        self.follow_with(repair_request(self.sent, schema, first.text, mismatch))
+
+    def parsed_or_refused(self) -> Any:
+        """Return the answer as a value. Raise InferenceError if it does not fit its schema."""
+        try:
+            return self.parsed()
+        except Mismatch as mismatch:
+            raise does_not_fit(mismatch, self.built(), remedy=self._remedy) from None
+
+    def calls(self) -> list[Reply]:
+        """Return the reply to each request that has received anything."""
+        has_received = self.builder.has_begun or self.builder.usage is not None
+        return [*self._ended, *([self.built()] if has_received else [])]
+
+    def reply(self, incomplete: str = "") -> Reply:
+        """Return everything received so far as one Reply."""
+        reply = added_up([*self._ended, self.built(incomplete)])
+        return replace(reply, notices=notices_below(reply, *self.sent.notices))
+
+    def built(self, incomplete: str = "") -> Reply:
+        """Return what has been received for the current request as a Reply."""
         return self.builder.build(
             asked_model=self.sent.model,
             endpoint=self.sent.endpoint.name,
             price=self.sent.price,
             messages=self.sent.messages,
+            incomplete=incomplete,
         )
+
+    def explained(self, failure: Exception) -> InferenceError:
+        """Return the error that describes a failure to the user."""
+        known = self._command.session.models.known(self.sent.endpoint)
+        return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
+
+    def easier(self, error: InferenceError) -> PreparedRequest | None:
+        """Return the request with a relaxed response format; None if the format was not what the model refused."""
+        return relax_response_format(self.sent, self.spec.schema, error)
+
+    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+        """Return the seconds to wait before the next try, or None if there is no next try."""
+        return pause(error, tries, self._command.settings.max_retries)

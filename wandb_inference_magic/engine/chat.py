@@ -7,26 +7,26 @@ requested once more, or if the model does not accept a schema and is asked for J
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client import FailureContext, pause, stream_chat, to_inference_error, wait
+from ..concurrency import deferred_interrupts
 from ..errors import InferenceError, Interrupted, quoted
-from ..messages import NullListener, ReplyBuilder, Turn, added_up, notices_below, read_json
+from ..messages import NullListener, Turn
 from ..rendering import format_tool_call, step_markdown
 from ..schemas import Mismatch
-from ..session import budget, traced
-from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
+from ..session import Reservation
+from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..client import Client
+    from ..concurrency import Interrupts
     from ..messages import Listener, Message, Origin, PreparedRequest, Reply, ToolCall, ToolStep
-    from ..session import Session, Trace
+    from ..schemas import Toolbox
+    from ..session import Command, Session, Trace
     from .request import ChatSpec
 
 MOST_ROUNDS: Final = 10
@@ -36,8 +36,8 @@ UNFIT_REMEDY: Final = (
 
 
 def run_chat(
-    session: Session,
-    ask: ChatSpec,
+    command: Command,
+    spec: ChatSpec,
     *,
     origin: Origin = NOWHERE,
     listener: Listener | None = None,
@@ -47,9 +47,9 @@ def run_chat(
 
     Parameters
     ----------
-    session : Session
-        Its client, settings and threads are used. Its `last_reply` is set to the reply, complete or partial.
-    ask : ChatSpec
+    command : Command
+        Its client, settings and threads are used. The session's `last_reply` is set to the reply, complete or partial.
+    spec : ChatSpec
         The prompt and how to send it.
     origin : Origin
         The running cell. A cell that is run again replaces its own turns.
@@ -63,181 +63,139 @@ def run_chat(
     InferenceError
         For any error. The thread is unchanged.
     Interrupted
-        When the user interrupts. The thread is unchanged.
+        When the user interrupts. It says whether the turn is in the thread.
     """
     listener = listener or NullListener()
-    request = prepare_request(session, ask, origin)
-    about = {"thread": ask.thread, "endpoint": request.endpoint.name}
-    with budget.Reservation(session) as hold:
-        hold.reserve(request)
-        with traced(session.tracer(), "wbchat", trace_inputs(ask, request.model), about, listener) as trace:
-            # The chat's clock starts after the connection to Weave is made.
-            course = _ChatRun(session, ask, request, hold)
-            reply = _run(session, course, listener, trace)
-    session.last_reply = reply
-    _record(session, ask, course.request, reply, origin)
-    if after is not None:
-        after(reply)
-    listener.finish(reply)
+    command.listener = listener
+    request = prepare_request(command, spec, origin)
+    reply: Reply | None = None
+    try:
+        with deferred_interrupts() as interrupts, Reservation(command.budget) as hold:
+            hold.reserve(request)
+            run = _ChatRun(command, spec, request, hold, listener, interrupts)
+            about = {"thread": spec.thread, "endpoint": request.endpoint.name}
+            with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
+                complete = _run(run, trace)
+            command.session.last_reply = reply = complete
+            _record(command.session, spec, run.request, reply, origin)
+            if after is not None:
+                after(reply)
+            listener.finish(reply)
+    except KeyboardInterrupt as interrupt:
+        if reply is None or isinstance(interrupt, Interrupted):
+            raise
+        raise Interrupted(f"The reply is complete: it is in _wbreply{_describe_place(reply)}.") from None
     return reply
 
 
-def _run(session: Session, course: _ChatRun, listener: Listener, trace: Trace) -> Reply:
+def _describe_place(reply: Reply) -> str:
+    return f" and in the thread {reply.thread}" if reply.thread else ""
+
+
+def _run(run: _ChatRun, trace: Trace) -> Reply:
     """Run the chat and return its Reply. If it fails or is interrupted, keep and draw the partial reply."""
     try:
-        with listener:
-            reply = course.run(listener)
+        reply = run.run()
     except KeyboardInterrupt:
-        partial = course.reply("interrupted")
+        partial = run.reply("interrupted")
         trace.came(partial)
-        _keep_partial(session, partial, listener)
+        run.keep_partial(partial)
         kept = "The partial reply is in _wbreply" if _holds_something(partial) else "Nothing has arrived yet"
         raise Interrupted(f"{kept}; the thread is unchanged.") from None
     except InferenceError as error:
-        partial = course.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
+        partial = run.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
         trace.came(partial)
-        _keep_partial(session, partial, listener)
+        run.keep_partial(partial)
         raise
     trace.came(reply)
     return reply
 
 
 class _ChatRun:
-    """The state of one chat: the calls that ended, the tools that ran and the current call."""
+    """The state of one chat: its model call and the tools that ran."""
 
-    def __init__(self, session: Session, ask: ChatSpec, request: PreparedRequest, hold: budget.Reservation) -> None:
+    def __init__(
+        self,
+        command: Command,
+        spec: ChatSpec,
+        request: PreparedRequest,
+        hold: Reservation,
+        listener: Listener,
+        interrupts: Interrupts,
+    ) -> None:
         self.request = request
-        self._session = session
-        self._ask = ask
-        self._hold = hold
-        self._sent = request
-        self._builder = ReplyBuilder()
-        self._ended: list[Reply] = []
+        self._command = command
+        self._spec = spec
+        self._listener = listener
+        self._interrupts = interrupts
+        self._call = ModelCall(command, spec, request, hold, remedy=UNFIT_REMEDY)
         self._steps: list[ToolStep] = []
+        self._parsed: Any = None
 
-    def run(self, listener: Listener) -> Reply:
-        """Make all calls of the chat and return them combined as one Reply."""
-        self._converse(listener)
-        if self._ask.schema is not None:
-            # Done before the Reply is built, because it may need another call.
-            parsed = self._fitting(listener)
-        else:
-            parsed = read_json(self._built().text) if self._ask.json else None
-        return self.reply(parsed=parsed)
+    def run(self) -> Reply:
+        """Make all requests of the chat and return their replies combined as one."""
+        self._converse()
+        try:
+            self._parsed = self._call.parsed()
+        except Mismatch as mismatch:
+            self._call.begin_repair(mismatch)
+            self._listener.step("*The answer does not fit the schema: asking once more.*")
+            self._send()
+            self._parsed = self._call.parsed_or_refused()
+        return self.reply()
 
-    def reply(self, incomplete: str = "", parsed: Any = None) -> Reply:
+    def reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
-        last = self._built(incomplete)
-        reply = added_up([*self._ended, last])
+        reply = self._call.reply(incomplete)
         reply.steps = tuple(self._steps)
-        reply.notices = notices_below(reply, *self._sent.notices)
         reply.earlier_messages = self.request.earlier
-        reply.parsed = parsed
+        reply.parsed = self._parsed
         return reply
 
-    def _built(self, incomplete: str = "") -> Reply:
-        return self._builder.build(
-            asked_model=self._sent.model,
-            endpoint=self._sent.endpoint.name,
-            price=self._sent.price,
-            messages=self._sent.messages,
-            incomplete=incomplete,
-        )
+    def keep_partial(self, reply: Reply) -> None:
+        """Keep and show the partial reply. If nothing has arrived, remove the status."""
+        if not _holds_something(reply):
+            self._listener.discard()
+            return
+        self._command.session.last_reply = reply
+        self._listener.finish(reply)
 
-    def _converse(self, listener: Listener) -> None:
+    def _converse(self) -> None:
         """Call the model and the tools it requests until it answers."""
         for rounds in count(1):
-            self._call(listener)
-            last = self._built()
-            tools = self._ask.tools
+            self._send()
+            last = self._call.built()
+            tools = self._spec.tools
             if tools is None or not last.tool_calls:
                 return
             if rounds > MOST_ROUNDS:
                 raise _too_many_rounds(last)
             called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
-            steps = [self._run_tool(call, listener, "" if number else last.text) for number, call in enumerate(called)]
-            request = self._sent.followed_by(_asking(last, called), *(step.message for step in steps))
+            steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
+            request = self._call.sent.followed_by(_asking(last, called), *(step.message for step in steps))
             # In the last round the model must answer.
-            self._begin(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request, after=last)
+            self._call.follow_with(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
 
-    def _run_tool(self, call: ToolCall, listener: Listener, said: str) -> ToolStep:
-        assert self._ask.tools is not None
-        listener.doing(f"running {format_tool_call(call)}")
-        step = replace(self._ask.tools.run(call), said=said)
-        self._steps.append(step)
-        listener.step(step_markdown(step))
-        return step
-
-    def _begin(self, request: PreparedRequest, *, after: Reply) -> None:
-        """Store the reply of the call that ended (`after`) and start the next call."""
-        self._hold.reserve(request)
-        self._ended.append(after)
-        self._sent = request
-        self._builder = ReplyBuilder()
-
-    def _call(self, listener: Listener) -> None:
-        """Make one call. If the model refuses the response format, relax it: from a schema to JSON, then to none."""
-        while True:
-            try:
-                self._receive(listener)
-            except InferenceError as error:
-                easier = relax_response_format(self._sent, self._ask.schema, error)
-                if easier is None or self._builder.has_begun:
-                    raise
-                self._sent = easier
-            else:
-                return
-
-    def _fitting(self, listener: Listener) -> Any:
-        """Return the answer as the value that the schema describes. Request it once more if it does not fit."""
-        schema = self._ask.schema
-        assert schema is not None
-        first = self._built()
-        try:
-            return schema.read(first.text)
-        except Mismatch as mismatch:
-            if not self._ask.repair or not may_be_corrected(first):
-                raise does_not_fit(mismatch, first, remedy=UNFIT_REMEDY) from None
-            request = repair_request(self._sent, schema, first.text, mismatch)
-        listener.step("*The answer does not fit the schema: asking once more.*")
-        self._begin(request, after=first)
-        self._call(listener)
-        try:
-            return schema.read(self._built().text)
-        except Mismatch as mismatch:
-            raise does_not_fit(mismatch, self._built(), remedy=UNFIT_REMEDY) from None
-
-    def _receive(self, listener: Listener) -> None:
-        """Receive the reply. Retry if that is useful and none of the reply has arrived yet."""
-        session, request = self._session, self._sent
-        most = session.resolve().max_retries
-        listener.start(self._builder, request.model)
-        for tries in count(1):
-            try:
-                self._receive_once(session.connection(request.endpoint), listener)
-            except Exception as failure:
-                known = session.models.known(request.endpoint)
-                error = to_inference_error(failure, FailureContext(request.endpoint, request.model, known))
-                seconds = None if self._builder.has_begun else pause(error, tries, most)
-                if seconds is None:
-                    raise _with_tries(error, tries) from failure
-                listener.pause(f"{error.what} Trying again ({tries} of {most})", seconds)
-                wait(seconds)
-            else:
-                return
-
-    def _receive_once(self, client: Client, listener: Listener) -> None:
-        builder, hold = self._builder, self._hold
-        hold.reserve(self._sent)
-        builder.budget_limit = hold.limit
-        chunks = stream_chat(
-            client, self._sent.body, stream=self._ask.stream, arrival=builder.arrival, limit=hold.limit
+    def _send(self) -> None:
+        """Send the current request, and draw while its reply arrives."""
+        progress, listener = self._call.progress, self._listener
+        listener.start(progress)
+        self._command.session.loop.run(
+            self._call.send(self._command.client()),
+            meanwhile=listener.redraw,
+            every=listener.interval,
+            wake=progress.begun,
+            interrupts=self._interrupts,
         )
-        # Closing the chunks closes the connection, also when the user interrupts.
-        with self._session.usage.counting(self._sent, builder, hold.settle), closing(chunks):
-            for chunk in chunks:
-                builder.add(chunk)
-                listener.notice()
+        listener.redraw()
+
+    def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
+        self._listener.doing(f"running {format_tool_call(call)}")
+        with self._interrupts.allowed():
+            step = replace(tools.run(call), said=said)
+        self._steps.append(step)
+        self._listener.step(step_markdown(step))
+        return step
 
 
 def _identified(call: ToolCall, place: str) -> ToolCall:
@@ -275,35 +233,20 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
     )
 
 
-def _with_tries(error: InferenceError, tries: int) -> InferenceError:
-    if tries > 1:
-        error.why = f"{error.why} It was tried {tries} times.".strip()
-    return error
-
-
-def _record(session: Session, ask: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
+def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
     # Services refuse a history that contains an empty reply.
-    if ask.thread is None or not reply.text:
+    if spec.thread is None or not reply.text:
         return
-    turn = Turn(ask.prompt, reply.text, *origin, system=ask.system)
-    with session.recording:
+    turn = Turn(spec.prompt, reply.text, *origin, system=spec.system)
+    with session.threads.recording:
         # Chats in other Python threads may have started or continued the thread since this request was sent.
-        begins = ask.new or ask.fork is not None
-        thread = request.thread if begins else session.threads.get(ask.thread, request.thread)
-        thread.name = ask.thread
-        session.threads[ask.thread] = thread
+        begins = spec.new or spec.fork is not None
+        thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
+        thread.name = spec.thread
+        session.threads[spec.thread] = thread
         reply.turn = thread.record(thread.place(*origin), turn)
-    reply.thread = ask.thread
+    reply.thread = spec.thread
 
 
 def _holds_something(reply: Reply) -> bool:
     return bool(reply.text or reply.reasoning or reply.steps)
-
-
-def _keep_partial(session: Session, reply: Reply, listener: Listener) -> None:
-    """Keep and show the partial reply. If nothing has arrived, remove the status."""
-    if not _holds_something(reply):
-        listener.discard()
-        return
-    session.last_reply = reply
-    listener.finish(reply)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from ..catalog import Model
     from ..config import Resolved
-    from ..messages import Content
+    from ..messages import Content, Threads
     from ..schemas import Schema, Toolbox
-    from ..session import Session
+    from ..session import Command
 
 
 NOWHERE: Final = Origin()
@@ -80,17 +80,15 @@ class ChatSpec:
     tools: Toolbox | None = None
 
 
-def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *, dry: bool = False) -> PreparedRequest:
+def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) -> PreparedRequest:
     """Build a request from a ChatSpec. Nothing is sent.
 
     Parameters
     ----------
-    session : Session
-    ask : ChatSpec
+    command : Command
+    spec : ChatSpec
     origin : Origin
         The running cell.
-    dry : bool
-        Whether the request will never be sent. Then the key is not prompted for and the practice model is not started.
 
     Raises
     ------
@@ -98,19 +96,18 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
         When the request could not succeed: there is no key, the model does not exist or does not accept images, the
         prompt alone is longer than the model's context, or the thread to fork does not exist.
     """
-    settings = session.resolve()
-    endpoint = session.endpoint(ask=not dry, start=not dry)
-    model = ask.model or session.models.in_force(endpoint)
-    session.models.check(model, endpoint)
-    known = session.models.known(endpoint).find(model)
-    _check_images(ask.prompt, model, known)
-    thread = thread_of(session, ask)
+    endpoint, models, settings = command.endpoint, command.session.models, command.settings
+    model = spec.model or command.model
+    models.check(model, endpoint)
+    known = models.known(endpoint).find(model)
+    _check_images(spec.prompt, model, known)
+    thread = thread_of(command.session.threads, spec)
     place = thread.place(*origin)
-    body = _parameters(ask, model, known, settings)
+    body = _parameters(spec, model, known, settings)
     conversation = thread.conversation(
         place,
-        ask.prompt,
-        ask.system or thread.system_at(place) or settings.system or None,
+        spec.prompt,
+        spec.system or thread.system_at(place) or settings.system or None,
         room=_room(body, known),
         with_images=known is None or not _is_text_only(known),
     )
@@ -118,17 +115,18 @@ def prepare_request(session: Session, ask: ChatSpec, origin: Origin = NOWHERE, *
     request = PreparedRequest(
         endpoint=endpoint,
         model=model,
-        price=session.models.price(model, endpoint),
+        price=models.price(model, endpoint),
         body={**body, "messages": conversation.messages},
         thread=thread,
         earlier=conversation.earlier,
         notices=(_describe_left_out(left_out, known),) if left_out and known else (),
+        known=known,
     )
-    _check_length(request, known)
+    _check_length(request)
     return request
 
 
-def for_prompt(first: PreparedRequest, prompt: Content, known: Model | None) -> PreparedRequest:
+def for_prompt(first: PreparedRequest, prompt: Content) -> PreparedRequest:
     """Return a copy of a request with its last message replaced, for many prompts without a history.
 
     Raises
@@ -136,35 +134,35 @@ def for_prompt(first: PreparedRequest, prompt: Content, known: Model | None) -> 
     InferenceError
         If the prompt has an image and the model does not accept images, or if it is longer than the model's context.
     """
-    _check_images(prompt, first.model, known)
+    _check_images(prompt, first.model, first.known)
     request = first.with_body(messages=[*first.messages[:-1], {"role": "user", "content": prompt}])
-    _check_length(request, known)
+    _check_length(request)
     return request
 
 
-def thread_of(session: Session, ask: ChatSpec) -> Thread:
+def thread_of(threads: Threads, spec: ChatSpec) -> Thread:
     """Return the thread that a prompt continues, without that prompt."""
-    if ask.thread is None:
+    if spec.thread is None:
         return Thread("")
-    if ask.fork is not None:
-        return session.existing_thread(ask.fork).copy(ask.thread)
-    return Thread(ask.thread) if ask.new else session.thread(ask.thread)
+    if spec.fork is not None:
+        return threads.existing(spec.fork).copy(spec.thread)
+    return Thread(spec.thread) if spec.new else threads.get_or_new(spec.thread)
 
 
-def _parameters(ask: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
+def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resolved) -> dict[str, Any]:
     """Return the request's parameters. Only those that the user set are sent."""
     body: dict[str, Any] = {"model": model}
     for name in ("temperature", "max_tokens"):
         if (value := getattr(settings, name)) is not None:
             body[name] = value
-    body.update(ask.parameters)
-    if ask.tools is not None:
-        body["tools"] = ask.tools.definitions
-    if ask.schema is not None:
-        body["response_format"] = ask.schema.response_format
-    extra = dict(ask.extra)
-    if ask.think is not None:
-        for name, value in thinking_parameters(ask.think, model, known).items():
+    body.update(spec.parameters)
+    if spec.tools is not None:
+        body["tools"] = spec.tools.definitions
+    if spec.schema is not None:
+        body["response_format"] = spec.schema.response_format
+    extra = dict(spec.extra)
+    if spec.think is not None:
+        for name, value in thinking_parameters(spec.think, model, known).items():
             given = extra.get(name)
             extra[name] = {**given, **value} if isinstance(given, dict) else value
     if extra:
@@ -200,8 +198,8 @@ def _room(body: Mapping[str, Any], known: Model | None) -> int | None:
     return known.context - for_reply - tokens_beside_messages(body)
 
 
-def _check_length(request: PreparedRequest, known: Model | None) -> None:
-    context = known.context if known else None
+def _check_length(request: PreparedRequest) -> None:
+    context = request.known.context if request.known else None
     if context is None or (tokens := request.prompt_tokens) <= context:
         return
     raise InferenceError(
@@ -217,8 +215,8 @@ def _describe_left_out(turns: int, known: Model) -> str:
     return f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent."
 
 
-def trace_inputs(ask: ChatSpec, *models: str) -> dict[str, Any]:
+def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:
     """Return the ChatSpec and models as the inputs of a trace op."""
-    inputs = {"prompt": ask.prompt, "model": models[0] if len(models) == 1 else list(models), "system": ask.system}
-    inputs |= dict(ask.parameters) | dict(ask.extra)
+    inputs = {"prompt": spec.prompt, "model": models[0] if len(models) == 1 else list(models), "system": spec.system}
+    inputs |= dict(spec.parameters) | dict(spec.extra)
     return {name: value for name, value in inputs.items() if value is not None}

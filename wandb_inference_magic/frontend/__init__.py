@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .context import MagicContext as MagicContext
     from .execution import ExecutionInfo as ExecutionInfo
     from .last_error import LastError as LastError
-    from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, WaitingLine as WaitingLine
+    from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, describe_wait as describe_wait
     from .picker import show_models as show_models
 
 __getattr__ = lazy_exports(
@@ -26,7 +26,7 @@ __getattr__ = lazy_exports(
         "context": ("MagicContext",),
         "execution": ("ExecutionInfo",),
         "last_error": ("LastError",),
-        "live": ("LiveUpdater", "Spinner", "WaitingLine"),
+        "live": ("LiveUpdater", "Spinner", "describe_wait"),
         "picker": ("show_models",),
     },
 )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import copy_context
-from math import ceil
-from threading import Event, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +18,19 @@ from ..rendering import (
     status_markdown,
 )
 from .canvas import GROWTH, LONG_BLOCK
-from .live import WaitingLine
+from .live import Spinner, describe_retry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ..messages import ComparedModel, Reply
+    from ..messages import CallProgress, Reply
     from .canvas import Canvas
 
 
-class ComparisonView(WaitingLine):
+class ComparisonView(Spinner):
     """Draws the progress of several models at a limited rate, then their final replies.
+
+    The data sent stays in proportion to the replies.
 
     Parameters
     ----------
@@ -44,14 +43,30 @@ class ComparisonView(WaitingLine):
 
     def __init__(self, canvas: Canvas, allow_images_from: Collection[str], *, per_second: float) -> None:
         super().__init__(canvas)
+        self.interval = 1 / per_second
         self._allowed = allow_images_from
-        self._per_second = per_second
+        self._models: Sequence[CallProgress] = ()
+        self._drawn_size = 0
+        self._drawn_words: list[str] = []
 
-    def following(self, models: Sequence[ComparedModel]) -> _Drawing:
-        """Return a context manager that draws the progress of the models while its block runs."""
-        return _Drawing(self._canvas, models, self._allowed, per_second=self._per_second)
+    def start(self, progress: CallProgress, *others: CallProgress) -> None:
+        """Draw the progress of these models from now on."""
+        self._models = (progress, *others)
 
-    def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None:
+    def redraw(self) -> None:
+        """Draw the progress of the models, if it has changed enough."""
+        size = sum(_size(one) for one in self._models)
+        # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
+        waiting = [] if size else [_describe(one) for one in self._models]
+        has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
+        if not has_grown and (size or waiting == self._drawn_words):
+            return
+        self._drawn_size, self._drawn_words = size, waiting
+        bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
+        words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
+        self._canvas.preview(bundle, words)
+
+    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
         """Draw the result of every model, and a chart unless the comparison was interrupted."""
         columns = [_final_column(one, reply) for one, reply in zip(models, replies, strict=True)]
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
@@ -77,11 +92,11 @@ def _chart(replies: Sequence[Reply]) -> dict[str, Any]:
     )
 
 
-def _size(one: ComparedModel) -> int:
+def _size(one: CallProgress) -> int:
     return sum(map(len, one.builder.text_pieces))
 
 
-def _column(one: ComparedModel) -> Column:
+def _column(one: CallProgress) -> Column:
     """Return the column that shows a model's progress."""
     if one.ended is not None:
         return Column(one.model, reply_parts(one.ended), "")
@@ -91,7 +106,7 @@ def _column(one: ComparedModel) -> Column:
     return Column(one.model, [Untrusted(text) if text else status_markdown(_describe(one))], "")
 
 
-def _final_column(one: ComparedModel, reply: Reply) -> Column:
+def _final_column(one: CallProgress, reply: Reply) -> Column:
     """Return the column that shows a model's result: its reply, or its error if it has no text."""
     if one.error is None or reply.text:
         return Column(one.model, reply_parts(reply), reply_plain(reply))
@@ -99,61 +114,15 @@ def _final_column(one: ComparedModel, reply: Reply) -> Column:
     return Column(one.model, [f"*{safe_inline(failure)}*"], f"[{failure}]")
 
 
-def _describe(one: ComparedModel) -> str:
+def _describe(one: CallProgress) -> str:
     """Return a model's progress as a line of text."""
     if one.ended is not None:
         return "done"
     if one.error is not None:
         return "failed"
-    if one.waits is not None and (left := one.waits[1] - perf_counter()) > 0:
-        return f"{one.waits[0]} Trying again in {ceil(left)} s"
+    if waits := describe_retry(one):
+        return waits
     waited = f"{perf_counter() - one.builder.started:.0f} s"
     if size := _size(one):
         return f"{size:,} characters, {waited}"
     return f"thinking, {waited}" if one.builder.reasoning_pieces else f"waiting, {waited}"
-
-
-class _Drawing:
-    """Draws the progress of the models at a limited rate. The data sent stays in proportion to the replies."""
-
-    def __init__(
-        self, canvas: Canvas, models: Sequence[ComparedModel], allowed: Collection[str], *, per_second: float
-    ) -> None:
-        self._canvas = canvas
-        self._models = models
-        self._allowed = allowed
-        self._interval = 1 / per_second
-        self._drawn_size = 0
-        self._drawn_words: list[str] = []
-        self._failure: BaseException | None = None
-        self._stopped = Event()
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-compare", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        if self._failure is not None and kind is None:
-            raise self._failure
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._interval):
-            try:
-                self._draw()
-            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-                self._failure = error
-                return
-
-    def _draw(self) -> None:
-        size = sum(_size(one) for one in self._models)
-        # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
-        waiting = [] if size else [_describe(one) for one in self._models]
-        has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
-        if not has_grown and (size or waiting == self._drawn_words):
-            return
-        self._drawn_size, self._drawn_words = size, waiting
-        bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
-        words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
-        self._canvas.preview(bundle, words)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
 from .terminal import terminal_canvas
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from .last_error import LastError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MagicContext:
     """The context in which a magic runs. `owns_cell` is true if the magic's output is the first of its cell."""
 
@@ -28,6 +30,11 @@ class MagicContext:
     cell: ExecutionInfo
     owns_cell: bool
     last_error: LastError
+
+    @cached_property
+    def command(self) -> Command:
+        """What the magic works with: settings, cassette and endpoint, resolved once."""
+        return Command(self.session)
 
     @property
     def names(self) -> Mapping[str, Any]:
@@ -47,5 +54,5 @@ class MagicContext:
             self.shell,
             owns_cell=self.owns_cell,
             format=format,
-            allow_images_from=self.session.resolve().allow_images_from,
+            allow_images_from=self.command.settings.allow_images_from,
         )

@@ -1,16 +1,17 @@
-"""Stream text to a canvas at a limited rate, with a status line while waiting."""
+"""Draw while waiting. The thread that runs the cell does so: it waits for a call and redraws at a limited rate."""
 
 from __future__ import annotations
 
-from contextvars import copy_context
+from contextlib import contextmanager
 from math import ceil
-from threading import Event, Lock, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from ..messages import ReplyBuilder
+from ..messages import CallProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ..messages import Reply
     from .canvas import Canvas
 
@@ -20,75 +21,72 @@ SETTLE_SECONDS: Final = 1.0
 
 
 class Spinner:
-    """A context manager that shows what is being done in its block, and for how long."""
-
-    def __init__(self, canvas: Canvas, doing: str) -> None:
-        self._canvas = canvas
-        self._doing = doing
-        self._started = perf_counter()
-        self._stopped = Event()
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wb-progress", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        if kind is not None:
-            self._canvas.discard()
-
-    def _run(self) -> None:
-        pause = QUIET_SECONDS
-        while not self._stopped.wait(pause):
-            self._canvas.status(f"{self._doing} · {perf_counter() - self._started:.0f} s")
-            pause = 1.0
-
-
-class WaitingLine:
-    """Shows a status line on a canvas while waiting."""
+    """Shows a status line on a canvas, redrawn once a second, while something else is waited for."""
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
 
-    def waiting(self, doing: str) -> Spinner:
-        """Return a context manager that shows what is being done, and for how long, while its block runs."""
-        return Spinner(self._canvas, doing)
+    @contextmanager
+    def waiting(self, doing: str) -> Iterator[Callable[[], None]]:
+        """Return a context manager for a block that waits.
+
+        It gives a function to call repeatedly, which shows what is being done, and for how long. If the block raises,
+        the line is removed.
+        """
+        started, shown = perf_counter(), ""
+
+        def redraw() -> None:
+            nonlocal shown
+            line = describe_wait(doing, perf_counter() - started)
+            if line and line != shown:
+                shown = line
+                self._canvas.status(line)
+
+        try:
+            yield redraw
+        except BaseException:
+            self._canvas.discard()
+            raise
 
 
-class LiveUpdater(WaitingLine):
-    """Streams text from a ReplyBuilder to a Canvas.
+class LiveUpdater(Spinner):
+    """Streams the text of a call to a canvas.
 
-    The receiving thread draws the first text at once. A separate thread draws all later text, so that it is shown
-    even when the service pauses, and receiving does not wait for drawing.
-
-    Use it as a context manager around a chat. Call `begin` for each call to the model, and `notice` after each chunk.
+    Call `start` for each request, then `redraw` every `interval` seconds, and once more when it has ended.
     """
 
     def __init__(self, canvas: Canvas, *, per_second: float) -> None:
         super().__init__(canvas)
-        self._interval = 1 / per_second
-        self._builder = ReplyBuilder()
-        self._model = ""
-        self._doing = ""
-        self._doing_since = 0.0
+        self.interval = 1 / per_second
+        self._progress = CallProgress("")
         self._taken = 0
         self._last_text = 0.0
         self._status = ""
-        self._pause: tuple[str, float] | None = None
-        self._failure: BaseException | None = None
-        self._lock = Lock()
-        self._stopped = Event()
-        # With a copied context the thread's output appears in the running cell.
-        self._thread = Thread(target=copy_context().run, args=(self._run,), name="wbchat-painter", daemon=True)
 
-    def __enter__(self) -> LiveUpdater:
-        self._thread.start()
-        return self
+    def start(self, progress: CallProgress) -> None:
+        """Draw the reply to the next request from now on."""
+        self._progress = progress
+        self._taken, self._status = 0, ""
 
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
+    def redraw(self) -> None:
+        """Draw the text received since the last time or, if there has been none for a while, why."""
+        now = perf_counter()
+        if self._take(now):
+            return
+        if not self._taken:
+            self._show_status(self._status_line(now - self._progress.builder.started))
+        elif now - self._last_text > SETTLE_SECONDS:
+            self._last_text = now
+            self._canvas.flush()
+
+    def doing(self, words: str) -> None:
+        """Show what this thread is about to do between two requests."""
+        self._show_status(words)
+
+    def step(self, markdown: str) -> None:
+        """Draw a step between two requests, below all text received so far."""
+        self._take(perf_counter())
+        self._canvas.step(markdown)
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
@@ -98,62 +96,9 @@ class LiveUpdater(WaitingLine):
         """Remove the status line. Called when there is no reply."""
         self._canvas.discard()
 
-    def start(self, builder: ReplyBuilder, model: str) -> None:
-        """Draw the reply of the next call from now on."""
-        with self._lock:
-            self._builder, self._model = builder, model
-            self._taken, self._status, self._doing, self._pause = 0, "", "", None
-
-    def notice(self) -> None:
-        """Draw the first text at once and leave later text to the thread. Raise an error that the thread raised."""
-        if self._taken == 0 and self._builder.text_pieces:
-            self._paint()
-        if self._failure is not None:
-            raise self._failure
-
-    def pause(self, words: str, seconds: float) -> None:
-        """Show why nothing arrives, with a countdown of `seconds`."""
-        self._pause = (words, perf_counter() + seconds)
-        self._paint()
-
-    def doing(self, words: str) -> None:
-        """Show what is being done between two calls, if it takes long."""
-        with self._lock:
-            self._doing, self._doing_since, self._status = words, perf_counter(), ""
-
-    def step(self, markdown: str) -> None:
-        """Draw a step between two calls, below all text received so far."""
-        with self._lock:
-            self._doing = ""
-            self._take(perf_counter())
-            self._canvas.step(markdown)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(self._interval):
-            try:
-                self._paint()
-            except BaseException as error:  # noqa: BLE001 - raised again in the receiving thread
-                self._failure = error
-                return
-
-    def _paint(self) -> None:
-        with self._lock:
-            if self._stopped.is_set():
-                return
-            now = perf_counter()
-            if self._take(now):
-                return
-            if self._doing:
-                self._paint_status(_waiting(self._doing, now - self._doing_since))
-            elif self._taken and now - self._last_text > SETTLE_SECONDS:
-                self._last_text = now
-                self._canvas.flush()
-            elif not self._taken:
-                self._paint_status(self._status_line(now - self._builder.started))
-
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
-        pieces = self._builder.text_pieces[self._taken :]
+        pieces = self._progress.builder.text_pieces[self._taken :]
         if not pieces:
             return False
         self._taken += len(pieces)
@@ -161,23 +106,28 @@ class LiveUpdater(WaitingLine):
         self._canvas.append("".join(pieces))
         return True
 
-    def _paint_status(self, line: str) -> None:
+    def _show_status(self, line: str) -> None:
         if line and line != self._status:
             self._status = line
             self._canvas.status(line)
 
     def _status_line(self, waited: float) -> str:
-        if self._pause is not None:
-            words, until = self._pause
-            if (left := until - perf_counter()) > 0:
-                return f"{words} in {ceil(left)} s"
-            self._pause = None
-        words_thought = sum(piece.count(" ") for piece in self._builder.reasoning_pieces)
-        doing = (
-            f"{self._model} is thinking · {words_thought:,} words" if words_thought else f"waiting for {self._model}"
+        if waits := describe_retry(self._progress):
+            return waits
+        words_thought = sum(piece.count(" ") for piece in self._progress.builder.reasoning_pieces)
+        model = self._progress.model
+        return describe_wait(
+            f"{model} is thinking · {words_thought:,} words" if words_thought else f"waiting for {model}", waited
         )
-        return _waiting(doing, waited)
 
 
-def _waiting(doing: str, waited: float) -> str:
+def describe_wait(doing: str, waited: float) -> str:
+    """Return a status line, or an empty string if the wait has just begun. `waited` is in seconds."""
     return "" if waited < QUIET_SECONDS else f"{doing} · {waited:.0f} s"
+
+
+def describe_retry(progress: CallProgress) -> str:
+    """Return why and when a request will be sent again, or an empty string if it will not."""
+    if progress.waits is None or (left := progress.waits[1] - perf_counter()) <= 0:
+        return ""
+    return f"{progress.waits[0]} in {ceil(left)} s"

@@ -9,6 +9,7 @@ from ..catalog import check_model_id, describe_reasoning, format_context, format
 from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
+from ..session import Command
 from .canvas import is_notebook
 from .live import Spinner
 from .output_widget import WIDGET, widget_view
@@ -16,26 +17,16 @@ from .output_widget import WIDGET, widget_view
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from IPython.core.interactiveshell import InteractiveShell
-
     from ..arguments import ModelsOptions
     from ..catalog import Catalog, Model
     from ..config import Endpoint
     from ..session import Session
-    from .canvas import Canvas
+    from .context import MagicContext
 
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
 
 
-def show_models(
-    shell: InteractiveShell,
-    session: Session,
-    options: ModelsOptions,
-    text: str,
-    canvas: Canvas,
-    *,
-    is_interactive: bool,
-) -> None:
+def show_models(context: MagicContext, options: ModelsOptions, text: str) -> None:
     """Run `%wbmodels`: choose, list, or show the picker. Show the static table if no user is present to pick.
 
     Raises
@@ -43,9 +34,10 @@ def show_models(
     InferenceError
         If the endpoint does not have the model, the text matches no model, or no list of models is available.
     """
-    endpoint = session.endpoint()
-    with Spinner(canvas, "asking the endpoint for its models"):
-        catalog = session.models.catalog(endpoint, refresh=options.refresh)
+    shell, session, command, canvas = context.shell, context.session, context.command, context.canvas()
+    command.listener = Spinner(canvas)
+    endpoint = command.endpoint
+    catalog = session.models.catalog(command, refresh=options.refresh)
     if options.use is not None:
         chosen = _by_number(session, options.use)
         session.models.check(chosen, endpoint)
@@ -58,8 +50,8 @@ def show_models(
         return
     session.listed_models = [model.id for model in models]
     numbered = not is_notebook(shell)
-    bundle = models_table(models, catalog, endpoint, session.models.in_force_or_none(endpoint), numbered=numbered)
-    if is_interactive and is_notebook(shell) and not options.table:
+    bundle = models_table(models, catalog, endpoint, command.model_or_none, numbered=numbered)
+    if context.cell.is_interactive and is_notebook(shell) and not options.table:
         bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
     canvas.show(bundle)
 
@@ -175,7 +167,7 @@ class Picker:
 
     def _offer(self) -> None:
         """Offer the models that match the search, and always the current model."""
-        chosen = self._session.models.in_force_or_none(self._endpoint)
+        chosen = Command(self._session, dry=True).model_or_none
         ids = [model.id for model in self._catalog.matching(self._search.value)]
         if chosen and chosen not in ids:
             ids.insert(0, chosen)
@@ -204,7 +196,7 @@ class Picker:
         self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
 
     def _chosen(self, change: Any) -> None:
-        if change["new"] and change["new"] != self._session.models.in_force_or_none(self._endpoint):
+        if change["new"] and change["new"] != Command(self._session, dry=True).model_or_none:
             self._session.settings.set(model=change["new"])
         self._describe()
 

@@ -135,7 +135,7 @@ class Offers:
         if value.completes == "choice":
             return list(value.words)
         if value.completes == "thread":
-            return list(dict.fromkeys((self._session.current_thread, *self._session.threads)))
+            return list(dict.fromkeys((self._session.threads.current, *self._session.threads)))
         if value.completes == "model":
             return self._models()
         return self._variables(value.completes)
@@ -157,7 +157,7 @@ class Offers:
             # The magic itself reports an invalid setting.
             return []
         if endpoint.is_local:
-            return [endpoint.model]
+            return [endpoint.default_model]
         catalog = self._session.models.known(endpoint)
         if not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch(endpoint).join(_PATIENCE)
@@ -170,7 +170,7 @@ class Offers:
         Reading a notebook service's secrets may prompt the user or send a network request. They are not read
         here, so W&B's models are those known so far.
         """
-        name = self._session.resolve().endpoint
+        name = self._session.settings.resolve().endpoint
         url = WANDB_URL if name in ("auto", "wandb") else name
         if (
             is_wandb(url)
@@ -178,21 +178,25 @@ class Offers:
             and resolve_key(os.environ, for_wandb=True, secrets=()) is None
         ):
             return Endpoint("wandb", url)
-        return self._session.endpoint(ask=False, start=False)
+        from ..session import Command
+
+        return Command(self._session, dry=True).endpoint
 
     def _fetch(self, endpoint: Endpoint) -> Thread:
         """Return the thread that fetches the endpoint's models into the session. Start it unless one is running."""
         thread = self._fetches.get(endpoint.url)
         if thread is None or not thread.is_alive():
-            thread = Thread(target=self._fill, args=(endpoint,), name="wandb-inference-models", daemon=True)
+            thread = Thread(target=self._fill, name="wandb-inference-models", daemon=True)
             self._fetches[endpoint.url] = thread
             thread.start()
         return thread
 
-    def _fill(self, endpoint: Endpoint) -> None:
+    def _fill(self) -> None:
+        from ..session import Command
+
         try:
             # Returns at once if the list was fetched before, or if an earlier fetch failed.
-            self._session.models.catalog(endpoint)
+            self._session.models.catalog(Command(self._session, dry=True))
         except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
             return
 

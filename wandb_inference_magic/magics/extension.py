@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import importlib
 import sys
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Final
@@ -27,8 +28,8 @@ LATER: Final = ("jinja2",)
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics and the settings, without prompts, output or slow imports."""
-    settings = WandbInference(parent=shell)
-    session = start_session(settings, partial(_ask_secret, shell))
+    session = start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
+    settings = session.settings
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
     # `%config` looks here for configurable classes.
@@ -37,7 +38,9 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("post_run_cell", magics.after_cell)
     question.install(shell)
     completion.install(shell, session)
-    Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
+    # Where no thread can be started (Pyodide), the first chat imports all that itself.
+    with suppress(RuntimeError):
+        Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
 
 
 def unload(shell: InteractiveShell) -> None:

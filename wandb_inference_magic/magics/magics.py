@@ -92,7 +92,7 @@ class InferenceMagics(Magics):
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
-        context = self._scene("wbchat")
+        context = self._context("wbchat")
         answer = chat(context, options, prompt)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
@@ -107,10 +107,8 @@ class InferenceMagics(Magics):
         from ..frontend import show_models
 
         options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
-        context = self._scene("wbmodels")
-        show_models(
-            self.shell, self.session, options, text, context.canvas(), is_interactive=context.cell.is_interactive
-        )
+        context = self._context("wbmodels")
+        show_models(context, options, text)
 
     @no_var_expand
     @line_magic
@@ -120,7 +118,7 @@ class InferenceMagics(Magics):
 
         form = THREAD.lines["%wbthread"]
         options, name = read_line(ThreadOptions, "%wbthread", line, text=form, render=self._render)
-        manage(self.session, options, name, self._scene("wbthread").canvas())
+        manage(self.session, options, name, self._context("wbthread").canvas())
 
     @no_var_expand
     @cell_magic
@@ -130,7 +128,7 @@ class InferenceMagics(Magics):
 
         form = MAP.lines["%%wbmap"]
         options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
-        run_map_magic(self._scene("wbmap"), options, frame, cell.strip("\n"))
+        run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
     @line_magic
@@ -139,7 +137,7 @@ class InferenceMagics(Magics):
         from ..commands import show_usage
 
         options, _ = read_line(UsageOptions, "%wbusage", line)
-        show_usage(self._scene("wbusage"), options)
+        show_usage(self._context("wbusage"), options)
 
     @no_var_expand
     @line_magic
@@ -148,16 +146,16 @@ class InferenceMagics(Magics):
         from ..commands import configure
 
         options, _ = read_line(ConfigOptions, "%wbconfig", line)
-        configure(self.session, options, self._scene("wbconfig").canvas())
+        configure(self.session, options, self._context("wbconfig").canvas())
 
     def _render(self, value: str, option: str) -> str:
         """Render an option's value, which may use the same template syntax as the prompt."""
         from ..prompts import render_text
 
-        tokens = self.session.resolve().value_tokens
+        tokens = self.session.settings.value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
-    def _scene(self, magic: str) -> MagicContext:
+    def _context(self, magic: str) -> MagicContext:
         from ..frontend import MagicContext
 
         running = ExecutionInfo.running(self.shell, self._own_cell_id)

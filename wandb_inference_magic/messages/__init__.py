@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .frames import data_frame as data_frame
     from .listener import (
-        ComparedModel as ComparedModel,
+        CallProgress as CallProgress,
         ComparisonListener as ComparisonListener,
         Listener as Listener,
-        NullComparisonListener as NullComparisonListener,
         NullListener as NullListener,
         Waiting as Waiting,
     )
@@ -45,8 +44,10 @@ if TYPE_CHECKING:
         Origin as Origin,
         Thread as Thread,
         Turn as Turn,
+        content_text as content_text,
         has_images as has_images,
     )
+    from .threads import Threads as Threads
     from .tokens import estimate as estimate, estimate_messages as estimate_messages
 
 __getattr__ = lazy_exports(
@@ -56,10 +57,9 @@ __getattr__ = lazy_exports(
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
         "frames": ("data_frame",),
         "listener": (
-            "ComparedModel",
+            "CallProgress",
             "ComparisonListener",
             "Listener",
-            "NullComparisonListener",
             "NullListener",
             "Waiting",
         ),
@@ -77,7 +77,8 @@ __getattr__ = lazy_exports(
             "writing_seconds",
         ),
         "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
-        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "has_images"),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
+        "threads": ("Threads",),
         "tokens": ("estimate", "estimate_messages"),
     },
 )

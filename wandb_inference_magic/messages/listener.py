@@ -1,43 +1,77 @@
-"""The protocol by which the engine reports the progress of a call; a front end implements it and draws."""
+"""The protocol by which the engine reports the progress of a call; a front end implements it and draws.
+
+All methods are called by the thread that runs the cell, so that the output belongs to the cell.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from .builder import ReplyBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from ..errors import InferenceError
     from .reply import Reply
 
+# A thread that has nothing to draw looks this often, in seconds, whether what it waits for has ended.
+IDLE_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class CallProgress:
+    """The progress of a call to a model. The engine updates it while a front end reads it.
+
+    Attributes
+    ----------
+    model : str
+    builder : ReplyBuilder
+        What has been received of the current request.
+    ended : Reply or None
+        The reply, once it has ended.
+    error : InferenceError or None
+        Why there is no reply.
+    waits : tuple of (str, float) or None
+        Why the request will be sent again, and when, as a `perf_counter` time.
+    begun : Event
+        Set when the first text has been received, to draw it at once.
+    """
+
+    model: str
+    builder: ReplyBuilder = field(default_factory=ReplyBuilder)
+    ended: Reply | None = None
+    error: InferenceError | None = None
+    waits: tuple[str, float] | None = None
+    begun: Event = field(default_factory=Event)
+
 
 class Waiting(Protocol):
     """Shows that the user has to wait for something."""
 
-    def waiting(self, doing: str) -> AbstractContextManager[None]:
-        """Show what is being done, and for how long, while the `with` block runs."""
+    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:
+        """Return a context manager for a block that waits.
+
+        It gives a function to call repeatedly, which shows what is being done, and for how long.
+        """
 
 
 class Listener(Waiting, Protocol):
-    """Receives the reports of one chat. It draws only within its context, and once more at `finish`."""
+    """Receives the reports of one chat."""
 
-    def __enter__(self) -> Listener: ...
+    @property
+    def interval(self) -> float:
+        """How often `redraw` is called, in seconds."""
 
-    def __exit__(self, *_: object) -> None: ...
+    def start(self, progress: CallProgress) -> None:
+        """Follow another call from now on."""
 
-    def start(self, builder: ReplyBuilder, model: str) -> None:
-        """Follow the reply of another call from now on."""
-
-    def notice(self) -> None:
-        """Report that something was received."""
-
-    def pause(self, words: str, seconds: float) -> None:
-        """Show why nothing will be received for this many seconds."""
+    def redraw(self) -> None:
+        """Show what has been received since the last time, or why nothing has been."""
 
     def doing(self, words: str) -> None:
         """Show what is being done between two calls."""
@@ -52,22 +86,34 @@ class Listener(Waiting, Protocol):
         """Remove the waiting status, because no reply was received."""
 
 
+class ComparisonListener(Waiting, Protocol):
+    """Receives the reports of several models that answer at the same time."""
+
+    @property
+    def interval(self) -> float:
+        """How often `redraw` is called, in seconds."""
+
+    def start(self, progress: CallProgress, *others: CallProgress) -> None:
+        """Follow these calls from now on."""
+
+    def redraw(self) -> None:
+        """Show the progress of the models."""
+
+    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
+        """Show the results of all models."""
+
+
 class NullListener:
     """Shows nothing. Used for `--quiet` and for calls from Python."""
 
-    def __enter__(self) -> NullListener:
-        return self
+    interval = IDLE_SECONDS
 
-    def __exit__(self, *_: object) -> None: ...
+    def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
+        return nullcontext(self.redraw)
 
-    def waiting(self, doing: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
+    def start(self, progress: CallProgress, *others: CallProgress) -> None: ...
 
-    def start(self, builder: ReplyBuilder, model: str) -> None: ...
-
-    def notice(self) -> None: ...
-
-    def pause(self, words: str, seconds: float) -> None: ...
+    def redraw(self) -> None: ...
 
     def doing(self, words: str) -> None: ...
 
@@ -75,50 +121,6 @@ class NullListener:
 
     def finish(self, reply: Reply) -> None: ...
 
+    def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None: ...
+
     def discard(self) -> None: ...
-
-
-@dataclass(slots=True)
-class ComparedModel:
-    """The progress of one of several compared models.
-
-    Attributes
-    ----------
-    model : str
-    builder : ReplyBuilder
-        What has been received of the current call.
-    ended : Reply or None
-        The reply, once it has ended.
-    error : InferenceError or None
-        Why there is no reply.
-    waits : tuple of (str, float) or None
-        Why the request will be sent again, and when, as a `perf_counter` time.
-    """
-
-    model: str
-    builder: ReplyBuilder = field(default_factory=ReplyBuilder)
-    ended: Reply | None = None
-    error: InferenceError | None = None
-    waits: tuple[str, float] | None = None
-
-
-class ComparisonListener(Waiting, Protocol):
-    """Receives the reports of several models that answer at the same time."""
-
-    def following(self, models: Sequence[ComparedModel]) -> AbstractContextManager[None]:
-        """Show the progress of the models while the `with` block runs."""
-
-    def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None:
-        """Show the results of all models."""
-
-
-class NullComparisonListener:
-    """Shows nothing about the compared models."""
-
-    def waiting(self, doing: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
-
-    def following(self, models: Sequence[ComparedModel]) -> AbstractContextManager[None]:  # noqa: ARG002
-        return nullcontext()
-
-    def finish(self, models: Sequence[ComparedModel], replies: Sequence[Reply], *, interrupted: bool) -> None: ...

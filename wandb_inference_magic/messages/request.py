@@ -13,7 +13,7 @@ from .tokens import estimate, estimate_messages, most, most_of_messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..catalog import Price
+    from ..catalog import Model, Price
     from ..config import Endpoint
     from .reply import Message
     from .thread import Thread
@@ -29,7 +29,7 @@ class PreparedRequest:
     """A prepared ChatSpec: all that is needed to send it and to report the result.
 
     `body` includes the messages. `earlier` is how many of them come from the thread. `notices` is what the user
-    should know.
+    should know. `known` is what the catalog has about the model.
     """
 
     endpoint: Endpoint
@@ -39,6 +39,7 @@ class PreparedRequest:
     thread: Thread
     earlier: int = 0
     notices: tuple[str, ...] = ()
+    known: Model | None = None
 
     @property
     def messages(self) -> list[Message]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import concurrency as background
+from ..concurrency import run_once
 from ..errors import InferenceError, did_you_mean, quoted
 from ..messages import ToolStep
 from .tool_schema import Tool, describe, name_of
@@ -92,7 +92,7 @@ class Toolbox:
         try:
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
-                result = background.run(result)
+                result = run_once(result)
             # A subclass of str can override methods; send its plain text.
             return str.__str__(result if isinstance(result, str) else self._show(result)), True
         except FAILURES as error:

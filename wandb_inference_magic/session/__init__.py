@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING
 from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
-    from .budget import Reservation as Reservation
-    from .current import current_session as current_session, end_session as end_session, start_session as start_session
-    from .session import Session as Session
-    from .tracing import Trace as Trace, traced as traced
+    from .budget import Budget as Budget, Reservation as Reservation
+    from .command import Command as Command
+    from .session import (
+        Session as Session,
+        current_session as current_session,
+        end_session as end_session,
+        start_session as start_session,
+    )
+    from .tracing import Trace as Trace
     from .usage import NOTHING as NOTHING, Total as Total, usage_rows as usage_rows
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "budget": ("Reservation",),
-        "current": ("current_session", "end_session", "start_session"),
-        "session": ("Session",),
-        "tracing": ("Trace", "traced"),
+        "budget": ("Budget", "Reservation"),
+        "command": ("Command",),
+        "session": ("Session", "current_session", "end_session", "start_session"),
+        "tracing": ("Trace",),
         "usage": ("NOTHING", "Total", "usage_rows"),
     },
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
     from ..catalog import Price
     from ..messages import PreparedRequest
-    from .session import Session
     from .shared_spending import SharedSpending
-    from .usage import Call
+    from .usage import Call, UsageTracker
 
 REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or start again with %wbusage --reset."
 SHARED_REMEDY: Final = (
@@ -29,87 +29,42 @@ SHARED_REMEDY: Final = (
 FEWEST_TOKENS: Final = 16
 
 
-def left(session: Session) -> float | None:
-    """Return the USD that may still be spent, less those reserved for running calls; None without a budget."""
-    budget = _budget(session)
-    if budget is None:
-        return None
-    shared = session.shared_spending()
-    return session.usage.left(budget) if shared is None else shared.left(budget)
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the calls of one command may cost.
 
-
-def remedy(session: Session) -> str:
-    """Return what the user can do when too little is left."""
-    return SHARED_REMEDY if session.settings.budget_file else REMEDY
-
-
-def is_set(session: Session) -> bool:
-    """Whether costs are checked against a budget, or shared with other kernels that may have one."""
-    settings = session.settings
-    return (settings.budget is not None or bool(settings.budget_file)) and not _costs_nothing(session)
-
-
-def _costs_nothing(session: Session) -> bool:
-    """Whether every answer comes from a cassette."""
-    cassette = session.cassette()
-    return cassette is not None and not cassette.records
-
-
-def _budget(session: Session) -> float | None:
-    """Return the USD that calls may cost, or None if there is no limit."""
-    # Read without resolving all settings: this runs for each of many rows, and no environment variable sets it.
-    budget = session.settings.budget
-    return None if budget is None or _costs_nothing(session) else budget
-
-
-class _WorstCase:
-    """The worst-case cost of a request in USD, given the USD that are left.
-
-    If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
-    that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
+    `limit` is in USD, or None if nothing is checked. `shared` is the spending of all kernels that share the budget.
     """
 
-    def __init__(self, session: Session, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
-        tokens = request.most_prompt_tokens
-        # Some models charge more for tokens that they write to their cache.
-        self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
-        self.usd = self.prompt
-        self.limit: int | None = None
-        # The cost of one token in every reply that the service may generate for the request.
-        self._token = price.cost(0, 1) * request.most_replies
-        self._given = request.reply_limit
-        self._wanted = wanted
-        self._least = least
-        self._most = REPLY_TOKENS if self._given else _most_of_reply(session, request)
+    limit: float | None
+    usage: UsageTracker
+    shared: SharedSpending | None = None
 
-    def __call__(self, left: float) -> float:
-        """Return the cost in USD, and set `usd` and `limit`."""
-        if self._given or not self._token:
-            self.usd = self.prompt + self._token * (self._given or 0)
-            return self.usd
-        affordable = (left / self._wanted - self.prompt) / self._token
-        self.limit = int(min(max(affordable, self._least), self._most))
-        self.usd = self.prompt + self._token * self.limit
-        return self.usd
+    @property
+    def left(self) -> float | None:
+        """The USD that may still be spent, less those reserved for running calls; None without a limit."""
+        if self.limit is None:
+            return None
+        return self.usage.left(self.limit) if self.shared is None else self.shared.left(self.limit)
 
+    @property
+    def remedy(self) -> str:
+        """What the user can do when too little is left."""
+        return REMEDY if self.shared is None else SHARED_REMEDY
 
-def _most_of_reply(session: Session, request: PreparedRequest) -> int:
-    """Return the most tokens that a reply may have. Services reject a limit beyond the model's context."""
-    known = session.models.known(request.endpoint).find(request.model)
-    tokens = request.prompt_tokens
-    room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
-    most = known.max_output if known and known.max_output else REPLY_TOKENS
-    return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
+    @property
+    def is_set(self) -> bool:
+        """Whether costs are checked, or shared with other kernels that may check them."""
+        return self.limit is not None or self.shared is not None
 
-
-def previewed(session: Session, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
-    """Return requests that are sent together as the budget would allow them now, with the notices it would add."""
-    with ExitStack() as stack:
-        holds = [stack.enter_context(Reservation(session)) for _ in requests]
-        return [
-            _previewed(hold, request, wanted=len(requests) - number)
-            for number, (request, hold) in enumerate(zip(requests, holds, strict=True))
-        ]
+    def preview(self, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
+        """Return requests that are sent together as the budget would allow them now, with the notices it would add."""
+        with ExitStack() as stack:
+            holds = [stack.enter_context(Reservation(self)) for _ in requests]
+            return [
+                _previewed(hold, request, wanted=len(requests) - number)
+                for number, (request, hold) in enumerate(zip(requests, holds, strict=True))
+            ]
 
 
 def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> PreparedRequest:
@@ -123,6 +78,45 @@ def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> P
     return request.with_body(max_tokens=hold.limit).noticed(words)
 
 
+class _WorstCase:
+    """The worst-case cost of a request in USD, given the USD that are left.
+
+    If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
+    that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
+    """
+
+    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
+        tokens = request.most_prompt_tokens
+        # Some models charge more for tokens that they write to their cache.
+        self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
+        self.usd = self.prompt
+        self.limit: int | None = None
+        # The cost of one token in every reply that the service may generate for the request.
+        self._token = price.cost(0, 1) * request.most_replies
+        self._given = request.reply_limit
+        self._wanted = wanted
+        self._least = least
+        self._most = REPLY_TOKENS if self._given else _most_of_reply(request)
+
+    def __call__(self, left: float) -> float:
+        """Return the cost in USD, and set `usd` and `limit`."""
+        if self._given or not self._token:
+            self.usd = self.prompt + self._token * (self._given or 0)
+            return self.usd
+        affordable = (left / self._wanted - self.prompt) / self._token
+        self.limit = int(min(max(affordable, self._least), self._most))
+        self.usd = self.prompt + self._token * self.limit
+        return self.usd
+
+
+def _most_of_reply(request: PreparedRequest) -> int:
+    """Return the most tokens that a reply may have. Services reject a limit beyond the model's context."""
+    known, tokens = request.known, request.prompt_tokens
+    room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
+    most = known.max_output if known and known.max_output else REPLY_TOKENS
+    return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
+
+
 class Reservation:
     """Reserves a call's worst-case cost until its real cost is known.
 
@@ -130,14 +124,13 @@ class Reservation:
     releases it. `limit` is the limit on the reply that the budget adds to the request; None if it adds none.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.limit: int | None = None
-        self._session = session
+        self._budget = budget
         self._request: PreparedRequest | None = None
         self._usd = 0.0
         self._cost = 0.0
-        # For a shared budget: the file, and the call's name in it.
-        self._shared: SharedSpending | None = None
+        # The call's name in the file of a shared budget.
         self._call = ""
 
     def reserve(self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS) -> None:
@@ -162,9 +155,8 @@ class Reservation:
         """
         if request is self._request:
             return
-        budget = _budget(self._session)
-        if budget is None:
-            self.limit = None
+        limit = self._budget.limit
+        if limit is None:
             return
         if request.price is None:
             raise InferenceError(
@@ -180,28 +172,23 @@ class Reservation:
                 remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
                 cause="option",
             )
-        worst = _WorstCase(self._session, request, request.price, wanted, least)
-        rest = self._reserve(worst, budget)
+        worst = _WorstCase(request, request.price, wanted, least)
+        rest = self._reserve(worst, limit)
         if worst.usd > rest + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             raise InferenceError(
                 f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
-                remedy=f"{lower}{remedy(self._session)}",
+                remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
             )
         self._request, self._usd, self.limit = request, worst.usd, worst.limit
 
-    def _reserve(self, worst: _WorstCase, budget: float) -> float:
+    def _reserve(self, worst: _WorstCase, limit: float) -> float:
         """Reserve the worst-case cost if that much is left. Return what was left."""
-        shared = self._session.shared_spending()
-        if shared is not self._shared:
-            # The `budget_file` setting has changed.
-            self.release()
-        if shared is None:
-            return self._session.usage.hold(self, worst, budget)
-        # Set first, because an interrupt can come as soon as the file has the reservation.
-        self._shared, self._call = shared, self._call or uuid4().hex
-        return shared.reserve(self._call, worst, lambda: worst.prompt, budget)[0]
+        if self._budget.shared is None:
+            return self._budget.usage.hold(self, worst, limit)
+        self._call = self._call or uuid4().hex
+        return self._budget.shared.reserve(self._call, worst, lambda: worst.prompt, limit)[0]
 
     def settle(self, call: Call) -> str:
         """Replace a call's reservation with its real cost. Return a notice for the user, or an empty string.
@@ -212,11 +199,8 @@ class Reservation:
         if call.outcome == "failed" and not cost:
             return ""
         reserved, is_reserved = self._usd, self._request is not None
-        if self._shared is None:
-            self._session.share_cost(cost)
-        else:
-            # An interrupt may come before the file has the cost; `release` then writes it.
-            self._cost = cost
+        # An interrupt may come before the file has the cost; `release` then writes it.
+        self._cost = cost
         self._end()
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
@@ -231,11 +215,16 @@ class Reservation:
 
     def _end(self) -> None:
         cost, self._cost = self._cost, 0.0
-        if self._shared is None:
-            self._session.usage.release(self)
-        else:
-            self._shared.settle(self._call, cost)
-        self._request, self._usd, self._shared, self._call = None, 0.0, None, ""
+        shared = self._budget.shared
+        if shared is None:
+            self._budget.usage.release(self)
+        elif self._call:
+            shared.settle(self._call, cost)
+        elif cost:
+            # A reply already received is not lost when the file cannot be used. The next call is refused instead.
+            with suppress(InferenceError):
+                shared.add(cost)
+        self._request, self._usd, self._call = None, 0.0, ""
 
     def __enter__(self) -> Reservation:
         return self

@@ -1,8 +1,8 @@
-"""The models of a session's endpoint: the lists, each fetched once, the current model, and prices."""
+"""The models of the endpoints: the lists, each fetched once, the default model, and prices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
@@ -10,42 +10,38 @@ from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from ..cassettes import Cassette
+    from openai import AsyncOpenAI
+
     from ..catalog import Price
-    from ..client import Client, Recorder
+    from ..concurrency import EventLoop
     from ..config import Endpoint, Resolved
-
-# Available on the service on 2026-10-07, and among its cheapest.
-DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
+    from ..messages import Waiting
 
 
-class _Session(Protocol):
-    """The part of a session that this module uses."""
+class Context(Protocol):
+    """The part of a command that this module uses."""
 
-    def resolve(self) -> Resolved: ...
-
+    @property
     def endpoint(self) -> Endpoint: ...
 
-    def cassette(self) -> Cassette | None: ...
+    @property
+    def settings(self) -> Resolved: ...
 
-    def recorder(self) -> Recorder | None: ...
+    @property
+    def listener(self) -> Waiting: ...
 
-    def connection(self, endpoint: Endpoint) -> Client: ...
+    @property
+    def loop(self) -> EventLoop: ...
+
+    def client(self) -> AsyncOpenAI: ...
 
 
 class Models:
-    """The models of a session's endpoint.
+    """What is known about the models of each endpoint. A list is fetched once."""
 
-    Parameters
-    ----------
-    session : Session
-        The session whose settings, cassette and client are used.
-    """
-
-    def __init__(self, session: _Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._catalogs: dict[str, Catalog] = {}
 
     def forget(self) -> None:
@@ -55,33 +51,45 @@ class Models:
     def known(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without a request."""
         if endpoint.is_local:
-            return Catalog(models=(local.facts(endpoint.model),), live=True)
+            return Catalog(models=(local.facts(endpoint.default_model),), live=True)
         if endpoint.url in self._catalogs:
             return self._catalogs[endpoint.url]
         return join(None, None, snapshot()) if endpoint.is_wandb else join([], None, None)
 
-    def catalog(self, endpoint: Endpoint | None = None, *, refresh: bool = False) -> Catalog:
+    def catalog(self, command: Context, *, refresh: bool = False) -> Catalog:
         """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
 
         If the list cannot be fetched, the catalog has what is known without it, and its `note` says so.
-        """
-        endpoint = endpoint or self._session.endpoint()
-        if endpoint.url not in self._catalogs or refresh:
-            self._catalogs[endpoint.url] = self._fetch_catalog(endpoint)
-        return self._catalogs[endpoint.url]
 
-    def _fetch_catalog(self, endpoint: Endpoint) -> Catalog:
+        Parameters
+        ----------
+        command : Command
+        refresh : bool
+            Whether to fetch the list again.
+        """
+        endpoint = command.endpoint
         if endpoint.is_local:
             return self.known(endpoint)
+        if endpoint.url not in self._catalogs or refresh:
+            with command.listener.waiting("asking the endpoint for its models") as redraw:
+                self._catalogs[endpoint.url] = self._fetch(command, redraw)
+        return self._catalogs[endpoint.url]
+
+    def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
+        # Imported here, because completion uses this module too, and the SDK takes long to import.
         from ..client import fetch_feed, fetch_model_list
 
-        notes: list[str] = []
-        listing = self._try(lambda: read_listing(fetch_model_list(self._session.connection(endpoint))), endpoint, notes)
+        endpoint, notes = command.endpoint, list[str]()
+
+        def fetched(fetch: Callable[[AsyncOpenAI], Coroutine[Any, Any, object]], read: Callable[[Any], Any]) -> Any:
+            return read(command.loop.run(fetch(command.client()), meanwhile=meanwhile))
+
+        listing = self._try(lambda: fetched(fetch_model_list, read_listing), endpoint, notes)
         if not endpoint.is_wandb:
             return join(listing or [], None, None, notes=notes)
         feed = None
-        if self._session.resolve().catalog:
-            feed = self._try(lambda: read_modelsdev(fetch_feed(FEED_URL, self._session.recorder())), endpoint, [])
+        if command.settings.catalog:
+            feed = self._try(lambda: fetched(lambda client: fetch_feed(client, FEED_URL), read_modelsdev), endpoint, [])
         return join(listing, feed, snapshot(), notes=notes)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
@@ -97,7 +105,7 @@ class Models:
             notes.append(f"{error.what} {error.why}".strip())
             return None
 
-    def default(self, endpoint: Endpoint) -> str:
+    def default(self, command: Context) -> str:
         """Return the model to use when none is set.
 
         Raises
@@ -105,33 +113,19 @@ class Models:
         InferenceError
             When the endpoint does not have exactly one model, so that the user must choose one.
         """
-        if endpoint.is_local:
-            return endpoint.model
-        if endpoint.is_wandb:
-            return DEFAULT_MODEL
-        cassette = self._session.cassette()
-        if cassette is not None and cassette.endpoint == endpoint.name and cassette.model:
-            return cassette.model
-        ids = [model.id for model in self.catalog(endpoint).models]
+        endpoint = command.endpoint
+        if endpoint.default_model:
+            return endpoint.default_model
+        catalog = self.catalog(command)
+        ids = [model.id for model in catalog.models]
         if len(ids) == 1:
             return ids[0]
         raise InferenceError(
             "No model is chosen.",
-            why=f"The endpoint {endpoint.url} has {len(ids)} models." if ids else self.catalog(endpoint).note,
+            why=f"The endpoint {endpoint.url} has {len(ids)} models." if ids else catalog.note,
             remedy="Choose one with %wbmodels, or with -m.",
             cause="model",
         )
-
-    def in_force(self, endpoint: Endpoint) -> str:
-        """Return the model that the next chat would use."""
-        return self._session.resolve().model or self.default(endpoint)
-
-    def in_force_or_none(self, endpoint: Endpoint) -> str | None:
-        """Return the model that the next chat would use, or None when one must be chosen first."""
-        try:
-            return self.in_force(endpoint)
-        except InferenceError:
-            return None
 
     def check(self, model: str, endpoint: Endpoint) -> None:
         """Raise an error for a model that the endpoint is known not to have, before anything is sent.
@@ -142,10 +136,10 @@ class Models:
             With similar ids, or the replacement of a retired model.
         """
         if endpoint.is_local:
-            if model != endpoint.model:
+            if model != endpoint.default_model:
                 raise InferenceError(
                     f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
-                    remedy=f"Leave the model out, or set it to {endpoint.model}; with a key (%wbconfig --key) "
+                    remedy=f"Leave the model out, or set it to {endpoint.default_model}; with a key (%wbconfig --key) "
                     "the models of W&B Inference are there.",
                     cause="model",
                 )

@@ -1,4 +1,4 @@
-"""Trace calls in W&B Weave: each magic is one op, with the SDK's own calls inside it.
+"""Trace calls in W&B Weave: each magic is one op, with the calls to models inside it.
 
 Tracing never stops a chat. An error here is reported once, below the next reply, and the chat continues without it.
 """
@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from threading import Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import import_quietly
 from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
-from ..messages import NullListener
 from ..text import hidden, library_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from ..config import Key
-    from ..messages import Reply, Waiting
+    from ..messages import PreparedRequest, Reply
+    from .endpoints import Keys
 
 # Timeout for the trace server. A chat waits for it when tracing starts.
 HTTP_SECONDS: Final = 10.0
@@ -53,37 +53,40 @@ class Trace:
         self.summary = {"cost_usd": reply.cost, "seconds": reply.seconds, "calls": reply.calls}
 
 
-@contextmanager
-def traced(
-    tracer: Tracer | None,
-    name: str,
-    inputs: Mapping[str, Any],
-    attributes: Mapping[str, Any],
-    listener: Waiting | None = None,
-) -> Iterator[Trace]:
-    """Trace the `with` block, if tracing is on.
+@dataclass(slots=True)
+class ObservedCall:
+    """One request to a model, as a trace sees it: at its end it has a reply, and an error if it failed."""
 
-    Parameters
-    ----------
-    tracer : Tracer or None
-        None if tracing is off.
-    name : str
-        The op's name.
-    inputs, attributes : mapping
-        The inputs of the call, and facts about it that are known before it. JSON values.
-    listener : Waiting, optional
-        Shows that Weave is being connected.
-    """
-    if tracer is None:
-        yield Trace()
-        return
-    trace, call = tracer.begin(name, inputs, attributes, listener)
-    try:
-        yield trace
-    except BaseException as error:
-        tracer.end(call, trace, error)
-        raise
-    tracer.end(call, trace)
+    reply: Reply | None = None
+    error: Exception | None = None
+
+
+class TracerSlot:
+    """Holds the tracer of a session: connected on first use, and again when its settings have changed."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._tracer: Tracer | None = None
+        # Several threads may need the tracer at once.
+        self._lock = RLock()
+
+    def get(self, project: str) -> Tracer | None:
+        """Return the tracer for a project. If it is empty, return one for the client that the user made, or None."""
+        with self._lock:
+            # A tracer with no key or a wrong key has given up, so start a new one.
+            key = self._keys.for_server() if project else None
+            theirs = None if project else _users_client()
+            if self._tracer is not None and not self._tracer.is_for(project, key, theirs):
+                self.close()
+            if self._tracer is None and (project or theirs is not None):
+                self._tracer = Tracer(project, key, self._keys.secrets, theirs)
+            return self._tracer
+
+    def close(self) -> None:
+        """Disconnect from Weave."""
+        ended, self._tracer = self._tracer, None
+        if ended is not None:
+            ended.close()
 
 
 class Tracer:
@@ -97,19 +100,28 @@ class Tracer:
         The key for W&B, found as for chats. Weave itself looks in fewer places.
     secrets : callable, optional
         Returns the secrets, no part of which may be traced.
+    theirs : object, optional
+        The client that the user has made with `weave.init`, if that is to be used.
     """
 
-    def __init__(self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple) -> None:
-        self.project = project
-        self.key = key
+    def __init__(
+        self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple, theirs: Any = None
+    ) -> None:
+        self._project = project
+        self._key = key
         self._secrets = secrets
-        self._client: Any = None
+        self._theirs = theirs
+        self._client = theirs
         self._is_ours = False
         self._has_failed = False
         self._has_told = False
         self._level = logging.NOTSET
         self._muted: dict[logging.Handler, int] = {}
         self._listener = _Listener()
+
+    def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
+        """Return whether this tracer was made for these."""
+        return (self._project, self._key) == (project, key) and self._theirs is theirs
 
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
@@ -126,7 +138,7 @@ class Tracer:
             raise InferenceError(
                 "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
-        if self.key is None:
+        if self._key is None:
             notes: list[str] = []
             resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
@@ -136,12 +148,12 @@ class Tracer:
                 cause="key",
             )
         try:
-            self._client = self._connect(self.key.reveal())
+            self._client = self._connect(self._key.reveal())
         except InferenceError:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Weave could not be connected to for {self.project}: nothing is traced.",
+                f"Weave could not be connected to for {self._project}: nothing is traced.",
                 why=quoted(library_message(f"{type(error).__name__}: {error}")),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
@@ -151,7 +163,7 @@ class Tracer:
         weave = _weave()
         theirs = weave.get_client()
         if theirs is not None:
-            if f"{theirs.entity}/{theirs.project}" == self.project:
+            if f"{theirs.entity}/{theirs.project}" == self._project:
                 return theirs
             raise InferenceError(
                 f"Weave is tracing in {theirs.entity}/{theirs.project} already.",
@@ -164,7 +176,7 @@ class Tracer:
         # With `settings` alone, Weave would still print messages while it connects.
         with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
             client = weave.init(
-                self.project,
+                self._project,
                 settings={"print_call_link": False, "http_timeout": HTTP_SECONDS},
                 postprocess_inputs=self._hidden,
                 postprocess_output=self._hidden,
@@ -181,12 +193,9 @@ class Tracer:
         """Return a value without secrets, in case a prompt or a reply contains one."""
         return hidden(value, self._secrets())
 
-    def begin(
-        self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], listener: Waiting | None
-    ) -> tuple[Trace, Any]:
+    def begin(self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> tuple[Trace, Any]:
         """Begin a call. Return its trace, and Weave's own call object or None."""
         trace, call = Trace(news=self._news), None
-        self._try_to_start(listener)
         if self._client is not None:
             try:
                 call = self._client.create_call(
@@ -197,15 +206,15 @@ class Tracer:
                 self._listener.observe(f"{type(error).__name__}: {error}")
         return trace, call
 
-    def _try_to_start(self, listener: Waiting | None) -> None:
+    def try_to_start(self) -> None:
+        """Connect to Weave unless that has failed before. An error is reported below the next reply."""
         if self._client is not None or self._has_failed:
             return
-        with (listener or NullListener()).waiting("connecting to Weave"):
-            try:
-                self.start()
-            except InferenceError as error:
-                self._has_failed = True
-                self._listener.observe(str(error))
+        try:
+            self.start()
+        except InferenceError as error:
+            self._has_failed = True
+            self._listener.observe(str(error))
 
     def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
         """End a call with its output or its error."""
@@ -217,6 +226,26 @@ class Tracer:
             self._client.finish_call(call, output=self._hidden(trace.output), exception=told)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
+
+    @contextmanager
+    def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
+        """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
+        call = None
+        body = {name: value for name, value in request.body.items() if name != "extra_body"}
+        body |= request.body.get("extra_body", {})
+        try:
+            call = self._client.create_call("model_call", self._hidden(body), parent=parent, use_stack=False)
+        except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
+            self._listener.observe(f"{type(failure).__name__}: {failure}")
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = seen.error or raised
+            raise
+        finally:
+            if call is not None:
+                self.end(call, Trace(output=None if seen.reply is None else _described(seen.reply)), error)
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
@@ -246,6 +275,34 @@ class Tracer:
             for handler, level in self._muted.items():
                 handler.setLevel(level)
             logger.setLevel(self._level)
+
+
+def _described(reply: Reply) -> dict[str, Any]:
+    """Return a reply as the output of a model call. Weave sums what it finds under `model` and `usage`."""
+    usage = reply.usage
+    return {
+        "model": reply.asked_model,
+        "text": reply.text,
+        "reasoning": reply.reasoning,
+        "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in reply.tool_calls],
+        "finish_reason": reply.finish_reason,
+        "request_id": reply.request_id,
+        "cost_usd": reply.cost,
+        "seconds": reply.seconds,
+        "usage": {}
+        if usage is None
+        else {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        },
+    }
+
+
+def _users_client() -> Any:
+    """Return the client that the user has made with `weave.init`, or None. Weave is not imported for that."""
+    get_client = getattr(sys.modules.get("weave"), "get_client", None)
+    return None if get_client is None else get_client()
 
 
 def _weave() -> Any:

@@ -98,14 +98,10 @@ class Total:
 
 @dataclass(slots=True)
 class UsageTracker:
-    """The totals by endpoint and model, since the time `since`. Several threads may count at once.
-
-    `on_cost` is called with the cost in USD of each call that costs something and had no reservation.
-    """
+    """The totals by endpoint and model, since the time `since`. Several threads may count at once."""
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    on_cost: Callable[[float], None] | None = None
     # The worst-case cost of each call in flight, by holder.
     _held: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -118,11 +114,6 @@ class UsageTracker:
 
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
-        self._add(call)
-        if call.cost and self.on_cost is not None:
-            self.on_cost(call.cost)
-
-    def _add(self, call: Call) -> None:
         with self._lock:
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
 
@@ -183,14 +174,25 @@ class UsageTracker:
             outcome = "failed"
             raise
         finally:
-            if builder.arrival.timing is not None:
-                started = builder.started
-            call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
-            call = _measured(call, request, builder, started)
-            if call.is_estimate and builder.nonsense:
-                builder.estimated(call.usage)
-            self._add(call)
-            builder.notice(settle(call))
+            self.end(request, builder, outcome, started, settle)
+
+    def end(
+        self,
+        request: PreparedRequest,
+        builder: ReplyBuilder,
+        outcome: Literal["answered", "failed", "interrupted"],
+        started: float,
+        settle: Callable[[Call], str],
+    ) -> None:
+        """Count a call that was sent at `started` (`perf_counter`) and has ended; see `counting`."""
+        if builder.arrival.timing is not None:
+            started = builder.started
+        call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
+        call = _measured(call, request, builder, started)
+        if call.is_estimate and builder.nonsense:
+            builder.estimated(call.usage)
+        self.count(call)
+        builder.notice(settle(call))
 
     def total(self) -> Total:
         """Return the total of all calls."""

@@ -1,0 +1,100 @@
+"""Child processes, threads and event loops of the user's own: each call gets its own answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from service import Answer, Service, completion
+
+COMMON = """
+import os, sys
+from wandb_inference_magic import chat, map_prompts
+def ask(number):
+    return chat(f"Say {number}", max_tokens=5).text
+def wrong(answers):
+    return [(number, said) for number, said in enumerate(answers) if said != f"You said: Say {number}"]
+"""
+
+
+def echo(answer: Answer) -> None:
+    completion(f"You said: {answer.received.body['messages'][-1]['content']}")(answer)
+
+
+@pytest.fixture
+def run(service: Service, environment: dict[str, str], tmp_path: Any) -> Any:
+    service.always = echo
+    variables = environment | {
+        "WANDB_INFERENCE_BASE_URL": service.url,
+        "WANDB_INFERENCE_MODEL": "test/model-a",
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    }
+
+    def script(code: str) -> list[str]:
+        path = tmp_path / "script.py"
+        path.write_text(COMMON + code)
+        ran = subprocess.run(
+            [sys.executable, "-W", "ignore::DeprecationWarning", str(path)],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.splitlines()
+
+    return script
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_pool_get_their_own_answers(run: Any, method: str) -> None:
+    """After a request in the parent, whose connection is still open: a copy of it would be shared by all."""
+    code = (
+        "if __name__ == '__main__':\n"
+        "    import multiprocessing\n"
+        "    assert ask(0) == 'You said: Say 0'\n"
+        f"    with multiprocessing.get_context({method!r}).Pool(4) as pool:\n"
+        "        print(wrong(pool.map(ask, range(100), chunksize=5)))\n"
+        "    print(wrong([ask(number) for number in range(3)]))\n"
+    )
+    assert run(code) == ["[]", "[]"]
+
+
+def test_threads_and_loops_of_the_users_may_call_at_once(run: Any) -> None:
+    code = (
+        "import asyncio\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "print(wrong(ThreadPoolExecutor(8).map(ask, range(60))))\n"
+        "async def inside(number):\n"
+        "    return ask(number)\n"
+        "def in_a_loop(number):\n"
+        "    return asyncio.run(inside(number))\n"
+        "print(wrong(ThreadPoolExecutor(4).map(in_a_loop, range(20))))\n"
+        "def mapped(part):\n"
+        "    return map_prompts([f'Say {number}' for number in part], '{{ text }}', cache=False).reply.tolist()\n"
+        "parts = ThreadPoolExecutor(3).map(mapped, [range(0, 20), range(20, 40), range(40, 60)])\n"
+        "print(wrong([one for part in parts for one in part]))\n"
+    )
+    assert run(code) == ["[]", "[]", "[]"]
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
+def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Any) -> None:
+    code = (
+        "from wandb_inference_magic.session import current_session\n"
+        "current_session().settings.set(budget=1.0)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    try:\n"
+        "        ask(1)\n"
+        "    except Exception as error:\n"
+        "        print(error, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+    )
+    (line,) = run(code)
+    assert line.startswith("There is a budget, and it cannot be kept in a child process. Nothing was sent.")
+    assert "--budget-file" in line

@@ -1,0 +1,145 @@
+"""`client()`: each call of the user's own client is counted, and checked against the budget before it is sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from known_models import known_model_environment
+from service import Streamed, Wandb, completion, refused, usage
+
+pytestmark = pytest.mark.sdk
+
+# The model costs 1 USD a million tokens in, half of that out.
+BEGIN = """
+import sys
+from wandb_inference_magic import InferenceError, client, models
+from wandb_inference_magic.session import current_session
+session = current_session()
+session.settings.set(budget=float(sys.argv[1]) or None)
+models()
+def ask(**how):
+    how = {"model": "test/thinker", "messages": [{"role": "user", "content": "hi"}], **how}
+    return client().chat.completions.create(**how)
+def said(**how):
+    try:
+        return ask(**how).choices[0].message.content
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+def total():
+    one = session.usage.total()
+    print(one.calls, one.failed, one.interrupted, one.usage.prompt_tokens, one.usage.completion_tokens,
+          one.estimates, f"{one.cost:.6f}", session.usage.held)
+"""
+
+
+@pytest.fixture
+def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
+    """Run a script at W&B's endpoint, with a budget unless it is 0, and return the lines it prints."""
+    variables = environment | known_model_environment(wandb)
+
+    def script(budget: float, code: str) -> list[str]:
+        command = [sys.executable, "-c", BEGIN + code, str(budget)]
+        ran = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.splitlines()
+
+    return script
+
+
+def test_a_call_is_counted_with_its_cost(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(1000, 500))
+    assert run(0, "print(said())\ntotal()") == ["Yes.", "1 0 0 1000 500 0 0.001250 0.0"]
+
+
+def test_a_streamed_call_is_counted(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = Streamed(["Hel", "lo."], counted=usage(1000, 500))
+    code = "print(''.join(one.choices[0].delta.content or '' for one in ask(stream=True) if one.choices))\ntotal()\n"
+    assert run(0, code) == ["Hello.", "1 0 0 1000 500 0 0.001250 0.0"]
+
+
+def test_a_stream_that_is_left_early_is_estimated(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = Streamed([f"word{number} " for number in range(200)], counted=usage(1000, 500))
+    code = "with ask(stream=True) as stream:\n    next(iter(stream))\ntotal()\n"
+    (line,) = run(0, code)
+    calls, failed, interrupted, prompt, _written, estimates, *_ = line.split()
+    assert (calls, failed, interrupted, estimates) == ("1", "0", "1", "1")
+    assert int(prompt) < 100
+
+
+def test_a_call_that_could_cost_too_much_is_not_sent(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    """The error is ours with every version of the SDK, and not one of the network."""
+    (line, counted) = run(0.001, "print(said(max_tokens=10_000))\ntotal()")
+    assert line.startswith("InferenceError: This could cost $0.0051")
+    assert "Nothing was sent." in line
+    assert counted.startswith("0 0 0")
+    assert wandb.api.chats == []
+
+
+def test_a_reply_without_a_limit_gets_what_is_affordable(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(10, 20))
+    run(0.001, "said()\nsaid(max_tokens=7)\nsaid(max_completion_tokens=8)")
+    limits = [one.body.get("max_tokens") for one in wandb.api.chats]
+    assert 1000 < limits[0] < 2000
+    assert limits[1:] == [7, None]
+
+
+def test_calls_are_checked_until_the_budget_is_used_up(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    lines = run(0.00125, "for _ in range(4):\n    print(said(max_tokens=1000).partition(':')[0])\ntotal()")
+    assert lines[:4] == ["Yes.", "Yes.", "InferenceError", "InferenceError"]
+    assert len(wandb.api.chats) == 2
+    assert lines[4].endswith("0.001000 0.0")
+
+
+def test_each_attempt_is_reserved_and_a_failed_one_gives_it_back(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.then(refused(503, "busy", retry_after="0"))
+    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    lines = run(0.0007, "print(said(max_tokens=1000))\ntotal()")
+    assert lines == ["Yes.", "2 1 0 0 1000 0 0.000500 0.0"]
+
+
+def test_its_failures_stay_the_sdks_errors(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = refused(404, "no such model")
+    (line, counted) = run(1.0, "print(said())\ntotal()")
+    assert line.startswith("NotFoundError:")
+    assert counted == "1 1 0 0 0 0 0.000000 0.0"
+
+
+def test_a_budget_that_is_set_later_holds(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    code = "kept = client()\nsession.settings.set(budget=0.000001)\nprint(said(max_tokens=10))"
+    (line,) = run(0, code)
+    assert line.startswith("InferenceError: This could cost")
+
+
+def test_options_of_the_client_keep_the_check(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    code = (
+        "try:\n"
+        "    client().with_options(max_retries=0, timeout=5).chat.completions.create(\n"
+        "        model='test/thinker', messages=[{'role': 'user', 'content': 'hi'}], max_tokens=10_000)\n"
+        "except InferenceError as error:\n"
+        "    print(error.cause)\n"
+    )
+    assert run(0.001, code) == ["budget"]
+
+
+def test_a_replayed_call_costs_nothing(run: Callable[..., list[str]], wandb: Wandb, tmp_path: Any) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(1000, 500))
+    tape = str(tmp_path / "tape.jsonl")
+    code = (
+        f"session.settings.set(cassette={tape!r}, cassette_mode='auto')\n"
+        "print(said())\nprint(said())\ntotal()\n"
+        "session.settings.set(cassette_mode='replay', budget=0.0000001)\nprint(said())\ntotal()\n"
+    )
+    lines = run(1.0, code)
+    assert lines[:2] == ["Yes.", "Yes."]
+    assert lines[2].startswith("2 0 0")
+    assert "0.001250" in lines[2]
+    assert lines[3] == "Yes."
+    assert "0.001250" in lines[4]
+    assert len(wandb.api.chats) == 1
+    assert "max_tokens" not in (tmp_path / "tape.jsonl").read_text()

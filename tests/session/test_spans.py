@@ -1,0 +1,133 @@
+"""OpenTelemetry's real SDK: each model call is a span, compared field by field with the Reply."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from service import Service, Streamed, refused, usage
+
+SET_UP = """
+import json, os, sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+memory, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(memory))
+trace.set_tracer_provider(provider)
+"""
+CHAT = """
+from wandb_inference_magic import InferenceError, chat
+from wandb_inference_magic.session import current_session
+try:
+    reply = chat("hi", temperature=0.5, stop=["END"], top_k=3)
+    print(json.dumps([reply.model, reply.finish_reason, reply.request_id, reply.usage.prompt_tokens,
+                      reply.usage.completion_tokens, reply.text, reply.reasoning]))
+except InferenceError as error:
+    print(json.dumps(str(error)))
+"""
+TOLD = """
+print(json.dumps([
+    {"name": one.name, "kind": one.kind.name, "status": one.status.status_code.name,
+     "said": one.status.description, **dict(one.attributes)}
+    for one in memory.get_finished_spans()
+]))
+"""
+
+
+@pytest.fixture
+def run(service: Service, environment: dict[str, str]) -> Callable[..., list[Any]]:
+    """Run a script, and return the JSON documents that it prints."""
+    variables = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
+
+    def script(code: str, **more: str) -> list[Any]:
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=variables | more, capture_output=True, text=True, timeout=120
+        )
+        assert ran.returncode == 0, ran.stderr
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+    return script
+
+
+def test_a_call_is_a_span_with_the_attributes_of_the_conventions(
+    run: Callable[..., list[Any]], service: Service
+) -> None:
+    service.always = Streamed(["Hello", " you."], reasoning=["Hm."], counted=usage(12, 3))
+    (model, finish, request_id, prompt, completion, *_), spans = run(SET_UP + CHAT + TOLD)
+    (span,) = spans
+    port = int(service.url.rpartition(":")[2].partition("/")[0])
+    assert span == {
+        "name": "chat test/model-a",
+        "kind": "CLIENT",
+        "status": "UNSET",
+        "said": None,
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "custom",
+        "gen_ai.request.model": "test/model-a",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.top_k": 3,
+        "gen_ai.request.stop_sequences": ["END"],
+        "gen_ai.response.model": model,
+        "gen_ai.response.id": request_id,
+        "gen_ai.response.finish_reasons": [finish],
+        "gen_ai.usage.input_tokens": prompt,
+        "gen_ai.usage.output_tokens": completion,
+        "server.address": "127.0.0.1",
+        "server.port": port,
+    }
+
+
+def test_content_is_reported_only_where_the_conventions_switch_asks_for_it(
+    run: Callable[..., list[Any]], service: Service
+) -> None:
+    service.always = Streamed(["Hello", " you."], reasoning=["Hm."])
+    switch = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true"}
+    _, (span,) = run(SET_UP + CHAT + TOLD, **switch)
+    assert json.loads(span["gen_ai.input.messages"]) == [{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]
+    assert json.loads(span["gen_ai.output.messages"]) == [
+        {
+            "role": "assistant",
+            "parts": [{"type": "reasoning", "content": "Hm."}, {"type": "text", "content": "Hello you."}],
+            "finish_reason": "stop",
+        }
+    ]
+
+
+def test_no_secret_is_in_a_span(run: Callable[..., list[Any]], service: Service) -> None:
+    key = "endpoint-secret-0123456789"
+    service.always = Streamed([f"You said {key}."])
+    switch = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only", "WANDB_INFERENCE_API_KEY": key}
+    _, spans = run(SET_UP + CHAT.replace('"hi"', f'"My key is {key}"') + TOLD, **switch)
+    assert key not in json.dumps(spans)
+    assert "(hidden)" in json.dumps(spans)
+
+
+def test_a_failure_is_a_span_with_its_type(run: Callable[..., list[Any]], service: Service) -> None:
+    service.always = refused(400, "too many cooks")
+    error, (span,) = run(SET_UP + CHAT + TOLD)
+    assert "too many cooks" in error
+    assert span["status"] == "ERROR"
+    assert span["error.type"] == "InferenceError"
+    assert "too many cooks" in span["said"]
+
+
+def test_it_is_a_child_of_the_users_own_span(run: Callable[..., list[Any]], service: Service) -> None:
+    around = "with trace.get_tracer('mine').start_as_current_span('lesson'):\n    " + CHAT.strip().replace(
+        "\n", "\n    "
+    )
+    told = (
+        "\nspans = {one.name: one for one in memory.get_finished_spans()}\n"
+        "print(json.dumps(spans['chat test/model-a'].parent.span_id == spans['lesson'].context.span_id))\n"
+    )
+    assert run(SET_UP + around + told)[1] is True
+
+
+def test_nothing_is_imported_where_it_is_not_set_up(run: Callable[..., list[Any]], service: Service) -> None:
+    told = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
+    assert run("import json, sys" + CHAT + told)[1] == []

@@ -1,0 +1,133 @@
+"""The user's client: each of its calls is checked against the budget before it is sent, and counted when it has ended.
+
+The check is in the SDK's client, where an error reaches the user unchanged with every version of the SDK. The count is
+in the HTTP client: it is the only place where bytes are read as they pass.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from .sse import EXTENSION, LIMITED, is_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from openai import OpenAI
+
+    from ..messages import Timing
+
+# The extension of a request that carries its call to the HTTP client.
+CALL: Final = "wandb_inference_call"
+FIRST_ERROR: Final = 300
+
+
+class MeteredCall(Protocol):
+    """One call in progress."""
+
+    @property
+    def limit(self) -> int | None:
+        """The limit on the reply that a budget adds to the request, in tokens, or None."""
+
+    def begin(self, timing: Timing | None, *, streams: bool) -> None:
+        """Record that the response begins. `timing` is a cassette's clock."""
+
+    def feed(self, data: bytes) -> None:
+        """Read bytes of the response as they pass."""
+
+    def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
+        """Count the call. Only the first `end` counts. A reply that was read to its end is answered in any case."""
+
+
+class Meter(Protocol):
+    """Counts the calls of a client. It is implemented in a layer above this one."""
+
+    def call(self, body: Mapping[str, Any]) -> MeteredCall | None:
+        """Return the call for a request that is about to be sent, or None if it is not counted.
+
+        Raises
+        ------
+        InferenceError
+            When the call could cost more than the budget has left.
+        """
+
+
+# The call whose request the SDK is building in this thread.
+_building: Final[ContextVar[MeteredCall | None]] = ContextVar("wandb_inference_building", default=None)
+
+
+def metered_client(meter: Meter) -> type[OpenAI]:
+    """Return a subclass of the SDK's client that asks `meter` before each attempt.
+
+    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted.
+    """
+    import openai
+
+    class MeteredOpenAI(openai.OpenAI):
+        def _prepare_options(self, options: Any) -> Any:
+            options = super()._prepare_options(options)
+            body = options.json_data
+            call = meter.call({**body, **(options.extra_json or {})}) if isinstance(body, dict) else None
+            _building.set(call)
+            if call is not None and call.limit is not None:
+                options.json_data = {**body, "max_tokens": call.limit}
+            return options
+
+        def _prepare_request(self, request: Any) -> None:
+            super()._prepare_request(request)
+            if (call := _building.get()) is not None:
+                request.extensions[CALL] = call
+            _building.set(None)
+
+    return MeteredOpenAI
+
+
+@cache
+def metered_http(base: Any, library: Any) -> Any:
+    """Return a subclass of an HTTP client that counts the calls it sends."""
+
+    class MeteredBody(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, body: Any, call: MeteredCall) -> None:
+            self._body = body
+            self._call = call
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                for data in self._body:
+                    self._call.feed(data)
+                    yield data
+            except Exception:
+                self._call.end("failed")
+                raise
+            self._call.end("answered")
+
+        def close(self) -> None:
+            self._body.close()
+            self._call.end("interrupted")
+
+    class MeteredHttpClient(base):  # type: ignore[misc]
+        def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            call: MeteredCall | None = request.extensions.pop(CALL, None)
+            if call is None:
+                return super().send(request, stream=stream, **options)
+            before = LIMITED.set(call.limit is not None)
+            try:
+                response = super().send(request, stream=stream, **options)
+            except BaseException as error:
+                call.end("failed" if isinstance(error, Exception) else "interrupted")
+                raise
+            finally:
+                LIMITED.reset(before)
+            call.begin(response.extensions.get(EXTENSION), streams=is_stream(response))
+            if response.status_code >= FIRST_ERROR:
+                call.end("failed")
+            elif stream:
+                response.stream = MeteredBody(response.stream, call)
+            else:
+                call.feed(response.content)
+                call.end("answered")
+            return response
+
+    return MeteredHttpClient

@@ -1,0 +1,212 @@
+"""One command: the settings, the cassette and the endpoint, resolved once and handed along."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..client import ClientOptions, FailureContext, practice_server, to_inference_error
+from ..errors import InferenceError
+from ..messages import NullListener
+from .budget import Budget
+from .endpoints import resolve_endpoint
+from .spans import open_telemetry, span
+from .tracing import ObservedCall, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from openai import AsyncOpenAI, OpenAI
+
+    from ..cassettes import Cassette
+    from ..concurrency import EventLoop, Interrupts
+    from ..config import Endpoint
+    from ..messages import PreparedRequest, Waiting
+    from .session import Session
+    from .tracing import Tracer
+
+
+class Command:
+    """What one magic, or one function of the Python API, works with.
+
+    Everything is resolved at most once, on first use, so that a command never sees two values of a setting.
+
+    Parameters
+    ----------
+    session : Session
+    dry : bool
+        Whether nothing will be sent. Then no key is asked for, and the practice model is not started.
+    uses_cassette : bool
+        Whether the cassette of the settings is used. Without it, requests go to the endpoint.
+
+    Attributes
+    ----------
+    settings : Resolved
+    listener : Waiting
+        Shows what is waited for, for example that the practice model starts.
+    """
+
+    def __init__(self, session: Session, *, dry: bool = False, uses_cassette: bool = True) -> None:
+        self.session = session
+        self.dry = dry
+        self.listener: Waiting = NullListener()
+        self._uses_cassette = uses_cassette
+        # The op of this command in Weave, while it is traced.
+        self._op: tuple[Tracer, Any] | None = None
+        session.keys.refresh()
+        self.settings = session.settings.resolve()
+
+    @property
+    def loop(self) -> EventLoop:
+        """The event loop on which requests run."""
+        return self.session.loop
+
+    @cached_property
+    def cassette(self) -> Cassette | None:
+        """The cassette in use.
+
+        Raises
+        ------
+        InferenceError
+            When it cannot be used.
+        """
+        return self.session.cassettes.get(self.settings) if self._uses_cassette else None
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """The endpoint. Raises InferenceError as `resolve_endpoint` does."""
+        return resolve_endpoint(
+            self.settings, self.session.keys, self.cassette, dry=self.dry, start=self._start_practice_model
+        )
+
+    def _start_practice_model(self, weights: Path | None) -> practice_server.PracticeModel:
+        with self.listener.waiting("starting the practice model") as redraw:
+            return self.session.loop.call(lambda: practice_server.start(weights), meanwhile=redraw)
+
+    @cached_property
+    def model(self) -> str:
+        """The model that a chat uses if it names none. Raises InferenceError if the user must choose one."""
+        return self.settings.model or self.session.models.default(self)
+
+    @property
+    def model_or_none(self) -> str | None:
+        """The model that a chat uses if it names none, or None if the user must choose one first."""
+        try:
+            return self.model
+        except InferenceError:
+            return None
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The budget that calls of this command are checked against."""
+        shared = self.session.spending.get(self.settings.budget_file)
+        limit = None if self.costs_nothing else self.settings.budget
+        if limit is not None and shared is None and self.session.process != os.getpid():
+            raise InferenceError(
+                "There is a budget, and it cannot be kept in a child process. Nothing was sent.",
+                remedy="Share it by a file: %wbconfig --budget-file FILE.",
+                cause="budget",
+            )
+        return Budget(limit, self.session.usage, shared)
+
+    @property
+    def costs_nothing(self) -> bool:
+        """Whether every answer comes from a cassette."""
+        return self.cassette is not None and not self.cassette.records
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """The tracer for Weave, or None if tracing is off or all replies come from a cassette."""
+        if self.costs_nothing:
+            # If it stayed connected, Weave would go on tracing the calls of the user's client.
+            self.session.tracing.close()
+            return None
+        return self.session.tracing.get(self.settings.trace)
+
+    @contextmanager
+    def traced(
+        self, name: str, inputs: Mapping[str, Any], attributes: Mapping[str, Any], interrupts: Interrupts
+    ) -> Iterator[Trace]:
+        """Trace the `with` block as one op, if tracing is on.
+
+        Parameters
+        ----------
+        name : str
+            The op's name.
+        inputs, attributes : mapping
+            The inputs of the call, and facts about it that are known before it. JSON values.
+        interrupts : Interrupts
+            The deferred interrupts of the command.
+        """
+        tracer = self.tracer
+        if tracer is None:
+            yield Trace()
+            return
+        with self.listener.waiting("connecting to Weave") as redraw:
+            self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
+        trace, call = tracer.begin(name, inputs, attributes)
+        self._op = None if call is None else (tracer, call)
+        try:
+            yield trace
+        except BaseException as error:
+            tracer.end(call, trace, error)
+            raise
+        finally:
+            self._op = None
+        tracer.end(call, trace)
+
+    @contextmanager
+    def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall]:
+        """Report the request made inside the `with` block to Weave and OpenTelemetry, if they are in use.
+
+        Parameters
+        ----------
+        request : PreparedRequest
+        limit : int or None
+            The limit on the reply that a budget adds.
+        """
+        seen = ObservedCall()
+        with ExitStack() as stack:
+            if self._op is not None:
+                tracer, op = self._op
+                stack.enter_context(tracer.child(op, request, seen))
+            if not self.costs_nothing and (telemetry := open_telemetry()) is not None:
+                stack.enter_context(span(telemetry, request, limit, seen, self.session.keys.secrets()))
+            yield seen
+
+    def client(self) -> AsyncOpenAI:
+        """Return the client for our own calls. It belongs to the session's event loop.
+
+        Raises
+        ------
+        InferenceError
+            When the SDK cannot be imported, or a setting or the environment cannot be used.
+        """
+        try:
+            return self.session.clients.own(self._client_options())
+        except ImportError as failure:
+            known = self.session.models.known(self.endpoint)
+            raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
+
+    def users_client(self) -> OpenAI:
+        """Return the client for the user's own code. Its calls are counted, and checked against the budget."""
+        from .metering import SessionMeter
+
+        # Tracing that has been switched off must end here: the user's calls are made outside a magic.
+        _ = self.tracer
+        return self.session.clients.users(
+            self._client_options(),
+            SessionMeter(self.endpoint, self.session.models, lambda: Command(self.session, dry=True).budget),
+        )
+
+    def _client_options(self) -> ClientOptions:
+        # Imported when a cassette is in use.
+        recorder = None
+        if self.cassette is not None:
+            from ..cassettes import CassetteRecorder
+
+            recorder = CassetteRecorder(self.cassette)
+        return ClientOptions(self.endpoint, self.settings.timeout, self.settings.max_retries, recorder)

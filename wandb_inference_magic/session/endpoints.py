@@ -1,0 +1,257 @@
+"""Find the endpoint that the settings name, and its key."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from ..client import practice_server as local
+from ..config import (
+    FILE,
+    PROJECT_VARIABLE,
+    SESSION,
+    WANDB_URL,
+    Endpoint,
+    Key,
+    check_key,
+    expanded,
+    ignored_among,
+    ignored_key_error,
+    ignored_keys,
+    is_wandb,
+    no_key_error,
+    resolve_key,
+    resolve_server_key,
+    secrets_in,
+)
+from ..errors import InferenceError, quoted
+from ..text import passwords_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ..cassettes import Cassette
+    from ..config import Resolved
+
+# Available on the service on 2026-10-07, and among its cheapest.
+DEFAULT_MODEL: Final = "openai/gpt-oss-20b"
+# The practice model's address while its replies come from a cassette; a reserved name (RFC 2606, section 2).
+RECORDED_URL: Final = "http://practice-model.invalid/v1"
+
+
+class Keys:
+    """The keys of a session: those typed in it, and those in the environment, in files and in secret stores.
+
+    Places are searched once a command: `refresh` begins a new search.
+
+    Parameters
+    ----------
+    ask_secret : callable, optional
+        Takes the question, asks the user for a secret without showing it, and returns the secret, or None if the user
+        gives none. None when not interactive.
+    """
+
+    def __init__(self, ask_secret: Callable[[str], str | None] | None = None) -> None:
+        self.ask_secret = ask_secret
+        self._typed: dict[str, Key] = {}
+        # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.
+        self._from_stores: dict[str, Key] = {}
+        self._found: dict[bool, tuple[Key | None, list[str]]] = {}
+        self._secrets: tuple[str, ...] | None = None
+
+    def refresh(self) -> None:
+        """Search all places again the next time."""
+        self._found = {}
+        self._secrets = None
+
+    def forget(self) -> None:
+        """Discard the keys that were typed or came from secret stores."""
+        self._typed.clear()
+        self._from_stores.clear()
+        self.refresh()
+
+    def find(self, url: str) -> Key | None:
+        """Return the key for an endpoint: the one typed in this session, else the first one found."""
+        return self._typed.get(url) or self._search(url)[0]
+
+    def notes(self, url: str) -> list[str]:
+        """Return what the search for an endpoint's key found: unusable keys, or the places that are empty."""
+        return self._search(url)[1]
+
+    def _search(self, url: str) -> tuple[Key | None, list[str]]:
+        for_wandb = is_wandb(url)
+        found = self._found
+        if for_wandb not in found:
+            notes: list[str] = []
+            key = resolve_key(os.environ, for_wandb=for_wandb, notes=notes, kept=self._from_stores)
+            found[for_wandb] = key, notes
+        return found[for_wandb]
+
+    def for_server(self) -> Key | None:
+        """Return the key for the W&B server that stores traces."""
+        return resolve_server_key(os.environ, self._typed.get(WANDB_URL), kept=self._from_stores)
+
+    def ignored(self, url: str) -> tuple[str, ...]:
+        """Return the places that have an unusable key for an endpoint, each with the reason."""
+        return ignored_keys(os.environ, for_wandb=is_wandb(url))
+
+    def set(self, url: str, key: Key) -> Key:
+        """Use a key for an endpoint in this session.
+
+        Raises
+        ------
+        InferenceError
+            When it cannot be a key.
+        """
+        self._typed[url] = Key(check_key(key.reveal()), key.source)
+        return self._typed[url]
+
+    def prompt_for(self, url: str) -> Key | None:
+        """Ask the user for the key of an endpoint, and keep it for this session. None if the user gives none.
+
+        Raises
+        ------
+        InferenceError
+            When the typed text cannot be a key.
+        """
+        if self.ask_secret is None:
+            return None
+        whose = "W&B (made at forge.coreweave.com/settings)" if is_wandb(url) else url
+        ignored = "".join(f"{note}. " for note in self.ignored(url))
+        typed = self.ask_secret(f"{ignored}Key for {whose}: ") or ""
+        return self.set(url, Key(typed, "typed in")) if typed.strip() else None
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the known keys and proxy passwords. No part of them may be written or traced."""
+        if self._secrets is None:
+            # No secret store is queried: it may ask the user.
+            in_files = (
+                resolve_key(os.environ, for_wandb=True, secrets=()),
+                resolve_server_key(os.environ, secrets=()),
+            )
+            found = (*self._typed.values(), *self._from_stores.values(), *in_files)
+            keys = (key.reveal() for key in found if key is not None)
+            self._secrets = tuple(dict.fromkeys((*keys, *secrets_in(os.environ), *passwords_in(os.environ))))
+        return self._secrets
+
+
+def resolve_endpoint(
+    settings: Resolved,
+    keys: Keys,
+    cassette: Cassette | None,
+    *,
+    dry: bool = False,
+    start: Callable[[Path | None], local.PracticeModel] = local.start,
+) -> Endpoint:
+    """Return the endpoint that the settings name, with its key.
+
+    Parameters
+    ----------
+    settings, keys
+    cassette : Cassette or None
+        If it was recorded, its endpoint is used unless the settings name another.
+    dry : bool
+        Whether nothing will be sent. Then no key is asked for, and the practice model is not started.
+    start : callable
+        Starts the practice model.
+
+    Raises
+    ------
+    InferenceError
+        When there is no key for W&B, or no practice model, unless `dry` is true.
+    """
+    if cassette is not None and (cassette.endpoint is not None or not cassette.records):
+        found = _recorded_endpoint(cassette, settings, keys, start=None if dry else start)
+        if not found.default_model and cassette.endpoint == found.name:
+            return replace(found, default_model=cassette.model or "")
+        return found
+    return _live_endpoint(_name(settings, keys), settings, keys, asks=not dry, start=None if dry else start)
+
+
+def _name(settings: Resolved, keys: Keys) -> str:
+    if settings.endpoint != "auto":
+        return settings.endpoint
+    if keys.find(WANDB_URL) is not None or ignored_among(keys.notes(WANDB_URL)):
+        # An unusable key is reported, not hidden by the practice model.
+        return "wandb"
+    return "local" if local.installed(_path(settings.weights)) else "wandb"
+
+
+def _live_endpoint(
+    name: str,
+    settings: Resolved,
+    keys: Keys,
+    *,
+    asks: bool,
+    start: Callable[[Path | None], local.PracticeModel] | None,
+) -> Endpoint:
+    if name == "local":
+        return _practice_endpoint(_path(settings.weights), start)
+    if name != "wandb":
+        return _custom_endpoint(name, settings, keys, will_send=start is not None)
+    key = keys.find(WANDB_URL) or (keys.prompt_for(WANDB_URL) if asks else None)
+    if key is None and start is not None:
+        raise no_key_error(keys.notes(WANDB_URL))
+    return Endpoint("wandb", WANDB_URL, key, settings.project, default_model=DEFAULT_MODEL)
+
+
+def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, will_send: bool) -> Endpoint:
+    key = keys.find(url)
+    if key is None and will_send and (ignored := keys.ignored(url)):
+        raise ignored_key_error(ignored)
+    if is_wandb(url):
+        return Endpoint("wandb", url, key, settings.project, default_model=DEFAULT_MODEL)
+    # A project from W&B's own settings is sent to W&B only.
+    is_for_us = settings.sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
+    return Endpoint("custom", url, key, settings.project if is_for_us else "")
+
+
+def _practice_endpoint(weights: Path | None, start: Callable[[Path | None], local.PracticeModel] | None) -> Endpoint:
+    if start is None:
+        return Endpoint("local", "", default_model=local.model_id(weights))
+    practice = start(weights)
+    key = Key(practice.key, "made for this session")
+    return Endpoint("local", practice.base_url, key, default_model=practice.model)
+
+
+def _recorded_endpoint(
+    cassette: Cassette,
+    settings: Resolved,
+    keys: Keys,
+    *,
+    start: Callable[[Path | None], local.PracticeModel] | None,
+) -> Endpoint:
+    """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
+    recorded = cassette.endpoint if settings.endpoint == "auto" else None
+    name = recorded or _name(settings, keys)
+    name = "wandb" if is_wandb(name) else name
+    unreachable = None
+    if recorded is not None and name not in ("wandb", "local"):
+        # The file may come from someone else, so no prompt and no key is sent to the endpoint it names.
+        unreachable = _only_recorded(cassette, name)
+    elif cassette.records:
+        try:
+            return _live_endpoint(name, settings, keys, asks=False, start=start)
+        except InferenceError as error:
+            unreachable = error
+    if name == "local":
+        model = cassette.model or local.model_id(_path(settings.weights))
+        return Endpoint("local", RECORDED_URL, default_model=model, out_of_reach=unreachable)
+    if name == "wandb":
+        return Endpoint("wandb", WANDB_URL, default_model=DEFAULT_MODEL, out_of_reach=unreachable)
+    return Endpoint("custom", name, out_of_reach=unreachable)
+
+
+def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
+    return InferenceError(
+        f"The cassette {cassette.path.name} does not hold this request, and it was recorded at {quoted(url)}. "
+        "Nothing was sent.",
+        remedy=f"If you mean to ask there: %wbconfig --endpoint {quoted(url)}",
+        cause="missing",
+    )
+
+
+def _path(weights: str) -> Path | None:
+    return expanded(weights) if weights else None

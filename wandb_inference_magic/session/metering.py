@@ -1,0 +1,130 @@
+"""Count the calls of the user's own client, and check them against the budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..client import DONE, EventReader
+from ..messages import PreparedRequest, ReplyBuilder, Thread
+from ..text import read_json_text
+from .budget import Reservation
+
+if TYPE_CHECKING:
+    from ..config import Endpoint
+    from ..messages import Timing
+    from .budget import Budget
+    from .models import Models
+
+
+class SessionMeter:
+    """Makes a call of each request that names a model.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        The endpoint of the client whose calls are counted.
+    models : Models
+    budget : callable
+        Returns the budget in force: it may have been set after the client was built.
+    """
+
+    def __init__(self, endpoint: Endpoint, models: Models, budget: Callable[[], Budget]) -> None:
+        self._endpoint = endpoint
+        self._models = models
+        self._budget = budget
+
+    def call(self, body: Mapping[str, Any]) -> ClientCall | None:
+        """Return the call for a request that is about to be sent, or None if it names no model.
+
+        Raises
+        ------
+        InferenceError
+            When it could cost more than the budget has left. Nothing has been sent.
+        """
+        model = body.get("model")
+        if not isinstance(model, str):
+            return None
+        request = PreparedRequest(
+            endpoint=self._endpoint,
+            model=model,
+            price=self._models.price(model, self._endpoint),
+            body={**body, "messages": _messages(body)},
+            thread=Thread(""),
+            known=self._models.known(self._endpoint).find(model),
+        )
+        call = ClientCall(request, self._budget())
+        call.reserve()
+        return call
+
+
+def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of a request; for other requests, and messages of unknown form, one that is as long."""
+    messages = body.get("messages")
+    if isinstance(messages, list) and all(_is_message(one) for one in messages):
+        return messages
+    return [{"role": "user", "content": json.dumps(body, default=str)}]
+
+
+def _is_message(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    content = value.get("content")
+    is_parts = isinstance(content, list) and all(isinstance(part, Mapping) for part in content)
+    return isinstance(content, str) or is_parts
+
+
+class ClientCall:
+    """One call of the user's client. `limit` is the limit on the reply that a budget adds, in tokens, or None."""
+
+    def __init__(self, request: PreparedRequest, budget: Budget) -> None:
+        self._request = request
+        self._usage = budget.usage
+        self._hold = Reservation(budget)
+        self._builder = ReplyBuilder()
+        self._started = perf_counter()
+        self._events: EventReader | None = None
+        self._pieces: list[bytes] = []
+        self._is_complete = self._has_ended = False
+
+    def reserve(self) -> None:
+        """Reserve the worst-case cost of the call."""
+        self._hold.reserve(self._request)
+        self._builder.budget_limit = self._hold.limit
+
+    @property
+    def limit(self) -> int | None:
+        return self._hold.limit
+
+    def begin(self, timing: Timing | None, *, streams: bool) -> None:
+        self._builder.arrival.timing = timing
+        self._events = EventReader() if streams else None
+
+    def feed(self, data: bytes) -> None:
+        if self._events is None:
+            self._pieces.append(data)
+        else:
+            self._read(self._events.feed(data))
+
+    def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if self._pieces:
+            self._read([b"".join(self._pieces).decode("utf-8", "replace")])
+        if outcome == "interrupted" and self._is_complete:
+            outcome = "answered"
+        self._usage.end(self._request, self._builder, outcome, self._started, self._hold.settle)
+        self._hold.release()
+
+    def _read(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._is_complete = self._is_complete or text == DONE
+            # What cannot be read is the user's to handle: the SDK reports it.
+            with suppress(ValueError):
+                if isinstance(chunk := read_json_text(text), Mapping):
+                    self._builder.add(chunk)
+                    self._is_complete = self._is_complete or self._builder.finish_reason is not None
