@@ -19,9 +19,9 @@ from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
 from trace_server import TraceServer
-from wandb_inference_magic.session.current import end_session
 
 import wandb_inference_magic
+from wandb_inference_magic.session import end_session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
