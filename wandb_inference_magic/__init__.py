@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Imported before the function of that name: a later import of the package would take its place.
+from . import client as _client  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
 from .errors import InferenceError
 from .messages import Reply, render_with

@@ -84,7 +84,7 @@ def loading(service: Service, times: int) -> Figure:
             return float(fresh.value("taken"))
 
     ours, empty = in_turns(times, lambda: seconds("wandb_inference_magic"), lambda: seconds("empty_extension"))
-    return as_difference("`%load_ext`, fresh kernel", ours, empty, "empty extension", 0.05)
+    return as_ratio("`%load_ext`, fresh kernel", ours * 1000, empty * 1000, "empty extension", "ms", 18)
 
 
 def first_chat(service: Service, times: int) -> Figure:

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import read_listing, read_modelsdev, snapshot
+from wandb_inference_magic.catalog.ids import check_model_id, is_lora
 from wandb_inference_magic.catalog.models import (
     REASONING_WORDS,
     Model,
     Price,
-    check_model_id,
     describe_reasoning,
     format_context,
     format_price,
-    is_lora,
     join,
     rows,
     usd,
@@ -47,12 +46,13 @@ FEED = {
 
 def test_the_snapshot_is_complete() -> None:
     known = snapshot()
-    assert known.as_of == "2026-10-07"
+    ids = {model.id for model in known.models}
+    assert known.as_of == "snapshot of 2026-10-07"
     assert len(known.models) == 20
-    assert {model.reasoning for model in known.models.values()} <= set(REASONING_WORDS)
-    assert all(model.price and model.context and model.input for model in known.models.values())
-    assert all(replacement in known.models for replacement in known.replacements.values())
-    assert not set(known.replacements) & set(known.models)
+    assert {model.reasoning for model in known.models} <= set(REASONING_WORDS)
+    assert all(model.price and model.context and model.input for model in known.models)
+    assert all(replacement in ids for replacement in known.replacements.values())
+    assert not set(known.replacements) & ids
 
 
 def test_the_feed_is_read_and_malformed_entries_do_no_harm() -> None:
@@ -156,7 +156,7 @@ def test_the_cost_counts_cached_tokens_at_their_price() -> None:
 
 
 def test_rows_contain_numbers_and_not_formatted_text() -> None:
-    row = rows([snapshot().models["openai/gpt-oss-20b"]])[0]
+    row = rows([snapshot().find("openai/gpt-oss-20b")])[0]
     assert (row["id"], row["context"], row["usd_in"]) == ("openai/gpt-oss-20b", 131072, 0.03)
 
 
@@ -253,17 +253,17 @@ def test_the_snapshot_supplies_what_the_feed_does_not_say(id: str, feed_says: st
 
 
 def test_each_kind_of_reasoning_in_the_snapshot_has_a_description() -> None:
-    for kind in {model.reasoning for model in snapshot().models.values()} - {"unknown"}:
+    for kind in {model.reasoning for model in snapshot().models} - {"unknown"}:
         assert describe_reasoning(kind) != "unknown"
     assert describe_reasoning("new-word") == "unknown"
 
 
 def test_the_sources_of_the_facts_are_named() -> None:
     feed = {"openai/gpt-oss-20b": Model("openai/gpt-oss-20b"), "a/gone": Model("a/gone", lifecycle="retired")}
-    fetched = date(2026, 11, 1)
-    both = join(["openai/gpt-oss-20b", "zai-org/GLM-5.2"], feed, snapshot(), fetched=fetched)
-    assert both.as_of == "W&B's public feed, fetched 2026-11-01 and snapshot of 2026-10-07"
-    assert join(["openai/gpt-oss-20b"], feed, snapshot(), fetched=fetched).as_of.endswith("2026-11-01")
+    today = date.today().isoformat()
+    both = join(["openai/gpt-oss-20b", "zai-org/GLM-5.2"], feed, snapshot())
+    assert both.as_of == f"W&B's public feed, fetched {today} and snapshot of 2026-10-07"
+    assert join(["openai/gpt-oss-20b"], feed, snapshot()).as_of.endswith(today)
     assert join(["new/x"], None, None).as_of == ""
 
 

@@ -277,7 +277,7 @@ def test_the_snapshot_is_used_until_the_list_of_wandb_arrives(
 
 
 def snapshot_lines() -> list[str]:
-    return sorted(f"%wbchat -m {id}" for id in snapshot().models)
+    return sorted(f"%wbchat -m {model.id}" for model in snapshot().models)
 
 
 INVALID_LISTS: dict[str, Script] = {

@@ -106,6 +106,8 @@ def test_an_image_becomes_a_part_of_the_message() -> None:
         {"type": "text", "text": " and "},
         IMAGE.part,
     ]
+    kept = rendered("{% set kept %}{{ picture }}{% endset %}{{ kept }}{{ kept }}", picture=IMAGE)
+    assert kept == [IMAGE.part, IMAGE.part]
     with pytest.raises(InferenceError, match="an image"):
         render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --system")
 

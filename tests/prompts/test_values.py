@@ -245,6 +245,8 @@ def test_a_lazy_frame_shows_its_first_rows() -> None:
     lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
     assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
     assert len(lines) == 4 + 20
+    header, row = text_of(pl.LazyFrame({f"c{n}": [n] for n in range(60)})).splitlines()[-2:]
+    assert len(header.split(",")) == len(row.split(",")) == 50
 
 
 def text_and_peak_of(value: object) -> tuple[str, int]:
@@ -430,6 +432,11 @@ series = as_prompt(pd.Series([1])).splitlines()[0]
 print(as_prompt(Mine()), series, as_prompt(pd.DataFrame()), as_prompt(Frame()), sep="; ")
 """
     assert run_alone(code) == "mine; Series, 1 row:; my frame; my frame"
+
+
+def test_in_a_container_a_frame_is_described_whatever_was_shown_before() -> None:
+    code = "import pandas as pd\nfrom wandb_inference_magic import as_prompt\nprint(as_prompt([pd.Series([1])])[:15])"
+    assert run_alone(code) == '["Series, 1 row'
 
 
 def test_a_subclass_is_shown_as_its_base() -> None:

@@ -193,25 +193,33 @@ def test_docstrings_describe_the_function_and_its_parameters(function: Callable[
     assert definition == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
 
 
-def test_a_malformed_line_of_a_docstring_does_not_hide_the_others() -> None:
-    def tool(a, b, *, c=1):
+def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
+    def tool(a, b):
         """Do it.
 
-        args:
+        Args:
             a: one
             here is no colon
             b: two
+        """
+
+    assert description_of(tool) == "Do it.\n\nArgs:\n    a: one\n    here is no colon\n    b: two"
+    assert parameters(tool)["properties"]["a"] == {"description": "Any JSON value."}
+
+
+def test_keyword_arguments_have_a_separate_section() -> None:
+    def tool(a, *, c=1):
+        """Do it.
+
+        Args:
+            a: one
 
         Keyword Args:
             c: three
-
-        Raises:
-            ValueError
         """
 
-    assert description_of(tool) == "Do it."
     descriptions = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
-    assert descriptions == {"a": "one", "b": "two", "c": "three"}
+    assert (description_of(tool), descriptions) == ("Do it.", {"a": "one", "c": "three"})
 
 
 def test_a_long_docstring_is_cut() -> None:

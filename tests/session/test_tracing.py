@@ -268,7 +268,8 @@ def test_calls_from_python_are_traced_like_the_magics(
         "said = client().chat.completions.create(model='m', messages=[{'role': 'user', 'content': 'by hand'}])"
     )
     service.always = completion("Yes.")
-    assert tracing_kernel.run(code).ok
+    run = tracing_kernel.run(code)
+    assert run.ok, run.error
     tracing_kernel.run(FLUSH)
     names = [call["op_name"].partition("/op/")[2].partition(":")[0] for call in traces.calls]
     # Calls of the user's own client are traced by Weave's patch of the SDK.

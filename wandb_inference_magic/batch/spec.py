@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,7 +57,7 @@ class BatchSpec:
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)
         names = dict(self.names)
-        return lambda row: template.render({**names, **row, "row": row})
+        return lambda row: template.render(ChainMap({"row": row}, dict(row), names))
 
     def at_once(self, endpoint: Endpoint) -> int:
         """Return the maximum number of requests in flight.

@@ -73,12 +73,11 @@ class Cassette:
 
     def _check_place(self, found: Recorded) -> None:
         if self.mode == "replay" and not found.whole:
-            is_there = self.path.exists()
             others = [one.name for one in self.path.parent.glob("*.jsonl") if one != self.path]
             near = did_you_mean(self.path.name, others)
             raise InferenceError(
                 f"{self.path} is empty: nothing has been recorded in it."
-                if is_there
+                if self.path.exists()
                 else f"There is no cassette {self.path}.",
                 remedy=near or "Name one that is there, or record it first: %wbconfig --cassette FILE --mode record.",
                 cause="option",
@@ -191,7 +190,8 @@ class Cassette:
                 file.write(b"\n")
 
     def _take(self, exchange: Exchange) -> None:
-        self._by_key.setdefault(exchange.key, []).append(len(self._exchanges))
+        key = key_of(exchange.endpoint, exchange.path, exchange.request)
+        self._by_key.setdefault(key, []).append(len(self._exchanges))
         self._exchanges.append(exchange)
 
     def _not_recorded(self, endpoint: str, path: str, request: Any) -> InferenceError:

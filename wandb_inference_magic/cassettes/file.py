@@ -92,14 +92,9 @@ class Exchange:
     status: int = 200
     request_id: str | None = None
 
-    @property
-    def key(self) -> str:
-        """A digest of the whole request: the same for two equal requests."""
-        return key_of(self.endpoint, self.path, self.request)
-
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
-    """Return the digest that identifies a request."""
+    """Return a digest of a whole request: the same for two equal requests."""
     asked = json.dumps([endpoint, path, request], sort_keys=True)
     return sha256(asked.encode()).hexdigest()
 
@@ -228,14 +223,14 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     damaged: list[int] = []
     whole = size = 0
     version = VERSION
-    for number, (line, length) in enumerate(lines_of(file), start=1):
+    for number, (line, length) in enumerate(_lines_of(file), start=1):
         size += length
         if number == 1:
-            version = version_of(path, line)
+            version = _version_of(path, line)
             whole = size
             continue
         try:
-            exchange = read_line(line, version)
+            exchange = _read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
                 # An unfinished line, left by a crash.
@@ -247,7 +242,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     return Recorded(tuple(exchanges), tuple(damaged), whole, size, version)
 
 
-def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
     while line := file.readline(MOST_LINE + 1):
         length = len(line)
@@ -259,14 +254,13 @@ def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield TOO_LARGE + line[-1:], length
 
 
-def version_of(path: Path, line: bytes) -> int:
+def _version_of(path: Path, line: bytes) -> int:
     """Return the version of a file, given its first line."""
     try:
-        header = read_json_text(line)
-    except ValueError:
-        header = None
-    version = header.get("cassette") if isinstance(header, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        version = _of_type(int, read_json_text(line)["cassette"])
+    except (ValueError, TypeError, KeyError):
+        version = 0
+    if version < 1:
         raise InferenceError(
             f"{path} is not a cassette: its first line does not say so.",
             remedy="Name another file; a new one is made where there is none.",
@@ -282,7 +276,7 @@ def version_of(path: Path, line: bytes) -> int:
     return version
 
 
-def read_line(line: bytes, version: int) -> Exchange | None:
+def _read_line(line: bytes, version: int) -> Exchange | None:
     """Return the exchange on a line, or None if it holds something else. Raise ValueError if it cannot be read."""
     if not line.strip():
         return None
@@ -329,26 +323,19 @@ def _number(value: object, low: float, high: float) -> float:
 
 def _endpoint(value: object) -> str:
     endpoint = _of_type(str, value)
-    if endpoint in ("wandb", "local"):
-        return endpoint
-    parts = urlsplit(endpoint)
-    # Reading the port raises ValueError if it is not valid.
-    is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    if (
-        not is_address
-        or "@" in endpoint
-        or len(endpoint) > LONGEST_ADDRESS
-        or not re.fullmatch(r"[^\s\x00-\x20]+", endpoint)
-    ):
-        raise ValueError("not an endpoint")
+    if endpoint not in ("wandb", "local"):
+        parts = urlsplit(endpoint)
+        is_address = re.fullmatch(r"(?i:https?)://[^\s\x00-\x20@]+", endpoint) and len(endpoint) <= LONGEST_ADDRESS
+        # Reading the port raises ValueError if it is not valid.
+        if not is_address or not parts.hostname or parts.port == 0:
+            raise ValueError("not an endpoint")
     return endpoint
 
 
-def _request_id(value: object) -> str | None:
+def _request_id(value: Any) -> str | None:
     """Return the id of a request. It must be valid as a header, because it is replayed as one."""
-    if value is None:
-        return None
-    if not (known := header_text(_of_type(str, value))):
+    known = header_text(value)
+    if known != value:
         raise ValueError("not a request id")
     return known
 

@@ -11,11 +11,11 @@ from ..concurrency import lazy_exports
 
 if TYPE_CHECKING:
     from .feeds import read_listing as read_listing, read_modelsdev as read_modelsdev, snapshot as snapshot
+    from .ids import check_model_id as check_model_id
     from .models import (
         Catalog as Catalog,
         Model as Model,
         Price as Price,
-        check_model_id as check_model_id,
         describe_reasoning as describe_reasoning,
         format_context as format_context,
         format_price as format_price,
@@ -31,11 +31,11 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "feeds": ("read_listing", "read_modelsdev", "snapshot"),
+        "ids": ("check_model_id",),
         "models": (
             "Catalog",
             "Model",
             "Price",
-            "check_model_id",
             "format_context",
             "join",
             "format_price",

@@ -6,12 +6,13 @@ The formats of the feeds are those in service.md (facts as of 2026-10-07). Anyth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
 from ..text import redacted
-from .models import Model, Price, Snapshot, is_model_id
+from .ids import is_model_id
+from .models import Catalog, Model, Price
 
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000
@@ -53,7 +54,8 @@ def read_modelsdev(document: object) -> dict[str, Model]:
     if not tables:
         raise ValueError("not a feed of models")
     entries = [(key, entry) for table in tables for key, entry in table.items() if isinstance(entry, Mapping)]
-    return _by_id(_of_modelsdev(str(key), entry) for key, entry in entries)
+    models = [_of_modelsdev(str(key), entry) for key, entry in entries]
+    return {model.id: model for model in models if is_model_id(model.id)}
 
 
 def _of_modelsdev(key: str, entry: Mapping[str, Any]) -> Model:
@@ -96,30 +98,29 @@ def _options(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @cache
-def snapshot() -> Snapshot:
-    """Return the facts shipped with the package."""
+def snapshot() -> Catalog:
+    """Return the facts shipped with the package, as a catalog that is not live."""
     from importlib.resources import files
 
     document = json.loads((files(__package__) / SNAPSHOT_FILE).read_text(encoding="utf-8"))
-    models = [_of_snapshot(entry) for entry in document["models"]]
-    return Snapshot(document["as_of"], {model.id: model for model in models}, document["retired_replacements"])
+    return Catalog(
+        models=tuple(_of_snapshot(entry) for entry in document["models"]),
+        live=False,
+        as_of=f"snapshot of {document['as_of']}",
+        replacements=document["retired_replacements"],
+    )
 
 
 def _of_snapshot(entry: Mapping[str, Any]) -> Model:
-    price = entry["usd_per_million"]
     return Model(
         id=entry["id"],
         name=entry["name"],
         context=entry["context"],
         input=tuple(entry["input"]),
-        price=Price(price["input"], price["output"], price["cached"]),
+        price=Price(**entry["usd_per_million"]),
         reasoning=entry["reasoning"],
         description=f"{entry['parameters']} parameters",
     )
-
-
-def _by_id(models: Iterable[Model]) -> dict[str, Model]:
-    return {model.id: model for model in models if is_model_id(model.id)}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -6,18 +6,15 @@ The cost formula is that of service.md (facts as of 2026-10-07).
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, did_you_mean
+from .ids import is_lora
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-LORA: Final = "wandb-artifact:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +54,6 @@ class Model:
     description: str = ""
     available: bool | None = None
     lifecycle: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The facts shipped with the package, their date, and the replacements of retired models."""
-
-    as_of: str
-    models: Mapping[str, Model]
-    replacements: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,50 +105,15 @@ def _named_alike(id: str, ids: Sequence[str]) -> str:
     return " ".join(by_name.get(word, word) for word in words) + "?" * bool(words)
 
 
-def check_model_id(text: str) -> str:
-    """Return a model's id.
-
-    Raises
-    ------
-    InferenceError
-        If the id is blank, contains whitespace or control characters, or is a malformed LoRA address.
-    """
-    text = text.strip()
-    if not is_model_id(text):
-        raise InferenceError(
-            f"{text[:60]!r} is not a model id.",
-            remedy="It looks like openai/gpt-oss-20b. %wbmodels shows them.",
-            cause="option",
-        )
-    if text.startswith(LORA) and not re.fullmatch(r"wandb-artifact:///[^/:]+/[^/:]+/[^/:]+(:[^/:]+)?", text):
-        raise InferenceError(
-            f"{text[:80]!r} is not the address of a LoRA.",
-            remedy="It looks like wandb-artifact:///team/project/name:latest, with three slashes.",
-            cause="option",
-        )
-    return text
-
-
-def is_model_id(text: str) -> bool:
-    """Whether a text can be a model's id: not blank, and without whitespace and control characters."""
-    return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
-
-
-def is_lora(id: str) -> bool:
-    """Whether an id is the address of a LoRA. No list contains those."""
-    return id.startswith(LORA)
-
-
 # Joining -----------------------------------------------------------------------------------------------
 
 
 def join(
     listing: Sequence[str] | None,
     feed: Mapping[str, Model] | None = None,
-    known: Snapshot | None = None,
+    known: Catalog | None = None,
     *,
     notes: Sequence[str] = (),
-    fetched: date | None = None,
 ) -> Catalog:
     """Join the live list with the facts.
 
@@ -170,12 +123,10 @@ def join(
         The ids that the endpoint lists; None if the list could not be fetched.
     feed : mapping or None
         The public feed's models. Its facts take precedence over the snapshot's.
-    known : Snapshot or None
+    known : Catalog or None
         The snapshot; None for an endpoint that is not W&B's, because nothing is known about its models.
     notes : sequence of str
         The errors that occurred while these were fetched.
-    fetched : date, optional
-        When the feed was fetched. The default is today.
 
     Returns
     -------
@@ -183,26 +134,27 @@ def join(
         With a list: its models, including those about which nothing else is known. Without a list, or with an empty
         one: the models in the feed, or else in the snapshot, without the retired ones.
     """
-    facts = _facts(feed, known)
-    ids = list(listing or _known_ids(feed, known))
+    feed = feed or {}
+    dated = {model.id: model for model in known.models} if known else {}
+    facts = {**dated, **{id: _more_exact(model, dated.get(id)) for id, model in feed.items()}}
+    # Not both: a model that is no longer in the newer feed is most likely retired.
+    served = [id for id, model in (feed or dated).items() if model.lifecycle != "retired"]
+    ids = list(listing or served)
     available = True if listing else None
     models = [replace(facts.get(id, Model(id)), available=available) for id in ids]
+    sources = [f"W&B's public feed, fetched {date.today().isoformat()}"] if feed else []
+    if known and (not feed or any(id in dated and id not in feed for id in ids)):
+        sources.append(known.as_of)
     return Catalog(
         models=tuple(sorted(models, key=lambda model: (model.id.lower(), model.id))),
         live=bool(listing),
-        as_of=_as_of(ids, feed, known, fetched),
+        as_of=" and ".join(sources),
         note=" ".join(notes) if listing else _note(listing, known, notes, bool(models)),
         replacements=known.replacements if known else {},
     )
 
 
-def _known_ids(feed: Mapping[str, Model] | None, known: Snapshot | None) -> list[str]:
-    # Not both: a model that is no longer in the newer feed is most likely retired.
-    models = feed or (known.models if known else {})
-    return [id for id, model in models.items() if model.lifecycle != "retired"]
-
-
-def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence[str], has_models: bool) -> str:
+def _note(listing: Sequence[str] | None, known: Catalog | None, notes: Sequence[str], has_models: bool) -> str:
     said = list(notes)
     if listing is not None and known:
         said.append("The service gave an empty list.")
@@ -213,29 +165,12 @@ def _note(listing: Sequence[str] | None, known: Snapshot | None, notes: Sequence
     return " ".join(said)
 
 
-def _facts(feed: Mapping[str, Model] | None, known: Snapshot | None) -> dict[str, Model]:
-    facts = dict(known.models) if known else {}
-    for id, model in (feed or {}).items():
-        facts[id] = replace(model, reasoning=_more_exact(model, facts.get(id)))
-    return facts
-
-
-def _more_exact(model: Model, older: Model | None) -> str:
-    """Return how a model reasons: the feed's value, unless the snapshot's is more exact."""
-    if older is None:
-        return model.reasoning
+def _more_exact(model: Model, older: Model | None) -> Model:
+    """Return the feed's model. How it reasons is the snapshot's value where that is more exact."""
     leaves_open = ("toggle-off", "adaptive") if model.reasoning == "toggle-on" else ()
-    return older.reasoning if model.reasoning == "unknown" or older.reasoning in leaves_open else model.reasoning
-
-
-def _as_of(ids: Sequence[str], feed: Mapping[str, Model] | None, known: Snapshot | None, fetched: date | None) -> str:
-    """Name the sources of the facts and their dates. With a feed, name the snapshot only if it is used."""
-    sources = []
-    if feed:
-        sources.append(f"W&B's public feed, fetched {(fetched or date.today()).isoformat()}")
-    if known and (not feed or any(id in known.models and id not in feed for id in ids)):
-        sources.append(f"snapshot of {known.as_of}")
-    return " and ".join(sources)
+    if older and (model.reasoning == "unknown" or older.reasoning in leaves_open):
+        return replace(model, reasoning=older.reasoning)
+    return model
 
 
 # Facts as users read them ------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError
@@ -20,44 +19,34 @@ SAMPLING: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """Where a parameter is set instead, on a magic's line and in Python. Empty if it is an ordinary parameter."""
-
-    line: str = ""
-    python: str = ""
-
-
-def _both(words: str) -> _Elsewhere:
-    return _Elsewhere(words, words)
-
-
-_ELSEWHERE: Final[Mapping[str, _Elsewhere]] = {
-    **{name: _Elsewhere(line=f"Use {flag}.") for name, flag in SAMPLING.items()},
-    "model": _Elsewhere("Use -m.", "Give `models`, a list of ids."),
-    "models": _Elsewhere("Use -m, twice or more.", "Give `model`; map_prompts takes a list of ids there."),
-    "messages": _Elsewhere(
+# Where a parameter is set instead: on a magic's line, and in Python. Empty where it is an ordinary parameter.
+_ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
+    **{name: (f"Use {flag}.", "") for name, flag in SAMPLING.items()},
+    "model": ("Use -m.", "Give `models`, a list of ids."),
+    "models": ("Use -m, twice or more.", "Give `model`; map_prompts takes a list of ids there."),
+    "messages": (
         "They come from the prompt and the thread.",
         "They come from the prompt, `system` and, in a chat, the `thread`.",
     ),
-    "stream": _Elsewhere("Use --no-stream to have the reply in one piece.", "Only a chat's reply is streamed."),
-    "thread": _Elsewhere("Use --thread.", "Rows have no history: only a chat continues a thread."),
-    "images": _Elsewhere("Use --image.", "Put them into the prompt, as values of its template."),
-    "tools": _Elsewhere(python="Only a chat has tools."),
-    "stream_options": _both("They are always sent with a streamed request."),
-    "n": _Elsewhere("One reply is shown; run the cell again for another.", "Call it again for another reply."),
-    "extra_headers": _Elsewhere(
-        "Headers belong to the client, not to a cell.", "Headers belong to the client: client().with_options(...)."
+    "stream": ("Use --no-stream to have the reply in one piece.", "Only a chat's reply is streamed."),
+    "thread": ("Use --thread.", "Rows have no history: only a chat continues a thread."),
+    "images": ("Use --image.", "Put them into the prompt, as values of its template."),
+    "tools": ("", "Only a chat has tools."),
+    "stream_options": ("They are always sent with a streamed request.",) * 2,
+    "n": ("One reply is shown; run the cell again for another.", "Call it again for another reply."),
+    "extra_headers": (
+        "Headers belong to the client, not to a cell.",
+        "Headers belong to the client: client().with_options(...).",
     ),
-    "extra_body": _Elsewhere(
+    "extra_body": (
         "Give what belongs into the body as --param of its own.",
         "Give what belongs into the body by its own name: top_k=20.",
     ),
-    "extra_query": _both("The endpoint's address is set with %wbconfig --endpoint."),
-    "base_url": _both("The endpoint's address is set with %wbconfig --endpoint."),
-    "timeout": _both("Use %wbconfig --timeout."),
-    "max_retries": _both("Use %config WandbInference.max_retries = 5."),
-    "api_key": _Elsewhere(
+    "extra_query": ("The endpoint's address is set with %wbconfig --endpoint.",) * 2,
+    "base_url": ("The endpoint's address is set with %wbconfig --endpoint.",) * 2,
+    "timeout": ("Use %wbconfig --timeout.",) * 2,
+    "max_retries": ("Use %config WandbInference.max_retries = 5.",) * 2,
+    "api_key": (
         "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it.",
         "No key is accepted in a cell: run %wbconfig --key, which asks for it without showing it, or set the "
         "environment variable WANDB_INFERENCE_API_KEY.",
@@ -73,7 +62,7 @@ def check_parameter(name: str, *, in_python: bool = False) -> None:
     InferenceError
         If it is set elsewhere. The error says where.
     """
-    elsewhere = _ELSEWHERE.get(name, _Elsewhere())
-    if remedy := elsewhere.python if in_python else elsewhere.line:
+    on_line, in_code = _ELSEWHERE.get(name, ("", ""))
+    if remedy := in_code if in_python else on_line:
         where = "as a parameter of the service" if in_python else "with --param"
         raise InferenceError(f"{name} is not set {where}. Nothing was sent.", remedy=remedy, cause="option")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean
-from .models import describe_reasoning
 
 if TYPE_CHECKING:
     from .models import Model
@@ -70,6 +69,9 @@ def _level(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> 
 
 
 def _cannot(think: str, model: str, reasoning: str, efforts: tuple[str, ...]) -> InferenceError:
+    # Not imported above: the options of the magics name the levels whenever the extension is loaded.
+    from .models import describe_reasoning
+
     remedy = f"Leave --think out. How {model} thinks: {describe_reasoning(reasoning)}."
     if levels := [effort for effort in efforts if effort in LEVELS]:
         remedy = f"Its levels are: {', '.join(levels)}."

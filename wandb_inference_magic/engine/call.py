@@ -126,10 +126,12 @@ class ModelCall:
                     async with aclosing(chunks):
                         await self._read(chunks)
             except Exception as failure:
-                seen.error = self.explained(failure)
+                if seen is not None:
+                    seen.error = self.explained(failure)
                 raise
             finally:
-                seen.reply = self.built()
+                if seen is not None:
+                    seen.reply = self.built()
 
     async def _read(self, chunks: AsyncIterator[Mapping[str, Any]]) -> None:
         builder = self.builder

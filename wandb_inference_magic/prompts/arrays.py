@@ -22,11 +22,9 @@ def describe_array(array: Any) -> str:
     ends = 3 if array.ndim <= MOST_DIMENSIONS else 1
     with np.printoptions(threshold=MOST_VALUES, edgeitems=ends, linewidth=WIDTH):
         shown = str(array if array.ndim <= 2 * MOST_DIMENSIONS else array.reshape(-1))
-    return f"array of shape {array.shape}, {array.dtype}{_summary(array)}\n{_bounded(shown)}"
-
-
-def _bounded(shown: str) -> str:
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} [...]"
+    if len(shown) > LONGEST:
+        shown = f"{shown[:LONGEST]} [...]"
+    return f"array of shape {array.shape}, {array.dtype}{_summary(array)}\n{shown}"
 
 
 def _summary(array: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
@@ -38,7 +36,11 @@ class Image:
 def image_from_bytes(data: bytes) -> Image | None:
     """Return an image from a file's bytes, or None for a format that models do not read."""
     kind = _kind(data)
-    return Image(f"data:image/{kind};base64,{b64encode(data).decode()}") if kind else None
+    return _image(kind, data) if kind else None
+
+
+def _image(kind: str, data: bytes) -> Image:
+    return Image(f"data:image/{kind};base64,{b64encode(data).decode()}")
 
 
 def _kind(data: bytes) -> str:
@@ -93,45 +95,31 @@ def image_from_png(value: object) -> Image | None:
     return None
 
 
-def learn_matplotlib(register: Callable[..., None]) -> None:
-    """Register matplotlib's figures and axes."""
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    def of_figure(figure: Any) -> Image:
-        drawn = BytesIO()
-        dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
-        figure.savefig(drawn, format="png", dpi=dpi)
-        return Image(f"data:image/png;base64,{b64encode(drawn.getvalue()).decode()}")
-
-    register(Figure, of_figure)
-    register(Axes, lambda axes: of_figure(axes.get_figure(root=True) if _has_roots(axes) else axes.get_figure()))
+def image_from_figure(figure: Any) -> Image:
+    """Return the image of a matplotlib figure."""
+    drawn = BytesIO()
+    dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
+    figure.savefig(drawn, format="png", dpi=dpi)
+    return _image("png", drawn.getvalue())
 
 
-def _has_roots(axes: Any) -> bool:
-    # Since matplotlib 3.10. Earlier versions have no `root` parameter to tell subfigures from the whole figure.
-    from inspect import signature
+def image_from_axes(axes: Any) -> Image:
+    """Return the image of the whole matplotlib figure that axes belong to."""
+    # The axes of a subfigure name that subfigure, which names the whole figure.
+    return image_from_figure(axes.figure.figure)
 
-    return "root" in signature(axes.get_figure).parameters
 
-
-def learn_pillow(register: Callable[..., None]) -> None:
-    """Register PIL's images."""
-    from PIL import Image as Pillow
-
-    def of_picture(picture: Any) -> Image:
-        copy = _plain_mode(picture)
-        copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        drawn = BytesIO()
-        copy.save(drawn, format="PNG")
-        if drawn.tell() > LARGEST_PNG and "A" not in copy.mode:
-            drawn = BytesIO()
-            copy.convert("RGB").save(drawn, format="JPEG", quality=90)
-        image = image_from_bytes(drawn.getvalue())
-        assert image is not None
-        return image
-
-    register(Pillow.Image, of_picture)
+def image_from_pillow(picture: Any) -> Image:
+    """Return the image of a PIL image."""
+    copy = _plain_mode(picture)
+    copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    drawn = BytesIO()
+    copy.save(drawn, format="PNG")
+    if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
+        return _image("png", drawn.getvalue())
+    drawn = BytesIO()
+    copy.convert("RGB").save(drawn, format="JPEG", quality=90)
+    return _image("jpeg", drawn.getvalue())
 
 
 def _plain_mode(picture: Any) -> Any:
@@ -148,24 +136,18 @@ def _plain_mode(picture: Any) -> Any:
     return picture.convert("RGBA" if has_alpha else "RGB")
 
 
-def learn_ipython(register: Callable[..., None]) -> None:
-    """Register `IPython.display.Image`."""
-    # Not imported: a value of this type exists, so its module is loaded, and this layer must not import IPython.
-    shown_type = sys.modules["IPython.core.display"].Image
-
-    def of_shown(shown: Any) -> Image:
-        data = shown.data
-        if isinstance(data, str):
-            with suppress(ValueError):
-                data = data.encode("latin-1")
-        if isinstance(data, bytes) and (image := image_from_bytes(data)):
-            return image
-        if isinstance(shown.url, str) and shown.url:
-            return Image(shown.url)
-        raise InferenceError(
-            f"This IPython image is of no kind that models read: {quoted(str(shown.format))}.",
-            remedy="Use a PNG or JPEG image.",
-            cause="option",
-        )
-
-    register(shown_type, of_shown)
+def image_from_ipython(shown: Any) -> Image:
+    """Return the image of an `IPython.display.Image`."""
+    data = shown.data
+    if isinstance(data, str):
+        with suppress(ValueError):
+            data = data.encode("latin-1")
+    if isinstance(data, bytes) and (image := image_from_bytes(data)):
+        return image
+    if isinstance(shown.url, str) and shown.url:
+        return Image(shown.url)
+    raise InferenceError(
+        f"This IPython image is of no kind that models read: {quoted(str(shown.format))}.",
+        remedy="Use a PNG or JPEG image.",
+        cause="option",
+    )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import re
 import traceback
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
-from .values import Image, as_prompt, cut, image_of
+from .images import Image
+from .values import as_prompt, cut, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,12 +80,14 @@ class Template:
     def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
         self._tokens = tokens
         self._what = what
-        self._pieces = _Pieces(tokens)
-        self._environment = _environment(lambda value: self._pieces.take(value))
+        # The images of one rendering. Each leaves a unique mark with its number in the text.
+        self._images: list[Image] = []
+        self._mark = f"\ue000{uuid4().hex}"
+        self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
         self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
 
-    @property
+    @cached_property
     def names(self) -> set[str]:
         """The names that the template uses but does not define."""
         from jinja2.meta import find_undeclared_variables
@@ -92,9 +96,31 @@ class Template:
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
-        self._pieces = _Pieces(self._tokens)
-        rendered = _evaluated(lambda: self._compiled.render(dict(names)), names, self._what)
-        return self._pieces.content(rendered.replace(_APART, ""))
+        self._images = []
+        # Only the names that it uses: a notebook has many, and the template would copy them all.
+        used = {name: names[name] for name in self.names if name in names}
+        rendered = _evaluated(lambda: self._compiled.render(used), names, self._what).replace(_APART, "")
+        if not self._images:
+            return rendered
+        texts_and_numbers = re.split(rf"{self._mark}(\d+)\ue001", rendered)
+        parts = [
+            self._images[int(one)].part if position % 2 else {"type": "text", "text": one}
+            for position, one in enumerate(texts_and_numbers)
+        ]
+        return [part for part in parts if part.get("text") != ""]
+
+    def _piece(self, value: Any) -> Any:
+        """Return a rendered value as text."""
+        from jinja2 import Undefined
+
+        if isinstance(value, Undefined):
+            return str(value)
+        is_whole = isinstance(value, _Whole)
+        shown = as_prompt(value.value if is_whole else value)
+        if isinstance(shown, Image):
+            self._images.append(shown)
+            return f"{self._mark}{len(self._images) - 1}\ue001"
+        return shown if is_whole else cut(shown, self._tokens)
 
 
 def _apart(piece: re.Match[str]) -> str:
@@ -152,37 +178,6 @@ class _Whole:
         self.value = value
 
 
-class _Pieces:
-    """Convert each rendered value to text. An image is collected and leaves a unique mark in the text."""
-
-    def __init__(self, tokens: int) -> None:
-        self._tokens = tokens
-        self._images: list[Image] = []
-        self._mark = f"\ue000{uuid4().hex}\ue001"
-
-    def take(self, value: Any) -> Any:
-        from jinja2 import Undefined
-
-        if isinstance(value, Undefined):
-            return str(value)
-        is_whole = isinstance(value, _Whole)
-        shown = as_prompt(value.value if is_whole else value)
-        if isinstance(shown, Image):
-            self._images.append(shown)
-            return self._mark
-        return shown if is_whole else cut(shown, self._tokens)
-
-    def content(self, text: str) -> Content:
-        texts = text.split(self._mark)
-        parts: list[dict[str, Any]] = []
-        for number, one in enumerate(texts):
-            if one:
-                parts.append({"type": "text", "text": one})
-            if number < len(texts) - 1:
-                parts.append(self._images[number].part)
-        return parts if self._images else text
-
-
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
     from jinja2 import Environment, StrictUndefined
 
@@ -210,20 +205,14 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
         raise _refused(f"{where}: {error.message}", remedy) from None
     except UndefinedError as error:
-        raise _undefined(error, names, what, remedy) from None
+        name = re.match(r"'([^']+)' is undefined", str(error))
+        near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
+        raise _refused(f"{_line(error, what)}: {error}", near or remedy) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what}", error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
         said = quoted(f"{type(error).__name__}: {error}")
-        where = _line(error, what)
-        raise _refused(f"{where}: an expression raised {said}", "Try it in a cell of its own.") from None
-
-
-def _undefined(error: Exception, names: Mapping[str, Any], what: str, remedy: str) -> InferenceError:
-    said = str(error)
-    name = re.match(r"'([^']+)' is undefined", said)
-    near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
-    return _refused(f"{_line(error, what)}: {said}", near or remedy)
+        raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None
 
 
 def _line(error: BaseException, what: str) -> str:

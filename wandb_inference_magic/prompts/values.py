@@ -1,7 +1,7 @@
 """Convert a notebook value for a prompt, by its type. `as_prompt` is the one function to extend.
 
-Types of other packages are registered when the first value of such a package is seen, so that no package is imported
-without need. A function that the user registered for a type is never replaced.
+Types of other packages are looked up among the modules that are loaded, so that no package is imported without need.
+A function that the user registered for a type comes before ours.
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import codecs
 import inspect
 import json
+import sys
 import textwrap
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
+from itertools import islice
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..messages import Reply, estimate
 from ..text import safe_plain
-from .images import Image, image_at, image_from_png, is_image_file, learn_ipython, learn_matplotlib, learn_pillow
+from . import frames, images
+from .arrays import describe_array
+from .images import Image
 
-__all__ = ["Image", "as_prompt", "cut", "exception_text", "image_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MOST_ITEMS: Final = 1000
 MOST_NODES: Final = 20_000
@@ -50,15 +55,13 @@ def as_prompt(value: object) -> str | Image:
     InferenceError
         For a path that cannot be read or is not a text file.
     """
-    if _learn(type(value)):
-        return as_prompt(value)
+    if form := _form_of(type(value)):
+        return form(value)
     if is_dataclass(value) or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
-        from .frames import describe_frame
-
-        return describe_frame(value) or str(value)
-    return image_from_png(value) or _words(value)
+        return frames.describe_frame(value)
+    return images.image_from_png(value) or _words(value)
 
 
 def image_of(value: object) -> Image | None:
@@ -67,7 +70,7 @@ def image_of(value: object) -> Image | None:
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
         path = _home_resolved(Path(value))
-        return image_at(path) if is_image_file(path) else None
+        return images.image_at(path) if images.is_image_file(path) else None
     shown = as_prompt(value)
     return shown if isinstance(shown, Image) else None
 
@@ -79,29 +82,17 @@ def cut(text: str, tokens: int) -> str:
         return text
     room = int(len(text) * tokens / whole)
     while True:
-        head = _to_line_end(text[: int(room * HEAD_SHARE)])
-        tail = _from_line_start(text[len(text) - room + int(room * HEAD_SHARE) :]) if room else ""
+        head, tail = text[: int(room * HEAD_SHARE)], text[len(text) - room + int(room * HEAD_SHARE) :]
+        # Cut between lines where one ends nearby.
+        if (end := head.rfind("\n", len(head) * 4 // 5)) >= 0:
+            head = head[:end]
+        tail = tail[tail.find("\n", 0, len(tail) // 5) + 1 :]
         if estimate(head + tail) <= tokens or not room:
             break
         # The ends have more tokens per character than the rest.
         room = room * 3 // 4
     gap = LEFT_OUT.format(f"{len(text) - len(head) - len(tail):,} characters")
     return f"{head.rstrip()}\n{gap}\n{tail.lstrip()}"
-
-
-def _to_line_end(head: str) -> str:
-    end = head.rfind("\n", len(head) * 4 // 5)
-    return head if end < 0 else head[:end]
-
-
-def _from_line_start(tail: str) -> str:
-    start = tail.find("\n", 0, len(tail) // 5)
-    return tail if start < 0 else tail[start + 1 :]
-
-
-def exception_text(error: BaseException) -> str:
-    """Return an exception with its traceback, without colours."""
-    return safe_plain("".join(traceback.format_exception(error))).strip()
 
 
 # Python's own types ------------------------------------------------------------------------------------------
@@ -125,38 +116,30 @@ def _(value: Reply) -> str:
 
 @as_prompt.register
 def _(value: BaseException) -> str:
-    return exception_text(value)
+    return safe_plain("".join(traceback.format_exception(value))).strip()
 
 
-@as_prompt.register(dict)
-@as_prompt.register(list)
-@as_prompt.register(tuple)
-@as_prompt.register(set)
-@as_prompt.register(frozenset)
-@as_prompt.register(deque)
 def _json(value: object) -> str:
     plain = _Plain().of(value)
     line = json.dumps(plain, ensure_ascii=False)
     return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
 
 
-@as_prompt.register(FunctionType)
-@as_prompt.register(MethodType)
-@as_prompt.register(BuiltinFunctionType)
-@as_prompt.register(type)
+for _container in (dict, list, tuple, set, frozenset, deque):
+    as_prompt.register(_container, _json)
+
+
 def _source(value: Any) -> str:
-    try:
+    with suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(value)).rstrip()
-    except (OSError, TypeError):
-        return _signature(value)
-
-
-def _signature(value: Any) -> str:
-    try:
+    signature = "(...)"
+    with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
-    except (ValueError, TypeError):
-        signature = "(...)"
     return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+
+
+for _definition in (FunctionType, MethodType, BuiltinFunctionType, type):
+    as_prompt.register(_definition, _source)
 
 
 @as_prompt.register
@@ -170,8 +153,8 @@ def _(value: Path) -> str | Image:
     try:
         if path.is_dir():
             return "\n".join(_entries(path))
-        if is_image_file(path):
-            return image_at(path)
+        if images.is_image_file(path):
+            return images.image_at(path)
         with path.open("rb") as file:
             start = file.read(LONGEST_FILE + 1)
     except OSError as error:
@@ -224,10 +207,9 @@ class _Plain:
 
     def of(self, value: Any) -> Any:
         self._nodes += 1
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value if abs(value) < LARGEST_INTEGER else _words(value)
-        if value is None or isinstance(value, bool | float | str):
-            return value
+        if value is None or isinstance(value, int | float | str):
+            is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
+            return _words(value) if is_huge else value
         if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
             return "..."
         self._above.append(id(value))
@@ -238,9 +220,9 @@ class _Plain:
 
     def _of_container(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return self._of_items(value.items(), len(value))
+            return self._of_dict(value)
         if isinstance(value, list | tuple | set | frozenset | deque):
-            kept = [self.of(one) for _, one in zip(range(MOST_ITEMS), value, strict=False)]
+            kept = [self.of(one) for one in islice(value, MOST_ITEMS)]
             return kept if len(value) <= MOST_ITEMS else [*kept, _more(len(value))]
         if is_dataclass(value) and not isinstance(value, type):
             return {field.name: self.of(getattr(value, field.name)) for field in fields(value)}
@@ -253,18 +235,18 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        if as_prompt.dispatch(type(value)) is not as_prompt.dispatch(object):
-            shown = as_prompt(value)
+        if form := _form_of(type(value)):
+            shown = form(value)
             return "[image]" if isinstance(shown, Image) else shown
         return safe_plain(_words(value))
 
-    def _of_items(self, items: Any, length: int) -> dict[str, Any]:
+    def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for _, (key, one) in zip(range(MOST_ITEMS), items, strict=False):
+        for key, one in islice(value.items(), MOST_ITEMS):
             name = _words(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
-        return kept if length <= MOST_ITEMS else {**kept, "...": _more(length)}
+        return kept if len(value) <= MOST_ITEMS else {**kept, "...": _more(len(value))}
 
 
 def _words(value: object) -> str:
@@ -279,65 +261,29 @@ def _more(length: int) -> str:
 
 # Other packages' types ---------------------------------------------------------------------------------------
 
-Learn = Callable[[Callable[[type, Callable[[Any], str | Image]], None]], None]
-
-
-def _learn_pandas(register: Callable[..., None]) -> None:
-    import pandas as pd
-
-    from .frames import describe_pandas, describe_pandas_series
-
-    register(pd.DataFrame, describe_pandas)
-    register(pd.Series, describe_pandas_series)
-
-
-def _learn_numpy(register: Callable[..., None]) -> None:
-    import numpy as np
-
-    from .arrays import describe_array
-
-    register(np.ndarray, describe_array)
-
-
-def _learn_polars(register: Callable[..., None]) -> None:
-    import polars as pl
-
-    from .frames import describe_frame
-
-    for kind in (pl.DataFrame, pl.LazyFrame, pl.Series):
-        register(kind, describe_frame)
-
-
-def _learn_pyarrow(register: Callable[..., None]) -> None:
-    import pyarrow as pa
-
-    from .frames import describe_frame
-
-    register(pa.Table, describe_frame)
-
-
-_LEARN: Final[dict[str, Learn]] = {
-    "pandas": _learn_pandas,
-    "polars": _learn_polars,
-    "pyarrow": _learn_pyarrow,
-    "numpy": _learn_numpy,
-    "matplotlib": learn_matplotlib,
-    "PIL": learn_pillow,
-    "IPython": learn_ipython,
+_FORMS: Final[dict[str, Callable[[Any], str | Image]]] = {
+    "pandas.DataFrame": frames.describe_pandas,
+    "pandas.Series": frames.describe_pandas_series,
+    "polars.DataFrame": frames.describe_frame,
+    "polars.LazyFrame": frames.describe_frame,
+    "polars.Series": frames.describe_frame,
+    "pyarrow.Table": frames.describe_frame,
+    "numpy.ndarray": describe_array,
+    "matplotlib.figure.Figure": images.image_from_figure,
+    "matplotlib.axes.Axes": images.image_from_axes,
+    "PIL.Image.Image": images.image_from_pillow,
+    "IPython.core.display.Image": images.image_from_ipython,
 }
-_learnt: set[str] = set()
 
 
-def _learn(kind: type) -> bool:
-    """Register the types of the packages that a type comes from. Return whether there were any to register."""
-    roots = {one.__module__.partition(".")[0] for one in kind.__mro__}
-    new = [root for root in roots if root in _LEARN and root not in _learnt]
-    for root in new:
-        _learnt.add(root)
-        _LEARN[root](_register)
-    return bool(new)
-
-
-def _register(kind: type, describe: Callable[[Any], str | Image]) -> None:
-    if kind not in as_prompt.registry:
-        as_prompt.register(kind, describe)
+def _form_of(kind: type) -> Callable[[Any], str | Image] | None:
+    """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
+    registered = as_prompt.dispatch(kind)
+    if registered is not as_prompt.dispatch(object):
+        return registered
+    for name, form in _FORMS.items():
+        module, _, attribute = name.rpartition(".")
+        known = getattr(sys.modules.get(module), attribute, None)
+        if isinstance(known, type) and issubclass(kind, known):
+            return form
+    return None

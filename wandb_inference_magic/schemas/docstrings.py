@@ -5,99 +5,41 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from dataclasses import dataclass
-from itertools import zip_longest
 from types import WrapperDescriptorType
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any, Final
 
 LONGEST_DESCRIPTION: Final = 1_000
 
-_UNDERLINE: Final = re.compile(r"\s*-{3,}\s*$")
-_GOOGLE_HEADING: Final = re.compile(
-    r"(args|arguments|parameters|keyword arg(ument)?s|returns?|yields?|raises|examples?|notes?|see also):\s*$",
-    re.IGNORECASE,
-)
-# Sphinx fields begin with a colon, epydoc fields with an @.
-_FIELD: Final = re.compile(r"[:@](param|parameter|arg|type|returns?|rtype|raises?)\b[^:]*:")
-_FIELD_OF_PARAMETER: Final = re.compile(
-    r"^[:@](?:param|parameter|arg)[ ]+(?:[^:\n]*[ ])?\*{0,2}(\w+):[ ]*(.*(?:\n(?![ ]*[:@]|[ ]*$).+)*)", re.MULTILINE
-)
-_NUMPY_ENTRY: Final = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?$")
-_GOOGLE_ENTRY: Final = re.compile(r"(\*{0,2}\w+)\s*(?:\(.*?\))?\s*:(?:\s+(.*))?$")
-_PARAMETER_SECTIONS: Final = frozenset(
-    ["parameters", "other parameters", "args", "arguments", "keyword args", "keyword arguments"]
-)
 
+def read_docstring(function: object) -> tuple[str, dict[str, str]]:
+    """Return the description of a function and those of its parameters.
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """The descriptions of a function and its parameters, from a numpydoc, Google, Sphinx or epydoc docstring."""
+    The docstring is in numpydoc, Google, Sphinx or epydoc style. One that is in none of them is the description.
+    """
+    from docstring_parser import ParseError, parse
 
-    text: str
-    parameters: dict[str, str]
-
-    @classmethod
-    def of(cls, function: object) -> Docstring:
-        target = target_of(function)
-        documented = inspect.getdoc(target)
-        if isinstance(target, WrapperDescriptorType) or (not documented and not hasattr(function, "__name__")):
-            documented = inspect.getdoc(function)
-        return cls.read(documented or "")
-
-    @classmethod
-    def read(cls, docstring: str) -> Docstring:
-        text = ""
-        parameters = {
-            found[1]: _one_line(found[2]) for found in _FIELD_OF_PARAMETER.finditer(docstring) if found[2].strip()
-        }
-        for heading, body in _sections(docstring.splitlines()):
-            if not heading:
-                text = _cut("\n".join(body).strip())
-            elif heading.rstrip(":") in _PARAMETER_SECTIONS:
-                entry = _GOOGLE_ENTRY if heading.endswith(":") else _NUMPY_ENTRY
-                parameters |= _entries(body, entry)
-        return cls(text, parameters)
-
-
-def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each heading of a docstring (`""` for the first part, `x:` in Google style) and the lines below it."""
-    heading, body = "", list[str]()
-    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
-        words = line.strip().lower()
-        underlined = bool(words) and bool(_UNDERLINE.match(following))
-        if underlined or _GOOGLE_HEADING.match(line) or _FIELD.match(line):
-            yield heading, body
-            heading, body = words, []
-        elif not (heading and _UNDERLINE.match(line)):
-            body.append(line)
-    yield heading, body
-
-
-def _entries(body: list[str], entry: re.Pattern[str]) -> dict[str, str]:
-    """Read a section's entries. Each begins at the section's indentation and continues on lines indented further."""
-    margin = min((len(line) - len(line.lstrip()) for line in body if line.strip()), default=0)
-    found: dict[str, list[str]] = {}
-    names: list[str] = []
-    for line in body:
-        words = line.strip()
-        if words and len(line) - len(line.lstrip()) == margin:
-            matched = entry.match(words)
-            names = [name.strip(" *") for name in matched[1].split(",")] if matched else []
-            words = (matched[2] or "") if matched and entry is _GOOGLE_ENTRY else ""
-        for name in names:
-            found.setdefault(name, []).append(words)
-    texts = {name: _one_line(" ".join(lines)) for name, lines in found.items()}
-    return {name: text for name, text in texts.items() if text}
-
-
-def _one_line(text: str) -> str:
-    return _cut(" ".join(text.split()))
+    target = target_of(function)
+    docstring = inspect.getdoc(target)
+    if isinstance(target, WrapperDescriptorType) or (not docstring and not hasattr(function, "__name__")):
+        docstring = inspect.getdoc(function)
+    # The parser does not know this heading of Google style.
+    docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring or "", flags=re.MULTILINE)
+    try:
+        parsed = parse(docstring)
+    except (ParseError, LookupError):
+        return _cut(docstring), {}
+    # One entry can describe several parameters.
+    texts = {
+        name.strip(" *"): _cut(" ".join(one.description.split()))
+        for one in parsed.params
+        if one.description
+        for name in one.arg_name.split(",")
+    }
+    return _cut(parsed.description or ""), texts
 
 
 def _cut(text: str) -> str:
+    text = text.strip()
     return text if len(text) <= LONGEST_DESCRIPTION else f"{text[: LONGEST_DESCRIPTION - 1]}…"
 
 

@@ -28,8 +28,12 @@ MOST_PROBLEMS: Final = 10
 # Strict schemas cannot contain defaults. Titles only repeat the names.
 DROPPED: Final = ("default", "title")
 _VALUES: Final = ("default", "const", "enum", "examples")
-_TYPES: Final = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")}
-_BUILTINS: Final = {kind.__name__: kind for kind in (bool, dict, float, int, list, set, str, tuple)}
+_BUILTINS: Final = (bool, dict, float, int, list, set, str, tuple)
+# The names that an annotation can use without the notebook.
+_KNOWN: Final[dict[str, Any]] = {
+    **{name: getattr(typing, name) for name in ("Any", "Dict", "List", "Literal", "Optional", "Union")},
+    **{kind.__name__: kind for kind in _BUILTINS},
+}
 _ANNOTATION: Final = (
     ast.Expression, ast.Name, ast.Load, ast.Attribute, ast.Subscript, ast.Tuple, ast.Constant, ast.BinOp, ast.BitOr
 )  # fmt: skip
@@ -124,14 +128,16 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
     tree = _annotation(words)
     if tree is None:
         return schema_of(words)
-    unknown = [name for name in _names_in(tree) if name not in names and name not in (*_TYPES, *_BUILTINS)]
+    used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    unknown = [name for name in used if name not in names and name not in _KNOWN]
     if not unknown:
         return schema_of(_evaluated(tree, names))
     if isinstance(tree.body, ast.Name) and words.islower():
         return schema_of(words)
+    types = [name for name, value in names.items() if isinstance(value, type) or typing.get_origin(value) is not None]
     raise InferenceError(
         f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
-        remedy=did_you_mean(unknown[0], [name for name, value in names.items() if _may_be_schema(value)]) or EXAMPLE,
+        remedy=did_you_mean(unknown[0], types) or EXAMPLE,
         cause="option",
     )
 
@@ -170,28 +176,20 @@ def _annotation(words: str) -> ast.Expression | None:
     return tree if is_annotation and not isinstance(tree.body, ast.Tuple | ast.Constant) else None
 
 
-def _names_in(tree: ast.AST) -> list[str]:
-    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
-
-
 def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
     """Return the value of an annotation. Raise InferenceError for a missing attribute, or `a | b` of non-types."""
-    known = {"__builtins__": {}, **_TYPES, **_BUILTINS, **names}
+    known = {"__builtins__": {}, **_KNOWN, **names}
     try:
         return eval(compile(tree, "<schema>", "eval"), known)
     except Exception as error:  # noqa: BLE001 - attributes and subscripts of the user's objects can raise anything
         raise _no_schema(quoted(f"{type(error).__name__}: {error}")) from None
 
 
-def _may_be_schema(value: object) -> bool:
-    return isinstance(value, type) or typing.get_origin(value) is not None
-
-
 def _is_usable(value: object) -> bool:
     from pydantic import BaseModel
 
     if isinstance(value, type) and typing.get_origin(value) is None:
-        known = (BaseModel, Enum, *_BUILTINS.values(), tuple)
+        known = (BaseModel, Enum, *_BUILTINS)
         return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__annotations__")
     return typing.get_origin(value) is not None or value is Any
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
-from .docstrings import Docstring, target_of
+from .docstrings import read_docstring, target_of
 from .schema import copy_without
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def name_of(function: object) -> str:
 class Tool:
     """One function, its definition for the model, and how its arguments are read.
 
-    `others` reads the values of `**kwargs`, if the function accepts them.
+    `others` is the parameter `**kwargs`, if the function has one.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Tool:
     definition: dict[str, Any]
     arguments: TypeAdapter[dict[str, Any]]
     parameters: Sequence[inspect.Parameter]
-    others: TypeAdapter[dict[str, Any]] | None
+    others: inspect.Parameter | None
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
@@ -65,10 +65,12 @@ class Tool:
     def _read_others(self, raw: bytes) -> dict[str, Any]:
         if self.others is None:
             return {}
+        from pydantic import TypeAdapter
         from pydantic_core import from_json
 
         known = {parameter.name for parameter in self.parameters}
-        return self.others.validate_python({name: value for name, value in from_json(raw).items() if name not in known})
+        others = {name: value for name, value in from_json(raw).items() if name not in known}
+        return TypeAdapter(dict[str, self.others.annotation]).validate_python(others)  # type: ignore[name-defined]
 
 
 def describe(function: object, name: str) -> Tool:
@@ -86,7 +88,7 @@ def describe(function: object, name: str) -> Tool:
     parameters = [_annotated(name, function, parameter) for parameter in _parameters(name, function)]
     others = parameters.pop() if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
     arguments = _arguments(parameters, takes_others=others is not None)
-    described = Docstring.of(function)
+    description, texts = read_docstring(function)
     return Tool(
         name=name,
         function=function,
@@ -94,13 +96,13 @@ def describe(function: object, name: str) -> Tool:
             "type": "function",
             "function": {
                 "name": name,
-                "description": described.text or f"The function {name} of the user's notebook.",
-                "parameters": _schema(arguments, parameters, described.parameters),
+                "description": description or f"The function {name} of the user's notebook.",
+                "parameters": _schema(arguments, parameters, texts),
             },
         },
         arguments=arguments,
         parameters=parameters,
-        others=None if others is None else _mapping_to(others.annotation),
+        others=others,
     )
 
 
@@ -196,12 +198,6 @@ def _arguments(parameters: Iterable[inspect.Parameter], *, takes_others: bool) -
     # Not "allow": a dataclass among the parameters would inherit it and receive attributes that it does not have.
     arguments.__pydantic_config__ = ConfigDict(extra="ignore" if takes_others else "forbid")
     return TypeAdapter(arguments)
-
-
-def _mapping_to(hint: Any) -> TypeAdapter[dict[str, Any]]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(dict[str, hint])
 
 
 def _schema(

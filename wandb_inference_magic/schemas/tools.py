@@ -84,12 +84,10 @@ class Toolbox:
         from pydantic import ValidationError
 
         try:
-            positional, named = tool.read(call.arguments)
-        except ValidationError as error:
-            return _problems(error), False
-        except FAILURES as error:
-            return _failure(error), False
-        try:
+            try:
+                positional, named = tool.read(call.arguments)
+            except ValidationError as error:
+                return _problems(error), False
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = run_once(result)
@@ -216,11 +214,8 @@ def _failure(error: BaseException) -> str:
 @functools.cache
 def _folders_of_others() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
-    places = (
-        Path(__file__).parent.parent,
-        *(Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
-    return tuple(place.resolve() for place in places)
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return (Path(__file__).resolve().parent.parent, *(Path(paths[name]).resolve() for name in names))
 
 
 def _is_users(filename: str) -> bool:

@@ -159,8 +159,8 @@ class Command:
         tracer.end(call, trace)
 
     @contextmanager
-    def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall]:
-        """Report the request made inside the `with` block to Weave and OpenTelemetry, if they are in use.
+    def observed(self, request: PreparedRequest, limit: int | None) -> Iterator[ObservedCall | None]:
+        """Report the request made inside the `with` block to Weave and OpenTelemetry. Give None if neither is in use.
 
         Parameters
         ----------
@@ -168,12 +168,16 @@ class Command:
         limit : int or None
             The limit on the reply that a budget adds.
         """
+        telemetry = None if self.costs_nothing else open_telemetry()
+        if self._op is None and telemetry is None:
+            yield None
+            return
         seen = ObservedCall()
         with ExitStack() as stack:
             if self._op is not None:
                 tracer, op = self._op
                 stack.enter_context(tracer.child(op, request, seen))
-            if not self.costs_nothing and (telemetry := open_telemetry()) is not None:
+            if telemetry is not None:
                 stack.enter_context(span(telemetry, request, limit, seen, self.session.keys.secrets()))
             yield seen
 
