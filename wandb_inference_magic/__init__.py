@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# A new object each time that this module is executed: `%reload_ext` does that between unloading and loading.
+_execution = object()
+
 __all__ = [
     "InferenceError",
     "Reply",
@@ -63,11 +66,11 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics. Called by `%load_ext wandb_inference_magic`."""
     from .magics import load
 
-    load(shell)
+    load(shell, _execution)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Restore the shell as it was. Called by `%unload_ext wandb_inference_magic`."""
     from .magics import unload
 
-    unload(shell)
+    unload(shell, _execution)

@@ -11,7 +11,7 @@ from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, RLock, Thread, current_thread, main_thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class Running(Generic[T]):
         self._wake = wake
         self._ended = ended
         self._is_cancelled = False
-        self._task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[T | None] | None = None
+        self._stopped: BaseException | None = None
         self._over = Event()
         # This also copies the context variables of the calling thread.
         loop.call_soon_threadsafe(self._begin)
@@ -199,10 +200,20 @@ class Running(Generic[T]):
     def result(self) -> T:
         """Return the result of a coroutine that has ended, or raise its error."""
         assert self._task is not None
-        return self._task.result()
+        if self._stopped is not None:
+            raise self._stopped
+        return cast("T", self._task.result())
+
+    async def _run(self) -> T | None:
+        try:
+            return await self._coroutine
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            # They would end the loop and its thread.
+            self._stopped = stopped
+            return None
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._coroutine)
+        self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._end)
         if self._is_cancelled:
             self._task.cancel()
@@ -212,7 +223,7 @@ class Running(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
-    def _end(self, task: asyncio.Task[T]) -> None:
+    def _end(self, task: asyncio.Task[T | None]) -> None:
         if not task.cancelled():
             # Marks an error as seen, in case nobody waits any more.
             task.exception()

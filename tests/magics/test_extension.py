@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,3 +126,28 @@ def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..
     assert not failed.ok
     assert "The package httpx2 cannot be imported" in failed.error
     assert "Traceback" not in failed.error
+
+
+def test_reloading_keeps_what_the_session_holds(kernel: Kernel, service: Service) -> None:
+    kernel.run("%config WandbInference.max_retries = 7\n%wbchat --thread talk Before")
+    assert kernel.run("%reload_ext wandb_inference_magic").messages == []
+    assert kernel.run("%wbchat --thread talk And now").ok
+    assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+    assert re.search(r"max_retries +7 +set in this session", kernel.run("%wbconfig").text)
+    assert re.search(r"\b2\b", kernel.run("%wbusage").text)
+    # Unloading it, and loading it again, starts anew.
+    kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
+    kernel.run("%wbchat --thread talk And now")
+    assert [one["content"] for one in service.last.body["messages"]] == ["And now"]
+
+
+def test_reloading_keeps_a_typed_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    kernel.run("%load_ext wandb_inference_magic")
+    request = kernel.start("%wbconfig --key", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=60)
+    kernel.client.input("typed-key-0123456789")
+    assert kernel.finish(request).ok
+    kernel.run("%reload_ext wandb_inference_magic")
+    assert kernel.run("%wbchat hi").ok
+    assert service.last.headers["authorization"] == "Bearer typed-key-0123456789"

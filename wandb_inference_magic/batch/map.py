@@ -6,16 +6,16 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from sqlite3 import Error as SqliteError
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import deferred_interrupts
+from ..concurrency import InFlight, deferred_interrupts
 from ..config import INTO
 from ..errors import InferenceError, quoted
 from ..session import Trace
 from ..text import whole
 from .cache import AnswerCache, cache_file
 from .progress import MapProgress, cost_of
-from .run import BatchRun, run_all, start
+from .run import BatchRun, RowCall, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ..session import Command
     from .rows import Rows
     from .spec import BatchSpec, Permits
+
+# How long to wait for a request to end before looking for an interrupt and drawing.
+SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,53 @@ def _run(
 
 
 def _nothing() -> None: ...
+
+
+def run_all(
+    command: Command,
+    runs: Sequence[BatchRun],
+    interrupts: Interrupts,
+    *,
+    redraw: Callable[[], None],
+    permits: Permits | None = None,
+) -> None:
+    """Run several models at once until all rows have been answered.
+
+    This thread reads the rows, renders the prompts and stores the answers; only the requests run on the event loop.
+    An error that ends a run early is stored in its `stopped`.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When the user interrupts. The runs keep the answers received so far.
+    """
+    loop, client = command.session.loop, command.client()
+    in_flight: InFlight[RowCall] = InFlight(loop)
+
+    def send(row: RowCall) -> None:
+        if permits is not None:
+            loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
+        in_flight.start(row, row.send(client))
+
+    def take(seconds: float) -> None:
+        for row, failure in in_flight.take(seconds):
+            if row.run.end(row, failure):
+                in_flight.start(row, row.send(client))
+            elif permits is not None:
+                permits.release()
+        interrupts.check()
+        redraw()
+
+    try:
+        while not all(run.is_over for run in runs):
+            has_started = [run.start_next(send, interrupts.allowed) for run in runs]
+            take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
+    finally:
+        in_flight.cancel()
+        for run in runs:
+            for _ in run.release_all():
+                if permits is not None:
+                    permits.release()
 
 
 def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:

@@ -14,7 +14,6 @@ from sqlite3 import Error as SqliteError
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
-from ..concurrency import InFlight
 from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
 from ..messages import REPLY_TOKENS
@@ -23,13 +22,12 @@ from ..schemas import Mismatch
 from ..session import NOTHING, Reservation
 from .cache import Answer, key_of
 from .limiter import Limiter
-from .spec import BatchSpec, Estimate, Permits
+from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from ..concurrency import Interrupts
     from ..messages import Content, Message, PreparedRequest, Reply, Usage
     from ..session import Budget, Command
     from .cache import AnswerCache
@@ -45,8 +43,6 @@ USUAL_REPLY_TOKENS: Final = 100
 # The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
 # than truncated answers.
 LEAST_REPLY_TOKENS: Final = 1024
-# How long to wait for a request to end before looking for an interrupt and drawing.
-SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
 @dataclass
@@ -91,8 +87,8 @@ class BatchRun:
         self._has_drawn_all = False
         self._prompts = self.spec.prompts()
         # A row that waits for a slot or for the budget.
-        self._pending: _Row | None = None
-        self._in_flight: set[_Row] = set()
+        self._pending: RowCall | None = None
+        self._in_flight: set[RowCall] = set()
 
     @property
     def total(self) -> int | None:
@@ -135,7 +131,7 @@ class BatchRun:
         """Whether nothing is left to do."""
         return not self._in_flight and self._pending is None and (self._has_drawn_all or self.stopped is not None)
 
-    def start_next(self, start: Callable[[_Row], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
+    def start_next(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
         """Start the request for the next row, or take its answer from the cache. Return whether there was something.
 
         Parameters
@@ -168,7 +164,7 @@ class BatchRun:
         start(row)
         return True
 
-    def end(self, row: _Row, failure: Exception | None) -> bool:
+    def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
         try:
             if failure is not None:
@@ -192,7 +188,7 @@ class BatchRun:
         self.release(row)
         return False
 
-    def release(self, row: _Row) -> None:
+    def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
@@ -201,14 +197,14 @@ class BatchRun:
             for call in row.calls():
                 self._count(call)
 
-    def release_all(self) -> list[_Row]:
+    def release_all(self) -> list[RowCall]:
         """Release the rows in flight, whose requests have been cancelled, and return them."""
         rows = list(self._in_flight)
         for row in rows:
             self.release(row)
         return rows
 
-    def _next_row(self) -> _Row | None:
+    def _next_row(self) -> RowCall | None:
         """Read the next row. Return None if there is none, or if it has an answer or an error already."""
         try:
             drawn = next(self._drawn)
@@ -229,7 +225,7 @@ class BatchRun:
             self.done += 1
             return None
         key = self._key(request.messages[-1]) if self.cache is not None else ""
-        return None if self._is_kept(number, key) else _Row(self, request, number, key)
+        return None if self._is_kept(number, key) else RowCall(self, request, number, key)
 
     def _request(self, prompt: Content) -> PreparedRequest:
         return for_prompt(self._base, prompt)
@@ -278,7 +274,7 @@ class BatchRun:
         self.cache = None
         self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
 
-    def _reserve(self, row: _Row) -> bool:
+    def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
         with suppress(InferenceError):
             row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS)
@@ -353,7 +349,7 @@ def _not_drawn(error: Exception, number: int) -> InferenceError:
     )
 
 
-class _Row(ModelCall):
+class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
     def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
@@ -421,50 +417,3 @@ def _check_budget(budget: Budget, run: BatchRun) -> None:
             remedy=f"Try fewer rows first: --limit. {budget.remedy}",
             cause="budget",
         )
-
-
-def run_all(
-    command: Command,
-    runs: Sequence[BatchRun],
-    interrupts: Interrupts,
-    *,
-    redraw: Callable[[], None],
-    permits: Permits | None = None,
-) -> None:
-    """Run several models at once until all rows have been answered.
-
-    This thread reads the rows, renders the prompts and stores the answers; only the requests run on the event loop.
-    An error that ends a run early is stored in its `stopped`.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        When the user interrupts. The runs keep the answers received so far.
-    """
-    loop, client = command.session.loop, command.client()
-    in_flight: InFlight[_Row] = InFlight(loop)
-
-    def send(row: _Row) -> None:
-        if permits is not None:
-            loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
-        in_flight.start(row, row.send(client))
-
-    def take(seconds: float) -> None:
-        for row, failure in in_flight.take(seconds):
-            if row.run.end(row, failure):
-                in_flight.start(row, row.send(client))
-            elif permits is not None:
-                permits.release()
-        interrupts.check()
-        redraw()
-
-    try:
-        while not all(run.is_over for run in runs):
-            has_started = [run.start_next(send, interrupts.allowed) for run in runs]
-            take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
-    finally:
-        in_flight.cancel()
-        for run in runs:
-            for _ in run.release_all():
-                if permits is not None:
-                    permits.release()

@@ -223,14 +223,14 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     damaged: list[int] = []
     whole = size = 0
     version = VERSION
-    for number, (line, length) in enumerate(_lines_of(file), start=1):
+    for number, (line, length) in enumerate(lines_of(file), start=1):
         size += length
         if number == 1:
-            version = _version_of(path, line)
+            version = version_of(path, line)
             whole = size
             continue
         try:
-            exchange = _read_line(line, version)
+            exchange = read_line(line, version)
         except ValueError:
             if not line.endswith(b"\n"):
                 # An unfinished line, left by a crash.
@@ -242,7 +242,7 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
     return Recorded(tuple(exchanges), tuple(damaged), whole, size, version)
 
 
-def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
     while line := file.readline(MOST_LINE + 1):
         length = len(line)
@@ -254,7 +254,7 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield TOO_LARGE + line[-1:], length
 
 
-def _version_of(path: Path, line: bytes) -> int:
+def version_of(path: Path, line: bytes) -> int:
     """Return the version of a file, given its first line."""
     try:
         version = _of_type(int, read_json_text(line)["cassette"])
@@ -276,7 +276,7 @@ def _version_of(path: Path, line: bytes) -> int:
     return version
 
 
-def _read_line(line: bytes, version: int) -> Exchange | None:
+def read_line(line: bytes, version: int) -> Exchange | None:
     """Return the exchange on a line, or None if it holds something else. Raise ValueError if it cannot be read."""
     if not line.strip():
         return None

@@ -228,7 +228,12 @@ def _may_pass(failure: Exception, context: FailureContext) -> bool:
     if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
         return False
     is_here = urlsplit(context.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
-    return not (is_here and "refused" in _describe_cause(failure))
+    return not (is_here and _is_refused(failure))
+
+
+def _is_refused(failure: Exception) -> bool:
+    """Return whether nothing listens at the address."""
+    return any(isinstance(error, ConnectionRefusedError) for error in _beneath(failure))
 
 
 def _wire(failure: Exception, context: FailureContext) -> tuple[str, str]:
@@ -245,7 +250,7 @@ def _wire(failure: Exception, context: FailureContext) -> tuple[str, str]:
         return "The proxy refused.", "Check HTTPS_PROXY and NO_PROXY in the environment."
     if any(type(error).__name__ == "gaierror" for error in beneath) or "Name or service" in words:
         return "Its name could not be looked up.", _NETWORK_REMEDY
-    if "refused" in words:
+    if _is_refused(failure):
         return "Nothing answers at that address.", (
             _NETWORK_REMEDY if context.endpoint.is_wandb else "Check the address (%wbconfig) and whether it runs."
         )
@@ -272,6 +277,8 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
     # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
     while error is not None and not isinstance(error, InferenceError):
         yield error
+        # One for each address of the host, if it has several.
+        yield from getattr(error, "exceptions", ())
         error = error.__cause__ or error.__context__
 
 

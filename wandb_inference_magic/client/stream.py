@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import openai
-
 from ..errors import InferenceError, quoted
 from ..text import read_json_text, whole
 from .chunks import ChunkReader, whole_completion
@@ -20,6 +18,8 @@ from .sse import EXTENSION, LIMITED, is_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+
+    import openai
 
     from ..messages import Arrival
     from .chunks import Chunk
@@ -33,32 +33,42 @@ SECONDS_TO_DRAIN: Final = 0.1
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
-class Chunks(openai.AsyncStream[T], Generic[T]):
-    """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
+@cache
+def _stream_classes() -> tuple[Any, Any]:
+    """Return the stream classes of a chat and of a single document.
 
-    async def __stream__(self) -> AsyncIterator[Any]:
-        with _network_errors(self.response):
-            if not is_stream(self.response):
-                yield whole_completion((await self.response.aread()).decode("utf-8", "replace"))
-                return
-            reader = ChunkReader()
-            data = self.response.aiter_bytes()
-            async for piece in data:
-                for chunk in reader.feed(piece):
-                    yield chunk
-                if reader.is_done:
-                    await _drain(data)
+    They are made on first use: importing the SDK takes long, and may fail where it is damaged.
+    """
+    import openai
+
+    class Chunks(openai.AsyncStream[T], Generic[T]):
+        """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
+
+        async def __stream__(self) -> AsyncIterator[Any]:
+            with _network_errors(self.response):
+                if not is_stream(self.response):
+                    yield whole_completion((await self.response.aread()).decode("utf-8", "replace"))
                     return
-            for chunk in reader.close():
-                yield chunk
+                reader = ChunkReader()
+                data = self.response.aiter_bytes()
+                async for piece in data:
+                    for chunk in reader.feed(piece):
+                        yield chunk
+                    if reader.is_done:
+                        await _drain(data)
+                        return
+                for chunk in reader.close():
+                    yield chunk
 
+    class Document(openai.AsyncStream[T], Generic[T]):
+        """The one JSON document of a response."""
 
-class Document(openai.AsyncStream[T], Generic[T]):
-    """The one JSON document of a response."""
+        async def __stream__(self) -> AsyncIterator[Any]:
+            with _network_errors(self.response):
+                yield read_json_text(await self.response.aread())
 
-    async def __stream__(self) -> AsyncIterator[Any]:
-        with _network_errors(self.response):
-            yield read_json_text(await self.response.aread())
+    # With a type of chunk, which the SDK looks up.
+    return Chunks[dict[str, Any]], Document[dict[str, Any]]
 
 
 async def _drain(data: AsyncIterator[bytes]) -> None:
@@ -73,6 +83,8 @@ async def _drain(data: AsyncIterator[bytes]) -> None:
 @contextmanager
 def _network_errors(response: Any) -> Iterator[None]:
     """Convert an error of the HTTP library while a body is read to the SDK's own. The SDK does so only before that."""
+    import openai
+
     try:
         yield
     except (InferenceError, openai.OpenAIError, ValueError):
@@ -136,9 +148,8 @@ async def stream_chat(
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
-    return await client.post(
-        "/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_stream_class(Chunks)
-    )
+    chunks, _ = _stream_classes()
+    return await client.post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=chunks)
 
 
 def _whole(value: Any) -> Any:
@@ -166,21 +177,16 @@ async def fetch_feed(client: openai.AsyncOpenAI, url: str) -> object:
 
 
 async def _fetch(client: openai.AsyncOpenAI, address: str, seconds: float) -> object:
+    import openai
+
     timeout = openai.Timeout(seconds, connect=min(seconds, 10.0))
+    _, document = _stream_classes()
     # Read by a stream class, because the SDK's own reading of JSON has no limit on depth.
-    found = await client.get(
-        address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=_stream_class(Document)
-    )
+    found = await client.get(address, cast_to=object, options={"timeout": timeout}, stream=True, stream_cls=document)
     try:
         return await found.__anext__()
     finally:
         await found.response.aclose()
-
-
-@cache
-def _stream_class(generic: Any) -> Any:
-    """Return a stream class with its type of chunk, which the SDK looks up."""
-    return generic[dict[str, Any]]
 
 
 def _request_id(given: object) -> str | None:

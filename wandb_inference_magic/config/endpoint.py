@@ -42,6 +42,11 @@ class Endpoint:
         return "The practice model" if self.is_local else f"The endpoint {self.url}"
 
     @property
+    def provider(self) -> str:
+        """Its name as a provider of models in traces: `wandb`, `local` or `custom`."""
+        return self.kind
+
+    @property
     def is_wandb(self) -> bool:
         return self.kind == "wandb"
 

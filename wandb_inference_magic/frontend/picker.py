@@ -46,6 +46,8 @@ def show_models(context: MagicContext, options: ModelsOptions, text: str) -> Non
         return
     models = _matching(catalog, text)
     if options.output:
+        # Nothing is shown, and no status line is left.
+        canvas.discard()
         shell.user_ns[options.output] = data_frame(rows(models))
         return
     session.listed_models = [model.id for model in models]

@@ -26,9 +26,18 @@ NEEDED: Final = ("configparser", "wandb_inference_magic.commands.chat", "wandb_i
 LATER: Final = ("jinja2",)
 
 
-def load(shell: InteractiveShell) -> None:
-    """Register the magics and the settings, without prompts, output or slow imports."""
-    session = start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
+def load(shell: InteractiveShell, execution: object) -> None:
+    """Register the magics and the settings, without prompts, output or slow imports.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    execution : object
+        Identifies the execution of the package's module. `%reload_ext` executes it between unloading and loading, and
+        keeps the session; `%unload_ext` and `%load_ext` start a new one.
+    """
+    kept = current_session() if _unloaded not in (None, execution) else None
+    session = kept or start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
     settings = session.settings
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
@@ -43,8 +52,14 @@ def load(shell: InteractiveShell) -> None:
         Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
 
 
-def unload(shell: InteractiveShell) -> None:
-    """Remove everything that `load` added, and close the client."""
+# The execution of the package's module at the last `unload`.
+_unloaded: object = None
+
+
+def unload(shell: InteractiveShell, execution: object) -> None:
+    """Remove everything that `load` added, and close what the session has opened. `execution` is as for `load`."""
+    global _unloaded
+    _unloaded = execution
     magics = shell.magics_manager.registry.pop(InferenceMagics.__name__, None)
     if not isinstance(magics, InferenceMagics):
         return

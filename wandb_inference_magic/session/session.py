@@ -185,26 +185,15 @@ def current_session() -> Session:
 
 
 def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
-    """Return the session for a loaded extension: the one of before it was unloaded, or a new one.
-
-    So `%reload_ext` keeps the threads, the typed keys, the usage and the settings.
-
-    Parameters
-    ----------
-    settings : WandbInference
-        The settings of a new session. Their parent is the shell.
-    ask_secret : callable
-        As for `Session`.
-    """
+    """End the current session, and start one with these settings."""
     global _session
-    if _session is None or _session.settings.parent is not settings.parent:
-        end_session()
-        _session = Session(settings, ask_secret)
+    end_session()
+    _session = Session(settings, ask_secret)
     return _session
 
 
 def end_session() -> None:
-    """Close the current session. What it holds is kept, in case the extension is loaded again."""
+    """Close the current session. It can be used again: what it opens then is new, what it holds is kept."""
     if _session is not None:
         _session.close()
 

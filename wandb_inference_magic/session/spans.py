@@ -100,7 +100,7 @@ def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str
     form: Mapping[str, Any] = body.get("response_format") or {}
     found = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": request.endpoint.kind,
+        "gen_ai.provider.name": request.endpoint.provider,
         "gen_ai.request.model": request.model,
         "server.address": address.hostname,
         "server.port": address.port or {"https": 443, "http": 80}.get(address.scheme),

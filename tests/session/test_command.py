@@ -1,0 +1,66 @@
+"""A command resolves its settings, its endpoint and its key once, and hands them along."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from known_models import at_wandb
+from service import Wandb, completion
+
+# Counts how often the files that may hold a key or a project are opened, and the settings resolved, by one call.
+COUNTED = """
+import json, os, sys
+from wandb_inference_magic import chat, map_prompts, models
+from wandb_inference_magic.config import WandbInference
+opened, resolved, resolve = [], [], WandbInference.resolve
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and ("netrc" in arguments[0] or "settings" in arguments[0]):
+        opened.append(os.path.basename(arguments[0]))
+def counting(settings, *given):
+    resolved.append(1)
+    return resolve(settings, *given)
+models()
+chat("the first one opens modules too", max_tokens=5)
+WandbInference.resolve = counting
+sys.addaudithook(watch)
+{call}
+print(json.dumps([len(resolved), {{name: opened.count(name) for name in opened if not name.endswith(".py")}}]))
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "chat('hi', max_tokens=5)",
+        "map_prompts(['a', 'b', 'c'], 'Is {{ text }} so?', cache=False)",
+        "models(refresh=True)",
+    ],
+    ids=["chat", "map", "models"],
+)
+def test_settings_are_resolved_once_and_each_file_is_read_once(
+    wandb: Wandb, environment: dict[str, str], call: str
+) -> None:
+    wandb.api.always = completion("Yes.")
+    home = Path(environment["HOME"])
+    (home / ".netrc").write_text("machine api.wandb.ai login user password netrc-key-0123456789-0123456789-0123\n")
+    (home / ".config" / "wandb").mkdir(parents=True)
+    (home / ".config" / "wandb" / "settings").write_text("[default]\nentity = team\nproject = lesson\n")
+    variables = at_wandb(wandb, environment)
+    del variables["WANDB_API_KEY"]
+    ran = subprocess.run(
+        [sys.executable, "-c", COUNTED.format(call=call)],
+        env=variables,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    resolved, opened = json.loads(ran.stdout)
+    assert resolved == 1
+    # One search for the key looks up two machines in netrc.
+    assert opened == {".netrc": 2, "settings": 1}
