@@ -135,14 +135,14 @@ def test_reloading_keeps_what_the_session_holds(kernel: Kernel, service: Service
     assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
     assert re.search(r"max_retries +7 +set in this session", kernel.run("%wbconfig").text)
     assert re.search(r"\b2\b", kernel.run("%wbusage").text)
-    # Unloading it, and loading it again, starts anew.
+    # Unloading and loading starts a new session.
     kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
     kernel.run("%wbchat --thread talk And now")
     assert [one["content"] for one in service.last.body["messages"]] == ["And now"]
 
 
 def test_reloading_keeps_a_typed_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    kernel = start_kernel(**service.environment)
     kernel.run("%load_ext wandb_inference_magic")
     request = kernel.start("%wbconfig --key", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=60)
