@@ -1,4 +1,4 @@
-"""What the tests share: a service, W&B's hosts, kernels, each with a home and an environment of its own."""
+"""Shared fixtures: a service, W&B's hosts, and kernels, each with its own home folder and environment."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import ceil
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
-from environments import beginning_with, clean_environment
+from environments import clean_environment, with_sitecustomize
 from hypothesis import settings
-from kernels import Kept, Kernel, running_kernel
-from known_models import KNOWN_MODELS, MODELS
+from kernels import Kernel, SharedKernel, running_kernel
+from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
-from service import MODEL, Service, Wandb, listing
+from service import Service, Wandb, listing
 from trace_server import TraceServer
+
+import wandb_inference_magic
+from wandb_inference_magic.session import end_session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# In CI the same examples each time: what chance finds is found, and mended, where somebody looks.
+# CI runs the same examples each time. Failures that random examples find are fixed where someone sees them.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
@@ -30,7 +34,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave all that the browser shows to one of the processes: it has the server, and one page is drawn at a time."""
+    """Run all browser tests in one process: it has the server, and one page is drawn at a time."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.xdist_group("browser"))
@@ -38,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run half as many processes again as there are cores: a third of the time a test waits for what it has started."""
+    """Run 1.5 processes per core: a test spends a third of its time waiting for processes that it has started."""
     return ceil(1.5 * (os.cpu_count() or 1))
 
 
@@ -46,14 +50,14 @@ def pytest_xdist_auto_num_workers() -> int:
 def service() -> Iterator[Service]:
     with Service().running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
 def wandb(tmp_path: Path) -> Iterator[Wandb]:
     with Wandb(tmp_path).running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def mock() -> Iterator[Llmock]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """A clean environment, to be added to before a kernel is started with it."""
+    """A clean environment, to be extended before a kernel is started with it."""
     home = tmp_path / "home"
     home.mkdir()
     return clean_environment(home)
@@ -72,7 +76,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
-    """Start kernels with the test's environment and variables of their own."""
+    """Start kernels with the test's environment and with additional variables."""
     with ExitStack() as stack:
 
         def start(**variables: str) -> Kernel:
@@ -83,7 +87,7 @@ def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callab
 
 @pytest.fixture
 def no_network(tmp_path: Path) -> dict[str, str]:
-    """Variables of a process that can open no connection from Python code."""
+    """Environment variables for a process whose Python code can open no connection."""
     code = (
         "import sys\n"
         "def refuse(event, arguments):\n"
@@ -91,101 +95,126 @@ def no_network(tmp_path: Path) -> dict[str, str]:
         "        raise OSError('there is no network')\n"
         "sys.addaudithook(refuse)\n"
     )
-    return beginning_with(code, tmp_path)
+    return with_sitecustomize(code, tmp_path)
 
 
 @pytest.fixture
 def kernel(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
-    """A kernel with the extension loaded, its endpoint the test's service, its model `test/model-a`."""
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    """A kernel with the extension loaded. Its endpoint is the test's service, its model `test/model-a`."""
+    kernel = start_kernel(**service.environment)
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     return kernel
 
 
-@pytest.fixture(scope="module")
-def running_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    """The pair behind `kept`: ask for that instead."""
-    folder = tmp_path_factory.mktemp("kept")
-    with Service().running() as service:
-        told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
-        with running_kernel(clean_environment(folder) | told, folder) as kernel:
-            assert kernel.run("%load_ext wandb_inference_magic").ok
-            yield Kept(kernel, service)
+@pytest.fixture
+def start_api(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., ModuleType]]:
+    """Start a session in this process, with the test's environment and more variables. Returns the package."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(**variables: str) -> ModuleType:
+        end_session()
+        for name in list(os.environ):
+            # pytest removes its own variables itself.
+            if not name.startswith("PYTEST_"):
+                monkeypatch.delenv(name)
+        for name, value in (environment | variables).items():
+            monkeypatch.setenv(name, value)
+        return wandb_inference_magic
+
+    yield start
+    end_session()
 
 
 @pytest.fixture
-def kept(running_pair: Kept) -> Iterator[Kept]:
-    """A kernel for all such tests of a file: for those that leave the session as it was, as what is refused does."""
-    running_pair.service.reset()
-    yield running_pair
-    running_pair.service.assert_well()
+def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
+    """The package in this process, with a new session whose endpoint is the test's service."""
+    return start_api(**service.environment)
+
+
+@pytest.fixture(scope="module")
+def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
+    """The kernel and the service behind `shared`. Tests request `shared` instead."""
+    folder = tmp_path_factory.mktemp("shared")
+    with (
+        Service().running() as service,
+        running_kernel(clean_environment(folder) | service.environment, folder) as kernel,
+    ):
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        yield SharedKernel(kernel, service)
+
+
+@pytest.fixture
+def shared(running_shared: SharedKernel) -> Iterator[SharedKernel]:
+    """A kernel shared by tests of a module that leave the session unchanged, such as tests of refused commands."""
+    running_shared.service.reset()
+    yield running_shared
+    running_shared.service.assert_no_failures()
 
 
 @pytest.fixture
 def traces() -> Iterator[TraceServer]:
     with TraceServer().running() as running:
         yield running
-        running.assert_well()
+        running.assert_no_failures()
 
 
 @pytest.fixture
-def observed(
+def tracing_kernel(
     start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
 ) -> Iterator[Kernel]:
-    """A kernel with the extension loaded whose Weave, once it traces, posts to `traces`."""
+    """A kernel with the extension loaded. When it traces, its Weave posts to `traces`."""
     kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url,
-        WANDB_INFERENCE_MODEL=MODEL,
+        **service.environment,
         WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
-        # What Weave would ask beyond this machine goes to a proxy that lets it nowhere.
+        # Requests of Weave to other hosts go to a proxy that lets none of them leave this machine.
         **wandb.environment,
         **traces.environment,
     )
     assert kernel.run("%load_ext wandb_inference_magic").ok
     yield kernel
-    # It asks whether there is a newer one of it, as the README says, and nobody else anything.
+    # Weave asks PyPI whether there is a newer version of it, as the README says. It contacts no other host.
     assert set(wandb.connected_to) <= {"pypi.org"}
 
 
 @pytest.fixture
-def informed_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
-    """A kernel at W&B's endpoint that has fetched the facts of KNOWN_MODELS; its model is `test/small`."""
-    models = {str(one["id"]): one for one in KNOWN_MODELS}
-    wandb.api.listing = listing(*models)
-    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
+def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Kernel:
+    """A kernel at W&B's endpoint that has fetched the facts about KNOWN_MODELS. Its model is `test/small`."""
+    serve_known_models(wandb)
     kernel = start_kernel(WANDB_API_KEY="a-key", WANDB_INFERENCE_MODEL="test/small", **wandb.environment)
     assert kernel.run("%load_ext wandb_inference_magic\n%wbmodels --table").ok
     return kernel
 
 
-# One server and one browser for the whole run: starting them takes longer than most tests.
+# One server and one browser for the whole run: starting them takes longer than most tests take.
 
 
 @pytest.fixture(scope="session")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
-    """The server behind `world`: ask for that instead."""
+def running_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wandb]:
+    """The server behind `wandb_hosts`. Tests request `wandb_hosts` instead."""
     with Wandb(tmp_path_factory.mktemp("wandb")).running() as running:
         yield running
 
 
 @pytest.fixture
-def world(hosts: Wandb) -> Iterator[Wandb]:
-    """W&B's hosts, as the browser tests' server sees them; nothing of the test before is left in them."""
-    hosts.reset()
-    hosts.api.listing = listing(*MODELS)
-    yield hosts
-    hosts.assert_well()
-    # The server and its kernels ask for nobody else.
-    assert set(hosts.connected_to) <= {Wandb.API, Wandb.FEED}
+def wandb_hosts(running_hosts: Wandb) -> Iterator[Wandb]:
+    """W&B's hosts as the server of the browser tests sees them, reset for each test."""
+    running_hosts.reset()
+    running_hosts.api.listing = listing(*MODELS)
+    yield running_hosts
+    running_hosts.assert_no_failures()
+    # The server and its kernels connect to no other host.
+    assert set(running_hosts.connected_to) <= {Wandb.API, Wandb.FEED}
 
 
 @pytest.fixture(scope="session")
-def server(hosts: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+def server(running_hosts: Wandb, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
     home = tmp_path_factory.mktemp("home")
     work = home / "work"
     work.mkdir()
-    environment = clean_environment(home) | hosts.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
+    environment = clean_environment(home) | running_hosts.environment | {"WANDB_API_KEY": "a-key-of-the-tests"}
     with JupyterServer(work, environment).running() as running:
         yield running
 
@@ -206,5 +235,5 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(params=FRONT_ENDS.values(), ids=list(FRONT_ENDS))
 def path(request: pytest.FixtureRequest) -> str:
-    """Where the server opens a notebook: a test that asks for it is run in JupyterLab and in Notebook 7."""
+    """The address at which the server opens a notebook. Tests with it run in JupyterLab and in Notebook 7."""
     return str(request.param)

@@ -1,9 +1,11 @@
-"""Record the examples' cassettes, and draw their picture. A test fails where an example asks what is not recorded.
+"""Record the cassettes of the examples, and draw their image.
+
+A test fails if an example sends a request that is not recorded.
 
 uv run python tests/record_examples.py            # all of them
 uv run python tests/record_examples.py workshop   # one
 
-The workshop is answered by the real practice model, the others by hand-written stand-ins (stand_in.py).
+The real practice model answers the workshop, stand-ins (stand_in.py) answer the others.
 """
 
 from __future__ import annotations
@@ -24,20 +26,20 @@ from stand_in import QUICK, StandIn
 
 EXAMPLES: Final = Path(__file__).parent.parent / "examples"
 REPLAY, RECORD = "--mode replay", "--mode record"
-# Where the stand-ins are said to be. Nobody can be there: RFC 2606 keeps the name free.
+# The address of the stand-ins in the cassettes. RFC 2606 reserves the name, so no host can have it.
 STAND_IN_URL: Final = "https://stand-in.example/v1"
 
 
 @contextmanager
 def stand_ins() -> Iterator[tuple[dict[str, str], str]]:
-    """Serve the stand-ins; give the variables that lead to them, and their address."""
+    """Serve the stand-ins. Yield the environment variables that point to them, and their address."""
     with StandIn().running() as service:
         yield {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": QUICK}, service.url
 
 
 @contextmanager
 def practice_model() -> Iterator[tuple[dict[str, str], str]]:
-    """Let the practice model answer: it does where nothing is set."""
+    """Let the practice model answer: it is the endpoint if no variable is set."""
     yield {}, ""
 
 
@@ -50,7 +52,7 @@ RECORDED: Final[dict[str, Callable[[], Any]]] = {
 
 
 def record(name: str) -> None:
-    """Run an example with its cassette set to record, and keep the file beside it."""
+    """Run an example with its cassette in record mode, and keep the file beside it."""
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     (cell,) = (cell for cell in notebook.cells if REPLAY in cell.source and "%wbconfig" in cell.source)
     cell.source = cell.source.replace(REPLAY, RECORD)
@@ -63,7 +65,7 @@ def record(name: str) -> None:
 
 
 def draw_rides() -> None:
-    """Draw the picture that exploring.ipynb sends, with the notebook's own code."""
+    """Draw the image that exploring.ipynb sends, with the notebook's own code."""
     import matplotlib as mpl
 
     mpl.use("agg")

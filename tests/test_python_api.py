@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -12,24 +10,20 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
+from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
 
-Told = Callable[..., Any]
+RunScript = Callable[..., Any]
 
 
 @pytest.fixture
-def told(environment: dict[str, str], service: Service, tmp_path: Path) -> Told:
-    """Run a script in a process of its own, and return what its last expression, printed, says."""
+def run_script(environment: dict[str, str], service: Service, tmp_path: Path) -> RunScript:
+    """Run a script in another process, and return the value that it prints."""
 
     def run(script: str, **variables: str) -> Any:
-        known = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": "a-key"}
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(script)],
-            env=environment | known | {"WANDB_INFERENCE_MODEL": MODEL} | variables,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=90,
+        known = service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
+        done = run_python(
+            "-c", textwrap.dedent(script), environment=environment | known | variables, folder=tmp_path, timeout=90
         )
         assert (done.returncode, done.stderr) == (0, "")
         return ast.literal_eval(done.stdout)
@@ -37,13 +31,13 @@ def told(environment: dict[str, str], service: Service, tmp_path: Path) -> Told:
     return run
 
 
-def spoken(body: dict[str, Any]) -> list[str]:
+def contents(body: dict[str, Any]) -> list[str]:
     return [message["content"] for message in body["messages"]]
 
 
-def test_chat_models_and_client_need_no_shell(told: Told, service: Service) -> None:
+def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Service) -> None:
     service.listing = listing("test/model-a", "qwen/one-image", "qwen/two")
-    found = told(
+    found = run_script(
         """
         import sys
         from wandb_inference_magic import chat, client, models
@@ -72,16 +66,16 @@ def test_chat_models_and_client_need_no_shell(told: Told, service: Service) -> N
         "Stream",
         False,
     )
-    assert [spoken(one.body) for one in service.chats] == [["Hi?"], ["By hand"]]
+    assert [contents(one.body) for one in service.chats] == [["Hi?"], ["By hand"]]
     assert service.last.body["model"] == "test/other"
     assert {one.headers["authorization"] for one in service.received} == {"Bearer a-key"}
     lists = [one for one in service.received if one.path.endswith("/models")]
-    assert len(lists) == 3, "once for all, once again when told, and once by hand"
+    assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
 
 
-def test_a_thread_goes_on_and_only_where_one_is_named(told: Told, service: Service) -> None:
+def test_only_chats_that_name_a_thread_continue_it(run_script: RunScript, service: Service) -> None:
     service.then(*(completion(word) for word in ("One.", "Two.", "Three.", "Four.")))
-    replies = told(
+    replies = run_script(
         """
         from wandb_inference_magic import chat
         replies = (
@@ -95,7 +89,7 @@ def test_a_thread_goes_on_and_only_where_one_is_named(told: Told, service: Servi
     )
     assert replies == ["One.", "Two.", "Three.", "Four."]
     first, second, third, fourth = (one.body for one in service.chats)
-    assert (first["model"], spoken(first)) == ("test/model-b", ["Be brief.", "first"])
+    assert (first["model"], contents(first)) == ("test/model-b", ["Be brief.", "first"])
     assert second["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "first"},
@@ -103,17 +97,17 @@ def test_a_thread_goes_on_and_only_where_one_is_named(told: Told, service: Servi
         {"role": "user", "content": "second"},
     ]
     assert (second["model"], second["temperature"], second["top_k"]) == (MODEL, 0.5, 3)
-    assert spoken(third) == ["third"]
-    assert spoken(fourth) == ["fourth"]
+    assert contents(third) == ["third"]
+    assert contents(fourth) == ["fourth"]
 
 
 def echo(one: Answer) -> None:
     completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
 
 
-def test_a_frame_is_mapped_into_the_column_named(told: Told, service: Service) -> None:
+def test_map_prompts_writes_into_the_named_column(run_script: RunScript, service: Service) -> None:
     service.always = lambda one: (refused(400, "too odd") if "odd" in str(one.received.body) else echo)(one)
-    frames = told(
+    frames = run_script(
         """
         import pandas as pd
         from wandb_inference_magic import map_prompts
@@ -130,14 +124,14 @@ def test_a_frame_is_mapped_into_the_column_named(told: Told, service: Service) -
     assert index == [7, 8, 9]
     assert columns == ["text", "reply", "french", "french_error"]
     assert french == ["<Say bon kindly>", "-", "<Say jour kindly>"]
-    assert untouched == ["mine"] * 3, "a column of another name stays as it is"
+    assert untouched == ["mine"] * 3, "other columns are not changed"
     assert errors[::2] == ["-", "-"]
     assert "too odd" in errors[1]
-    assert before == ["text", "reply"], "the frame itself stays as it is"
+    assert before == ["text", "reply"], "the frame itself is not changed"
     assert of_two == ["text", "reply", "guess_a", "guess_b"]
 
 
-def test_the_magic_maps_into_the_column_named(kernel: Kernel, service: Service) -> None:
+def test_wbmap_writes_into_the_named_column(kernel: Kernel, service: Service) -> None:
     service.always = echo
     kernel.run("import pandas as pd\ndf = pd.DataFrame({'text': ['bon', 'jour'], 'reply': ['mine', 'mine']})")
     assert kernel.run("%%wbmap df --into french -o out\nSay {{ text }}").ok
@@ -164,9 +158,9 @@ print(found)
 """
 
 
-def test_an_error_tells_its_parts(told: Told, service: Service) -> None:
+def test_an_error_has_cause_status_reason_and_remedy(run_script: RunScript, service: Service) -> None:
     service.then(refused(401, "Invalid Authentication, says the service"), refused(404, "No such model, it says"))
-    (key, model) = told(ERROR)
+    (key, model) = run_script(ERROR)
     cause, status, request_id, what, why, remedy, whole = key
     assert (cause, status, request_id) == ("key", 401, "req-test-1")
     assert "did not accept the key" in what
@@ -177,11 +171,11 @@ def test_an_error_tells_its_parts(told: Told, service: Service) -> None:
     assert (cause, status, request_id) == ("model", 404, "req-test-1")
     assert MODEL in what
     assert remedy
-    assert spoken(service.last.body) == ["hi"], "what failed is no part of the conversation"
+    assert contents(service.last.body) == ["hi"], "a failed prompt is not part of the conversation"
 
 
-def test_an_error_without_an_answer_has_no_status(told: Told) -> None:
-    (first, _) = told(ERROR, WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1")
+def test_an_error_without_a_response_has_no_status(run_script: RunScript) -> None:
+    (first, _) = run_script(ERROR, WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1")
     cause, status, request_id, what, why, remedy, _ = first
     assert (cause, status, request_id) == ("network", None, None)
     assert "could not be reached" in what

@@ -1,4 +1,4 @@
-"""What others warn of while they are imported is not shown; the user's own warnings are, from any thread."""
+"""Warnings of other packages during their import are not shown. The user's own warnings are, from any thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wandb_inference_magic.concurrency import import_quietly
 
 
 @pytest.mark.short
-def test_what_a_module_warns_of_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_during_an_import_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "warns_when_imported.py").write_text("import warnings\nwarnings.warn('mine')\nvalue = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     with warnings.catch_warnings(record=True) as shown:
@@ -25,10 +25,10 @@ def test_what_a_module_warns_of_is_not_shown(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.short
 @pytest.mark.parametrize("new", [200, 0])
-def test_calls_side_by_side_leave_the_users_warnings_on(
+def test_parallel_imports_leave_the_users_warning_filters_unchanged(
     new: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a traced map, whose first calls import what they need at the same time."""
+    """Imports in parallel, as in a traced map, whose first calls import what they need at the same time."""
     modules = [f"imported_side_by_side_{number}" for number in range(new)]
     for name in modules:
         (tmp_path / f"{name}.py").touch()

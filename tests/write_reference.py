@@ -1,4 +1,4 @@
-"""Write the README's reference from the code. A test fails while the two differ.
+"""Write the reference in the README from the code. A test fails if they differ.
 
 uv run python tests/write_reference.py
 """
@@ -50,7 +50,7 @@ PARTS = {
 
 
 def written(readme: str) -> str:
-    """Return the README with its reference as the code has it."""
+    """Return the README with the reference that the code defines."""
     for (begin, end), write in PARTS.items():
         before, _, rest = readme.partition(begin)
         _, _, after = rest.partition(end)

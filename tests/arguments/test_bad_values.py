@@ -1,4 +1,4 @@
-"""Every option of every magic refuses what it does not take: named, explained, before anything is sent."""
+"""Every option of every magic refuses a value that it does not accept, with an explanation, before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wandb_inference_magic.catalog.thinking import THINK
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
 
-# For each kind of value, texts that are none. A kind that is not here fails the test below.
+# Invalid texts for each kind of value. The tests below fail for a kind that is missing here.
 BAD: dict[str, list[str]] = {
     "NUMBER": ["x", "''", "nan", "inf", "-1", "2.5", "1,5", "0x1"],
     "N": ["x", "''", "1.5", "nan", "1e99"],
@@ -37,8 +37,8 @@ BAD: dict[str, list[str]] = {
     "COLUMN": ["''"],
     "|".join(THINK): ["''", "hard", "On"],
 }
-# These take any words; whether they name something shows when they are looked up.
-WORDS = (
+# These accept any text. Whether it names something is checked later, when it is looked up.
+ANY_TEXT = (
     "--thread",
     "--fork",
     "--schema",
@@ -57,7 +57,7 @@ CASES = [
     for declared in DECLARED
     for one in declared_options(declared)
     if one.value is not None
-    for bad in (["''"] if one.name in WORDS else BAD[one.value.name])
+    for bad in (["''"] if one.name in ANY_TEXT else BAD[one.value.name])
 ]
 
 
@@ -72,7 +72,7 @@ def test_a_bad_value_is_refused(declared: type, one: Option, bad: str) -> None:
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_every_option_refuses_to_be_without_its_value_or_with_one_too_many(declared: type) -> None:
+def test_an_option_refuses_a_missing_and_an_unexpected_value(declared: type) -> None:
     for one in declared_options(declared):
         if one.alone is not None:
             continue
@@ -101,7 +101,7 @@ def test_every_option_refuses_to_be_without_its_value_or_with_one_too_many(decla
         ("debug", 3),
     ],
 )
-def test_a_setting_refuses_what_it_does_not_take(name: str, bad: object) -> None:
+def test_a_setting_refuses_an_invalid_value_and_stays_as_it_was(name: str, bad: object) -> None:
     settings = WandbInference()
     before = settings.resolve({})
     with pytest.raises(InferenceError, match=name):

@@ -1,4 +1,4 @@
-"""The line of a magic: options, then text, never mixed."""
+"""The line of a magic: first options, then text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def chat(line: str) -> tuple[ChatOptions, str]:
     return read_line(ChatOptions, "%wbchat", line, text="rest")
 
 
-def test_options_then_text() -> None:
+def test_options_come_before_the_text() -> None:
     options, text = chat("-t 0.2 --max-tokens=50 what's the -t option for?")
     assert options == ChatOptions(temperature=0.2, max_tokens=50)
     assert text == "what's the -t option for?"
@@ -29,7 +29,7 @@ def test_options_then_text() -> None:
     "line",
     ["it's 5 o'clock", '"quoted" words', "a = {b} $c \\d %e", "-5 degrees?", "- a dash", "a -m b", "x\ty  z"],
 )
-def test_text_arrives_as_it_stands(line: str) -> None:
+def test_text_is_not_changed(line: str) -> None:
     assert chat(line) == (ChatOptions(), line)
 
 
@@ -37,7 +37,7 @@ def test_two_dashes_end_the_options() -> None:
     assert chat("--once -- --new is an option") == (ChatOptions(once=True), "--new is an option")
 
 
-def test_quotes_hold_a_value_together() -> None:
+def test_a_quoted_value_may_contain_spaces() -> None:
     options, text = chat("""-s "You are brief." --stop '"' --stop 'a b' hi""")
     assert (options.system, options.stop, text) == ("You are brief.", ('"', "a b"), "hi")
 
@@ -52,7 +52,7 @@ def test_quotes_hold_a_value_together() -> None:
         ("--system=Mr.{{ who }} hi there", "Mr.{{ who }}"),
     ],
 )
-def test_a_templates_braces_hold_a_value_together(line: str, system: str) -> None:
+def test_template_braces_in_a_value_may_contain_spaces(line: str, system: str) -> None:
     assert chat(line) == (ChatOptions(system=system), "hi there")
     assert chat("--param top_k={{ 2 }} hi") == (ChatOptions(param=(("top_k", "{{ 2 }}"),)), "hi")
 
@@ -67,7 +67,7 @@ def test_a_value_may_be_negative() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "expected"),
     [
         ("--temprature 1 hi", ["--temprature", "Did you mean --temperature"]),
         ("-x hi", ["no option -x"]),
@@ -91,15 +91,15 @@ def test_a_value_may_be_negative() -> None:
         ("-m '' hi", ["--model"]),
     ],
 )
-def test_what_is_wrong_is_said(line: str, words: list[str]) -> None:
+def test_the_error_names_the_problem(line: str, expected: list[str]) -> None:
     with pytest.raises(InferenceError) as caught:
         chat(line)
     assert caught.value.cause == "option"
-    for word in words:
-        assert word in str(caught.value)
+    for fragment in expected:
+        assert fragment in str(caught.value)
 
 
-def test_words_may_stand_among_the_options() -> None:
+def test_wbmodels_takes_search_text_between_options() -> None:
     read = read_line(ModelsOptions, "%wbmodels", "qwen --table image -o found", text="words")
     assert read == (ModelsOptions(table=True, output="found"), "qwen image")
 
@@ -128,7 +128,7 @@ def test_every_flag_is_declared_once_and_has_help(declared: type) -> None:
 
 
 @given(st.text())
-def test_any_line_is_read_or_refused_in_words(line: str) -> None:
+def test_any_line_is_read_or_refused_with_a_message(line: str) -> None:
     try:
         options, text = chat(line)
     except InferenceError as error:
@@ -144,5 +144,5 @@ def test_any_line_is_read_or_refused_in_words(line: str) -> None:
         lambda t: t.strip() == t and not t.startswith("-")
     )
 )
-def test_any_text_arrives_byte_for_byte(text: str) -> None:
+def test_text_after_an_option_is_not_changed(text: str) -> None:
     assert chat(f"-t 1 {text}") == (ChatOptions(temperature=1.0), text)

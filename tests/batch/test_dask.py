@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from threading import Event
 
 import pytest
-from service import MODEL, Answer, Service, completion, refused
+from python_processes import run_python
+from service import Answer, Service, completion, refused
 
 KEY = "a-key-that-must-not-travel"
 
-# The tests' own process is left as it is: Dask starts threads, loops and loggers.
+# Dask starts threads, event loops and loggers: it runs in another process than the tests.
 CLUSTER = """
 import pickle, sys
 import cloudpickle
@@ -37,13 +36,11 @@ def on_cluster(
 ) -> str:
     program = folder / "program.py"
     program.write_text(CLUSTER.format(processes=processes, code=code.replace("\n", "\n            ")))
-    told = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL} | variables
-    ran = subprocess.run(
-        [sys.executable, str(program)], env=told, cwd=folder, capture_output=True, text=True, timeout=240
-    )
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    assert KEY not in ran.stdout + ran.stderr
-    return ran.stdout
+    variables = environment | service.environment | variables
+    process = run_python(str(program), environment=variables, folder=folder, timeout=240)
+    assert process.returncode == 0, process.stderr[-4000:]
+    assert KEY not in process.stdout + process.stderr
+    return process.stdout
 
 
 def echo(one: Answer) -> None:
@@ -84,16 +81,22 @@ def test_nothing_is_sent_before_it_is_computed(service: Service, environment: di
     assert service.chats == []
 
 
-def test_one_limit_holds_for_all_workers(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
-    lock, flying, most = threading.Lock(), [0], [0]
+def test_the_concurrency_limit_applies_to_all_workers_together(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    lock, active, most, two_active = threading.Lock(), [0], [0], Event()
 
     def answer(one: Answer) -> None:
         with lock:
-            flying[0] += 1
-            most[0] = max(most[0], flying[0])
+            active[0] += 1
+            most[0] = max(most[0], active[0])
+            if active[0] == 2:
+                two_active.set()
+        assert two_active.wait(60), "the second request came only after the first was answered"
+        # An answer takes a moment, so that more requests at once than allowed are noticed.
         Event().wait(0.02)
         with lock:
-            flying[0] -= 1
+            active[0] -= 1
         echo(one)
 
     service.always = answer
@@ -103,8 +106,8 @@ def test_one_limit_holds_for_all_workers(service: Service, environment: dict[str
     assert 2 <= most[0] <= 3
 
 
-def test_the_key_goes_past_the_graph(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
-    """Workers that find no key of their own are given it."""
+def test_the_key_is_not_part_of_the_graph(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    """Workers that find no key receive it."""
     service.always = echo
     out = on_cluster(
         service,
@@ -146,7 +149,7 @@ def test_a_schema_gives_typed_columns_in_every_partition(
     assert out.split() == ["Int64", "Int64", "117", "1"]
 
 
-def test_what_fails_for_all_rows_fails_the_computation(
+def test_an_error_for_all_rows_fails_the_computation(
     service: Service, environment: dict[str, str], tmp_path: Path
 ) -> None:
     service.always = refused(402, "no credit")
@@ -160,7 +163,7 @@ def test_what_fails_for_all_rows_fails_the_computation(
     assert out.split() == ["quota"]
 
 
-def test_the_keys_plugin_does_not_show_it() -> None:
+def test_the_repr_of_the_key_plugin_does_not_show_the_key() -> None:
     from wandb_inference_magic.batch.dask_frames import KeyPlugin
 
     plugin = KeyPlugin("http://x/v1", KEY)
@@ -169,20 +172,20 @@ def test_the_keys_plugin_does_not_show_it() -> None:
     assert KEY in str(vars(pickle.loads(pickle.dumps(plugin))))
 
 
-@pytest.mark.parametrize("how", ["limit=3", "model=['a', 'b']"])
-def test_what_does_not_go_with_dask_is_refused(
-    service: Service, environment: dict[str, str], how: str, tmp_path: Path
+@pytest.mark.parametrize("option", ["limit=3", "model=['a', 'b']"])
+def test_an_option_that_dask_does_not_support_is_refused(
+    service: Service, environment: dict[str, str], option: str, tmp_path: Path
 ) -> None:
     program = (
         "import dask.dataframe as dd, pandas as pd\n"
         "from wandb_inference_magic import InferenceError, map_prompts\n"
         "lazy = dd.from_pandas(pd.DataFrame({'text': ['a']}), npartitions=1)\n"
-        f"try:\n    map_prompts(lazy, '{{{{ text }}}}', {how})\n"
+        f"try:\n    map_prompts(lazy, '{{{{ text }}}}', {option})\n"
         "except InferenceError as error:\n    print(error.what)\n"
     )
-    told = environment | {
+    variables = environment | {
         "WANDB_INFERENCE_BASE_URL": service.url,
         "WANDB_INFERENCE_API_KEY": KEY,
     }
-    ran = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, timeout=120)
-    assert "mapped whole, and by one model" in ran.stdout, ran.stderr
+    process = run_python("-c", program, environment=variables)
+    assert "mapped whole, and by one model" in process.stdout, process.stderr

@@ -1,4 +1,4 @@
-"""`compare_frame`: models held against each other over the same rows."""
+"""`compare_frame`: models compared with each other over the same rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FRAME = (
 )
 
 
-def by_model(service: Service, **said: str) -> None:
-    """Answer row a, b, c, d with the words that stand for them; `-` refuses."""
+def by_model(service: Service, **answers: str) -> None:
+    """Answer the rows a, b, c, d with the words of the model's text, in this order. `-` refuses."""
 
     def answer(one: Answer) -> None:
-        words = said[one.received.body["model"].partition("/")[2]].split()
+        words = answers[one.received.body["model"].partition("/")[2]].split()
         word = words["abcd".index(one.received.body["messages"][-1]["content"][0])]
         if word == "-":
             refused(400, "no")(one)
@@ -29,7 +29,7 @@ def by_model(service: Service, **said: str) -> None:
     service.always = answer
 
 
-def test_models_are_held_against_the_right_answers(kernel: Kernel, service: Service) -> None:
+def test_models_are_compared_with_the_right_answers(kernel: Kernel, service: Service) -> None:
     by_model(service, x="good good bad bad", y="good bad bad -")
     kernel.run(FRAME)
     kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label')")
@@ -40,14 +40,16 @@ def test_models_are_held_against_the_right_answers(kernel: Kernel, service: Serv
     assert kernel.value("table.cost_usd.isna().tolist()") == [True, True], "no price is known"
 
 
-def test_models_are_held_against_each_other(kernel: Kernel, service: Service) -> None:
+def test_models_are_compared_with_each_other(kernel: Kernel, service: Service) -> None:
     by_model(service, x="good good bad bad", y="good bad bad bad", z="bad bad bad bad")
     kernel.run(FRAME)
     kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y', 'test/z'])")
     assert kernel.value("table.agreement.tolist()") == [0.625, 0.75, 0.625]
 
 
-def test_with_a_schema_the_field_called_as_the_truth_is_compared(kernel: Kernel, service: Service) -> None:
+def test_with_a_schema_the_field_with_the_name_of_the_truth_column_is_compared(
+    kernel: Kernel, service: Service
+) -> None:
     by_model(service, x="good good bad bad", y="good good bad good")
     kernel.run(FRAME)
     kernel.run(
@@ -57,7 +59,7 @@ def test_with_a_schema_the_field_called_as_the_truth_is_compared(kernel: Kernel,
     assert kernel.value("table.agreement.tolist()") == [1.0, 0.75]
 
 
-def test_a_column_or_field_that_is_not_there_is_refused(kernel: Kernel, service: Service) -> None:
+def test_a_missing_column_or_field_is_refused(kernel: Kernel, service: Service) -> None:
     kernel.run(FRAME)
     run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], truth='lable')")
     assert "There is no column 'lable'" in run.error
@@ -67,7 +69,7 @@ def test_a_column_or_field_that_is_not_there_is_refused(kernel: Kernel, service:
     assert service.chats == []
 
 
-def test_a_list_of_dicts_has_its_columns(kernel: Kernel, service: Service) -> None:
+def test_the_keys_of_a_list_of_dicts_are_columns(kernel: Kernel, service: Service) -> None:
     by_model(service, x="good good bad good")
     kernel.run(FRAME)
     run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
@@ -78,7 +80,7 @@ def test_a_list_of_dicts_has_its_columns(kernel: Kernel, service: Service) -> No
     assert "would replace the column 'label'" in run.error
 
 
-def test_labels_that_pandas_made_floats_or_left_out_are_what_they_mean(kernel: Kernel, service: Service) -> None:
+def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(kernel: Kernel, service: Service) -> None:
     def answer(one: Answer) -> None:
         completion("2" if one.received.body["messages"][-1]["content"] == "c?" else "1")(one)
 
@@ -94,7 +96,7 @@ def test_labels_that_pandas_made_floats_or_left_out_are_what_they_mean(kernel: K
     assert kernel.value("table.from_cache.tolist()") == [4]
 
 
-def test_no_row_took_longer_than_the_slowest(kernel: Kernel, service: Service) -> None:
+def test_the_95th_percentile_is_not_above_the_slowest_row(kernel: Kernel, service: Service) -> None:
     by_model(service, x="good good bad bad")
     run = kernel.run(
         "from wandb_inference_magic.batch.evaluation import evaluated\n"

@@ -16,7 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from kernels import Kept, Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from nbclient import NotebookClient
 from service import MODEL, Answer, Service, Wandb, completion, refused, usage
 
@@ -44,10 +44,10 @@ def mapper(kernel: Kernel, service: Service) -> Kernel:
 
 
 @pytest.fixture
-def kept_mapper(kept: Kept) -> Kept:
-    kept.service.always = echo
-    assert kept.kernel.run(FRAME).ok
-    return kept
+def shared_mapper(shared: SharedKernel) -> SharedKernel:
+    shared.service.always = echo
+    assert shared.kernel.run(FRAME).ok
+    return shared
 
 
 # Frames ------------------------------------------------------------------------------------------------
@@ -69,14 +69,14 @@ def test_each_row_becomes_a_prompt_and_its_answer_a_column(mapper: Kernel, servi
     ]
     assert mapper.value("answered.index.tolist()") == [3, 3, 9, 1]
     assert mapper.value("list(answered.columns)") == ["text", "n", "reply"]
-    assert mapper.value("list(df.columns)") == ["text", "n"], "the frame itself stays as it is"
+    assert mapper.value("list(df.columns)") == ["text", "n"], "the frame itself is not changed"
 
 
-def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> None:
+def test_a_map_ends_with_one_tidy_output(mapper: Kernel, service: Service) -> None:
     run = mapper.run(MAP)
     assert set(run.output["data"]) == {"text/markdown", "text/plain"}
-    for words in ("4 of 4 rows answered, in _wbmap", "48 + 12 tokens", "cost unknown", MODEL):
-        assert words in run.text
+    for expected in ("4 of 4 rows answered, in _wbmap", "48 + 12 tokens", "cost unknown", MODEL):
+        assert expected in run.text
     assert "Is a good?" in run.text
 
 
@@ -101,22 +101,22 @@ def test_the_cell_ends_as_one_tidy_output(mapper: Kernel, service: Service) -> N
         ("frame = (one for one in 'abcd')", "type(out).__name__, out['reply'].tolist()"),
     ],
 )
-def test_any_frame_and_any_list_will_do(kept_mapper: Kept, make: str, read: str) -> None:
-    kernel = kept_mapper.kernel
+def test_any_frame_list_or_generator_can_be_mapped(shared_mapper: SharedKernel, make: str, read: str) -> None:
+    kernel = shared_mapper.kernel
     kernel.run(make)
     run = kernel.run("%%wbmap frame -o out --no-cache\nIs {{ text }} good?")
     assert run.ok, run.error
-    assert len(kept_mapper.service.chats) == 4
+    assert len(shared_mapper.service.chats) == 4
     assert kernel.value(f"({read})")[1] == [f"<Is {text} good?>" for text in "abcd"]
 
 
-def test_columns_come_before_the_notebooks_names(mapper: Kernel, service: Service) -> None:
+def test_columns_override_names_of_the_notebook(mapper: Kernel, service: Service) -> None:
     mapper.run("text, tone = 'of the notebook', 'kindly'")
     mapper.run("%%wbmap df --limit 1\n{{ text }} {{ tone }} {{ row['n'] }} {{ row | length }}")
     assert prompts(service) == ["a kindly 1 2"]
 
 
-def test_a_schema_gives_a_typed_column_a_field(mapper: Kernel, service: Service) -> None:
+def test_each_field_of_a_schema_becomes_a_typed_column(mapper: Kernel, service: Service) -> None:
     def answer(one: Answer) -> None:
         letter = prompt_of(one)[0]
         completion(json.dumps({"label": "good" if letter < "c" else "bad", "score": ord(letter)}))(one)
@@ -134,7 +134,7 @@ def test_a_schema_gives_a_typed_column_a_field(mapper: Kernel, service: Service)
     assert "reply" not in mapper.value("list(out.columns)")
 
 
-def test_an_answer_that_does_not_fit_is_asked_for_once_more(mapper: Kernel, service: Service) -> None:
+def test_an_answer_that_does_not_fit_is_repaired_once(mapper: Kernel, service: Service) -> None:
     service.then(completion('{"label": "so so"}'))
     service.always = completion('{"label": "bad"}')
     mapper.run("%%wbmap df -o out --limit 1 --schema 'label good|bad'\n{{ text }}?")
@@ -143,7 +143,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(mapper: Kernel, serv
     assert mapper.value("out.label.tolist()") == ["bad"]
 
 
-def test_a_model_that_refuses_the_schema_is_asked_more_easily_for_all_rows(mapper: Kernel, service: Service) -> None:
+def test_a_refused_schema_is_relaxed_for_all_rows(mapper: Kernel, service: Service) -> None:
     def answer(one: Answer) -> None:
         if (one.received.body.get("response_format") or {}).get("type") == "json_schema":
             refused(400, "response_format json_schema is not supported")(one)
@@ -153,15 +153,15 @@ def test_a_model_that_refuses_the_schema_is_asked_more_easily_for_all_rows(mappe
     service.always = answer
     run = mapper.run("%%wbmap df -o out --concurrency 1 --schema 'label good|bad'\n{{ text }}?")
     assert mapper.value("out.label.tolist()") == ["good"] * 4
-    # The second row was made ready while the first was asked.
+    # The second row was prepared while the first one was running.
     assert len(service.chats) <= 6
     assert "takes no schema" in run.text
     before = len(service.chats)
     assert mapper.run("%%wbmap df -o out --schema 'label good|bad'\n{{ text }}?").ok
-    assert len(service.chats) == before, "all answers are kept"
+    assert len(service.chats) == before, "all answers are in the cache"
 
 
-def test_several_models_answer_in_columns_of_their_own(mapper: Kernel, service: Service) -> None:
+def test_several_models_answer_in_separate_columns(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: completion(one.received.body["model"])(one)
     mapper.run("%%wbmap df -o out -m test/a -m test/b\n{{ text }}?")
     assert mapper.value("out[['reply_a', 'reply_b']].values.tolist()") == [["test/a", "test/b"]] * 4
@@ -170,7 +170,7 @@ def test_several_models_answer_in_columns_of_their_own(mapper: Kernel, service: 
 # Failures ----------------------------------------------------------------------------------------------
 
 
-def test_a_row_that_fails_leaves_the_others(mapper: Kernel, service: Service) -> None:
+def test_a_row_that_fails_does_not_affect_the_others(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: (refused(400, "too odd") if "b" in prompt_of(one) else echo)(one)
     run = mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
     assert run.ok
@@ -178,7 +178,7 @@ def test_a_row_that_fails_leaves_the_others(mapper: Kernel, service: Service) ->
     assert "too odd" in mapper.value("out.reply_error.fillna('-').tolist()")[1]
     assert mapper.value("out.reply_error.isna().tolist()") == [True, False, True, True]
     assert "1 failed" in run.text
-    # It failed for good: it is not asked again unless told.
+    # It failed permanently: it is called again only on request.
     mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
     assert len(service.chats) == 4
     service.always = echo
@@ -205,7 +205,7 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
 
 
 @pytest.mark.parametrize(
-    ("cell", "words"),
+    ("cell", "expected"),
     [
         ("%%wbmap dg\n{{ text }}", "There is no 'dg' in the notebook"),
         ("%%wbmap df\n{{ tekst }}", "'tekst' is undefined"),
@@ -217,13 +217,15 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
         ("%%wbmap df\n \n", "no prompt"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_sent(kept_mapper: Kept, cell: str, words: str) -> None:
-    kept_mapper.kernel.run("number = 3")
-    assert words in kept_mapper.kernel.run(cell).error
-    assert kept_mapper.service.chats == []
+def test_an_invalid_map_is_refused_before_anything_is_sent(
+    shared_mapper: SharedKernel, cell: str, expected: str
+) -> None:
+    shared_mapper.kernel.run("number = 3")
+    assert expected in shared_mapper.kernel.run(cell).error
+    assert shared_mapper.service.chats == []
 
 
-def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:
+def test_an_error_for_all_rows_ends_the_run(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: (echo if "a" in prompt_of(one) else refused(402, "no credit"))(one)
     run = mapper.run("%%wbmap df -o out --concurrency 1\n{{ text }}")
     assert "The account's credit" in run.error
@@ -232,24 +234,25 @@ def test_what_goes_wrong_for_all_rows_ends_the_run(mapper: Kernel, service: Serv
     assert mapper.value("out.reply.fillna('-').tolist()") == ["<a>", "-", "-", "-"]
 
 
-def test_a_busy_service_is_asked_again_and_less_at_once(mapper: Kernel, service: Service) -> None:
-    """A service that takes two at once: every row is answered in the end, and refusals become rare."""
-    lock, flying, refusals = threading.Lock(), [0], [0]
+def test_a_busy_service_is_retried_with_less_concurrency(mapper: Kernel, service: Service) -> None:
+    """A service that accepts two requests at once: every row is answered in the end, and refusals become rare."""
+    lock, active, refusals = threading.Lock(), [0], [0]
 
     def answer(one: Answer) -> None:
         with lock:
-            flying[0] += 1
-            too_many = flying[0] > 2
+            active[0] += 1
+            too_many = active[0] > 2
             refusals[0] += too_many
         try:
             if too_many:
                 refused(429, "Concurrency limit reached for requests", Retry_After="0")(one)
             else:
+                # An answer takes a moment, so that further requests come too early.
                 Event().wait(0.005)
                 echo(one)
         finally:
             with lock:
-                flying[0] -= 1
+                active[0] -= 1
 
     service.always = answer
     mapper.run("%config WandbInference.max_retries = 20\nmany = list(range(200))")
@@ -259,14 +262,14 @@ def test_a_busy_service_is_asked_again_and_less_at_once(mapper: Kernel, service:
     assert refusals[0] < 150
 
 
-def test_a_generator_that_raises_ends_the_run_with_what_there_is(mapper: Kernel, service: Service) -> None:
+def test_a_generator_that_raises_ends_the_run_with_the_rows_so_far(mapper: Kernel, service: Service) -> None:
     mapper.run("def rows():\n    yield 'a'\n    yield 'b'\n    raise OSError('the file ended')\nmine = rows()")
     run = mapper.run("%%wbmap mine -o out\n{{ text }}")
     assert "There is no row 3: what gives the rows raised OSError: the file ended." in run.error
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
 
 
-def test_a_generator_whose_run_ends_early_gives_what_was_drawn(mapper: Kernel, service: Service) -> None:
+def test_a_run_over_a_generator_that_ends_early_returns_the_drawn_rows(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: (echo if prompt_of(one) == "0" else refused(402, "no credit"))(one)
     mapper.run("mine = (str(number) for number in range(30))")
     run = mapper.run("%%wbmap mine -o out --concurrency 1\n{{ text }}")
@@ -274,39 +277,41 @@ def test_a_generator_whose_run_ends_early_gives_what_was_drawn(mapper: Kernel, s
     assert mapper.value("out.reply.fillna('-').tolist()")[:3] == ["<0>", "-", "-"]
 
 
-def test_a_bar_says_why_it_stands_still(mapper: Kernel, service: Service) -> None:
-    said = False
+def test_the_progress_bar_shows_a_retry(mapper: Kernel, service: Service) -> None:
+    shows_retry = False
     service.then(refused(503, "overloaded", Retry_After="1"))
     request = mapper.start("%%wbmap df --concurrency 1\n{{ text }}", allow_stdin=True)
     for message in mapper.messages(request):
-        said = said or "trying\u2007again=The\u2007endpoint" in json.dumps(message.content, ensure_ascii=False)
-    assert said
+        shows_retry = shows_retry or "trying\u2007again=The\u2007endpoint" in json.dumps(
+            message.content, ensure_ascii=False
+        )
+    assert shows_retry
 
 
 # Nothing lost --------------------------------------------------------------------------------------------
 
 
-def interrupted(kernel: Kernel, service: Service, code: str, after: int) -> Run:
-    """Run a cell over rows and interrupt it once `after` of them are answered; the others never are."""
-    asked, over = Event(), Event()
+def run_and_interrupt(kernel: Kernel, service: Service, code: str, after: int) -> Run:
+    """Run a cell over rows and interrupt it after `after` of them are answered. The others are never answered."""
+    requested, finished = Event(), Event()
 
     def hold(one: Answer) -> None:
-        asked.set()
-        over.wait(60)
+        requested.set()
+        finished.wait(60)
 
     service.then(*[echo] * after)
     service.always = hold
     request = kernel.start(code)
     try:
-        assert asked.wait(60), "nothing was asked after what was answered"
+        assert requested.wait(60), "no request came after the answered ones"
         kernel.interrupt()
         return kernel.finish(request)
     finally:
-        over.set()
+        finished.set()
 
 
-def test_interrupting_gives_what_is_done_and_running_again_continues(mapper: Kernel, service: Service) -> None:
-    run = interrupted(mapper, service, "%%wbmap df -o out --concurrency 1\nIs {{ text }} x?", after=2)
+def test_an_interrupted_map_returns_its_answers_and_continues_when_run_again(mapper: Kernel, service: Service) -> None:
+    run = run_and_interrupt(mapper, service, "%%wbmap df -o out --concurrency 1\nIs {{ text }} x?", after=2)
     assert "Interrupted." in run.error
     assert "out" in run.error
     assert mapper.value("out.reply.fillna('-').tolist()") == ["<Is a x?>", "<Is b x?>", "-", "-"]
@@ -318,7 +323,7 @@ def test_interrupting_gives_what_is_done_and_running_again_continues(mapper: Ker
     assert mapper.value("out.reply.isna().sum().item()") == 0
 
 
-def test_answers_are_kept_by_all_that_shapes_them(mapper: Kernel, service: Service) -> None:
+def test_the_cache_key_includes_everything_that_shapes_an_answer(mapper: Kernel, service: Service) -> None:
     for line in ("", "-t 0.5", "-m test/b", "-s Hi", "--schema 'a'", "--param top_k=3"):
         service.always = completion('{"a": "x"}')
         for _ in range(2):
@@ -328,7 +333,7 @@ def test_answers_are_kept_by_all_that_shapes_them(mapper: Kernel, service: Servi
     assert len(service.chats) == 7
 
 
-def test_the_cache_holds_no_prompt_and_belongs_to_the_user_alone(
+def test_the_cache_contains_no_prompt_and_is_private_to_the_user(
     mapper: Kernel, service: Service, environment: dict[str, str]
 ) -> None:
     mapper.run("%%wbmap df --limit 1\nA secret prompt about {{ text }}")
@@ -336,12 +341,12 @@ def test_the_cache_holds_no_prompt_and_belongs_to_the_user_alone(
     assert file.stat().st_mode & 0o077 == 0
     service.always = completion("An answer.")
     mapper.run("%%wbmap df --limit 1\nAnother secret prompt about {{ text }}")
-    kept = b"".join(one.read_bytes() for one in file.parent.glob("answers.sqlite*"))
-    assert b"An answer." in kept
-    assert b"Another secret prompt" not in kept
+    contents = b"".join(one.read_bytes() for one in file.parent.glob("answers.sqlite*"))
+    assert b"An answer." in contents
+    assert b"Another secret prompt" not in contents
 
 
-def test_a_cache_that_cannot_be_used_is_said_and_does_not_stop_the_run(
+def test_an_unusable_cache_is_reported_and_does_not_stop_the_run(
     mapper: Kernel, service: Service, environment: dict[str, str]
 ) -> None:
     mapper.run("%%wbmap df --limit 1\n{{ text }}")
@@ -374,20 +379,22 @@ ROWS = [
 ]
 
 
-def test_a_row_that_is_no_answer_is_asked_again(mapper: Kernel, service: Service, environment: dict[str, str]) -> None:
+def test_an_invalid_cached_answer_is_requested_again(
+    mapper: Kernel, service: Service, environment: dict[str, str]
+) -> None:
     mapper.run("%%wbmap df --limit 1\n{{ text }}")
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
     for row in ROWS:
-        asked = len(service.chats)
-        with sqlite3.connect(file) as kept:
-            kept.execute("update answers set answer = ?", (row,))
+        requests_before = len(service.chats)
+        with sqlite3.connect(file) as connection:
+            connection.execute("update answers set answer = ?", (row,))
         run = mapper.run("%%wbmap df --limit 1 -o out\n{{ text }}")
         assert run.ok, run.error
         assert mapper.value("out.reply.tolist()") == ["<a>"]
-        assert len(service.chats) == asked + 1
+        assert len(service.chats) == requests_before + 1
 
 
-def test_a_cache_that_is_no_file_is_named(mapper: Kernel, environment: dict[str, str]) -> None:
+def test_a_cache_that_is_not_a_file_is_reported_with_its_name(mapper: Kernel, environment: dict[str, str]) -> None:
     mapper.run("%%wbmap df --limit 1\n{{ text }}")
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
     for make in (Path.mkdir, os.mkfifo):
@@ -409,23 +416,19 @@ print(len(map_prompts([str(number) for number in range(int(sys.argv[1]))], "{{ t
 """
 
 
-def told(environment: dict[str, str], service: Service) -> dict[str, str]:
-    """Return an environment that names the service, its key and a model."""
-    return environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
+def variables_for(environment: dict[str, str], service: Service) -> dict[str, str]:
+    """Return an environment with the service, its key and a model."""
+    return environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
 
 
-def script(environment: dict[str, str], service: Service, rows: int) -> subprocess.Popen[str]:
+def start_script(environment: dict[str, str], service: Service, rows: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SCRIPT, str(rows)]
     return subprocess.Popen(
-        command, env=told(environment, service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=variables_for(environment, service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def test_a_kernel_that_is_killed_loses_only_what_was_in_flight(environment: dict[str, str], service: Service) -> None:
+def test_a_killed_process_loses_only_its_running_calls(environment: dict[str, str], service: Service) -> None:
     service.always = echo
     enough, lock, answered = Event(), threading.Lock(), [0]
 
@@ -437,36 +440,36 @@ def test_a_kernel_that_is_killed_loses_only_what_was_in_flight(environment: dict
                 enough.set()
 
     service.always = answer
-    running = script(environment, service, 2000)
+    running = start_script(environment, service, 2000)
     assert enough.wait(60)
     os.kill(running.pid, signal.SIGKILL)
     running.communicate()
     service.always = echo
     before, sent = len(service.chats), set(prompts(service))
-    again = script(environment, service, 2000)
+    again = start_script(environment, service, 2000)
     out, errors = again.communicate(timeout=120)
     assert out == "2000\n", errors
     repeated = [one for one in prompts(service)[before:] if one in sent]
-    assert len(repeated) <= 8, "four in flight, and four that were answered as it was killed"
+    assert len(repeated) <= 8, "four running calls, and four that were answered while it was killed"
 
 
-def test_two_kernels_may_use_one_cache(environment: dict[str, str], service: Service) -> None:
+def test_two_processes_share_one_cache(environment: dict[str, str], service: Service) -> None:
     service.always = echo
-    both = [script(environment, service, 300) for _ in range(2)]
+    both = [start_script(environment, service, 300) for _ in range(2)]
     for one in both:
         out, errors = one.communicate(timeout=120)
         assert out == "300\n", errors
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
-    with sqlite3.connect(file) as kept:
-        assert kept.execute("pragma integrity_check").fetchone() == ("ok",)
-        assert kept.execute("select count(*) from answers").fetchone() == (300,)
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert connection.execute("select count(*) from answers").fetchone() == (300,)
 
 
 # Before and during -----------------------------------------------------------------------------------------
 
 
-def test_a_run_above_the_budget_is_refused_with_the_figures(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_a_map_above_the_budget_is_refused_with_the_figures(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     before = len(wandb.api.chats)
     kernel.run("%wbconfig --budget 0.01\nmany = ['word ' * 100] * 1000")
     run = kernel.run("%%wbmap many --max-tokens 10\n{{ text }}")
@@ -477,10 +480,10 @@ def test_a_run_above_the_budget_is_refused_with_the_figures(informed_kernel: Ker
     assert kernel.run("%%wbmap many --max-tokens 10 --limit 3\n{{ text }}").ok
 
 
-def test_a_run_stops_at_the_budget_with_its_rows_kept(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_a_map_stops_at_the_budget_and_keeps_its_rows(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     before = len(wandb.api.chats)
-    # Each costs more than anybody could know before: 0.001 USD.
+    # Each call costs more than could be known before: 0.001 USD.
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     kernel.run("%wbconfig --budget 0.01\nmany = [str(number) for number in range(100)]")
     run = kernel.run("%%wbmap many -o out --max-tokens 5 --concurrency 2\n{{ text }}")
@@ -489,29 +492,29 @@ def test_a_run_stops_at_the_budget_with_its_rows_kept(informed_kernel: Kernel, w
     assert kernel.value("out.reply.notna().sum().item()") == len(wandb.api.chats) - before
 
 
-def test_models_compared_are_held_against_the_budget_together(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
-    # Each can cost 0.0005 USD: one fits, two do not.
+def test_compared_models_share_the_budget(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    # Each call can cost 0.0005 USD: one fits, two do not.
     kernel.run("%wbconfig --budget 0.0008")
     run = kernel.run("%%wbchat -m test/small -m test/eyes --max-tokens 1000\nhi")
     assert run.ok
     assert [one.body["model"] for one in wandb.api.chats] == ["test/small"]
     assert "is left of the budget. Nothing was sent." in run.outputs[0]["data"]["text/plain"]
-    assert kernel.run("%wbchat --once --max-tokens 1000 hi").ok, "what was held has been given back"
+    assert kernel.run("%wbchat --once --max-tokens 1000 hi").ok, "the reservation has been released"
 
 
-def test_a_run_goes_on_while_what_rows_did_not_cost_is_enough(informed_kernel: Kernel, wandb: Wandb) -> None:
+def test_unused_reservations_of_rows_are_available_to_later_rows(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     wandb.api.always = completion("Yes.", counted=usage(10, 1))
-    informed_kernel.run("%wbchat --once hi")
+    kernel_with_catalog.run("%wbchat --once hi")
     # Sixteen rows at once could cost 0.0016 USD, all thirty cost 0.0003.
-    informed_kernel.run("%wbconfig --budget 0.0012\nmany = [str(number) for number in range(30)]")
-    run = informed_kernel.run("%%wbmap many --max-tokens 200\n{{ text }}?")
+    kernel_with_catalog.run("%wbconfig --budget 0.0012\nmany = [str(number) for number in range(30)]")
+    run = kernel_with_catalog.run("%%wbmap many --max-tokens 200\n{{ text }}?")
     assert run.ok, run.error
     assert len(wandb.api.chats) == 31
 
 
-def test_a_chat_above_the_budget_is_refused(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_a_chat_above_the_budget_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     before = len(wandb.api.chats)
     kernel.run("%wbconfig --budget 0.000001")
     run = kernel.run("%wbchat --max-tokens 100 hi")
@@ -521,7 +524,7 @@ def test_a_chat_above_the_budget_is_refused(informed_kernel: Kernel, wandb: Wand
     assert len(wandb.api.chats) == before
 
 
-def test_the_first_answers_show_while_others_are_awaited(mapper: Kernel, service: Service) -> None:
+def test_the_first_answers_are_shown_while_others_are_running(mapper: Kernel, service: Service) -> None:
     gate, seen = Event(), False
 
     def answer(one: Answer) -> None:
@@ -538,25 +541,25 @@ def test_the_first_answers_show_while_others_are_awaited(mapper: Kernel, service
     assert seen
 
 
-def test_nobody_there_gets_no_bar(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
-    """What nbclient runs holds the answers and no trace of a widget."""
+def test_a_headless_map_shows_no_progress_bar(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
+    """The output under nbclient contains the answers and no widget."""
     service.always = echo
     cells = ["%load_ext wandb_inference_magic", FRAME, MAP]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
-    NotebookClient(notebook, timeout=120).execute(env=told(environment, service))
+    NotebookClient(notebook, timeout=120).execute(env=variables_for(environment, service))
     (output,) = notebook.cells[-1].outputs
     assert set(output.data) == {"text/markdown", "text/plain"}
     assert "4 of 4 rows answered" in output.data["text/plain"]
 
 
-def test_it_works_in_a_script(environment: dict[str, str], service: Service) -> None:
+def test_map_prompts_works_in_a_script(environment: dict[str, str], service: Service) -> None:
     service.always = echo
-    out, errors = script(environment, service, 3).communicate(timeout=60)
+    out, errors = start_script(environment, service, 3).communicate(timeout=60)
     assert out == "3\n", errors
 
 
-def test_a_million_rows_are_drawn_lazily(service: Service, environment: dict[str, Any]) -> None:
-    """The rows are an endless generator: what is not asked for is never drawn."""
+def test_rows_of_a_generator_are_drawn_lazily(service: Service, environment: dict[str, Any]) -> None:
+    """The rows are an endless generator: only rows that are used are drawn."""
     program = """\
 import itertools
 from wandb_inference_magic import map_prompts
@@ -574,7 +577,7 @@ except InferenceError as error:
     service.always = lambda one: (echo if int(prompt_of(one)) < 100 else refused(402, "no credit"))(one)
     out = subprocess.run(
         [sys.executable, "-c", program],
-        env=told(environment, service),
+        env=variables_for(environment, service),
         capture_output=True,
         text=True,
         timeout=120,

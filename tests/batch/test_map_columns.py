@@ -1,22 +1,21 @@
-"""What `map_prompts` takes and gives back: names, numbers and texts as frames hold them; and its cost on Dask."""
+"""Input and output of `map_prompts`: names, numbers and texts of frames; and its budget with Dask."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from service import MODEL, Answer, Service, completion
+from python_processes import run_python
+from service import Answer, Service, completion
 
 from wandb_inference_magic.client import practice_server as local
 
-BEGIN = """
+SCRIPT_START = """
 import pandas as pd
 from wandb_inference_magic import InferenceError, compare_frame, map_prompts
 from wandb_inference_magic.session import current_session
 
-def told(ask):
+def result_or_error(ask):
     try:
         return ask()
     except InferenceError as error:
@@ -24,19 +23,14 @@ def told(ask):
 """
 
 
-def at(service: Service, environment: dict[str, str]) -> dict[str, str]:
-    return environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
+def variables_for(service: Service, environment: dict[str, str]) -> dict[str, str]:
+    return environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
 
 
 def run(environment: dict[str, str], code: str) -> str:
-    command = [sys.executable, "-c", BEGIN + code]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
+    process = run_python("-c", SCRIPT_START + code, environment=environment)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
 TYPES = {
@@ -62,7 +56,7 @@ TYPES = {
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_field_with_an_alias_is_a_column_by_its_own_name(
+def test_a_field_with_an_alias_is_a_column_with_the_name_of_the_field(
     service: Service, environment: dict[str, str], kind: str
 ) -> None:
     service.always = completion('{"fullName": "Ada", "age": 36}')
@@ -71,11 +65,11 @@ def test_a_field_with_an_alias_is_a_column_by_its_own_name(
         "frame = map_prompts(['a'], '{{ text }}?', schema=T)\n"
         "print(frame[['full_name', 'age']].values.tolist(), list(frame))"
     )
-    assert run(at(service, environment), code) == "[['Ada', 36]] ['text', 'full_name', 'age']"
+    assert run(variables_for(service, environment), code) == "[['Ada', 36]] ['text', 'full_name', 'age']"
     assert list(service.last.body["response_format"]["json_schema"]["schema"]["properties"]) == ["fullName", "age"]
 
 
-def test_models_whose_answers_differ_in_an_aliased_field_do_not_agree(
+def test_models_with_different_answers_in_an_aliased_field_do_not_agree(
     service: Service, environment: dict[str, str]
 ) -> None:
     service.always = lambda one: completion(json.dumps({"fullName": one.received.body["model"]}))(one)
@@ -85,10 +79,10 @@ def test_models_whose_answers_differ_in_an_aliased_field_do_not_agree(
         "table = compare_frame(['a'], '{{ text }}?', models=['a', 'b'], schema=T, field='full_name')\n"
         "print(table.agreement.tolist())"
     )
-    assert run(at(service, environment), code) == "[0.0, 0.0]"
+    assert run(variables_for(service, environment), code) == "[0.0, 0.0]"
 
 
-def test_half_a_character_does_not_lose_the_answers(service: Service, environment: dict[str, str]) -> None:
+def test_half_a_surrogate_pair_in_an_answer_is_replaced(service: Service, environment: dict[str, str]) -> None:
     def answer(one: Answer) -> None:
         row = one.received.body["messages"][-1]["content"]
         completion('{"a": "x\\ud83d"}' if row == "c" else f"{row}\ud83d")(one)
@@ -100,16 +94,18 @@ def test_half_a_character_does_not_lose_the_answers(service: Service, environmen
         "shape = {'type': 'object', 'properties': {'a': {'type': 'string'}}}\n"
         "print(ascii(map_prompts(['c'], '{{ text }}', schema=shape).a.tolist()))\n"
     )
-    first, second = run(at(service, environment), code + "map_prompts(['a', 'b'], '{{ text }}')").splitlines()
+    first, second = run(
+        variables_for(service, environment), code + "map_prompts(['a', 'b'], '{{ text }}')"
+    ).splitlines()
     assert first == "['a\\ufffd', 'b\\ufffd'] ['text', 'reply']"
     assert second == "['x\\ufffd']"
-    assert len(service.chats) == 3, "they are kept"
+    assert len(service.chats) == 3, "they are in the cache"
 
 
-def test_a_model_named_twice_is_asked_once(service: Service, environment: dict[str, str]) -> None:
+def test_a_model_given_twice_is_called_once(service: Service, environment: dict[str, str]) -> None:
     service.always = completion("Yes.")
     code = "print(list(map_prompts(['a'], '{{ text }}', model=['test/a', 'test/a'])))"
-    assert run(at(service, environment), code) == "['text', 'reply']"
+    assert run(variables_for(service, environment), code) == "['text', 'reply']"
     assert len(service.chats) == 1
 
 
@@ -121,42 +117,44 @@ def test_a_model_named_twice_is_asked_once(service: Service, environment: dict[s
         "__import__('pyarrow').table([[1], [2]], names=['a', 'a'])",
     ],
 )
-def test_two_columns_of_one_name_are_refused(service: Service, environment: dict[str, str], frame: str) -> None:
-    out = run(at(service, environment), f"print(*told(lambda: map_prompts({frame}, '{{{{ a }}}}')))")
+def test_two_columns_with_the_same_name_are_refused(service: Service, environment: dict[str, str], frame: str) -> None:
+    out = run(
+        variables_for(service, environment), f"print(*result_or_error(lambda: map_prompts({frame}, '{{{{ a }}}}')))"
+    )
     assert out.startswith("option Two columns are called '")
     assert "Rename one." in out
     assert service.chats == []
 
 
-def test_numbers_of_numpy_are_sent_as_numbers(service: Service, environment: dict[str, str]) -> None:
+def test_numpy_values_are_sent_as_json_values(service: Service, environment: dict[str, str]) -> None:
     code = (
         "import numpy as np\n"
         "how = {'max_tokens': np.int64(5), 'temperature': np.float32(0.5), 'stop': np.array(['x'])}\n"
         "map_prompts(['a'], '{{ text }}', **how, top_k=np.int32(3))\n"
-        "print(told(lambda: map_prompts(['a'], '{{ text }}', odd={1, 2}).reply_error[0]))"
+        "print(result_or_error(lambda: map_prompts(['a'], '{{ text }}', odd={1, 2}).reply_error[0]))"
     )
-    assert "The request could not be made" in run(at(service, environment), code)
+    assert "The request could not be made" in run(variables_for(service, environment), code)
     (chat,) = service.chats
     sent = {"max_tokens": 5, "temperature": 0.5, "stop": ["x"], "top_k": 3}
     assert {name: chat.body[name] for name in sent} == sent
 
 
 @pytest.mark.parametrize("settings", ["budget=1.0", "budget_file='spent.sqlite'"])
-def test_a_budget_is_not_passed_by_on_dask(service: Service, environment: dict[str, str], settings: str) -> None:
+def test_a_budget_is_refused_for_a_dask_frame(service: Service, environment: dict[str, str], settings: str) -> None:
     code = (
         "import dask.dataframe as dd\n"
         "lazy = dd.from_pandas(pd.DataFrame({'text': ['a']}), npartitions=1)\n"
         f"current_session().settings.set({settings})\n"
-        "print(told(lambda: map_prompts(lazy, '{{ text }}').compute()))"
+        "print(result_or_error(lambda: map_prompts(lazy, '{{ text }}').compute()))"
     )
-    out = run(at(service, environment), code)
+    out = run(variables_for(service, environment), code)
     assert "'budget'" in out
     assert "it cannot be kept for a Dask DataFrame" in out
     assert service.chats == []
 
 
 @pytest.mark.practice
-def test_no_more_rows_wait_in_the_practice_model_than_it_answers_at_once(environment: dict[str, str]) -> None:
+def test_rows_for_the_practice_model_are_sent_as_fast_as_it_answers(environment: dict[str, str]) -> None:
     code = (
         "from time import perf_counter\n"
         "map_prompts(['start'], '{{ text }}', max_tokens=1, cache=False)\n"
@@ -164,5 +162,5 @@ def test_no_more_rows_wait_in_the_practice_model_than_it_answers_at_once(environ
         f"table = compare_frame(rows, 'Count to {{{{ text }}}}.', models=['{local.PACKAGED_MODEL}'], max_tokens=8)\n"
         "print(table.seconds_median.iloc[0] / (perf_counter() - before))"
     )
-    # With two at once, a row of the 24 takes about a twelfth of the time; with sixteen, more than half of it.
+    # With two calls at once, one of the 24 rows takes about a twelfth of the time, with sixteen more than half.
     assert float(run(environment, code)) < 1 / 4

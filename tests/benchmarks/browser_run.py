@@ -1,4 +1,4 @@
-"""How busy a long reply keeps the page: ours against the same text redrawn whole with each token, in one browser.
+"""How busy a long reply keeps the page: this package against redrawing the whole text with each token, in one browser.
 
 uv run python tests/benchmarks/browser_run.py [tokens]
 """
@@ -66,11 +66,11 @@ REPORT = """
 """
 
 
-def measured(lab: Lab, cell: int) -> dict[str, Any]:
-    """Run a cell and return how busy the page was meanwhile, and for a second after it."""
+def measure_page(lab: Lab, cell: int) -> dict[str, Any]:
+    """Run a cell and return how busy the page was during the run and for a second after it."""
     lab.page.evaluate(WATCH)
     lab.run(cell, wait=False)
-    # The page that is redrawn whole with each token freezes for minutes.
+    # A page that is redrawn with each token freezes for minutes.
     lab.wait_until_run(cell, 600_000)
     lab.page.wait_for_timeout(1000)
     found: dict[str, Any] = lab.page.evaluate(REPORT)
@@ -88,7 +88,7 @@ select => new Promise(resolve => {
 
 
 def dropdown(models: int) -> Figure:
-    """Open the picker of so many models: from the press of the mouse until the page has drawn twice."""
+    """Open the picker with this number of models: the time from the mouse press until the page has drawn twice."""
     folder = Path(tempfile.mkdtemp())
     (folder / "home").mkdir()
     (folder / "work").mkdir()
@@ -130,14 +130,14 @@ def main(tokens: int) -> None:
             )
     print(f"A reply of {tokens:,} tokens with code and LaTeX, {PER_SECOND} tokens a second:\n")
     print("| | ours | redrawn whole with each token | ratio |\n|---|---|---|---|")
-    for name, words in (
+    for name, label in (
         ("busy", "long tasks, s"),
         ("worst", "the longest, s"),
         ("seconds", "whole, s"),
         ("frames", "frames a second"),
     ):
         ratio = ours[name] / naive[name] if naive[name] else float("nan")
-        print(f"| {words} | {ours[name]:.2f} | {naive[name]:.2f} | {ratio:.2f} |")
+        print(f"| {label} | {ours[name]:.2f} | {naive[name]:.2f} | {ratio:.2f} |")
 
 
 def _in_a_page(server: JupyterServer, browser: Any, name: str, cells: list[str], cell: int) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _in_a_page(server: JupyterServer, browser: Any, name: str, cells: list[str],
     lab = Lab.open(server, page, name, cells)
     lab.run(0)
     lab.run(1)
-    found = measured(lab, cell)
+    found = measure_page(lab, cell)
     page.context.close()
     server.end_kernel(name)
     return found

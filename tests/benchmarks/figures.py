@@ -1,4 +1,4 @@
-"""A figure and the reference it stands against, both taken in the same run."""
+"""A figure and its reference, both measured in the same run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the table: what was measured, ours and the reference in words, and the result against its goal."""
+    """One row of the table: the measure, our value and the reference as text, and the result with its goal."""
 
     what: str
     ours: str
@@ -20,13 +20,13 @@ class Figure:
 
 
 def in_turns(times: int, *measures: Callable[[], float]) -> list[float]:
-    """Take measures in turns, so that a slow moment of the machine hits all of them; return their medians."""
+    """Take the measures alternately, so that a slow moment of the machine affects all of them. Return their medians."""
     taken = [[measure() for measure in measures] for _ in range(times)]
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
 def as_ratio(what: str, ours: float, reference: float, named: str, unit: str, goal: float) -> Figure:
-    """Return a figure that is to be at most so many times its reference."""
+    """Return a figure that should be at most `goal` times its reference."""
     ratio = ours / reference
     return Figure(
         what,
@@ -39,7 +39,7 @@ def as_ratio(what: str, ours: float, reference: float, named: str, unit: str, go
 
 
 def as_difference(what: str, ours: float, reference: float, named: str, goal: float) -> Figure:
-    """Return a figure in seconds that is to be at most so much above its reference; shown in milliseconds."""
+    """Return a figure in seconds that should exceed its reference by at most `goal`. It is shown in milliseconds."""
     more = (ours - reference) * 1000
     return Figure(
         what,
@@ -52,9 +52,9 @@ def as_difference(what: str, ours: float, reference: float, named: str, goal: fl
 
 
 def as_limit(what: str, ours: float, goal: float) -> Figure:
-    """Return a figure in seconds that is to stay below a limit; shown in milliseconds."""
-    words = f"{ours * 1000:,.1f} ms"
-    return Figure(what, words, "-", words, f"at most {goal * 1000:g} ms", ours <= goal)
+    """Return a figure in seconds that should stay below a limit. It is shown in milliseconds."""
+    text = f"{ours * 1000:,.1f} ms"
+    return Figure(what, text, "-", text, f"at most {goal * 1000:g} ms", ours <= goal)
 
 
 def table(figures: Iterable[Figure]) -> str:

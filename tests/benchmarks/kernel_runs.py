@@ -1,4 +1,4 @@
-"""What is measured in a real kernel, against a server of the tests' own that answers at once."""
+"""Measures in a real kernel, with a test server that answers at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service import Service, Streamed, completion, listing
 
 LOAD = "%load_ext wandb_inference_magic"
 CHAT = "%%wbchat --once\nhi"
-# What somebody writes who knows the SDK.
+# The code of a user who knows the SDK.
 BY_HAND = """
 import openai
 client = openai.OpenAI(base_url={url!r}, api_key="none", max_retries=0)
@@ -50,7 +50,7 @@ def kernel(service: Service) -> Iterator[Kernel]:
 
 @contextmanager
 def ready_kernel(service: Service) -> Iterator[Kernel]:
-    """A kernel in which both ways have been used once: nothing is left to import."""
+    """A kernel in which both ways were used once, so that nothing is left to import."""
     with kernel(service) as running:
         running.run(BY_HAND.format(url=service.url))
         running.run(LOAD)
@@ -60,7 +60,7 @@ def ready_kernel(service: Service) -> Iterator[Kernel]:
 
 
 def wall_seconds(running: Kernel, *cells: str) -> float:
-    """Return the seconds that cells take, one after the other, as who runs them sees it."""
+    """Return the seconds that cells take in sequence, as the user sees it."""
     started = time.perf_counter()
     for cell in cells:
         assert running.run(cell).ok
@@ -119,7 +119,7 @@ def first_chat_later(service: Service, times: int, pause: float) -> Figure:
 
 def first_words(service: Service, running: Kernel, times: int) -> Figure:
     def seconds(code: str) -> float:
-        """From the server's first token to the first words that the front end receives."""
+        """Return the time from the server's first token to the first text that the front end receives."""
         left: list[float] = []
         gate = Event()
         service.then(
@@ -151,7 +151,7 @@ def cpu(service: Service, running: Kernel, times: int, tokens: int) -> Figure:
 
 
 def sizes(service: Service, running: Kernel, tokens: int) -> Figure:
-    """What the front end receives for twice the reply, from `tokens` to four times as many."""
+    """Measure the bytes that the front end receives when the reply doubles, from `tokens` to four times as many."""
 
     def received(count: int) -> int:
         pieces = [f"word{number % 90 + 10} " + ("\n\n" if number % 60 == 59 else "") for number in range(count)]
@@ -183,7 +183,7 @@ def begin():
 
 
 def memory(service: Service, megabytes: float) -> Figure:
-    """The most that the kernel grows by for one long reply, in paragraphs, against IPython showing the same texts."""
+    """Measure the peak growth of the kernel for one long reply, compared with IPython showing the same text."""
     paragraph = f"{KILOBYTE}\n\n"
     count = int(megabytes * 1000)
 
@@ -240,7 +240,7 @@ def late_turn(service: Service, times: int, turns: int) -> Figure:
 
 
 def in_kernels(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Yield every measure in kernels with its name, still to be taken."""
+    """Yield each measure in kernels with its name, not yet taken."""
     times = 1 if short else 9
     yield "loading", lambda: loading(service, times)
     yield "first_chat", lambda: first_chat(service, 1 if short else 5)

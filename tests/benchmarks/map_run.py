@@ -1,4 +1,4 @@
-"""Measure a prompt over many rows against asking for them by hand. Prints one Markdown table.
+"""Measure a prompt over many rows, compared with requests written by hand. Prints one Markdown table.
 
 uv run --with aiohttp python tests/benchmarks/map_run.py               # 5,000 rows, about a minute
 uv run python tests/benchmarks/map_run.py --rows 200                   # only to see that it runs; without the limit
@@ -37,8 +37,8 @@ REPLY = json.dumps(
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(REPLY)
 
 
-class Answering(asyncio.Protocol):
-    """A server that answers every chat with the same words, as fast as Python can."""
+class AnsweringProtocol(asyncio.Protocol):
+    """A server that answers every chat with the same text, as fast as Python can."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -56,7 +56,7 @@ class Answering(asyncio.Protocol):
 
 
 async def serve() -> None:
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(AnsweringProtocol, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -127,7 +127,7 @@ WAYS: dict[str, Callable[[str, int], None]] = {
 
 
 def measure(way: str, url: str, rows: int) -> dict[str, float]:
-    """Run one way in a process of its own; imports and the first calls are not counted."""
+    """Run one way in this process. Imports and the first calls are not counted."""
     WAYS[way](url, 5)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
@@ -139,23 +139,23 @@ def measure(way: str, url: str, rows: int) -> dict[str, float]:
     }
 
 
-def measured(way: str, url: str, rows: int, times: int) -> dict[str, float]:
+def measure_in_process(way: str, url: str, rows: int, times: int) -> dict[str, float]:
     found = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as cache:
             own = {"WANDB_INFERENCE_BASE_URL": url, "WANDB_INFERENCE_API_KEY": "none", "WANDB_INFERENCE_MODEL": MODEL}
             command = [sys.executable, __file__, "--measure", way, "--url", url, "--rows", str(rows)]
-            ran = subprocess.run(
+            process = subprocess.run(
                 command, env=os.environ | own | {"XDG_CACHE_HOME": cache}, capture_output=True, text=True, check=True
             )
-            found.append(json.loads(ran.stdout))
+            found.append(json.loads(process.stdout))
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
 def figure(rows: int, times: int) -> Figure:
-    """Return a map's speed against the same by hand: the goal of design.md is 1.3 times."""
+    """Return the speed of a map compared with the same by hand. The goal of design.md is 1.3 times."""
     with serving() as url:
-        ours, hand = (measured(way, url, rows, times)["wall"] for way in ("map", "AsyncOpenAI by hand"))
+        ours, hand = (measure_in_process(way, url, rows, times)["wall"] for way in ("map", "AsyncOpenAI by hand"))
     return Figure(
         f"a prompt over {rows:,} rows, {AT_ONCE} at once",
         f"{rows / ours:,.0f} rows a second",
@@ -168,7 +168,7 @@ def figure(rows: int, times: int) -> Figure:
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """Run the server, in a process of its own."""
+    """Run the server in another process."""
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -180,7 +180,7 @@ def serving() -> Iterator[str]:
 def report(rows: int, times: int) -> None:
     with serving() as url:
         ways = [way for way in WAYS if way != "aiohttp" or find_spec("aiohttp")]
-        figures = {way: measured(way, url, rows, times) for way in ways}
+        figures = {way: measure_in_process(way, url, rows, times) for way in ways}
         hand = figures["AsyncOpenAI by hand"]
         print(f"{rows:,} rows, {AT_ONCE} at once\n")
         print("| way | rows a second | ms of CPU a row | times as fast as by hand | memory grown |")
@@ -191,7 +191,7 @@ def report(rows: int, times: int) -> None:
                 f"{hand['wall'] / one['wall']:.2f} | {one['grown_mb']:.0f} MB |"
             )
         for many in (2 * rows, 20 * rows) if times > 1 else ():
-            grown = measured("map", url, many, 1)["grown_mb"]
+            grown = measure_in_process("map", url, many, 1)["grown_mb"]
             print(f"| map, {many:,} rows | | | | {grown:.0f} MB |")
 
 
@@ -202,13 +202,13 @@ def main() -> None:
     options.add_argument("--serve", action="store_true")
     options.add_argument("--measure")
     options.add_argument("--url", default="")
-    told = options.parse_args()
-    if told.serve:
+    arguments = options.parse_args()
+    if arguments.serve:
         asyncio.run(serve())
-    elif told.measure:
-        print(json.dumps(measure(told.measure, told.url, told.rows)))
+    elif arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.url, arguments.rows)))
     else:
-        report(told.rows, told.times or (3 if told.rows >= 1000 else 1))
+        report(arguments.rows, arguments.times or (3 if arguments.rows >= 1000 else 1))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Put the same situations to `%%wbchat`, to jupyter-ai's `%%ai` and to the bare openai SDK. Prints one Markdown table.
+"""Give the same tasks to `%%wbchat`, to jupyter-ai's `%%ai` and to the bare openai SDK. Prints one Markdown table.
 
 uv run python tests/benchmarks/others_run.py                                # the whole table, three to eight minutes
 uv run python tests/benchmarks/others_run.py --other 3 --other 2            # jupyter-ai 2 as well, a column more
 uv run python tests/benchmarks/others_run.py --other-python ENV/bin/python  # jupyter-ai is there; make no environment
 uv run python tests/benchmarks/others_run.py --only brace                   # only the rows that hold this word
 
-Each way has an environment of its own (ipykernel and what `pip install` brings), made with uv in a temporary folder,
+Each way has a separate environment (ipykernel and what `pip install` brings), made with uv in a temporary folder,
 and speaks to the tests' own server, which answers as an endpoint does: in events if it is asked to stream, else in one
 document.
 """
@@ -39,7 +39,7 @@ from service import MODEL, Answer, Script, Service, Streamed, chunk, completion,
 
 PROJECT = Path(__file__).parent.parent.parent
 WORDS = "Unmistakable"
-# So long the server keeps back the rest of a reply whose first words nobody has seen.
+# The time for which the server holds back the rest of a reply whose first words have not been seen.
 PATIENCE = 5.0
 KEY = "sk-of-the-tests"
 
@@ -51,9 +51,9 @@ KEY = "sk-of-the-tests"
 class Way:
     """One way to ask a model in a cell.
 
-    `load` and `prepare` are cells that a notebook begins with; `asking` is the cell for a prompt, and `option` what may
-    help where that alone does not do. `value` puts the variable of that name in. `distributions` are named with their
-    versions, and `kindness` are variables that spare a way what it does not need here.
+    `load` and `prepare` are the first cells of a notebook. `asking` is the cell for a prompt, and `option` an option
+    that may help if the cell alone does not. `value` inserts the variable of that name. `distributions` are listed
+    with their versions. `kindness` has variables that spare a way some work that it does not need here.
     """
 
     name: str
@@ -110,13 +110,13 @@ OTHERS = {
         requirements=("jupyter-ai-magic-commands==0.0.4",),
         distributions=("jupyter-ai-magic-commands", "litellm"),
         load="%load_ext jupyter_ai_magic_commands",
-        # A model that it has no name for is asked through an alias.
+        # A model for which it has no name needs an alias.
         prepare=f"import os\nget_ipython().run_line_magic('ai', f'alias here openai/{MODEL} --api-base '\n"
         "    + os.environ['OPENAI_BASE_URL'])",
         asking="%%ai here\nPROMPT",
         option="-f text",
         variables=FOR_OPENAI,
-        # Otherwise it fetches a list of prices while it is loaded, which takes as long as the network does.
+        # Otherwise it fetches a list of prices when it is loaded, which takes as long as the network does.
         kindness={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
     ),
     "2": Way(
@@ -134,17 +134,17 @@ OTHERS = {
 # Environments and kernels ------------------------------------------------------------------------------------------
 
 
-def uv(*words: str) -> str:
+def uv(*arguments: str) -> str:
     environment = os.environ | {"UV_LINK_MODE": "copy"}
-    done = subprocess.run(["uv", *words], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(["uv", *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
 
 def with_environment(way: Way, folder: Path) -> Way:
-    """Make an environment for a way, and tell what `pip install` brought to one that had ipykernel."""
+    """Create an environment for a way, and note what `pip install` adds to an environment with ipykernel."""
     uv("venv", "--quiet", "--python", sys.executable, str(folder))
     python = str(folder / "bin" / "python")
-    # As pip does it: with compiled bytecode. What is cached of this project is an older state of it.
+    # As pip does it, with compiled bytecode. A cached build of this project would be out of date.
     install = ("pip", "install", "--quiet", "--compile-bytecode", "--refresh-package", "wandb-inference-magic")
     uv(*install, "--python", python, "ipykernel")
     packages, megabytes = contents(folder, python)
@@ -155,7 +155,7 @@ def with_environment(way: Way, folder: Path) -> Way:
 
 
 def contents(folder: Path, python: str) -> tuple[int, float]:
-    """Return how many packages an environment has, and the megabytes of their files."""
+    """Return the number of packages in an environment, and the megabytes of their files."""
     (packages,) = folder.glob("lib/*/site-packages")
     listed = json.loads(uv("pip", "list", "--quiet", "--format", "json", "--python", python))
     return len(listed), sum(file.stat().st_size for file in packages.rglob("*") if file.is_file()) / 1e6
@@ -163,24 +163,24 @@ def contents(folder: Path, python: str) -> tuple[int, float]:
 
 @contextmanager
 def fresh_kernel(way: Way, service: Service, *, kind: bool = True) -> Iterator[Kernel]:
-    """A kernel of the way's own environment, nothing loaded yet."""
+    """A kernel in the environment of the way, with nothing loaded."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         spec = home / "specs" / "kernels" / "python3" / "kernel.json"
         spec.parent.mkdir(parents=True)
         command = [way.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         spec.write_text(json.dumps({"argv": command, "display_name": way.name, "language": "python"}))
-        # Where jupyter-ai 3 looks for keys; without the file its loading says so in the cell.
+        # jupyter-ai 3 looks for keys there. Without the file it prints a message when it is loaded.
         (home / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
         environment = clean_environment(home) | way.variables | (way.kindness if kind else {})
-        # IPython would add the packages of the environment that this script runs in.
+        # IPython would add the packages of the environment in which this script runs.
         environment.pop("VIRTUAL_ENV", None)
         own = {name: service.url if value == "URL" else value for name, value in environment.items()}
         with patch.dict(os.environ, JUPYTER_PATH=str(home / "specs")), ExitStack() as stack:
             try:
                 running = stack.enter_context(running_kernel(own, home))
             except RuntimeError:
-                # It never answered: a port that was free when it was chosen is taken, where others start kernels too.
+                # It did not answer: its port was free when chosen, and then taken by another process.
                 running = stack.enter_context(running_kernel(own, home))
             assert running.value("__import__('sys').executable") == way.python
             yield running
@@ -188,7 +188,7 @@ def fresh_kernel(way: Way, service: Service, *, kind: bool = True) -> Iterator[K
 
 @contextmanager
 def ready_kernel(way: Way, service: Service) -> Iterator[Kernel]:
-    """A kernel in which the way has been used once."""
+    """A kernel in which the way was used once."""
     with fresh_kernel(way, service) as running:
         service.always = Reply(["Hello."])
         for cell in (way.load, way.prepare, way.cell("Hello")):
@@ -201,7 +201,7 @@ def ready_kernel(way: Way, service: Service) -> Iterator[Kernel]:
 
 @dataclass
 class Reply:
-    """A script: a whole reply. With a gate the server waits after the first piece until it is set, or patience ends."""
+    """A script: a complete reply. With a gate the server waits for it after the first piece, at most for `patience`."""
 
     pieces: Sequence[str]
     gate: Event | None = None
@@ -264,18 +264,18 @@ def first_words(running: Kernel, service: Service, way: Way) -> str:
 
 
 def as_typed(running: Kernel, service: Service, way: Way, prompt: str, before: str = "pass") -> str:
-    """Compare what is typed with what the server gets, with the way's option too."""
+    """Compare the typed prompt with the one that the server receives, also with the option of the way."""
     service.always = Reply(["Yes."])
     running.run(before)
-    told = how_sent(running, service, way, prompt)
-    optional = how_sent(running, service, way.with_option(), prompt) if way.option else told
-    return told if told == optional else f"{told}; with `{way.option}`: {optional}"
+    plain = how_sent(running, service, way, prompt)
+    optional = how_sent(running, service, way.with_option(), prompt) if way.option else plain
+    return plain if plain == optional else f"{plain}; with `{way.option}`: {optional}"
 
 
 def how_sent(running: Kernel, service: Service, way: Way, prompt: str) -> str:
-    asked = len(service.chats)
+    chats_before = len(service.chats)
     run = running.run(way.cell(prompt))
-    if len(service.chats) == asked:
+    if len(service.chats) == chats_before:
         return f"no: {run.reply.get('ename', 'an error')}, nothing is sent"
     sent = service.last.body["messages"][-1]["content"]
     if sent == prompt:
@@ -285,7 +285,7 @@ def how_sent(running: Kernel, service: Service, way: Way, prompt: str) -> str:
 
 
 def value_with_braces(running: Kernel, service: Service, way: Way) -> str:
-    """Put a value in that looks like any way's template."""
+    """Insert a value that looks like a template of any way."""
     service.always = Reply(["Yes."])
     value = "{secret} or {{ secret }}"
     running.run(f"secret = 'Sesame'\nvalue = {value!r}")
@@ -296,15 +296,15 @@ def value_with_braces(running: Kernel, service: Service, way: Way) -> str:
 def wrong_key(running: Kernel, service: Service, way: Way) -> str:
     service.always = refused(401, "Incorrect API key provided. You can find your API key in your account's settings.")
     run = running.run(way.cell("Hello"))
-    told = f"{shown_bytes(run)}, {failed(run)}"
+    whole = f"{shown_bytes(run)}, {failed(run)}"
     running.run("%xmode Minimal")
     shorter = running.run(way.cell("Hello"))
     running.run("%xmode Context")
-    return told if shorter.text == run.text else f"{told}; with `%xmode Minimal` {shown_bytes(shorter)}"
+    return whole if shorter.text == run.text else f"{whole}; with `%xmode Minimal` {shown_bytes(shorter)}"
 
 
 def remote_image(running: Kernel, service: Service, way: Way) -> str:
-    # Nobody listens at this address.
+    # No server listens at this address.
     service.always = Reply(
         ["See ", "![x](http://192.0.2.1/leak?data)", ".\n\n", '<img src="http://192.0.2.1/leak?more">']
     )
@@ -316,7 +316,7 @@ def remote_image(running: Kernel, service: Service, way: Way) -> str:
 
 
 def is_loaded(run: Run) -> bool:
-    """Tell whether a front end would find an image to load in what is saved, or in what was shown before."""
+    """Tell whether a front end would load an image from the saved outputs, or from outputs shown before."""
     contents = [message.content for message in run.messages] + run.outputs
     html = [str(one.get("data", {}).get("text/html", "")) for one in contents]
     markdown = [MarkdownIt().render(one.get("data", {}).get("text/markdown", "")) for one in contents]
@@ -371,7 +371,7 @@ IN_A_KERNEL: dict[str, Measure] = {
 }
 
 
-# What needs kernels of its own -------------------------------------------------------------------------------------
+# Measures in fresh kernels ---------------------------------------------------------------------------------------
 
 
 def loading(ways: Sequence[Way], service: Service, times: int) -> list[str]:
@@ -400,7 +400,7 @@ def against_ours(taken: Sequence[float]) -> list[str]:
 
 
 def hosts_asked(ways: Sequence[Way], service: Service) -> list[str]:
-    """Tell which hosts' names are looked up by loading and one chat."""
+    """Return the hosts whose names are looked up by loading and one chat."""
     service.always = Reply(["Hello."])
     watch = """
 import sys
@@ -408,14 +408,14 @@ looked_up = set()
 sys.addaudithook(lambda event, told: looked_up.add(str(told[0])) if event == "socket.getaddrinfo" else None)
 """
 
-    def asked(way: Way) -> str:
+    def hosts_of(way: Way) -> str:
         with fresh_kernel(way, service, kind=False) as fresh:
             for cell in (watch, way.load, way.prepare, way.cell("Hello"), "import time\ntime.sleep(2)"):
                 assert fresh.run(cell).ok, cell
             found = set(fresh.value("sorted(looked_up)")) - {"127.0.0.1", "localhost", "None"}
         return ", ".join(sorted(found)) or "none"
 
-    return [asked(way) for way in ways]
+    return [hosts_of(way) for way in ways]
 
 
 def versions(way: Way, service: Service) -> str:
@@ -425,14 +425,14 @@ def versions(way: Way, service: Service) -> str:
 
 
 def rows(ways: Sequence[Way], service: Service, times: int, only: str) -> Iterator[list[str]]:
-    """Yield each row: what was measured, and each way's figure."""
-    of_their_own: dict[str, Callable[[], list[str]]] = {
+    """Yield each row: the measure, and the value of each way."""
+    in_fresh_kernels: dict[str, Callable[[], list[str]]] = {
         "loading in a fresh kernel": lambda: loading(ways, service, times),
         "loading and a first chat, answered at once": lambda: first_chat(ways, service, times),
         "hosts asked besides the endpoint, by loading and a chat": lambda: hosts_asked(ways, service),
         "what `pip install` adds to an environment with ipykernel": lambda: [way.installed for way in ways],
     }
-    for what, measured in of_their_own.items():
+    for what, measured in in_fresh_kernels.items():
         if only in what:
             yield [what, *measured()]
     chosen = {what: measure for what, measure in IN_A_KERNEL.items() if only in what}
@@ -452,11 +452,11 @@ def main() -> None:
     options.add_argument("--other-python", action="append", default=[], help="an interpreter that has it; one for each")
     options.add_argument("--times", type=int, default=5, help="how often what takes time is taken; the median counts")
     options.add_argument("--only", default="", help="only the rows that hold this word")
-    told = options.parse_args()
-    others = [OTHERS[one] for one in told.other or ["3"]]
+    arguments = options.parse_args()
+    others = [OTHERS[one] for one in arguments.other or ["3"]]
     given = [
         replace(way, python=str(Path(python).absolute()))
-        for way, python in zip(others, told.other_python, strict=False)
+        for way, python in zip(others, arguments.other_python, strict=False)
     ]
     with tempfile.TemporaryDirectory() as folder, Service().running() as service:
         ways = [
@@ -465,7 +465,7 @@ def main() -> None:
         ]
         print(in_table(["what", *(f"{way.name} ({versions(way, service)})" for way in ways)]))
         print("|---" * (len(ways) + 1) + "|")
-        for row in rows(ways, service, told.times, told.only):
+        for row in rows(ways, service, arguments.times, arguments.only):
             print(in_table(row), flush=True)
     print(f"\nTaken on {date.today()}, Python {platform.python_version()}, {os.cpu_count()} cores.")
 

@@ -1,4 +1,4 @@
-"""Measure what a person feels and what the kernel spends, each figure against a reference in the same run.
+"""Measure what a person feels and what the kernel spends, each figure with a reference in the same run.
 
 uv run python tests/benchmarks/run.py            # the whole table, about fifteen minutes
 uv run python tests/benchmarks/run.py --short    # once each, and small: only to see that it runs
@@ -25,18 +25,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--short", action="store_true")
     options.add_argument("--only", default="", help="only the rows that hold this word")
-    told = options.parse_args()
+    arguments = options.parse_args()
     figures: list[Figure] = []
     with Service().running() as service:
-        for name, measure in measures(service, short=told.short):
-            if told.only in name:
+        for name, measure in measures(service, short=arguments.short):
+            if arguments.only in name:
                 figures.append(measure())
                 print(figures[-1].what, figures[-1].result, sep=": ", file=sys.stderr)
     print(table(figures))
 
 
 def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Yield every measure with its name, still to be taken."""
+    """Yield each measure with its name, not yet taken."""
     yield from in_kernels(service, short=short)
     yield "dropdown", lambda: dropdown(100 if short else 1000)
     yield "map", lambda: map_figure(60 if short else 5000, 1 if short else 3)

@@ -1,4 +1,4 @@
-"""Cassettes: what is recorded is replayed without network or key. In real kernels, over real sockets."""
+"""Cassettes: recorded exchanges are replayed without network and key. In real kernels, over real sockets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wandb_inference_magic.cassettes.upgrade import rewrite
 from wandb_inference_magic.errors import InferenceError
 
 LOAD = "%load_ext wandb_inference_magic"
-# In every kind of call: streamed and whole, a tool and its result, several models, rows, the list of models.
+# Every kind of call: streamed and in one piece, with a tool and its result, several models, rows, the list of models.
 EVERYTHING = (
     "%%wbchat -s 'Be kind.'\nhi",
     "%wbchat --no-stream and now",
@@ -53,20 +53,20 @@ def answer_everything(answer: Answer) -> None:
 
 
 def shown(kernel: Kernel, *cells: str) -> list[Any]:
-    """Return what a saved notebook would hold of each cell, numbers and errors included."""
+    """Return what a saved notebook would contain for each cell, including execution errors."""
     runs = [kernel.run(cell) for cell in cells]
-    kept = ("data", "metadata", "text")
-    outputs = [[{name: output.get(name) for name in kept} for output in run.outputs] for run in runs]
-    # A map's line says how long the whole of it took.
-    told = json.dumps(outputs, ensure_ascii=False)
-    timeless = json.loads(re.sub(r"(rows answered[^\n]*?) · \d+\.\d s · ", r"\1 · ", told))
+    parts = ("data", "metadata", "text")
+    outputs = [[{name: output.get(name) for name in parts} for output in run.outputs] for run in runs]
+    # The line of a map shows how long the whole map took.
+    text = json.dumps(outputs, ensure_ascii=False)
+    timeless = json.loads(re.sub(r"(rows answered[^\n]*?) · \d+\.\d s · ", r"\1 · ", text))
     return list(zip(timeless, ["" if run.ok else run.error for run in runs], strict=True))
 
 
-def unmarked(value: Any) -> Any:
-    """Return outputs without what says that they were replayed."""
-    told = re.sub(r" · (\d+ )?replayed", "", json.dumps(value, ensure_ascii=False))
-    return json.loads(told.replace('"replayed": true', '"replayed": false'))
+def without_replay_marks(value: Any) -> Any:
+    """Return outputs without the marks of a replay."""
+    text = re.sub(r" · (\d+ )?replayed", "", json.dumps(value, ensure_ascii=False))
+    return json.loads(text.replace('"replayed": true', '"replayed": false'))
 
 
 @pytest.fixture
@@ -83,12 +83,12 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def test_everything_is_replayed_without_network_and_key(
+def test_every_kind_of_call_is_replayed_without_network_and_key(
     kernel: Kernel, service: Service, offline: Callable[..., Kernel], tmp_path: Path
 ) -> None:
     service.always = answer_everything
     recorded = record(kernel, *EVERYTHING)
-    asked = len(service.received)
+    requests_before = len(service.received)
     assert [cell for cell, (_, error) in zip(EVERYTHING, recorded, strict=True) if error] == [EVERYTHING[-2]]
     second = offline(WANDB_INFERENCE_MODEL="test/model-a")
     assert "no network" in second.run("import socket; socket.create_connection(('127.0.0.1', 1))").error
@@ -99,18 +99,18 @@ def test_everything_is_replayed_without_network_and_key(
     for at_once, after, cell in zip(shown(again, *EVERYTHING), replayed, EVERYTHING, strict=True):
         assert at_once == after, cell
     for before, after, cell in zip(recorded, replayed, EVERYTHING, strict=True):
-        assert unmarked(after) == unmarked(before), cell
-    assert len(service.received) == asked
+        assert without_replay_marks(after) == without_replay_marks(before), cell
+    assert len(service.received) == requests_before
 
 
-def test_the_file_reads_and_diffs_well(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_the_file_is_readable_json_lines(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     service.then(Streamed(["Grüße ", "an ", "alle."]))
     record(kernel, "%wbchat Grüße")
     header, line = (tmp_path / "class.jsonl").read_text(encoding="utf-8").splitlines()
     assert header == '{"cassette": 2}'
     assert '"content": "Grüße"' in line
     events = json.loads(line)["reply"]["events"]
-    assert all(isinstance(at, float) and "choices" in chunk for at, chunk in events), "each chunk as it came"
+    assert all(isinstance(at, float) and "choices" in chunk for at, chunk in events), "each chunk as it was received"
     deltas = [choice["delta"] for _, chunk in events for choice in chunk["choices"]]
     assert [delta["content"] for delta in deltas if delta.get("content")] == ["Grüße ", "an ", "alle."]
 
@@ -135,18 +135,18 @@ def test_no_secret_is_recorded(start_kernel: Callable[..., Kernel], wandb: Wandb
 def test_no_secret_in_the_arguments_of_a_tool_is_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     kernel.run("import os; os.environ['WANDB_API_KEY'] = 'wandb-secret-0123456789'")
     weather = "def weather(city: str):\n    'The weather.'\n    return 'sun'"
-    asks = calling(("weather", '{"city": "Oslo"}'), ("weather", '{"city": "wandb-secret-0123456789"}'), pieces=5)
-    service.then(asks, Streamed(["Sun."]))
+    tool_calls = calling(("weather", '{"city": "Oslo"}'), ("weather", '{"city": "wandb-secret-0123456789"}'), pieces=5)
+    service.then(tool_calls, Streamed(["Sun."]))
     cell = "%wbchat --tools weather --once How is the weather?"
     assert [error for _, error in record(kernel, weather, cell)] == ["", ""]
     first, second = read_cassette(tmp_path / "class.jsonl").exchanges
-    said: dict[int, str] = {0: "", 1: ""}
+    arguments: dict[int, str] = {0: "", 1: ""}
     for _, event in first.events:
         for choice in event["choices"]:
             for call in choice["delta"].get("tool_calls", ()):
-                said[call["index"]] += call["function"]["arguments"]
-    assert said == {0: '{"city": "Oslo"}', 1: '{"city": "(hidden)"}'}
-    assert "wandb-secret" not in json.dumps(second.request), "what the model asked for is sent back to it"
+                arguments[call["index"]] += call["function"]["arguments"]
+    assert arguments == {0: '{"city": "Oslo"}', 1: '{"city": "(hidden)"}'}
+    assert "wandb-secret" not in json.dumps(second.request), "the arguments of the model are sent back to it"
     kernel.run("%wbconfig --mode replay --pace at-once")
     assert kernel.run(cell).ok
     assert kernel.value("[step.call.arguments for step in _wbreply.steps]") == [
@@ -155,7 +155,7 @@ def test_no_secret_in_the_arguments_of_a_tool_is_recorded(kernel: Kernel, servic
     ]
 
 
-def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_an_image_is_recorded_as_its_digest(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     picture = "from PIL import Image\nsquare = Image.effect_noise((64, 64), 50)"
     record(kernel, picture, "%wbchat --once --image square What is it?")
     assert (tmp_path / "class.jsonl").stat().st_size < 3000
@@ -166,7 +166,7 @@ def test_a_picture_is_recorded_as_its_digest(kernel: Kernel, service: Service, t
     assert "All were replayed. The last recorded request differs in messages[0].content[1].image_url.url." in error
 
 
-def test_what_was_not_recorded_is_an_error_that_names_the_first_difference(kernel: Kernel, service: Service) -> None:
+def test_an_unrecorded_request_is_an_error_that_names_the_first_difference(kernel: Kernel, service: Service) -> None:
     record(kernel, "%wbchat --once -t 0.5 What is the capital of France?", "%wbchat --once Tell me a joke.")
     assert kernel.run("%wbconfig --mode replay").ok
     run = kernel.run("%wbchat --once -t 0.5 What is the capital of Italy?")
@@ -185,7 +185,7 @@ def test_what_was_not_recorded_is_an_error_that_names_the_first_difference(kerne
     assert len(service.chats) == 2
 
 
-def test_the_same_request_is_answered_in_the_recorded_order_and_again(kernel: Kernel, service: Service) -> None:
+def test_a_repeated_request_is_answered_in_the_recorded_order(kernel: Kernel, service: Service) -> None:
     service.then(*(Streamed([word]) for word in ("one", "two", "three")))
     cell = "%wbchat --once Count"
     record(kernel, cell, cell, cell)
@@ -197,21 +197,21 @@ def test_the_same_request_is_answered_in_the_recorded_order_and_again(kernel: Ke
     assert texts == ["one", "two", "three", "one"]
 
 
-def test_auto_replays_what_it_has_and_records_the_rest(
+def test_auto_replays_recorded_requests_and_records_new_ones(
     kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel], tmp_path: Path
 ) -> None:
     record(kernel, "%wbchat --once old", mode="auto")
     record(kernel, "%wbchat --once old", "%wbchat --once new", mode="auto")
     assert [one.body["messages"][-1]["content"] for one in service.chats] == ["old", "new"]
     assert len(lines(tmp_path / "class.jsonl")) == 3
-    # The file may be somebody else's: what it does not hold is not sent to the address that it names.
-    elsewhere = start_kernel(WANDB_INFERENCE_API_KEY="a-key-of-the-user")
-    elsewhere.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
-    assert elsewhere.run("%wbchat --once new").ok, "with the recorded model"
-    refused = elsewhere.run("%wbchat --once unheard").error
+    # The file may come from someone else: a request that it does not contain is not sent to the address in it.
+    other = start_kernel(WANDB_INFERENCE_API_KEY="a-key-of-the-user")
+    other.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
+    assert other.run("%wbchat --once new").ok, "with the recorded model"
+    refused = other.run("%wbchat --once unheard").error
     assert f"%wbconfig --endpoint {service.url}" in refused
     assert len(service.chats) == 2
-    assert elsewhere.run(f"%wbconfig --endpoint {service.url}\n%wbchat --once -m test/model-a unheard").ok
+    assert other.run(f"%wbconfig --endpoint {service.url}\n%wbchat --once -m test/model-a unheard").ok
     assert len(service.chats) == 3
 
 
@@ -228,19 +228,18 @@ def test_auto_without_a_key_replays_and_then_asks_for_one(
     assert len(wandb.api.chats) == 1
 
 
-def test_record_begins_the_file_anew_with_the_first_exchange(kernel: Kernel, tmp_path: Path) -> None:
+def test_record_replaces_the_file_at_the_first_exchange(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once first")
     kernel.run("%wbconfig --mode off")
     record(kernel)
-    assert len(lines(tmp_path / "class.jsonl")) == 2, "nothing is lost by setting it"
+    assert len(lines(tmp_path / "class.jsonl")) == 2, "setting it loses nothing"
     kernel.run("%wbchat --once second")
     assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["second"]
 
 
 def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
     record(kernel, "%wbchat --once zero")
-    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
-    others = [start_kernel(**told) for _ in range(2)]
+    others = [start_kernel(**service.environment) for _ in range(2)]
     for other in others:
         other.run(f"{LOAD}\n%wbconfig --cassette class.jsonl")
     for word in ("one", "two"):
@@ -249,8 +248,8 @@ def test_two_kernels_add_to_one_file(kernel: Kernel, service: Service, start_ker
     assert "5 exchanges" in kernel.run("%wbconfig --mode replay").text
 
 
-def test_two_kernels_begin_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
-    other = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+def test_two_kernels_create_one_file(kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel]) -> None:
+    other = start_kernel(**service.environment)
     other.run(LOAD)
     for one in (kernel, other):
         assert "class.jsonl, 0 exchanges" in one.run("%wbconfig --cassette class.jsonl").text
@@ -260,24 +259,24 @@ def test_two_kernels_begin_one_file(kernel: Kernel, service: Service, start_kern
     assert "4 exchanges" in kernel.run("%wbconfig --cassette class.jsonl --mode replay").text
 
 
-def test_what_is_set_meanwhile_begins_no_new_take(kernel: Kernel, tmp_path: Path) -> None:
+def test_other_settings_do_not_start_a_new_recording(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one")
     kernel.run("%wbconfig --pace at-once\n%wbchat --once two")
     kernel.run("%config WandbInference.timeout = 50\n%wbchat --once three")
     assert len(lines(tmp_path / "class.jsonl")) == 4
-    # Said again, it does.
+    # Setting it once more does.
     record(kernel, "%wbchat --once four")
     assert len(lines(tmp_path / "class.jsonl")) == 2
 
 
-def test_a_name_that_cannot_be_costs_no_take(kernel: Kernel, tmp_path: Path) -> None:
+def test_an_invalid_name_does_not_end_the_recording(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one")
     assert not kernel.run("%wbconfig --cassette nope.jsonl --mode replay").ok
     kernel.run("%wbchat --once two")
     assert len(lines(tmp_path / "class.jsonl")) == 3
 
 
-def test_the_cell_that_names_the_cassette_rewinds_it(kernel: Kernel, service: Service) -> None:
+def test_naming_the_cassette_again_rewinds_it(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["one"]), Streamed(["two"]))
     record(kernel, "%wbchat --once Count", "%wbchat --once Count")
     texts = []
@@ -288,10 +287,10 @@ def test_the_cell_that_names_the_cassette_rewinds_it(kernel: Kernel, service: Se
     assert texts == ["one", "one"]
 
 
-def test_a_name_that_cannot_be_leaves_the_environments_cassette(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
+def test_an_invalid_name_keeps_the_cassette_of_the_environment(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
     record(kernel, "%wbchat --once hi")
-    told = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
-    second = offline(WANDB_INFERENCE_MODEL="test/model-a", **told)
+    variables = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    second = offline(WANDB_INFERENCE_MODEL="test/model-a", **variables)
     second.run(LOAD)
     assert not second.run("%wbconfig --cassette nope.jsonl --timeout 5").ok
     assert "class.jsonl, 1 exchange" in second.run("%wbconfig").text
@@ -309,7 +308,7 @@ def test_many_threads_open_one_cassette(kernel: Kernel, service: Service, tmp_pa
     assert len(lines(tmp_path / "class.jsonl")) == 17
 
 
-def test_the_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_wbconfig_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, mode="auto")
     for _ in range(2):
         assert "answered" in kernel.run("%wbconfig --check").text
@@ -317,7 +316,7 @@ def test_the_check_calls_the_service_and_is_not_recorded(kernel: Kernel, service
     assert not (tmp_path / "class.jsonl").exists()
 
 
-def test_where_the_endpoint_comes_from_is_shown(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
+def test_the_source_of_the_endpoint_is_shown(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
     record(kernel, "%wbchat --once hi")
     second = offline()
     second.run(LOAD)
@@ -326,7 +325,9 @@ def test_where_the_endpoint_comes_from_is_shown(kernel: Kernel, offline: Callabl
     assert "default: auto, by whether a key is found" in second.run("%wbconfig --mode off").text
 
 
-def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_incomplete_replies_and_temporary_errors_are_not_recorded(
+    kernel: Kernel, service: Service, tmp_path: Path
+) -> None:
     def cut(answer: Answer) -> None:
         answer.start()
         answer.event(chunk({"content": "Half"}))
@@ -338,7 +339,7 @@ def test_what_broke_off_and_what_may_pass_is_not_recorded(kernel: Kernel, servic
     assert outcomes == [False, False, True]
     service.then(Streamed(gate=gate))
     try:
-        assert "Interrupted" in kernel.interrupted_at("%wbchat --once d", "Hello").error
+        assert "Interrupted" in kernel.interrupt_at("%wbchat --once d", "Hello").error
     finally:
         gate.set()
     assert [one["request"]["messages"][0]["content"] for one in lines(tmp_path / "class.jsonl")[1:]] == ["c"]
@@ -353,7 +354,7 @@ def test_a_refusal_of_the_request_is_replayed(kernel: Kernel, service: Service) 
     assert "max_tokens is too large" in run.error
 
 
-def test_a_crash_in_the_last_line_is_tolerated(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_tolerated(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one", "%wbchat --once two")
     file = tmp_path / "class.jsonl"
     file.write_bytes(file.read_bytes()[:-40])
@@ -364,7 +365,7 @@ def test_a_crash_in_the_last_line_is_tolerated(kernel: Kernel, service: Service,
     assert [one["request"]["messages"][0]["content"] for one in lines(file)[1:]] == ["one", "two"]
 
 
-def test_other_damage_is_told_with_its_line(kernel: Kernel, tmp_path: Path) -> None:
+def test_damaged_lines_are_reported_with_their_numbers(kernel: Kernel, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once one", "%wbchat --once two", "%wbchat --once three")
     file = tmp_path / "class.jsonl"
     header, one, two, three = file.read_bytes().splitlines(keepends=True)
@@ -378,13 +379,13 @@ def test_other_damage_is_told_with_its_line(kernel: Kernel, tmp_path: Path) -> N
     assert "lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, … cannot be read" in run.text
 
 
-def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_cassette_is_refused_and_kept(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"a": 1}\n')
     for mode in ("record", "replay", "auto"):
         run = kernel.run(f"%wbconfig --cassette data.jsonl --mode {mode}")
         assert "is not a cassette" in run.error
     assert (tmp_path / "data.jsonl").read_text() == '{"a": 1}\n'
-    assert kernel.run("%wbchat hi").ok, "nothing has been set"
+    assert kernel.run("%wbchat hi").ok, "no setting was changed"
     (tmp_path / "new.jsonl").write_text('{"cassette": 3}\n')
     assert "pip install --upgrade" in kernel.run("%wbconfig --cassette new.jsonl").error
     assert "There is no cassette" in kernel.run("%wbconfig --cassette none.jsonl --mode replay").error
@@ -395,7 +396,7 @@ def test_a_file_of_another_kind_is_refused_and_kept(kernel: Kernel, tmp_path: Pa
 TIMES = "(_wbreply.seconds, _wbreply.seconds_to_first)"
 
 
-def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_a_replay_has_the_recorded_pace_or_none(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     service.then(Streamed(list("abcde"), per_second=5))
     cell = "%wbchat --once slowly"
     record(kernel, cell)
@@ -407,7 +408,7 @@ def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service, 
     assert time.perf_counter() - started >= recorded[0] - 0.01
     # The growing reply was drawn more than once.
     assert len(run.of("display_data", "update_display_data")) > 3
-    # At once: a reply that took longer than a test may.
+    # At once: a reply that took longer than any test may take.
     slow_down(tmp_path / "class.jsonl")
     kernel.run("%wbconfig --cassette class.jsonl --mode replay --pace at-once")
     assert kernel.run(cell).ok
@@ -415,7 +416,7 @@ def test_the_pace_is_the_recorded_one_or_none(kernel: Kernel, service: Service, 
 
 
 def slow_down(file: Path) -> None:
-    """Have the one exchange of a cassette end 1000 seconds after it began, from its fourth event on."""
+    """Change the only exchange of a cassette so that it ends after 1000 seconds, from its fourth event on."""
     header, exchange = lines(file)
     exchange["reply"]["seconds"] = 1000
     for event in exchange["reply"]["events"][3:]:
@@ -427,24 +428,26 @@ def test_a_replay_can_be_interrupted(kernel: Kernel, service: Service, tmp_path:
     record(kernel, "%wbchat --once hi")
     slow_down(tmp_path / "class.jsonl")
     kernel.run("%wbconfig --cassette class.jsonl --mode replay")
-    run = kernel.interrupted_at("%wbchat --once hi", "Hello")
+    run = kernel.interrupt_at("%wbchat --once hi", "Hello")
     assert "Interrupted" in run.error
     assert kernel.value("_wbreply.text").startswith("Hello")
 
 
-def test_what_is_replayed_costs_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
+def test_a_replay_costs_nothing(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     wandb.api.always = Streamed(counted=usage(100_000, 0))
-    record(informed_kernel, "%wbchat --once --max-tokens 5 hi")
-    assert informed_kernel.value("_wbreply.cost") == 0.1
-    informed_kernel.run("%wbconfig --mode replay --budget 0")
-    informed_kernel.run("%wbusage --reset")
-    assert informed_kernel.run("%wbchat --once --max-tokens 5 hi").ok
-    assert informed_kernel.value("_wbreply.cost") == 0.1, "what it cost then"
-    informed_kernel.run("%wbusage -o used")
-    assert informed_kernel.value("used[['calls', 'prompt_tokens', 'cost_usd']].values.tolist()") == [[1, 100_000, 0.0]]
+    record(kernel_with_catalog, "%wbchat --once --max-tokens 5 hi")
+    assert kernel_with_catalog.value("_wbreply.cost") == 0.1
+    kernel_with_catalog.run("%wbconfig --mode replay --budget 0")
+    kernel_with_catalog.run("%wbusage --reset")
+    assert kernel_with_catalog.run("%wbchat --once --max-tokens 5 hi").ok
+    assert kernel_with_catalog.value("_wbreply.cost") == 0.1, "the cost at the time of recording"
+    kernel_with_catalog.run("%wbusage -o used")
+    assert kernel_with_catalog.value("used[['calls', 'prompt_tokens', 'cost_usd']].values.tolist()") == [
+        [1, 100_000, 0.0]
+    ]
 
 
-def test_a_map_asks_the_cassette_and_not_the_cache(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_a_map_uses_the_cassette_and_not_the_answer_cache(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     service.always = completion("Yes.")
     cells = ("rows = ['a', 'b']", "%%wbmap rows\nIs it {{ text }}?")
     shown(kernel, *cells)
@@ -469,13 +472,13 @@ def test_a_dask_frame_is_replayed_and_not_recorded(kernel: Kernel, service: Serv
 
 def test_the_environment_names_a_cassette(kernel: Kernel, offline: Callable[..., Kernel]) -> None:
     record(kernel, "%wbchat --once hi")
-    told = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
-    second = offline(WANDB_INFERENCE_MODEL="test/model-a", WANDB_INFERENCE_CASSETTE_PACE="at-once", **told)
+    variables = {"WANDB_INFERENCE_CASSETTE": "class.jsonl", "WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    second = offline(WANDB_INFERENCE_MODEL="test/model-a", WANDB_INFERENCE_CASSETTE_PACE="at-once", **variables)
     second.run(LOAD)
     assert second.run("%wbchat --once hi").ok
     assert "1 exchange" in second.run("%wbconfig").text
     assert "nothing is called" in second.run("%wbconfig --check").text
-    third = offline(**{**told, "WANDB_INFERENCE_CASSETTE_MODE": "reply"})
+    third = offline(**{**variables, "WANDB_INFERENCE_CASSETTE_MODE": "reply"})
     third.run(LOAD)
     error = third.run("%wbchat --once hi").error
     assert "WANDB_INFERENCE_CASSETTE_MODE is not usable: 'reply' is not one of" in error
@@ -483,7 +486,7 @@ def test_the_environment_names_a_cassette(kernel: Kernel, offline: Callable[...,
 
 
 @pytest.mark.short
-def test_the_users_own_calls_are_recorded_too(kernel: Kernel, service: Service) -> None:
+def test_the_users_own_calls_are_recorded(kernel: Kernel, service: Service) -> None:
     call = (
         "from wandb_inference_magic import client\n"
         "said = client().chat.completions.create(model='test/model-a', messages=[{'role': 'user', 'content': 'hi'}])\n"
@@ -502,7 +505,7 @@ def test_the_users_own_calls_are_recorded_too(kernel: Kernel, service: Service) 
     assert len(service.chats) == 1
 
 
-def test_a_cassette_that_can_no_longer_be_written_loses_no_reply(kernel: Kernel, tmp_path: Path) -> None:
+def test_a_cassette_that_cannot_be_written_loses_no_reply(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "shelf").mkdir()
     record(kernel, "import shutil; shutil.rmtree('shelf')", file="shelf/class.jsonl")
     assert kernel.run("%wbchat --once one").ok
@@ -540,7 +543,7 @@ EXCHANGES = st.builds(
 
 
 @given(st.lists(EXCHANGES, max_size=4))
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]) -> None:
+def test_written_exchanges_are_read_back(tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]) -> None:
     path = tmp_path_factory.mktemp("cassette") / "a.jsonl"
     path.write_bytes(HEADER + b"".join(line_of(one) for one in exchanges))
     found = read_cassette(path)
@@ -554,7 +557,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
         assert (again.request_id or None) == one.request_id
 
 
-def test_a_cut_anywhere_leaves_what_came_before_it(tmp_path: Path) -> None:
+def test_a_file_cut_at_any_byte_keeps_the_exchanges_before(tmp_path: Path) -> None:
     exchanges = [Exchange("wandb", "/x", {"n": number}, 0.1, {"é": number}) for number in range(3)]
     parts = [line_of(one) for one in exchanges]
     data = HEADER + b"".join(parts)
@@ -563,7 +566,7 @@ def test_a_cut_anywhere_leaves_what_came_before_it(tmp_path: Path) -> None:
         path.write_bytes(data[:size])
         found = read_cassette(path)
         assert found.damaged == ()
-        # A last line without its end, but whole, counts.
+        # A last line that is complete except for its line break is read.
         whole = [
             part for number, part in enumerate(parts) if size + 1 >= len(HEADER) + len(b"".join(parts[: number + 1]))
         ]
@@ -573,7 +576,7 @@ def test_a_cut_anywhere_leaves_what_came_before_it(tmp_path: Path) -> None:
         assert read_cassette(path).exchanges == (*exchanges[: len(whole)], extra)
 
 
-def test_a_newer_writer_may_add_members_and_lines(tmp_path: Path) -> None:
+def test_unknown_members_and_lines_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     one = json.loads(line_of(Exchange("wandb", "/models", None, 0.1, {"data": []})))
     one["mood"], one["reply"]["weather"] = "good", ["sun"]
@@ -583,7 +586,7 @@ def test_a_newer_writer_may_add_members_and_lines(tmp_path: Path) -> None:
     assert [one.document for one in found.exchanges] == [{"data": []}]
 
 
-def test_a_secret_is_nowhere_and_a_short_word_is_no_secret(tmp_path: Path) -> None:
+def test_a_secret_is_hidden_and_a_short_word_is_not_a_secret(tmp_path: Path) -> None:
     secret = 'a"key\\é and more'
     recorded = without_secrets(
         Exchange("wandb", "/x", {secret: [secret, f"x{secret}y", "none"]}, 0.1, {"said": secret}), (secret, "none")
@@ -592,7 +595,7 @@ def test_a_secret_is_nowhere_and_a_short_word_is_no_secret(tmp_path: Path) -> No
     assert recorded.request["(hidden)"] == ["(hidden)", "x(hidden)y", "none"]
 
 
-def test_of_two_secrets_the_longer_is_hidden_whole() -> None:
+def test_the_longer_of_two_overlapping_secrets_is_hidden_as_a_whole() -> None:
     secrets = ("key-0123456789", "key-0123456789-and-more")
     cut = ["It is key-", "0123456789", "-and-more."]
     events = tuple((0.1, {"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in cut)
@@ -603,7 +606,7 @@ def test_of_two_secrets_the_longer_is_hidden_whole() -> None:
 
 
 @given(st.lists(st.text("abk", max_size=3), max_size=12), st.integers(0, 12))
-def test_a_secret_over_several_pieces_is_hidden(pieces: list[str], place: int) -> None:
+def test_a_secret_that_spans_several_pieces_is_hidden(pieces: list[str], place: int) -> None:
     secret = "key-0123456789"
     whole = "".join(pieces)
     place = min(place, len(whole))
@@ -616,7 +619,7 @@ def test_a_secret_over_several_pieces_is_hidden(pieces: list[str], place: int) -
     )
 
 
-def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="cannot be used"):
         Cassette(tmp_path, "auto", "recorded")
 
@@ -625,53 +628,53 @@ GOOD = json.loads(line_of(Exchange("http://127.0.0.1:9/v1", "/chat/completions",
 TOO_LONG = "1" * 400
 
 
-def changed(**members: Any) -> str:
-    """Return the good line with other members; `reply_NAME` is one of its reply."""
+def changed_line(**members: Any) -> str:
+    """Return the valid line with other members. `reply_NAME` is a member of its reply."""
     reply = {**GOOD["reply"], **{name[6:]: one for name, one in members.items() if name.startswith("reply_")}}
     return json.dumps({**GOOD, "reply": reply, **{name: one for name, one in members.items() if "reply_" not in name}})
 
 
 HOSTILE = {
-    "status Infinity": changed(reply_status=float("inf")),
-    "status NaN": changed(reply_status=float("nan")),
-    "status 99": changed(reply_status=99),
-    "status 1000": changed(reply_status=1000),
-    "status true": changed(reply_status=True),
-    "status a text": changed(reply_status="200"),
-    "status null": changed(reply_status=None),
-    "time of 400 digits": changed(reply_seconds=int(TOO_LONG)),
-    "time below zero": changed(reply_seconds=-1),
-    "time NaN": changed(reply_seconds=float("nan")),
-    "time 1e400": changed(reply_seconds=0.5).replace("0.5", "1e400"),
-    "time of more than a day": changed(reply_seconds=86_401),
-    "time a text": changed(reply_seconds="abc"),
-    "time true": changed(reply_seconds=True),
+    "status Infinity": changed_line(reply_status=float("inf")),
+    "status NaN": changed_line(reply_status=float("nan")),
+    "status 99": changed_line(reply_status=99),
+    "status 1000": changed_line(reply_status=1000),
+    "status true": changed_line(reply_status=True),
+    "status a text": changed_line(reply_status="200"),
+    "status null": changed_line(reply_status=None),
+    "time of 400 digits": changed_line(reply_seconds=int(TOO_LONG)),
+    "time below zero": changed_line(reply_seconds=-1),
+    "time NaN": changed_line(reply_seconds=float("nan")),
+    "time 1e400": changed_line(reply_seconds=0.5).replace("0.5", "1e400"),
+    "time of more than a day": changed_line(reply_seconds=86_401),
+    "time a text": changed_line(reply_seconds="abc"),
+    "time true": changed_line(reply_seconds=True),
     "no time": json.dumps({**GOOD, "reply": {"json": {}}}),
-    "endpoint half an address": changed(endpoint="http://[::1"),
-    "endpoint with a bad port": changed(endpoint="http://h:99999999/v1"),
-    "endpoint with a password": changed(endpoint="http://user:pw@h/v1"),
-    "endpoint a number": changed(endpoint=5),
-    "endpoint a file": changed(endpoint="file:///etc/passwd"),
-    "endpoint with a line break": changed(endpoint="http://h/v1\n"),
-    "endpoint nothing": changed(endpoint=""),
-    "endpoint endless": changed(endpoint="http://" + "h" * 100_000),
-    "path a list": changed(path=[]),
-    "reply a list": changed(reply=[]),
-    "reply null": changed(reply=None),
-    "request id a number": changed(reply_request_id=5),
-    "request id of two lines": changed(reply_request_id="a\r\nset-cookie: b"),
-    "request id with a surrogate": changed(reply_request_id="\ud800"),
-    "events a number": changed(reply_events=5),
-    "events an object": changed(reply_events={"a": 1}),
-    "an event a number": changed(reply_events=[5]),
-    "an event without a time": changed(reply_events=[[{}]]),
-    "an event at infinity": changed(reply_events=[[float("inf"), {}]]),
-    "an event at 400 digits": changed(reply_events=[[int(TOO_LONG), {}]]),
-    "an event that is a list": changed(reply_events=[[0, []]]),
-    "an event of words without a place": changed(reply_events=[[0, "word"]]),
-    "an event that leaves out a list": changed(reply_events=[[0, {}, [[]]]]),
-    "an event that leaves out a number": changed(reply_events=[[0, {}, 5]]),
-    "events that grow": changed(
+    "endpoint half an address": changed_line(endpoint="http://[::1"),
+    "endpoint with a bad port": changed_line(endpoint="http://h:99999999/v1"),
+    "endpoint with a password": changed_line(endpoint="http://user:pw@h/v1"),
+    "endpoint a number": changed_line(endpoint=5),
+    "endpoint a file": changed_line(endpoint="file:///etc/passwd"),
+    "endpoint with a line break": changed_line(endpoint="http://h/v1\n"),
+    "endpoint nothing": changed_line(endpoint=""),
+    "endpoint endless": changed_line(endpoint="http://" + "h" * 100_000),
+    "path a list": changed_line(path=[]),
+    "reply a list": changed_line(reply=[]),
+    "reply null": changed_line(reply=None),
+    "request id a number": changed_line(reply_request_id=5),
+    "request id of two lines": changed_line(reply_request_id="a\r\nset-cookie: b"),
+    "request id with a surrogate": changed_line(reply_request_id="\ud800"),
+    "events a number": changed_line(reply_events=5),
+    "events an object": changed_line(reply_events={"a": 1}),
+    "an event a number": changed_line(reply_events=[5]),
+    "an event without a time": changed_line(reply_events=[[{}]]),
+    "an event at infinity": changed_line(reply_events=[[float("inf"), {}]]),
+    "an event at 400 digits": changed_line(reply_events=[[int(TOO_LONG), {}]]),
+    "an event that is a list": changed_line(reply_events=[[0, []]]),
+    "an event of words without a place": changed_line(reply_events=[[0, "word"]]),
+    "an event that leaves out a list": changed_line(reply_events=[[0, {}, [[]]]]),
+    "an event that leaves out a number": changed_line(reply_events=[[0, {}, 5]]),
+    "events that grow": changed_line(
         reply_events=[
             [0, {str(n): n for n in range(3000)} | {"choices": [{"delta": {"content": ""}}]}],
             *[[0, ""]] * 9000,
@@ -688,7 +691,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str, version: int) -> None:
+def test_an_invalid_line_is_reported_and_skipped(tmp_path: Path, name: str, version: int) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps(GOOD)
     lines = (f'{{"cassette": {version}}}', good, HOSTILE[name], good, "")
@@ -697,7 +700,7 @@ def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str, vers
     assert found.damaged == (3,)
     assert len(found.exchanges) == 2
     assert "line 3 cannot be read" in str(Cassette(path, "replay", "at-once"))
-    # It keeps its line when something is added, also where the file is written again.
+    # The line keeps its place when an exchange is added, also when the file is rewritten.
     extra = Exchange("wandb", "/x", {"n": 9}, 0.1, {})
     Cassette(path, "auto", "at-once").add(extra)
     assert path.read_bytes().splitlines()[2] == HOSTILE[name].encode(errors="surrogatepass")
@@ -710,7 +713,7 @@ def test_a_hostile_line_is_named_and_passed_over(tmp_path: Path, name: str, vers
 
 FIXTURES = Path(__file__).parent.parent / "compatibility" / "0.1.0"
 FIRST = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]}
-# A file of version 1: what differs from the event before, members that are gone, and what readers pass over.
+# A file of version 1: differences to the event before, members that were removed, and members that readers ignore.
 OLD_EVENTS = [[0.1, FIRST], [0.2, "b"], [0.3, {"choices": []}, ["id"]], [0.4, {"usage": None}]]
 PLAIN_EVENTS: tuple[tuple[float, dict[str, Any]], ...] = (
     (0.1, FIRST),
@@ -736,7 +739,7 @@ def old_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_of_version_1_is_read_and_is_not_changed(old_file: Path) -> None:
+def test_a_file_of_version_1_is_read_without_being_changed(old_file: Path) -> None:
     before = old_file.read_bytes()
     found = read_cassette(old_file)
     assert (found.version, found.damaged) == (1, (4,))
@@ -748,11 +751,11 @@ def test_a_file_of_version_1_is_read_and_is_not_changed(old_file: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", '\n{"endpoint": "wan'])
-def test_recording_writes_a_file_of_version_1_again(old_file: Path, end: str) -> None:
+def test_recording_rewrites_a_file_of_version_1(old_file: Path, end: str) -> None:
     old_file.write_text("\n".join(OLD_LINES) + end)
     old_file.chmod(0o640)
     Cassette(old_file, "auto", "at-once").add(EXTRA)
-    written = lines_but(old_file, 3)
+    written = lines_except(old_file, 3)
     assert written[0] == {"cassette": 2, "by": "0.9"}
     assert written[1] == {**json.loads(OLD_LINES[1]), "reply": {**json.loads(OLD_LINES[1])["reply"], "events": plain()}}
     assert written[2] == {"note": "hi"}
@@ -764,8 +767,8 @@ def test_recording_writes_a_file_of_version_1_again(old_file: Path, end: str) ->
     assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
 
 
-def lines_but(path: Path, damaged: int) -> list[Any]:
-    """Return the documents of a file's lines, without the one with this number, and blank ones."""
+def lines_except(path: Path, damaged: int) -> list[Any]:
+    """Return the documents in the lines of a file, except blank lines and the line with this number."""
     found = enumerate(path.read_text().split("\n"))
     return [json.loads(line) for number, line in found if line and number != damaged]
 
@@ -775,7 +778,7 @@ def plain() -> list[Any]:
 
 
 @pytest.mark.parametrize("name", ["local", "record", "auto"])
-def test_what_version_1_holds_is_the_same_as_version_2(tmp_path: Path, name: str) -> None:
+def test_rewriting_version_1_as_version_2_keeps_all_exchanges(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes((FIXTURES / f"{name}.jsonl").read_bytes())
     before = read_cassette(path)
@@ -789,7 +792,7 @@ def test_what_version_1_holds_is_the_same_as_version_2(tmp_path: Path, name: str
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_record_begins_a_file_of_version_1_anew(old_file: Path) -> None:
+def test_record_replaces_a_file_of_version_1(old_file: Path) -> None:
     Cassette(old_file, "record", "at-once").add(EXTRA)
     assert old_file.read_bytes() == HEADER + line_of(EXTRA)
 
@@ -802,9 +805,9 @@ def test_a_link_to_a_file_of_version_1_stays_a_link(old_file: Path) -> None:
     assert read_cassette(old_file).exchanges[-1] == EXTRA
 
 
-def test_what_was_added_meanwhile_is_kept(old_file: Path) -> None:
+def test_exchanges_added_in_the_meantime_are_kept(old_file: Path) -> None:
     first, second = (Cassette(old_file, "auto", "at-once") for _ in range(2))
-    # A kernel of an older version adds to the file before it is written again, and after.
+    # A kernel with an older version adds to the file before it is rewritten, and after.
     old_line = f"{OLD_LINES[1]}\n"
     with old_file.open("a") as file:
         file.write(old_line)
@@ -833,7 +836,7 @@ cassette.find("wandb", "/x", None)
 """
 
 
-def test_kernels_that_write_one_file_again_at_once_lose_no_line(tmp_path: Path) -> None:
+def test_kernels_that_rewrite_one_file_at_once_lose_no_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     header, rest = (FIXTURES / "record.jsonl").read_bytes().split(b"\n", 1)
     path.write_bytes(header + b"\n" + rest * 10)
@@ -858,13 +861,13 @@ def test_kernels_that_write_one_file_again_at_once_lose_no_line(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("limit", ["MOST_LINE", "MOST_FILE"])
-def test_a_file_that_would_be_too_large_stays_as_it_is(
+def test_a_file_that_would_become_too_large_is_not_changed(
     old_file: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    # As differences each is a few bytes, as version 2 the long text over and over.
+    # As differences each event has a few bytes. In version 2 each one contains the long text.
     events = [[0, {**FIRST, "long": "x" * 1000}], *[[0, "a"]] * 500]
     with old_file.open("a") as file:
-        file.write(changed(reply_events=events) + "\n")
+        file.write(changed_line(reply_events=events) + "\n")
     before = old_file.read_bytes()
     monkeypatch.setattr(f"wandb_inference_magic.cassettes.upgrade.{limit}", 100_000)
     cassette = Cassette(old_file, "auto", "at-once")
@@ -875,22 +878,22 @@ def test_a_file_that_would_be_too_large_stays_as_it_is(
     assert [one.name for one in old_file.parent.iterdir()] == [old_file.name]
 
 
-def test_what_a_crash_left_beside_the_file_is_named(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    beside = old_file.with_name("old.jsonl.new")
-    beside.touch()
+def test_a_file_left_by_a_crash_is_reported(old_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover = old_file.with_name("old.jsonl.new")
+    leftover.touch()
     monkeypatch.setattr("wandb_inference_magic.cassettes.upgrade.WAITS", 1)
     cassette = Cassette(old_file, "auto", "at-once")
     cassette.add(EXTRA)
     with pytest.raises(InferenceError, match=r"old\.jsonl\.new is there: delete it"):
         cassette.find("wandb", "/x", {})
-    assert beside.exists(), "it may be another kernel's"
-    beside.unlink()
+    assert leftover.exists(), "it may belong to another kernel"
+    leftover.unlink()
     cassette = Cassette(old_file, "auto", "at-once")
     cassette.add(EXTRA)
     assert read_cassette(old_file).exchanges[-1] == EXTRA
 
 
-def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+def test_lines_that_are_not_text_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps(GOOD).encode()
     lines = (b'{"cassette": 2}', good, b"\xff\xfe\x00", b"\x00" * 100, good[:40] + b"\xff" + good[40:], good, b"")
@@ -899,12 +902,12 @@ def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
     assert len(read_cassette(path).exchanges) == 2
 
 
-def test_a_line_of_a_gigabyte_is_passed_over(tmp_path: Path) -> None:
+def test_a_line_of_a_gigabyte_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     good = json.dumps(GOOD).encode() + b"\n"
     with path.open("wb") as file:
         file.write(HEADER + good)
-        # A hole: nothing is on the disk.
+        # A hole in the file takes no space on the disk.
         file.seek(1_000_000_000, 1)
         file.write(b"\n" + good)
     found = read_cassette(path)
@@ -928,7 +931,7 @@ def test_a_line_of_a_gigabyte_is_passed_over(tmp_path: Path) -> None:
         "[",
     ],
 )
-def test_a_header_that_is_none_is_told(tmp_path: Path, header: str) -> None:
+def test_an_invalid_header_is_reported(tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f"{header}\n{json.dumps(GOOD)}\n")
     with pytest.raises(InferenceError, match="is not a cassette"):
@@ -936,7 +939,7 @@ def test_a_header_that_is_none_is_told(tmp_path: Path, header: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "json"]), JSON | st.floats()), st.dictionaries(TEXT, JSON) | JSON)
-def test_any_line_is_read_or_named_and_asked_without_a_raw_error(
+def test_any_line_is_read_or_reported_without_a_raw_error(
     tmp_path_factory: pytest.TempPathFactory, members: dict[str, Any], reply: Any
 ) -> None:
     path = tmp_path_factory.mktemp("cassette") / "a.jsonl"
@@ -950,7 +953,7 @@ def test_any_line_is_read_or_named_and_asked_without_a_raw_error(
     assert isinstance(str(cassette), str)
 
 
-def test_no_magic_fails_for_a_hostile_cassette(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_a_cassette_with_invalid_lines_breaks_no_magic(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     record(kernel, "%wbchat --once hi")
     with (tmp_path / "class.jsonl").open("a", errors="surrogatepass") as file:
         file.writelines(f"{line}\n" for line in HOSTILE.values())
@@ -961,7 +964,7 @@ def test_no_magic_fails_for_a_hostile_cassette(kernel: Kernel, service: Service,
     assert kernel.run("%wbusage").ok
 
 
-def test_a_name_and_a_password_in_an_address_are_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+def test_credentials_in_an_address_are_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     address = service.url.replace("http://", "http://user:pa55word@")
     call = f"client().with_options(base_url={address!r}).models.list()"
     query = "client().get('/models?api_key=pa55word', cast_to=object)"

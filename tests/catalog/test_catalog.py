@@ -1,4 +1,4 @@
-"""What is known about the models."""
+"""The catalog of models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FEED = {
 }
 
 
-def test_the_snapshot_is_whole() -> None:
+def test_the_snapshot_is_complete() -> None:
     known = snapshot()
     ids = {model.id for model in known.models}
     assert known.as_of == "snapshot of 2026-10-07"
@@ -55,7 +55,7 @@ def test_the_snapshot_is_whole() -> None:
     assert not set(known.replacements) & ids
 
 
-def test_the_feed_is_read_and_odd_entries_do_not_break_it() -> None:
+def test_the_feed_is_read_and_malformed_entries_do_no_harm() -> None:
     models = read_modelsdev(FEED)
     assert models["a/one"] == Model(
         id="a/one",
@@ -79,13 +79,13 @@ def test_the_listing_tolerates_missing_fields() -> None:
         read_listing({"error": "x"})
 
 
-def test_what_cannot_be_an_id_is_passed_over() -> None:
+def test_entries_with_an_invalid_id_are_skipped() -> None:
     bad = ["", "a\nb", "a b", "\x1b[31mred", "x" * 501, "a\u202eb", "\ud800", 5, None, ["a"]]
     assert read_listing({"data": [{"id": one} for one in bad] + [{"id": "a/b"}]}) == ["a/b"]
     assert list(read_modelsdev({"p": {"models": {str(one): {"id": one} for one in bad[1:7]} | {"a/b": {}}}})) == ["a/b"]
 
 
-def test_the_list_says_what_is_there_and_the_facts_come_from_elsewhere() -> None:
+def test_the_listing_gives_the_models_and_feed_and_snapshot_give_the_facts() -> None:
     catalog = join(["new/unheard-of", "openai/gpt-oss-20b", "a/one"], read_modelsdev(FEED), snapshot())
     assert [model.id for model in catalog.models] == ["a/one", "new/unheard-of", "openai/gpt-oss-20b"]
     assert catalog.live
@@ -95,7 +95,7 @@ def test_the_list_says_what_is_there_and_the_facts_come_from_elsewhere() -> None
 
 
 @pytest.mark.parametrize("listing", [None, []])
-def test_without_a_list_the_snapshot_stands_in_and_says_so(listing: list[str] | None) -> None:
+def test_without_a_listing_the_snapshot_is_used_and_the_note_says_so(listing: list[str] | None) -> None:
     catalog = join(listing, None, snapshot(), notes=["The list failed."])
     assert len(catalog.models) == 20
     assert not catalog.live
@@ -104,7 +104,7 @@ def test_without_a_list_the_snapshot_stands_in_and_says_so(listing: list[str] | 
     assert catalog.as_of == "snapshot of 2026-10-07"
 
 
-def test_filtering() -> None:
+def test_models_are_filtered_by_text() -> None:
     catalog = join(None, None, snapshot())
     assert {model.id for model in catalog.matching("QWEN image")} == {
         "Qwen/Qwen3.8-27B",
@@ -115,7 +115,7 @@ def test_filtering() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "expected"),
     [
         ("meta-llama/Llama-3.1-70B-Instruct", "Its replacement is meta-llama/Llama-3.3-70B-Instruct."),
         ("openai/gpt-oss-20", "Did you mean openai/gpt-oss-20b"),
@@ -124,24 +124,24 @@ def test_filtering() -> None:
         ("entirely-other", "%wbmodels"),
     ],
 )
-def test_an_unknown_id_is_explained(wrong: str, words: str) -> None:
+def test_an_unknown_id_is_explained(wrong: str, expected: str) -> None:
     error = join(None, None, snapshot()).describe_unknown(wrong)
     assert error.cause == "model"
-    assert words in str(error)
+    assert expected in str(error)
 
 
 @pytest.mark.parametrize("id", ["a", "openai/gpt-oss-20b", "wandb-artifact:///t/p/n", "wandb-artifact:///t/p/n:v3"])
-def test_ids(id: str) -> None:
+def test_a_valid_id_is_stripped_and_accepted(id: str) -> None:
     assert check_model_id(f" {id} ") == id
 
 
 @pytest.mark.parametrize("bad", ["", " ", "a b", "a\nb", "a\x00", "wandb-artifact://t/p/n", "wandb-artifact:///t/p"])
-def test_what_is_no_id(bad: str) -> None:
+def test_an_invalid_id_is_refused(bad: str) -> None:
     with pytest.raises(InferenceError):
         check_model_id(bad)
 
 
-def test_facts_in_words() -> None:
+def test_context_and_price_are_formatted_for_people() -> None:
     assert [format_context(n) for n in (None, 512, 131072, 1048576)] == ["unknown", "512", "131k", "1.0M"]
     assert format_price(None) == "unknown"
     assert format_price(Price(0.03, 0.13)) == "$0.03 / $0.13"
@@ -155,7 +155,7 @@ def test_the_cost_counts_cached_tokens_at_their_price() -> None:
     assert Price(2.0, 4.0).cost(1_000_000, 0, 250_000) == pytest.approx(2.0)
 
 
-def test_rows_hold_numbers() -> None:
+def test_rows_contain_numbers_and_not_formatted_text() -> None:
     row = rows([snapshot().find("openai/gpt-oss-20b")])[0]
     assert (row["id"], row["context"], row["usd_in"]) == ("openai/gpt-oss-20b", 131072, 0.03)
 
@@ -187,7 +187,7 @@ documents = st.recursive(
 
 
 @given(documents)
-def test_no_document_breaks_the_readers(document: Any) -> None:
+def test_any_document_is_read_or_refused(document: Any) -> None:
     for read in (read_listing, read_modelsdev):
         try:
             found = read(document)
@@ -195,12 +195,12 @@ def test_no_document_breaks_the_readers(document: Any) -> None:
             continue
         catalog = join(list(found), found if isinstance(found, dict) else None, snapshot())
         for model in catalog.models:
-            words = (format_context(model.context), format_price(model.price), describe_reasoning(model.reasoning))
-            assert all(words)
+            expected = (format_context(model.context), format_price(model.price), describe_reasoning(model.reasoning))
+            assert all(expected)
         assert len(rows(catalog.models)) == len(catalog.models)
 
 
-odd = (
+malformed = (
     documents
     | st.integers(min_value=10**300)
     | st.sampled_from(["text", "toggle", [], [{"type": []}], {"type": "effort"}])
@@ -208,14 +208,14 @@ odd = (
 FIELDS = ("id", "name", "reasoning", "reasoning_options", "cost", "limit", "modalities", "status")
 
 
-@given(st.fixed_dictionaries(dict.fromkeys(FIELDS, odd)))
-def test_an_odd_entry_never_raises(entry: dict[str, Any]) -> None:
+@given(st.fixed_dictionaries(dict.fromkeys(FIELDS, malformed)))
+def test_a_malformed_entry_does_not_raise(entry: dict[str, Any]) -> None:
     models = read_modelsdev({"models": [entry], "p": {"models": {"a/b": entry}}})
     rows(join(None, models, None).models)
 
 
 @pytest.mark.parametrize("text", ["NaN", "-1", "true", '"0.1"', "1e999", "null"])
-def test_a_price_that_is_none_is_unknown_and_never_nothing(text: str) -> None:
+def test_an_invalid_price_is_unknown_and_not_zero(text: str) -> None:
     entry = {"cost": {"input": json.loads(text), "output": 1}, "modalities": {"input": "text"}}
     model = read_modelsdev({"p": {"models": {"a/b": entry}}})["a/b"]
     assert model.price is None
@@ -223,7 +223,7 @@ def test_a_price_that_is_none_is_unknown_and_never_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "reasoning"),
+    ("facts", "reasoning"),
     [
         ({}, "unknown"),
         ({"reasoning": False}, "none"),
@@ -232,8 +232,8 @@ def test_a_price_that_is_none_is_unknown_and_never_nothing(text: str) -> None:
         ({"reasoning": True, "reasoning_options": [{"type": "toggle"}]}, "toggle-on"),
     ],
 )
-def test_how_a_model_reasons_as_far_as_the_feed_tells(said: dict[str, Any], reasoning: str) -> None:
-    assert read_modelsdev({"p": {"models": {"a/b": said}}})["a/b"].reasoning == reasoning
+def test_how_a_model_reasons_is_read_from_the_feed(facts: dict[str, Any], reasoning: str) -> None:
+    assert read_modelsdev({"p": {"models": {"a/b": facts}}})["a/b"].reasoning == reasoning
 
 
 @pytest.mark.parametrize(
@@ -246,15 +246,15 @@ def test_how_a_model_reasons_as_far_as_the_feed_tells(said: dict[str, Any], reas
         ("meta-llama/Llama-3.1-8B-Instruct", "toggle-on", "toggle-on"),
     ],
 )
-def test_the_snapshot_tells_what_the_feed_leaves_open(id: str, feed_says: str, reasoning: str) -> None:
+def test_the_snapshot_supplies_what_the_feed_does_not_say(id: str, feed_says: str, reasoning: str) -> None:
     model = join([id], {id: Model(id, reasoning=feed_says)}, snapshot()).find(id)
     assert model is not None
     assert model.reasoning == reasoning
 
 
-def test_the_words_and_the_snapshot_do_not_drift() -> None:
-    for word in {model.reasoning for model in snapshot().models} - {"unknown"}:
-        assert describe_reasoning(word) != "unknown"
+def test_each_kind_of_reasoning_in_the_snapshot_has_a_description() -> None:
+    for kind in {model.reasoning for model in snapshot().models} - {"unknown"}:
+        assert describe_reasoning(kind) != "unknown"
     assert describe_reasoning("new-word") == "unknown"
 
 
@@ -267,7 +267,7 @@ def test_the_sources_of_the_facts_are_named() -> None:
     assert join(["new/x"], None, None).as_of == ""
 
 
-def test_without_a_list_the_feed_stands_in_without_what_is_retired() -> None:
+def test_without_a_listing_the_feed_is_used_except_for_retired_models() -> None:
     feed = {"a/one": Model("a/one"), "a/gone": Model("a/gone", lifecycle="retired")}
     catalog = join(None, feed, snapshot())
     assert [(model.id, model.available) for model in catalog.models] == [("a/one", None)]
@@ -275,19 +275,19 @@ def test_without_a_list_the_feed_stands_in_without_what_is_retired() -> None:
     assert join([], None, snapshot()).note.startswith("The service gave an empty list.")
 
 
-def test_loras() -> None:
+def test_a_lora_is_recognized_by_its_id() -> None:
     lora = "wandb-artifact:///team/project/name:latest"
     assert is_lora(lora)
     assert not is_lora("openai/gpt-oss-20b")
     assert "base model" in join(None, None, snapshot()).describe_unknown(lora).why
 
 
-def test_more_facts_in_words() -> None:
+def test_large_and_tiny_figures_are_formatted_for_people() -> None:
     assert (format_context(262144), format_context(1_500_000)) == ("262k", "1.5M")
     assert format_price(Price(0.1, 0.044)) == "$0.10 / $0.044"
     assert format_price(Price(12345.678, 0)) == "$12345.70 / $0.00"
     assert (usd(None), usd(0.0), usd(0.05), usd(1e-9)) == ("unknown", "free", "$0.050", "$0.0000000010")
 
 
-def test_more_cached_tokens_than_there_are_cost_no_less_than_nothing() -> None:
+def test_more_cached_tokens_than_tokens_do_not_lower_the_cost_below_zero() -> None:
     assert Price(2.0, 4.0, 1.0).cost(100, 0, 1_000) == pytest.approx(100 * 1.0 / 1e6)

@@ -1,4 +1,4 @@
-"""`--think`: what is sent, by what is known of the model."""
+"""`--think`: which parameters are sent, depending on what is known about the model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ CASES: list[tuple[str, tuple[str, ...], dict[str, dict[str, Any] | str]]] = [
 
 
 @pytest.mark.parametrize(("reasoning", "efforts", "expected"), CASES)
-def test_what_is_sent(reasoning: str, efforts: tuple[str, ...], expected: dict[str, Any]) -> None:
+def test_parameters_depend_on_how_the_model_reasons(
+    reasoning: str, efforts: tuple[str, ...], expected: dict[str, Any]
+) -> None:
     model = Model("m", reasoning=reasoning, reasoning_efforts=efforts)
     for think, sent in expected.items():
         if isinstance(sent, dict):
@@ -46,17 +48,17 @@ def test_what_is_sent(reasoning: str, efforts: tuple[str, ...], expected: dict[s
 
 
 @pytest.mark.parametrize("think", THINK)
-def test_a_model_that_is_not_known_is_sent_what_is_asked_for(think: str) -> None:
+def test_an_unknown_model_is_sent_the_requested_parameters(think: str) -> None:
     sent = thinking_parameters(think, "m", None)
     assert sent == (effort(think) if think in LEVELS else ON if think == "on" else OFF)
 
 
-def test_another_word_is_refused() -> None:
+def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(InferenceError, match="not one of on, off, minimal"):
         thinking_parameters("hard", "m", None)
 
 
-def test_on_the_wire(kernel: Kernel, service: Service) -> None:
+def test_the_option_is_part_of_the_request(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat --think off --param 'chat_template_kwargs={\"more\": 1}' hi")
     assert service.last.body["chat_template_kwargs"] == {"more": 1, "enable_thinking": False}
     kernel.run("%wbchat --think high hi")
@@ -64,12 +66,12 @@ def test_on_the_wire(kernel: Kernel, service: Service) -> None:
     assert "one of on, off, minimal" in kernel.run("%wbchat --think hard hi").error
 
 
-def test_what_the_feed_knows_counts(informed_kernel: Kernel, wandb: Wandb) -> None:
-    assert informed_kernel.run("%wbchat -m test/eyes --think off hi").ok
+def test_the_feed_decides_what_a_model_accepts(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    assert kernel_with_catalog.run("%wbchat -m test/eyes --think off hi").ok
     assert wandb.api.last.body["chat_template_kwargs"] == {"enable_thinking": False}
-    assert informed_kernel.run("%wbchat -m test/thinker --think low hi").ok
+    assert kernel_with_catalog.run("%wbchat -m test/thinker --think low hi").ok
     assert wandb.api.last.body["reasoning_effort"] == "low"
-    asked = len(wandb.api.chats)
-    assert "Its levels are: low, high." in informed_kernel.run("%wbchat -m test/thinker --think max hi").error
-    assert "It does not think." in informed_kernel.run("%wbchat --think on hi").error
-    assert len(wandb.api.chats) == asked
+    sent_before = len(wandb.api.chats)
+    assert "Its levels are: low, high." in kernel_with_catalog.run("%wbchat -m test/thinker --think max hi").error
+    assert "It does not think." in kernel_with_catalog.run("%wbchat --think on hi").error
+    assert len(wandb.api.chats) == sent_before

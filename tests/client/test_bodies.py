@@ -1,10 +1,8 @@
-"""Answers of any size and packing: bounded in memory, and reported. Over a real socket, in a process of their own."""
+"""Responses of any size and compression: memory stays bounded, errors are reported. Over real sockets, in processes."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from service import MODEL, Answer, Script, Service, Streamed, chunk, completion
+from python_processes import run_python
+from service import Answer, Script, Service, Streamed, chunk, completion
 
 from wandb_inference_magic.cassettes import client as cassette_client
 from wandb_inference_magic.client.bodies import GZIP_MARK, BodyReader
@@ -24,12 +23,12 @@ from wandb_inference_magic.text.json_text import read_json_text
 GZIP = 16 + zlib.MAX_WBITS
 BLOCK = 16_000_000
 BLOCKS = 200  # 3.2 GB in all
-# What a process of Python with this package has, and the largest answer that is read, twice.
+# The memory of a Python process with this package, plus twice the largest response that is read.
 MOST_MEMORY = 450_000_000
 
 
 def bomb(head: bytes, filling: bytes, blocks: int = BLOCKS) -> Iterator[bytes]:
-    """Yield gigabytes as gzip: the same packed block again and again, each complete in itself."""
+    """Yield gigabytes as gzip: the same compressed block repeated, each block complete in itself."""
     packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
     yield packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
     raw = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -38,7 +37,7 @@ def bomb(head: bytes, filling: bytes, blocks: int = BLOCKS) -> Iterator[bytes]:
         yield block
 
 
-def bombing(head: bytes, filling: bytes, content_type: str = "application/json", status: int = 200) -> Script:
+def serve_bomb(head: bytes, filling: bytes, content_type: str = "application/json", status: int = 200) -> Script:
     def answer(one: Answer) -> None:
         one.start(status, content_type, Content_Encoding="gzip")
         try:
@@ -46,13 +45,13 @@ def bombing(head: bytes, filling: bytes, content_type: str = "application/json",
                 one.raw(piece)
             one.end()
         except ConnectionError:
-            # The client has read enough.
+            # The client has read enough and closed the connection.
             one.cut()
 
     return answer
 
 
-def endless(head: bytes, filling: bytes, content_type: str = "text/event-stream") -> Script:
+def serve_endlessly(head: bytes, filling: bytes, content_type: str = "text/event-stream") -> Script:
     def answer(one: Answer) -> None:
         one.start(200, content_type)
         try:
@@ -66,7 +65,7 @@ def endless(head: bytes, filling: bytes, content_type: str = "text/event-stream"
     return answer
 
 
-def packed(data: bytes, encoding: str, *layers: int) -> Script:
+def serve_packed(data: bytes, encoding: str, *layers: int) -> Script:
     for layer in layers:
         packer = zlib.compressobj(9, zlib.DEFLATED, layer)
         data = packer.compress(data) + packer.flush()
@@ -97,60 +96,67 @@ CHAT, WHOLE_CHAT = "chat('hi').text", "chat('hi', stream=False).text"
 ROWS = "map_prompts(['a'], '{{ text }}', cache=False).reply_error[0]"
 OWN_CALL = "client().chat.completions.create(model='m', messages=[])"
 BOMBS: dict[str, tuple[str, Script, str]] = {
-    "one text": (WHOLE_CHAT, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
-    "many values": (WHOLE_CHAT, bombing(b'{"choices": [', b"[],"), "reply | The answer is larger than 64 MB"),
-    "one event": (CHAT, bombing(EVENT + b"data: ", b"a", "text/event-stream"), "reply | The answer is larger than 32"),
-    "no line": (CHAT, bombing(EVENT, b"a", "text/event-stream"), "reply | The answer is larger than 32 MB"),
-    "one event in lines": (CHAT, bombing(EVENT, PART, "text/event-stream"), "reply | The answer is larger"),
+    "one text": (WHOLE_CHAT, serve_bomb(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
+    "many values": (WHOLE_CHAT, serve_bomb(b'{"choices": [', b"[],"), "reply | The answer is larger than 64 MB"),
+    "one event": (
+        CHAT,
+        serve_bomb(EVENT + b"data: ", b"a", "text/event-stream"),
+        "reply | The answer is larger than 32",
+    ),
+    "no line": (CHAT, serve_bomb(EVENT, b"a", "text/event-stream"), "reply | The answer is larger than 32 MB"),
+    "one event in lines": (CHAT, serve_bomb(EVENT, PART, "text/event-stream"), "reply | The answer is larger"),
     "comments": (
         CHAT,
-        bombing(EVENT, COMMENT, "text/event-stream"),
+        serve_bomb(EVENT, COMMENT, "text/event-stream"),
         "reply | The answer is larger than 256 MB",
     ),
-    "rows": (ROWS, bombing(WHOLE, b"a"), "The answer is larger than 64 MB"),
-    "the user's own call": (OWN_CALL, bombing(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
-    "an error": (CHAT, bombing(b'{"error": "', b"a", status=400), "request | "),
-    "not packed": (WHOLE_CHAT, endless(WHOLE, b"a" * 1_000_000, "application/json"), "reply | The answer is larger"),
-    "not packed, one event": (CHAT, endless(EVENT + b"data: ", b"a" * 1_000_000), "reply | The answer is larger than"),
+    "rows": (ROWS, serve_bomb(WHOLE, b"a"), "The answer is larger than 64 MB"),
+    "the user's own call": (OWN_CALL, serve_bomb(WHOLE, b"a"), "reply | The answer is larger than 64 MB"),
+    "an error": (CHAT, serve_bomb(b'{"error": "', b"a", status=400), "request | "),
+    "not packed": (
+        WHOLE_CHAT,
+        serve_endlessly(WHOLE, b"a" * 1_000_000, "application/json"),
+        "reply | The answer is larger",
+    ),
+    "not packed, one event": (
+        CHAT,
+        serve_endlessly(EVENT + b"data: ", b"a" * 1_000_000),
+        "reply | The answer is larger than",
+    ),
 }
 
 
-def measured(environment: dict[str, str], service: Service, folder: Path, call: str) -> tuple[str, int]:
-    """Return what a script prints, and the most memory that it took, in bytes."""
-    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED.replace("{call}", call)],
-        env=environment | told,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+def run_and_measure(environment: dict[str, str], service: Service, folder: Path, call: str) -> tuple[str, int]:
+    """Return what a script prints, and the peak of its memory in bytes."""
+    code = MEASURED.replace("{call}", call)
+    done = run_python("-c", code, environment=environment | service.environment, folder=folder, timeout=110)
     assert done.returncode == 0, done.stderr[-2000:]
-    *said, memory = done.stdout.splitlines()
-    return "\n".join(said), int(memory)
+    *printed, memory = done.stdout.splitlines()
+    return "\n".join(printed), int(memory)
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_small_answer_that_unpacks_to_gigabytes_takes_bounded_memory(
+def test_a_response_that_unpacks_to_gigabytes_takes_bounded_memory(
     service: Service, environment: dict[str, str], tmp_path: Path, name: str
 ) -> None:
-    call, script, words = BOMBS[name]
+    call, script, expected = BOMBS[name]
     service.then(script)
-    said, memory = measured(environment, service, tmp_path, call)
-    assert said.startswith(words)
+    printed, memory = run_and_measure(environment, service, tmp_path, call)
+    assert printed.startswith(expected)
     assert memory < MOST_MEMORY
 
 
-def test_so_does_a_list_of_models(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
-    service.listing_script = bombing(b'{"data": [{"id": "', b"a")
-    _, memory = measured(environment, service, tmp_path, "models()")
+def test_a_list_of_models_that_unpacks_to_gigabytes_takes_bounded_memory(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    service.listing_script = serve_bomb(b'{"data": [{"id": "', b"a")
+    _, memory = run_and_measure(environment, service, tmp_path, "models()")
     assert memory < MOST_MEMORY
 
 
-def test_an_answer_packed_in_another_way_is_refused(kernel: Kernel, service: Service) -> None:
+def test_a_response_with_an_unexpected_compression_is_refused(kernel: Kernel, service: Service) -> None:
     for encoding in ("gzip, gzip", "gzip, identity, deflate", "br", "zstd", "gzip,gzip,gzip", "compress"):
-        service.then(packed(b"{}", encoding, GZIP, GZIP))
+        service.then(serve_packed(b"{}", encoding, GZIP, GZIP))
         error = kernel.run("%wbchat --no-stream --once hi").error
         assert "compression that was not requested" in error
         assert encoding.split(",")[0] in error
@@ -167,18 +173,18 @@ def whole_body(text: str) -> bytes:
 LAYERS = [("gzip", GZIP), ("x-gzip", GZIP), ("deflate", zlib.MAX_WBITS), ("deflate", -zlib.MAX_WBITS)]
 
 
-def test_one_layer_is_unpacked_though_none_was_asked_for(kernel: Kernel, service: Service) -> None:
+def test_one_compression_layer_is_unpacked_even_if_not_requested(kernel: Kernel, service: Service) -> None:
     for encoding, layer in LAYERS:
-        service.then(packed(whole_body("Grüße"), encoding, layer))
+        service.then(serve_packed(whole_body("Grüße"), encoding, layer))
         assert kernel.run("%wbchat --no-stream --once hi").ok
         assert kernel.value("_wbreply.text") == "Grüße"
         call = "client().chat.completions.create(model='m', messages=[]).choices[0].message.content"
-        service.then(packed(whole_body("Grüße"), encoding, layer))
+        service.then(serve_packed(whole_body("Grüße"), encoding, layer))
         assert kernel.value(f"__import__('wandb_inference_magic').{call}") == "Grüße"
 
 
-def test_what_is_not_packed_though_it_says_so_is_reported(kernel: Kernel, service: Service) -> None:
-    service.then(packed(whole_body("Hi"), "gzip"))
+def test_a_response_that_falsely_claims_compression_is_reported(kernel: Kernel, service: Service) -> None:
+    service.then(serve_packed(whole_body("Hi"), "gzip"))
     assert "The answer could not be unpacked." in kernel.run("%wbchat --no-stream --once hi").error
     service.then(lambda one: one.json({"error": "no"}, 400, Content_Encoding="gzip"))
     assert "did not accept the request" in kernel.run("%wbchat --no-stream --once hi").error
@@ -187,8 +193,8 @@ def test_what_is_not_packed_though_it_says_so_is_reported(kernel: Kernel, servic
     assert "is overloaded or failing" in kernel.run("%wbchat --no-stream --once hi").error
 
 
-def test_what_came_before_a_part_that_is_too_large_is_kept(kernel: Kernel, service: Service) -> None:
-    service.then(endless(EVENT + b"data: ", b"a" * 1_000_000))
+def test_the_text_before_an_event_that_is_too_large_is_kept(kernel: Kernel, service: Service) -> None:
+    service.then(serve_endlessly(EVENT + b"data: ", b"a" * 1_000_000))
     run = kernel.run("%wbchat Now")
     assert "The answer is larger than 32 MB; the rest was not read." in run.error
     assert kernel.value("_wbreply.text") == "Half"
@@ -196,7 +202,7 @@ def test_what_came_before_a_part_that_is_too_large_is_kept(kernel: Kernel, servi
     assert kernel.run("%wbchat Again").ok
 
 
-def test_json_is_read_to_a_bounded_depth(kernel: Kernel, service: Service) -> None:
+def test_json_is_read_to_a_maximum_depth(kernel: Kernel, service: Service) -> None:
     for deep in ("[" * 100_000 + "]" * 100_000, "[" * 101 + "]" * 101, '{"a":' * 500 + "1" + "}" * 500):
         with pytest.raises(ValueError, match="nested too deeply"):
             read_json_text(deep)
@@ -210,7 +216,7 @@ def test_json_is_read_to_a_bounded_depth(kernel: Kernel, service: Service) -> No
         assert "not with a reply of a model" in kernel.run("%wbchat --once hi").error
 
 
-def test_what_is_wide_is_read_and_what_is_huge_is_not() -> None:
+def test_json_is_read_to_a_maximum_size() -> None:
     assert len(read_json_text(json.dumps([{"a": [1]}] * 10_000))) == 10_000
     with pytest.raises(ValueError, match="too many values"):
         read_json_text("[" + "[]," * 2_000_001 + "1]")
@@ -218,7 +224,7 @@ def test_what_is_wide_is_read_and_what_is_huge_is_not() -> None:
         list(ChunkReader().feed(b"a" * 32_000_001))
 
 
-def test_a_stream_is_unpacked_as_it_comes() -> None:
+def test_a_stream_is_unpacked_incrementally() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, GZIP)
     reader = BodyReader("gzip", 10**6, is_strict=True)
     first = packer.compress(b"one") + packer.flush(zlib.Z_SYNC_FLUSH)
@@ -227,9 +233,9 @@ def test_a_stream_is_unpacked_as_it_comes() -> None:
     assert list(reader.feed(b"what follows the end")) == []
 
 
-def read_packed(data: bytes, encoding: str, size: int, **how: Any) -> bytes:
-    """Return what is in a packed body that comes in chunks of a size."""
-    reader = BodyReader(encoding, 10**9, is_strict=True, **how)
+def read_packed(data: bytes, encoding: str, size: int, **options: Any) -> bytes:
+    """Return the contents of a compressed body that arrives in chunks of a given size."""
+    reader = BodyReader(encoding, 10**9, is_strict=True, **options)
     found = b"".join(piece for at in range(0, len(data), size) for piece in reader.feed(data[at : at + size]))
     reader.end()
     return found
@@ -242,7 +248,7 @@ def pack(data: bytes, layer: int) -> bytes:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100_000])
 def test_a_gzip_body_may_have_several_members(size: int) -> None:
-    """Each is complete in itself (RFC 1952, section 2.2); some servers begin one at every flush."""
+    """Each member is complete in itself (RFC 1952, section 2.2). Some servers start a new one at every flush."""
     data = b"".join(pack(one, GZIP) for one in (b"one ", b"", b"two ", b"three" * 30_000))
     assert read_packed(data, "gzip", size) == b"one two " + b"three" * 30_000
     assert read_packed(data + b"what follows", "gzip", size) == b"one two " + b"three" * 30_000
@@ -252,13 +258,13 @@ def test_a_gzip_body_may_have_several_members(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 65_536])
 @pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 65_537, 200_000])
-def test_deflate_is_read_with_its_header_and_without_however_it_is_cut(size: int, length: int) -> None:
+def test_deflate_is_read_with_and_without_its_header(size: int, length: int) -> None:
     data = (b"abc" * length)[:length]
     for layer in (zlib.MAX_WBITS, -zlib.MAX_WBITS):
         assert read_packed(pack(data, layer), "deflate", size) == data
 
 
-def test_a_packed_body_that_is_cut_is_reported(kernel: Kernel, service: Service) -> None:
+def test_a_truncated_compressed_body_is_reported(kernel: Kernel, service: Service) -> None:
     kernel.run("%config WandbInference.max_retries = 0")
     for encoding, layer in LAYERS:
         for missing in (1, 4, 30):
@@ -274,11 +280,11 @@ def test_a_packed_body_that_is_cut_is_reported(kernel: Kernel, service: Service)
             service.then(answer)
             error = kernel.run("%wbchat --no-stream --once hi").error
             assert "The answer stopped before its end.\nIt is packed, and a part of it is missing." in error
-    # A stream tells by itself.
+    # A stream has its own end marker.
     assert read_packed(pack(b"data: [DONE]\n\n", GZIP)[:-8], "gzip", 5, is_stream=True) == b"data: [DONE]\n\n"
 
 
-def test_the_mark_that_a_file_begins_with_costs_nothing(kernel: Kernel, service: Service) -> None:
+def test_a_byte_order_mark_is_ignored(kernel: Kernel, service: Service) -> None:
     def whole(one: Answer) -> None:
         one.start(200, "application/json")
         one.raw(b"\xef\xbb\xbf" + whole_body("Hi"))
@@ -292,13 +298,13 @@ def test_the_mark_that_a_file_begins_with_costs_nothing(kernel: Kernel, service:
         one.end()
 
     service.then(whole, streamed)
-    for how, text in (("--no-stream", "Hi"), ("", "Half")):
-        assert kernel.run(f"%wbchat --once {how} hi").ok
+    for option, text in (("--no-stream", "Hi"), ("", "Half")):
+        assert kernel.run(f"%wbchat --once {option} hi").ok
         assert kernel.value("_wbreply.text") == text
 
 
-def test_a_cassette_keeps_no_more_pieces_than_a_reply_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of many small events would take ten times its bytes: the file would not be read again either."""
+def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of many small events would need ten times its bytes, and the file could not be read again."""
     monkeypatch.setattr(cassette_client, "MOST_EVENTS", 3)
     added: list[Any] = []
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):

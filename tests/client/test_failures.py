@@ -1,4 +1,4 @@
-"""A failure is told as what it is: not as another one, not with the key in it, and a missing list as one."""
+"""Each failure is reported as what it is, without the key in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kernels import Kernel
 from service import Answer, Service, refused
 
 KEY = "endpoint-secret-0123456789"
-TWO = """
+TWO_CHATS = """
 from wandb_inference_magic import chat, InferenceError
 try:
     chat("hi", model="test/first")
@@ -18,23 +18,25 @@ except InferenceError:
 """
 
 
-def test_a_failure_while_another_is_handled_is_told_as_itself(kernel: Kernel, service: Service) -> None:
+def test_a_failure_while_another_is_handled_is_reported_on_its_own(kernel: Kernel, service: Service) -> None:
     service.then(refused(404, "The requested resource was not found"), refused(401, "Invalid Authentication"))
-    error = kernel.run(TWO.format(second="chat('hi', model='test/second')")).error
+    error = kernel.run(TWO_CHATS.format(second="chat('hi', model='test/second')")).error
     assert "did not accept the key" in error
     assert "test/first" not in error
     assert [one.body["model"] for one in service.chats] == ["test/first", "test/second"]
 
 
-def test_so_is_one_of_the_wire(kernel: Kernel, service: Service) -> None:
+def test_a_connection_failure_while_another_is_handled_is_reported_on_its_own(kernel: Kernel, service: Service) -> None:
     kernel.run("%config WandbInference.max_retries = 0")
     service.then(refused(404, "The requested resource was not found"), lambda answer: answer.cut())
-    error = kernel.run(TWO.format(second="chat('hi', model='test/second')")).error
+    error = kernel.run(TWO_CHATS.format(second="chat('hi', model='test/second')")).error
     assert "could not be reached or the connection broke" in error
     assert "test/first" not in error
 
 
-def test_what_the_users_own_code_handles_is_not_the_wires(kernel: Kernel, service: Service) -> None:
+def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_failure(
+    kernel: Kernel, service: Service
+) -> None:
     kernel.run("%config WandbInference.max_retries = 0\nfrom wandb_inference_magic import chat")
     service.then(lambda answer: answer.cut())
     error = kernel.run("try:\n    raise OSError('mine was refused')\nexcept OSError:\n    chat('hi')").error
@@ -44,8 +46,8 @@ def test_what_the_users_own_code_handles_is_not_the_wires(kernel: Kernel, servic
 
 
 @pytest.fixture
-def bare(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
-    """A kernel at an endpoint that answers chats and lists no models."""
+def kernel_without_listing(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
+    """A kernel at an endpoint that answers chats and does not list its models."""
     service.listing_script = refused(404, "No such page")
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url)
     assert kernel.run("%load_ext wandb_inference_magic").ok
@@ -53,21 +55,25 @@ def bare(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
 
 
 @pytest.mark.parametrize("cell", ["%wbmodels", "%wbchat hi"])
-def test_an_endpoint_without_a_list_of_models_is_told_as_one(bare: Kernel, service: Service, cell: str) -> None:
-    error = bare.run(cell).error
+def test_an_endpoint_that_lists_no_models_is_reported(
+    kernel_without_listing: Kernel, service: Service, cell: str
+) -> None:
+    error = kernel_without_listing.run(cell).error
     assert f"{service.url} has no list of models. Its address may be wrong (it usually ends in /v1)" in error
     assert 'It said: "No such page"' in error
     assert "''" not in error
     assert service.chats == []
 
 
-def test_so_says_the_check(bare: Kernel, service: Service) -> None:
-    text = bare.run("%wbconfig --model test/model-a\n%wbconfig --check").text
+def test_wbconfig_check_reports_an_endpoint_that_lists_no_models(
+    kernel_without_listing: Kernel, service: Service
+) -> None:
+    text = kernel_without_listing.run("%wbconfig --model test/model-a\n%wbconfig --check").text
     assert "has no list of models" in text
     assert "test/model-a answered" in text
 
 
-def test_a_service_that_repeats_the_key_is_not_repeated(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_a_key_in_an_error_of_the_service_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=KEY)
     kernel.run("%load_ext wandb_inference_magic")
     service.then(refused(401, f"Incorrect API key provided: {KEY}"))
@@ -76,21 +82,21 @@ def test_a_service_that_repeats_the_key_is_not_repeated(start_kernel: Callable[.
     assert KEY not in str(run.messages)
 
 
-def too_deep(answer: Answer) -> None:
+def nested_too_deeply(answer: Answer) -> None:
     answer.start(200, "application/json" if answer.received.body.get("stream") is None else "text/event-stream")
     answer.raw(b"data: " * bool(answer.received.body.get("stream")) + b"[" * 100_000 + b"\n\n")
     answer.end()
 
 
 @pytest.mark.parametrize("cassette", ["", "--cassette class.jsonl"])
-def test_a_reply_nested_too_deeply_is_no_reply(kernel: Kernel, service: Service, cassette: str) -> None:
-    service.always = too_deep
+def test_a_response_that_is_nested_too_deeply_is_refused(kernel: Kernel, service: Service, cassette: str) -> None:
+    service.always = nested_too_deeply
     kernel.run(f"%config WandbInference.max_retries = 0\n%wbconfig --timeout 20 {cassette}")
     for line in ("%wbchat hi", "%wbchat --no-stream hi"):
         assert "answered, but not with a reply of a model" in kernel.run(line).error
 
 
-def test_half_a_pair_is_sent_recorded_and_replayed(kernel: Kernel, service: Service) -> None:
+def test_half_a_surrogate_pair_is_sent_recorded_and_replayed(kernel: Kernel, service: Service) -> None:
     half = "%wbchat --once half of it: {{ chr(0xd83d) }}"
     for mode in ("record", "replay"):
         kernel.run(f"%wbconfig --cassette class.jsonl --mode {mode}")

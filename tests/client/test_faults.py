@@ -1,6 +1,6 @@
-"""Every fault of the service and the wire: what the user reads, whether the kernel is healthy and the thread intact.
+"""Every fault of the service and the connection: the message, the state of the kernel, and the state of the thread.
 
-The table of all of them stands in FAULTS.md beside this file; `WRITE_FAULTS=1 pytest tests/client/test_faults.py` makes it.
+FAULTS.md beside this file has a table of all of them. `WRITE_FAULTS=1 pytest tests/client/test_faults.py` writes it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from environments import beginning_with, clean_environment
+from environments import clean_environment, with_sitecustomize
 from kernels import Kernel, running_kernel
 from service import MODEL, Answer, Script, Service, Streamed, Wandb, chunk, completion, page, refused
 
-# One kernel for all of them.
+# All tests share one kernel.
 pytestmark = pytest.mark.xdist_group("faults")
 
 TABLE = Path(__file__).parent / "FAULTS.md"
 WRITE = bool(os.environ.get("WRITE_FAULTS"))
-over = Event()
+tests_finished = Event()
 
 
 def half(answer: Answer) -> None:
-    """Begin a stream with the first half of a reply."""
+    """Start a stream with the first half of a reply."""
     answer.start()
     answer.event(chunk({"role": "assistant", "content": ""}))
     answer.event(chunk({"content": "Half an answer"}))
@@ -46,7 +46,7 @@ def then_cut(answer: Answer) -> None:
 
 def then_reset(answer: Answer) -> None:
     half(answer)
-    # A linger of zero makes closing send a reset.
+    # With a linger time of zero, closing the socket sends a reset.
     connection = answer.connection
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     answer.cut()
@@ -66,11 +66,11 @@ def then_error(answer: Answer) -> None:
 
 def then_stall(answer: Answer) -> None:
     half(answer)
-    over.wait(60)
+    tests_finished.wait(60)
 
 
 def silent(answer: Answer) -> None:
-    over.wait(60)
+    tests_finished.wait(60)
 
 
 def closed_at_once(answer: Answer) -> None:
@@ -104,11 +104,11 @@ def detail(answer: Answer) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: the service's part, what the user reads of it, and what of the reply is kept."""
+    """A fault: how the service responds, what the user reads, and how much of the reply is kept."""
 
     name: str
     script: Script
-    words: tuple[str, ...]
+    expected: tuple[str, ...]
     options: str = ""
     kept: str = ""
 
@@ -175,7 +175,7 @@ def bad_utf8(answer: Answer) -> None:
     answer.end()
 
 
-# One server and one kernel for all: each fault is a matter of moments.
+# One server and one kernel for all faults: each takes only a moment.
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +186,10 @@ def shared_service() -> Iterator[Service]:
 
 @pytest.fixture
 def service(shared_service: Service) -> Iterator[Service]:
-    """Nothing of the fault before is left in it."""
+    """The shared service, reset before each test."""
     shared_service.reset()
     yield shared_service
-    shared_service.assert_well()
+    shared_service.assert_no_failures()
 
 
 @pytest.fixture(scope="module")
@@ -203,12 +203,12 @@ def kernel(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) ->
         kernel.run("%load_ext wandb_inference_magic")
         kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 1.5")
         yield kernel
-        over.set()
+        tests_finished.set()
 
 
 @pytest.fixture(scope="module")
 def rows() -> Iterator[list[str]]:
-    """Gather the table's rows as the tests go, and write them when asked to."""
+    """Collect the rows of the table during the tests, and write them on request."""
     gathered: list[str] = []
     yield gathered
     if WRITE:
@@ -218,16 +218,16 @@ def rows() -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def found(rows: list[str]) -> Callable[..., None]:
-    """Compare what was found with the fault's row of the table, unless that is to be written."""
+def compare_with_table(rows: list[str]) -> Callable[..., None]:
+    """Compare the result with the fault's row in the table, unless the table is to be written."""
 
     def compare(name: str, error: str, kept: str, *, healthy: bool, intact: bool) -> None:
         rows.append(row(name, error, kept, healthy=healthy, intact=intact))
         if not WRITE:
-            (told,) = (
+            (recorded,) = (
                 line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {name} |")
             )
-            assert in_any_version(rows[-1]) == in_any_version(told)
+            assert in_any_version(rows[-1]) == in_any_version(recorded)
 
     return compare
 
@@ -240,27 +240,29 @@ def row(name: str, error: str, kept: str, *, healthy: bool, intact: bool) -> str
 
 
 def in_any_version(row: str) -> str:
-    """Leave out the words of Python and of httpx, which each version may choose anew."""
+    """Remove the messages of Python and httpx, which differ between their versions."""
     return re.sub(r"peer closed connection[^<]*|Server disconnected[^<]*|\[Errno \d+\][^<]*|\(_ssl\.c:\d+\)", "…", row)
 
 
-def goes_on(kernel: Kernel, service: Service) -> tuple[bool, bool]:
-    """Chat on after "Before" and a fault; return whether the kernel can, and whether the thread is as it was."""
+def chat_after_fault(kernel: Kernel, service: Service) -> tuple[bool, bool]:
+    """Chat once more after "Before" and a fault. Return whether the kernel works, and whether the thread is unchanged."""
     healthy = kernel.run("%wbchat After").ok
     sent = [message["content"] for message in service.last.body["messages"]]
     return healthy, sent == ["Before", "Hello there.", "After"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault(kernel: Kernel, service: Service, found: Callable[..., None], fault: Fault) -> None:
+def test_a_fault_is_reported_and_leaves_kernel_and_thread_intact(
+    kernel: Kernel, service: Service, compare_with_table: Callable[..., None], fault: Fault
+) -> None:
     kernel.run("%wbchat --new Before")
     kernel.run("_wbreply = None")
     service.then(fault.script)
     run = kernel.run(f"%wbchat {fault.options} Now")
     assert not run.ok
     error = run.error
-    for words in fault.words:
-        assert words in error
+    for expected in fault.expected:
+        assert expected in error
     assert "Traceback" not in error
     assert "What to do:" in error
     assert len(error) < 900
@@ -270,27 +272,27 @@ def test_a_fault(kernel: Kernel, service: Service, found: Callable[..., None], f
     assert kept == fault.kept
     if kept:
         assert "incomplete: the reply broke off" in run.text
-    healthy, intact = goes_on(kernel, service)
-    found(fault.name, error, kept, healthy=healthy, intact=intact)
+    healthy, intact = chat_after_fault(kernel, service)
+    compare_with_table(fault.name, error, kept, healthy=healthy, intact=intact)
     assert healthy
     assert intact
 
 
 @pytest.mark.parametrize("case", NO_FAULTS, ids=lambda fault: fault.name)
-def test_what_is_odd_but_no_fault(kernel: Kernel, service: Service, case: Fault) -> None:
+def test_an_unusual_response_is_accepted(kernel: Kernel, service: Service, case: Fault) -> None:
     service.then(case.script)
     run = kernel.run(f"%wbchat --once {case.options} Now")
     assert run.ok, run.text
-    for words in case.words:
-        assert words in run.text
+    for expected in case.expected:
+        assert expected in run.text
 
 
-def test_the_table_names_every_fault_and_no_other() -> None:
+def test_the_table_lists_exactly_these_faults() -> None:
     _, *rows = (line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| "))
     assert [line.split(" | ")[0].removeprefix("| ") for line in rows] == [*(one.name for one in FAULTS), *WIRE_FAULTS]
 
 
-def test_a_reply_of_10_mb(kernel: Kernel, service: Service) -> None:
+def test_a_reply_of_10_mb_is_received(kernel: Kernel, service: Service) -> None:
     piece = "word " * 200 + "\n\n"
     service.then(Streamed([piece] * 10_000))
     run = kernel.run("%wbchat --quiet --once Go on")
@@ -298,7 +300,7 @@ def test_a_reply_of_10_mb(kernel: Kernel, service: Service) -> None:
     assert kernel.value("len(_wbreply.text)") == len(piece) * 10_000
 
 
-# What the user reads of each, and the endpoint that has it.
+# The message for each fault, and the endpoint that causes it.
 WIRE_FAULTS = {
     "connection refused": ("Nothing answers at that address", "http://127.0.0.1:9/v1"),
     "unknown host": ("could not be looked up", "http://no-such-host.invalid/v1"),
@@ -306,7 +308,7 @@ WIRE_FAULTS = {
     "TLS, unknown authority": ("encrypted connection failed", "wandb"),
     "connection not taken in time": ("said nothing in time", "http://127.0.0.1:{full}/v1"),
 }
-# No resolver is asked for the name that none knows.
+# No resolver is asked for this unknown name.
 NO_SUCH_HOST = """
 import socket, sys
 def look_up(event, arguments):
@@ -317,40 +319,38 @@ sys.addaudithook(look_up)
 
 
 @pytest.mark.parametrize("name", WIRE_FAULTS)
-def test_a_fault_of_the_wire(
+def test_a_connection_fault_is_reported_and_leaves_kernel_and_thread_intact(
     service: Service,
     wandb: Wandb,
     start_kernel: Callable[..., Kernel],
     tmp_path: Path,
-    found: Callable[..., None],
+    compare_with_table: Callable[..., None],
     name: str,
 ) -> None:
-    words, endpoint = WIRE_FAULTS[name]
-    variables = wandb.environment | beginning_with(NO_SUCH_HOST, tmp_path)
+    expected, endpoint = WIRE_FAULTS[name]
+    variables = wandb.environment | with_sitecustomize(NO_SUCH_HOST, tmp_path)
     if name == "TLS, unknown authority":
-        # The proxy's certificate is signed by an authority that this kernel does not know.
+        # The certificate of the proxy is signed by an authority unknown to this kernel.
         del variables["SSL_CERT_FILE"]
-    kernel = start_kernel(
-        **variables, WANDB_API_KEY="k", WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL
-    )
+    kernel = start_kernel(**variables, WANDB_API_KEY="k", **service.environment)
     kernel.run("%load_ext wandb_inference_magic")
     kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 3")
     assert kernel.run("%wbchat Before").ok
     with socket.socket() as full:
         assert kernel.run(f"%wbconfig --endpoint {endpoint.format(full=_full_port(full))}").ok
         error = kernel.run("%wbchat Now").error
-    assert words in error
+    assert expected in error
     assert "What to do:" in error
     assert len(error.splitlines()) <= 4
     assert kernel.run(f"%wbconfig --endpoint {service.url}").ok
-    healthy, intact = goes_on(kernel, service)
-    found(name, error, "", healthy=healthy, intact=intact)
+    healthy, intact = chat_after_fault(kernel, service)
+    compare_with_table(name, error, "", healthy=healthy, intact=intact)
     assert healthy
     assert intact
 
 
 def _full_port(listening: socket.socket) -> int:
-    """Listen with a queue that is full: further connections are not taken."""
+    """Listen with a full queue, so that no further connection is accepted."""
     listening.bind(("127.0.0.1", 0))
     listening.listen(0)
     port = int(listening.getsockname()[1])

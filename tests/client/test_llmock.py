@@ -1,4 +1,4 @@
-"""llmock, a server that nobody here wrote, breaks every call in its ways and grades the client."""
+"""llmock, a third-party server, breaks every call in its own ways and grades the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sdk
 
 Behaviour = dict[str, Any]
 
-# A fault, what is queued, and whether the magic recovers by itself or leaves it to the user, who runs the cell again.
+# A fault, its queued behaviour, and whether the magic recovers on its own. If not, the user runs the cell again.
 FAULTS: list[tuple[str, list[Behaviour], bool]] = [
     ("rate limit", [{"type": "fail", "status": 429, "retry_after": 1, "times": 2}], True),
     ("500", [{"type": "fail", "status": 500, "retry_after": 1, "times": 1}], True),
@@ -33,12 +33,12 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
     ("truncate at once", [{"type": "stream_fault", "kind": "truncate", "after_chunks": 0}], True),
     ("disconnect at once", [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 0}], True),
 ]
-# Run again with nothing changed, these fail the same way: the user mends what the error names instead.
-MENDED = {"400", "401", "403", "404", "422"}
+# These fail again when run again unchanged: the user fixes what the error names instead.
+FIXED_BY_USER = {"400", "401", "403", "404", "422"}
 
 
-def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
-    """Each fault in turn; the user does what the error says; in the end nothing is held against the client."""
+def test_llmock_has_no_findings_after_all_faults(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
+    """Trigger each fault in turn and do what its error says: in the end the server has no findings."""
     kernel = start_kernel(
         WANDB_INFERENCE_BASE_URL=f"{mock.url}/v1", WANDB_INFERENCE_MODEL="gpt-4o", WANDB_INFERENCE_API_KEY="mock"
     )
@@ -50,7 +50,7 @@ def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock)
         if not recovers:
             assert "What to do:" in run.error, name
             assert "Traceback" not in run.error, name
-        if not recovers and name not in MENDED:
+        if not recovers and name not in FIXED_BY_USER:
             assert "incomplete: the reply broke off" in run.text, name
             mock.wait_for_end("stream:")
             assert kernel.run(f"%wbchat --once Tell me about {name}, in several words please.").ok, name
@@ -61,18 +61,18 @@ def test_the_verdict_is_clean(start_kernel: Callable[..., Kernel], mock: Llmock)
 TOOL = "def temperature(city: str) -> float:\n    'The temperature in a city.'\n    return 21.5\n"
 
 
-def test_tools_are_called_and_their_faults_told_to_the_model(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
+def test_tools_are_called_and_their_errors_sent_to_the_model(start_kernel: Callable[..., Kernel], mock: Llmock) -> None:
     kernel = start_kernel(
         WANDB_INFERENCE_BASE_URL=f"{mock.url}/v1", WANDB_INFERENCE_MODEL="gpt-4o", WANDB_INFERENCE_API_KEY="mock"
     )
     kernel.run("%load_ext wandb_inference_magic\n" + TOOL)
-    asked: list[list[Behaviour]] = [
+    scenarios: list[list[Behaviour]] = [
         [],
         [{"type": "tool_fault", "kind": "malformed_arguments"}],
         [{"type": "tool_fault", "kind": "unknown_tool"}],
     ]
     ok = []
-    for behaviours in asked:
+    for behaviours in scenarios:
         if behaviours:
             mock.call("scenario", {"behaviors": behaviours})
         run = kernel.run("%wbchat --once --tools temperature How warm is Paris?")

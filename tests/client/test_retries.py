@@ -1,4 +1,4 @@
-"""Trying again: only what is worth it, where a person can see it, never after words have been shown."""
+"""Retries: only of failures that can succeed later, visible to the user, and never after text has been shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import time
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from service import Answer, Service, Streamed, chunk, refused
 
 from wandb_inference_magic.client.retries import pause, read_retry_after
@@ -20,25 +20,25 @@ def busy(retry_after: float | None = None) -> InferenceError:
 
 
 @pytest.mark.parametrize(("tries", "low", "high"), [(1, 1.5, 2.5), (2, 4.5, 7.5), (3, 13.5, 22.5), (9, 90, 150)])
-def test_pauses_grow_and_differ(tries: int, low: float, high: float) -> None:
+def test_pauses_grow_and_are_random(tries: int, low: float, high: float) -> None:
     pauses = {pause(busy(), tries, 10) for _ in range(20)}
     assert len(pauses) > 1
     assert all(one is not None and low <= one <= high for one in pauses)
 
 
-def test_what_the_service_asks_for_is_kept_to() -> None:
+def test_the_pause_that_the_service_requests_is_used() -> None:
     assert pause(busy(retry_after=7), 1, 3) == 7
     assert pause(busy(retry_after=0), 1, 3) == 0
     assert pause(busy(retry_after=600), 1, 3) is None
 
 
-def test_there_is_an_end_and_not_all_is_tried_again() -> None:
+def test_retries_are_limited_in_number_and_to_retryable_errors() -> None:
     assert pause(busy(), 4, 3) is None
     assert pause(busy(), 1, 0) is None
     assert pause(InferenceError("Wrong key.", cause="key"), 1, 3) is None
 
 
-def test_retry_after_in_all_its_forms() -> None:
+def test_retry_after_is_read_in_all_its_forms() -> None:
     assert read_retry_after("3") == 3
     assert read_retry_after("0.5") == 0.5
     assert read_retry_after("-1") == 0
@@ -49,20 +49,20 @@ def test_retry_after_in_all_its_forms() -> None:
 
 
 @given(st.text())
-def test_no_header_raises(header: str) -> None:
+def test_any_retry_after_header_is_read(header: str) -> None:
     read_retry_after(header)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_busy_service_is_tried_again(kept: Kept, status: int) -> None:
-    kept.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
-    run = kept.kernel.run("%wbchat --once hi")
+def test_a_busy_service_is_retried(shared: SharedKernel, status: int) -> None:
+    shared.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
+    run = shared.kernel.run("%wbchat --once hi")
     assert run.ok
-    assert len(kept.service.chats) == 3
-    assert len({json.dumps(one.body) for one in kept.service.chats}) == 1
+    assert len(shared.service.chats) == 3
+    assert len({json.dumps(one.body) for one in shared.service.chats}) == 1
 
 
-def test_the_countdown_is_seen(kernel: Kernel, service: Service) -> None:
+def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
     service.then(refused(503, "busy", Retry_After="2"))
     run = kernel.run("%wbchat hi")
     lines = [one.content["data"]["text/markdown"] for one in run.of("display_data", "update_display_data")]
@@ -72,19 +72,19 @@ def test_the_countdown_is_seen(kernel: Kernel, service: Service) -> None:
     assert len(run.outputs) == 1
 
 
-def test_a_connection_that_is_cut_before_any_word_is_tried_again(kernel: Kernel, service: Service) -> None:
+def test_a_connection_that_breaks_before_any_text_is_retried(kernel: Kernel, service: Service) -> None:
     service.then(lambda answer: answer.cut())
     assert kernel.run("%wbchat hi").ok
     assert len(service.chats) == 2
 
 
-def test_a_stream_that_ends_before_any_word_is_tried_again(kernel: Kernel, service: Service) -> None:
+def test_a_stream_that_ends_before_any_text_is_retried(kernel: Kernel, service: Service) -> None:
     service.then(Streamed([], finish=None, counted=None, done=False))
     assert kernel.run("%wbchat hi").ok
     assert len(service.chats) == 2
 
 
-def test_after_words_have_been_shown_nothing_is_tried_again(kernel: Kernel, service: Service) -> None:
+def test_nothing_is_retried_after_text_has_been_shown(kernel: Kernel, service: Service) -> None:
     def cut(answer: Answer) -> None:
         answer.start()
         answer.event(chunk({"content": "Half"}))
@@ -96,13 +96,13 @@ def test_after_words_have_been_shown_nothing_is_tried_again(kernel: Kernel, serv
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
-def test_what_cannot_succeed_is_not_tried_again(kept: Kept, status: int) -> None:
-    kept.service.then(refused(status, "no", Retry_After="0"))
-    assert not kept.kernel.run("%wbchat --once hi").ok
-    assert len(kept.service.chats) == 1
+def test_a_request_that_cannot_succeed_is_not_retried(shared: SharedKernel, status: int) -> None:
+    shared.service.then(refused(status, "no", Retry_After="0"))
+    assert not shared.kernel.run("%wbchat --once hi").ok
+    assert len(shared.service.chats) == 1
 
 
-def test_the_setting_bounds_it_and_the_error_tells_of_the_tries(kernel: Kernel, service: Service) -> None:
+def test_max_retries_limits_the_tries_and_the_error_counts_them(kernel: Kernel, service: Service) -> None:
     service.always = refused(503, "busy", Retry_After="0")
     run = kernel.run("%config WandbInference.max_retries = 2\n%wbchat hi")
     assert "tried 3 times" in run.error
@@ -111,11 +111,11 @@ def test_the_setting_bounds_it_and_the_error_tells_of_the_tries(kernel: Kernel, 
     assert len(service.chats) == 4
 
 
-def test_the_pause_can_be_interrupted_at_once(kernel: Kernel, service: Service) -> None:
+def test_the_pause_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     service.then(refused(503, "busy", Retry_After="100"))
-    run = kernel.interrupted_at("%wbchat hi", "Trying again")
+    run = kernel.interrupt_at("%wbchat hi", "Trying again")
     assert "Interrupted." in run.error
-    # The pause counts its seconds down: the first was told, and what was on its way with the signal.
+    # The countdown was shown once, and possibly once more on its way when the signal arrived.
     assert len([one for one in run.messages if "Trying again" in json.dumps(one.content)]) <= 2
     assert len(service.chats) == 1
     assert kernel.run("%wbchat hi").ok

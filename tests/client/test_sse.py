@@ -1,4 +1,4 @@
-"""The bytes of a stream, however they are cut."""
+"""Server-sent events, for any way of cutting the bytes of a stream."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -24,11 +24,11 @@ def data_of(chunks: Iterable[bytes]) -> Iterator[str]:
     yield from reader.close()
 
 
-def test_events_of_a_whole_stream() -> None:
+def test_a_stream_in_one_piece_is_read() -> None:
     assert list(data_of([WHOLE])) == EVENTS
 
 
-def test_bytes_one_at_a_time() -> None:
+def test_a_stream_of_single_bytes_is_read() -> None:
     assert list(data_of(bytes([one]) for one in WHOLE)) == EVENTS
 
 
@@ -39,10 +39,10 @@ def test_any_cut_gives_the_same_events(cuts: list[int]) -> None:
     assert list(data_of(parts)) == EVENTS
 
 
-def test_bytes_that_are_not_utf8_are_marked() -> None:
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
     assert list(data_of([b"data: a\xff\xfeb\n\n"])) == ["a\ufffd\ufffdb"]
 
 
 @given(st.lists(st.binary(max_size=20), max_size=20))
-def test_no_bytes_raise(parts: list[bytes]) -> None:
+def test_any_bytes_are_read(parts: list[bytes]) -> None:
     assert list(data_of(parts)) == list(data_of([b"".join(parts)]))

@@ -1,4 +1,4 @@
-"""Keys, projects and environments: what a request carries, to whom, over a real (for W&B: encrypted) socket."""
+"""Keys, projects and environment variables: what is sent, and where, over a real socket (for W&B with TLS)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def chat_with(start_kernel: Callable[..., Kernel], **variables: str) -> Kernel:
 
 
 @pytest.mark.short
-def test_wandbs_key_goes_to_wandb(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_wandb_key_is_sent_to_wandb(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
     assert wandb.connected_to == [wandb.API]
     assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
@@ -32,13 +32,13 @@ def test_wandbs_key_goes_to_wandb(start_kernel: Callable[..., Kernel], wandb: Wa
     assert "openai-project" not in wandb.api.last.headers
 
 
-def test_a_footer_knows_the_price(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_cost_of_a_reply_is_known(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
-    # 12 tokens in at 0.03 and 3 out at 0.13 USD per million, by the snapshot of 2026-10-07.
+    # 12 input tokens at 0.03 and 3 output tokens at 0.13 USD per million, according to the snapshot of 2026-10-07.
     assert kernel.value("_wbreply.cost") == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
 
 
-def test_wandbs_key_goes_to_no_other_endpoint(
+def test_the_wandb_key_is_not_sent_to_another_endpoint(
     start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
 ) -> None:
     home = Path(environment["HOME"])
@@ -46,17 +46,16 @@ def test_wandbs_key_goes_to_no_other_endpoint(
     (home / ".netrc").chmod(0o600)
     variables = {"WANDB_API_KEY": KEY, "COREWEAVE_API_KEY": KEY, "OPENAI_API_KEY": "sk-openai"}
     variables |= {"WANDB_ENTITY": "my-team", "WANDB_PROJECT": "secret-project"}
-    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a", **variables)
+    chat_with(start_kernel, **service.environment, **variables)
     assert "authorization" not in service.last.headers
     assert KEY not in str(service.last)
     assert "secret-project" not in str(service.last)
 
 
-def test_an_endpoints_own_key_goes_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_the_key_of_an_endpoint_is_sent_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:
     chat_with(
         start_kernel,
-        WANDB_INFERENCE_BASE_URL=service.url,
-        WANDB_INFERENCE_MODEL="test/model-a",
+        **service.environment,
         WANDB_INFERENCE_API_KEY="its-own",
         WANDB_API_KEY=KEY,
     )
@@ -64,8 +63,8 @@ def test_an_endpoints_own_key_goes_to_it(start_kernel: Callable[..., Kernel], se
 
 
 @pytest.mark.short
-def test_what_was_set_for_openai_is_not_sent(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
-    for_openai = {
+def test_openai_environment_variables_are_not_used(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    openai_variables = {
         "OPENAI_API_KEY": "sk-openai-1",
         "OPENAI_ORG_ID": "org-openai-2",
         "OPENAI_PROJECT_ID": "proj-openai-3",
@@ -73,9 +72,9 @@ def test_what_was_set_for_openai_is_not_sent(start_kernel: Callable[..., Kernel]
         "OPENAI_ADMIN_KEY": "sk-openai-5",
         "OPENAI_CUSTOM_HEADERS": "X-Secret: openai-6\nAuthorization: Bearer openai-7",
     }
-    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **for_openai, **wandb.environment)
+    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **openai_variables, **wandb.environment)
     kernel.run("%wbmodels")
-    # Also through copies that a user makes of the client: the SDK reads the environment anew for each.
+    # Also with copies of the client that a user makes: the SDK reads the environment again for each copy.
     kernel.run("from wandb_inference_magic import client\nclient().with_options(timeout=5).models.list()")
     assert len(wandb.api.received) == 3
     for request in wandb.api.received:
@@ -109,7 +108,7 @@ def test_a_malformed_project_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.short
-def test_one_client_serves_all_and_is_rebuilt_only_for_what_matters(kernel: Kernel, service: Service) -> None:
+def test_one_client_is_shared_and_rebuilt_only_when_its_settings_change(kernel: Kernel, service: Service) -> None:
     kernel.run("from wandb_inference_magic import client, chat\nfirst = client()")
     kernel.run("%wbchat hi\n%config WandbInference.temperature = 0.5\n%wbconfig --model test/model-b")
     assert kernel.value("client() is first") is True
@@ -127,7 +126,7 @@ def test_one_client_serves_all_and_is_rebuilt_only_for_what_matters(kernel: Kern
     assert service.last.body["model"] == "test/model-b"
 
 
-ELSEWHERE = {
+INVALID_CALLS = {
     "chat('real', messages=[{'role': 'user', 'content': 'other'}])": "messages is not set",
     "chat('real', api_key='sk-real')": "%wbconfig --key",
     "chat('real', timeout=5)": "%wbconfig --timeout",
@@ -141,15 +140,15 @@ ELSEWHERE = {
 }
 
 
-def test_what_is_no_parameter_of_the_service_never_goes_into_a_request(kernel: Kernel, service: Service) -> None:
+def test_an_argument_that_is_not_a_parameter_is_refused(kernel: Kernel, service: Service) -> None:
     kernel.run("from wandb_inference_magic import chat, compare_frame, map_prompts")
-    errors = {call: kernel.run(call).error for call in ELSEWHERE}
-    assert [call for call, told in ELSEWHERE.items() if told not in errors[call]] == []
+    errors = {call: kernel.run(call).error for call in INVALID_CALLS}
+    assert [call for call, expected in INVALID_CALLS.items() if expected not in errors[call]] == []
     assert not any("sk-real" in error for error in errors.values())
     assert service.received == []
 
 
-def test_python_has_the_arguments_that_the_magics_have_options_for(kernel: Kernel, service: Service) -> None:
+def test_options_of_the_magics_are_arguments_in_python(kernel: Kernel, service: Service) -> None:
     kernel.run("from wandb_inference_magic import chat, compare_frame")
     service.then(completion("no JSON"))
     assert "does not fit" in kernel.run("chat('hi', schema='ok bool', repair=False, stream=False)").error
@@ -179,15 +178,15 @@ def test_a_redirect_is_not_followed(start_kernel: Callable[..., Kernel], service
     assert service.received == []
 
 
-def test_wandbs_401_names_the_keys_source_and_the_project_and_402_the_billing_page(
+def test_a_401_names_the_source_of_the_key_and_the_project_and_a_402_the_billing_page(
     start_kernel: Callable[..., Kernel], wandb: Wandb
 ) -> None:
     kernel = start_kernel(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="my-team/my-project", **wandb.environment)
     kernel.run("%load_ext wandb_inference_magic")
     wandb.api.then(refused(401, "Authentication failed"), refused(402, "You exceeded your current quota"))
     error = kernel.run("%wbchat hi").error
-    for words in ("The key came from: WANDB_API_KEY.", "my-team/my-project", "forge.coreweave.com/settings"):
-        assert words in error
+    for expected in ("The key came from: WANDB_API_KEY.", "my-team/my-project", "forge.coreweave.com/settings"):
+        assert expected in error
     assert "forge.coreweave.com/subscriptions" in kernel.run("%wbchat hi").error
     wandb.api.then(refused(404, "The requested resource was not found"))
     assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbchat -m openai/gpt-oss-20 hi").error
@@ -200,11 +199,11 @@ elsewhere.chat.completions.create(model="m", messages=[{{"role": "user", "conten
 """
 
 
-def test_the_key_goes_to_no_other_port_of_the_host(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    told = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m"}
+def test_the_key_is_not_sent_to_another_port_of_the_host(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m"}
     with Service().running() as other:
         other.always = completion("Hello.")
-        kernel = chat_with(start_kernel, **told)
+        kernel = chat_with(start_kernel, **variables)
         assert kernel.run(USER_CALL.format(url=other.url)).ok
         assert KEY not in str(other.last)
     service.always = completion("Hello.")
@@ -212,7 +211,7 @@ def test_the_key_goes_to_no_other_port_of_the_host(start_kernel: Callable[..., K
     assert service.last.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_the_key_goes_nowhere_unencrypted(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
+def test_the_key_is_not_sent_unencrypted(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
     service.always = completion("Hello.")
     proxy = service.url.removesuffix("/v1")
     kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, HTTP_PROXY=proxy, **wandb.environment)
@@ -224,8 +223,14 @@ def test_the_key_goes_nowhere_unencrypted(start_kernel: Callable[..., Kernel], s
 
 
 @pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
-def test_a_host_of_any_script_gets_its_key(start_kernel: Callable[..., Kernel], service: Service, host: str) -> None:
-    told = {"WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m", "HTTP_PROXY": service.url.removesuffix("/v1")}
-    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **told)
+def test_an_internationalized_host_receives_its_key(
+    start_kernel: Callable[..., Kernel], service: Service, host: str
+) -> None:
+    variables = {
+        "WANDB_INFERENCE_API_KEY": KEY,
+        "WANDB_INFERENCE_MODEL": "m",
+        "HTTP_PROXY": service.url.removesuffix("/v1"),
+    }
+    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **variables)
     assert service.last.headers["host"] == "xn--bcher-kva.example"
     assert service.last.headers["authorization"] == f"Bearer {KEY}"

@@ -1,4 +1,4 @@
-"""`%%wbchat` and `%wbchat` in a real kernel: what the front end receives, and what goes over the wire."""
+"""`%%wbchat` and `%wbchat` in a real kernel: what the front end receives, and what is sent to the service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def markdown(run: Run) -> str:
     return str(run.output["data"]["text/markdown"])
 
 
-def test_the_first_words_show_before_the_last_leave_the_server(kernel: Kernel, service: Service) -> None:
+def test_the_first_words_are_shown_before_the_last_ones_are_sent(kernel: Kernel, service: Service) -> None:
     gate = Event()
     script = Streamed(WORDS, gate=gate, hold_after=5)
     service.then(script)
@@ -49,22 +49,22 @@ def test_a_reply_ends_as_one_tidy_output(kernel: Kernel, service: Service) -> No
     assert (facts["prompt_tokens"], facts["completion_tokens"]) == (12, 3)
 
 
-def test_no_word_leaves_the_screen_while_others_come(kernel: Kernel, service: Service) -> None:
-    """A block that has been drawn stays where it is when the next one begins."""
+def test_words_on_the_screen_stay_while_others_arrive(kernel: Kernel, service: Service) -> None:
+    """A block that has been drawn stays in its place when the next one begins."""
     blocks = ["# A title\n\n", "A paragraph of words. ", "And more.\n\n", "1. one\n", "2. two\n\n", "After the list "]
     blocks += ["comes this.\n", "> A quote\n\n", "| a |\n|---|\n", "| cell |\n\n", "Some last words.", " The end."]
-    # Slower than it is drawn, so that each piece is a drawing of its own.
+    # Slower than the refresh rate, so that each piece is drawn separately.
     service.then(Streamed(blocks, per_second=8))
     screens = [str([one["data"].get("text/markdown") for one in shown]) for shown in kernel.run("%wbchat hi").screens()]
-    told = set(re.findall(r"[A-Za-z]{3,}", "".join(blocks)))
-    # Without those of the line that says what is awaited, which the first of them replace.
-    words = [[word for word in re.findall(r"[A-Za-z]{3,}", screen) if word in told] for screen in screens]
+    expected = set(re.findall(r"[A-Za-z]{3,}", "".join(blocks)))
+    # Without the words of the status line, which the first text replaces.
+    words = [[word for word in re.findall(r"[A-Za-z]{3,}", screen) if word in expected] for screen in screens]
     assert len({*map(len, words)}) > 5
     for before, after in pairwise(words[:-1]):
         assert after[: len(before)] == before
 
 
-def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:
+def test_the_refresh_rate_is_limited(kernel: Kernel, service: Service) -> None:
     service.then(
         Streamed(
             [f"word{number} " + ("\n\n" if number % 40 == 39 else "") for number in range(500)],
@@ -74,12 +74,12 @@ def test_refreshes_are_bounded(kernel: Kernel, service: Service) -> None:
     run = kernel.run("%%wbchat\nHi")
     drawn = run.of("display_data", "update_display_data")
     seconds = drawn[-1].at - drawn[0].at
-    # Each refresh may end one output and begin the next.
+    # Each refresh may end one output and start the next.
     assert 5 < len(drawn) <= 2 * (15 * seconds + 2)
 
 
 def received_bytes(kernel: Kernel, service: Service, tokens: int, paragraph: int) -> int:
-    """Return what the front end receives for a reply of so many tokens, a new paragraph after each few of them."""
+    """Return the number of bytes that the front end receives for a reply of `tokens` tokens in paragraphs."""
     pieces = [
         f"word{number % 90 + 10} " + ("\n\n" if number % paragraph == 0 else "") for number in range(1, tokens + 1)
     ]
@@ -87,20 +87,20 @@ def received_bytes(kernel: Kernel, service: Service, tokens: int, paragraph: int
     return kernel.run("%%wbchat --once\nHi").bytes
 
 
-def test_what_the_front_end_receives_grows_linearly(kernel: Kernel, service: Service) -> None:
+def test_the_bytes_for_the_front_end_grow_linearly(kernel: Kernel, service: Service) -> None:
     received_bytes(kernel, service, 100, paragraph=40)
     assert received_bytes(kernel, service, 5000, 40) <= 10 * 1.3 * received_bytes(kernel, service, 500, 40)
 
 
-def test_a_single_long_block_is_sent_a_bounded_number_of_times(kernel: Kernel, service: Service) -> None:
+def test_the_bytes_for_a_single_long_block_grow_about_linearly(kernel: Kernel, service: Service) -> None:
     received_bytes(kernel, service, 100, paragraph=40)
-    # Each drawing comes a share later than the one before: where in such a step a reply ends makes a difference
-    # of that share, up or down, and a machine that pauses adds a drawing. Drawing at a steady rate would give 4.
+    # The pauses between drawings grow, so the position of a reply's end within a pause changes the result by up to
+    # one drawing, and a machine that pauses adds one more. With a constant refresh rate the factor would be 4.
     twice, once = (min(received_bytes(kernel, service, tokens, 10**6) for _ in range(2)) for tokens in (10_000, 5000))
     assert twice <= 2.8 * once
 
 
-def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service) -> None:
+def test_other_output_of_the_cell_is_not_changed(kernel: Kernel, service: Service) -> None:
     service.always = Streamed(["One.\n\n", "Two.\n\n", "Three."], per_second=20)
     run = kernel.run("print('above')\nr = %wbchat hi\nprint('below')")
     texts = [output["data"]["text/plain"] for output in run.outputs]
@@ -110,13 +110,13 @@ def test_other_output_of_the_cell_is_left_alone(kernel: Kernel, service: Service
     assert len(texts) == 3
 
 
-def test_two_chats_in_one_cell_both_stay(kernel: Kernel, service: Service) -> None:
+def test_two_chats_in_one_cell_have_an_output_each(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["A1.\n\n", "A2."], per_second=20), Streamed(["B1.\n\n", "B2."], per_second=20))
     run = kernel.run("%wbchat first\n%wbchat second")
     assert [output["data"]["text/plain"][:3] for output in run.outputs] == ["A1.", "B1."]
 
 
-def test_the_line_form_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -> None:
+def test_the_line_magic_can_be_assigned_and_is_not_shown_twice(kernel: Kernel) -> None:
     assert len(kernel.run("r = %wbchat hello").outputs) == 1
     assert len(kernel.run("%wbchat hello").outputs) == 1
     assert len(kernel.run("get_ipython().run_line_magic('wbchat', 'hello')").outputs) == 1
@@ -135,19 +135,19 @@ def test_a_question_mark_at_the_end_is_part_of_the_text(kernel: Kernel, service:
     assert kernel.value("answer.text") == "Hello there."
 
 
-def test_help_is_whole(kernel: Kernel) -> None:
+def test_help_shows_usage_options_and_examples(kernel: Kernel) -> None:
     content = kernel.client.execute("%%wbchat?", reply=True)["content"]
     shown = content["payload"][0]["data"]["text/plain"]
-    for words in (
+    for expected in (
         "%%wbchat [options]",
         "--temperature NUMBER",
         "-o, --output NAME",
         "In [1]: %%wbchat -t 0.2",
     ):
-        assert words in shown
+        assert expected in shown
 
 
-def test_the_conversation_goes_on_and_a_rerun_replaces_its_turn(kernel: Kernel, service: Service) -> None:
+def test_a_cell_run_again_in_a_conversation_replaces_its_turn(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["First."]), Streamed(["Second."]), Streamed(["First again."]))
     kernel.run("%%wbchat\nOne", cell_id="cell-1")
     second = kernel.run("%%wbchat\nTwo", cell_id="cell-2")
@@ -158,7 +158,7 @@ def test_the_conversation_goes_on_and_a_rerun_replaces_its_turn(kernel: Kernel, 
     assert "turn 1" in again.text
 
 
-def test_once_new_and_named_threads(kernel: Kernel, service: Service) -> None:
+def test_once_new_and_thread_options_choose_the_conversation(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
     kernel.run("%wbchat --once two")
     assert len(service.last.body["messages"]) == 1
@@ -180,7 +180,7 @@ def test_only_what_the_user_set_is_sent(kernel: Kernel, service: Service) -> Non
     }
 
 
-def test_every_option_reaches_the_wire(kernel: Kernel, service: Service) -> None:
+def test_every_option_is_sent(kernel: Kernel, service: Service) -> None:
     line = (
         "-m other/model -s 'Be brief.' -t 0.5 --max-tokens 9 --top-p 0.9 --seed 3 --stop X --stop 'Y Z' "
         "--param top_k=5 --param 'chat_template_kwargs={\"enable_thinking\": false}'"
@@ -204,7 +204,7 @@ def test_every_option_reaches_the_wire(kernel: Kernel, service: Service) -> None
     }
 
 
-def test_a_reply_in_one_piece(kernel: Kernel, service: Service) -> None:
+def test_a_reply_in_one_piece_is_shown(kernel: Kernel, service: Service) -> None:
     service.then(completion("All at once.", reasoning="hm"))
     run = kernel.run("%wbchat --no-stream hi")
     assert "stream" not in service.last.body
@@ -213,7 +213,7 @@ def test_a_reply_in_one_piece(kernel: Kernel, service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
-def test_reasoning_is_kept_apart_and_folded(kernel: Kernel, service: Service, name: str) -> None:
+def test_reasoning_is_separate_from_the_text_and_folded(kernel: Kernel, service: Service, name: str) -> None:
     service.then(Streamed(["42"], reasoning=["Let me ", "think."], reasoning_name=name))
     run = kernel.run("%wbchat hi")
     assert kernel.value("(_wbreply.text, _wbreply.reasoning)") == ("42", "Let me think.")
@@ -221,7 +221,7 @@ def test_reasoning_is_kept_apart_and_folded(kernel: Kernel, service: Service, na
     assert "think" not in run.output["data"]["text/plain"]
 
 
-def test_outputs_go_where_they_are_told(kernel: Kernel) -> None:
+def test_quiet_shows_nothing_and_output_names_the_variable(kernel: Kernel) -> None:
     run = kernel.run("%wbchat --quiet -o answer hi")
     assert run.outputs == []
     assert kernel.value("(answer.text, _wbreply is answer)") == ("Hello there.", True)
@@ -239,7 +239,9 @@ FORMATS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("format", "text", "expected"), FORMATS, ids=[one[0] for one in FORMATS])
-def test_formats(kernel: Kernel, service: Service, format: str, text: str, expected: dict[str, str]) -> None:
+def test_a_reply_is_shown_in_the_chosen_format(
+    kernel: Kernel, service: Service, format: str, text: str, expected: dict[str, str]
+) -> None:
     service.then(Streamed([text]))
     data = kernel.run(f"%wbchat --format {format} hi").output["data"]
     assert set(data) == {"text/plain", *expected}
@@ -247,7 +249,7 @@ def test_formats(kernel: Kernel, service: Service, format: str, text: str, expec
         assert data[kind].startswith(start), data[kind]
 
 
-def test_a_missing_usage_chunk_is_tolerated(kernel: Kernel, service: Service) -> None:
+def test_a_missing_usage_finish_reason_or_end_marker_is_tolerated(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(counted=None), Streamed(finish=None), Streamed(done=False))
     for _ in range(3):
         assert kernel.run("%wbchat --once hi").ok
@@ -259,7 +261,7 @@ def test_the_model_that_answered_is_named(kernel: Kernel, service: Service) -> N
     assert kernel.value("(_wbreply.asked_model, _wbreply.model)") == (MODEL, "base/model")
 
 
-def test_facts_of_a_reply(kernel: Kernel, service: Service) -> None:
+def test_a_reply_has_usage_messages_and_times(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(["x"], counted=usage(100, 7, cached=40)))
     kernel.run("%wbchat --once hello")
     assert kernel.value("_wbreply.usage.cached_tokens") == 40
@@ -269,7 +271,7 @@ def test_facts_of_a_reply(kernel: Kernel, service: Service) -> None:
 
 
 def test_a_reply_that_ends_before_its_last_block_is_drawn_is_shown_once(kernel: Kernel, service: Service) -> None:
-    """The first block is left where it stands; of the second, only marks have come, which are not drawn alone."""
+    """The first block stays in its place. Of the second one only marks have arrived, which are not drawn alone."""
     service.then(Streamed(["First.\n\n**"]))
     run = kernel.run("%%wbchat\nhi")
     assert run.output["data"]["text/plain"].startswith("First.")

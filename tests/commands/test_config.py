@@ -1,4 +1,4 @@
-"""`%wbconfig`, `%config` and `ipython_config.py`: one set of settings, and where each value comes from."""
+"""`%wbconfig`, `%config` and `ipython_config.py`: one set of settings, and the source of each value."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kernels import Kept, Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from service import Service, Wandb, page, refused
 
 
 def setting(run: Run, name: str) -> tuple[str, str]:
-    """Return a setting's value and source as the table shows them."""
+    """Return the value and the source of a setting as shown in the table."""
     (row,) = [line for line in run.text.splitlines() if line.startswith(f"{name} ")]
     cells = [cell.strip() for cell in row.split("  ") if cell.strip()]
     return cells[1], cells[2] if len(cells) > 2 else ""
@@ -29,7 +29,7 @@ def test_every_setting_is_shown_with_its_source(
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="from/environment")
     kernel.run("%load_ext wandb_inference_magic")
     changed = kernel.run("%wbconfig --timeout 77")
-    assert changed.text.splitlines()[2:] == ["timeout  77     set in this session"], "what was set, and no more"
+    assert changed.text.splitlines()[2:] == ["timeout  77     set in this session"], "only the changed setting is shown"
     run = kernel.run("%wbconfig")
     assert setting(run, "endpoint") == (service.url, "WANDB_INFERENCE_BASE_URL")
     assert setting(run, "model") == ("from/environment", "WANDB_INFERENCE_MODEL")
@@ -48,14 +48,14 @@ def test_every_setting_is_shown_with_its_source(
     assert service.last.body["model"] == "from/environment"
 
 
-def test_percent_config_does_not_undo_what_wbconfig_set(kernel: Kernel, service: Service) -> None:
+def test_percent_config_keeps_the_settings_of_wbconfig(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbconfig --model set/first")
     kernel.run("%config WandbInference.temperature = 0.5")
     kernel.run("%wbchat --once hi")
     assert (service.last.body["model"], service.last.body["temperature"]) == ("set/first", 0.5)
 
 
-def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
+def test_a_refused_value_leaves_the_settings_unchanged(kernel: Kernel) -> None:
     assert "timeout is a number from 0.001 to 86400, not -5" in kernel.run("%config WandbInference.timeout = -5").text
     assert kernel.run("%config WandbInference.temperature = 0.5").of("error") == []
     assert setting(kernel.run("%wbconfig"), "timeout") == ("120", "default")
@@ -63,7 +63,7 @@ def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "expected"),
     [
         ("--project my-team", "team/project"),
         ("--endpoint ftp://x", "not an endpoint"),
@@ -73,20 +73,20 @@ def test_a_refused_value_leaves_nothing_behind(kernel: Kernel) -> None:
         ("--modle x", "Did you mean --mode or --model"),
     ],
 )
-def test_what_cannot_be_set_is_refused(kept: Kept, line: str, words: str) -> None:
-    run = kept.kernel.run(f"%wbconfig {line}")
-    assert words in run.error
+def test_an_invalid_setting_is_refused(shared: SharedKernel, line: str, expected: str) -> None:
+    run = shared.kernel.run(f"%wbconfig {line}")
+    assert expected in run.error
     assert "secret" not in run.error
 
 
 @pytest.mark.short
-def test_the_key_is_asked_for_masked_kept_and_never_shown(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_key_is_entered_masked_and_never_shown(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     kernel.run("%load_ext wandb_inference_magic")
     request = kernel.start("%wbconfig --key", allow_stdin=True)
-    asked = kernel.client.get_stdin_msg(timeout=60)["content"]
-    assert asked["password"] is True
-    assert "forge.coreweave.com/settings" in asked["prompt"]
+    stdin_request = kernel.client.get_stdin_msg(timeout=60)["content"]
+    assert stdin_request["password"] is True
+    assert "forge.coreweave.com/settings" in stdin_request["prompt"]
     kernel.client.input("typed-secret-key")
     run = kernel.finish(request)
     assert setting(run, "key") == ("found, not shown", "typed in")
@@ -97,7 +97,7 @@ def test_the_key_is_asked_for_masked_kept_and_never_shown(start_kernel: Callable
     assert "typed-secret-key" not in str(kernel.run("%wbconfig"))
 
 
-def test_without_a_key_the_chat_asks_for_it_where_it_can(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_a_chat_without_a_key_asks_for_it(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint wandb")
     request = kernel.start("%wbchat hi", allow_stdin=True)
@@ -107,7 +107,7 @@ def test_without_a_key_the_chat_asks_for_it_where_it_can(start_kernel: Callable[
     assert wandb.api.last.headers["authorization"] == "Bearer typed-secret-key"
 
 
-def test_without_a_key_and_nobody_to_ask(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_without_a_key_and_without_input_the_command_fails(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint wandb")
     for line in ("%wbchat hi", "%wbmodels", "%wbconfig --key"):
@@ -117,10 +117,10 @@ def test_without_a_key_and_nobody_to_ask(start_kernel: Callable[..., Kernel], wa
     assert wandb.connected_to == []
 
 
-def test_check_says_what_works(kernel: Kernel, service: Service) -> None:
+def test_check_lists_what_works(kernel: Kernel, service: Service) -> None:
     run = kernel.run("%wbconfig --check")
     assert run.ok
-    for words in (
+    for expected in (
         "✓ endpoint",
         "✓ key",
         "✓ project",
@@ -129,11 +129,11 @@ def test_check_says_what_works(kernel: Kernel, service: Service) -> None:
         "✓ reply",
         "test/model-a answered",
     ):
-        assert words in run.text
+        assert expected in run.text
     assert service.last.body["max_tokens"] == 16
 
 
-def test_check_says_what_does_not_work_and_fails(kernel: Kernel, service: Service) -> None:
+def test_check_lists_what_does_not_work_and_fails(kernel: Kernel, service: Service) -> None:
     service.always = refused(401, "Invalid Authentication")
     run = kernel.run("%wbconfig --check")
     assert not run.ok
@@ -141,7 +141,7 @@ def test_check_says_what_does_not_work_and_fails(kernel: Kernel, service: Servic
     assert "did not accept the key" in run.error
 
 
-def test_no_setting_shows_a_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_no_command_shows_a_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_API_KEY="its-own-secret")
     kernel.run("%load_ext wandb_inference_magic")
     for line in (
@@ -162,14 +162,14 @@ BAD_INPUT = [
 ]
 
 
-@pytest.mark.parametrize(("code", "words"), BAD_INPUT)
-def test_bad_input_is_one_short_message_and_nothing_is_sent(kept: Kept, code: str, words: str) -> None:
-    run = kept.kernel.run(code)
+@pytest.mark.parametrize(("code", "expected"), BAD_INPUT)
+def test_bad_input_is_one_short_message_and_nothing_is_sent(shared: SharedKernel, code: str, expected: str) -> None:
+    run = shared.kernel.run(code)
     assert not run.ok
-    assert words in run.error
+    assert expected in run.error
     assert len(run.error.splitlines()) <= 4
     assert "Traceback" not in run.error
-    assert kept.service.received == []
+    assert shared.service.received == []
 
 
 def test_an_empty_cell_is_refused_by_ipython_itself(kernel: Kernel, service: Service) -> None:
@@ -188,7 +188,7 @@ def test_no_network_is_one_short_message(start_kernel: Callable[..., Kernel]) ->
     assert len(run.error.splitlines()) <= 4
 
 
-def test_an_endpoint_that_is_no_api_is_one_short_message(kernel: Kernel, service: Service) -> None:
+def test_an_endpoint_that_is_not_an_api_is_one_short_message(kernel: Kernel, service: Service) -> None:
     for line in ("%wbchat hi", "%wbchat --no-stream hi"):
         service.then(page())
         run = kernel.run(line)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kernels import Kept, Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from service import Answer, Script, Service, Wandb, listing, refused
 
 FEED = {
@@ -32,13 +32,13 @@ def wandb_kernel(start_kernel: Callable[..., Kernel], wandb: Wandb, **variables:
     return kernel
 
 
-def picking(kernel: Kernel) -> Run:
-    """Run `%wbmodels` as a front end does at which somebody sits."""
+def run_wbmodels_interactively(kernel: Kernel) -> Run:
+    """Run `%wbmodels` as an interactive front end does."""
     return kernel.finish(kernel.start("%wbmodels", allow_stdin=True))
 
 
-def test_a_list_that_is_none_is_told_in_a_sentence(kept: Kept) -> None:
-    kept.kernel.run("%wbconfig --model test/model-a")
+def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
+    shared.kernel.run("%wbconfig --model test/model-a")
     bodies = (
         "[" * 100_000 + "]" * 100_000,
         "no JSON",
@@ -48,13 +48,13 @@ def test_a_list_that_is_none_is_told_in_a_sentence(kept: Kept) -> None:
         '{"data": [' + "[]," * 5_000_000 + "5]}",
     )
     for body in bodies:
-        kept.service.listing_script = _saying(body)
-        run = kept.kernel.run("%wbmodels --refresh")
+        shared.service.listing_script = _responding(body)
+        run = shared.kernel.run("%wbmodels --refresh")
         shown = run.error if not run.ok else run.text
         assert "The endpoint answered, but not with a list of models" in shown
 
 
-def _saying(body: str) -> Script:
+def _responding(body: str) -> Script:
     def answer(one: Answer) -> None:
         one.start(200, "application/json")
         one.raw(body.encode("latin-1"))
@@ -63,14 +63,14 @@ def _saying(body: str) -> Script:
     return answer
 
 
-def test_the_live_list_joined_with_the_public_feed(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_live_list_is_joined_with_the_public_feed(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     wandb.api.listing = listing("openai/gpt-oss-20b", "new/unheard-of", "Qwen/Qwen3.8-27B")
     wandb.feed.documents[FEED_PATH] = FEED
     kernel = wandb_kernel(start_kernel, wandb)
-    run = picking(kernel)
+    run = run_wbmodels_interactively(kernel)
     assert set(run.output["data"]) == {WIDGET, "text/markdown", "text/plain"}
-    for words in ("new/unheard-of", "0.05 / 0.20", "262k", "text, image", "W&B's public feed", "← chosen"):
-        assert words in run.text
+    for expected in ("new/unheard-of", "0.05 / 0.20", "262k", "text, image", "W&B's public feed", "← chosen"):
+        assert expected in run.text
     (request,) = wandb.feed.received
     assert "authorization" not in request.headers
 
@@ -90,21 +90,21 @@ def test_the_public_feed_can_be_switched_off(start_kernel: Callable[..., Kernel]
     assert wandb.connected_to == [wandb.API]
 
 
-def test_an_empty_list_falls_back_and_says_so(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_snapshot_replaces_an_empty_list(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     wandb.api.listing = listing()
     text = wandb_kernel(start_kernel, wandb).run("%wbmodels --table").text
-    for words in ("empty list", "known without it", "snapshot of 2026-10-07", "zai-org/GLM-5.3-Flash"):
-        assert words in text
+    for expected in ("empty list", "known without it", "snapshot of 2026-10-07", "zai-org/GLM-5.3-Flash"):
+        assert expected in text
 
 
-def test_a_list_that_fails_falls_back_and_says_so(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_the_snapshot_replaces_a_list_that_fails(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     wandb.api.listing_script = refused(401, "Invalid Authentication")
     text = wandb_kernel(start_kernel, wandb).run("%wbmodels --table").text
     assert "did not accept the key" in text
     assert "zai-org/GLM-5.3-Flash" in text
 
 
-def test_a_table_and_a_filter(kernel: Kernel) -> None:
+def test_a_table_shows_the_models_that_match_the_filter(kernel: Kernel) -> None:
     run = kernel.run("%wbmodels model-b --table")
     assert set(run.output["data"]) == {"text/markdown", "text/plain"}
     assert "test/model-b" in run.text
@@ -141,7 +141,7 @@ def test_a_filter_without_a_match(kernel: Kernel) -> None:
     assert "No model matches 'modle'" in kernel.run("%wbmodels modle").error
 
 
-def test_as_a_data_frame(kernel: Kernel) -> None:
+def test_the_models_are_returned_as_a_data_frame(kernel: Kernel) -> None:
     assert kernel.run("%wbmodels -o found").outputs == []
     assert kernel.value("(type(found).__name__, list(found['id']))") == (
         "DataFrame",
@@ -159,8 +159,10 @@ def test_a_slow_list_leaves_no_status_line_beside_a_data_frame(kernel: Kernel, s
     assert kernel.value("list(found['id'])") == ["test/model-a"]
 
 
-def test_the_pickers_parts_stand_apart_where_they_wrap(kernel: Kernel) -> None:
-    layouts = [message.content["data"].get("state", {}) for message in picking(kernel).of("comm_open")]
+def test_the_parts_of_the_picker_have_a_gap_when_they_wrap(kernel: Kernel) -> None:
+    layouts = [
+        message.content["data"].get("state", {}) for message in run_wbmodels_interactively(kernel).of("comm_open")
+    ]
     (row,) = (layout for layout in layouts if layout.get("flex_flow") == "row wrap")
     assert row["grid_gap"] == "2px 8px"
 
@@ -173,7 +175,7 @@ def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., K
     wandb.feed.documents[FEED_PATH] = FEED
     kernel = wandb_kernel(start_kernel, wandb)
     kernel.run("%wbconfig --model Qwen/Qwen3.8-27B")
-    picking(kernel)
+    run_wbmodels_interactively(kernel)
     kernel.run(DETAILS)
     (shown,) = (one for one in kernel.value("details") if "<b>" in one)
     for words in ("context <b>262k tokens</b>", " per million tokens</b>", "takes <b>text, image</b>"):
@@ -181,7 +183,7 @@ def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., K
 
 
 def test_the_picker_says_nothing_of_facts_that_are_not_known(kernel: Kernel) -> None:
-    picking(kernel)
+    run_wbmodels_interactively(kernel)
     kernel.run(DETAILS)
     shown = "".join(kernel.value("details"))
     assert "Nothing is known of this model." in shown
@@ -189,8 +191,8 @@ def test_the_picker_says_nothing_of_facts_that_are_not_known(kernel: Kernel) -> 
 
 
 @pytest.mark.short
-def test_the_dropdown_and_the_setting_move_each_other(kernel: Kernel, service: Service) -> None:
-    picking(kernel)
+def test_the_dropdown_and_the_setting_follow_each_other(kernel: Kernel, service: Service) -> None:
+    run_wbmodels_interactively(kernel)
     kernel.run(
         "import gc, ipywidgets\n"
         "dropdown, search, use = (next(one for one in gc.get_objects() if type(one) is kind)\n"

@@ -1,4 +1,4 @@
-"""`%wbusage`: every call is counted, with its tokens, seconds and cost, and charted."""
+"""`%wbusage`: every call is counted with its tokens, seconds and cost, and shown in a chart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kept, Kernel, Run, plain
+from kernels import Kernel, Run, SharedKernel, plain
 from PIL import Image
 from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
 
@@ -31,7 +31,7 @@ from wandb_inference_magic.session.usage import Call, UsageTracker, usage_rows
 
 
 def table(run: Run) -> dict[str, list[str]]:
-    """Return the rows of the table shown, by their first cells."""
+    """Return the rows of the displayed table, keyed by their first cells."""
     lines = [line for line in run.outputs[0]["data"]["text/markdown"].splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
     return {row[0].replace("\\", ""): row[1:] for row in rows}
@@ -41,7 +41,7 @@ def table(run: Run) -> dict[str, list[str]]:
 
 
 @pytest.mark.short
-def test_a_chart_is_a_picture_and_a_text() -> None:
+def test_a_chart_has_an_image_and_a_text_form() -> None:
     data = chart_bundle(["a/one", "b/three"], [Measure("seconds", [1.0, 2.0], "{:.1f} s".format)])
     picture = Image.open(BytesIO(b64decode(data["image/png"])))
     assert picture.width > picture.height > 50
@@ -51,7 +51,7 @@ def test_a_chart_is_a_picture_and_a_text() -> None:
     assert lines[2].split() == ["b/three", "█" * 24, "2.0", "s"]
 
 
-def test_what_is_not_known_has_no_bar_and_says_so() -> None:
+def test_an_unknown_value_has_no_bar_in_a_chart() -> None:
     data = chart_bundle(
         ["a", "b\x1b[31m$x$"],
         [
@@ -68,7 +68,7 @@ def test_what_is_not_known_has_no_bar_and_says_so() -> None:
     assert chart_bundle([], [Measure("cost", [], str)]) == {}
 
 
-def test_a_chart_leaves_matplotlib_as_the_user_has_it() -> None:
+def test_a_chart_leaves_matplotlib_unchanged() -> None:
     import matplotlib as mpl
     from matplotlib import pyplot
 
@@ -99,12 +99,12 @@ def test_totals_add_up() -> None:
     assert usage.total().calls == 0
 
 
-def test_nothing_sent_is_said(kernel: Kernel) -> None:
+def test_without_calls_wbusage_says_so(kernel: Kernel) -> None:
     assert "Nothing has been sent since" in kernel.run("%wbusage").text
 
 
-def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_calls_are_shown_by_model_with_their_cost(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = Streamed(["Hello."], counted=usage(1000, 400, 100))
     kernel.run("%wbchat hi")
     kernel.run("%wbchat again")
@@ -112,7 +112,7 @@ def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb
     run = kernel.run("%wbusage")
     shown = table(run)
     assert shown["test/small"][:4] == ["2", "2,000", "200", "800"]
-    # 2,000 tokens at 1 USD a million, 800 at half of that.
+    # 2,000 tokens at 1 USD per million, 800 at half of that price.
     assert shown["test/small"][-1] == "0.0024 USD"
     assert shown["total"][:4] == ["3", "3,000", "300", "1,200"]
     assert shown["total"][-1] == "0.0036 USD"
@@ -124,10 +124,8 @@ def test_calls_are_shown_by_model_with_their_cost(informed_kernel: Kernel, wandb
     assert "tokens a second" in chart["data"]["text/plain"]
 
 
-def test_a_price_that_is_not_known_is_unknown_and_the_total_says_at_least(
-    informed_kernel: Kernel, wandb: Wandb
-) -> None:
-    kernel = informed_kernel
+def test_an_unknown_price_makes_the_total_cost_a_lower_bound(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = Streamed(["Hello."], counted=usage(1000, 500))
     lora = "wandb-artifact:///team/project/lora:v1"
     kernel.run("%wbchat hi")
@@ -137,7 +135,7 @@ def test_a_price_that_is_not_known_is_unknown_and_the_total_says_at_least(
     assert shown["total"][-1].startswith("at least ")
 
 
-def test_the_figures_go_into_a_frame(kernel: Kernel, service: Service) -> None:
+def test_the_figures_are_returned_as_a_frame(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat hi")
     run = kernel.run("%wbusage -o used --reset")
     assert "Counting starts again from zero." in run.text
@@ -147,7 +145,7 @@ def test_the_figures_go_into_a_frame(kernel: Kernel, service: Service) -> None:
     assert "Nothing has been sent" in kernel.run("%wbusage").text
 
 
-def test_failed_tries_count_in_a_row_of_their_own(kernel: Kernel, service: Service) -> None:
+def test_failed_tries_are_counted_in_a_separate_row(kernel: Kernel, service: Service) -> None:
     service.then(refused(503, "overloaded", Retry_After="0"))
     kernel.run("%wbchat hi")
     service.then(refused(400, "no"))
@@ -157,15 +155,15 @@ def test_failed_tries_count_in_a_row_of_their_own(kernel: Kernel, service: Servi
     assert shown["of these failed"][0] == "2"
 
 
-def test_an_interrupted_reply_counts_as_an_estimate(kernel: Kernel, service: Service) -> None:
+def test_an_interrupted_reply_is_counted_as_an_estimate(kernel: Kernel, service: Service) -> None:
     service.then(Endless("x" * 400))
-    assert "Interrupted." in kernel.interrupted_at("%wbchat hello", "xxxx").error
+    assert "Interrupted." in kernel.interrupt_at("%wbchat hello", "xxxx").error
     run = kernel.run("%wbusage")
     assert next(iter(table(run).values()))[3] == "about 100"
     assert "those are estimates" in run.text
 
 
-def test_rounds_with_tools_and_comparisons_count(kernel: Kernel, service: Service) -> None:
+def test_tool_rounds_and_comparisons_are_counted(kernel: Kernel, service: Service) -> None:
     kernel.run('def double(a: int):\n    "Double it."\n    return 2 * a')
     called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
     service.then(completion(None, tool_calls=[called]))
@@ -175,17 +173,17 @@ def test_rounds_with_tools_and_comparisons_count(kernel: Kernel, service: Servic
     assert kernel.value("dict(zip(used.model, used.calls))") == {MODEL: 2, "test/a": 1, "test/b": 1}
 
 
-def test_it_equals_the_servers_own_count_over_many_mixed_calls(kernel: Kernel, service: Service) -> None:
-    """A thousand calls, some failing, some in one piece, from several threads at once."""
-    dice = random.Random(7)
+def test_the_count_equals_that_of_the_server_for_many_mixed_calls(kernel: Kernel, service: Service) -> None:
+    """A thousand calls, some failing, some in one piece, from several threads in parallel."""
+    generator = random.Random(7)
     answered: list[tuple[int, int]] = []
 
     def answer(one: Answer) -> None:
-        chance = dice.random()
+        chance = generator.random()
         if chance < 0.1:
             refused(400, "no")(one)
             return
-        tokens = (dice.randrange(1, 500), dice.randrange(1, 500))
+        tokens = (generator.randrange(1, 500), generator.randrange(1, 500))
         answered.append(tokens)
         if one.received.body.get("stream"):
             Streamed(["Hi."], counted=usage(*tokens))(one)
@@ -213,17 +211,17 @@ def test_it_equals_the_servers_own_count_over_many_mixed_calls(kernel: Kernel, s
     assert row["completion_tokens"] == sum(written for _, written in answered)
 
 
-# Counts that are nonsense ----------------------------------------------------------------------------------
+# Invalid counts ------------------------------------------------------------------------------------------
 
-NONSENSE = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"12"', "12.5", "1000000001", "[]", "{}")
+INVALID_COUNTS = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"12"', "12.5", "1000000001", "[]", "{}")
 
 
-def with_usage(text: str, words: str = "Hello there.") -> Callable[[Answer], None]:
-    """A script: a streamed reply whose last chunk has this JSON text as its `usage`."""
+def with_usage(text: str, text_of_reply: str = "Hello there.") -> Callable[[Answer], None]:
+    """Return a script: a streamed reply whose last chunk has this JSON text as its `usage`."""
 
     def answer(one: Answer) -> None:
         one.start()
-        one.event(chunk({"content": words}, "stop"))
+        one.event(chunk({"content": text_of_reply}, "stop"))
         one.event(f'{{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{text}}}')
         one.event("[DONE]")
         one.end()
@@ -231,15 +229,15 @@ def with_usage(text: str, words: str = "Hello there.") -> Callable[[Answer], Non
     return answer
 
 
-def test_counts_that_are_nonsense_are_estimated_and_said(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     kernel.run("%wbconfig --budget 0.01 --model test/thinker")
     forms = [
-        *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in NONSENSE),
-        *(f'{{"prompt_tokens": 12, "completion_tokens": {one}}}' for one in NONSENSE),
+        *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in INVALID_COUNTS),
+        *(f'{{"prompt_tokens": 12, "completion_tokens": {one}}}' for one in INVALID_COUNTS),
         *(
             f'{{"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {{"cached_tokens": {one}}}}}'
-            for one in (*NONSENSE, "13")
+            for one in (*INVALID_COUNTS, "13")
         ),
         "-9",
         '"many"',
@@ -260,14 +258,16 @@ def test_counts_that_are_nonsense_are_estimated_and_said(informed_kernel: Kernel
         f"about {3 * len(forms)}",
     ]
     assert "those are estimates" in run.text
-    # The budget is as it was.
+    # The budget still applies.
     assert "is left of the budget" in kernel.run("%wbchat --max-tokens 20000 hi").error
     wandb.api.then(with_usage("-9"))
     assert "(-9)" in kernel.run("%wbchat --once hi").text
 
 
-def test_counts_that_are_nonsense_are_estimated_in_maps_and_comparisons(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
+    kernel_with_catalog: Kernel, wandb: Wandb
+) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(-9, 10**400))
     kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
     run = kernel.run("%%wbmap rows\n{{ text }}")
@@ -288,7 +288,7 @@ def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Se
 
 @pytest.mark.parametrize("digits", [400, 5000, 100_000])
 @pytest.mark.parametrize("sign", ["", "-"])
-def test_a_number_that_python_refuses_to_read_costs_no_reply(kept: Kept, digits: int, sign: str) -> None:
+def test_a_reply_with_a_count_that_python_cannot_read_is_kept(shared: SharedKernel, digits: int, sign: str) -> None:
     form = f'{{"prompt_tokens": {sign}1{digits * "0"}, "completion_tokens": 3}}'
     body = (
         '{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "Hello there."}}], '
@@ -300,13 +300,13 @@ def test_a_number_that_python_refuses_to_read_costs_no_reply(kept: Kept, digits:
         one.raw(body.encode())
         one.end()
 
-    for script, how in ((with_usage(form), ""), (whole, "--no-stream")):
-        kept.service.then(script)
-        run = kept.kernel.run(f"%wbchat --once {how} hi")
+    for script, option in ((with_usage(form), ""), (whole, "--no-stream")):
+        shared.service.then(script)
+        run = shared.kernel.run(f"%wbchat --once {option} hi")
         assert run.ok, run.error
         assert "The service reported nonsense token counts (" in run.text
-        assert kept.kernel.value("_wbreply.text") == "Hello there."
-        assert kept.kernel.run("%wbusage").ok
+        assert shared.kernel.value("_wbreply.text") == "Hello there."
+        assert shared.kernel.run("%wbusage").ok
 
 
 numbers = st.one_of(
@@ -330,14 +330,14 @@ counts = st.one_of(
 
 @pytest.mark.short
 @given(st.lists(counts, max_size=3), st.booleans())
-def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fails: bool) -> None:
+def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) -> None:
     usage = UsageTracker()
     budget = Budget(1000.0, usage)
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
-    builder, hold = ReplyBuilder(), Reservation(budget)
-    hold.reserve(request)
-    with suppress(RuntimeError), usage.counting(request, builder, hold.settle):
+    builder, reservation = ReplyBuilder(), Reservation(budget)
+    reservation.reserve(request)
+    with suppress(RuntimeError), usage.counting(request, builder, reservation.settle):
         builder.add(chunk({"content": "Hello."}))
         for counts in chunks:
             builder.add({"choices": [], "usage": counts})
@@ -362,7 +362,7 @@ def test_no_usage_breaks_the_counting_or_lifts_the_budget(chunks: list[Any], fai
 
 @pytest.mark.short
 @given(numbers, numbers, numbers)
-def test_a_price_that_cannot_be_one_is_unknown(into: Any, out: Any, cached: Any) -> None:
+def test_an_invalid_price_in_the_feed_is_unknown(into: Any, out: Any, cached: Any) -> None:
     cost = {"input": into, "output": out, "cache_read": cached}
     price = read_modelsdev({"wandb": {"models": {"m": {"id": "m", "cost": cost}}}})["m"].price
     if price is not None:

@@ -1,4 +1,4 @@
-"""Threads in a real kernel: cells run again, forks, `%wbthread`, the model's context; all as it goes over the wire."""
+"""Threads in a real kernel: cells run again, forks, `%wbthread`, the context of the model, as sent to the service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from service import Service, Streamed, Wandb
 
 from wandb_inference_magic.errors import InferenceError
@@ -20,28 +20,28 @@ def sent(service: Service) -> list[Any]:
     return [message["content"] for message in service.last.body["messages"]]
 
 
-def answering(service: Service, *texts: str) -> None:
+def queue_replies(service: Service, *texts: str) -> None:
     service.then(*(Streamed([text]) for text in texts))
 
 
-def test_run_all_edit_and_restart_give_the_written_order(kernel: Kernel, service: Service) -> None:
+def test_run_all_and_edited_cells_keep_the_written_order(kernel: Kernel, service: Service) -> None:
     cells = {"c1": "one", "c2": "two", "c3": "three"}
     for _ in range(2):
-        answering(service, "A", "B", "C")
-        for cell_id, words in cells.items():
-            kernel.run(f"%%wbchat\n{words}", cell_id=cell_id)
+        queue_replies(service, "A", "B", "C")
+        for cell_id, text in cells.items():
+            kernel.run(f"%%wbchat\n{text}", cell_id=cell_id)
         assert sent(service) == ["one", "A", "two", "B", "three"]
-    answering(service, "B2", "C2")
+    queue_replies(service, "B2", "C2")
     assert "turn 2 · 2 earlier messages" in kernel.run("%%wbchat\ntwo, edited", cell_id="c2").text
     assert sent(service) == ["one", "A", "two, edited"]
     kernel.run("%%wbchat\nthree", cell_id="c3")
     assert sent(service) == ["one", "A", "two, edited", "B2", "three"]
-    # A cell that was inserted between goes to the end: the kernel is not told where it stands.
+    # A cell that is inserted in between comes last: the kernel does not know its position.
     kernel.run("%%wbchat\nfour", cell_id="c4")
     assert sent(service) == ["one", "A", "two, edited", "B2", "three", "C2", "four"]
 
 
-def test_a_restart_begins_anew(kernel: Kernel, service: Service) -> None:
+def test_reloading_the_extension_starts_a_new_conversation(kernel: Kernel, service: Service) -> None:
     kernel.run("%%wbchat\none", cell_id="c1")
     kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
     kernel.run("%%wbchat\none", cell_id="c1")
@@ -49,9 +49,9 @@ def test_a_restart_begins_anew(kernel: Kernel, service: Service) -> None:
 
 
 @pytest.mark.short
-def test_ipythons_own_cell_id_counts_where_the_front_end_sends_none(kernel: Kernel, service: Service) -> None:
+def test_the_cell_id_of_ipython_is_used_if_the_front_end_sends_none(kernel: Kernel, service: Service) -> None:
     shell = "get_ipython()"
-    # A shell that runs cells itself, as some kernels do: IPython is told the id, no request names one.
+    # A shell that runs cells itself, as in some kernels: IPython receives the id, but no request contains one.
     run = f"{shell}.run_cell('%%wbchat\\n{{}}', cell_id='{{}}', store_history=True)"
     kernel.run(run.format("one", "x1"))
     kernel.run(run.format("two", "x2"))
@@ -61,8 +61,8 @@ def test_ipythons_own_cell_id_counts_where_the_front_end_sends_none(kernel: Kern
 
 
 def test_a_first_cell_may_clear_and_show_the_current_thread(kernel: Kernel, service: Service) -> None:
-    for option, told in {"--show": "no turns yet", "--clear": "is empty now", "--delete": "is deleted"}.items():
-        assert told in kernel.run(f"%wbthread {option}").text
+    for option, expected in {"--show": "no turns yet", "--clear": "is empty now", "--delete": "is deleted"}.items():
+        assert expected in kernel.run(f"%wbthread {option}").text
     assert "no turn to take back" in kernel.run("%wbthread --undo").error
     assert "There is no thread 'main'" not in kernel.run("%wbthread other\n%wbthread --clear").text
     kernel.run("%wbchat one")
@@ -71,7 +71,7 @@ def test_a_first_cell_may_clear_and_show_the_current_thread(kernel: Kernel, serv
 
 
 def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
-    answering(service, "A", "B")
+    queue_replies(service, "A", "B")
     kernel.run("%wbchat one")
     assert "turn 2 of other · 2 earlier messages" in kernel.run("%wbchat --thread other --fork main two").text
     assert sent(service) == ["one", "A", "two"]
@@ -110,7 +110,7 @@ def test_wbthread_lists_and_switches(kernel: Kernel, service: Service) -> None:
 
 
 def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, service: Service) -> None:
-    answering(service, "**bold** <img src=x>")
+    queue_replies(service, "**bold** <img src=x>")
     kernel.run("%wbchat a *plain* <b>prompt</b>")
     data = kernel.run("%wbthread --show").output["data"]
     assert "**bold** &lt;img src=x>" in data["text/markdown"]
@@ -118,7 +118,7 @@ def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, servic
     assert data["text/plain"] == "[turn 1] a *plain* <b>prompt</b>\n\n**bold** <img src=x>"
 
 
-def test_undo_clear_and_delete(kernel: Kernel, service: Service) -> None:
+def test_turns_are_undone_cleared_and_deleted(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
     kernel.run("%wbchat two")
     assert "Undone: 'two'. main has 1 turn." in kernel.run("%wbthread --undo").text
@@ -134,8 +134,8 @@ def test_undo_clear_and_delete(kernel: Kernel, service: Service) -> None:
     assert "one thing at a time" in kernel.run("%wbthread --undo --clear").error
 
 
-def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> None:
-    answering(service, "A $x$ **b**", "B")
+def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp_path: Path) -> None:
+    queue_replies(service, "A $x$ **b**", "B")
     kernel.run("%wbchat -s 'Be brief.' one")
     kernel.run("%wbchat two")
     assert "2 turns" in kernel.run(f"%wbthread --export {tmp_path}/talk.json").text
@@ -166,8 +166,8 @@ def test_export_and_import(kernel: Kernel, service: Service, tmp_path: Path) -> 
     assert "Check the name and its folder." in nowhere
 
 
-def test_a_file_that_is_no_conversation_is_told_in_a_sentence(kept: Kept, tmp_path: Path) -> None:
-    said = {
+def test_a_file_that_is_not_a_conversation_is_refused_on_import(shared: SharedKernel, tmp_path: Path) -> None:
+    files = {
         "deep.json": b"[" * 100_000 + b"]" * 100_000,
         "digits.json": b'[{"role": "user", "content": ' + b"1" * 5000 + b"}]",
         "binary.json": b"\xff\xfe\x00\x01" * 1000,
@@ -176,31 +176,31 @@ def test_a_file_that_is_no_conversation_is_told_in_a_sentence(kept: Kept, tmp_pa
         "parts.json": b'[{"role": "user", "content": [5]}]',
         "empty.json": b"",
     }
-    for name, data in said.items():
+    for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-        error = kept.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
+        error = shared.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
         assert f"{name} holds no conversation." in error
     with (tmp_path / "huge.json").open("wb") as file:
         file.truncate(10**10)
     (tmp_path / "folder.json").mkdir()
     os.mkfifo(tmp_path / "pipe.json")
     for name in ("huge.json", "folder.json", "pipe.json"):
-        assert f"{name} could not be read." in kept.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
+        assert f"{name} could not be read." in shared.kernel.run(f"%wbthread other --import {tmp_path}/{name}").error
 
 
-def test_a_long_thread_is_trimmed_and_the_cell_says_so(informed_kernel: Kernel, wandb: Wandb) -> None:
+def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     wandb.api.always = Streamed(["x" * 200])
     for number in range(3):
-        run = informed_kernel.run(f"%wbchat turn {number} {'y' * 200}")
+        run = kernel_with_catalog.run(f"%wbchat turn {number} {'y' * 200}")
     assert [one[:6] for one in sent(wandb.api)] == ["turn 1", "xxxxxx", "turn 2"]
     notice = "The thread nears the model's context of 300 tokens: its oldest turn was not sent."
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
-    assert informed_kernel.value("_wbreply.notices") == (notice,)
+    assert kernel_with_catalog.value("_wbreply.notices") == (notice,)
 
 
-def test_a_prompt_that_does_not_fit_alone_is_refused_before_it_is_sent(informed_kernel: Kernel, wandb: Wandb) -> None:
-    run = informed_kernel.run(f"%wbchat {'y' * 2000}")
+def test_a_prompt_that_is_longer_than_the_context_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    run = kernel_with_catalog.run(f"%wbchat {'y' * 2000}")
     assert "about 504 tokens" in run.error
     assert "has room for 300" in run.error
     assert wandb.api.chats == []
@@ -215,7 +215,7 @@ def test_reasoning_is_never_sent_back(kernel: Kernel, service: Service) -> None:
 
 @pytest.mark.parametrize("part", [{"type": "text"}, {"type": "text", "text": 5}, {"type": "text", "text": None}])
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
-def test_a_part_without_words_is_no_conversation(tmp_path: Path, part: object, role: str) -> None:
+def test_import_refuses_a_part_without_text(tmp_path: Path, part: object, role: str) -> None:
     file = tmp_path / "odd.json"
     file.write_text(json.dumps([{"role": role, "content": [part]}, {"role": "user", "content": "a"}]))
     with pytest.raises(InferenceError, match="A part of message 1 has no text"):
@@ -223,14 +223,14 @@ def test_a_part_without_words_is_no_conversation(tmp_path: Path, part: object, r
 
 
 @pytest.mark.parametrize("ending", ["md", "html", "json"])
-def test_half_a_character_costs_no_export(tmp_path: Path, ending: str) -> None:
+def test_half_a_surrogate_pair_is_exported(tmp_path: Path, ending: str) -> None:
     messages = [{"role": role, "content": "a\ud800"} for role in ("system", "user", "assistant")]
     file = tmp_path / "odd.json"
     file.write_text(json.dumps(messages))
     assert "a" in export(import_("odd", str(file)), str(tmp_path / f"out.{ending}")).read_text(encoding="utf-8")
 
 
-def test_a_home_that_is_not_there_is_an_error_with_a_message() -> None:
+def test_an_unknown_home_folder_is_reported() -> None:
     with pytest.raises(InferenceError, match="could not be read"):
         import_("odd", "~no-such-user/a.json")
     with pytest.raises(InferenceError, match="could not be written"):

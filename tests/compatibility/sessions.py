@@ -1,7 +1,7 @@
-"""What the writer of the fixtures and their test share: how a session runs, and what of a cell is compared.
+"""Shared code of the fixtures' writer and of their test: how a session runs, and what is compared.
 
-A session is a list of steps, and begins with the extension loaded anew. A step is a cell, whether its output is
-compared, and expressions whose values are. What came of each is kept beside it in `expected.json`.
+A session is a list of steps, and starts with the extension loaded again. A step is a cell, whether its output is
+compared, and expressions whose values are. The results are kept with the steps in `expected.json`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 EXPECTED: Final = "expected.json"
 LOAD: Final = "%load_ext wandb_inference_magic"
-# As after a restart, but quicker.
+# As after a restart, but faster.
 ANEW: Final = f"%wbconfig --reset\n%unload_ext wandb_inference_magic\n{LOAD}"
 
-# What the cells use: values, types, tools, and what turns a frame into a plain value.
+# Used in the cells: values, types, tools, and functions that turn a frame into a plain value.
 NOTEBOOK: Final = '''\
 import json
 import re
@@ -80,35 +80,35 @@ def read(name):
     return unescape(re.sub(r"(?s)<style>.*?</style>|<[^>]*>", "", text)).split() if name.endswith(".html") else text
 '''
 
-# The date and time of now, and how long the whole of a map took, are others each time.
+# The current date and time, and the duration of a whole map, differ in each run.
 _NOW: Final = re.compile(r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b")
 _MAP_SECONDS: Final = re.compile(r"(rows answered[^\n]*?) · \d+\.\d s · ")
 
 
 def begin(kernel: Kernel, notebook: str) -> None:
-    """Load the extension, and run what the cells of the sessions use."""
+    """Load the extension, and run the code that the cells of the sessions use."""
     for cell in (LOAD, notebook):
         run = kernel.run(cell)
         assert run.ok, run.error
 
 
 def step(cell: str, *values: str, shown: bool = True) -> dict[str, Any]:
-    """Return a step; `values` are expressions, evaluated after the cell. What is not `shown` is not compared."""
+    """Return a step. `values` are expressions, evaluated after the cell. An output is compared if `shown` is set."""
     return {"cell": cell, "shown": [] if shown else None, "values": dict.fromkeys(values)}
 
 
-def what_came(kernel: Kernel, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def run_steps(kernel: Kernel, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Run steps and return what a user sees of each: the text of its outputs, its error, its values."""
-    came = []
+    results = []
     for one in steps:
         run = kernel.run(one["cell"])
         error = "" if run.ok else run.error
         texts = [output["data"].get("text/plain", "") for output in run.outputs if output["type"] != "error"]
         values = {} if error else {name: kernel.value(name) for name in one["values"]}
         seen = {"shown": _timeless(texts) if one["shown"] is not None else None, "error": error, "values": values}
-        # As they are read from a file: a tuple is a list there.
-        came.append(json.loads(json.dumps(seen)))
-    return came
+        # As read from a file, in which a tuple is a list.
+        results.append(json.loads(json.dumps(seen)))
+    return results
 
 
 def _timeless(texts: list[str]) -> list[str]:

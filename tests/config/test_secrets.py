@@ -1,17 +1,16 @@
-"""The key is in nothing that a run leaves behind: outputs, errors, tracebacks, logs, history, saved notebook."""
+"""A run leaves the key in no output, error, traceback, log, history or saved notebook."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from nbclient import NotebookClient
+from python_processes import run_diagnosis, run_python
 from service import MODEL, Answer, Service, Streamed, Wandb, chunk, listing, refused
 
 KEY = "wandb_v1_SECRETsecretSECRETsecret42"
@@ -37,8 +36,8 @@ CELLS = [
 ]
 
 
-def test_a_whole_run_leaves_no_trace_of_the_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    """Whatever the user does: verbose tracebacks, debug logs, looking into the client."""
+def test_a_whole_run_leaves_the_key_nowhere(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+    """Verbose tracebacks, debug logs and inspecting the client do not show it either."""
     wandb.api.then(lambda answer: wandb.api.always(answer), lambda answer: wandb.api.always(answer))
     for status in (401, 400, 400):
         wandb.api.then(refused(status, f"wrong key {KEY[:4]}..."))
@@ -46,7 +45,7 @@ def test_a_whole_run_leaves_no_trace_of_the_key(environment: dict[str, str], wan
     runner = NotebookClient(notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": str(tmp_path)}})
     runner.execute(env=environment | wandb.environment | {"WANDB_API_KEY": KEY, "OPENAI_LOG": "debug"})
     nbformat.write(notebook, tmp_path / "saved.ipynb")
-    # The run did what it says: the key was used, and calls failed.
+    # The run did what it should: the key was used, and calls failed.
     assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
     failed = [cell for cell in notebook.cells if any(out.output_type == "error" for out in cell.outputs)]
     assert len(failed) == 4
@@ -55,7 +54,7 @@ def test_a_whole_run_leaves_no_trace_of_the_key(environment: dict[str, str], wan
     assert [path for path in left if KEY.encode() in path.read_bytes()] == []
 
 
-def test_a_key_that_was_asked_for_is_in_no_history(
+def test_a_typed_key_is_in_no_history(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
 ) -> None:
     kernel = start_kernel(**wandb.environment)
@@ -85,23 +84,23 @@ def test_a_key_that_was_asked_for_is_in_no_history(
         f"{KEY} {KEY}",
     ],
 )
-def test_what_is_typed_and_cannot_be_a_key_is_refused(kept: Kept, typed: str) -> None:
-    """It would go into a header: the library that refuses it there quotes all of it."""
-    request = kept.kernel.start("%wbconfig --key", allow_stdin=True)
-    kept.kernel.client.get_stdin_msg(timeout=60)
-    kept.kernel.client.input(typed)
-    run = kept.kernel.finish(request)
+def test_an_invalid_typed_key_is_refused(shared: SharedKernel, typed: str) -> None:
+    """It would become part of a header, and the library that refuses it there quotes all of it."""
+    request = shared.kernel.start("%wbconfig --key", allow_stdin=True)
+    shared.kernel.client.get_stdin_msg(timeout=60)
+    shared.kernel.client.input(typed)
+    run = shared.kernel.finish(request)
     assert "This is not a key: it " in run.error
     assert "SECRET" not in str(run.messages)
-    assert kept.kernel.run("%wbchat --once hi").ok
-    assert "authorization" not in kept.service.last.headers
+    assert shared.kernel.run("%wbchat --once hi").ok
+    assert "authorization" not in shared.service.last.headers
 
 
-def test_a_key_of_the_environment_that_cannot_be_used_is_said(
+def test_an_invalid_key_in_the_environment_is_reported(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    told = {"WANDB_API_KEY": f"\u201c{KEY}\u201d", **wandb.environment}
-    kernel = start_kernel(**told)
+    variables = {"WANDB_API_KEY": f"\u201c{KEY}\u201d", **wandb.environment}
+    kernel = start_kernel(**variables)
     kernel.run("%load_ext wandb_inference_magic")
     ignored = "WANDB_API_KEY is ignored: it has typographic quotes in it"
     for cell in ("%wbchat hi", "%wbmodels", "%wbconfig --check"):
@@ -109,19 +108,12 @@ def test_a_key_of_the_environment_that_cannot_be_used_is_said(
         assert "No W&B key was found; nothing was sent." in error
         assert ignored in error
     assert ignored in kernel.run("%wbconfig").text
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment | told,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_diagnosis(environment | variables, tmp_path)
     assert ignored in done.stdout
-    assert wandb.connected_to == [wandb.API], "the diagnosis asks, without a key"
+    assert wandb.connected_to == [wandb.API], "the diagnosis sends requests, but without a key"
 
 
-def test_so_is_the_key_of_another_endpoint(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_an_invalid_key_of_another_endpoint_is_reported(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(
         WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=f"{KEY}\n{KEY}"
     )
@@ -133,7 +125,7 @@ def test_so_is_the_key_of_another_endpoint(start_kernel: Callable[..., Kernel], 
     assert service.received == []
 
 
-BEHIND_A_PROXY = [
+CELLS_BEHIND_A_PROXY = [
     "%load_ext wandb_inference_magic\nfrom wandb_inference_magic import chat, client, map_prompts",
     "%wbchat hi",
     "%wbconfig",
@@ -152,26 +144,19 @@ BEHIND_A_PROXY = [
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "all_proxy"])
-def test_no_part_of_a_proxys_password_is_shown(
+def test_no_part_of_a_proxy_password_is_shown_in_a_notebook(
     start_kernel: Callable[..., Kernel], environment: dict[str, str], tmp_path: Path, variable: str
 ) -> None:
-    told = {"WANDB_API_KEY": KEY, variable: "http://user:pa55#wörd?ps3@h:3128"}
-    kernel = start_kernel(**told)
-    runs = [kernel.run(cell) for cell in BEHIND_A_PROXY]
+    variables = {"WANDB_API_KEY": KEY, variable: "http://user:pa55#wörd?ps3@h:3128"}
+    kernel = start_kernel(**variables)
+    runs = [kernel.run(cell) for cell in CELLS_BEHIND_A_PROXY]
     shown = "".join(str(run.messages) for run in runs)
     for piece in ("pa55", "wörd", "ps3", KEY):
         assert piece not in shown
     for number in (1, 5, 6, 12, 13):
         assert f"The proxy in {variable} cannot be used; nothing was sent." in runs[number].error
         assert "Traceback" not in runs[number].error or number > 10
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment | told,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_diagnosis(environment | variables, tmp_path)
     assert f"The proxy in {variable} cannot be used" in done.stdout
     assert "pa55" not in done.stdout + done.stderr
 
@@ -192,11 +177,11 @@ def test_no_part_of_a_proxys_password_is_shown(
         f'%wbchat --param \'extra_headers={{"Authorization": "{KEY}"}}\' hi',
     ],
 )
-def test_a_key_typed_into_a_cell_is_refused(kept: Kept, line: str) -> None:
-    run = kept.kernel.run(line)
+def test_a_key_typed_into_a_cell_is_refused(shared: SharedKernel, line: str) -> None:
+    run = shared.kernel.run(line)
     assert not run.ok
     assert KEY not in str(run.messages)
-    assert kept.service.received == []
+    assert shared.service.received == []
 
 
 def test_a_key_assigned_to_the_settings_is_refused(kernel: Kernel) -> None:
@@ -208,27 +193,20 @@ def test_a_key_assigned_to_the_settings_is_refused(kernel: Kernel) -> None:
     assert KEY not in str(kernel.run("%wbconfig").messages)
 
 
-def test_a_debug_log_of_a_script_holds_no_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+def test_the_debug_log_of_a_script_contains_no_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
     code = (
         "import logging; logging.basicConfig(level=logging.DEBUG)\n"
         "from wandb_inference_magic import chat, client\n"
         "print(chat('hi').text, repr(client()))\n"
         "raise SystemExit(client().models.list())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | wandb.environment | {"WANDB_API_KEY": KEY},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
+    done = run_python("-c", code, environment=environment | wandb.environment | {"WANDB_API_KEY": KEY}, folder=tmp_path)
     assert "Hello there." in done.stdout
     assert logging.getLevelName(logging.DEBUG) in done.stderr
     assert KEY not in done.stdout + done.stderr
 
 
-def test_a_session_may_be_pickled_nowhere_but_the_reply_may(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_a_pickled_reply_contains_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%wbchat hi\nimport pickle\ncarried = pickle.dumps(_wbreply)")
     assert kernel.value(f"{KEY.encode()!r} in carried") is False
@@ -252,7 +230,7 @@ sys.modules |= {{"google": google, "google.colab": colab}}
 """
 
 
-def test_a_store_that_asks_the_user_is_asked_once(
+def test_a_secret_store_is_asked_once_for_a_granted_key(
     start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path
 ) -> None:
     kernel = start_kernel(**wandb.environment)
@@ -265,12 +243,12 @@ def test_a_store_that_asks_the_user_is_asked_once(
     assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
     assert kernel.value("asked") == ["WANDB_API_KEY"]
     assert KEY[:9] not in (tmp_path / "class.jsonl").read_text()
-    # One that was changed there meanwhile is found again.
+    # A key that was changed in the store in the meantime is found.
     kernel.run("%wbconfig --reset\n%config WandbInference.endpoint = 'wandb'\n%wbchat --once three")
     assert kernel.value("asked") == ["WANDB_API_KEY"] * 2
 
 
-def test_a_key_of_a_store_that_cannot_be_used_is_said(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_an_invalid_key_in_a_secret_store_is_reported(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment)
     kernel.run(COLAB.replace(f'return "{KEY}"', f'return "\u201c{KEY}\u201d"').replace("= False", "= True"))
     kernel.run("%load_ext wandb_inference_magic")
@@ -279,7 +257,7 @@ def test_a_key_of_a_store_that_cannot_be_used_is_said(start_kernel: Callable[...
     assert "SECRET" not in error
 
 
-def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_a_replay_asks_no_secret_store(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     first = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
     first.run("%load_ext wandb_inference_magic\n%wbconfig --cassette class.jsonl\n%wbchat --once hi")
     second = start_kernel()
@@ -288,13 +266,9 @@ def test_no_store_is_asked_for_a_replay(start_kernel: Callable[..., Kernel], wan
     assert second.value("asked") == []
 
 
-def test_a_service_that_says_the_key_again_is_not_repeated(
-    start_kernel: Callable[..., Kernel], service: Service
-) -> None:
-    """In an id, in the model's name, among the models: all of them are saved with the notebook."""
-    kernel = start_kernel(
-        WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL, WANDB_INFERENCE_API_KEY=f"{KEY}\n"
-    )
+def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    """In an id, in the name of a model, in the list of models: all of these are saved with the notebook."""
+    kernel = start_kernel(**service.environment, WANDB_INFERENCE_API_KEY=f"{KEY}\n")
     kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
     service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
 

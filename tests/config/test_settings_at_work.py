@@ -1,4 +1,4 @@
-"""What the settings do once they are set: over the wire, in the cell and with the practice model."""
+"""The effect of the settings: in requests, in the cell, and with the practice model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOAD = "%load_ext wandb_inference_magic"
 
 
 def config(kernel: Kernel, name: str, value: object) -> None:
-    """Set a setting as a user does; `%config` tells what it refuses, and does not fail."""
+    """Set a setting as a user does. `%config` reports a refused value and does not fail."""
     run = kernel.run(f"%config WandbInference.{name} = {value!r}")
     assert run.ok
     assert run.outputs == []
@@ -33,10 +33,10 @@ def system_prompts(body: dict[str, Any]) -> list[str]:
     return [content for role, content in roles(body) if role == "system"]
 
 
-# What goes over the wire ------------------------------------------------------------------------------------
+# Requests ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_set_goes_along_with_every_chat(kernel: Kernel, service: Service) -> None:
+def test_settings_are_sent_with_every_request(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat --once zero")
     assert "max_tokens" not in service.last.body, "only what the user set is sent"
     config(kernel, "system", "Be brief.")
@@ -47,7 +47,7 @@ def test_what_is_set_goes_along_with_every_chat(kernel: Kernel, service: Service
     assert [role for role, _ in roles(service.last.body)] == ["system", "user", "assistant", "user"]
     assert system_prompts(service.last.body) == ["Be brief."]
     kernel.run("%wbchat --once three")
-    # Neither answers: a chart of the two would take longer than all the rest.
+    # Both fail: a chart of two answers would take longer than the rest of the test.
     service.then(refused(400, "no"), refused(400, "no"))
     kernel.run("%%wbchat -m test/a -m test/b\nfour")
     kernel.run("from wandb_inference_magic import chat\nchat('five')")
@@ -58,7 +58,7 @@ def test_what_is_set_goes_along_with_every_chat(kernel: Kernel, service: Service
     assert [(system_prompts(chat.body), chat.body["max_tokens"]) for chat in others] == [(["Be brief."], 7)] * 6
 
 
-def test_an_option_goes_before_the_setting(kernel: Kernel, service: Service) -> None:
+def test_an_option_overrides_the_setting(kernel: Kernel, service: Service) -> None:
     config(kernel, "system", "Be brief.")
     config(kernel, "max_tokens", 7)
     config(kernel, "temperature", 0.5)
@@ -66,7 +66,7 @@ def test_an_option_goes_before_the_setting(kernel: Kernel, service: Service) -> 
     assert system_prompts(service.last.body) == ["Speak like a pirate."]
     assert (service.last.body["max_tokens"], service.last.body["temperature"]) == (9, 0.1)
     kernel.run("%wbchat two")
-    assert system_prompts(service.last.body) == ["Speak like a pirate."], "it stays with its thread"
+    assert system_prompts(service.last.body) == ["Speak like a pirate."], "it belongs to its thread"
     assert (service.last.body["max_tokens"], service.last.body["temperature"]) == (7, 0.5)
     kernel.run("%wbchat --thread other three")
     assert system_prompts(service.last.body) == ["Be brief."]
@@ -78,7 +78,7 @@ def test_an_option_goes_before_the_setting(kernel: Kernel, service: Service) -> 
     assert system_prompts(service.last.body) == []
 
 
-# A value of about 500 tokens: four characters make one, so each number with its blank does.
+# A value of about 500 tokens: four characters are about one token, which is a number with its blank.
 LONG = "".join(f"{number:03d} " for number in range(500))
 
 
@@ -86,7 +86,7 @@ def prompt(service: Service) -> str:
     return str(service.last.body["messages"][-1]["content"])
 
 
-def test_a_value_is_cut_visibly_to_about_so_many_tokens(kernel: Kernel, service: Service) -> None:
+def test_a_value_is_cut_visibly_to_the_number_of_tokens(kernel: Kernel, service: Service) -> None:
     kernel.run(f"long = {LONG!r}")
     kernel.run("%wbchat --once {{ long }}")
     assert prompt(service) == LONG, "the default leaves it whole"
@@ -94,18 +94,20 @@ def test_a_value_is_cut_visibly_to_about_so_many_tokens(kernel: Kernel, service:
         config(kernel, "value_tokens", tokens)
         kernel.run("%wbchat --once <{{ long }}> goes on")
         sent = prompt(service)
-        assert re.fullmatch(r"<000 001 .*498 499 > goes on", sent, re.DOTALL), "its ends are kept, and all around it"
+        assert re.fullmatch(r"<000 001 .*498 499 > goes on", sent, re.DOTALL), (
+            "both ends are kept, and the text around the value"
+        )
         left_out = int(re.findall(r"([\d,]+) characters", sent)[0].replace(",", ""))
         kept = len(re.findall(r"\b\d{3} ", sent))
         assert 0.7 * tokens <= kept <= tokens
-        assert abs(left_out - 4 * (500 - kept)) < 10, "how much is missing is said"
+        assert abs(left_out - 4 * (500 - kept)) < 10, "the number of missing characters is shown"
 
 
-def test_what_is_no_value_is_not_cut_and_every_value_is(kernel: Kernel, service: Service) -> None:
+def test_only_values_are_cut_and_all_of_them(kernel: Kernel, service: Service) -> None:
     kernel.run(f"long = {LONG!r}")
     config(kernel, "value_tokens", 50)
     kernel.run(f"%wbchat --once {LONG}{{{{ long | whole }}}}")
-    assert prompt(service).count(LONG.strip()) == 2, "what was typed, and what is asked for whole"
+    assert prompt(service).count(LONG.strip()) == 2, "the typed text, and the value with the whole filter"
     kernel.run("%wbchat --once -s {{long}} hi")
     (system,) = system_prompts(service.last.body)
     assert system.startswith("000 ")
@@ -124,13 +126,13 @@ PICTURES = f"Look:\n\n![cat]({CAT})\n\n![dog]({DOG})\n\n![fox]({FOX})\n\n![owl](
 
 
 def loaded(shown: str) -> list[str]:
-    """Return the addresses that a front end would load pictures from, of Markdown or HTML."""
+    """Return the addresses of the images that a front end would load from Markdown or HTML."""
     found = re.findall(r"!\[[^\]]*\]\(<?([^)>\s]+)|<img[^>]+src=[\"']?([^\"'> ]+)", shown)
     return [of_markdown or of_html for of_markdown, of_html in found]
 
 
 def drawn(run: Run) -> list[str]:
-    """Return all Markdown that the front end was given, while the reply came and in the end."""
+    """Return all Markdown that the front end received, while the reply arrived and at the end."""
     return [str(message.content["data"].get("text/markdown", "")) for message in growing(run)]
 
 
@@ -139,7 +141,7 @@ def growing(run: Run) -> list[Message]:
 
 
 def shown_before_the_end(kernel: Kernel, service: Service, code: str) -> Run:
-    """Run a cell whose reply holds PICTURES, all of them shown before the reply ends."""
+    """Run a cell whose reply contains PICTURES. All of them are shown before the reply ends."""
     gate = Event()
     service.then(Streamed([PICTURES, "\n\nThe end."], gate=gate, hold_after=1))
     request = kernel.start(code)
@@ -167,7 +169,7 @@ def test_images_of_an_allowed_host_are_shown_and_others_are_links(kernel: Kernel
     assert kernel.value("_wbreply.text").startswith(PICTURES), "the text is as it came"
 
 
-def test_images_are_shown_whichever_way_a_reply_is(kernel: Kernel, service: Service) -> None:
+def test_images_of_an_allowed_host_are_shown_in_every_form_of_a_reply(kernel: Kernel, service: Service) -> None:
     config(kernel, "allow_images_from", ["img.example"])
     service.always = Streamed([PICTURES])
     kernel.run("%wbchat hi")
@@ -177,10 +179,10 @@ def test_images_are_shown_whichever_way_a_reply_is(kernel: Kernel, service: Serv
     assert loaded(compared.outputs[0]["data"]["text/markdown"]) == [CAT, OWL] * 2
 
 
-def test_a_growing_reply_is_drawn_at_most_so_many_times_a_second(kernel: Kernel, service: Service) -> None:
-    """Each piece is sent once the one before it was seen: so each is drawn, as soon as the setting lets it be.
+def test_the_refresh_rate_of_a_growing_reply_is_a_setting(kernel: Kernel, service: Service) -> None:
+    """Send each piece after the one before it was seen: each is drawn as soon as the setting allows it.
 
-    The clock bounds this from one side only: a slow machine takes longer, and may then draw as often as it does.
+    The clock bounds the rate from one side only: a slow machine takes longer, and may draw as often as it does.
     """
     rate, words = 3, ["Alpha", "beta", "gamma", "delta", "epsilon", "zeta", "omega"]
     kernel.run("%wbchat --once warm up")
@@ -188,11 +190,11 @@ def test_a_growing_reply_is_drawn_at_most_so_many_times_a_second(kernel: Kernel,
     seen = [Event() for _ in words]
     began: list[float] = []
 
-    def wait_for_the_one_before(number: int) -> None:
+    def wait_for_previous_piece(number: int) -> None:
         assert number == 0 or seen[number - 1].wait(60)
         began.append(time.perf_counter())
 
-    service.then(Streamed([f"{word} " for word in words], at_piece=wait_for_the_one_before))
+    service.then(Streamed([f"{word} " for word in words], at_piece=wait_for_previous_piece))
     run = Run()
     for message in kernel.messages(kernel.start("%wbchat --once hi")):
         run.messages.append(message)
@@ -204,7 +206,7 @@ def test_a_growing_reply_is_drawn_at_most_so_many_times_a_second(kernel: Kernel,
     growth = [one for one in growth if one.content["data"]["text/markdown"].startswith("Alpha")]
     texts = [one.content["data"]["text/markdown"].strip() for one in growth]
     assert texts[:6] == [" ".join(words[:number]) for number in range(1, 7)]
-    # The first words are drawn at once; each time after that takes its share of a second, but for the first of them.
+    # The first words are drawn at once, the second time may follow directly, then each takes its share of a second.
     assert len(texts) - 2 <= (growth[-1].at - began[0]) * rate
 
 
@@ -212,7 +214,7 @@ def test_a_growing_reply_is_drawn_at_most_so_many_times_a_second(kernel: Kernel,
 
 
 @pytest.mark.practice
-def test_the_practice_model_is_chosen_though_there_is_a_key_and_made_of_other_weights(
+def test_the_practice_model_can_be_chosen_despite_a_key_and_use_other_weights(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
 ) -> None:
     packaged = local.find_weights()
@@ -230,7 +232,7 @@ def test_the_practice_model_is_chosen_though_there_is_a_key_and_made_of_other_we
     assert (facts["endpoint"], facts["model"]) == ("local", "my-model")
     assert "practice model my-model on this machine" in run.text
     assert "my-model" in kernel.run("%wbmodels --table").text
-    assert wandb.connected_to == [], "nobody was asked, and the key went nowhere"
+    assert wandb.connected_to == [], "no host was contacted, and the key was not sent"
     kernel.run("%wbconfig --endpoint wandb")
     assert kernel.run("%wbchat --once hi").ok
     assert wandb.api.last.headers["authorization"] == "Bearer a-key"

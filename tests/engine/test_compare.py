@@ -16,7 +16,7 @@ COMPARE = "%%wbchat -m test/a -m test/b\nWho are you?"
 
 
 def by_model(service: Service, **scripts: Any) -> None:
-    """Answer each model with a script of its own; the part behind the slash names it."""
+    """Answer each model with its own script, keyed by the part of the model's id after the slash."""
 
     def answer(one: Answer) -> None:
         scripts[one.received.body["model"].partition("/")[2]](one)
@@ -25,7 +25,7 @@ def by_model(service: Service, **scripts: Any) -> None:
 
 
 def columns(run: Run) -> dict[str, Any]:
-    """Return the output that holds the replies; fails where there is more below them than their chart."""
+    """Return the output with the replies. Fail if there is more below it than their chart."""
     first, *charts = run.outputs
     assert all(set(one["data"]) == {"text/plain", "image/png", "text/html"} for one in charts)
     assert len(charts) <= 1
@@ -36,7 +36,7 @@ def markdown(run: Run) -> str:
     return str(columns(run)["data"]["text/markdown"])
 
 
-def test_replies_stand_side_by_side_in_the_order_named(kernel: Kernel, service: Service) -> None:
+def test_replies_are_shown_side_by_side_in_the_given_order(kernel: Kernel, service: Service) -> None:
     by_model(service, a=Streamed(["I am **A**."], per_second=5), b=Streamed(["I am B.\n\n```python\nx = 1\n```"]))
     run = kernel.run(COMPARE)
     text = markdown(run)
@@ -51,7 +51,7 @@ def test_replies_stand_side_by_side_in_the_order_named(kernel: Kernel, service: 
     ]
 
 
-def test_it_reads_as_a_table_in_nbconvert(kernel: Kernel, service: Service) -> None:
+def test_a_comparison_is_a_table_in_nbconvert(kernel: Kernel, service: Service) -> None:
     by_model(service, a=Streamed(["- one\n- two"]), b=Streamed(["# B\n\n| x | y |\n|---|---|\n| 1 | 2 |"]))
     html = markdown2html_mistune(markdown(kernel.run(COMPARE)))
     assert html.count("<td ") >= 2
@@ -59,8 +59,8 @@ def test_it_reads_as_a_table_in_nbconvert(kernel: Kernel, service: Service) -> N
         assert part in html, part
 
 
-def test_they_run_at_once(kernel: Kernel, service: Service) -> None:
-    # Neither answers before both have asked.
+def test_models_are_called_at_the_same_time(kernel: Kernel, service: Service) -> None:
+    # Neither model answers before both requests have arrived.
     both = Barrier(2)
 
     def answer(one: Answer) -> None:
@@ -71,7 +71,7 @@ def test_they_run_at_once(kernel: Kernel, service: Service) -> None:
     assert kernel.run(COMPARE).ok
 
 
-def test_what_one_says_shows_while_the_other_is_silent(kernel: Kernel, service: Service) -> None:
+def test_the_reply_of_one_model_is_shown_while_the_other_is_silent(kernel: Kernel, service: Service) -> None:
     gate = Event()
     by_model(service, a=Streamed(["early"]), b=Streamed(["late"], gate=gate, hold_after=0))
     request = kernel.start(COMPARE)
@@ -85,7 +85,7 @@ def test_what_one_says_shows_while_the_other_is_silent(kernel: Kernel, service: 
     assert "late" in markdown(run)
 
 
-def test_a_chart_stands_below_once_all_have_answered(kernel: Kernel, service: Service) -> None:
+def test_a_chart_is_shown_below_after_all_have_answered(kernel: Kernel, service: Service) -> None:
     by_model(service, a=Streamed(["A."], counted=usage(10, 40)), b=Streamed(["B."], counted=usage(10, 20)))
     run = kernel.run(COMPARE)
     _, chart = run.outputs
@@ -97,7 +97,7 @@ def test_a_chart_stands_below_once_all_have_answered(kernel: Kernel, service: Se
     assert kernel.value("'matplotlib.pyplot' in __import__('sys').modules") is False
 
 
-def test_one_that_fails_leaves_the_others(kernel: Kernel, service: Service) -> None:
+def test_a_model_that_fails_does_not_affect_the_others(kernel: Kernel, service: Service) -> None:
     by_model(service, a=refused(404, "The requested resource was not found"), b=Streamed(["I am <b>B</b>."]))
     run = kernel.run(COMPARE)
     assert run.ok
@@ -109,28 +109,28 @@ def test_one_that_fails_leaves_the_others(kernel: Kernel, service: Service) -> N
     ]
 
 
-def test_all_failing_fails_the_cell(kernel: Kernel, service: Service) -> None:
+def test_the_cell_fails_if_all_models_fail(kernel: Kernel, service: Service) -> None:
     service.always = refused(404, "The requested resource was not found")
     run = kernel.run(COMPARE)
     assert "None of the models answered." in run.error
     assert "test/a" in run.error
 
 
-def test_a_busy_model_is_asked_again(kernel: Kernel, service: Service) -> None:
-    asked: list[str] = []
+def test_a_busy_model_is_called_again(kernel: Kernel, service: Service) -> None:
+    calls: list[str] = []
 
     def busy_first(one: Answer) -> None:
-        asked.append("b")
-        script = refused(503, "overloaded", Retry_After="0") if len(asked) == 1 else Streamed(["B at last."])
+        calls.append("b")
+        script = refused(503, "overloaded", Retry_After="0") if len(calls) == 1 else Streamed(["B at last."])
         script(one)
 
     by_model(service, a=Streamed(["A."]), b=busy_first)
     run = kernel.run(COMPARE)
     assert "B at last." in run.text
-    assert asked == ["b", "b"]
+    assert calls == ["b", "b"]
 
 
-def test_it_continues_the_thread_and_does_not_enter_it(kernel: Kernel, service: Service) -> None:
+def test_a_comparison_continues_the_thread_without_a_turn_of_its_own(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat one")
     kernel.run("%%wbchat -m test/a -m test/b -o both\ntwo")
     for chat in service.chats[-2:]:
@@ -140,10 +140,10 @@ def test_it_continues_the_thread_and_does_not_enter_it(kernel: Kernel, service: 
     assert [message["content"] for message in service.last.body["messages"]] == ["one", "Hello there.", "three"]
 
 
-def test_an_interrupt_keeps_what_came_and_closes_all_connections(kernel: Kernel, service: Service) -> None:
+def test_an_interrupt_keeps_the_partial_replies_and_closes_all_connections(kernel: Kernel, service: Service) -> None:
     a, b = Endless("kept of A"), Endless("kept of B")
     by_model(service, a=a, b=b)
-    run = kernel.interrupted_at(COMPARE, "kept of A", "kept of B")
+    run = kernel.interrupt_at(COMPARE, "kept of A", "kept of B")
     assert "Interrupted." in run.error
     assert a.gone.wait(30)
     assert b.gone.wait(30)
@@ -153,7 +153,7 @@ def test_an_interrupt_keeps_what_came_and_closes_all_connections(kernel: Kernel,
     assert kernel.value("[one.incomplete for one in _wbreply]") == ["interrupted"] * 2
 
 
-def test_models_like_asks_all_that_match(kernel: Kernel, service: Service) -> None:
+def test_models_like_calls_all_models_that_match(kernel: Kernel, service: Service) -> None:
     kernel.run("%%wbchat --models-like model-\nHi")
     assert sorted(chat.body["model"] for chat in service.chats) == ["test/model-a", "test/model-b"]
     kernel.run("%%wbchat --models-like model-b\nHi")
@@ -163,14 +163,14 @@ def test_models_like_asks_all_that_match(kernel: Kernel, service: Service) -> No
 
 
 @pytest.mark.parametrize("option", ["--tools print", "--code"])
-def test_what_goes_with_one_model_only_is_refused(kernel: Kernel, service: Service, option: str) -> None:
+def test_an_option_for_one_model_only_is_refused(kernel: Kernel, service: Service, option: str) -> None:
     kernel.run("def f(a: int):\n    'Double it.'\n    return 2 * a")
     run = kernel.run(f"%%wbchat {option.replace('print', 'f')} -m test/a -m test/b\nHi")
     assert "one model at a time" in run.error
     assert service.chats == []
 
 
-def test_what_is_sent_grows_linearly(kernel: Kernel, service: Service) -> None:
+def test_the_bytes_of_a_comparison_grow_linearly(kernel: Kernel, service: Service) -> None:
     def received(tokens: int) -> int:
         pieces = [f"word{number % 90 + 10} " for number in range(tokens)]
         by_model(service, a=Streamed(pieces, per_second=2000), b=Streamed(pieces, per_second=2000))

@@ -1,4 +1,4 @@
-"""Interrupting a reply, by a real signal to a real kernel."""
+"""Interrupting a reply with a real signal to a real kernel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from service import Answer, Endless, Service, Streamed, calling, completion, ref
 
 
 @pytest.mark.short
-def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> None:
+def test_a_partial_reply_is_kept_and_marked(kernel: Kernel, service: Service) -> None:
     kernel.run("%wbchat Before")
     endless = Endless("Half an answer")
     service.then(endless)
-    run = kernel.interrupted_at("%wbchat hi", "Half an answer")
+    run = kernel.interrupt_at("%wbchat hi", "Half an answer")
     assert not run.ok
     assert "Interrupted." in run.error
     assert "Half an answer" in run.outputs[0]["data"]["text/markdown"]
@@ -30,15 +30,15 @@ def test_what_has_come_stays_and_is_marked(kernel: Kernel, service: Service) -> 
     assert [message["content"] for message in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
 
 
-def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: Service) -> None:
+def test_waiting_for_the_first_token_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     gate = Event()
     service.then(Streamed(gate=gate, hold_after=0))
     try:
-        run = kernel.interrupted_at("%%wbchat\nhi", "waiting for test/model-a")
+        run = kernel.interrupt_at("%%wbchat\nhi", "waiting for test/model-a")
     finally:
         gate.set()
     assert "Interrupted. Nothing has arrived yet" in run.error
-    # The line that said what is awaited is gone.
+    # The status line is removed.
     assert [output["type"] for output in run.outputs] == ["error"]
     assert kernel.run("%wbchat hi").ok
 
@@ -48,7 +48,7 @@ def test_waiting_for_the_first_word_can_be_interrupted(kernel: Kernel, service: 
     ["%wbchat hi", "%wbchat --format json hi", "print('above')\nr = %wbchat hi"],
     ids=["owned", "as json", "shared"],
 )
-def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service, code: str) -> None:
+def test_a_stream_that_ends_early_is_marked_as_incomplete(kernel: Kernel, service: Service, code: str) -> None:
     def cut(answer: Answer) -> None:
         answer.start()
         answer.event({"choices": [{"index": 0, "delta": {"content": "Half an answer"}}]})
@@ -64,11 +64,11 @@ def test_a_stream_that_is_cut_is_no_whole_reply(kernel: Kernel, service: Service
 
 
 def prompts_sent(service: Service) -> list[str]:
-    """Return what the user said, as the last chat told it."""
+    """Return the prompts of the conversation in the last request."""
     return [message["content"] for message in service.last.body["messages"] if message["role"] == "user"]
 
 
-# Each kind of cell, and how the service answers it. `tool` and `rows` are in the notebook.
+# Each kind of cell, and the answer of the service. `tool` and `rows` are names in the notebook.
 KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "chat": ("%%wbchat\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "retry": ("%%wbchat\nGo on", lambda: refused(503, "busy", Retry_After="1")),
@@ -78,12 +78,12 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "map": ("%%wbmap rows --no-cache\nIs {{ text }} so?", lambda: completion("Yes.")),
 }
 WORDS = [f"word{number} " + ("\n\n" if number % 7 == 0 else "") for number in range(400)]
-# The check of the issue is 400: `INTERRUPTS=400 pytest -k random_moments`.
+# The issue asks for 400: `INTERRUPTS=400 pytest -k random_moments`.
 INTERRUPTS = int(os.environ.get("INTERRUPTS", "60"))
 
 
-def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
-    """Whenever the signal comes, nothing is left of the cell, what it says is true, and the next cell works."""
+def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, service: Service) -> None:
+    """At whatever moment the signal comes, nothing keeps running, the messages are true, and the next cell works."""
     moments = random.Random(7)
     kernel.run(
         "import time\nrows = [str(number) for number in range(300)]\n"
@@ -106,7 +106,7 @@ def test_many_interrupts_at_random_moments(kernel: Kernel, service: Service) -> 
         if not run.ok and ("Interrupted" in run.error or "KeyboardInterrupt" in run.error):
             interrupted += 1
             is_kept = "The reply is complete" in run.error
-        # What was interrupted is no part of the conversation, unless the cell says so.
+        # An interrupted answer is not part of the conversation, unless the cell says that the reply is complete.
         assert kernel.run("%wbchat --quiet And now").ok
         assert prompts_sent(service) == ["Before", *(["Go on"] if is_kept else []), "And now"], (number, cell)
         assert not re.search(r"(waiting for|running|thinking)[^\n]* s$", run.text), (number, run.text)
@@ -135,7 +135,7 @@ def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
 
     service.listing_script = slow
     try:
-        run = kernel.interrupted_at(line, "asking the endpoint")
+        run = kernel.interrupt_at(line, "asking the endpoint")
     finally:
         gate.set()
     assert "Interrupted." in run.error

@@ -1,11 +1,9 @@
-"""One of several requests at once, a row's or a model's in a comparison, is asked as a chat alone is."""
+"""A request that is one of several at once, of a row or of a compared model, is handled like that of a single chat."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from threading import Event, Lock
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
+from python_processes import run_python
 from service import MODEL, Answer, Service, Streamed, completion, refused
 
 BOTH = "%%wbchat --once -m test/a -m test/b"
@@ -20,31 +19,28 @@ NO_SCHEMA = refused(400, "response_format json_schema is not supported")
 NO_FORMAT = refused(400, "response_format is not supported")
 
 
-def form_of(one: Answer) -> str | None:
-    """Return the form that a request asks for."""
-    form = one.received.body.get("response_format")
-    return form and str(form["type"])
+def format_of(one: Answer) -> str | None:
+    """Return the response format that a request asks for."""
+    response_format = one.received.body.get("response_format")
+    return response_format and str(response_format["type"])
 
 
 def run(service: Service, environment: dict[str, str], code: str) -> str:
-    told = environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": "a-key",
-        "WANDB_INFERENCE_MODEL": MODEL,
-    }
-    command = [sys.executable, "-c", f"from wandb_inference_magic import InferenceError, map_prompts\n{code}"]
-    ran = subprocess.run(command, env=told, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
+    variables = environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
+    process = run_python(
+        "-c", f"from wandb_inference_magic import InferenceError, map_prompts\n{code}", environment=variables
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
 # Models compared -----------------------------------------------------------------------------------------
 
 
-def test_a_compared_model_that_takes_no_schema_is_asked_for_json(kernel: Kernel, service: Service) -> None:
+def test_a_compared_model_without_schema_support_is_asked_for_json(kernel: Kernel, service: Service) -> None:
     def answer(one: Answer) -> None:
-        takes_none = one.received.body["model"] == "test/a" and form_of(one) == "json_schema"
-        (NO_SCHEMA if takes_none else Streamed(['{"label": "good"}']))(one)
+        refuses_schema = one.received.body["model"] == "test/a" and format_of(one) == "json_schema"
+        (NO_SCHEMA if refuses_schema else Streamed(['{"label": "good"}']))(one)
 
     service.always = answer
     shown = kernel.run(f"{BOTH} --schema 'label good|bad'\nHow is it?")
@@ -53,23 +49,23 @@ def test_a_compared_model_that_takes_no_schema_is_asked_for_json(kernel: Kernel,
         ("test/b", {"label": "good"}),
     ]
     assert shown.text.count("takes no schema: it was asked for JSON instead.") == 1
-    assert sum(form_of(Answer(None, one)) == "json_object" for one in service.chats) == 1  # type: ignore[arg-type]
+    assert sum(format_of(Answer(None, one)) == "json_object" for one in service.chats) == 1  # type: ignore[arg-type]
 
 
-def test_a_compared_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kernel, service: Service) -> None:
-    asked: Counter[str] = Counter()
+def test_a_compared_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, service: Service) -> None:
+    calls: Counter[str] = Counter()
     lock = Lock()
 
     def answer(one: Answer) -> None:
         model = one.received.body["model"]
         with lock:
-            asked[model] += 1
-            is_good = model == "test/a" and asked[model] == 2
+            calls[model] += 1
+            is_good = model == "test/a" and calls[model] == 2
         Streamed(['{"label": "good"}' if is_good else '{"label": "so so"}'])(one)
 
     service.always = answer
     shown = kernel.run(f"{BOTH} --schema 'label good|bad'\nHow is it?")
-    assert asked == {"test/a": 2, "test/b": 2}
+    assert calls == {"test/a": 2, "test/b": 2}
     assert kernel.value("[(one.parsed, one.calls, one.usage.total_tokens) for one in _wbreply]") == [
         ({"label": "good"}, 2, 30),
         (None, 2, 30),
@@ -77,9 +73,9 @@ def test_a_compared_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kern
     assert kernel.value("[bool(one.incomplete) for one in _wbreply]") == [False, True]
     assert "it was asked for again." in shown.text
     assert shown.text.count("The answer does not fit the schema. label: ") == 1
-    asked.clear()
+    calls.clear()
     kernel.run(f"{BOTH} --no-repair --schema 'label good|bad'\nHow is it?")
-    assert asked == {"test/a": 1, "test/b": 1}
+    assert calls == {"test/a": 1, "test/b": 1}
 
 
 def test_json_of_compared_models_is_parsed(kernel: Kernel, service: Service) -> None:
@@ -89,13 +85,13 @@ def test_json_of_compared_models_is_parsed(kernel: Kernel, service: Service) -> 
 
 
 @pytest.mark.parametrize("dry", ["", " --dry-run"])
-def test_a_format_that_goes_with_one_model_only_is_refused(kernel: Kernel, service: Service, dry: str) -> None:
+def test_a_format_for_one_model_only_is_refused(kernel: Kernel, service: Service, dry: str) -> None:
     assert "--format html goes with one model at a time." in kernel.run(f"{BOTH}{dry} --format html\nhi").error
     assert service.chats == []
 
 
-def test_a_dry_run_shows_what_each_model_would_be_sent(start_kernel: Any, no_network: dict[str, str]) -> None:
-    """Nobody is asked for a key, and nothing is fetched or started."""
+def test_a_dry_run_shows_the_request_for_each_model(start_kernel: Any, no_network: dict[str, str]) -> None:
+    """No key is requested, and nothing is fetched or started."""
     kernel = start_kernel(WANDB_INFERENCE_MODEL="openai/gpt-oss-20b", **no_network)
     kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.endpoint = 'wandb'")
     run = kernel.run("%wbchat --dry-run --models-like gpt-oss --max-tokens 5 hi")
@@ -109,7 +105,7 @@ def test_a_dry_run_shows_what_each_model_would_be_sent(start_kernel: Any, no_net
 # Rows ------------------------------------------------------------------------------------------------------
 
 
-def test_an_easier_form_uses_up_no_retry(service: Service, environment: dict[str, str]) -> None:
+def test_an_easier_response_format_does_not_use_up_a_retry(service: Service, environment: dict[str, str]) -> None:
     service.then(NO_SCHEMA, NO_FORMAT, refused(503, "overloaded", Retry_After="0"))
     service.always = completion('{"label": "good"}')
     out = run(
@@ -120,7 +116,7 @@ def test_an_easier_form_uses_up_no_retry(service: Service, environment: dict[str
         "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').label.tolist())",
     )
     assert out == "['good']"
-    assert [form_of(Answer(None, one)) for one in service.chats] == [  # type: ignore[arg-type]
+    assert [format_of(Answer(None, one)) for one in service.chats] == [  # type: ignore[arg-type]
         "json_schema",
         "json_object",
         None,
@@ -128,25 +124,23 @@ def test_an_easier_form_uses_up_no_retry(service: Service, environment: dict[str
     ]
 
 
-def test_a_row_that_tells_late_does_not_bring_a_refused_form_back(
-    service: Service, environment: dict[str, str]
-) -> None:
-    in_words, b_is_told, d_has_come = Event(), Event(), Event()
+def test_a_late_refusal_does_not_restore_a_refused_format(service: Service, environment: dict[str, str]) -> None:
+    a_without_format, b_with_json_object, d_requested = Event(), Event(), Event()
     forms: list[tuple[str, str | None]] = []
 
     def answer(one: Answer) -> None:
-        row, form = one.received.body["messages"][-1]["content"], form_of(one)
+        row, form = one.received.body["messages"][-1]["content"], format_of(one)
         forms.append((row, form))
         if row == "a" and form is None:
-            in_words.set()
-            assert b_is_told.wait(60)
+            a_without_format.set()
+            assert b_with_json_object.wait(60)
         elif row == "b" and form == "json_schema":
-            assert in_words.wait(60)
+            assert a_without_format.wait(60)
         elif row == "b" and form == "json_object":
-            b_is_told.set()
-            assert d_has_come.wait(60)
+            b_with_json_object.set()
+            assert d_requested.wait(60)
         elif row == "d":
-            d_has_come.set()
+            d_requested.set()
         (completion('{"label": "good"}') if form is None else NO_FORMAT)(one)
 
     service.always = answer
@@ -155,16 +149,16 @@ def test_a_row_that_tells_late_does_not_bring_a_refused_form_back(
     assert [form for row, form in forms if row in "de"] == [None, None]
 
 
-def test_what_is_said_of_a_run_is_said_together(kernel: Kernel, service: Service, environment: dict[str, str]) -> None:
-    """The answers' file can no longer be written; then the model refuses the schema."""
+def test_all_notices_of_a_run_are_shown_together(kernel: Kernel, service: Service, environment: dict[str, str]) -> None:
+    """The answer cache becomes unwritable. Then the model refuses the schema."""
 
-    def spoil(one: Answer) -> None:
+    def break_cache(one: Answer) -> None:
         (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
-        with sqlite3.connect(file) as kept:
-            kept.execute("drop table answers")
+        with sqlite3.connect(file) as connection:
+            connection.execute("drop table answers")
         completion('{"label": "good"}')(one)
 
-    service.then(spoil, NO_SCHEMA)
+    service.then(break_cache, NO_SCHEMA)
     service.always = completion('{"label": "good"}')
     kernel.run("rows = ['a', 'b']")
     shown = kernel.run("%%wbmap rows --concurrency 1 --schema 'label good|bad'\n{{ text }}")
@@ -172,7 +166,7 @@ def test_what_is_said_of_a_run_is_said_together(kernel: Kernel, service: Service
     assert "takes no schema" in shown.text
 
 
-def test_a_row_without_text_says_why(service: Service, environment: dict[str, str]) -> None:
+def test_a_row_without_text_has_the_reason(service: Service, environment: dict[str, str]) -> None:
     def cut(one: Answer) -> None:
         message = {"role": "assistant", "content": "", "reasoning": "Let me think"}
         one.json({"model": MODEL, "choices": [{"index": 0, "finish_reason": "length", "message": message}]})
@@ -182,7 +176,7 @@ def test_a_row_without_text_says_why(service: Service, environment: dict[str, st
     assert out == "No answer: the token limit was used up by the reasoning before it. Raise --max-tokens."
 
 
-def test_a_row_cut_at_the_limit_is_not_asked_once_more(service: Service, environment: dict[str, str]) -> None:
+def test_a_row_cut_at_the_token_limit_is_not_repaired(service: Service, environment: dict[str, str]) -> None:
     def cut(one: Answer) -> None:
         message = {"role": "assistant", "content": json.dumps({"label": "good"})[:-3]}
         one.json({"model": MODEL, "choices": [{"index": 0, "finish_reason": "length", "message": message}]})

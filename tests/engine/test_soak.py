@@ -1,4 +1,4 @@
-"""Two hundred replies in a row, fifty of them faulty at random: nothing piles up in the kernel."""
+"""Two hundred replies in a row, fifty of them with a random fault: nothing accumulates in the kernel."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ FAULTY: list[Script] = [
 ]
 
 
-def test_two_hundred_replies(kernel: Kernel, service: Service) -> None:
+def test_two_hundred_replies_leak_no_memory_sockets_or_threads(kernel: Kernel, service: Service) -> None:
     kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 0.5")
-    dice = random.Random(5)
-    faulty = set(dice.sample(range(200), 50))
+    generator = random.Random(5)
+    faulty = set(generator.sample(range(200), 50))
     process = psutil.Process(kernel.pid)
 
     def chat(number: int) -> bool:
         good = completion("All.") if number % 7 == 0 else Streamed(["Some ", "words.\n\n", "More."])
-        service.then(dice.choice(FAULTY) if number in faulty else good)
+        service.then(generator.choice(FAULTY) if number in faulty else good)
         stream = " --no-stream" if number % 7 == 0 else ""
         return kernel.run(f"%wbchat --once{stream} number {number}").ok
 
@@ -59,5 +59,5 @@ def test_two_hundred_replies(kernel: Kernel, service: Service) -> None:
     memory_after, sockets_after, threads_after = state()
     assert threads_after <= threads + 1
     assert sockets_after <= sockets + 1
-    # IPython itself keeps each cell's text; 200 kept replies of a leak would show as more.
+    # IPython itself keeps the text of each cell. A leak of 200 replies would be larger.
     assert memory_after - memory < 25e6

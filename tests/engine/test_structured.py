@@ -1,4 +1,4 @@
-"""`--schema` in a real kernel: what goes over the wire, repair and fallback, and the practice model's real answer."""
+"""`--schema` in a real kernel: what is sent, repair and fallback, and a real answer of the practice model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
 ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'
 
 
-def answering(service: Service, *texts: str) -> None:
+def queue_replies(service: Service, *texts: str) -> None:
     service.then(*(Streamed([text]) for text in texts))
 
 
-def test_the_schema_is_sent_strict_and_the_answer_read(kernel: Kernel, service: Service) -> None:
-    answering(service, GOOD)
+def test_the_schema_is_sent_as_strict_and_the_answer_is_parsed(kernel: Kernel, service: Service) -> None:
+    queue_replies(service, GOOD)
     run = kernel.run(ASK)
     assert service.last.body["response_format"] == {
         "type": "json_schema",
@@ -40,13 +40,13 @@ def test_the_schema_is_sent_strict_and_the_answer_read(kernel: Kernel, service: 
 
 
 @pytest.mark.short
-def test_types_of_the_notebook(kernel: Kernel, service: Service) -> None:
+def test_a_type_of_the_notebook_is_a_schema(kernel: Kernel, service: Service) -> None:
     kernel.run(
         "from pydantic import BaseModel\nfrom dataclasses import dataclass\n"
         "@dataclass\nclass Home:\n    city: str\n"
         "class Person(BaseModel):\n    name: str\n    homes: list[Home]\n"
     )
-    answering(service, '{"items": [{"name": "Ada", "homes": [{"city": "London"}]}]}')
+    queue_replies(service, '{"items": [{"name": "Ada", "homes": [{"city": "London"}]}]}')
     assert kernel.run("%%wbchat --schema list[Person]\nWho?").ok
     assert kernel.value("repr(_wbreply.parsed)") == "[Person(name='Ada', homes=[Home(city='London')])]"
     run = kernel.run("%%wbchat --schema Persn\nWho?")
@@ -54,8 +54,8 @@ def test_types_of_the_notebook(kernel: Kernel, service: Service) -> None:
     assert "Did you mean Person?" in run.error
 
 
-def test_an_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kernel, service: Service) -> None:
-    answering(service, BAD, GOOD)
+def test_an_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, service: Service) -> None:
+    queue_replies(service, BAD, GOOD)
     run = kernel.run(ASK)
     assert run.ok
     first, second = (chat.body["messages"] for chat in service.chats)
@@ -63,37 +63,37 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_more(kernel: Kernel, serv
     assert second[-2] == {"role": "assistant", "content": BAD}
     assert "age: Input should be a valid integer" in second[-1]["content"]
     assert kernel.value("(r.parsed, r.calls, r.usage.total_tokens)") == ({"name": "Ada", "age": 36}, 2, 30)
-    for words in ("The first answer did not fit", "2 calls", "24 + 6 tokens"):
-        assert words in run.text
-    # The thread holds the good answer alone.
+    for expected in ("The first answer did not fit", "2 calls", "24 + 6 tokens"):
+        assert expected in run.text
+    # The thread contains only the valid answer.
     kernel.run("%wbchat And?")
     assert [one["content"] for one in service.last.body["messages"]] == ["Who was Ada?", GOOD, "And?"]
 
 
 @pytest.mark.parametrize(
-    ("cell", "answers", "words"),
+    ("cell", "answers", "expected"),
     [
         (ASK, (BAD, "no json at all"), ("The answer does not fit the schema.", "the answer is not JSON")),
         ("%wbchat --format json Who was Ada?", ("no json at all",), ("The reply is not JSON.",)),
     ],
     ids=["schema", "json"],
 )
-def test_one_that_never_fits_fails_the_cell_and_its_text_is_kept(
-    kernel: Kernel, service: Service, cell: str, answers: tuple[str, ...], words: tuple[str, ...]
+def test_an_answer_that_never_fits_fails_the_cell_and_its_text_is_kept(
+    kernel: Kernel, service: Service, cell: str, answers: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    answering(service, *answers)
+    queue_replies(service, *answers)
     run = kernel.run(cell)
-    for one in words:
+    for one in expected:
         assert one in run.error
     assert "no json at all" in run.outputs[0]["data"]["text/plain"]
     assert kernel.value("(_wbreply.text, _wbreply.parsed)") == ("no json at all", None)
-    # What failed is no part of the conversation.
+    # A failed answer is not part of the conversation.
     kernel.run("%wbchat And?")
     assert len(service.last.body["messages"]) == 1
 
 
-def test_the_repair_can_be_switched_off_and_is_not_tried_on_what_was_cut(kernel: Kernel, service: Service) -> None:
-    answering(service, BAD)
+def test_repair_can_be_switched_off_and_is_not_tried_for_a_cut_answer(kernel: Kernel, service: Service) -> None:
+    queue_replies(service, BAD)
     assert "does not fit" in kernel.run(ASK.replace("--schema", "--no-repair --schema")).error
     assert len(service.chats) == 1
     service.then(Streamed([GOOD[:10]], finish="length"))
@@ -101,8 +101,8 @@ def test_the_repair_can_be_switched_off_and_is_not_tried_on_what_was_cut(kernel:
     assert len(service.chats) == 2
 
 
-def picky(*, takes: str) -> Callable[[Answer], None]:
-    """Answer as a model that takes only so much of a response format."""
+def accepting_format(*, takes: str) -> Callable[[Answer], None]:
+    """Answer as a model that accepts only some response formats."""
 
     def answer(one: Answer) -> None:
         form = one.received.body.get("response_format", {}).get("type", "")
@@ -115,10 +115,10 @@ def picky(*, takes: str) -> Callable[[Answer], None]:
 
 
 @pytest.mark.parametrize(("takes", "forms"), [("json_object", 2), ("", 3)])
-def test_a_model_that_takes_no_schema_is_asked_for_json(
+def test_a_model_without_schema_support_is_asked_for_json(
     kernel: Kernel, service: Service, takes: str, forms: int
 ) -> None:
-    service.always = picky(takes=takes)
+    service.always = accepting_format(takes=takes)
     run = kernel.run(ASK)
     assert run.ok
     assert kernel.value("r.parsed") == {"name": "Ada", "age": 36}
@@ -129,18 +129,18 @@ def test_a_model_that_takes_no_schema_is_asked_for_json(
     assert system["role"] == "system"
     assert "JSON" in system["content"] and '"age"' in system["content"]
     assert "takes no schema: it was asked for JSON instead." in run.text
-    # What was added for the model is no part of the conversation.
+    # The instructions that were added for the model are not part of the conversation.
     kernel.run("%wbchat And?")
     assert [one["role"] for one in service.last.body["messages"]] == ["user", "assistant", "user"]
 
 
-def test_another_refusal_is_told_as_it_is(kernel: Kernel, service: Service) -> None:
+def test_any_other_refusal_is_reported_unchanged(kernel: Kernel, service: Service) -> None:
     service.always = refused(400, "temperature must be below 1")
     assert "temperature must be below 1" in kernel.run(ASK).error
     assert len(service.chats) == 1
 
 
-def test_several_models_each_with_the_schema(kernel: Kernel, service: Service) -> None:
+def test_several_models_receive_the_schema(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([GOOD])
     assert kernel.run('%%wbchat -m test/a -m test/b --schema "name, age int"\nWho?').ok
     assert kernel.value("[one.parsed['age'] for one in _wbreply]") == [36, 36]

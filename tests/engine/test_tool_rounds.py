@@ -1,4 +1,4 @@
-"""`--tools` in a real kernel, against a scripted server: what goes over the wire and what the user sees."""
+"""`--tools` in a real kernel, against a scripted server: what is sent and what the user sees."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def secret():
 
 
 @pytest.fixture
-def equipped(kernel: Kernel) -> Kernel:
+def kernel_with_tools(kernel: Kernel) -> Kernel:
     assert kernel.run(TOOLS).ok
     return kernel
 
 
 @pytest.mark.short
-def test_a_tool_is_called_and_its_result_sent_back(equipped: Kernel, service: Service) -> None:
+def test_a_tool_is_called_and_its_result_is_sent_back(kernel_with_tools: Kernel, service: Service) -> None:
     service.then(
         calling(("weather", '{"city": "Paris", "days": 2}'), said="Let me look.", pieces=5), Streamed(["Warm."])
     )
-    run = equipped.run("%%wbchat --tools weather -o r\nHow is Paris?")
+    run = kernel_with_tools.run("%%wbchat --tools weather -o r\nHow is Paris?")
     first, second = (chat.body for chat in service.chats)
     (tool,) = first["tools"]
     assert tool["function"]["name"] == "weather"
@@ -55,26 +55,26 @@ def test_a_tool_is_called_and_its_result_sent_back(equipped: Kernel, service: Se
         },
         {"role": "tool", "tool_call_id": "call_0", "content": '{"city": "Paris", "celsius": 21.5}'},
     ]
-    assert equipped.value("log") == [("Paris", 2)]
+    assert kernel_with_tools.value("log") == [("Paris", 2)]
     data = run.output["data"]
     shown = '- `weather(city=\'Paris\', days=2)` → `{"city": "Paris", "celsius": 21.5}`'
     assert data["text/markdown"].startswith(f"Let me look.\n\n{shown}\n\nWarm.\n\n")
     assert "2 calls" in data["text/plain"]
-    assert equipped.value("(r.text, r.calls, r.usage.total_tokens, r.steps[0].ok)") == ("Warm.", 2, 30, True)
-    # The thread holds the question and the answer.
-    equipped.run("%wbchat And Rome?")
+    assert kernel_with_tools.value("(r.text, r.calls, r.usage.total_tokens, r.steps[0].ok)") == ("Warm.", 2, 30, True)
+    # The thread contains the question and the answer.
+    kernel_with_tools.run("%wbchat And Rome?")
     assert [one["content"] for one in service.last.body["messages"]] == ["How is Paris?", "Warm.", "And Rome?"]
     assert "tools" not in service.last.body
 
 
-def test_each_call_shows_as_it_happens(equipped: Kernel, service: Service) -> None:
+def test_each_tool_call_is_shown_as_it_happens(kernel_with_tools: Kernel, service: Service) -> None:
     gate = Event()
     service.then(
         calling(("weather", '{"city": "Paris"}'), said="Let me look."), Streamed(["Warm."], gate=gate, hold_after=0)
     )
-    request = equipped.start("%%wbchat --tools weather\nHow is Paris?")
+    request = kernel_with_tools.start("%%wbchat --tools weather\nHow is Paris?")
     run = Run()
-    for message in equipped.messages(request):
+    for message in kernel_with_tools.messages(request):
         run.messages.append(message)
         if "21.5" in json.dumps(message.content):
             gate.set()
@@ -84,7 +84,9 @@ def test_each_call_shows_as_it_happens(equipped: Kernel, service: Service) -> No
     assert len(run.outputs) == 1
 
 
-def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(equipped: Kernel, service: Service) -> None:
+def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(
+    kernel_with_tools: Kernel, service: Service
+) -> None:
     service.then(
         calling(
             ("weather", '{"city": "Paris"}'),
@@ -95,55 +97,57 @@ def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(equipped:
         ),
         Streamed(["Done."]),
     )
-    assert equipped.run("%%wbchat --tools weather,broken\nGo").ok
+    assert kernel_with_tools.run("%%wbchat --tools weather,broken\nGo").ok
     sent: list[dict[str, Any]] = service.last.body["messages"][2:]
     assert [one["tool_call_id"] for one in sent] == [f"call_{number}" for number in range(5)]
-    told = [one["content"] for one in sent]
-    assert "21.5" in told[0]
-    assert "not JSON" in told[1]
-    assert "city" in told[2]
-    assert "There is no tool secret" in told[3]
-    assert told[4].startswith("RuntimeError: out of order")
-    # What was no JSON is not sent back: services refuse a history with it.
+    contents = [one["content"] for one in sent]
+    assert "21.5" in contents[0]
+    assert "not JSON" in contents[1]
+    assert "city" in contents[2]
+    assert "There is no tool secret" in contents[3]
+    assert contents[4].startswith("RuntimeError: out of order")
+    # Arguments that were not JSON are not sent back: services refuse a history with them.
     (asking,) = (one for one in service.last.body["messages"] if one.get("tool_calls"))
     assert [call["function"]["arguments"] for call in asking["tool_calls"]][1] == "{}"
-    assert equipped.value("log") == [("Paris", 1)]
+    assert kernel_with_tools.value("log") == [("Paris", 1)]
 
 
-def test_a_model_that_never_answers_is_stopped(equipped: Kernel, service: Service) -> None:
+def test_the_number_of_tool_rounds_is_limited(kernel_with_tools: Kernel, service: Service) -> None:
     service.always = calling(("weather", '{"city": "Paris"}'))
-    run = equipped.run("%%wbchat --tools weather\nGo")
+    run = kernel_with_tools.run("%%wbchat --tools weather\nGo")
     assert "asked for tools 11 times and did not answer" in run.error
     assert len(service.chats) == 11
     assert service.last.body["tool_choice"] == "none"
-    assert len(equipped.value("log")) == 10
+    assert len(kernel_with_tools.value("log")) == 10
     assert "tool_choice" not in service.chats[-2].body
 
 
-def test_an_interrupt_in_a_tool_keeps_what_came(equipped: Kernel, service: Service) -> None:
-    equipped.run("import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)")
+def test_an_interrupt_in_a_tool_keeps_the_partial_reply(kernel_with_tools: Kernel, service: Service) -> None:
+    kernel_with_tools.run(
+        "import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)"
+    )
     service.then(calling(("wait", "{}"), said="A moment."))
-    run = equipped.interrupted_at("%%wbchat --tools wait\nGo", "in the tool")
+    run = kernel_with_tools.interrupt_at("%%wbchat --tools wait\nGo", "in the tool")
     assert "Interrupted." in run.error
     assert "A moment." in run.text
-    assert equipped.value("_wbreply.incomplete") == "interrupted"
+    assert kernel_with_tools.value("_wbreply.incomplete") == "interrupted"
 
 
-def test_tools_that_are_none_are_refused_before_anything_is_sent(equipped: Kernel, service: Service) -> None:
-    assert "Did you mean weather?" in equipped.run("%%wbchat --tools wether\nGo").error
-    assert "cannot be a tool" in equipped.run("%%wbchat --tools log\nGo").error
+def test_invalid_tools_are_refused_before_anything_is_sent(kernel_with_tools: Kernel, service: Service) -> None:
+    assert "Did you mean weather?" in kernel_with_tools.run("%%wbchat --tools wether\nGo").error
+    assert "cannot be a tool" in kernel_with_tools.run("%%wbchat --tools log\nGo").error
     assert service.chats == []
 
 
-def test_from_python(equipped: Kernel, service: Service) -> None:
+def test_chat_takes_tools_schema_and_images_in_python(kernel_with_tools: Kernel, service: Service) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
-    equipped.run(
+    kernel_with_tools.run(
         "from wandb_inference_magic import chat\nr = chat('Go', tools=[weather], schema='ok bool', think='low')"
     )
-    assert equipped.value("(r.parsed, [step.call.name for step in r.steps])") == ({"ok": True}, ["weather"])
+    assert kernel_with_tools.value("(r.parsed, [step.call.name for step in r.steps])") == ({"ok": True}, ["weather"])
     assert service.last.body["reasoning_effort"] == "low"
     assert service.last.body["response_format"]["type"] == "json_schema"
-    assert equipped.run("chat('Go', tools=weather)").ok
+    assert kernel_with_tools.run("chat('Go', tools=weather)").ok
     assert service.last.body["tools"][0]["function"]["name"] == "weather"
-    equipped.run("r = chat('Go', images=['https://ok.example/a.png'])")
+    kernel_with_tools.run("r = chat('Go', images=['https://ok.example/a.png'])")
     assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}

@@ -1,4 +1,4 @@
-"""Chats in the callbacks of the user's own widgets, and in threads of the user's own: in a real kernel."""
+"""Chats in callbacks of the user's widgets, and in threads of the user's code: in a real kernel."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXT = ["# One\n\n", "Two **words**.\n\n", "```python\nx = 1\n```\n\n", "The end
 
 
 def prepared(kernel: Kernel, form: str, body: str) -> Screen:
-    """Make a button whose callback runs `body`, then run a cell that is a chat: the last cell before a click."""
+    """Create a button whose callback runs `body`, then run a chat in a cell: the last cell before a click."""
     screen = Screen(kernel)
     assert screen.run(f"{WIDGETS}{form.replace('BODY', body)}\nbutton.on_click(clicked)").ok
     assert screen.run("%%wbchat\nin a cell", cell_id="cell-1").ok
@@ -48,13 +48,13 @@ def prepared(kernel: Kernel, form: str, body: str) -> Screen:
     return screen
 
 
-def asked(service: Service) -> list[str]:
+def contents_sent(service: Service) -> list[str]:
     return [message["content"] for message in service.last.body["messages"]]
 
 
 @pytest.mark.short
 @pytest.mark.parametrize("form", [WITH, CAPTURE])
-def test_a_chat_is_drawn_into_the_output_widget(kernel: Kernel, service: Service, form: str) -> None:
+def test_a_chat_is_drawn_in_the_output_widget(kernel: Kernel, service: Service, form: str) -> None:
     screen = prepared(kernel, form, "ask('wbchat', 'in a callback')")
     gate = Event()
     service.then(Streamed(TEXT, gate=gate, hold_after=2))
@@ -66,8 +66,8 @@ def test_a_chat_is_drawn_into_the_output_widget(kernel: Kernel, service: Service
             assert "Two **words**." in screen.shown()[1]["text/markdown"]
             gate.set()
     assert gate.is_set()
-    said, reply = screen.shown()
-    assert said == {"stream": "Asking\n"}
+    printed, reply = screen.shown()
+    assert printed == {"stream": "Asking\n"}
     assert set(reply) == {"text/markdown", "text/plain"}
     assert reply["text/markdown"].startswith("# One\n\nTwo **words**.\n\n```python\nx = 1\n```\n\nThe end &lt;b>.")
     assert "12 + 3 tokens" in reply["text/markdown"]
@@ -75,7 +75,7 @@ def test_a_chat_is_drawn_into_the_output_widget(kernel: Kernel, service: Service
     assert screen.elsewhere == []
 
 
-def test_chats_one_after_the_other_stay_on_screen(kernel: Kernel, service: Service) -> None:
+def test_consecutive_chats_stay_on_the_screen(kernel: Kernel, service: Service) -> None:
     screen = prepared(kernel, WITH, "ask('wbchat', '--once hi')")
     service.then(Streamed(["First\n\nreply."]), Streamed(["Second\n\nreply."]))
     screen.click()
@@ -85,7 +85,7 @@ def test_chats_one_after_the_other_stay_on_screen(kernel: Kernel, service: Servi
     assert screen.elsewhere == []
 
 
-def test_a_whole_reply_several_models_and_the_models_are_drawn_there(kernel: Kernel, service: Service) -> None:
+def test_replies_comparisons_and_tables_are_drawn_in_the_output_widget(kernel: Kernel, service: Service) -> None:
     screen = prepared(
         kernel,
         WITH,
@@ -95,17 +95,17 @@ def test_a_whole_reply_several_models_and_the_models_are_drawn_there(kernel: Ker
     service.then(completion("I am whole."))
     service.always = lambda answer: Streamed([f"I am {answer.received.body['model']}."])(answer)
     screen.click()
-    _, whole, compared, chart, models, threads = screen.shown()
-    assert whole["text/plain"].startswith("I am whole.")
-    for words in ("=== test/model-a ===", "I am test/model-a.", "=== test/model-b ===", "I am test/model-b."):
-        assert words in compared["text/plain"]
+    _, reply_in_one_piece, compared, chart, models, threads = screen.shown()
+    assert reply_in_one_piece["text/plain"].startswith("I am whole.")
+    for expected in ("=== test/model-a ===", "I am test/model-a.", "=== test/model-b ===", "I am test/model-b."):
+        assert expected in compared["text/plain"]
     assert "tokens a second" in chart["text/plain"]
     assert "| test/model-b |" in models["text/markdown"]
     assert "main" in threads["text/plain"]
     assert screen.elsewhere == []
 
 
-def test_without_an_output_widget_one_output_is_left(kernel: Kernel, service: Service) -> None:
+def test_without_an_output_widget_there_is_one_output(kernel: Kernel, service: Service) -> None:
     screen = prepared(kernel, BARE, "ask('wbchat', 'hi')")
     service.then(Streamed(TEXT))
     messages = screen.click()
@@ -119,15 +119,15 @@ def test_without_an_output_widget_one_output_is_left(kernel: Kernel, service: Se
 def test_a_chat_in_a_callback_is_appended(kernel: Kernel, service: Service) -> None:
     screen = prepared(kernel, WITH, "ask('wbchat', 'in a callback')")
     screen.click()
-    assert asked(service) == ["in a cell", "Hello there.", "in a callback"]
+    assert contents_sent(service) == ["in a cell", "Hello there.", "in a callback"]
     screen.click()
-    assert asked(service)[-3:] == ["in a callback", "Hello there.", "in a callback"]
+    assert contents_sent(service)[-3:] == ["in a callback", "Hello there.", "in a callback"]
     assert len(service.last.body["messages"]) == 5
-    # The cell's own turn is replaced when that cell runs again, those of the callback stay.
+    # The turn of the cell is replaced when the cell runs again, the turns of the callback are kept.
     screen.run("%%wbchat\nin a cell, edited", cell_id="cell-1")
-    assert asked(service) == ["in a cell, edited"]
+    assert contents_sent(service) == ["in a cell, edited"]
     screen.click()
-    assert asked(service) == [
+    assert contents_sent(service) == [
         *("in a cell, edited", "Hello there."),
         *("in a callback", "Hello there.") * 2,
         "in a callback",
@@ -141,12 +141,12 @@ def test_a_reply_of_a_callback_is_returned_and_can_be_shown(kernel: Kernel, serv
     run = screen.run("reply")
     assert run.output["data"]["text/plain"].startswith("Hello there.")
     screen.click()
-    # What is asked has no say in it, though it reads like the cell that ran last.
+    # The text of the request has no effect, although it looks like the cell that ran last.
     screen.run("ask('wbchat', 'hi')")
     assert screen.shown()[-1] == {"stream": "12\n"}
 
 
-def test_what_a_callback_kept_another_can_show(kernel: Kernel, service: Service) -> None:
+def test_a_reply_of_one_callback_can_be_shown_by_another(kernel: Kernel, service: Service) -> None:
     screen = prepared(kernel, WITH, "kept.append(ask('wbchat', 'hi')); display(kept[0])")
     screen.run("kept = []")
     screen.click()
@@ -160,7 +160,7 @@ def test_chat_from_python_in_a_callback(kernel: Kernel, service: Service) -> Non
     screen = prepared(kernel, WITH, "print(chat('hi', temperature=0).text)")
     screen.click()
     assert "".join(one["stream"] for one in screen.shown()) == "Asking\nHello there.\n"
-    assert asked(service) == ["hi"]
+    assert contents_sent(service) == ["hi"]
     assert screen.elsewhere == []
 
 
@@ -169,8 +169,8 @@ def test_a_failure_is_the_short_message(kernel: Kernel, service: Service, body: 
     screen = prepared(kernel, WITH, body)
     service.always = refused(401, "Invalid Authentication")
     screen.click()
-    said, failed = screen.shown()
-    assert said == {"stream": "Asking\n"}
+    printed, failed = screen.shown()
+    assert printed == {"stream": "Asking\n"}
     assert "did not accept" in failed["error"]
     assert "What to do:" in failed["error"]
     assert "Traceback" not in failed["error"]
@@ -186,7 +186,7 @@ def test_a_failure_without_an_output_widget_is_the_short_message(kernel: Kernel,
     assert "Traceback" not in "\n".join(message.content["traceback"])
 
 
-TOGETHER = """
+TWO_THREADS = """
 import threading
 outputs = [ipywidgets.Output(), ipywidgets.Output()]
 replies = {}
@@ -199,13 +199,13 @@ for thread in threads: thread.join()
 """
 
 
-def echoing_together(service: Service) -> None:
+def echo_two_chats(service: Service) -> None:
     """Answer two chats at the same time, piece by piece, each with its own prompt."""
     both = Barrier(2)
 
     def answer(one: Answer) -> None:
-        asked = one.received.body["messages"][-1]["content"]
-        Streamed([f"{asked}\n\n"] * 20, at_piece=lambda number: both.wait(60) and None)(one)
+        prompt = one.received.body["messages"][-1]["content"]
+        Streamed([f"{prompt}\n\n"] * 20, at_piece=lambda number: both.wait(60) and None)(one)
 
     service.always = answer
 
@@ -213,32 +213,32 @@ def echoing_together(service: Service) -> None:
 @pytest.mark.parametrize("call", ["ask('wbchat', f'--once question {number}')", "chat(f'question {number}')"])
 @pytest.mark.parametrize("where", ["with outputs[number]", "if True"])
 def test_chats_in_two_threads_do_not_mix(kernel: Kernel, service: Service, call: str, where: str) -> None:
-    echoing_together(service)
+    echo_two_chats(service)
     screen = Screen(kernel)
     screen.run(WIDGETS)
-    run = screen.run(TOGETHER.replace("WHERE", where).replace("CHAT", call))
+    run = screen.run(TWO_THREADS.replace("WHERE", where).replace("CHAT", call))
     assert run.ok
     whole = ["\n\n".join([f"question {number}"] * 20) for number in range(2)]
     assert kernel.value("[replies[number].text.strip() for number in range(2)]") == whole
     if "wbchat" not in call:
         assert run.outputs == []
         return
-    # Which of two widgets takes what two threads of one cell show is the front end's matter: it takes it by the cell.
+    # The front end decides which widget receives the output of two threads of one cell: it assigns it by the cell.
     shown = [*screen.shown("outputs[0]"), *screen.shown("outputs[1]")] if "with" in where else _data(run.outputs)
     assert sorted(one["text/plain"].partition("\n\n[")[0] for one in shown) == whole
     assert all(one["text/plain"].count("12 + 3 tokens") == 1 for one in shown)
 
 
 def test_chats_in_two_threads_are_both_recorded(kernel: Kernel, service: Service) -> None:
-    echoing_together(service)
+    echo_two_chats(service)
     screen = Screen(kernel)
     screen.run(WIDGETS)
-    run = screen.run(TOGETHER.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')"))
+    run = screen.run(TWO_THREADS.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')"))
     assert run.ok
     assert kernel.value("sorted(reply.turn for reply in replies.values())") == [1, 2]
     service.always = Streamed()
     screen.run("%wbchat and then?")
-    first, first_reply, second, second_reply, last = asked(service)
+    first, first_reply, second, second_reply, last = contents_sent(service)
     assert {first, second} == {"question 0", "question 1"}
     assert (first in first_reply, second in second_reply, last) == (True, True, "and then?")
 
@@ -246,23 +246,23 @@ def test_chats_in_two_threads_are_both_recorded(kernel: Kernel, service: Service
 def test_a_cell_with_two_threads_replaces_its_turns_when_it_runs_again(kernel: Kernel, service: Service) -> None:
     screen = Screen(kernel)
     screen.run(WIDGETS)
-    code = TOGETHER.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')")
+    code = TWO_THREADS.replace("WHERE", "if True").replace("CHAT", "ask('wbchat', f'question {number}')")
     for _ in range(2):
-        echoing_together(service)
+        echo_two_chats(service)
         assert screen.run(code, cell_id="cell-7").ok
     service.always = Streamed()
     screen.run("%wbchat and then?", cell_id="cell-8")
     assert len(service.last.body["messages"]) == 5
-    assert {asked(service)[0], asked(service)[2]} == {"question 0", "question 1"}
+    assert {contents_sent(service)[0], contents_sent(service)[2]} == {"question 0", "question 1"}
 
 
 def _data(outputs: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [output["data"] for output in outputs]
 
 
-def test_two_threads_with_buttons_of_their_own(kernel: Kernel, service: Service) -> None:
-    """Each click is a request of its own, so each Output widget holds what its own thread shows."""
-    echoing_together(service)
+def test_two_threads_started_by_two_buttons_draw_in_their_own_widgets(kernel: Kernel, service: Service) -> None:
+    """Each click is a separate request, so each Output widget contains what its own thread shows."""
+    echo_two_chats(service)
     screen = Screen(kernel)
     screen.run(
         f"{WIDGETS}import threading\n"
@@ -304,12 +304,16 @@ def test_nbclient_keeps_the_whole_reply(service: Service, environment: dict[str,
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     client = NotebookClient(notebook, timeout=120)
     service.then(Streamed(TEXT, per_second=20))
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
-    client.execute(env=environment | variables)
+    client.execute(env=environment | service.environment)
     assert notebook.cells[3].outputs == []
     states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
-    held = [state["state"]["outputs"] for state in states if state["model_name"] == "OutputModel"]
-    texts = [one["data"]["text/plain"] for outputs in held for one in outputs if "text/plain" in one.get("data", {})]
+    outputs_of_widgets = [state["state"]["outputs"] for state in states if state["model_name"] == "OutputModel"]
+    texts = [
+        one["data"]["text/plain"]
+        for outputs in outputs_of_widgets
+        for one in outputs
+        if "text/plain" in one.get("data", {})
+    ]
     assert len(texts) == 1
     assert texts[0].startswith("# One")
     assert "12 + 3 tokens" in texts[0]

@@ -1,4 +1,4 @@
-"""`%wbchat --error`: the notebook's last exception, as it goes over the wire."""
+"""`%wbchat --error`: the last exception of the notebook, as sent to the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_failing_cell_and_its_traceback_are_sent(kernel: Kernel, service: Se
         assert noise not in prompt
 
 
-def test_a_question_of_ones_own(kernel: Kernel, service: Service) -> None:
+def test_the_user_can_ask_another_question_about_the_error(kernel: Kernel, service: Service) -> None:
     kernel.run("{}['key']")
     kernel.run("who = 'a child'\n%wbchat --error -t 0 Explain it to {{ who }}?")
     assert sent(service).startswith("Explain it to a child?\n\nThe cell:")
@@ -34,21 +34,21 @@ def test_a_question_of_ones_own(kernel: Kernel, service: Service) -> None:
     assert "KeyError: 'key'" in sent(service)
 
 
-def test_a_syntax_error(kernel: Kernel, service: Service) -> None:
+def test_a_syntax_error_is_sent(kernel: Kernel, service: Service) -> None:
     kernel.run("x = 1\nfor in y:\n    pass")
     kernel.run("%wbchat --error")
     assert "for in y:" in sent(service)
     assert "SyntaxError: invalid syntax" in sent(service)
 
 
-def test_causes_are_told_and_braces_in_them_mean_nothing(kernel: Kernel, service: Service) -> None:
+def test_chained_exceptions_are_sent_without_rendering_their_braces(kernel: Kernel, service: Service) -> None:
     kernel.run("try:\n    {}['{{ x }}']\nexcept KeyError as e:\n    raise ValueError('{% bad') from e")
     assert kernel.run("%wbchat --error").ok
     assert "KeyError: '{{ x }}'" in sent(service)
     assert "ValueError: {% bad" in sent(service)
 
 
-def test_ours_does_not_hide_theirs(kernel: Kernel, service: Service) -> None:
+def test_a_failed_chat_does_not_replace_the_users_error(kernel: Kernel, service: Service) -> None:
     kernel.run("int('seven')")
     service.then(refused(401, "Invalid Authentication"))
     assert "did not accept the key" in kernel.run("%wbchat --error").error
@@ -61,7 +61,7 @@ def test_without_an_error_nothing_is_sent(kernel: Kernel, service: Service) -> N
     assert service.chats == []
 
 
-def test_a_very_long_one_is_cut(kernel: Kernel, service: Service) -> None:
+def test_a_very_long_error_is_cut(kernel: Kernel, service: Service) -> None:
     kernel.run("raise ValueError('x' * 1_000_000)")
     assert kernel.run("%wbchat --error").ok
     assert len(sent(service)) < 50_000

@@ -1,6 +1,6 @@
 """Colab and VS Code, which cannot run here: requests as they send them, and answers that they can show.
 
-Colab names a cell in `metadata.colab.cell_id`, heeds no `set_next_input`, and has widgets only where the user has
+Colab names a cell in `metadata.colab.cell_id`, ignores `set_next_input`, and has widgets only if the user has
 turned them on. VS Code names a cell by an address, and redraws by display id.
 """
 
@@ -19,14 +19,14 @@ VSCODE = {"cellId": "vscode-notebook-cell:/home/ada/talk.ipynb#{id}"}
 FRONT_ENDS = {"colab": COLAB, "vscode": VSCODE}
 
 
-def filled(metadata: Any, id: str) -> Any:
+def fill_in_id(metadata: Any, id: str) -> Any:
     if isinstance(metadata, dict):
-        return {name: filled(value, id) for name, value in metadata.items()}
+        return {name: fill_in_id(value, id) for name, value in metadata.items()}
     return metadata.replace("{id}", id)
 
 
 def run(kernel: Kernel, front_end: str, id: str, code: str) -> Run:
-    """Run a cell as a front end asks for it, with its own metadata."""
+    """Run a cell with the request of a front end, including its metadata."""
     content = {
         "code": code,
         "silent": False,
@@ -35,7 +35,7 @@ def run(kernel: Kernel, front_end: str, id: str, code: str) -> Run:
         "allow_stdin": True,
         "stop_on_error": True,
     }
-    message = kernel.client.session.msg("execute_request", content, metadata=filled(FRONT_ENDS[front_end], id))
+    message = kernel.client.session.msg("execute_request", content, metadata=fill_in_id(FRONT_ENDS[front_end], id))
     kernel.client.shell_channel.send(message)
     return kernel.finish(str(message["header"]["msg_id"]))
 
@@ -52,7 +52,7 @@ def test_a_cell_run_again_replaces_its_turn(kernel: Kernel, service: Service, fr
 
 
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
-def test_every_update_is_of_what_was_shown_and_one_output_is_left(
+def test_updates_refer_to_shown_outputs_and_one_output_remains(
     kernel: Kernel, service: Service, front_end: str
 ) -> None:
     service.then(Streamed(["# One\n\n", "Two ", "words.\n\n", "- three\n", "- four\n\n", "End."], per_second=15))
@@ -60,7 +60,7 @@ def test_every_update_is_of_what_was_shown_and_one_output_is_left(
     shown: set[str] = set()
     for message in result.of("display_data", "update_display_data"):
         id = message.content["transient"]["display_id"]
-        assert message.type == "display_data" or id in shown, "an update of nothing that was shown"
+        assert message.type == "display_data" or id in shown, "an update of an output that was not shown"
         shown.add(id)
         assert "text/markdown" in message.content["data"]
     clears = result.of("clear_output")
@@ -69,21 +69,21 @@ def test_every_update_is_of_what_was_shown_and_one_output_is_left(
     assert set(result.output["data"]) == {"text/markdown", "text/plain"}
 
 
-def test_where_widgets_are_off_the_picker_is_a_table(kernel: Kernel) -> None:
-    """Colab shows the richest form it can: beside the widget stands the table."""
+def test_the_picker_has_a_table_for_front_ends_without_widgets(kernel: Kernel) -> None:
+    """Colab shows the richest form that it supports: the output has a table beside the widget."""
     data = run(kernel, "colab", "one", "%wbmodels").output["data"]
     assert data["text/markdown"].startswith("| model |")
     assert "test/model-b" in data["text/plain"]
 
 
-def test_colab_is_told_that_it_makes_no_cells(
+def test_colab_shows_a_note_that_it_inserts_no_cells(
     start_kernel: Callable[..., Kernel], service: Service, tmp_path: Path
 ) -> None:
     package = tmp_path / "google" / "colab"
     package.mkdir(parents=True)
     for folder in (package.parent, package):
         (folder / "__init__.py").write_text("")
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+    kernel = start_kernel(**service.environment)
     kernel.run("import google.colab\n%load_ext wandb_inference_magic")
     service.then(Streamed(["```python\nx = 1\n```"]))
     result = run(kernel, "colab", "one", "%%wbchat --code\nhi")

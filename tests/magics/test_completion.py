@@ -1,4 +1,4 @@
-"""Tab on the lines of the magics, asked for as a front end does: what it would insert gives the right line."""
+"""Tab completion on the lines of the magics, requested as a front end does: the code after insertion is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "meta
 
 
 def lines(kernel: Kernel, typed: str) -> list[str]:
-    """Press Tab where `|` stands and return the code after each of the completions offered is inserted."""
+    """Press Tab at `
+    ` and return the code after inserting each of the offered completions."""
     cursor = typed.index("|")
     code = typed.replace("|", "")
     content = kernel.client.complete(code, cursor, reply=True, timeout=PATIENCE)["content"]
@@ -38,7 +39,7 @@ def differences(kernel: Kernel, expected: dict[str, list[str]]) -> dict[str, tup
 
 
 def shown(kernel: Kernel) -> list[str]:
-    """Return what the kernel has shown by itself since it was last asked, such as a traceback of a Tab's."""
+    """Return what the kernel has shown on its own since the last call, such as a traceback of a completion."""
     request = kernel.start("")
     found = []
     while True:
@@ -55,21 +56,21 @@ def shown(kernel: Kernel) -> list[str]:
     st.sampled_from(["none", "rest", "words"]),
     st.lists(st.sampled_from([*"-'\"= a", "--", " -m ", "--stop", "--stop=", " --new", "\u00a0", "\t", "#", "\\"])),
 )
-def test_what_is_completed_ends_where_the_cursor_stands(text: Any, parts: list[str]) -> None:
+def test_the_completed_word_ends_at_the_cursor(text: Any, parts: list[str]) -> None:
     line = "".join(parts)
     unfinished = read_unfinished(ChatOptions, line, text=text)
     assert unfinished is None or line.endswith(unfinished.word)
 
 
 @pytest.fixture
-def warm(kernel: Kernel, service: Service) -> Kernel:
-    """A kernel that has the endpoint's list already."""
+def kernel_with_models(kernel: Kernel, service: Service) -> Kernel:
+    """A kernel that already has the endpoint's list of models."""
     service.listing = listing(*MODELS)
     assert kernel.run("%wbmodels --table").ok
     return kernel
 
 
-def test_options(warm: Kernel) -> None:
+def test_options_are_completed(kernel_with_models: Kernel) -> None:
     expected = {
         "%wbchat --te|": ["%wbchat --temperature"],
         "%wbchat --th|": ["%wbchat --think", "%wbchat --thread"],
@@ -81,19 +82,19 @@ def test_options(warm: Kernel) -> None:
         "answer = %wbchat --thr|": ["answer = %wbchat --thread"],
         "d['a'] = %wbchat --thr|": ["d['a'] = %wbchat --thread"],
         "%wbchat --temp|erature": ["%wbchat --temperatureerature"],
-        # Given already, with either flag; --stop may repeat.
+        # Already present, with either flag. --stop may be repeated.
         "%wbchat -t 1 --temp|": [],
         "%wbchat --temperature=1 --temp|": [],
         "%wbchat --stop x --sto|": ["%wbchat --stop x --stop"],
         "%wbchat --quiet --qui|": [],
         "%wbchat -s '--quiet ' --qui|": ["%wbchat -s '--quiet ' --quiet"],
-        # In the text, and after what cannot be right.
+        # In the text, and after an invalid part.
         "%wbchat what is --thr|": [],
         "%wbchat -- --thr|": [],
         "%%wbchat stray --thr|": [],
         "%wbchat -m --thr|": [],
         "%wbchat -s 'be --thr|": [],
-        # Words stand anywhere on the line of %wbmodels.
+        # On the line of %wbmodels the search text may be anywhere.
         "%wbmodels qwen --ta|": ["%wbmodels qwen --table"],
         "%wbmodels --table qwen --re|": ["%wbmodels --table qwen --refresh"],
         "%wbconfig --ch|": ["%wbconfig --check"],
@@ -116,11 +117,11 @@ def test_options(warm: Kernel) -> None:
             )
         ],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
-def test_models(warm: Kernel) -> None:
-    warm.run("open('some_file.txt', 'w').close()")
+def test_models_are_completed(kernel_with_models: Kernel) -> None:
+    kernel_with_models.run("open('some_file.txt', 'w').close()")
     expected = {
         "%wbchat -m openai/gpt|": ["%wbchat -m openai/gpt-oss-120b", "%wbchat -m openai/gpt-oss-20b"],
         "%wbchat -m openai/gpt-oss-2|": ["%wbchat -m openai/gpt-oss-20b"],
@@ -139,17 +140,17 @@ def test_models(warm: Kernel) -> None:
             "%wbchat -m openai/gpt-oss-20b",
             "%wbchat -m Qwen/Qwen3.8-27B",
         ],
-        # No model's id: neither files nor names of Python instead.
+        # Not the id of a model: neither files nor Python names are offered instead.
         "%wbchat -m some_f|": [],
         "%wbchat -m -|": [],
         "%wbchat -m --|": [],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
-def test_choices_and_threads(warm: Kernel) -> None:
+def test_choices_and_threads_are_completed(kernel_with_models: Kernel) -> None:
     for thread in ("plan", "'my plan'", '"it\'s"'):
-        assert warm.run(f"%wbchat -m {MODELS[0]} --thread {thread} hi").ok
+        assert kernel_with_models.run(f"%wbchat -m {MODELS[0]} --thread {thread} hi").ok
     expected = {
         "%wbchat --format m|": ["%wbchat --format markdown"],
         "%wbchat --format=j|": ["%wbchat --format=json"],
@@ -164,11 +165,11 @@ def test_choices_and_threads(warm: Kernel) -> None:
         "%wbthread lan|": ["%wbthread plan", '%wbthread "my plan"'],
         "%wbthread ma|": ["%wbthread main"],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
-def test_the_users_variables(warm: Kernel) -> None:
-    warm.run(
+def test_variables_of_the_user_are_completed(kernel_with_models: Kernel) -> None:
+    kernel_with_models.run(
         "import math\n"
         "answer = 1; answers = {}; _answer = 2\n"
         "globals()['ans wer'] = globals()[3] = 3\n"
@@ -183,15 +184,15 @@ def test_the_users_variables(warm: Kernel) -> None:
         "%wbchat --output=answers|": ["%wbchat --output=answers"],
         "%wbmodels -o ansi|": ["%wbmodels -o ansi"],
         "%wbchat -o _ans|": [],
-        # IPython's own.
+        # A name of IPython itself.
         "%wbchat -o get_ipy|": [],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
 @pytest.mark.short
-def test_elsewhere_ipython_completes_as_ever(warm: Kernel) -> None:
-    warm.run("some_variable = 1\nopen('some_file.txt', 'w').close()")
+def test_ipython_completes_everything_else(kernel_with_models: Kernel) -> None:
+    kernel_with_models.run("some_variable = 1\nopen('some_file.txt', 'w').close()")
     expected = {
         "some_var|": ["some_variable"],
         "%%wbchat\nsome_var|": ["%%wbchat\nsome_variable"],
@@ -202,15 +203,15 @@ def test_elsewhere_ipython_completes_as_ever(warm: Kernel) -> None:
         "%%wbmodels --ta|": [],
         "answer = %%wbchat --thr|": [],
         "%wbother --thr|": [],
-        # Text, which may be anything.
+        # Text may be anything.
         "%wbchat --system some_f|": ["%wbchat --system some_file.txt"],
         "%wbchat hello some_f|": ["%wbchat hello some_file.txt"],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
-def test_values_of_the_notebook_and_several_models(warm: Kernel) -> None:
-    made = warm.run(
+def test_tools_schemas_images_and_further_models_are_completed(kernel_with_models: Kernel) -> None:
+    made = kernel_with_models.run(
         "def zz_one(): 1 / 0\ndef zz_two(): 1 / 0\nclass ZzType: ...\nzz_list = list[ZzType]\nzz_figure = object()\n"
         "%wbchat -m openai/gpt-oss-20b --thread 'two words' hi"
     )
@@ -228,28 +229,28 @@ def test_values_of_the_notebook_and_several_models(warm: Kernel) -> None:
         "%%wbchat --code --tem|": ["%%wbchat --code --temperature"],
         "%%wbchat -m Qwen/Qwen3.8-27B -m oss-20|": ["%%wbchat -m Qwen/Qwen3.8-27B -m openai/gpt-oss-20b"],
     }
-    assert differences(warm, expected) == {}
+    assert differences(kernel_with_models, expected) == {}
 
 
-def gated(asked: threading.Event, gate: threading.Event, *ids: str) -> Callable[[Answer], None]:
-    """A script: the list of models, given when the test opens the gate."""
+def gated_listing(requested: threading.Event, gate: threading.Event, *ids: str) -> Callable[[Answer], None]:
+    """Return a script that sends the list of models when the test opens the gate."""
 
     def answer_with(answer: Answer) -> None:
-        asked.set()
+        requested.set()
         assert gate.wait(60), "the test never opened the gate"
         answer.json(listing(*ids))
 
     return answer_with
 
 
-def test_a_slow_list_is_not_waited_for(kernel: Kernel, service: Service) -> None:
-    asked, gate = threading.Event(), threading.Event()
-    service.listing_script = gated(asked, gate, "slow/model-a", "slow/model-b")
+def test_completion_does_not_wait_for_a_slow_list(kernel: Kernel, service: Service) -> None:
+    requested, gate = threading.Event(), threading.Event()
+    service.listing_script = gated_listing(requested, gate, "slow/model-a", "slow/model-b")
     threads = kernel.threads()
     try:
         assert lines(kernel, "%wbchat -m |") == []
-        assert asked.wait(60)
-        # Asked again while the service still thinks: no second request.
+        assert requested.wait(60)
+        # Another request for completions while the service is still working: no second request for the list.
         assert lines(kernel, "%wbchat -m slow|") == []
     finally:
         gate.set()
@@ -258,15 +259,17 @@ def test_a_slow_list_is_not_waited_for(kernel: Kernel, service: Service) -> None
     assert [one.path for one in service.received] == ["/v1/models"]
 
 
-def test_until_wandbs_list_is_there_the_snapshot_serves(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
-    asked, gate = threading.Event(), threading.Event()
-    wandb.api.listing_script = gated(asked, gate, "new/unheard-of")
+def test_the_snapshot_is_used_until_the_list_of_wandb_arrives(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    requested, gate = threading.Event(), threading.Event()
+    wandb.api.listing_script = gated_listing(requested, gate, "new/unheard-of")
     kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
     kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.catalog = False")
     threads = kernel.threads()
     try:
         assert sorted(lines(kernel, "%wbchat -m |")) == snapshot_lines()
-        assert asked.wait(60)
+        assert requested.wait(60)
     finally:
         gate.set()
     kernel.join_threads_since(threads)
@@ -277,7 +280,7 @@ def snapshot_lines() -> list[str]:
     return sorted(f"%wbchat -m {model.id}" for model in snapshot().models)
 
 
-NO_LISTS: dict[str, Script] = {
+INVALID_LISTS: dict[str, Script] = {
     "refused": refused(500, "Internal error"),
     "a web page": page(),
     "JSON of another form": lambda answer: answer.json(["not", {"a": "list"}, None]),
@@ -285,25 +288,25 @@ NO_LISTS: dict[str, Script] = {
 }
 
 
-@pytest.mark.parametrize("script", NO_LISTS.values(), ids=NO_LISTS)
-def test_a_list_that_cannot_be_had_is_silent(kernel: Kernel, service: Service, script: Script) -> None:
+@pytest.mark.parametrize("script", INVALID_LISTS.values(), ids=INVALID_LISTS)
+def test_a_list_that_fails_is_silent(kernel: Kernel, service: Service, script: Script) -> None:
     service.listing_script = script
-    # A thread that fails would say so where nobody looks, too.
+    # A failing thread would print its traceback where no test looks.
     kernel.run("import threading\nfailed = []\nthreading.excepthook = failed.append")
     threads = kernel.threads()
     assert lines(kernel, "%wbchat -m |") == []
     kernel.join_threads_since(threads)
-    asked = [one.path for one in service.received]
-    assert set(asked) == {"/v1/models"}
-    # The next Tab asks nobody.
+    requested = [one.path for one in service.received]
+    assert set(requested) == {"/v1/models"}
+    # The next Tab sends no request.
     assert lines(kernel, "%wbchat -m |") == []
     kernel.join_threads_since(threads)
-    assert [one.path for one in service.received] == asked
+    assert [one.path for one in service.received] == requested
     assert kernel.value("len(failed)") == 0
     assert shown(kernel) == []
 
 
-def test_without_a_key_nobody_is_asked(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_completion_without_a_key_sends_no_request(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(KAGGLE_KERNEL_RUN_TYPE="Interactive", WANDB_INFERENCE_BASE_URL="wandb", **wandb.environment)
     kernel.run(
         """
@@ -320,7 +323,7 @@ sys.modules["kaggle_secrets"] = types.SimpleNamespace(UserSecretsClient=UserSecr
     kernel.join_threads_since(threads)
     assert kernel.value("asked") == []
     assert wandb.connected_to == []
-    # The magics do ask.
+    # The magics do look up the secret.
     kernel.run("%wbconfig")
     assert kernel.value("asked") != []
 
@@ -332,7 +335,7 @@ def test_the_practice_model_is_offered_and_not_started(start_kernel: Callable[..
     assert psutil.Process(kernel.pid).children() == []
 
 
-def test_a_setting_that_cannot_be_is_silent(start_kernel: Callable[..., Kernel]) -> None:
+def test_an_invalid_setting_is_silent(start_kernel: Callable[..., Kernel]) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL="no such endpoint")
     assert kernel.run("%load_ext wandb_inference_magic").ok
     assert lines(kernel, "%wbchat -m |") == []
@@ -340,7 +343,7 @@ def test_a_setting_that_cannot_be_is_silent(start_kernel: Callable[..., Kernel])
     assert shown(kernel) == []
 
 
-def test_after_unloading_nothing_is_offered(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_nothing_is_completed_after_unloading(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url)
     kernel.run(
         "matchers = get_ipython().Completer.custom_matchers\nmatchers.append(lambda text: [])\nbefore = [*matchers]"

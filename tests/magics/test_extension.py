@@ -1,4 +1,4 @@
-"""Loading and unloading, in a real kernel: nothing is shown, nothing heavy is imported, nothing is left."""
+"""Loading and unloading in a real kernel: nothing is shown, nothing heavy is imported, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kernels import Kernel
-from service import MODEL, Service, Wandb
+from service import Service, Wandb
 
 STATE = """
 import sys, threading, warnings
@@ -42,13 +42,15 @@ before = state()
 
 
 @pytest.mark.short
-def test_loading_shows_nothing_needs_no_network_and_no_key(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+def test_loading_shows_nothing_and_needs_neither_network_nor_key(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
     kernel = start_kernel(**wandb.environment)
     threads = kernel.threads()
     loaded = kernel.run("%load_ext wandb_inference_magic")
     assert loaded.ok
     assert loaded.messages == []
-    # What it begins in the background asks nobody either.
+    # What it starts in the background sends no request either.
     kernel.join_threads_since(threads)
     assert wandb.connected_to == []
     assert kernel.run("%reload_ext wandb_inference_magic").messages == []
@@ -87,19 +89,19 @@ def test_loading_imports_no_package_that_only_a_call_needs() -> None:
 
 @pytest.mark.short
 def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
-    # IPython makes the object behind a magic of its own when it is first used: here, the one that loads extensions.
+    kernel = start_kernel(**service.environment)
+    # IPython creates the object behind one of its own magics at first use: here, of the magic that loads extensions.
     kernel.run("%unload_ext nothing")
     kernel.run(STATE)
     threads = kernel.threads()
     assert kernel.run("%load_ext wandb_inference_magic").messages == []
     kernel.join_threads_since(threads)
-    # In a cell, as before: IPython sets hooks of its own while one runs.
+    # In a cell, as before: IPython sets its own hooks while a cell runs.
     kernel.run("loaded = state()")
     new = "sorted(set(loaded[{0!r}]) - set(before[{0!r}]))"
     assert kernel.value(new.format("line")) == ["wbchat", "wbconfig", "wbmodels", "wbthread", "wbusage"]
     assert kernel.value(new.format("cell")) == ["wbchat", "wbmap"]
-    # Beside its magics and settings it has added itself to what IPython offers for it, and replaced nothing.
+    # Apart from its magics and settings it has only added itself to the lists that IPython has for that.
     assert kernel.value("sorted(name for name in before if loaded[name] != before[name])") == [
         "cell",
         "configurables",
@@ -121,9 +123,7 @@ def test_unloading_closes_the_client(kernel: Kernel) -> None:
     assert kernel.value("mine.is_closed()") is True
 
 
-def test_an_import_that_fails_ahead_is_silent_until_it_is_needed(
-    start_kernel: Callable[..., Kernel], tmp_path: Path
-) -> None:
+def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     for name in ("httpx", "httpx2"):
         (tmp_path / "broken" / f"{name}.py").write_text(f"raise ImportError('half installed', name='{name}')\n")
@@ -147,14 +147,14 @@ def test_reloading_keeps_what_the_session_holds(kernel: Kernel, service: Service
     assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
     assert re.search(r"max_retries +7 +set in this session", kernel.run("%wbconfig").text)
     assert re.search(r"\b2\b", kernel.run("%wbusage").text)
-    # Unloading it, and loading it again, starts anew.
+    # Unloading and loading starts a new session.
     kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")
     kernel.run("%wbchat --thread talk And now")
     assert [one["content"] for one in service.last.body["messages"]] == ["And now"]
 
 
 def test_reloading_keeps_a_typed_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=MODEL)
+    kernel = start_kernel(**service.environment)
     kernel.run("%load_ext wandb_inference_magic")
     request = kernel.start("%wbconfig --key", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=60)

@@ -1,4 +1,4 @@
-"""Finished blocks and the one that grows."""
+"""Finished blocks of a growing text."""
 
 import re
 from typing import Any
@@ -58,7 +58,7 @@ PIECES = [
         ("x\n\\[\na\n+ b", ""),
         ("| a |\n|---|\n| b |\n\nc", "| a |\n|---|\n| b |\n\n"),
         ("", ""),
-        # What a line that is not whole yet begins may still become a part of the block before.
+        # The beginning of an incomplete line may still become a part of the block before it.
         ("a\n#", ""),
         ("a\n\n#", "a\n\n"),
         ("1. a\n\n1", ""),
@@ -74,7 +74,7 @@ def test_all_but_the_last_block_is_finished(text: str, finished: str) -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=30))
-def test_nothing_is_lost(pieces: list[str]) -> None:
+def test_no_text_is_lost(pieces: list[str]) -> None:
     shown, rest = "", ""
     for piece in pieces:
         finished, rest = split_finished(rest + piece)
@@ -83,18 +83,18 @@ def test_nothing_is_lost(pieces: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
-def test_what_is_finished_stays_so(text: str) -> None:
-    """Each cut made while the text grew, letter by letter, is at the beginning of a block of the whole text."""
+def test_a_finished_block_stays_finished(text: str) -> None:
+    """Each cut made while the text grew, character by character, is at the start of a block of the whole text."""
     rest, position, cuts = "", 0, set()
-    for letter in text:
-        finished, rest = split_finished(rest + letter)
+    for character in text:
+        finished, rest = split_finished(rest + character)
         position += len(finished)
         cuts.add(position)
     assert cuts - {0} <= block_starts(text)
 
 
 class Screen(BlockCanvas):
-    """Keeps what stands in each output; the last one is drawn again while it grows."""
+    """Keep the text of each output. The last output is drawn again while it grows."""
 
     def __init__(self) -> None:
         super().__init__(prints_finished_blocks=True)
@@ -110,7 +110,7 @@ class Screen(BlockCanvas):
 
 
 @given(st.lists(st.sampled_from([*PIECES, "some words "]), max_size=30))
-def test_what_was_drawn_stays_in_its_output(pieces: list[str]) -> None:
+def test_drawn_text_stays_in_its_output(pieces: list[str]) -> None:
     screen = Screen()
     for piece in pieces:
         screen.append(piece)
@@ -121,19 +121,19 @@ def test_what_was_drawn_stays_in_its_output(pieces: list[str]) -> None:
 
 
 def block_starts(text: str) -> set[int]:
-    places = [0]
+    offsets = [0]
     for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
-        places.append(places[-1] + len(line))
+        offsets.append(offsets[-1] + len(line))
     env: dict[str, Any] = {"may_grow": True}
     tokens = block_parser().parse(expanded(safe_plain(text)), env)
-    starts = {places[token.map[0]] for token in tokens if token.level == 0 and token.map and token.nesting >= 0}
-    # Definitions are blocks that leave no token; several are told as one.
-    definitions = {places[line] for start, end in env.get("definitions", []) for line in range(start, end + 1)}
+    starts = {offsets[token.map[0]] for token in tokens if token.level == 0 and token.map and token.nesting >= 0}
+    # Definitions are blocks that leave no token. Several of them are reported as one.
+    definitions = {offsets[line] for start, end in env.get("definitions", []) for line in range(start, end + 1)}
     return starts | definitions
 
 
 @given(st.lists(st.sampled_from([*PIECES, *HOSTILE]), max_size=8))
-def test_blocks_shown_one_by_one_are_inert(pieces: list[str]) -> None:
+def test_each_block_is_inert_on_its_own(pieces: list[str]) -> None:
     rest = ""
     for piece in pieces:
         finished, rest = split_finished(rest + piece)

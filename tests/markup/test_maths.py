@@ -1,4 +1,4 @@
-"""Formulas in a reply: ordinary ones are maths, any other is code, as received."""
+"""Formulas in a reply: ordinary ones stay maths, every other one becomes code with its text unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, strategies as st
 from inert import parsed
-from tex_examples import allowed_names, hostile_formulas, ordinary_texts
+from tex_examples import DELIMITERS, allowed_names, hostile_formulas, ordinary_texts
 
 from wandb_inference_magic.markup.literal import safe_inline
 from wandb_inference_magic.markup.sanitize import safe_document, sanitize_markdown
@@ -19,7 +19,7 @@ from wandb_inference_magic.rendering.reply import markdown_to_html
 
 URL = "http://evil.example/x"
 HOSTILE = hostile_formulas(URL)
-# These cannot harm: they are made of letters, of text, or of look-alikes of a backslash.
+# These are harmless: they consist of letters, of text, or of characters that look like a backslash.
 HARMLESS = {
     "double-caret",
     "text-html",
@@ -30,33 +30,24 @@ HARMLESS = {
     "backslash-set-minus",
     "markdown-image",
     "markdown-blank-line",
-    # Labels are taken out.
+    # Labels are removed.
     "label-shadows-id",
 }
-# What MathJax does not know, what is left out (see `tex_names`), and a comment, which would hide what follows it.
+# Commands unknown to MathJax, commands left out on purpose (see `tex_names`), and a comment, which hides what follows.
 NOT_MATHS = re.compile(
     r"\\(oiint|genfrac|underbracket|intertext|P|copyright|pmb|large|colorbox)(?![A-Za-z])|\{CD\}|(?<!\\)%"
 )
-MARKS = [
-    ("$", "$"),
-    ("$$", "$$"),
-    (r"\(", r"\)"),
-    (r"\[", r"\]"),
-    ("$$\n", "\n$$"),
-    ("\\[\n", "\n\\]"),
-    (r"\begin{equation}", r"\end{equation}"),
-    ("\\begin{align*}\n", "\n\\end{align*}"),
-]
+MULTILINE_DELIMITERS = [("\\[\n", "\n\\]"), ("\\begin{align*}\n", "\n\\end{align*}")]
 
 
 def code_in(markdown: str) -> str:
-    """Return all that is code in Markdown, without blanks."""
+    """Return everything that is code in Markdown, without blanks."""
     code = [one.content for one in parsed(markdown) if one.type in ("code_inline", "fence", "code_block")]
     return "".join("".join(code).split())
 
 
-def words_outside_code(markdown: str) -> Iterator[str]:
-    """Yield the texts of a page, those of code left out."""
+def texts_outside_code(markdown: str) -> Iterator[str]:
+    """Yield the texts of a page except its code."""
     yield from (one.content for one in parsed(markdown) if one.type == "text")
 
 
@@ -66,7 +57,7 @@ def test_the_corpus_is_large_enough() -> None:
 
 
 @pytest.mark.parametrize("topic", dict.fromkeys(topic for topic, _ in ordinary_texts()))
-def test_formulas_as_models_write_them_stay_maths(topic: str) -> None:
+def test_typical_formulas_of_models_stay_maths(topic: str) -> None:
     for text in (text for one, text in ordinary_texts() if one == topic):
         if not NOT_MATHS.search(text):
             assert code_in(sanitize_markdown(text)) == code_in(text), text
@@ -78,26 +69,26 @@ def test_each_allowed_name_is_maths() -> None:
         assert sanitize_markdown(f"${tex}$") == f"${tex}$", name
 
 
-def test_mhchem_makes_no_name_of_two_backslashes() -> None:
-    # It makes `\\text{\\}\\href{a}{x}` of the first.
+def test_two_backslashes_in_mhchem_do_not_become_a_command() -> None:
+    # It turns the first one into `\\text{\\}\\href{a}{x}`.
     for tex in (r"\ce{{\\href{a}{x}}}", r"\pu{{\\style{a}{x}}}", r"\ce{\}a}", r"\ce a"):
         assert not is_ordinary_maths(tex), tex
     for tex in (r"\ce{A ->[\text{H2O}][\Delta] B^{2+}_{(aq)}}", r"\pu{5 mol//L}", r"\ce{A} \\ \ce{B}"):
         assert is_ordinary_maths(tex), tex
 
 
-def test_hostile_formulas_are_no_maths() -> None:
+def test_hostile_formulas_are_not_maths() -> None:
     assert [name for name, tex in HOSTILE.items() if name not in HARMLESS and is_ordinary_maths(tex)] == []
 
 
-@pytest.mark.parametrize(("opener", "closer"), MARKS)
-def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None:
-    # Longer ones, and such with a blank line or marks of their own, are no one formula for Markdown.
+@pytest.mark.parametrize(("opener", "closer"), [*DELIMITERS, *MULTILINE_DELIMITERS])
+def test_a_hostile_formula_is_shown_as_code_unchanged(opener: str, closer: str) -> None:
+    # Markdown does not see one formula in longer ones, in ones with a blank line and in ones that contain marks.
     for name, tex in HOSTILE.items():
         if name in HARMLESS or len(tex) > 1900 or "\n\n" in tex or "$$" in tex:
             continue
         shown = sanitize_markdown(f"Before.\n\n{opener}{tex}{closer}\n\nBehind.")
-        for text in words_outside_code(shown):
+        for text in texts_outside_code(shown):
             assert all(formula is not None and is_ordinary_maths(formula) for formula in formulas(text)), name
         if not any(mark in tex for mark in ("$", "\\)", "\\]", r"\end{", "\r", "\x00", "```")):
             assert "".join(tex.split()) in code_in(shown), name
@@ -116,29 +107,29 @@ def test_a_hostile_formula_is_code_as_received(opener: str, closer: str) -> None
         ("[$\\style{a}{b}$](https://ok.example)", "[`$\\style{a}{b}$`](https://ok.example)"),
         ("\\begin{html}\nx\n\\end{html}", "```latex\n\\begin{html}\nx\n\\end{html}\n```"),
         (r"$`\style{a}{b}`$", r"``$`\style{a}{b}`$``"),
-        # A definition in one formula could make a link of a name in another.
+        # A definition in one formula could turn a name in another one into a link.
         (r"$\def\x{y}$ and $\x$", r"`$\def\x{y}$` and `$\x$`"),
-        # Written otherwise, for what MathJax does not know or what it would keep for other cells.
+        # Rewritten: commands that MathJax does not know, and labels, which it would keep for other cells.
         (r"$\bm{x}$", r"$\boldsymbol{x}$"),
         ("\\begin{equation}\n\\label{eq:1} E = mc^2\n\\end{equation}", "\\begin{equation}\n E = mc^2\n\\end{equation}"),
-        # In a text, what only looks like the beginning of maths.
+        # Text that only looks like the beginning of a formula.
         (r"C:\begin and \ref{x}", r"C:`\begin` and `\ref`{x}"),
         (r"\\(x\\)", r"`\(`x\\)"),
         ("&#36;x&#36; &dollar; &bsol;( &eacute; R&D", "&amp;#36;x&amp;#36; &amp;dollar; &amp;bsol;( &eacute; R&D"),
     ],
 )
-def test_what_is_rewritten(text: str, expected: str) -> None:
+def test_formulas_are_rewritten(text: str, expected: str) -> None:
     assert sanitize_markdown(text) == expected
 
 
-def test_a_formula_that_would_take_too_long_is_no_maths() -> None:
+def test_a_formula_that_would_take_too_long_is_not_maths() -> None:
     assert not is_ordinary_maths("{" * 40 + "x" + "}" * 40)
     assert not is_ordinary_maths(r"\begin{matrix}" + "&" * 2000 + r"\end{matrix}")
     assert not is_ordinary_maths("x" * 10_000)
 
 
 @pytest.mark.parametrize("tex", ["{x", "x}", "a $ b", "50% of x", "#1", "x\\", r"\frac{a}{b", r"\\[9999em] x"])
-def test_what_mathjax_would_refuse_or_hide_is_no_maths(tex: str) -> None:
+def test_a_formula_that_mathjax_would_refuse_or_hide_is_not_maths(tex: str) -> None:
     assert not is_ordinary_maths(tex)
 
 
@@ -149,7 +140,7 @@ def test_what_mathjax_would_refuse_or_hide_is_no_maths(tex: str) -> None:
     )
 )
 def test_allowed_names_in_any_order_stay_harmless(pieces: list[str]) -> None:
-    """The check reads a formula's names without regard to their place: what it passes holds no other."""
+    """The check reads the names of a formula in any position: a formula that passes contains no other name."""
     tex = "".join(pieces)
     if is_ordinary_maths(tex):
         names = set(re.findall(r"\\([A-Za-z]+|.)", tex, re.DOTALL))
@@ -157,8 +148,8 @@ def test_allowed_names_in_any_order_stay_harmless(pieces: list[str]) -> None:
 
 
 @given(st.text(alphabet="\\()[]${}begin ref`x\n") | st.text(alphabet="\\([\n `*_a$"))
-def test_a_literal_line_holds_no_maths(text: str) -> None:
-    for shown in words_outside_code(safe_document([safe_inline(text)])):
+def test_a_literal_line_contains_no_maths(text: str) -> None:
+    for shown in texts_outside_code(safe_document([safe_inline(text)])):
         found = list(formulas(shown))
         assert [one for one in found if one is None or "\\" in one] == []
 
@@ -168,6 +159,6 @@ def test_html_keeps_its_formulas_and_nothing_else() -> None:
         sanitize_markdown("$a_1 * b_2 * c$ and\n\n\\[\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n\\]")
     )
     assert html == "<p>$a_1 * b_2 * c$ and</p>\n<p>$$\n\\begin{pmatrix} a\\\\b \\end{pmatrix}\n$$</p>\n"
-    # Markdown takes one of two backslashes away: what was a line's end would be a name.
+    # Markdown removes one of two backslashes, which would turn a line break into a command.
     html = markdown_to_html(sanitize_markdown(r"$a\\mmlToken{mglyph}[src=/x]{}$"))
     assert html == "<p>$a\\\\mmlToken{mglyph}[src=/x]{}$</p>\n"

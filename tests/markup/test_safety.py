@@ -1,4 +1,4 @@
-"""Untrusted text is inert wherever it is shown, and what was meant is what is rendered."""
+"""Untrusted text is inert wherever it is shown, and harmless text is rendered as intended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAB_MARK = re.compile(r"(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|\n\s*|@
 
 
 def without_lab_maths(markdown: str) -> str:
-    """Take out what JupyterLab's `removeMath` takes out before it parses, its protection of code left aside."""
+    """Remove what JupyterLab's `removeMath` removes before it parses, without its protection of code."""
     pieces, position, opened = LAB_MARK.split(markdown), 1, 0
     closer, last, depth = "", 0, 0
     while position < len(pieces):
@@ -57,7 +57,7 @@ def test_hostile_markdown_is_inert(text: str) -> None:
         st.sampled_from([*HOSTILE, "\n", "\n\n", " ", "`", "```\n", "$", "> ", "- ", "|", "\\", "]", "("]), max_size=6
     )
 )
-def test_hostile_pieces_put_together_are_inert(pieces: list[str]) -> None:
+def test_combinations_of_hostile_pieces_are_inert(pieces: list[str]) -> None:
     assert_inert(sanitize_markdown("".join(pieces)))
 
 
@@ -95,7 +95,7 @@ BENIGN = [
 
 
 @pytest.mark.parametrize("text", BENIGN)
-def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
+def test_harmless_markdown_is_unchanged(text: str) -> None:
     assert sanitize_markdown(text) == text
 
 
@@ -108,7 +108,7 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("so:\n\\[\nx\n\\]\nend", "so:\n$$\nx\n$$\nend"),
         (r"`\(code\)`", r"`\(code\)`"),
         ("```\n\\[ code \\]\n```", "```\n\\[ code \\]\n```"),
-        # An empty link keeps JupyterLab from reading what is between two dollars as maths.
+        # An empty link keeps JupyterLab from reading the text between two dollars as maths.
         ("It costs $5 and $6.", r"It costs \$[](#)5 and \$[](#)6."),
         ("pay $5 for $x$", r"pay \$[](#)5 for $x$"),
         ("[$5 or $6](https://ok.example)", r"[\$5 or \$6](https://ok.example)"),
@@ -128,7 +128,7 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("```mermaidx\nx\n```", "```text\nx\n```"),
         ("```math\n\\gdef\\frac{x}\n```", "```latex\n\\gdef\\frac{x}\n```"),
         ("```GeoJSON\n{}\n```", "```json\n{}\n```"),
-        # What is around code ends where it did, to parsers that look for its end without regard to code.
+        # An element around code ends at the same place for parsers that look for its end without regard to code.
         ("~~a `b~~ <c>`", "&#126;&#126;a `b~~ <c>`"),
         ("*a* `b* <c>`", "*a* `b* <c>`"),
         ("*a ``b* ` <c>``", "&#42;a ``b* ` <c>``"),
@@ -138,7 +138,7 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("a\n:-\n`<b> | c`", "a\n:-\n\\`&lt;b> \\| c\\`"),
         ("| `a \\| <b>` |\n|---|\n| ~~c~~ |", "| `a \\| <b>` |\n|---|\n| ~~c~~ |"),
         ("a\n: b", "a\n&#58; b"),
-        # VS Code takes a mark at a line's beginning for one that opens, up to the text's end.
+        # VS Code takes a mark at the start of a line for an opening one and reads up to the end of the text.
         ("so $$\nx\n$$ and", "so $$\nx\n{}$$ and"),
         ("a\n```\n: <b>\n```", "a\n\n```\n: <b>\n```"),
         ("```\n> ```", "````\n> ```\n````"),
@@ -149,21 +149,21 @@ def test_what_is_harmless_comes_through_unchanged(text: str) -> None:
         ("http://a.example/`<b>`", "http&#58;//a.example/`<b>`"),
     ],
 )
-def test_what_is_rewritten(text: str, expected: str) -> None:
+def test_markdown_is_rewritten(text: str, expected: str) -> None:
     assert sanitize_markdown(text) == expected
 
 
 @pytest.mark.parametrize("text", ["\ud800 <img src=x>", "\x00", "\x1b]0;<b>", "`" * 500, "[" * 500, "> " * 500, ""])
-def test_odd_text_is_shown_all_the_same(text: str) -> None:
+def test_malformed_text_is_shown(text: str) -> None:
     shown = sanitize_markdown(text)
     assert_inert(shown)
     shown.encode()
 
 
-def test_text_that_cannot_be_rewritten_is_shown_as_it_came() -> None:
+def test_text_that_cannot_be_rewritten_is_shown_as_code() -> None:
     text = "`a\nb` `<img src=x>`"
     assert sanitize_markdown(text) == f"```text\n{text}\n```"
-    # Marks of maths would open the block of code for nbconvert: then it is shown line by line.
+    # Math delimiters would open the code block in nbconvert: the text is then shown line by line.
     text = "\\begin{a}`a\nb` `<i>`\n\n```\n\\end{a} ![a](http://evil.example/x)\n```"
     assert_inert(sanitize_markdown(text))
     assert_inert("\\begin{a} " + safe_inline(text))
@@ -177,8 +177,8 @@ def test_images_of_allowed_hosts_load() -> None:
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, *BENIGN]), max_size=4))
-def test_what_follows_stays_outside(pieces: list[str]) -> None:
-    """A footer behind any reply is a paragraph of its own: nothing in the reply swallows it."""
+def test_text_after_a_reply_is_not_part_of_it(pieces: list[str]) -> None:
+    """A footer after any reply is a separate paragraph. Nothing in the reply includes it."""
     tokens = list(parsed(sanitize_markdown("\n\n".join(pieces)) + "\n\nthe footer"))
     last = [token for token in tokens if token.type == "inline"][-1]
     assert last.content == "the footer"
@@ -192,7 +192,7 @@ def test_what_follows_stays_outside(pieces: list[str]) -> None:
         *["![](a)", "`a`", "`a ``b ", "http://a`", "\\begin{a}{\\end{a}", "$$\n", "`$`<", "```\n", "\x9d\n", "[a]:"],
     ],
 )
-def test_time_grows_no_faster_than_the_text(piece: str) -> None:
+def test_the_time_grows_linearly_with_the_text(piece: str) -> None:
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))
         start = process_time()
@@ -201,27 +201,27 @@ def test_time_grows_no_faster_than_the_text(piece: str) -> None:
 
     seconds(100)
     short, long = (min(seconds(length) for _ in range(3)) for length in (4000, 16_000))
-    # Four times the text: linear is 4, quadratic 16. The floor keeps out what is too quick to measure.
+    # Four times the text: a factor of 4 is linear, 16 quadratic. The floor excludes times too short to measure.
     assert long < 10 * max(short, 0.03)
 
 
-def test_terminal_text() -> None:
+def test_escape_sequences_and_controls_are_removed() -> None:
     text = "a\x1b[31mred\x1b[0m\x1b]0;title\x07b\x1b]8;;http://evil.example\x1b\\link\x9b1mc\x08\x00\td\r\ne\rf\u202eg"
     assert safe_plain(text) == "aredblinkc\td\ne\nfg"
 
 
-def test_an_unfinished_escape_takes_no_more_than_its_line() -> None:
+def test_an_unfinished_escape_sequence_removes_only_its_line() -> None:
     assert safe_plain("a\x1b]0;title\nb\x1bP1;2\nc") == "a\nb\nc"
 
 
-def test_half_characters_can_be_sent() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     assert safe_plain("a\ud800b").encode() == "a\ufffdb".encode()
 
 
 @given(
     st.text() | st.lists(st.sampled_from(["\x1b", "[", "]", "31m", "\x07", "\\", "\x9b", "a", "\r", "\n"])).map("".join)
 )
-def test_plain_text_has_no_controls(text: str) -> None:
+def test_plain_text_contains_no_control_characters(text: str) -> None:
     plain = safe_plain(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
     assert safe_plain(plain) == plain

@@ -1,4 +1,4 @@
-"""Getting the answer out: code blocks, JSON, frames."""
+"""What can be extracted from a reply: code blocks, JSON, frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wandb_inference_magic.messages.extract import CodeBlock, code_blocks, read_
 TWO_BLOCKS = "Sure:\n\n```python\nx = 1\nx\n```\n\nthen\n\n~~~sh\necho $HOME\n~~~\n\nand\n\n```\nplain\n"
 
 
-def test_code_blocks() -> None:
+def test_code_blocks_are_found_with_their_language() -> None:
     assert code_blocks(TWO_BLOCKS) == (
         CodeBlock("python", "x = 1\nx"),
         CodeBlock("sh", "echo $HOME"),
@@ -27,7 +27,7 @@ def test_code_blocks() -> None:
 
 
 @given(st.text())
-def test_any_text_has_some_code_blocks(text: str) -> None:
+def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
     fence = "`" * 40
     (*_, last) = code_blocks(f"words\n\n{fence}python\n{text}\n{fence}" if "`" * 40 not in text else f"{fence}\nx")
     assert isinstance(last.text, str)
@@ -42,11 +42,11 @@ def test_any_text_has_some_code_blocks(text: str) -> None:
         ('Here you are: {"a": [1]}. Anything else?', {"a": [1]}),
     ],
 )
-def test_json(text: str, value: Any) -> None:
+def test_json_is_found_in_a_reply(text: str, value: Any) -> None:
     assert read_json(text) == value
 
 
-def test_no_json() -> None:
+def test_a_reply_without_json_is_refused() -> None:
     with pytest.raises(InferenceError) as refused:
         read_json("no json")
     assert refused.value.cause == "answer"
@@ -74,7 +74,7 @@ TABLE = (
         ("[1, 2]", None, None),
     ],
 )
-def test_records(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
+def test_a_reply_is_read_as_rows(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
     found = to_records(text, parsed)
     assert (found and [tuple(one.values()) for one in found]) == records
 
@@ -82,7 +82,7 @@ def test_records(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) 
 # In a real kernel ------------------------------------------------------------------------------------------------
 
 
-def chunk(kernel: Kernel, code: str, cell_id: str | None = "c1") -> tuple[list[dict[str, Any]], str]:
+def run_chat(kernel: Kernel, code: str, cell_id: str | None = "c1") -> tuple[list[dict[str, Any]], str]:
     run = kernel.run(code, cell_id=cell_id)
     assert run.ok, run.text
     return run.reply["payload"], run.text
@@ -94,7 +94,7 @@ def next_cell(text: str) -> dict[str, Any]:
 
 def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    cells, text = chunk(kernel, "%%wbchat --code\nCode, please")
+    cells, text = run_chat(kernel, "%%wbchat --code\nCode, please")
     assert cells == [next_cell("x = 1\nx")]
     assert "copy it" not in text
     assert kernel.value("'x' in globals()") is False
@@ -104,29 +104,29 @@ def test_the_first_block_goes_into_the_next_cell_and_is_not_run(kernel: Kernel, 
     ]
 
 
-def test_every_block_a_cell_each(kernel: Kernel, service: Service) -> None:
+def test_each_block_goes_into_a_cell_of_its_own(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    cells, text = chunk(kernel, "%%wbchat --code all\nCode, please")
+    cells, text = run_chat(kernel, "%%wbchat --code all\nCode, please")
     assert "JupyterLab and Notebook make one new cell" in text
-    cells, text = chunk(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
+    cells, text = run_chat(kernel, "%%wbchat --code all\nCode, please", cell_id="vscode-notebook-cell:/a.ipynb#W0")
     assert "new cell" not in text
     assert cells == [next_cell(text) for text in ("x = 1\nx", "echo $HOME", "plain")]
-    # On a line with text, the next word is the text's first.
-    chunk(kernel, "%wbchat --once --code all of it")
+    # On a line with text, the next word belongs to the text.
+    run_chat(kernel, "%wbchat --once --code all of it")
     assert service.last.body["messages"][-1]["content"] == "all of it"
-    cells, _ = chunk(kernel, "%wbchat --once --code=all of it")
+    cells, _ = run_chat(kernel, "%wbchat --once --code=all of it")
     assert len(cells) == 3
 
 
-def test_a_front_end_that_may_ignore_it_is_told(kernel: Kernel, service: Service) -> None:
+def test_a_note_is_shown_where_the_front_end_may_not_insert_a_cell(kernel: Kernel, service: Service) -> None:
     service.always = Streamed([TWO_BLOCKS])
-    _, text = chunk(kernel, "%wbchat --code hi", cell_id=None)
+    _, text = run_chat(kernel, "%wbchat --code hi", cell_id=None)
     assert "copy it from the reply" in text
     assert "x = 1" in text
 
 
-def test_a_reply_without_code(kernel: Kernel) -> None:
-    cells, text = chunk(kernel, "%wbchat --code hi")
+def test_a_reply_without_code_gives_a_note_and_no_cell(kernel: Kernel) -> None:
+    cells, text = run_chat(kernel, "%wbchat --code hi")
     assert cells == []
     assert "There is no code block in the reply" in text
 
@@ -138,7 +138,7 @@ def test_json_is_parsed(kernel: Kernel, service: Service) -> None:
 
 
 @pytest.mark.parametrize("option", ["--format json", '--schema "list of name"'])
-def test_a_degenerate_reply_is_kept_and_told_of(kernel: Kernel, service: Service, option: str) -> None:
+def test_a_deeply_nested_reply_is_kept_and_reported(kernel: Kernel, service: Service, option: str) -> None:
     service.always = Streamed(["[" * 3000])
     run = kernel.run(f"%wbchat --no-repair {option} -o r go")
     assert "not JSON" in run.error
@@ -147,7 +147,7 @@ def test_a_degenerate_reply_is_kept_and_told_of(kernel: Kernel, service: Service
     assert "holds no table" in kernel.run("_wbreply.to_frame()").error
 
 
-def test_json_among_words_is_read_in_both_ways(kernel: Kernel, service: Service) -> None:
+def test_json_within_text_is_read_with_format_and_with_schema(kernel: Kernel, service: Service) -> None:
     service.always = Streamed(['Here you are: {"name": "Ann"}'])
     for option in ("--format json", "--schema name"):
         kernel.run(f"%wbchat {option} -o r go")

@@ -1,4 +1,4 @@
-"""What arrives adds up to a Reply."""
+"""Chunks add up to a Reply."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wandb_inference_magic.messages.reply import Reply
 pytestmark = pytest.mark.short
 
 
-def built(*chunks: dict[str, Any], price: Price | None = None) -> Reply:
+def reply_of(*chunks: dict[str, Any], price: Price | None = None) -> Reply:
     builder = ReplyBuilder()
     for chunk in chunks:
         builder.add(chunk)
@@ -29,15 +29,15 @@ def delta(finish: str | None = None, **piece: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": piece, "finish_reason": finish}]}
 
 
-def test_a_character_cut_in_two_is_joined_and_half_a_one_replaced() -> None:
-    assert built(delta(content="a\ud83d"), delta(content="\ude00b")).text == "a\U0001f600b"
-    assert built(delta(content="a\ud83d"), delta(reasoning="c"), delta(content="b\ude00")).text == "a\ufffdb\ufffd"
-    last = built(delta(reasoning="c\ud83d"), delta(content="a\ud83d"))
+def test_a_split_character_is_joined_and_half_a_character_is_replaced() -> None:
+    assert reply_of(delta(content="a\ud83d"), delta(content="\ude00b")).text == "a\U0001f600b"
+    assert reply_of(delta(content="a\ud83d"), delta(reasoning="c"), delta(content="b\ude00")).text == "a\ufffdb\ufffd"
+    last = reply_of(delta(reasoning="c\ud83d"), delta(content="a\ud83d"))
     assert (last.text, last.reasoning) == ("a\ufffd", "c\ufffd")
 
 
 def test_text_and_reasoning_are_kept_apart() -> None:
-    reply = built(
+    reply = reply_of(
         delta(reasoning="think "),
         delta(reasoning_content="more"),
         delta(content="a"),
@@ -48,24 +48,24 @@ def test_text_and_reasoning_are_kept_apart() -> None:
 
 def test_usage_in_a_last_chunk_without_choices_and_its_cost() -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}}
-    reply = built(delta(content="a"), {"choices": [], "usage": usage}, price=Price(1.0, 10.0, 0.5))
+    reply = reply_of(delta(content="a"), {"choices": [], "usage": usage}, price=Price(1.0, 10.0, 0.5))
     assert reply.usage is not None
     assert reply.usage.total_tokens == 1100
     assert reply.cost == pytest.approx((600 * 1.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
 
 
 def test_an_unknown_price_or_usage_is_not_zero() -> None:
-    assert built(delta(content="a"), price=Price(1.0, 1.0, None)).cost is None
-    assert built({"usage": {"prompt_tokens": 1, "completion_tokens": 1}}).cost is None
+    assert reply_of(delta(content="a"), price=Price(1.0, 1.0, None)).cost is None
+    assert reply_of({"usage": {"prompt_tokens": 1, "completion_tokens": 1}}).cost is None
 
 
-def test_the_model_that_answers_is_told_from_the_one_asked() -> None:
-    reply = built({"model": "base", **delta(content="a")})
+def test_the_answering_model_and_the_requested_model_are_kept_apart() -> None:
+    reply = reply_of({"model": "base", **delta(content="a")})
     assert (reply.asked_model, reply.model) == ("m", "base")
 
 
-def test_tool_calls_come_in_pieces() -> None:
-    reply = built(
+def test_tool_calls_are_joined_from_their_pieces() -> None:
+    reply = reply_of(
         delta(tool_calls=[{"index": 0, "id": "1", "function": {"name": "f", "arguments": '{"a"'}}]),
         delta(tool_calls=[{"index": 1, "id": "2", "function": {"name": "g", "arguments": "{}"}}]),
         delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}}]),
@@ -76,8 +76,8 @@ def test_tool_calls_come_in_pieces() -> None:
     ]
 
 
-def test_a_whole_completion() -> None:
-    reply = built({"choices": [{"message": {"content": None, "reasoning": "r"}, "finish_reason": "length"}]})
+def test_a_completion_in_one_piece_is_read() -> None:
+    reply = reply_of({"choices": [{"message": {"content": None, "reasoning": "r"}, "finish_reason": "length"}]})
     assert (reply.text, reply.reasoning, reply.finish_reason) == ("", "r", "length")
 
 
@@ -108,8 +108,8 @@ json_values = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["choices", "usage", "model"]), json_values), max_size=4))
-def test_no_payload_breaks_it(chunks: list[dict[str, Any]]) -> None:
-    assert isinstance(built(*chunks).text, str)
+def test_any_chunks_give_a_reply(chunks: list[dict[str, Any]]) -> None:
+    assert isinstance(reply_of(*chunks).text, str)
 
 
 def test_every_public_attribute_is_documented() -> None:
@@ -117,12 +117,12 @@ def test_every_public_attribute_is_documented() -> None:
     public = {one.name for one in fields(Reply) if not one.name.startswith("_")}
     assert {name for head in heads for name in head.split(", ")} == public
     assert "earlier_messages" in public
-    assert "on_screen" not in dir(built(delta(content="a")))
+    assert "on_screen" not in dir(reply_of(delta(content="a")))
 
 
 def test_the_package_lists_its_public_names() -> None:
     assert set(dir(wandb_inference_magic)) == {*wandb_inference_magic.__all__, "__version__"}
 
 
-def test_repr_says_what_it_is() -> None:
-    assert repr(built(delta(content="x" * 100))).startswith("<Reply 'xxx")
+def test_the_repr_shows_the_text() -> None:
+    assert repr(reply_of(delta(content="x" * 100))).startswith("<Reply 'xxx")

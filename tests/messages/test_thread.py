@@ -1,4 +1,4 @@
-"""Turns and the messages they become."""
+"""Turns of a thread, and the messages that they become."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from wandb_inference_magic.messages.tokens import estimate_messages
 
 
 def say(thread: Thread, prompt: str, cell: str | None = None, execution: str | None = None) -> list[str]:
-    """Record a turn and return the contents of the messages that went along with it."""
+    """Record a turn and return the contents of the messages sent with it."""
     place = thread.place(cell, execution)
     messages = thread.conversation(place, prompt, None).messages
     thread.record(place, Turn(prompt, f"re {prompt}", cell, execution))
     return [message["content"] for message in messages]
 
 
-def test_a_conversation_goes_on() -> None:
+def test_earlier_turns_are_sent_with_the_next_prompt() -> None:
     thread = Thread("main")
     assert say(thread, "a") == ["a"]
     assert say(thread, "b") == ["a", "re a", "b"]
@@ -51,7 +51,7 @@ def test_turns_are_numbered_from_one() -> None:
     assert thread.record(thread.place("a", "3"), Turn("a", "re a", "a", "3")) == 1
 
 
-def test_the_oldest_turns_are_left_out_where_there_is_no_room() -> None:
+def test_the_oldest_turns_are_left_out_if_the_context_is_too_small() -> None:
     thread = Thread("main", [Turn("a" * 40, "b" * 40), Turn("c" * 40, "d" * 40), Turn("e" * 40, "f" * 40)])
     place = thread.place(None, None)
     whole = thread.conversation(place, "now", "Be brief.")
@@ -64,13 +64,13 @@ def test_the_oldest_turns_are_left_out_where_there_is_no_room() -> None:
     assert thread.conversation(place, "now", None, room=-5).left_out == 3
 
 
-def test_a_long_turn_in_the_middle_hides_the_turns_before_it_too() -> None:
+def test_a_long_turn_that_is_left_out_takes_the_earlier_turns_with_it() -> None:
     thread = Thread("main", [Turn("a", "b"), Turn("c" * 4000, "d"), Turn("e", "f")])
     cut = thread.conversation(thread.place(None, None), "now", None, room=200)
     assert [message["content"] for message in cut.messages] == ["e", "f", "now"]
 
 
-def test_the_system_prompt_belongs_to_the_turns() -> None:
+def test_a_system_prompt_applies_from_its_turn_on() -> None:
     thread = Thread(
         "main", [Turn("a", "b", "one", system="S1"), Turn("c", "d", "two"), Turn("e", "f", "3", system="S3")]
     )
@@ -80,7 +80,7 @@ def test_the_system_prompt_belongs_to_the_turns() -> None:
     assert thread.system_at(thread.place("new", None)) == "S3"
 
 
-def test_a_copy_is_no_cells_own() -> None:
+def test_the_turns_of_a_copy_belong_to_no_cell() -> None:
     thread = Thread("main", [Turn("a", "b", "one", "run 1", system="S")])
     copy = thread.copy("other")
     assert copy.turns == [Turn("a", "b", system="S")]
@@ -93,7 +93,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
 
 
 @pytest.mark.parametrize("with_images", [True, False])
-def test_images_of_earlier_turns_go_along_unless_the_model_reads_text_only(with_images: bool) -> None:
+def test_images_of_earlier_turns_are_sent_unless_the_model_reads_text_only(with_images: bool) -> None:
     thread = Thread("main", [Turn([{"type": "text", "text": "See "}, IMAGE], "A dot.")])
     sent = thread.conversation(thread.place(None, None), "And?", None, with_images=with_images).messages
     assert sent[0]["content"] == ([{"type": "text", "text": "See "}, IMAGE] if with_images else "See [image]")

@@ -1,4 +1,4 @@
-"""The examples, executed as `jupyter execute` does it: on the real practice model, or from their cassettes."""
+"""The examples, executed as `jupyter execute` does it: with the real practice model, or from their cassettes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from wandb_inference_magic.client import practice_server as local
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 ALL = sorted(EXAMPLES.glob("*.ipynb"))
-# Those with a cassette beside them say in a cell that they are answered from it.
+# An example with a cassette beside it says in a cell that it is answered from the cassette.
 RECORDED = [path for path in ALL if path.with_suffix(".jsonl").exists()]
 LIVE = [path for path in ALL if path not in RECORDED]
-# Of the live ones a run makes one.
+# A run of a live example records one.
 CASSETTE = "class.jsonl"
 RECORDING = {"WANDB_INFERENCE_CASSETTE": CASSETTE, "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
 
-# One process for all of them, so that each runs on the practice model once.
+# One process for all of them, so that each example runs on the practice model once.
 pytestmark = pytest.mark.xdist_group("examples")
 practice = pytest.mark.practice
 
@@ -45,7 +45,7 @@ def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
 
 @dataclass(frozen=True)
 class LiveRun:
-    """An example that has been run on the practice model, its replies recorded to CASSETTE in `folder`."""
+    """An example that has run on the practice model. Its replies are recorded to CASSETTE in `folder`."""
 
     notebook: Any
     folder: Path
@@ -54,7 +54,7 @@ class LiveRun:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], LiveRun]]:
-    """Run an example on the practice model, once; W&B is there to be asked, and is not."""
+    """Run an example on the practice model, once. W&B's hosts are available, and receive no request."""
     with Wandb(tmp_path_factory.mktemp("wandb")).running() as wandb:
 
         @cache
@@ -97,21 +97,21 @@ def test_the_conversations_run_without_a_key(live: Callable[[str], LiveRun]) -> 
     text = {
         source: outputs[0].data["text/plain"] for source, outputs in shown.items() if outputs and "data" in outputs[0]
     }
-    (dry,) = (words for source, words in text.items() if "--dry-run" in source)
+    (dry,) = (output for source, output in text.items() if "--dry-run" in source)
     assert "DataFrame, 3 rows x 2 columns:" in dry
-    (forked,) = (words for source, words in text.items() if "--fork" in source)
+    (forked,) = (output for source, output in text.items() if "--fork" in source)
     assert "turn 2 of formal · 2 earlier messages" in forked
     assert "formal" in text["%wbthread"]
     parsed = ast.literal_eval(text["label.parsed"])
     assert set(parsed) == {"city", "mood"}
     assert parsed["mood"] in ("good", "bad")
-    (explained,) = (words for source, words in text.items() if "--error" in source)
+    (explained,) = (output for source, output in text.items() if "--error" in source)
     assert "practice model" in explained
 
 
 @practice
 def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    # Not the one that is recorded: what is, keeps no rows from before.
+    # Not the recorded example: a recording does not use the answer cache.
     notebook = nbformat.read(EXAMPLES / "labelling.ipynb", as_version=4)
     executed(notebook, environment | wandb.environment, tmp_path)
     assert wandb.connected_to == []
@@ -139,8 +139,8 @@ def test_an_example_replays_without_network(
     offline = environment | RECORDING | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
     first, second = (executed(nbformat.read(path, as_version=4), offline, tmp_path) for _ in range(2))
     assert shown(first) == shown(second)
-    assert unmarked(shown(first)) == shown(run.notebook)
-    assert shown(first) != shown(run.notebook), "what was replayed says so"
+    assert without_replay_marks(shown(first)) == shown(run.notebook)
+    assert shown(first) != shown(run.notebook), "a replay is marked as such"
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -148,32 +148,32 @@ def test_a_recorded_example_needs_neither_key_nor_network(
     path: Path, environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
-    told = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
-    notebook = executed(nbformat.read(path, as_version=4), told, folder)
-    asking = [cell for cell in notebook.cells if re.match("%%?wbchat|%%wbmap", cell.source)]
-    asking = [cell for cell in asking if "--dry-run" not in cell.source]
-    assert asking
-    for cell in asking:
+    variables = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    notebook = executed(nbformat.read(path, as_version=4), variables, folder)
+    chats = [cell for cell in notebook.cells if re.match("%%?wbchat|%%wbmap", cell.source)]
+    chats = [cell for cell in chats if "--dry-run" not in cell.source]
+    assert chats
+    for cell in chats:
         assert "replayed" in cell.outputs[0].data["text/plain"], cell.source
     cassette = path.with_suffix(".jsonl")
-    assert (folder / cassette.name).read_bytes() == cassette.read_bytes(), "it is only read"
+    assert (folder / cassette.name).read_bytes() == cassette.read_bytes(), "the cassette is only read"
 
 
-def test_the_recorded_examples_are_those_that_can_be_recorded() -> None:
+def test_every_cassette_belongs_to_an_example_that_can_be_recorded() -> None:
     assert {path.stem for path in RECORDED} == set(record_examples.RECORDED)
 
 
-def test_the_stand_ins_say_what_is_written_for_them() -> None:
-    said = set()
+def test_the_cassettes_contain_the_replies_of_the_stand_ins() -> None:
+    answers = set()
     for path in RECORDED:
         for exchange in read_cassette(path.with_suffix(".jsonl")).exchanges:
             if exchange.endpoint == record_examples.STAND_IN_URL:
-                said.add(answer_of(exchange))
-    assert said == {written.text for written in stand_in.WRITTEN}, "run: uv run python tests/record_examples.py"
+                answers.add(answer_of(exchange))
+    assert answers == {written.text for written in stand_in.WRITTEN}, "run: uv run python tests/record_examples.py"
 
 
 def answer_of(exchange: Exchange) -> str:
-    """Return the words of a recorded reply, streamed or not."""
+    """Return the text of a recorded reply, streamed or not."""
     if exchange.document:
         return str(exchange.document["choices"][0]["message"]["content"])
     deltas = [choice["delta"] for _, event in exchange.events for choice in event["choices"]]
@@ -181,7 +181,7 @@ def answer_of(exchange: Exchange) -> str:
 
 
 def shown(notebook: Any) -> list[str]:
-    """Return all plain text of a notebook's outputs, without the times at which it ran."""
+    """Return all plain text of a notebook's outputs, without its run times."""
     texts = [
         str(output["data"].get("text/plain", ""))
         for cell in notebook.cells
@@ -193,7 +193,7 @@ def shown(notebook: Any) -> list[str]:
     return [re.sub(r"(rows answered.*) · \d+\.\d s · ", r"\1 · ", text) for text in texts]
 
 
-def unmarked(texts: list[str]) -> list[str]:
+def without_replay_marks(texts: list[str]) -> list[str]:
     return [re.sub(r" · (\d+ )?replayed", "", text) for text in texts]
 
 
@@ -213,7 +213,9 @@ def test_a_failing_cell_stops_the_run(environment: dict[str, str], tmp_path: Pat
 
 
 @practice
-def test_a_key_goes_before_the_practice_model(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+def test_a_key_takes_precedence_over_the_practice_model(
+    environment: dict[str, str], wandb: Wandb, tmp_path: Path
+) -> None:
     cells = ["%load_ext wandb_inference_magic", "%wbchat hi"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     executed(notebook, environment | wandb.environment | {"WANDB_API_KEY": "a-key"}, tmp_path)

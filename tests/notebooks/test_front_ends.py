@@ -1,4 +1,4 @@
-"""JupyterLab and Notebook 7, light and dark, wide and narrow: what a person sees while a reply comes and after it."""
+"""JupyterLab and Notebook 7, light and dark, wide and narrow: what a person sees during and after a reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, keep_picture
+from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, keep_screenshot
 from known_models import MODELS
 from playwright.sync_api import Browser, Page, expect
 from service import Endless, Streamed, Wandb, pieces, usage
@@ -23,9 +23,9 @@ LOOKS = [
     ("notebook", "Dark", 1200),
     ("notebook", "Light", 480),
 ]
-# A wide table in a narrow window scrolls in a box of the front end's; a user's own Markdown does so too.
+# A wide table in a narrow window scrolls in a box of the front end. So does the user's own Markdown.
 JUPYTERS_OWN = ("scrollable-region-focusable",)
-LINE = 40  # pixels: a line of text, or the room around a block
+LINE = 40  # pixels: a line of text, or the space around a block
 
 ANSWER = """\
 ## Residuals
@@ -63,14 +63,14 @@ CELLS = [
 ]
 _, GROWING, THOUGHT, COMPARED, TABLE, PICKER = range(len(CELLS))
 
-# What a page holds of a rendered text: its blocks and their words.
+# The blocks of a rendered text in a page, with their words.
 BLOCKS = """
 root => [...root.querySelectorAll('h2, p, li, pre, th, td, blockquote, mjx-container')]
     .filter(one => !one.closest('details') && !one.querySelector('small') && !one.closest('small'))
     .map(one => one.tagName + ' ' + (one.tagName.startsWith('MJX') ? '' : one.textContent.trim().replace(/\\s+/g, ' ')))
 """
-# Heights of the cell's output and the place of the page, in each frame. Code does not count: JupyterLab empties a
-# block of it while it colours it, for several frames on a busy machine, a user's own as well.
+# The height of the cell's output and the scroll position of the page in each frame, without code: JupyterLab empties
+# a code block while it highlights it, for several frames on a busy machine, also in the user's own Markdown.
 WATCH = """
 cell => {
     window.seen = [];
@@ -90,7 +90,7 @@ cell => {
 
 @dataclass(frozen=True)
 class Look:
-    """An open notebook; `name` says where and how it is looked at, `width` is the window's, in pixels."""
+    """An open notebook. `name` is its front end, theme and width, `width` the width of the window in pixels."""
 
     lab: Lab
     name: str
@@ -99,7 +99,7 @@ class Look:
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
 def look(request: pytest.FixtureRequest, server: JupyterServer, browser: Browser) -> Iterator[Look]:
-    """A notebook open in a front end, a theme and a width: each test runs cells of its own in it."""
+    """A notebook open in a front end, with a theme and a width. Each test runs its own cells in it."""
     front_end, theme, width = request.param
     name = f"{front_end}-{theme.lower()}-{width}"
     server.set_theme(f"JupyterLab {theme}")
@@ -111,9 +111,9 @@ def look(request: pytest.FixtureRequest, server: JupyterServer, browser: Browser
     server.set_theme("JupyterLab Light")
 
 
-def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(world: Wandb, look: Look) -> None:
+def test_a_reply_grows_without_jumps_and_ends_like_a_markdown_cell(wandb_hosts: Wandb, look: Look) -> None:
     lab, page = look.lab, look.lab.page
-    world.api.always = Streamed(
+    wandb_hosts.api.always = Streamed(
         pieces(ANSWER), per_second=60, counted=usage(31, 118), reasoning=["An example ", "helps."]
     )
     page.evaluate(WATCH, GROWING)
@@ -123,19 +123,19 @@ def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(world: Wandb, lo
     expect(reply.locator("small")).to_contain_text("31 + 118 tokens")
     expect(reply.locator("mjx-container").first).to_be_visible()
     page.evaluate("() => cancelAnimationFrame(window.watching)")
-    keep_picture(page, look.name)
+    keep_screenshot(page, look.name)
 
     seen: list[list[float]] = page.evaluate("() => window.seen")
-    # A footer ends it; the line that says what is awaited is as small, and comes before all text.
+    # The footer ends the reply. The status line is as small, and comes before all text.
     growing = [height for height, _, has_footer in seen if height and not has_footer]
-    assert len(set(growing)) > 5, "it grows while it comes"
+    assert len(set(growing)) > 5, "the output grows while the reply arrives"
     worst = max(before - after for before, after in pairwise(growing))
     where = [round(one) for one in growing]
     assert worst < LINE, f"the growing output shrank by {worst} pixels: {where}"
     last = [height for height, _, _ in seen][-1]
-    assert last > growing[-1] - LINE, "the end is no smaller"
+    assert last > growing[-1] - LINE, "the final output is not smaller"
     places = [place for _, place, _ in seen]
-    assert max(places) - min(places) < LINE, "the page stays where it is"
+    assert max(places) - min(places) < LINE, "the page does not scroll"
 
     blocks = reply.evaluate(BLOCKS)
     assert blocks == page.locator(".jp-MarkdownCell .jp-MarkdownOutput").evaluate(BLOCKS)
@@ -145,8 +145,8 @@ def test_a_reply_grows_without_jumps_and_ends_as_markdown_looks(world: Wandb, lo
     assert box["x"] + box["width"] <= look.width
 
 
-def test_reasoning_opens_by_click_and_by_keyboard(world: Wandb, look: Look) -> None:
-    world.api.always = Streamed(["42"], reasoning=["Let me think."])
+def test_reasoning_opens_by_click_and_by_keyboard(wandb_hosts: Wandb, look: Look) -> None:
+    wandb_hosts.api.always = Streamed(["42"], reasoning=["Let me think."])
     look.lab.run(THOUGHT)
     folded = look.lab.output(THOUGHT).locator("details")
     thought = folded.get_by_text("Let me think.")
@@ -158,22 +158,22 @@ def test_reasoning_opens_by_click_and_by_keyboard(world: Wandb, look: Look) -> N
     folded.locator("summary").focus()
     look.lab.page.keyboard.press("Enter")
     expect(thought).to_be_visible()
-    keep_picture(look.lab.page, f"reasoning-{look.name}")
+    keep_screenshot(look.lab.page, f"reasoning-{look.name}")
 
 
-def test_nothing_stands_in_the_way_of_assistive_technology(world: Wandb, look: Look) -> None:
-    """axe-core on the reply, the comparison, the table and the picker: no serious violation."""
+def test_outputs_are_accessible(wandb_hosts: Wandb, look: Look) -> None:
+    """axe-core finds no serious violation in the reply, the comparison, the table and the picker."""
     lab, page = look.lab, look.lab.page
-    world.api.always = Streamed([ANSWER], reasoning=["Let me think."])
+    wandb_hosts.api.always = Streamed([ANSWER], reasoning=["Let me think."])
     for number in (GROWING, COMPARED, TABLE, PICKER):
         lab.run(number)
     expect(lab.output(PICKER).get_by_role("combobox", name="Model")).to_be_visible()
-    # Prices are no maths.
+    # Prices are not maths.
     expect(lab.output(TABLE)).to_contain_text("0.03 / 0.13")
     expect(lab.output(TABLE).locator("mjx-container")).to_have_count(0)
     page.add_script_tag(path=str(Path(axe_playwright_python.__file__).parent / "axe.min.js"))
     found = page.evaluate("async () => (await axe.run('.jp-OutputArea-output')).violations")
-    keep_picture(page, f"axe-{look.name}")
+    keep_screenshot(page, f"axe-{look.name}")
     serious = [
         (one["id"], [(node["html"][:150], node["failureSummary"]) for node in one["nodes"]])
         for one in found
@@ -182,9 +182,11 @@ def test_nothing_stands_in_the_way_of_assistive_technology(world: Wandb, look: L
     assert serious == []
 
 
-def test_the_interrupt_button_keeps_what_came(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
+def test_the_interrupt_button_keeps_the_partial_reply(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
+) -> None:
     endless = Endless("Half an answer")
-    world.api.then(endless)
+    wandb_hosts.api.then(endless)
     cells = ["%load_ext wandb_inference_magic", "%wbchat --once hi"]
     lab = Lab.open(server, page, f"interrupt-{path.partition('/')[0]}.ipynb", cells, path=path)
     lab.run(0)
@@ -193,21 +195,21 @@ def test_the_interrupt_button_keeps_what_came(server: JupyterServer, world: Wand
     page.locator("[data-command='notebook:interrupt-kernel'], [data-jp-item-name='interrupt']").first.click()
     expect(lab.cell(1).locator(".jp-OutputArea")).to_contain_text("Interrupted.")
     expect(lab.cell(1).locator(".jp-OutputArea")).to_contain_text("incomplete: interrupted")
-    assert endless.gone.wait(30), "the connection was never closed"
+    assert endless.gone.wait(30), "the connection was not closed"
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_saved_notebook_is_complete_without_a_kernel(
-    server: JupyterServer, world: Wandb, page: Page, trusted: bool
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, trusted: bool
 ) -> None:
-    world.api.always = Streamed([ANSWER], reasoning=["Let me think."])
+    wandb_hosts.api.always = Streamed([ANSWER], reasoning=["Let me think."])
     name = f"saved-{trusted}.ipynb"
     lab = Lab.open(server, page, name, ["%load_ext wandb_inference_magic", "%wbchat --once hi", "%wbmodels --table"])
     for number in range(3):
         lab.run(number)
     saved = lab.save()
     if not trusted:
-        # Another tool has written it: what stands in it is none of what this server has signed.
+        # As if another tool had written it: this server has signed none of its contents.
         saved["cells"][1]["outputs"][0]["metadata"]["touched"] = True
     page.goto("about:blank")
     server.end_kernel(name)

@@ -1,4 +1,4 @@
-"""Notebooks run with nobody there: `jupyter execute`, `jupyter nbconvert --execute` and papermill, as processes."""
+"""Headless runs of notebooks: `jupyter execute`, `jupyter nbconvert --execute` and papermill, as processes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def jupyter(environment: dict[str, str], service: Service, tmp_path: Path) -> Run:
-    """Run a module of Jupyter's with the test's service, in the test's folder, with nothing to read from."""
+    """Run a Jupyter module with the test's service, in the test's folder, without standard input."""
     service.listing = listing("test/model-a", "test/a", "test/b")
-    own = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
 
     def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=tmp_path,
-            env=environment | own | variables,
+            env=environment | service.environment | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -59,7 +58,7 @@ def cells_of(path: Path) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def answering(service: Service) -> None:
+def reply_with_hostile_text(service: Service) -> None:
     def answer(one: Answer) -> None:
         model = one.received.body["model"]
         Streamed([*EVIL.splitlines(keepends=True), f" {model}"], reasoning=["Let me ", "think."])(one)
@@ -75,11 +74,11 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", [pytest.param("execute", marks=pytest.mark.short), "nbconvert", "papermill"])
-def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path, way: str) -> None:
-    answering(service)
+def test_a_headless_run_saves_complete_outputs(jupyter: Run, service: Service, tmp_path: Path, way: str) -> None:
+    reply_with_hostile_text(service)
     write(tmp_path / "n.ipynb", *CELLS)
-    ran = jupyter(*WAYS[way])
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter(*WAYS[way])
+    assert process.returncode == 0, process.stderr
     load, chat, models, compared, last = cells_of(tmp_path / "out.ipynb")
     assert load.outputs == []
     assert last.outputs[0].text == "last\n"
@@ -104,7 +103,7 @@ def test_the_outputs_are_complete(jupyter: Run, service: Service, tmp_path: Path
 
 
 class Page(HTMLParser):
-    """The outputs of an exported page: their tags with attributes, and the text a reader sees, folded or not."""
+    """The outputs of an exported page: their tags with attributes, and the visible text, folded or not."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -132,24 +131,24 @@ class Page(HTMLParser):
         return [name for name, _ in self.tags].count(tag)
 
 
-def test_the_page_reads_whole_and_is_inert(jupyter: Run, service: Service, tmp_path: Path) -> None:
-    answering(service)
+def test_the_exported_page_is_complete_and_inert(jupyter: Run, service: Service, tmp_path: Path) -> None:
+    reply_with_hostile_text(service)
     write(tmp_path / "n.ipynb", *CELLS)
-    ran = jupyter("jupyter", "nbconvert", "--execute", "--to", "html", "n.ipynb", "--output=out")
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter("jupyter", "nbconvert", "--execute", "--to", "html", "n.ipynb", "--output=out")
+    assert process.returncode == 0, process.stderr
     page = Page((tmp_path / "out.html").read_text(encoding="utf-8"))
-    # Reasoning: of one reply, and of the two that stand side by side; none is open.
+    # Reasoning: of one reply, and of two replies side by side. None of it is unfolded.
     assert [found for tag, found in page.tags if tag == "details"] == [{}] * 3
     assert page.count("summary") == 3
-    # The models, and the comparison with a heading and a column each.
+    # The models, and the comparison with a heading and a column for each model.
     assert page.count("table") == 2
     assert [tag for tag, found in page.tags if found.get("width") == "50%"] == ["th", "th", "td", "td"]
-    for words in ("context", "test/model-a ← chosen", "The end. test/a", "The end. test/b", "turn 1", "last"):
-        assert words in page.text, words
+    for expected in ("context", "test/model-a ← chosen", "The end. test/a", "The end. test/b", "turn 1", "last"):
+        assert expected in page.text, expected
     assert page.text.count("12 + 3 tokens") == 3
     assert page.text.count("<script>alert(1)</script>") == 3
     assert page.count("script") == 0
-    # The chart, whole in the page.
+    # The chart is embedded in the page.
     (chart,) = [found for tag, found in page.tags if tag == "img"]
     assert str(chart["src"]).startswith("data:image/png;base64,")
     assert "test/b" in str(chart["alt"])
@@ -158,23 +157,23 @@ def test_the_page_reads_whole_and_is_inert(jupyter: Run, service: Service, tmp_p
         assert "javascript:" not in (found.get("href") or ""), (tag, found)
 
 
-def test_the_markdown_reads_whole_and_is_inert(jupyter: Run, service: Service, tmp_path: Path) -> None:
-    answering(service)
+def test_the_exported_markdown_is_complete_and_inert(jupyter: Run, service: Service, tmp_path: Path) -> None:
+    reply_with_hostile_text(service)
     write(tmp_path / "n.ipynb", *CELLS)
-    ran = jupyter("jupyter", "nbconvert", "--execute", "--to", "markdown", "n.ipynb", "--output=out")
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter("jupyter", "nbconvert", "--execute", "--to", "markdown", "n.ipynb", "--output=out")
+    assert process.returncode == 0, process.stderr
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert text.count("<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>") == 3
     assert "| test/model-a ← chosen | unknown |" in text
     assert text.index("**test/a**") < text.index("**test/b**") < text.index("The end. test/a")
     assert text.count("12 + 3 tokens") == 3
-    # The one image is our own chart, whole in the page, with words that stand for it.
+    # The only image is the chart of the package, embedded in the page, with an alternative text.
     assert text.count("<img") == text.count('<img alt="seconds to') == text.count('src="data:image/png;base64,') == 1
     for raw in ("<script", "](javascript:"):
         assert raw not in text
 
 
-def test_papermills_parameters_reach_the_template_and_the_options(
+def test_papermill_parameters_are_used_in_the_template_and_the_options(
     jupyter: Run, service: Service, tmp_path: Path
 ) -> None:
     write(
@@ -185,8 +184,8 @@ def test_papermills_parameters_reach_the_template_and_the_options(
         tags={0: "parameters"},
     )
     parameters = ("-p", "city", "Paris {{ model }}", "-p", "model", "test/b", "-p", "warmth", "0.5")
-    ran = jupyter("papermill", "n.ipynb", "out.ipynb", *parameters)
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter("papermill", "n.ipynb", "out.ipynb", *parameters)
+    assert process.returncode == 0, process.stderr
     (chat,) = service.chats
     assert chat.body["model"] == "test/b"
     assert chat.body["temperature"] == 0.5
@@ -202,32 +201,34 @@ FAILING = ("execute", "nbconvert", "papermill")
 def test_a_failing_chat_fails_the_run(jupyter: Run, service: Service, tmp_path: Path, way: str) -> None:
     service.then(refused(401, "Invalid Authentication"))
     write(tmp_path / "n.ipynb", LOAD, "%%wbchat\nHi", "%%wbchat\nNever asked")
-    ran = jupyter(*WAYS[way])
-    assert ran.returncode != 0
-    said = without_colours(ran.stdout + ran.stderr)
-    assert "did not accept" in said
-    assert "What to do:" in said
-    assert "exchange.py" not in said
+    process = jupyter(*WAYS[way])
+    assert process.returncode != 0
+    printed = without_colours(process.stdout + process.stderr)
+    assert "did not accept" in printed
+    assert "What to do:" in printed
+    assert "exchange.py" not in printed
     assert len(service.chats) == 1
     if way == "papermill":
-        _, failed, never = cells_of(tmp_path / "out.ipynb")[-3:]
+        _, failed, skipped = cells_of(tmp_path / "out.ipynb")[-3:]
         (output,) = failed.outputs
         assert output.output_type == "error"
         assert "What to do:" in without_colours("\n".join(output.traceback))
-        assert never.execution_count is None
+        assert skipped.execution_count is None
 
 
 def without_colours(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_a_failing_chat_shows_the_short_message_where_errors_are_allowed(
+def test_a_failing_chat_shows_the_short_message_if_errors_are_allowed(
     jupyter: Run, service: Service, tmp_path: Path
 ) -> None:
     service.then(refused(401, "Invalid Authentication"))
     write(tmp_path / "n.ipynb", LOAD, "%%wbchat\nHi", "%%wbchat\nAsked")
-    ran = jupyter("jupyter", "nbconvert", "--execute", "--allow-errors", "--to", "markdown", "n.ipynb", "--output=out")
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter(
+        "jupyter", "nbconvert", "--execute", "--allow-errors", "--to", "markdown", "n.ipynb", "--output=out"
+    )
+    assert process.returncode == 0, process.stderr
     text = without_colours((tmp_path / "out.md").read_text(encoding="utf-8"))
     assert "What to do:" in text
     assert "Traceback" not in text
@@ -236,31 +237,31 @@ def test_a_failing_chat_shows_the_short_message_where_errors_are_allowed(
 
 @pytest.mark.parametrize("way", ["execute", "papermill"])
 @pytest.mark.parametrize(
-    "asking",
+    "command_that_asks",
     ["%config WandbInference.endpoint = 'wandb'\nget_ipython().run_line_magic('wbchat', 'Hi')", "%wbconfig --key"],
     ids=["chat", "key"],
 )
-def test_nothing_waits_for_a_key(
-    jupyter: Run, service: Service, wandb: Wandb, tmp_path: Path, way: str, asking: str
+def test_a_headless_run_does_not_wait_for_a_key(
+    jupyter: Run, service: Service, wandb: Wandb, tmp_path: Path, way: str, command_that_asks: str
 ) -> None:
-    write(tmp_path / "n.ipynb", LOAD, asking, "%%wbchat\nNever asked")
-    # Within BOUND seconds, or `jupyter` raises.
-    ran = jupyter(*WAYS[way], **wandb.environment)
-    assert ran.returncode != 0
-    said = without_colours(ran.stdout + ran.stderr)
-    assert "What to do:" in said
-    assert "WANDB_API_KEY" in said
-    assert "Key for" not in said
+    write(tmp_path / "n.ipynb", LOAD, command_that_asks, "%%wbchat\nNever asked")
+    # Within BOUND seconds. Otherwise `jupyter` raises.
+    process = jupyter(*WAYS[way], **wandb.environment)
+    assert process.returncode != 0
+    printed = without_colours(process.stdout + process.stderr)
+    assert "What to do:" in printed
+    assert "WANDB_API_KEY" in printed
+    assert "Key for" not in printed
     assert service.received == wandb.connected_to == []
 
 
-def test_a_kernel_whose_front_end_takes_no_input_asks_nothing(jupyter: Run, wandb: Wandb, tmp_path: Path) -> None:
+def test_a_kernel_without_input_asks_for_no_key(jupyter: Run, wandb: Wandb, tmp_path: Path) -> None:
     write(
         tmp_path / "n.ipynb", LOAD, "%config WandbInference.endpoint = 'wandb'", "%wbchat Hi", "%wbmodels", "print(1)"
     )
     command = ("jupyter", "nbconvert", "--execute", "--allow-errors", "--to", "notebook", "n.ipynb", "--output=out")
-    ran = jupyter(*command, **wandb.environment)
-    assert ran.returncode == 0, ran.stderr
+    process = jupyter(*command, **wandb.environment)
+    assert process.returncode == 0, process.stderr
     _, _, chat, models, last = cells_of(tmp_path / "out.ipynb")
     for cell in (chat, models):
         (output,) = cell.outputs
@@ -269,7 +270,7 @@ def test_a_kernel_whose_front_end_takes_no_input_asks_nothing(jupyter: Run, wand
     assert wandb.connected_to == []
 
 
-def test_running_the_executed_notebook_again_gives_the_same_thread(
+def test_running_an_executed_notebook_again_gives_the_same_thread(
     jupyter: Run, service: Service, tmp_path: Path
 ) -> None:
     write(
@@ -281,14 +282,14 @@ def test_running_the_executed_notebook_again_gives_the_same_thread(
         "%%wbchat\nthree",
         "%wbthread --show",
     )
-    asked = []
+    conversations = []
     for _ in range(2):
         service.received.clear()
-        ran = jupyter("jupyter", "execute", "--inplace", "n.ipynb")
-        assert ran.returncode == 0, ran.stderr
-        asked.append([[message["content"] for message in chat.body["messages"]] for chat in service.chats])
-    assert asked[0] == asked[1]
-    assert asked[1][-1] == ["one", "Hello there.", "two", "Hello there.", "three"]
+        process = jupyter("jupyter", "execute", "--inplace", "n.ipynb")
+        assert process.returncode == 0, process.stderr
+        conversations.append([[message["content"] for message in chat.body["messages"]] for chat in service.chats])
+    assert conversations[0] == conversations[1]
+    assert conversations[1][-1] == ["one", "Hello there.", "two", "Hello there.", "three"]
     *_, three, shown = cells_of(tmp_path / "n.ipynb")
     assert len(three.outputs) == 1
     assert "turn 3" in three.outputs[0].data["text/plain"]

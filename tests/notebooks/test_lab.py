@@ -1,4 +1,4 @@
-"""JupyterLab in headless Chromium, speaking to W&B's hosts as the tests play them: what a person sees and does."""
+"""JupyterLab in headless Chromium with W&B's hosts simulated by the tests: what a person sees and does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Event
 
 import nbformat
 import pytest
-from browser import JupyterServer, Lab, Watch, keep_picture
+from browser import JupyterServer, Lab, Watch, keep_screenshot
 from known_models import MODELS
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -40,9 +40,11 @@ df["price"].median()
 """
 
 
-def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
-    """The main job: the request that reaches the service names the model that was chosen."""
-    world.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
+def test_a_model_is_picked_with_mouse_and_keyboard_and_used(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
+) -> None:
+    """The main task: the request that reaches the service contains the chosen model."""
+    wandb_hosts.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
     lab = Lab.open(
         server,
         page,
@@ -58,18 +60,18 @@ def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world
     search = picker.get_by_role("textbox", name="Search")
     expect(dropdown).to_have_value(re.compile("openai/gpt-oss-20b"))
 
-    # With the mouse: the facts beside it follow.
+    # With the mouse: the facts beside the dropdown change.
     dropdown.select_option("zai-org/GLM-5.3-Flash")
     expect(picker).to_contain_text("1.0M")
     expect(picker).to_contain_text("text, image")
     lab.run(2)
-    assert world.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
+    assert wandb_hosts.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
 
-    # With the keyboard alone: search, Tab to the dropdown, open it, go down, choose.
+    # With the keyboard only: search, Tab to the dropdown, open it, move down, choose.
     search.focus()
     expect(dropdown.locator("option")).to_have_count(4)
     page.keyboard.type("llama")
-    # What matches, and the one in force.
+    # The models that match, and the current one.
     expect(dropdown.locator("option")).to_have_text(["zai-org/GLM-5.3-Flash", "meta-llama/Llama-3.1-8B-Instruct"])
     page.keyboard.press("Tab")
     expect(dropdown).to_be_focused()
@@ -78,9 +80,9 @@ def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world
     page.keyboard.press("Enter")
     expect(picker).to_contain_text("131k")
     lab.run(2)
-    assert world.api.last.body["model"] == "meta-llama/Llama-3.1-8B-Instruct"
+    assert wandb_hosts.api.last.body["model"] == "meta-llama/Llama-3.1-8B-Instruct"
 
-    # Changed any other way, the setting moves the dropdown.
+    # A change of the setting in any other way changes the dropdown.
     search.fill("")
     lab.cell(2).locator(".cm-content").click()
     page.keyboard.press("Control+a")
@@ -89,13 +91,13 @@ def test_load_pick_with_mouse_and_keyboard_and_chat(server: JupyterServer, world
     expect(dropdown).to_have_value(re.compile("Qwen/Qwen3.8-27B"))
 
 
-def test_the_reply_grows_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page) -> None:
-    """The text grows while it streams; in the end it is rendered whole, once, with its footer."""
+def test_the_reply_grows_and_ends_as_one_tidy_output(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+    """The text grows while it streams. In the end it is rendered once, as a whole, with its footer."""
     gate = Event()
     script = Streamed(
         pieces(ANSWER), gate=gate, hold_after=12, counted=usage(31, 118), reasoning=["Simple words. ", "An example."]
     )
-    world.api.then(script)
+    wandb_hosts.api.then(script)
     lab = Lab.open(
         server,
         page,
@@ -133,7 +135,7 @@ def test_the_reply_grows_and_ends_tidy(server: JupyterServer, world: Wandb, page
 
 
 def _take_picture(lab: Lab, name: str, *, first: int, last: int) -> None:
-    """Take a picture for the README of some cells, when asked to; otherwise only see that it can be taken."""
+    """Take a screenshot of some cells for the README on request. Otherwise only check that it can be taken."""
     target = (PICTURES if os.environ.get("WRITE_PICTURES") else lab.server.folder) / name
     page = lab.page
     page.set_viewport_size({"width": 1000, "height": 1300})
@@ -147,8 +149,8 @@ def _take_picture(lab: Lab, name: str, *, first: int, last: int) -> None:
     assert target.stat().st_size > 10_000
 
 
-def test_maths_is_maths_and_money_is_money(server: JupyterServer, world: Wandb, page: Page) -> None:
-    world.api.always = Streamed(
+def test_formulas_are_drawn_and_prices_are_text(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+    wandb_hosts.api.always = Streamed(
         pieces(
             "It costs $5 and $6, or `$7` and `$8`.\n\nThe sum \\(a_1 + b_1\\) and\n\n\\[\nx\n+ y < z\n\\]\n\nis it."
         ),
@@ -183,16 +185,16 @@ def hostile_stream() -> Streamed:
     )
 
 
-def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Page) -> None:
-    """No request leaves for another host, no dialog opens, no script runs, in a trusted, running notebook."""
-    world.api.always = hostile_stream()
+def test_a_hostile_reply_is_inert(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+    """In a trusted, running notebook no request goes to another host, no dialog opens and no script runs."""
+    wandb_hosts.api.always = hostile_stream()
     watch = Watch(page)
     cells = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbchat this fails"]
     lab = Lab.open(server, page, "hostile.ipynb", cells)
     lab.run(0)
     lab.run(1)
     lab.run(2)
-    world.api.then(refused(400, HOSTILE))
+    wandb_hosts.api.then(refused(400, HOSTILE))
     lab.run(3)
     for number in (1, 2):
         rendered = lab.output(number)
@@ -200,7 +202,7 @@ def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Pag
         expect(rendered).to_contain_text("image: pixel (evil.example)")
         assert rendered.locator("img, script, iframe").count() == 0
         assert rendered.locator("a[href^='javascript']").count() == 0
-        # The footer stands outside what the reply could open.
+        # The footer is outside anything that the reply could open.
         expect(rendered.locator("small").last).to_contain_text("tokens")
         assert rendered.locator("details small").count() == 0
     expect(lab.output(3)).to_contain_text("did not accept the request")
@@ -209,14 +211,14 @@ def test_a_hostile_reply_is_inert(server: JupyterServer, world: Wandb, page: Pag
 
 
 def test_a_hostile_reply_is_inert_in_an_exported_page(
-    world: Wandb, page: Page, environment: dict[str, str], tmp_path: Path
+    wandb_hosts: Wandb, page: Page, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """nbconvert's page has a Markdown parser of its own and does not sanitise."""
-    world.api.always = hostile_stream()
+    """The page of nbconvert is rendered by another Markdown parser, without sanitizing."""
+    wandb_hosts.api.always = hostile_stream()
     sources = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbmodels --table"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(
-        env=environment | world.environment | {"WANDB_API_KEY": "a-key"}
+        env=environment | wandb_hosts.environment | {"WANDB_API_KEY": "a-key"}
     )
     html, _ = HTMLExporter().from_notebook_node(notebook)
     exported = tmp_path / "exported.html"
@@ -230,7 +232,7 @@ def test_a_hostile_reply_is_inert_in_an_exported_page(
     watch.assert_nothing()
 
 
-def test_a_conversation_exported_as_a_page_asks_nobody_for_anything(page: Page, tmp_path: Path) -> None:
+def test_a_conversation_exported_as_a_page_sends_no_request(page: Page, tmp_path: Path) -> None:
     hostile = Turn(HOSTILE, HOSTILE, system=HOSTILE)
     plain = Turn("What is a median?", ANSWER)
     file = export(Thread("<b>talk</b>", [hostile, plain], system=HOSTILE), str(tmp_path / "talk.html"))
@@ -246,18 +248,18 @@ def test_a_conversation_exported_as_a_page_asks_nobody_for_anything(page: Page, 
     expect(reply.locator("strong").first).to_have_text("median")
     expect(reply.locator("pre")).to_contain_text('df["price"].median()')
     expect(reply.locator("td").first).to_have_text("mean")
-    keep_picture(page, "thread-page")
+    keep_screenshot(page, "thread-page")
 
 
-def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, page: Page) -> None:
-    """Columns of the same height at the same place, each rendered as a reply of its own."""
+def test_several_models_are_shown_side_by_side(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+    """Columns of the same height at the same position, each rendered as a separate reply."""
 
     def answer(one: Answer) -> None:
         is_first = one.received.body["model"] == MODELS[0]
-        said = pieces(ANSWER if is_first else "It is the *middle* one.")
-        Streamed(said, per_second=60 if is_first else 20, counted=usage(31, 118 if is_first else 9))(one)
+        reply_pieces = pieces(ANSWER if is_first else "It is the *middle* one.")
+        Streamed(reply_pieces, per_second=60 if is_first else 20, counted=usage(31, 118 if is_first else 9))(one)
 
-    world.api.always = answer
+    wandb_hosts.api.always = answer
     lab = Lab.open(
         server,
         page,
@@ -266,7 +268,7 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
     )
     lab.run(0)
     lab.run(1)
-    # The replies, and the chart of them.
+    # The replies and their chart.
     expect(lab.output(1)).to_have_count(2)
     expect(lab.output(1).nth(1).get_by_role("img")).to_be_visible()
     columns = lab.output(1).first.locator("td[valign=top]")
@@ -279,16 +281,16 @@ def test_several_models_stand_side_by_side(server: JupyterServer, world: Wandb, 
     assert right is not None
     assert abs(left["y"] - right["y"]) < 2
     assert left["x"] + left["width"] <= right["x"] + 2
-    words = columns.nth(1).locator("em").bounding_box()
-    assert words is not None
-    assert words["y"] - right["y"] < 40, "a short reply begins at the top"
+    box = columns.nth(1).locator("em").bounding_box()
+    assert box is not None
+    assert box["y"] - right["y"] < 40, "a short reply starts at the top"
     _take_picture(lab, "compare.png", first=1, last=1)
 
 
-def test_code_comes_into_the_next_cell_and_is_not_run(
-    server: JupyterServer, world: Wandb, page: Page, path: str
+def test_code_is_inserted_into_the_next_cell_and_not_run(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
 ) -> None:
-    world.api.always = Streamed(["So:\n\n```python\nmedian = 3\n```\n"])
+    wandb_hosts.api.always = Streamed(["So:\n\n```python\nmedian = 3\n```\n"])
     lab = Lab.open(
         server,
         page,
@@ -305,7 +307,7 @@ def test_code_comes_into_the_next_cell_and_is_not_run(
 
 
 def test_the_tab_key_completes_an_option_and_a_model(
-    server: JupyterServer, world: Wandb, page: Page, path: str
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
 ) -> None:
     cells = ["%load_ext wandb_inference_magic\n%wbmodels --table", "%%wbchat"]
     lab = Lab.open(server, page, f"tab-{path[:3]}.ipynb", cells, path=path)
@@ -316,7 +318,7 @@ def test_the_tab_key_completes_an_option_and_a_model(
     line = "%%wbchat"
     for typed, offered in ((" --temperat", "--temperature"), (" 0 -m glm", MODELS[3])):
         page.keyboard.type(typed)
-        # Until then the key indents.
+        # Before that the key indents.
         expect(lab.cell(1).locator(".jp-mod-completer-enabled")).not_to_have_count(0)
         page.keyboard.press("Tab")
         expect(page.locator(".jp-Completer-item")).to_contain_text(offered)
@@ -336,12 +338,12 @@ button.on_click(clicked)
 ipywidgets.VBox([button, output])"""
 
 
-def test_a_button_of_ones_own_asks_into_an_output_widget(
-    server: JupyterServer, world: Wandb, page: Page, path: str
+def test_a_button_of_the_user_chats_into_an_output_widget(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
 ) -> None:
     gate = Event()
     first = Streamed(["# First\n\n", "Some **words**", " and the rest."], gate=gate, hold_after=2)
-    world.api.then(first, Streamed(["The second", " reply."]))
+    wandb_hosts.api.then(first, Streamed(["The second", " reply."]))
     lab = Lab.open(server, page, f"button-{path[:3]}.ipynb", ["%load_ext wandb_inference_magic", BUTTON], path=path)
     lab.run(0)
     lab.run(1)
@@ -359,7 +361,9 @@ def test_a_button_of_ones_own_asks_into_an_output_widget(
     expect(shown.locator("h1")).to_have_count(1)
 
 
-def test_a_map_shows_how_far_it_is_and_ends_tidy(server: JupyterServer, world: Wandb, page: Page, path: str) -> None:
+def test_a_map_shows_progress_and_ends_as_one_tidy_output(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
+) -> None:
     gate = Event()
 
     def answer(one: Answer) -> None:
@@ -368,7 +372,7 @@ def test_a_map_shows_how_far_it_is_and_ends_tidy(server: JupyterServer, world: W
             assert gate.wait(120)
         completion(f"Answer {number} with $5 and $6, <b>not bold</b>.", counted=usage(40, 12))(one)
 
-    world.api.always = answer
+    wandb_hosts.api.always = answer
     cells = ["%load_ext wandb_inference_magic\nrows = list(range(60))", "%%wbmap rows --no-cache\nrow {{ text }}"]
     lab = Lab.open(server, page, f"map-{path[:3]}.ipynb", cells, path=path)
     lab.run(0)
@@ -376,11 +380,11 @@ def test_a_map_shows_how_far_it_is_and_ends_tidy(server: JupyterServer, world: W
     area = lab.cell(1).locator(".jp-OutputArea")
     expect(area.get_by_text("30/60")).to_be_visible()
     expect(area).to_contain_text("Answer 0 with $5 and $6, <b>not bold</b>.")
-    keep_picture(page, f"map-{path[:3]}-running")
+    keep_screenshot(page, f"map-{path[:3]}-running")
     gate.set()
     lab.wait_until_run(1)
     expect(lab.output(1)).to_have_count(1)
     expect(lab.output(1)).to_contain_text("60 of 60 rows answered, in _wbmap · 2,400 + 720 tokens")
     expect(lab.output(1).locator("mjx-container")).to_have_count(0)
     expect(area.get_by_text("/60 [")).to_have_count(0)
-    keep_picture(page, f"map-{path[:3]}-done")
+    keep_screenshot(page, f"map-{path[:3]}-done")

@@ -1,15 +1,15 @@
-"""Terminal IPython under a pseudo-terminal: the text as it arrives, tables, short errors."""
+"""Terminal IPython under a pseudo-terminal: text as it arrives, tables, short errors."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Lock
 
 import pytest
 from pseudo_terminals import PATIENCE, Terminal
+from python_processes import run_python
 from service import Answer, Service, Streamed, completion, refused
 
 from wandb_inference_magic.frontend.terminal import is_dumb
@@ -17,7 +17,7 @@ from wandb_inference_magic.frontend.terminal import is_dumb
 
 @pytest.fixture
 def terminal(environment: dict[str, str], service: Service, tmp_path: Path) -> Iterator[Terminal]:
-    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": "xterm"}
+    settings = service.environment | {"TERM": "xterm"}
     terminal = Terminal(environment | settings, tmp_path)
     assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
     yield terminal
@@ -38,7 +38,7 @@ def test_text_prints_as_it_arrives(terminal: Terminal, service: Service) -> None
     assert "Out[" not in printed
 
 
-def test_an_assigned_reply_and_its_value(terminal: Terminal) -> None:
+def test_a_reply_can_be_assigned(terminal: Terminal) -> None:
     terminal.run("r = %wbchat hi")
     assert "'Hello there.'" in terminal.run("r.text")
 
@@ -70,7 +70,7 @@ def test_errors_are_short(terminal: Terminal, service: Service) -> None:
     assert len(printed.strip().splitlines()) <= 5
 
 
-def test_ctrl_c_keeps_what_has_come(terminal: Terminal, service: Service) -> None:
+def test_ctrl_c_keeps_the_partial_reply(terminal: Terminal, service: Service) -> None:
     gate = Event()
     service.then(Streamed(["Half an answer", " never shown"], gate=gate))
     terminal.type("%wbchat hi")
@@ -86,14 +86,10 @@ def test_ctrl_c_keeps_what_has_come(terminal: Terminal, service: Service) -> Non
 
 
 def test_a_piped_session_prints_plain_text(environment: dict[str, str], service: Service, tmp_path: Path) -> None:
-    import subprocess
-
-    done = subprocess.run(
-        [sys.executable, "-m", "IPython", "--ext=wandb_inference_magic", "-c", "%wbchat hi\nr = %wbchat again?"],
-        env=environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+    done = run_python(
+        *("-m", "IPython", "--ext=wandb_inference_magic", "-c", "%wbchat hi\nr = %wbchat again?"),
+        environment=environment | service.environment,
+        folder=tmp_path,
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
@@ -127,16 +123,16 @@ def test_markdown_is_rendered_with_colours(terminal: Terminal, service: Service)
     assert "\x1b[1mbold\x1b[0m" in raw
     assert "Some bold words" in printed
     assert re.search(r"\x1b\[[0-9;]*m(def|return)\x1b", raw), "the code is highlighted"
-    assert "link (http://ok.example/a)" in printed, "an address is shown, not hidden behind words"
+    assert "link (http://ok.example/a)" in printed, "an address is shown, not hidden behind its link text"
     assert "\x1b]8" not in raw
     assert "<b>tags</b>" in printed
     assert re.search(r"^ *one +(│ )?two *$", printed, re.MULTILINE)
-    assert "\n\ndef f(x):\n    return x + 1\n\n" in printed, "code stands as it can be copied"
+    assert "\n\ndef f(x):\n    return x + 1\n\n" in printed, "code is shown so that it can be copied"
 
 
-def test_the_width_is_the_terminals_own(terminal: Terminal, service: Service) -> None:
-    words = " ".join(["word"] * 60)
-    service.always = Streamed([words])
+def test_text_is_wrapped_at_the_width_of_the_terminal(terminal: Terminal, service: Service) -> None:
+    text_of_60_words = " ".join(["word"] * 60)
+    service.always = Streamed([text_of_60_words])
     wide = terminal.run("%wbchat --once hi")
     terminal.resize(60)
     narrow = terminal.run("%wbchat --once hi")
@@ -146,45 +142,45 @@ def test_the_width_is_the_terminals_own(terminal: Terminal, service: Service) ->
 
 
 @pytest.mark.parametrize("kind", ["dumb", ""])
-def test_a_terminal_that_cannot_move_gets_plain_text(
+def test_a_dumb_terminal_receives_plain_text(
     environment: dict[str, str], service: Service, tmp_path: Path, kind: str
 ) -> None:
-    settings = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a", "TERM": kind}
+    settings = service.environment | {"TERM": kind}
     terminal = Terminal(environment | settings, tmp_path)
     terminal.run("%load_ext wandb_inference_magic")
-    # While it waits to try again, it has something to say that it could not take away.
+    # While it waits for a retry it could show a status line, but could not remove it again.
     service.then(refused(503, "busy"), Streamed(["**bold** ", "words"]))
     terminal.type("%wbchat hi")
     raw = terminal.raw_answer()
     assert "**bold** words\r\n[test/model-a · " in raw
-    assert "\x1b" not in raw, "what it would not obey"
+    assert "\x1b" not in raw, "escape sequences that it does not support"
     assert "model-b" in terminal.run("%wbmodels")
     terminal.child.close(force=True)
 
 
-def test_a_console_of_windows_names_no_kind_and_can_move() -> None:
+def test_a_windows_console_without_term_is_not_dumb() -> None:
     assert not is_dumb("", "nt")
     assert not is_dumb("xterm-256color", "posix")
     assert is_dumb("", "posix")
     assert is_dumb("dumb", "nt")
 
 
-def test_json_in_a_terminal(terminal: Terminal, service: Service) -> None:
+def test_json_is_indented_in_a_terminal(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(['{"a": [1, 2]}']))
     printed = terminal.run("%wbchat --format json hi")
     assert printed.startswith('{\n  "a": [\n    1,\n    2\n  ]\n}\n[test/model-a · ')
 
 
-def test_a_map_has_a_bar_and_ends_in_a_table(terminal: Terminal, service: Service) -> None:
-    gate, lock, asked = Event(), Lock(), [0]
+def test_a_map_shows_a_progress_bar_and_ends_in_a_table(terminal: Terminal, service: Service) -> None:
+    gate, lock, requests = Event(), Lock(), [0]
 
     def answer(one: Answer) -> None:
         with lock:
-            asked[0] += 1
-            mine = asked[0]
-        if mine > 3:
+            requests[0] += 1
+            number = requests[0]
+        if number > 3:
             assert gate.wait(60)
-        completion(f"Answer {mine}.")(one)
+        completion(f"Answer {number}.")(one)
 
     service.always = answer
     terminal.run("rows = list(range(6))")

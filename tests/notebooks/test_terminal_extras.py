@@ -1,4 +1,4 @@
-"""Terminal IPython, as a person has it: code on the next line, models below each other, turns, and the reasoning."""
+"""Terminal IPython as a person uses it: code on the next line, several models, turns, and reasoning."""
 
 from __future__ import annotations
 
@@ -11,33 +11,38 @@ import pexpect
 import pyte
 import pytest
 from pseudo_terminals import PATIENCE, Terminal
-from service import MODEL, Answer, Service, Streamed, usage
+from service import Answer, Service, Streamed, usage
 
 CODE = "Here:\n\n```python\ndef leap(year):\n    return year % 4 == 0\n```\n\nAnd more:\n\n```python\nother = 1\n```\n"
 
 
 @pytest.fixture
-def known(environment: dict[str, str], service: Service) -> dict[str, str]:
-    return environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL, "TERM": "xterm"}
+def variables(environment: dict[str, str], service: Service) -> dict[str, str]:
+    return environment | service.environment | {"TERM": "xterm"}
 
 
 @pytest.fixture
-def terminal(known: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(known, tmp_path)
+def terminal(variables: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(variables, tmp_path)
     assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
     yield terminal
     terminal.child.close(force=True)
 
 
 class Editor:
-    """IPython with its own line editor, and the screen as the person sees it."""
+    """IPython with its own line editor, and the screen that the person sees."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         command = "-m IPython --no-banner --no-confirm-exit --HistoryManager.enabled=False --colors=NoColor"
-        # Nobody answers its question for the cursor's place here.
-        asked = environment | {"PROMPT_TOOLKIT_NO_CPR": "1"}
+        # There is no terminal here that answers its question for the cursor position.
+        editor_variables = environment | {"PROMPT_TOOLKIT_NO_CPR": "1"}
         self.child = pexpect.spawn(
-            sys.executable, command.split(), env=asked, cwd=str(folder), encoding="utf-8", dimensions=(50, 120)
+            sys.executable,
+            command.split(),
+            env=editor_variables,
+            cwd=str(folder),
+            encoding="utf-8",
+            dimensions=(50, 120),
         )
         self._screen = pyte.Screen(120, 50)
         self._stream = pyte.Stream(self._screen)
@@ -46,9 +51,9 @@ class Editor:
     def shown(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display).strip("\n")
 
-    def until(self, holds: Callable[[str], object]) -> str:
-        """Let the person look until the screen is as they expect it, and return it."""
-        while not holds(self.shown):
+    def wait_until(self, is_expected: Callable[[str], object]) -> str:
+        """Read the screen until it is as expected, and return it."""
+        while not is_expected(self.shown):
             try:
                 self._stream.feed(self.child.read_nonblocking(4096, timeout=PATIENCE))
             except pexpect.TIMEOUT:
@@ -60,44 +65,44 @@ class Editor:
 
 
 @pytest.fixture
-def editor(known: dict[str, str], tmp_path: Path) -> Iterator[Editor]:
-    editor = Editor(known, tmp_path)
+def editor(variables: dict[str, str], tmp_path: Path) -> Iterator[Editor]:
+    editor = Editor(variables, tmp_path)
     yield editor
     editor.child.close(force=True)
 
 
 def prompt(number: int, text: str = "") -> Callable[[str], object]:
-    """Tell whether the person is asked for that input, and this text stands there, or none."""
+    """Return a check that the given input prompt is shown, with this text after it or none."""
     line = f"In [{number}]: {text}".rstrip()
     return lambda shown: line in shown.splitlines()
 
 
-def test_code_of_a_reply_stands_on_the_next_line_and_runs_when_it_is_entered(editor: Editor, service: Service) -> None:
+def test_code_of_a_reply_is_on_the_next_line_and_runs_when_entered(editor: Editor, service: Service) -> None:
     service.then(Streamed([CODE]))
-    editor.until(prompt(1))
+    editor.wait_until(prompt(1))
     editor.type("%load_ext wandb_inference_magic\r")
-    editor.until(prompt(2))
+    editor.wait_until(prompt(2))
     editor.type("%wbchat --code Leap years?\r")
-    shown = editor.until(prompt(3, "def leap(year):"))
-    editor.until(lambda shown: re.search(r"^ +\.\.\.: +return year % 4 == 0$", shown, re.MULTILINE))
-    assert "other = 1" not in shown.split("In [3]:")[1], "the first block alone"
+    shown = editor.wait_until(prompt(3, "def leap(year):"))
+    editor.wait_until(lambda shown: re.search(r"^ +\.\.\.: +return year % 4 == 0$", shown, re.MULTILINE))
+    assert "other = 1" not in shown.split("In [3]:")[1], "only the first block"
     assert "may not put code" not in shown
-    # The person discards the line with Ctrl-C, and looks whether anything has run.
+    # The person discards the line with Ctrl-C, and checks whether anything has run.
     editor.type("\x03")
-    editor.until(prompt(3))
+    editor.wait_until(prompt(3))
     editor.type("'leap' in globals()\r")
-    assert "Out[3]: False" in editor.until(prompt(4))
+    assert "Out[3]: False" in editor.wait_until(prompt(4))
     service.then(Streamed([CODE]))
     editor.type("%wbchat --code Leap years?\r")
-    editor.until(prompt(5, "def leap(year):"))
-    # Esc, Enter: what runs an input of several lines, wherever the cursor is.
+    editor.wait_until(prompt(5, "def leap(year):"))
+    # Esc, Enter runs an input of several lines at any cursor position.
     editor.type("\x1b\r")
-    editor.until(prompt(6))
+    editor.wait_until(prompt(6))
     editor.type("leap(2024), leap(2023)\r")
-    assert "Out[6]: (True, False)" in editor.until(prompt(7))
+    assert "Out[6]: (True, False)" in editor.wait_until(prompt(7))
 
 
-def test_models_stand_below_each_other_and_their_chart_is_text(terminal: Terminal, service: Service) -> None:
+def test_models_are_shown_below_each_other_with_a_text_chart(terminal: Terminal, service: Service) -> None:
     def answer(one: Answer) -> None:
         name = one.received.body["model"].partition("/")[2]
         Streamed([f"I am **{name}**."], counted=usage(10, {"a": 40, "b": 20}[name]))(one)
@@ -116,7 +121,7 @@ def test_models_stand_below_each_other_and_their_chart_is_text(terminal: Termina
     assert "PNG" not in printed
 
 
-def test_turns_are_appended_and_the_reasoning_is_kept(terminal: Terminal, service: Service) -> None:
+def test_turns_are_appended_and_reasoning_is_kept(terminal: Terminal, service: Service) -> None:
     service.then(Streamed(["Four."], reasoning=["Two and ", "two."]))
     assert "Two and two." not in terminal.run("%wbchat two and two?")
     assert "'Two and two.'" in terminal.run("_wbreply.reasoning")

@@ -1,4 +1,4 @@
-"""Voila: a notebook served as a page, where buttons of the user's own ask, each into its own output."""
+"""Voila: a notebook served as a page whose buttons chat, each into its own output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import PATIENCE_MS, keep_picture, running_voila
+from browser import PATIENCE_MS, keep_screenshot, running_voila
 from environments import clean_environment
 from playwright.sync_api import Page, expect
 from service import Streamed, Wandb
@@ -29,7 +29,7 @@ ipywidgets.VBox([asking('one'), asking('two')])""",
 ]
 
 
-def test_a_page_shows_replies_and_its_buttons_ask(wandb: Wandb, page: Page, tmp_path: Path) -> None:
+def test_a_page_shows_replies_and_its_buttons_chat(wandb: Wandb, page: Page, tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     folder = tmp_path / "work"
     folder.mkdir()
@@ -47,4 +47,4 @@ def test_a_page_shows_replies_and_its_buttons_ask(wandb: Wandb, page: Page, tmp_
             page.get_by_role("button", name=f"Ask {name}").click()
             expect(page.locator("em").filter(has_text=name)).to_be_visible(timeout=60_000)
         expect(page.locator("em")).to_have_count(2)
-        keep_picture(page, "voila")
+        keep_screenshot(page, "voila")

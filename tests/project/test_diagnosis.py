@@ -1,32 +1,26 @@
-"""`python -m wandb_inference_magic`: what goes into a report of a bug."""
+"""`python -m wandb_inference_magic`: the diagnosis for a bug report."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+from python_processes import run_diagnosis
 from service import Wandb, refused
 
 from wandb_inference_magic import __version__
 
 
-def told(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb_inference_magic"],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+def diagnosis(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    done = run_diagnosis(environment, folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return {line[:18].strip(): line[18:].strip() for line in done.stdout.splitlines()}
 
 
-def test_it_tells_versions_and_where_the_key_is_from(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
-    found = told(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
+def test_the_diagnosis_shows_versions_and_the_source_of_the_key(
+    environment: dict[str, str], wandb: Wandb, tmp_path: Path
+) -> None:
+    found = diagnosis(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
     assert found["this package"] == __version__
     assert found["openai"][0].isdigit()
     assert found["key"] == "from WANDB_API_KEY"
@@ -36,10 +30,12 @@ def test_it_tells_versions_and_where_the_key_is_from(environment: dict[str, str]
     assert [one.path for one in wandb.api.received] == ["/v1/models"]
 
 
-def test_it_tells_why_the_endpoint_does_not_answer(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+def test_the_diagnosis_shows_why_the_endpoint_does_not_answer(
+    environment: dict[str, str], wandb: Wandb, tmp_path: Path
+) -> None:
     wandb.api.listing_script = refused(401, "your key secret-key-0123456789 is wrong")
-    found = told(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
+    found = diagnosis(environment | wandb.environment | {"WANDB_API_KEY": "secret-key-0123456789"}, tmp_path)
     assert found["endpoint answers"].startswith("no: W&B Inference did not accept the key. The key came from: WANDB")
     assert found["endpoint answers"].endswith('It said: "your key (hidden) is wrong"')
-    found = told(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
+    found = diagnosis(environment | {"WANDB_INFERENCE_BASE_URL": "nonsense"}, tmp_path)
     assert found["endpoint"].startswith("not usable: The environment variable WANDB_INFERENCE_BASE_URL")

@@ -1,4 +1,4 @@
-"""What users read agrees with what the package does."""
+"""The documentation agrees with the package."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MAGIC = re.compile(r"(?:\w+ = )?(%%?wb[a-z]+)(.*)")
 
 
 def shown_lines() -> Iterator[tuple[str, str]]:
-    """Yield each line that the README and the examples show as code or in backticks, and where it stands."""
+    """Yield each line that the README and the examples show as code or in backticks, and the file that contains it."""
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         for line in block.splitlines():
             yield "README.md", re.sub(r"  +# .*", "", line.strip())
-    for words in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
-        yield "README.md", words.replace("\\|", "|")
+    for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
+        yield "README.md", code.replace("\\|", "|")
     for path in EXAMPLES:
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             source = "".join(cell["source"])
@@ -50,36 +50,36 @@ SHOWN = sorted(
 
 
 def constants() -> str:
-    """Return all texts in the package's code, a line each; a value put into one ends its line."""
+    """Return all strings in the code of the package, one per line. A value inserted into a string ends its line."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "wandb_inference_magic").rglob("*.py")]
     nodes = (node for tree in trees for node in ast.walk(tree))
     return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-@pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda words: words[:40].strip())
-def test_what_the_docs_show_can_be_typed(where: str, magic: str, line: str) -> None:
+@pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda text: text[:40].strip())
+def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) -> None:
     page, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
-        # An option that is only spoken of, without its value.
+        # An option that is only mentioned, without its value.
         assert line.strip() in {flag for one in declared_options(page.options) for flag in one.flags}
         return
     read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
-def test_the_messages_that_the_readme_explains_are_the_codes_own() -> None:
+def test_messages_explained_in_the_readme_exist_in_the_code() -> None:
     begin, end = (
         "<!-- messages: each is looked for in the code by tests/project/test_docs.py -->",
         "<!-- end of messages -->",
     )
     table = README.partition(begin)[2].partition(end)[0]
-    # What Python or IPython says is marked as theirs, what a front end shows stands without backticks.
+    # A message of Python or IPython is marked as such. A message of a front end has no backticks.
     messages = re.findall(r"^\| `([^`]+)`(?: \(in the footer\))? \|", table, re.MULTILINE)
     assert len(messages) > 15
-    said = constants()
-    assert [message for message in messages if message not in said] == []
+    texts = constants()
+    assert [message for message in messages if message not in texts] == []
 
 
-def test_the_readmes_reference_is_the_codes_own() -> None:
+def test_the_reference_in_the_readme_is_up_to_date() -> None:
     assert write_reference.written(README) == README, "run: uv run python tests/write_reference.py"
 
 
@@ -98,7 +98,7 @@ def test_every_setting_is_resolved() -> None:
     assert fields == set(WandbInference.class_trait_names(config=True))
 
 
-def test_the_public_names_are_there() -> None:
+def test_every_public_name_exists_and_has_a_docstring() -> None:
     for name in wandb_inference_magic.__all__:
         assert getattr(wandb_inference_magic, name).__doc__
 
@@ -107,17 +107,17 @@ def test_the_version_is_in_the_changelog() -> None:
     assert f"## {wandb_inference_magic.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_the_one_command_for_the_practice_model_is_the_readmes() -> None:
+def test_the_readme_contains_the_install_command_of_the_practice_model() -> None:
     assert local.INSTALL_COMMAND in README
 
 
-def test_ci_calls_the_readmes_own_test_command() -> None:
+def test_ci_runs_the_test_command_of_the_readme() -> None:
     found = re.search(r"""\$\((sed .* README\.md .*)\)""", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
     assert found
     assert subprocess.check_output(found[1], shell=True, text=True, cwd=ROOT) == "uv run pytest -n logical\n"
 
 
-def test_the_map_of_the_package_names_every_module() -> None:
+def test_contributing_lists_every_module() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w./]+)` \| (.*)$", contributing, re.MULTILINE))
     for path in (ROOT / "wandb_inference_magic").rglob("*.py"):
@@ -130,7 +130,7 @@ def test_the_map_of_the_package_names_every_module() -> None:
             assert f"`{place.stem}`" in rows[f"{place.parts[0]}/"], place
 
 
-def test_what_a_package_exports_is_what_it_imports_for_the_type_checker() -> None:
+def test_packages_export_what_they_import_for_the_type_checker() -> None:
     """The two lists in a package's `__init__` are kept by hand: one for mypy, one for running."""
     for path in (ROOT / "wandb_inference_magic").glob("*/__init__.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -153,7 +153,7 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 450, 60
 
 
 def test_modules_and_functions_stay_short() -> None:
-    """A function's docstring does not count."""
+    """The docstring of a function does not count."""
     too_long = []
     for path in (ROOT / "wandb_inference_magic").rglob("*.py"):
         source = path.read_text(encoding="utf-8")
@@ -167,8 +167,8 @@ def test_modules_and_functions_stay_short() -> None:
     assert too_long == []
 
 
-def test_the_functions_that_contributing_names_are_there() -> None:
-    """A rename that forgets the call path would send a newcomer to a name that is gone."""
+def test_functions_named_in_contributing_exist() -> None:
+    """After a rename that forgets the call path, a newcomer would look for a name that no longer exists."""
     names = re.findall(r"`((?:[a-z_]+\.){1,3}\w+(?:\.\w+)?)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     packages = {path.name for path in (ROOT / "wandb_inference_magic").iterdir() if (path / "__init__.py").exists()}
     ours = [name for name in names if name.split(".")[0] in packages and not name.endswith(".py")]
@@ -178,7 +178,7 @@ def test_the_functions_that_contributing_names_are_there() -> None:
 
 
 def test_only_an_endpoint_compares_its_kind() -> None:
-    """It says itself whether it is W&B's own, local or free; a fourth kind must not be added in forty places."""
+    """An endpoint says whether it is W&B's, local or free. A fourth kind must not need changes in forty places."""
     for path in (ROOT / "wandb_inference_magic").rglob("*.py"):
         if path.name != "endpoint.py":
             assert not re.search(r"endpoint\.kind\b", path.read_text(encoding="utf-8")), path

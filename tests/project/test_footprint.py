@@ -1,4 +1,4 @@
-"""What is written to disk: nothing but the answers that a map keeps, and the files that the user names."""
+"""What is written to disk: only the answer cache of a map, and files that the user names."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ Files = dict[str, "bytes | None"]
 
 
 class Disk:
-    """All that is written where a notebook writes: its home, its working folder, and the folder of temporary files."""
+    """Files where a notebook writes: in its home, its working folder, and the folder for temporary files."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
-        # What IPython and Jupyter write for themselves, whatever runs, and matplotlib once it draws anything.
+        # What IPython and Jupyter write themselves in any run, and matplotlib once it draws.
         self.others = [Path(environment[name]) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")]
         self.before = self.files()
 
     def files(self) -> Files:
-        """Return all files with their contents, and folders (without any), but for the others'."""
+        """Return all files with their contents, and folders (with None), except those of the other packages."""
         found = [path for path in self.folder.rglob("*") if not any(path.is_relative_to(one) for one in self.others)]
         return {str(path.relative_to(self.folder)): path.read_bytes() if path.is_file() else None for path in found}
 
     def changes(self) -> set[str]:
-        """Return what is new, changed or gone since the last time."""
+        """Return the names that were added, changed or removed since the last call."""
         before, self.before = self.before, self.files()
         return {name for name, _ in before.items() ^ self.before.items()}
 
@@ -60,16 +60,16 @@ def disk(environment: dict[str, str], tmp_path: Path) -> Callable[[], Disk]:
     return lambda: Disk(tmp_path, environment)
 
 
-def started(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
-    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="test/model-a")
+def start_with_service(start_kernel: Callable[..., Kernel], service: Service) -> Kernel:
+    kernel = start_kernel(**service.environment)
     assert kernel.run("x = 1").ok
     return kernel
 
 
-def test_nothing_is_written_but_what_a_map_keeps_in_the_cache_folder(
+def test_only_the_cache_of_a_map_is_written(
     start_kernel: Callable[..., Kernel], service: Service, disk: Callable[[], Disk], tmp_path: Path
 ) -> None:
-    kernel = started(start_kernel, service)
+    kernel = start_with_service(start_kernel, service)
     seen = disk()
     assert kernel.run(LOAD).ok
     for code in EVERYTHING_ELSE:
@@ -81,19 +81,19 @@ def test_nothing_is_written_but_what_a_map_keeps_in_the_cache_folder(
     assert seen.changes() == set()
     assert kernel.run(MAP.format(options="")).ok
     cache = kernel.value("str(__import__('platformdirs').user_cache_path('wandb_inference_magic', appauthor=False))")
-    mine = Path(cache).relative_to(tmp_path)
+    cache_folder = Path(cache).relative_to(tmp_path)
     written = seen.changes()
-    assert str(mine / "answers.sqlite") in written
+    assert str(cache_folder / "answers.sqlite") in written
     # The folders above it may be new too: this home had none.
-    assert all(Path(name).is_relative_to(mine) or name in map(str, mine.parents) for name in written), written
+    assert all(Path(name).is_relative_to(cache_folder) or name in map(str, cache_folder.parents) for name in written), (
+        written
+    )
     assert kernel.run("%unload_ext wandb_inference_magic").ok
     assert seen.changes() == set()
 
 
-def test_the_files_that_are_named_are_all_that_is_written(
-    disk: Callable[[], Disk], informed_kernel: Kernel, wandb: Wandb
-) -> None:
-    kernel, service = informed_kernel, wandb.api
+def test_only_named_files_are_written(disk: Callable[[], Disk], kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel, service = kernel_with_catalog, wandb.api
     seen = disk()
     assert kernel.run("%wbchat hi").ok
     for name in ("talk.md", "talk.html", "talk.json"):
@@ -105,7 +105,7 @@ def test_the_files_that_are_named_are_all_that_is_written(
     assert seen.changes() == {"class.jsonl"}
     service.always = completion("Yes.")
     assert kernel.run(MAP.format(options="")).ok
-    assert seen.changes() == {"class.jsonl"}, "what is recorded is not kept a second time"
+    assert seen.changes() == {"class.jsonl"}, "recorded answers are not also kept in the cache"
     assert kernel.run("%wbconfig --mode replay\n%wbchat --once hi").ok
     assert seen.changes() == set()
     assert kernel.run("%wbconfig --mode off\n%wbconfig --budget 1 --budget-file class.sqlite").ok

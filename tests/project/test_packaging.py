@@ -1,4 +1,4 @@
-"""What users install: the wheel, made from the sdist: what it holds, says of itself, needs, and does by that alone."""
+"""What users install: the wheel built from the sdist. Its contents, metadata, dependencies, and that it works alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import wandb_inference_magic
 from wandb_inference_magic.catalog.feeds import SNAPSHOT_FILE
 from wandb_inference_magic.client import practice_server as local
 
-# Built and installed once for all of them.
+# Built and installed once for all tests.
 pytestmark = pytest.mark.xdist_group("packaging")
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,9 +34,9 @@ PACKAGE = ROOT / "wandb_inference_magic"
 NAME = "wandb-inference-magic"
 STEM = f"wandb_inference_magic-{wandb_inference_magic.__version__}"
 
-# Imported only where a value of theirs stands in the notebook, or where they happen to be: no extra offers them.
+# Imported only for values of these packages in the notebook, or if they are available: no extra offers them.
 THE_USERS_OWN = {"google", "kaggle_secrets", "matplotlib", "numpy", "PIL", "polars", "pyarrow"}
-# A part that is pinned by its whole, which is declared.
+# A package pinned by another one, which is declared.
 PARTS = {"pydantic_core": "pydantic"}
 
 
@@ -53,9 +53,9 @@ def uv(*arguments: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and with the wheel that is made from it: what the one lacks, the other lacks."""
+    """A folder with the sdist, and with the wheel that is built from it: a missing file is missing in both."""
     folder = tmp_path_factory.mktemp("built")
-    # With the build backend that is installed here, so that nothing has to be fetched.
+    # With the build backend that is installed here, so that nothing has to be downloaded.
     uv("build", "--quiet", "--offline", "--no-build-isolation", "--python", sys.executable, "--out-dir", folder, ROOT)
     return folder
 
@@ -67,8 +67,8 @@ def wheel(built: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def described(wheel: Path) -> Distribution:
-    """What the wheel says of itself."""
+def metadata_of_wheel(wheel: Path) -> Distribution:
+    """The metadata of the wheel."""
     return PathDistribution(zipfile.Path(wheel, f"{STEM}.dist-info/"))
 
 
@@ -76,15 +76,15 @@ def test_one_wheel_serves_every_machine(wheel: Path) -> None:
     assert wheel.name == f"{STEM}-py3-none-any.whl"
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_only_the_package(wheel: Path) -> None:
     modules = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
-    held = {f"{PACKAGE.name}/{name}" for name in modules | {f"catalog/{SNAPSHOT_FILE}", "py.typed"}}
-    said = {f"{STEM}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
+    package_files = {f"{PACKAGE.name}/{name}" for name in modules | {f"catalog/{SNAPSHOT_FILE}", "py.typed"}}
+    metadata_files = {f"{STEM}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
-        assert set(archive.namelist()) == held | said
+        assert set(archive.namelist()) == package_files | metadata_files
 
 
-def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
+def test_the_sdist_contains_what_a_packager_needs(built: Path) -> None:
     with tarfile.open(built / f"{STEM}.tar.gz") as archive:
         names = {name.removeprefix(f"{STEM}/") for name in archive.getnames()}
     assert {name.partition("/")[0] for name in names} == {
@@ -105,24 +105,24 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
     assert not [name for name in names if "cache" in Path(name).parent.as_posix()]
 
 
-# What it says of itself --------------------------------------------------------------------------------------------
+# Metadata ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_version_comes_from_one_place(described: Distribution) -> None:
-    assert described.metadata["Name"] == NAME
-    assert described.version == wandb_inference_magic.__version__
+def test_the_version_comes_from_one_place(metadata_of_wheel: Distribution) -> None:
+    assert metadata_of_wheel.metadata["Name"] == NAME
+    assert metadata_of_wheel.version == wandb_inference_magic.__version__
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_it_is_described(described: Distribution) -> None:
-    told = described.metadata
-    assert told["Summary"]
-    assert told["License-Expression"] == "Apache-2.0"
-    assert told.get_all("License-File") == ["LICENSE"]
-    assert told["Description-Content-Type"] == "text/markdown"
-    assert told.json["description"].strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
-    assert {"ipython", "jupyter", "magic", "wandb", "inference"} <= set(told["Keywords"].split(","))
-    assert told.get_all("Project-URL") == ["W&B Inference, https://docs.wandb.ai/guides/inference"]
+def test_the_metadata_is_complete(metadata_of_wheel: Distribution) -> None:
+    metadata = metadata_of_wheel.metadata
+    assert metadata["Summary"]
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata.get_all("License-File") == ["LICENSE"]
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.json["description"].strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+    assert {"ipython", "jupyter", "magic", "wandb", "inference"} <= set(metadata["Keywords"].split(","))
+    assert metadata.get_all("Project-URL") == ["W&B Inference, https://docs.wandb.ai/guides/inference"]
     # The build refuses a classifier that PyPI does not know.
     assert {
         "Framework :: IPython",
@@ -130,43 +130,43 @@ def test_it_is_described(described: Distribution) -> None:
         "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
-    } <= set(told.get_all("Classifier"))
+    } <= set(metadata.get_all("Classifier"))
 
 
-def test_the_pythons_it_names_are_those_that_ci_runs(described: Distribution) -> None:
-    classifiers = "\n".join(described.metadata.get_all("Classifier"))
+def test_the_named_python_versions_are_those_that_ci_runs(metadata_of_wheel: Distribution) -> None:
+    classifiers = "\n".join(metadata_of_wheel.metadata.get_all("Classifier"))
     named = set(re.findall(r"^Programming Language :: Python :: (3\.\d+)$", classifiers, re.MULTILINE))
     script = (ROOT / ".ci" / "versions").read_text(encoding="utf-8")
-    # Whole versions only: the script looks for pyenv's folders by the pattern 3.1[0-3] too.
+    # Whole versions only: the script also searches pyenv's folders with the pattern 3.1[0-3].
     assert named == set(re.findall(r"\b3\.\d{2}\b", script))
     lowest = min(named, key=Version)
-    assert described.metadata["Requires-Python"] == f">={lowest}"
+    assert metadata_of_wheel.metadata["Requires-Python"] == f">={lowest}"
 
 
-# What it needs -----------------------------------------------------------------------------------------------------
+# Dependencies ------------------------------------------------------------------------------------------------------
 
 
 def imported() -> Iterator[tuple[str, bool]]:
-    """Yield the top-level name of each import in the package, and whether it is imported along with its module."""
+    """Yield the top-level name of each import in the package, and whether it is imported together with its module."""
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        at_once = set(map(id, tree.body))
+        with_module = set(map(id, tree.body))
         for node in ast.walk(tree):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            yield from ((name.partition(".")[0], id(node) in at_once) for name in names)
+            yield from ((name.partition(".")[0], id(node) in with_module) for name in names)
 
 
-def others(*, at_once: bool = False) -> set[str]:
-    """Return the names of what the package imports that is neither Python's own nor the user's own."""
-    names = {name for name, immediate in imported() if immediate or not at_once}
+def others(*, with_module: bool = False) -> set[str]:
+    """Return the imported packages that belong neither to Python nor to the user."""
+    names = {name for name, immediate in imported() if immediate or not with_module}
     return {PARTS.get(name, name) for name in names - sys.stdlib_module_names - THE_USERS_OWN}
 
 
 @cache
 def installed_by() -> Mapping[str, list[str]]:
-    """Return the distributions that each top-level name is installed by; looking into all of them takes seconds."""
+    """Return the distributions that install each top-level name. Reading all of them takes seconds."""
     return packages_distributions()
 
 
@@ -174,36 +174,40 @@ def of_packages(names: set[str]) -> set[str]:
     return {canonicalize_name(one) for name in names for one in installed_by()[name]}
 
 
-def declared(described: Distribution, *, core: bool = False) -> list[Requirement]:
-    every = [Requirement(line) for line in described.requires or ()]
+def declared(metadata_of_wheel: Distribution, *, core: bool = False) -> list[Requirement]:
+    every = [Requirement(line) for line in metadata_of_wheel.requires or ()]
     return [one for one in every if one.marker is None or not core]
 
 
-def test_what_is_imported_is_declared(described: Distribution) -> None:
+def test_imported_packages_are_declared(metadata_of_wheel: Distribution) -> None:
     # `dask[distributed]` declares distributed.
-    names = {canonicalize_name(name) for one in declared(described) for name in (one.name, *one.extras)}
+    names = {canonicalize_name(name) for one in declared(metadata_of_wheel) for name in (one.name, *one.extras)}
     assert of_packages(others()) <= names
 
 
-def test_what_is_declared_is_imported(described: Distribution) -> None:
+def test_declared_packages_are_imported(metadata_of_wheel: Distribution) -> None:
     used = of_packages(others())
-    assert [one.name for one in declared(described) if not used & {canonicalize_name(one.name), *one.extras}] == []
+    assert [
+        one.name for one in declared(metadata_of_wheel) if not used & {canonicalize_name(one.name), *one.extras}
+    ] == []
 
 
-def test_no_module_needs_an_extra_to_be_imported(described: Distribution) -> None:
-    core = {canonicalize_name(one.name) for one in declared(described, core=True)}
-    assert of_packages(others(at_once=True)) <= core
+def test_no_module_needs_an_extra_to_be_imported(metadata_of_wheel: Distribution) -> None:
+    core = {canonicalize_name(one.name) for one in declared(metadata_of_wheel, core=True)}
+    assert of_packages(others(with_module=True)) <= core
 
 
-def test_every_dependency_has_a_tested_lower_bound(described: Distribution) -> None:
-    assert [str(one) for one in declared(described) if [bound.operator for bound in one.specifier] != [">="]] == []
+def test_every_dependency_has_a_tested_lower_bound(metadata_of_wheel: Distribution) -> None:
+    assert [
+        str(one) for one in declared(metadata_of_wheel) if [bound.operator for bound in one.specifier] != [">="]
+    ] == []
 
 
 # In a clean environment ----------------------------------------------------------------------------------------------
 
 
 def installed_for(requirements: Iterable[Requirement]) -> dict[str, str]:
-    """Return the versions installed here of what is required, and of all that is required by that."""
+    """Return the versions installed here of the requirements and of everything that they require."""
     versions: dict[str, str] = {}
     seen, waiting = set(), list(requirements)
     while waiting:
@@ -224,26 +228,26 @@ def installed_for(requirements: Iterable[Requirement]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def clean_python(wheel: Path, described: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment with the wheel and what it declares: no extra, no ipykernel, not this folder."""
+def clean_python(wheel: Path, metadata_of_wheel: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with only the wheel and its declared dependencies: no extra, no ipykernel."""
     folder = tmp_path_factory.mktemp("clean")
     uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
     python = folder / "venv" / "bin" / "python"
-    # What the tests run with lies in uv's cache, so that nothing has to be fetched; what it would be resolved anew by
-    # may not.
-    needed = [f"{name}=={version}" for name, version in installed_for(declared(described, core=True)).items()]
+    # The versions that the tests run with are in uv's cache, so nothing has to be downloaded. A new resolution
+    # might need others.
+    needed = [f"{name}=={version}" for name, version in installed_for(declared(metadata_of_wheel, core=True)).items()]
     uv("pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, wheel, *needed)
     uv("pip", "check", "--quiet", "--python", python)
     return python
 
 
 @pytest.fixture
-def elsewhere(environment: dict[str, str]) -> dict[str, str]:
-    """A clean environment that IPython does not take for the one of these tests."""
+def clean_variables(environment: dict[str, str]) -> dict[str, str]:
+    """A clean environment that IPython does not recognize as that of these tests."""
     return {name: value for name, value in environment.items() if name != "VIRTUAL_ENV"}
 
 
-def told(python: Path, *arguments: str, environment: dict[str, str], folder: Path) -> str:
+def run_python(python: Path, *arguments: str, environment: dict[str, str], folder: Path) -> str:
     done = subprocess.run(
         [python, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=120
     )
@@ -252,7 +256,7 @@ def told(python: Path, *arguments: str, environment: dict[str, str], folder: Pat
     return done.stdout
 
 
-# Runs cells in an IPython, and prints of each whether it succeeded and what it showed.
+# Run cells in IPython, and print for each one whether it succeeded and what it showed.
 CELLS = """
 import json
 from IPython.utils.capture import capture_output
@@ -266,21 +270,23 @@ print(json.dumps(ran))
 """
 
 
-def test_every_module_can_be_imported(clean_python: Path, elsewhere: dict[str, str], tmp_path: Path) -> None:
+def test_every_module_can_be_imported(clean_python: Path, clean_variables: dict[str, str], tmp_path: Path) -> None:
     code = (
         "import importlib, pkgutil, wandb_inference_magic as package\n"
         "for one in pkgutil.iter_modules(package.__path__):\n"
         "    importlib.import_module(f'{package.__name__}.{one.name}')\n"
         "print(package.__file__)"
     )
-    place = told(clean_python, "-c", code, environment=elsewhere, folder=tmp_path)
-    assert Path(place.strip()).is_relative_to(clean_python.parent.parent), "not the repository's"
+    place = run_python(clean_python, "-c", code, environment=clean_variables, folder=tmp_path)
+    assert Path(place.strip()).is_relative_to(clean_python.parent.parent), "not the package in the repository"
 
 
-def test_the_diagnosis_tells_what_is_not_there(
-    clean_python: Path, elsewhere: dict[str, str], no_network: dict[str, str], tmp_path: Path
+def test_the_diagnosis_lists_missing_packages(
+    clean_python: Path, clean_variables: dict[str, str], no_network: dict[str, str], tmp_path: Path
 ) -> None:
-    shown = told(clean_python, "-m", "wandb_inference_magic", environment=elsewhere | no_network, folder=tmp_path)
+    shown = run_python(
+        clean_python, "-m", "wandb_inference_magic", environment=clean_variables | no_network, folder=tmp_path
+    )
     found = {line[:18].strip(): line[18:].strip() for line in shown.splitlines()}
     assert found["this package"] == wandb_inference_magic.__version__
     assert found["openai"][0].isdigit()
@@ -289,44 +295,47 @@ def test_the_diagnosis_tells_what_is_not_there(
 
 @pytest.fixture
 def run_cells(
-    clean_python: Path, elsewhere: dict[str, str], service: Service, tmp_path: Path
+    clean_python: Path, clean_variables: dict[str, str], service: Service, tmp_path: Path
 ) -> Callable[..., list[tuple[bool, str]]]:
     """Run cells in a plain IPython of the clean environment, at the test's service."""
-    variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
 
     def run(*cells: str) -> list[tuple[bool, str]]:
         code = CELLS.format(cells=cells)
         command = ("-m", "IPython", "--no-banner", "--colors=NoColor", "-c", code)
-        ran = json.loads(told(clean_python, *command, environment=elsewhere | variables, folder=tmp_path))
-        return [(succeeded, shown) for succeeded, shown in ran]
+        results = json.loads(
+            run_python(clean_python, *command, environment=clean_variables | service.environment, folder=tmp_path)
+        )
+        return [(succeeded, shown) for succeeded, shown in results]
 
     return run
 
 
-def test_it_loads_works_and_unloads(run_cells: Callable[..., list[tuple[bool, str]]], service: Service) -> None:
+def test_the_installed_package_loads_works_and_unloads(
+    run_cells: Callable[..., list[tuple[bool, str]]], service: Service
+) -> None:
     expected = {
         "%wbmodels --table": "test/model-b",
         "%wbconfig": service.url,
         "%wbchat hi": "Hello there.",
-        # A comparison's chart is text where there is no matplotlib.
+        # The chart of a comparison is text if there is no matplotlib.
         "%wbchat -m test/model-a -m test/model-b hi": "tokens a second",
         "%wbthread --show": "Hello there.",
         "%wbusage": "test/model-b",
         "%wbchat?": "--system TEXT",
         "%%wbmap?": "--concurrency N",
     }
-    loaded, *ran, unloaded, gone = run_cells(
+    loaded, *shown_results, unloaded, gone = run_cells(
         "%load_ext wandb_inference_magic", *expected, "%unload_ext wandb_inference_magic", "%wbchat hi"
     )
     assert loaded == unloaded == (True, "")
-    for (succeeded, shown), (cell, words) in zip(ran, expected.items(), strict=True):
+    for (succeeded, shown), (cell, fragment) in zip(shown_results, expected.items(), strict=True):
         assert succeeded, (cell, shown)
-        assert words in shown, cell
+        assert fragment in shown, cell
     assert len(service.chats) == 3
     assert not gone[0]
 
 
-def test_what_needs_an_extra_says_how_to_get_it(run_cells: Callable[..., list[tuple[bool, str]]]) -> None:
+def test_a_missing_extra_is_reported_with_the_install_command(run_cells: Callable[..., list[tuple[bool, str]]]) -> None:
     expected = {
         "%wbmodels -o found": "Run: pip install pandas",
         "%wbusage -o used": "Run: pip install pandas",
@@ -334,7 +343,7 @@ def test_what_needs_an_extra_says_how_to_get_it(run_cells: Callable[..., list[tu
         "%wbconfig --endpoint local\n%wbchat hi": f"Run: {local.INSTALL_COMMAND}",
     }
     _, *ran = run_cells("%load_ext wandb_inference_magic", *expected)
-    for (succeeded, shown), (cell, words) in zip(ran, expected.items(), strict=True):
+    for (succeeded, shown), (cell, fragment) in zip(ran, expected.items(), strict=True):
         assert not succeeded, cell
-        assert words in shown, cell
+        assert fragment in shown, cell
         assert "Traceback" not in shown, cell

@@ -1,4 +1,4 @@
-"""Templates: what a cell's text becomes before it is sent."""
+"""Templates: how the text of a cell becomes a prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kept, Kernel
+from kernels import Kernel, SharedKernel
 from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
@@ -31,14 +31,14 @@ def rendered(text: str, **names: Any) -> Any:
 
 
 @given(st.text())
-def test_text_without_marks_arrives_byte_for_byte(text: str) -> None:
+def test_text_without_template_marks_is_unchanged(text: str) -> None:
     if not is_template(text):
         assert rendered(text) is text
 
 
 @given(st.text(alphabet="{}%#$\\ \n\t\r'\"ab"), st.text(alphabet="{}%#$\\ \n'\"ab"))
-def test_text_around_an_expression_arrives_too(before: str, after: str) -> None:
-    # A line break of Windows becomes a plain one; a mark must not arise where the two meet.
+def test_text_around_an_expression_is_unchanged(before: str, after: str) -> None:
+    # A Windows line break becomes "\n". The texts must not form a template mark where they meet the expression.
     if is_template(f"{before}x{after}") or is_template(f"{before}x") or before.endswith("{") or "\r" in before:
         return
     assert rendered(f"{before}{{{{ name }}}}{after}") == f"{before}Ada{after}"
@@ -60,12 +60,12 @@ def test_text_around_an_expression_arrives_too(before: str, after: str) -> None:
         ("once: {{ nested }}", "once: {{ name }} {% if %} {#"),
     ],
 )
-def test_templates(text: str, expected: str) -> None:
+def test_a_template_is_rendered(text: str, expected: str) -> None:
     assert rendered(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "told", "remedy"),
+    ("text", "message", "remedy"),
     [
         ("a\nb {{ nam }}", "Line 2 of the prompt: 'nam' is undefined", "Did you mean name?"),
         ("{{ name.shout }}", "Line 1 of the prompt", "--raw"),
@@ -78,19 +78,19 @@ def test_templates(text: str, expected: str) -> None:
         ("{#1}\n{%\n{{ nam }}", "Line 3 of the prompt: 'nam' is undefined", "Did you mean name?"),
     ],
 )
-def test_what_cannot_be_rendered_is_one_short_message_with_its_line(text: str, told: str, remedy: str) -> None:
+def test_an_invalid_template_is_refused_with_its_line_number(text: str, message: str, remedy: str) -> None:
     def broken() -> None:
         raise ValueError("no")
 
     with pytest.raises(InferenceError) as refused:
         rendered(text, broken=broken)
     assert refused.value.cause == "option"
-    assert told in refused.value.what
+    assert message in refused.value.what
     assert refused.value.what.endswith("Nothing was sent.")
     assert remedy in refused.value.remedy
 
 
-def test_a_long_value_is_cut_visibly_unless_the_whole_is_asked_for() -> None:
+def test_a_long_value_is_cut_visibly_unless_the_whole_filter_is_used() -> None:
     short = rendered("{{ word }} end")
     assert len(short) < 6000
     assert "left out" in short
@@ -98,7 +98,7 @@ def test_a_long_value_is_cut_visibly_unless_the_whole_is_asked_for() -> None:
     assert rendered("{{ word | whole }} end") == NAMES["word"] + " end"
 
 
-def test_an_image_becomes_a_part_between_the_texts() -> None:
+def test_an_image_becomes_a_part_of_the_message() -> None:
     content = rendered("Look: {{ picture }} and {{ picture }}", picture=IMAGE)
     assert content == [
         {"type": "text", "text": "Look: "},
@@ -112,7 +112,7 @@ def test_an_image_becomes_a_part_between_the_texts() -> None:
         render_text("{{ picture }}", {"picture": IMAGE}, tokens=10, what="the option --system")
 
 
-def test_images_go_behind_the_prompt() -> None:
+def test_images_are_added_after_the_prompt() -> None:
     assert with_images("Hi", []) == "Hi"
     assert with_images("Hi", [IMAGE]) == [{"type": "text", "text": "Hi"}, IMAGE.part]
     assert with_images([IMAGE.part], [IMAGE]) == [IMAGE.part, IMAGE.part]
@@ -129,9 +129,9 @@ def test_image_options_take_expressions_and_addresses() -> None:
         assert "image file that is there" in refused.value.remedy or "cell of its own" in refused.value.remedy
 
 
-# In a real kernel, as it goes over the wire --------------------------------------------------------------------
+# In a real kernel: what is sent -----------------------------------------------------------------------------------
 
-ODD = [
+UNUSUAL_BODIES = [
     'json {"a": {"b": [1]}} and {x} {} }} %} #}',
     r"latex $x_{1}^{2}$ \(a\) \[ \frac{1}{2} \] $$y$$",
     "shell: echo $HOME %d %s !ls %timeit x? y??",
@@ -141,13 +141,13 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("body", ODD)
-def test_the_body_arrives_as_typed(kept: Kept, body: str) -> None:
-    assert kept.kernel.run(f"%%wbchat --once\n{body}").ok
-    assert kept.service.last.body["messages"][-1]["content"] == body
+@pytest.mark.parametrize("body", UNUSUAL_BODIES)
+def test_the_body_is_sent_as_typed(shared: SharedKernel, body: str) -> None:
+    assert shared.kernel.run(f"%%wbchat --once\n{body}").ok
+    assert shared.service.last.body["messages"][-1]["content"] == body
 
 
-def test_many_bodies_arrive_byte_for_byte(kernel: Kernel, service: Service) -> None:
+def test_random_bodies_are_sent_unchanged(kernel: Kernel, service: Service) -> None:
     bodies: list[str] = []
 
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
@@ -157,7 +157,7 @@ def test_many_bodies_arrive_byte_for_byte(kernel: Kernel, service: Service) -> N
 
     gather()
     assert len(bodies) > 50
-    # As a front end sends it: the body behind the magic's line. IPython itself ends the cell's last line.
+    # As a front end sends it: the body after the magic's line. IPython itself adds a line break at the end of the cell.
     code = (
         "for body in " + repr(bodies) + ":\n    get_ipython().run_cell_magic('wbchat', '--once --quiet', body + '\\n')"
     )
@@ -165,7 +165,7 @@ def test_many_bodies_arrive_byte_for_byte(kernel: Kernel, service: Service) -> N
     assert [chat.body["messages"][-1]["content"] for chat in service.chats] == [one.strip("\n") for one in bodies]
 
 
-def test_values_of_the_notebook_and_option_values(kernel: Kernel, service: Service) -> None:
+def test_templates_are_rendered_in_the_prompt_and_in_option_values(kernel: Kernel, service: Service) -> None:
     kernel.run("who = 'Ada'; tone = 'a pirate'; count = 7; which = 'test/model-b'")
     assert kernel.run("%%wbchat -s 'Speak like {{ tone }}.' --max-tokens {{ count }} -m {{ which }}\nHi {{ who }}").ok
     body = service.last.body
@@ -175,7 +175,7 @@ def test_values_of_the_notebook_and_option_values(kernel: Kernel, service: Servi
     assert service.last.body["messages"][-1]["content"] == "and ADA?"
 
 
-def test_a_prompt_that_comes_out_empty_is_not_sent(kernel: Kernel, service: Service) -> None:
+def test_a_prompt_that_is_empty_after_rendering_is_not_sent(kernel: Kernel, service: Service) -> None:
     kernel.run("nothing = ''")
     for body in ("{# only a note #}", "{{ nothing }}\n\n"):
         assert "empty once its template is rendered" in kernel.run(f"%%wbchat\n{body}").error
@@ -187,7 +187,7 @@ def test_raw_sends_the_cell_as_typed(kernel: Kernel, service: Service) -> None:
     assert service.last.body["messages"][-1]["content"] == "Hi {{ who }} {% if"
 
 
-def test_an_undefined_name_is_told_before_anything_is_sent(kernel: Kernel, service: Service) -> None:
+def test_an_undefined_name_is_reported_before_anything_is_sent(kernel: Kernel, service: Service) -> None:
     kernel.run("review = 'good'")
     run = kernel.run("%%wbchat\nLabel this:\n{{ reviw }}")
     assert "Line 2 of the prompt: 'reviw' is undefined." in run.error
@@ -199,26 +199,26 @@ def test_an_undefined_name_is_told_before_anything_is_sent(kernel: Kernel, servi
 DOT = "from PIL import Image; dot = Image.new('RGB', (4, 4), 'red')"
 
 
-def test_images_go_to_models_that_see(informed_kernel: Kernel, wandb: Wandb) -> None:
-    informed_kernel.run(DOT)
-    run = informed_kernel.run("%%wbchat -m test/eyes --image dot\nWhat is {{ dot }}?")
+def test_images_are_sent_only_to_models_that_read_images(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run(DOT)
+    run = kernel_with_catalog.run("%%wbchat -m test/eyes --image dot\nWhat is {{ dot }}?")
     assert run.ok
     kinds = [part["type"] for part in wandb.api.last.body["messages"][-1]["content"]]
     assert kinds == ["text", "image_url", "text", "image_url"]
-    asked = len(wandb.api.chats)
-    refused = informed_kernel.run("%%wbchat -m test/small --once --image dot\nWhat?")
+    sent_before = len(wandb.api.chats)
+    refused = kernel_with_catalog.run("%%wbchat -m test/small --once --image dot\nWhat?")
     assert "reads text only" in refused.error
     assert "%wbmodels image" in refused.error
-    assert len(wandb.api.chats) == asked
-    # The thread goes on with a model that reads text: the images of its turns are named.
-    assert informed_kernel.run("%wbchat -m test/thinker And now?").ok
+    assert len(wandb.api.chats) == sent_before
+    # The thread continues with a model that reads only text: the images of its turns are named.
+    assert kernel_with_catalog.run("%wbchat -m test/thinker And now?").ok
     assert wandb.api.last.body["messages"][0]["content"] == "What is [image]?[image]"
 
 
-def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
-    informed_kernel.run("%wbchat -s 'Be brief.' one")
-    asked = len(wandb.api.chats)
-    run = informed_kernel.run("x = 1\n%wbchat --dry-run -t 0.5 --max-tokens 50 --param top_k=3 <b>{{ 1 + 1 }}</b>")
+def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run("%wbchat -s 'Be brief.' one")
+    sent_before = len(wandb.api.chats)
+    run = kernel_with_catalog.run("x = 1\n%wbchat --dry-run -t 0.5 --max-tokens 50 --param top_k=3 <b>{{ 1 + 1 }}</b>")
     assert run.ok
     plain = run.output["data"]["text/plain"]
     assert re.search(
@@ -228,7 +228,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(informed_kernel: K
     for parameter in ('"temperature": 0.5', '"max_tokens": 50', '"top_k": 3', '"stream": true'):
         assert parameter in plain
     assert "```text\n<b>2</b>\n```" in run.output["data"]["text/markdown"]
-    assert len(wandb.api.chats) == asked
-    informed_kernel.run("%wbchat two")
+    assert len(wandb.api.chats) == sent_before
+    kernel_with_catalog.run("%wbchat two")
     assert "one" in wandb.api.last.body["messages"][1]["content"]
     assert len(wandb.api.last.body["messages"]) == 4

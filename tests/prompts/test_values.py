@@ -1,4 +1,4 @@
-"""What values of the notebook become in a prompt: what a model reads."""
+"""How values of the notebook are written in a prompt."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def text_of(value: object) -> str:
 
 
 def picture_of(value: object) -> PIL.Image.Image:
-    """Open the image that a value became."""
+    """Open the image that the value is converted to."""
     shown = as_prompt(value)
     assert isinstance(shown, Image)
     head, _, data = shown.url.partition(",")
@@ -106,11 +106,11 @@ SIMPLE: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
-def test_simple_values(value: object, text: str) -> None:
+def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
     assert text_of(value) == text
 
 
-def test_what_has_no_source_shows_its_signature() -> None:
+def test_an_object_without_source_shows_its_signature() -> None:
     assert text_of(len).startswith("len(obj, /)\n\nReturn the number of items")
     assert text_of(json).startswith("module json\n\nJSON (JavaScript Object Notation)")
 
@@ -125,7 +125,7 @@ def test_an_exception_shows_its_traceback() -> None:
     assert text.splitlines()[-1].startswith("TypeError: unsupported operand")
 
 
-def test_long_and_tangled_containers_are_bounded() -> None:
+def test_the_text_of_long_and_recursive_containers_is_bounded() -> None:
     text = text_of(list(range(5000)))
     assert "4,000 more left out" in text
     assert len(text) < 20_000
@@ -136,7 +136,7 @@ def test_long_and_tangled_containers_are_bounded() -> None:
     assert json.loads(text_of({str(number): number for number in range(50)}))["49"] == 49
 
 
-def test_what_json_cannot_say() -> None:
+def test_values_that_json_does_not_have_are_described() -> None:
     class Own:
         """A type that the user has registered."""
 
@@ -182,7 +182,7 @@ def test_a_small_frame_is_shown_whole(make: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
-def test_of_a_long_frame_the_ends_are_shown(make: Callable[[Any], Any]) -> None:
+def test_a_long_frame_shows_its_first_and_last_rows(make: Callable[[Any], Any]) -> None:
     lines = text_of(make({"n": range(1000), "t": ["x" * 1000] * 1000})).splitlines()
     assert lines[0] == "DataFrame, 1,000 rows x 2 columns; the first 20 and last 5 rows:"
     rows = [line.partition(",")[0] for line in lines[4:]]
@@ -191,14 +191,14 @@ def test_of_a_long_frame_the_ends_are_shown(make: Callable[[Any], Any]) -> None:
     assert len(lines[4]) < 220
 
 
-def test_of_a_wide_frame_some_columns_are_left_out_by_name() -> None:
+def test_a_wide_frame_names_the_columns_that_are_left_out() -> None:
     text = text_of(pd.DataFrame({f"c{number}": [number] for number in range(60)}))
     assert "1 row x 60 columns" in text
     assert "and 10 columns that are left out: c50, c51," in text
     assert text.splitlines()[-1].endswith(",49")
 
 
-ODD: list[tuple[str, Any, list[str]]] = [
+UNUSUAL_FRAMES: list[tuple[str, Any, list[str]]] = [
     ("index", pd.DataFrame({"a": [1, 2]}, index=["x", "y"]), ["index,a", "x,1", "y,2"]),
     ("named index", pd.DataFrame({"a": [1]}, index=pd.Index([7], name="id")), ["id,a", "7,1"]),
     ("two columns of one name", pd.DataFrame([[1, 2]], columns=["a", "a"]), ["a,a", "1,2"]),
@@ -216,13 +216,13 @@ ODD: list[tuple[str, Any, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("frame", "rows"), [one[1:] for one in ODD], ids=[one[0] for one in ODD])
-def test_odd_frames(frame: Any, rows: list[str]) -> None:
+@pytest.mark.parametrize(("frame", "rows"), [one[1:] for one in UNUSUAL_FRAMES], ids=[one[0] for one in UNUSUAL_FRAMES])
+def test_an_unusual_frame_is_shown(frame: Any, rows: list[str]) -> None:
     assert text_of(frame).split("\n")[3:] == rows
 
 
-def test_types_are_told_alike_in_every_pandas() -> None:
-    # As pandas before 3 has them: texts as objects, times in nanoseconds.
+def test_column_types_are_the_same_for_every_version_of_pandas() -> None:
+    # As in pandas before version 3: text as objects, times in nanoseconds.
     frame = pd.DataFrame(
         {
             "text": pd.Series(["a", None], dtype=object),
@@ -250,7 +250,7 @@ def test_a_lazy_frame_shows_its_first_rows() -> None:
 
 
 def text_and_peak_of(value: object) -> tuple[str, int]:
-    """Return how a value reads in a prompt, and the bytes that were in use for it at most."""
+    """Return the text of a value in a prompt, and the peak of the memory in use while it was made."""
     tracemalloc.start()
     try:
         return text_of(value), tracemalloc.get_traced_memory()[1]
@@ -258,7 +258,7 @@ def text_and_peak_of(value: object) -> tuple[str, int]:
         tracemalloc.stop()
 
 
-def test_a_huge_frame_is_never_copied() -> None:
+def test_a_huge_frame_is_not_copied() -> None:
     frame = pd.DataFrame({"a": np.arange(3_000_000), "b": np.random.default_rng(0).random(3_000_000)})
     code, peak = text_and_peak_of(frame)
     assert code.startswith("DataFrame, 3,000,000 rows x 2 columns")
@@ -286,14 +286,14 @@ ARRAYS: list[tuple[Any, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("array", "told"), ARRAYS)
-def test_arrays(array: Any, told: list[str]) -> None:
+@pytest.mark.parametrize(("array", "expected"), ARRAYS)
+def test_an_array_shows_shape_type_and_range(array: Any, expected: list[str]) -> None:
     text = text_of(array)
-    assert all(words in text for words in told), text
+    assert all(fragment in text for fragment in expected), text
     assert len(text) < 1500
 
 
-def test_a_huge_array_is_never_copied() -> None:
+def test_a_huge_array_is_not_copied() -> None:
     array = np.zeros(6_000_000)
     text, peak = text_and_peak_of(array)
     assert text.startswith("array of shape (6000000,), float64\n[0. 0. 0. ... 0. 0. 0.]")
@@ -323,7 +323,7 @@ class DrawnAsText:
         return base64.encodebytes(png()).decode()
 
 
-def test_figures_become_pictures_of_a_bounded_size_and_stay_as_they_are() -> None:
+def test_a_figure_becomes_an_image_of_bounded_size_and_is_not_changed() -> None:
     figure = Figure(figsize=(40, 20), dpi=100)
     axes = figure.add_subplot()
     axes.plot([1, 2])
@@ -333,11 +333,11 @@ def test_figures_become_pictures_of_a_bounded_size_and_stay_as_they_are() -> Non
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F", "LAB"])
-def test_pictures_of_any_mode(mode: str) -> None:
+def test_an_image_of_any_mode_is_converted(mode: str) -> None:
     assert picture_of(PIL.Image.new(mode, (4, 3))).size == (4, 3)
 
 
-def test_large_pictures_are_scaled_down() -> None:
+def test_large_images_are_scaled_down() -> None:
     assert picture_of(PIL.Image.new("RGB", (5000, 100))).size == (2048, 41)
     noise = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), dtype=np.uint8))
     assert picture_of(noise).format == "JPEG"
@@ -351,23 +351,23 @@ class Broken:
         return "a broken plot"
 
 
-def test_what_fails_to_draw_itself_is_shown_as_text() -> None:
+def test_an_object_that_fails_to_draw_itself_is_shown_as_text() -> None:
     assert text_of(Broken()) == "a broken plot"
 
 
 @pytest.mark.parametrize("value", [Drawn(), DrawnAsText(), IPython.display.Image(png())])
-def test_what_draws_itself(value: object) -> None:
+def test_an_object_that_draws_itself_becomes_an_image(value: object) -> None:
     assert picture_of(value).size == (4, 3)
 
 
-def test_an_ipython_image_by_its_address() -> None:
+def test_an_ipython_image_with_a_url_is_sent_by_url() -> None:
     assert as_prompt(IPython.display.Image(url="https://ok.example/a.png")) == Image("https://ok.example/a.png")
 
 
 # Paths ---------------------------------------------------------------------------------------------------------------
 
 
-def test_paths(tmp_path: Path) -> None:
+def test_a_path_becomes_the_contents_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\ufeffcafé", encoding="utf-8")
     (tmp_path / "picture.dat").write_bytes(png())
     (tmp_path / "binary.bin").write_bytes(b"\x00\x01\x02")
@@ -385,14 +385,14 @@ def test_paths(tmp_path: Path) -> None:
         assert refused.value.cause == "option"
 
 
-def test_in_a_container_a_path_is_its_name(tmp_path: Path) -> None:
+def test_a_path_in_a_container_becomes_its_name(tmp_path: Path) -> None:
     secret, missing = tmp_path / "secret.txt", Path("missing.txt")
     secret.write_text("the secret")
     assert json.loads(text_of({"out": secret, "more": [missing]})) == {"out": str(secret), "more": ["missing.txt"]}
     assert text_of(FileAndSize(missing, 3)) == '{"file": "missing.txt", "size": 3}'
 
 
-def test_images_by_name(tmp_path: Path) -> None:
+def test_an_image_is_found_by_path_or_url(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(png())
     found = image_of(str(tmp_path / "picture.png"))
     assert found == as_prompt(tmp_path / "picture.png")
@@ -412,13 +412,13 @@ def run_alone(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_importing_it_imports_none_of_the_packages_it_knows() -> None:
+def test_the_module_imports_none_of_the_packages_whose_types_it_knows() -> None:
     packages = ["pandas", "polars", "narwhals", "numpy", "matplotlib", "PIL", "IPython", "pydantic", "jinja2"]
     code = f"import sys, wandb_inference_magic.prompts.values; print([one for one in {packages} if one in sys.modules])"
     assert run_alone(code) in ("[]", "['IPython']")
 
 
-def test_a_type_of_the_users_own_and_one_registered_before_ours() -> None:
+def test_the_users_own_registrations_are_used() -> None:
     code = """
 import pandas as pd
 from wandb_inference_magic import as_prompt
@@ -450,10 +450,10 @@ def test_a_subclass_is_shown_as_its_base() -> None:
 
 
 @given(st.text(), st.integers(10, 200))
-def test_a_cut_keeps_to_its_budget(text: str, tokens: int) -> None:
+def test_a_cut_text_stays_within_the_limit(text: str, tokens: int) -> None:
     short = cut(text, tokens)
     if estimate(text) <= tokens or len(text) <= len(LEFT_OUT):
-        # What says that something is missing would be no shorter.
+        # The note that says what is left out would not be shorter.
         assert short == text
         return
     head, gap, tail = short.rpartition("\n[... ")[0], "characters left out ...]", short.partition("left out ...]\n")[2]
@@ -463,7 +463,7 @@ def test_a_cut_keeps_to_its_budget(text: str, tokens: int) -> None:
     assert estimate(head) + estimate(tail) <= tokens + 2
 
 
-def test_a_cut_falls_between_lines() -> None:
+def test_a_text_is_cut_between_lines() -> None:
     text = "\n".join(f"line {number}" for number in range(10_000))
     lines = cut(text, 500).splitlines()
     assert lines[0] == "line 0"

@@ -1,4 +1,4 @@
-"""What an answer must look like: the schema that is sent, and what an answer is read as."""
+"""Schemas: what is sent to the model, and how its answer is read."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ KINDS: list[tuple[Any, str, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "answer", "value"), KINDS, ids=[str(one[0])[:30] for one in KINDS])
-def test_kinds(kind: Any, answer: str, value: Any) -> None:
+def test_each_kind_of_schema_is_sent_and_reads_its_answer(kind: Any, answer: str, value: Any) -> None:
     schema = schema_of(kind)
     assert schema.read(answer) == value
     assert schema.read(f"Sure!\n```json\n{answer}\n```\n") == value
@@ -134,7 +134,7 @@ def test_kinds(kind: Any, answer: str, value: Any) -> None:
     assert "JSON" in schema.instructions
 
 
-def test_a_strict_schema_holds_no_defaults_and_keeps_what_is_said() -> None:
+def test_a_strict_schema_keeps_descriptions_and_contains_no_defaults() -> None:
     schema = schema_of(Person).response_format["json_schema"]
     assert schema["name"] == "Person"
     assert schema["strict"] is True
@@ -146,7 +146,7 @@ def test_a_strict_schema_holds_no_defaults_and_keeps_what_is_said() -> None:
     assert "default" not in json.dumps(schema)
 
 
-def test_free_keys_are_not_sent_as_strict() -> None:
+def test_a_schema_with_arbitrary_keys_is_not_strict() -> None:
     assert schema_of(dict[str, int]).is_strict is False
     assert schema_of({"type": "object"}).is_strict is False
 
@@ -170,13 +170,13 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "properties"), FIELDS)
-def test_the_short_form(words: str, properties: dict[str, Any]) -> None:
-    assert read_schema(words, NAMES).json_schema["properties"] == properties
+@pytest.mark.parametrize(("text", "properties"), FIELDS)
+def test_the_short_form_is_read(text: str, properties: dict[str, Any]) -> None:
+    assert read_schema(text, NAMES).json_schema["properties"] == properties
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("text", "name"),
     [
         ("Person", "Person"),
         ("list[Person]", "list"),
@@ -185,12 +185,12 @@ def test_the_short_form(words: str, properties: dict[str, Any]) -> None:
         ("shape", "answer"),
     ],
 )
-def test_names_of_the_notebook(words: str, name: str) -> None:
-    assert read_schema(words, NAMES).name == name
+def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
+    assert read_schema(text, NAMES).name == name
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("text", "expected"),
     [
         ("Persn", "Did you mean Person?"),
         ("list[Persn]", "Did you mean Person?"),
@@ -208,11 +208,11 @@ def test_names_of_the_notebook(words: str, name: str) -> None:
         ("Literal[Person]", "Unable to serialize"),
     ],
 )
-def test_what_is_no_schema_is_refused(words: str, told: str) -> None:
+def test_text_that_is_not_a_schema_is_refused(text: str, expected: str) -> None:
     with pytest.raises(InferenceError) as refused:
-        read_schema(words, NAMES)
+        read_schema(text, NAMES)
     assert refused.value.cause == "option"
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
 
 
 class Scored(typing.TypedDict, total=False):
@@ -232,7 +232,7 @@ def test_a_typed_dict_keeps_its_constraints() -> None:
         schema.read('{"score": 4, "actors": []}')
 
 
-def test_a_typed_dict_within_itself_is_a_schema_or_told_of() -> None:
+def test_a_recursive_typed_dict_is_a_schema_or_refused_with_the_reason() -> None:
     try:
         schema = schema_of(Folder)
     except InferenceError as refused:
@@ -243,12 +243,12 @@ def test_a_typed_dict_within_itself_is_a_schema_or_told_of() -> None:
         assert schema.read('{"name": "a", "folders": []}') == {"name": "a", "folders": []}
 
 
-def test_no_call_is_ever_run() -> None:
+def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
     called: list[int] = []
     names = {"f": lambda: called.append(1) or Person, "Person": Person}
-    for words in ("f()", "list[f()]", "(f())", "[f() for _ in 'x']", "f().x", "list['f()']", "'f()'", "list['Person']"):
+    for text in ("f()", "list[f()]", "(f())", "[f() for _ in 'x']", "f().x", "list['f()']", "'f()'", "list['Person']"):
         with pytest.raises(InferenceError):
-            read_schema(words, names)
+            read_schema(text, names)
     assert called == []
 
 
@@ -262,14 +262,14 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "answer", "told"), PROBLEMS)
-def test_what_does_not_fit_is_told_in_a_line_each(kind: Any, answer: str, told: list[str]) -> None:
+@pytest.mark.parametrize(("kind", "answer", "expected"), PROBLEMS)
+def test_each_mismatch_is_reported_on_a_line(kind: Any, answer: str, expected: list[str]) -> None:
     with pytest.raises(Mismatch) as found:
         schema_of(kind).read(answer)
-    assert all(words in str(found.value) for words in told)
+    assert all(line in str(found.value) for line in expected)
 
 
-def test_what_is_nested_too_deeply_does_not_fit() -> None:
+def test_an_answer_that_is_nested_too_deeply_is_a_mismatch() -> None:
     deep = {"type": "array", "items": {"$ref": "#"}}
     for kind in (list[Any], deep):
         for answer in ("[" * 3000, "[" * 900 + "]" * 900, "[" * 30_000 + "]" * 30_000):
@@ -279,7 +279,7 @@ def test_what_is_nested_too_deeply_does_not_fit() -> None:
                 assert mismatch.problems
 
 
-def test_many_problems_are_counted() -> None:
+def test_only_the_first_of_many_mismatches_are_listed() -> None:
     with pytest.raises(Mismatch) as found:
         schema_of(list[int]).read(json.dumps(["x"] * 30))
     assert len(found.value.problems) == 11
@@ -329,7 +329,7 @@ CHECKS: list[tuple[dict[str, Any], Any, bool]] = [
     ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 3, False),
     ({"$id": "https://example.org/n", "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}},
       "$defs": {"b": {"type": "integer"}}}, {"a": "1"}, False),
-    # These definitions differ only in capitals and signs.
+    # These definitions differ only in case and in punctuation.
     ({"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}, "b": {"$ref": "#/$defs/n"}},
       "$defs": {"N": {"type": "string"}, "n": {"type": "integer"}}}, {"a": "x", "b": 1}, True),
     ({"type": "object", "properties": {"a.b": {"type": "integer"}, '{"}': {"type": "integer"}, "$ref": {}}},
@@ -366,14 +366,14 @@ FORMATS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "good", "bad"), FORMATS, ids=[one[0] for one in FORMATS])
-def test_formats_are_checked(name: str, good: str, bad: str) -> None:
+def test_known_formats_are_checked(name: str, good: str, bad: str) -> None:
     schema = schema_of({"type": "string", "format": name})
     assert schema.read(json.dumps(good)) == good
     with pytest.raises(Mismatch, match=f"{name}|regex"):
         schema.read(json.dumps(bad))
 
 
-def test_other_formats_and_keywords_count_as_fulfilled() -> None:
+def test_unknown_formats_and_keywords_are_ignored() -> None:
     for more in ({"format": "postcode"}, {"x-unit": "km"}, {"prefixItems": [{"type": "integer"}]}):
         assert schema_of({"type": ["string", "array"], **more}).read('["a"]') == ["a"]
         assert schema_of({"type": ["string", "array"], **more}).read('"a"') == "a"
@@ -417,7 +417,7 @@ ORDER = {
         ({"name": "A", "lines": [{"n": 1}] * 2, "kind": "c"}, ["kind: one of ['a', 'b'] is expected, not 'c'"]),
     ],
 )
-def test_every_problem_is_reported_with_its_place(answer: Any, problems: list[str]) -> None:
+def test_every_mismatch_is_reported_with_its_path(answer: Any, problems: list[str]) -> None:
     with pytest.raises(Mismatch) as found:
         schema_of(ORDER).read(json.dumps(answer))
     assert sorted(found.value.problems) == sorted(problems)
@@ -437,7 +437,7 @@ def test_every_problem_is_reported_with_its_place(answer: Any, problems: list[st
         ({"$id": "ftp://example.org/a/b", "type": "array", "items": {"$ref": "c"}}, "none is fetched"),
     ],
 )
-def test_what_is_no_json_schema_is_refused_before_anything_is_sent(schema: dict[str, Any], why: str) -> None:
+def test_an_invalid_json_schema_is_refused(schema: dict[str, Any], why: str) -> None:
     with pytest.raises(InferenceError) as refused:
         schema_of(schema)
     assert refused.value.cause == "option"
@@ -463,16 +463,16 @@ def test_any_dict_is_a_schema_or_refused(schema: dict[str, Any], answer: Any) ->
 
 
 @given(st.text())
-def test_any_words_give_a_schema_or_a_message(words: str) -> None:
+def test_any_text_is_read_as_a_schema_or_refused(text: str) -> None:
     try:
-        found = read_schema(words, NAMES)
+        found = read_schema(text, NAMES)
     except InferenceError:
         return
     assert isinstance(found, Schema)
 
 
 @given(st.text() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
-def test_any_answer_is_read_or_does_not_fit(answer: str) -> None:
+def test_any_answer_is_read_or_reported_as_a_mismatch(answer: str) -> None:
     for kind in (Person, list[Point], "name, age int", NAMES["shape"]):
         try:
             schema_of(kind).read(answer)
@@ -480,7 +480,7 @@ def test_any_answer_is_read_or_does_not_fit(answer: str) -> None:
             assert mismatch.problems
 
 
-def test_importing_it_imports_neither_pydantic_nor_fastjsonschema() -> None:
+def test_the_module_imports_neither_pydantic_nor_fastjsonschema() -> None:
     code = (
         "import sys, wandb_inference_magic.schemas.schema, wandb_inference_magic.schemas.validation\n"
         "print({'pydantic', 'fastjsonschema'} & set(sys.modules))"

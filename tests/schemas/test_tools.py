@@ -1,4 +1,4 @@
-"""Functions as tools: what the model is told of them, what they are called with, what it is told back."""
+"""Functions as tools: their definitions, the arguments that they receive, the results that are sent back."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     return toolbox_of([function]).definitions[0]["function"]["parameters"]
 
 
-def described(function: Callable[..., Any]) -> str:
+def description_of(function: Callable[..., Any]) -> str:
     return toolbox_of([function]).definitions[0]["function"]["description"]
 
 
 def received(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Return what a function that returns its arguments was given, as the objects they are."""
+    """Return the arguments that a function received, if it returns them, as the objects that they were."""
     kept: list[Any] = []
 
     def keep(value: object) -> str:
@@ -85,10 +85,10 @@ def both(a: int, b: str = "x") -> tuple[int, str]:
     return a, b
 
 
-# --- what the model is told
+# --- definitions
 
 
-def test_a_definition_says_name_description_and_parameters() -> None:
+def test_a_definition_contains_name_description_and_parameters() -> None:
     def weather(city: str, days: int = 3, exact: bool = False) -> str:
         """Tell the weather."""
         return city
@@ -114,13 +114,13 @@ def test_a_definition_says_name_description_and_parameters() -> None:
     ]
 
 
-def test_a_function_without_parameters_and_docstring() -> None:
+def test_a_function_without_parameters_and_docstring_has_a_definition() -> None:
     def now() -> str:
         return "now"
 
-    told = toolbox_of([now]).definitions[0]["function"]
-    assert told["parameters"] == {"type": "object", "properties": {}, "additionalProperties": False}
-    assert "now" in told["description"]
+    definition = toolbox_of([now]).definitions[0]["function"]
+    assert definition["parameters"] == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert "now" in definition["description"]
 
 
 def numpydoc(city, days=1, *, unit="C"):
@@ -188,9 +188,9 @@ def epydoc(city, days=1, *, unit="C"):
 
 @pytest.mark.parametrize("function", [numpydoc, google, sphinx, epydoc], ids=lambda function: function.__name__)
 def test_docstrings_describe_the_function_and_its_parameters(function: Callable[..., Any]) -> None:
-    assert described(function) == "Tell the weather.\n\nOf a city, for some days."
-    told = {name: of["description"] for name, of in parameters(function)["properties"].items()}
-    assert told == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
+    assert description_of(function) == "Tell the weather.\n\nOf a city, for some days."
+    definition = {name: of["description"] for name, of in parameters(function)["properties"].items()}
+    assert definition == {"city": "The city, in English.", "days": "What it says.", "unit": "What it says."}
 
 
 def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
@@ -203,11 +203,11 @@ def test_a_docstring_that_cannot_be_parsed_is_the_description() -> None:
             b: two
         """
 
-    assert described(tool) == "Do it.\n\nArgs:\n    a: one\n    here is no colon\n    b: two"
+    assert description_of(tool) == "Do it.\n\nArgs:\n    a: one\n    here is no colon\n    b: two"
     assert parameters(tool)["properties"]["a"] == {"description": "Any JSON value."}
 
 
-def test_keyword_arguments_have_a_section_of_their_own() -> None:
+def test_keyword_arguments_have_a_separate_section() -> None:
     def tool(a, *, c=1):
         """Do it.
 
@@ -218,31 +218,31 @@ def test_keyword_arguments_have_a_section_of_their_own() -> None:
             c: three
         """
 
-    told = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
-    assert (described(tool), told) == ("Do it.", {"a": "one", "c": "three"})
+    descriptions = {name: of["description"] for name, of in parameters(tool)["properties"].items()}
+    assert (description_of(tool), descriptions) == ("Do it.", {"a": "one", "c": "three"})
 
 
 def test_a_long_docstring_is_cut() -> None:
     def long() -> None: ...
 
     long.__doc__ = "word " * 1_000
-    assert len(described(long)) == 1_000
-    assert described(long).endswith("…")
+    assert len(description_of(long)) == 1_000
+    assert description_of(long).endswith("…")
 
 
 @given(st.text(alphabet=st.sampled_from(" \n\t-:()*ax,ArgsParameters")) | st.text())
 @example("Args:\n")
 @example("Parameters\n----\n")
 @example("---\n---")
-def test_no_docstring_is_too_odd(docstring: str) -> None:
-    def odd(a: int) -> None: ...
+def test_any_docstring_gives_a_definition(docstring: str) -> None:
+    def documented(a: int) -> None: ...
 
-    odd.__doc__ = docstring
-    assert json.dumps(toolbox_of([odd]).definitions)
-    assert parameters(odd)["properties"]["a"]["type"] == "integer"
+    documented.__doc__ = docstring
+    assert json.dumps(toolbox_of([documented]).definitions)
+    assert parameters(documented)["properties"]["a"]["type"] == "integer"
 
 
-def test_the_annotation_says_more_than_the_docstring() -> None:
+def test_the_annotation_overrides_the_docstring() -> None:
     def search(text: Annotated[str, Field(description="words to find", min_length=2)], most: int) -> None:
         """Search.
 
@@ -251,20 +251,20 @@ def test_the_annotation_says_more_than_the_docstring() -> None:
             most: How many at most.
         """
 
-    told = parameters(search)["properties"]
-    assert told["text"] == {"type": "string", "minLength": 2, "description": "words to find"}
-    assert told["most"] == {"type": "integer", "description": "How many at most."}
+    schema = parameters(search)["properties"]
+    assert schema["text"] == {"type": "string", "minLength": 2, "description": "words to find"}
+    assert schema["most"] == {"type": "integer", "description": "How many at most."}
 
 
-def test_no_titles_but_those_that_are_names() -> None:
+def test_generated_titles_are_removed() -> None:
     def add(title: str, who: Person, size: Size) -> None: ...
 
-    told = parameters(add)
-    assert told["properties"]["title"] == {"type": "string"}
-    assert told["$defs"]["Person"]["properties"]["title"] == {"type": "string"}
-    assert not {"title", "description"} & set(told)
-    assert "title" not in told["$defs"]["Person"]
-    assert "title" not in told["$defs"]["Size"]["properties"]["width"]
+    schema = parameters(add)
+    assert schema["properties"]["title"] == {"type": "string"}
+    assert schema["$defs"]["Person"]["properties"]["title"] == {"type": "string"}
+    assert not {"title", "description"} & set(schema)
+    assert "title" not in schema["$defs"]["Person"]
+    assert "title" not in schema["$defs"]["Size"]["properties"]["width"]
 
 
 class title(BaseModel):
@@ -272,28 +272,28 @@ class title(BaseModel):
     key: Any = len
 
 
-def test_names_and_values_called_title_stay() -> None:
+def test_fields_and_values_named_title_are_kept() -> None:
     def sort(by: title) -> None: ...
 
-    told = parameters(sort)
-    assert told["properties"]["by"]["$ref"] == "#/$defs/title"
-    assert told["$defs"]["title"]["properties"]["order"]["default"] == {"title": "up"}
-    assert told["$defs"]["title"]["properties"]["key"] == {}
+    schema = parameters(sort)
+    assert schema["properties"]["by"]["$ref"] == "#/$defs/title"
+    assert schema["$defs"]["title"]["properties"]["order"]["default"] == {"title": "up"}
+    assert schema["$defs"]["title"]["properties"]["key"] == {}
 
 
 @pytest.mark.parametrize("default", [object(), float("nan"), pd.DataFrame({"a": [1]}), "x" * 5_000, {1, object()}])
-def test_a_default_that_cannot_be_told_is_left_out_and_used(default: object) -> None:
+def test_a_default_that_is_not_json_is_used_but_not_sent(default: object) -> None:
     def plain(a=default, b=1):
         return [a]
 
-    told = parameters(plain)
-    assert "default" not in told["properties"]["a"]
-    assert told["properties"]["b"]["default"] == 1
-    assert "required" not in told
+    schema = parameters(plain)
+    assert "default" not in schema["properties"]["a"]
+    assert schema["properties"]["b"]["default"] == 1
+    assert "required" not in schema
     assert received(plain, {})[0] is default
 
 
-# --- what a function is called with
+# --- arguments
 
 
 @pytest.mark.parametrize(
@@ -322,18 +322,18 @@ def test_a_default_that_cannot_be_told_is_left_out_and_used(default: object) -> 
     ],
     ids=str,
 )
-def test_arguments_arrive_as_what_they_are_annotated(annotation: Any, sent: object, expected: object) -> None:
+def test_arguments_are_converted_to_their_annotated_types(annotation: Any, sent: object, expected: object) -> None:
     def tool(value):
         return [value]
 
     tool.__annotations__ = {"value": annotation}
-    (arrived,) = received(tool, {"value": sent})
-    assert arrived == expected
-    assert type(arrived) is type(expected)
+    (value_received,) = received(tool, {"value": sent})
+    assert value_received == expected
+    assert type(value_received) is type(expected)
 
 
 @given(st.integers(-(10**30), 10**30), st.text())
-def test_any_number_and_any_text_arrive_as_sent(a: int, b: str) -> None:
+def test_any_number_and_any_text_are_passed_unchanged(a: int, b: str) -> None:
     assert received(both, {"a": a, "b": b}) == (a, b)
     assert received(both, {"a": a}) == (a, "x")
 
@@ -346,7 +346,7 @@ def test_any_number_and_any_text_arrive_as_sent(a: int, b: str) -> None:
 @example("\ud800")
 @example('{"a": 1, "b": "\\ud800"}')
 @example('{"argument_0": 1}')
-def test_no_arguments_raise(arguments: str) -> None:
+def test_any_arguments_give_a_result(arguments: str) -> None:
     done = step(both, arguments, show=repr)
     assert done.ok == done.result.startswith("(")
     assert json.dumps(done.message, ensure_ascii=False).encode()
@@ -356,19 +356,19 @@ def test_half_a_surrogate_pair_in_the_arguments_is_replaced() -> None:
     assert step(both, '{"a": 1, "b": "\ud800"}', show=repr).result == "(1, '?')"
 
 
-def test_a_decorator_of_another_module_does_not_hide_the_functions_own_types() -> None:
-    elsewhere: dict[str, Any] = {"functools": functools}
+def test_annotations_are_resolved_through_a_decorator_of_another_module() -> None:
+    namespace: dict[str, Any] = {"functools": functools}
     code = "def same(f):\n    @functools.wraps(f)\n    def g(*a, **k): return f(*a, **k)\n    return g"
-    exec(code, elsewhere)
+    exec(code, namespace)
 
     def tool(p: Point):
         return [p]
 
     assert tool.__annotations__ == {"p": "Point"}
-    assert received(elsewhere["same"](tool), {"p": {"x": 1}}) == [Point(1)]
+    assert received(namespace["same"](tool), {"p": {"x": 1}}) == [Point(1)]
 
 
-def test_names_that_pydantic_has_for_itself() -> None:
+def test_parameters_may_have_names_that_pydantic_uses_itself() -> None:
     def tool(schema, copy, json, model_config, _private, model_fields, validate, /, cls=0, *, __len__=1, argument_0=2):
         return [schema, copy, json, model_config, _private, model_fields, validate, cls, __len__, argument_0]
 
@@ -378,7 +378,7 @@ def test_names_that_pydantic_has_for_itself() -> None:
     assert received(tool, sent) == list(range(10))
 
 
-def test_positional_only_parameters_with_defaults() -> None:
+def test_positional_only_parameters_may_have_defaults() -> None:
     def tool(a, b=2, c=3, /, d=4, *, e=5):
         return [a, b, c, d, e]
 
@@ -386,7 +386,7 @@ def test_positional_only_parameters_with_defaults() -> None:
     assert received(tool, {"a": 1, "e": 50, "d": 40}) == [1, 2, 3, 40, 50]
 
 
-def test_other_arguments_where_the_function_takes_them() -> None:
+def test_extra_arguments_are_passed_to_a_function_that_takes_them() -> None:
     def tool(a: int, **others: date):
         return [a, others]
 
@@ -399,7 +399,7 @@ def test_other_arguments_where_the_function_takes_them() -> None:
     assert "z: " in refused.result
 
 
-def test_a_dataclass_is_given_nothing_it_does_not_have() -> None:
+def test_a_dataclass_receives_only_its_own_fields() -> None:
     @dataclass(slots=True)
     class Slim:
         a: int
@@ -420,14 +420,14 @@ def test_a_default_of_none_allows_null() -> None:
     assert received(tool, {}) == [None]
 
 
-def test_a_default_in_the_annotation_alone_is_used() -> None:
+def test_a_default_of_the_annotation_is_used() -> None:
     def tool(a: Annotated[int, Field(default=7)]):
         return [a]
 
     assert received(tool, {}) == [7]
 
 
-def test_the_functions_own_default_comes_before_that_of_the_annotation() -> None:
+def test_the_default_of_the_function_overrides_that_of_the_annotation() -> None:
     def tool(a: Annotated[int, Field(default=7)] = 3):
         return [a]
 
@@ -435,7 +435,7 @@ def test_the_functions_own_default_comes_before_that_of_the_annotation() -> None
     assert received(tool, {}) == [3]
 
 
-def test_methods_partials_objects_and_decorated_functions() -> None:
+def test_methods_partials_objects_and_decorated_functions_are_tools() -> None:
     class Shop:
         """A shop."""
 
@@ -466,8 +466,8 @@ def test_methods_partials_objects_and_decorated_functions() -> None:
 
     shop = Shop(5)
     assert toolbox_of([shop.count, shop, Shop.open]).names == ("count", "Shop", "open")
-    assert described(shop.count) == "Count what is there."
-    assert described(shop) == "A shop."
+    assert description_of(shop.count) == "Count what is there."
+    assert description_of(shop) == "A shop."
     assert received(shop.count, {"more": 2}) == [7]
     assert received(shop, {"less": 2}) == [3]
     assert received(Shop.open, {"day": "2026-10-07"}) == [Shop, date(2026, 10, 7)]
@@ -480,7 +480,7 @@ def test_methods_partials_objects_and_decorated_functions() -> None:
     assert received(operator.add, {"a": [1], "b": [2]}) == [1, 2]
 
 
-def test_what_the_user_bound_is_not_the_models_to_set() -> None:
+def test_arguments_bound_by_the_user_cannot_be_set_by_the_model() -> None:
     def select(frame: pd.DataFrame, column: str, **options: Any) -> list[object]:
         return [len(frame), column, options]
 
@@ -493,7 +493,7 @@ def test_what_the_user_bound_is_not_the_models_to_set() -> None:
         assert "the user has set" in refused.result
 
 
-# --- what cannot be a tool
+# --- functions that cannot be tools
 
 
 def with_frame(text: str, frame: pd.DataFrame) -> None: ...
@@ -511,17 +511,17 @@ def with_unknown(where: "NotDefined") -> None: ...  # noqa: F821, UP037
 def with_self(where: Self) -> None: ...
 
 
-def with_words(where: "the city") -> None: ...  # noqa: F722
+def with_text_annotation(where: "the city") -> None: ...  # noqa: F722
 
 
 @pytest.mark.parametrize(
-    ("function", "words"),
+    ("function", "expected"),
     [
         (with_frame, ["with_frame", "parameter frame", "DataFrame", "functools.partial"]),
         (with_callback, ["with_callback", "parameter callback"]),
         (with_args, ["with_args", "parameter *words"]),
         (with_unknown, ["with_unknown", "parameter where", "'NotDefined' is not defined"]),
-        (with_words, ["with_words", "parameter where"]),
+        (with_text_annotation, ["with_text_annotation", "parameter where"]),
         (with_self, ["with_self", "parameter where"]),
         (lambda: 1, ["<lambda>", "Give it a name"]),
         (iter, ["iter", "Write a small function"]),
@@ -531,17 +531,17 @@ def with_words(where: "the city") -> None: ...  # noqa: F722
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_cannot_be_a_tool_is_refused(function: Any, words: list[str]) -> None:
+def test_an_object_that_cannot_be_a_tool_is_refused(function: Any, expected: list[str]) -> None:
     with pytest.raises(InferenceError) as refused:
         toolbox_of([both, function])
     assert refused.value.cause == "option"
     assert refused.value.remedy
-    for word in words:
-        assert word in str(refused.value)
+    for fragment in expected:
+        assert fragment in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "größe", "x" * 65, "a.b", "f\n"])
-def test_names_no_tool_can_have(name: str) -> None:
+def test_an_invalid_tool_name_is_refused(name: str) -> None:
     def tool() -> None: ...
 
     tool.__name__ = name
@@ -549,7 +549,7 @@ def test_names_no_tool_can_have(name: str) -> None:
         toolbox_of([tool])
 
 
-def test_two_tools_of_one_name_are_refused() -> None:
+def test_two_tools_with_the_same_name_are_refused() -> None:
     def other() -> None: ...
 
     other.__name__ = "both"
@@ -557,7 +557,7 @@ def test_two_tools_of_one_name_are_refused() -> None:
         toolbox_of([both, other])
 
 
-# --- the tools that --tools names
+# --- names in --tools
 
 
 class Table:
@@ -570,20 +570,20 @@ class Table:
 
 
 @pytest.mark.parametrize(
-    ("words", "names"),
+    ("text", "names"),
     [
         ("both", ("both",)),
         ("both,table.search", ("both", "table_search")),
         (" short , both ", ("short", "both")),
     ],
 )
-def test_tools_are_named_as_in_the_notebook(words: str, names: tuple[str, ...]) -> None:
-    box = read_tools(words, {"both": both, "table": Table(), "short": lambda: 1, "other": print})
+def test_tools_are_looked_up_by_their_names_in_the_notebook(text: str, names: tuple[str, ...]) -> None:
+    box = read_tools(text, {"both": both, "table": Table(), "short": lambda: 1, "other": print})
     assert box.names == names
     assert [each["function"]["name"] for each in box.definitions] == list(names)
 
 
-def test_a_named_tool_runs_and_no_other() -> None:
+def test_only_a_named_tool_can_be_run() -> None:
     box = read_tools("table.search", {"table": Table(), "both": both})
     assert box.run(ToolCall("1", "table_search", '{"text": "x"}')).result == "found x"
     refused = box.run(ToolCall("1", "both", '{"a": 1}'))
@@ -591,7 +591,7 @@ def test_a_named_tool_runs_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("text", "expected"),
     [
         ("", "No tool is named"),
         (" , ", "No tool is named"),
@@ -610,11 +610,11 @@ def test_a_named_tool_runs_and_no_other() -> None:
         ("größe", "cannot be a tool"),
     ],
 )
-def test_names_that_are_refused(words: str, said: str) -> None:
+def test_an_invalid_tool_list_is_refused(text: str, expected: str) -> None:
     namespace = {"both": both, "frame": pd.DataFrame(), "table": Table(), "größe": both}
     with pytest.raises(InferenceError) as refused:
-        read_tools(words, namespace)
-    assert said in str(refused.value)
+        read_tools(text, namespace)
+    assert expected in str(refused.value)
     assert refused.value.cause == "option"
     assert refused.value.remedy
 
@@ -625,10 +625,10 @@ def test_only_callables_are_suggested() -> None:
     assert "Did you mean" not in str(refused.value)
 
 
-# --- what the model is told back
+# --- results
 
 
-def test_a_step_answers_its_call() -> None:
+def test_a_step_contains_the_message_that_answers_its_call() -> None:
     done = toolbox_of([both], show=repr).run(ToolCall("call_7", "both", '{"a": 1}'))
     assert done.message == {"role": "tool", "tool_call_id": "call_7", "content": "(1, 'x')"}
     assert done.call == ToolCall("call_7", "both", '{"a": 1}')
@@ -636,7 +636,7 @@ def test_a_step_answers_its_call() -> None:
     assert 0 <= done.seconds < 10
 
 
-def test_seconds_are_those_of_the_tool() -> None:
+def test_the_seconds_of_a_step_measure_the_tool() -> None:
     def slow() -> None:
         time.sleep(0.05)
 
@@ -644,7 +644,7 @@ def test_seconds_are_those_of_the_tool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ("{", "The arguments are not JSON: "),
         ("nonsense", "The arguments are not JSON: "),
@@ -657,7 +657,7 @@ def test_seconds_are_those_of_the_tool() -> None:
         ('{"a": 1, "b": 2}', "- b: Input should be a valid string"),
     ],
 )
-def test_wrong_arguments_are_told(arguments: str, said: str) -> None:
+def test_wrong_arguments_are_reported_to_the_model(arguments: str, expected: str) -> None:
     called: list[int] = []
 
     def tool(a: int, b: str = "x") -> None:
@@ -665,38 +665,38 @@ def test_wrong_arguments_are_told(arguments: str, said: str) -> None:
 
     refused = step(tool, arguments)
     assert not refused.ok
-    assert said in refused.result
+    assert expected in refused.result
     assert "pydantic" not in refused.result
     assert not called
 
 
-def test_many_problems_are_told_in_few_lines() -> None:
+def test_only_the_first_of_many_problems_are_reported() -> None:
     refused = step(both, json.dumps({f"z{number}": 1 for number in range(100)}))
     assert len(refused.result.splitlines()) <= 10
     assert refused.result.endswith("and 93 more")
 
 
-def test_an_empty_toolbox_knows_no_tool() -> None:
+def test_an_empty_toolbox_has_no_tool() -> None:
     box = Toolbox([])
     assert (box.names, box.definitions) == ((), [])
     assert box.run(ToolCall("1", "f", "{}")).result == "There is no tool f. There are none."
 
 
 @pytest.mark.parametrize("arguments", ["", "  \n", "{}"])
-def test_empty_arguments_are_none(arguments: str) -> None:
+def test_empty_arguments_call_the_tool_without_arguments(arguments: str) -> None:
     def tool() -> str:
         return "called"
 
     assert step(tool, arguments).result == "called"
 
 
-def test_what_is_text_stays_and_what_is_not_is_shown() -> None:
-    def given_back(value):
+def test_a_text_result_is_unchanged_and_any_other_is_formatted() -> None:
+    def identity(value):
         return value
 
-    assert step(given_back, '{"value": "a"}', show=repr).result == "a"
-    assert step(given_back, '{"value": null}').result == "None"
-    assert step(given_back, '{"value": [1]}', show=lambda value: f"<{value}>").result == "<[1]>"
+    assert step(identity, '{"value": "a"}', show=repr).result == "a"
+    assert step(identity, '{"value": null}').result == "None"
+    assert step(identity, '{"value": [1]}', show=lambda value: f"<{value}>").result == "<[1]>"
 
 
 def test_a_long_result_is_cut_visibly() -> None:
@@ -710,36 +710,36 @@ def test_a_long_result_is_cut_visibly() -> None:
     assert len(done.result) < LONGEST_RESULT + 100
 
 
-def test_half_a_surrogate_pair_can_be_sent() -> None:
-    def odd() -> str:
+def test_half_a_surrogate_pair_in_a_result_is_replaced() -> None:
+    def half_a_pair() -> str:
         return "a\ud800b"
 
-    assert step(odd).result == "a?b"
+    assert step(half_a_pair).result == "a?b"
 
 
-def test_a_failing_tool_is_told_with_the_users_lines_alone() -> None:
+def test_the_error_of_a_tool_is_reported_with_the_lines_of_the_users_code() -> None:
     def inner(text: str) -> None:
         json.loads(text)
 
     def outer(text: str) -> None:
         inner(text)
 
-    told = step(outer, '{"text": "{"}')
-    assert not told.ok
-    first, *lines = told.result.splitlines()
+    failed = step(outer, '{"text": "{"}')
+    assert not failed.ok
+    first, *lines = failed.result.splitlines()
     assert "JSONDecodeError: Expecting property name" in first
     assert [line.split(", line ")[0] for line in lines] == ["  in outer", "  in inner"]
     assert lines[1].endswith(": json.loads(text)")
-    assert ".py" not in told.result
+    assert ".py" not in failed.result
 
 
-class Unspeakable(Exception):
+class ErrorWithoutText(Exception):
     def __str__(self) -> str:
         raise RuntimeError("not even this")
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (TypeError("a message"), "TypeError: a message\n"),
         (SystemExit(3), "SystemExit: 3\n"),
@@ -747,43 +747,43 @@ class Unspeakable(Exception):
         (GeneratorExit(), "GeneratorExit\n"),
         (RecursionError("deep"), "RecursionError: deep\n"),
         (InferenceError("What.", why="Why.", cause="busy"), "InferenceError: What. Why.\n"),
-        (Unspeakable(), "Unspeakable: "),
+        (ErrorWithoutText(), "ErrorWithoutText: "),
     ],
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_whatever_a_tool_raises_is_told(error: BaseException, said: str, asynchronous: bool) -> None:
+def test_any_exception_of_a_tool_is_reported(error: BaseException, expected: str, asynchronous: bool) -> None:
     def tool() -> None:
         raise error
 
-    async def later() -> None:
+    async def asynchronous_tool() -> None:
         raise error
 
-    told = step(later if asynchronous else tool)
-    assert not told.ok
-    assert said in told.result
-    assert len(told.result.splitlines()) <= 4
+    failed = step(asynchronous_tool if asynchronous else tool)
+    assert not failed.ok
+    assert expected in failed.result
+    assert len(failed.result.splitlines()) <= 4
 
 
-def test_endless_recursion_is_told_briefly() -> None:
+def test_infinite_recursion_is_reported_in_a_short_message() -> None:
     def tool() -> None:
         tool()
 
-    told = step(tool)
-    assert told.result.startswith("RecursionError")
-    assert len(told.result) < 1_000
+    failed = step(tool)
+    assert failed.result.startswith("RecursionError")
+    assert len(failed.result) < 1_000
 
 
-def test_a_result_that_cannot_be_shown_is_told() -> None:
+def test_a_result_that_cannot_be_formatted_is_reported() -> None:
     def tool() -> object:
         return object()
 
     def show(value: object) -> str:
         raise ValueError("not this one")
 
-    told = step(tool, show=show)
-    assert not told.ok
-    assert told.result.startswith("ValueError: not this one")
+    failed = step(tool, show=show)
+    assert not failed.ok
+    assert failed.result.startswith("ValueError: not this one")
 
 
 class Text(str):
@@ -793,7 +793,7 @@ class Text(str):
         raise ValueError("not this one")
 
 
-def test_text_that_is_more_than_text_is_sent_as_text() -> None:
+def test_a_subclass_of_str_is_sent_as_str() -> None:
     def tool() -> str:
         return Text("abc")
 
@@ -801,13 +801,13 @@ def test_text_that_is_more_than_text_is_sent_as_text() -> None:
     assert step(tool).result == "abc"
 
 
-def test_a_renderer_that_returns_no_text_is_told() -> None:
-    told = step(both, '{"a": 1}', show=lambda value: value)
-    assert not told.ok
-    assert told.result.startswith("TypeError")
+def test_a_formatter_that_returns_no_text_is_reported() -> None:
+    failed = step(both, '{"a": 1}', show=lambda value: value)
+    assert not failed.ok
+    assert failed.result.startswith("TypeError")
 
 
-def test_an_object_with_a_docstring_of_its_own_is_described_by_it() -> None:
+def test_the_docstring_of_an_instance_is_its_description() -> None:
     class Doubling:
         def __init__(self) -> None:
             self.__doc__ = "Double a number."
@@ -815,34 +815,34 @@ def test_an_object_with_a_docstring_of_its_own_is_described_by_it() -> None:
         def __call__(self, number: int) -> int:
             return 2 * number
 
-    assert "Double a number." in described(Doubling())
+    assert "Double a number." in description_of(Doubling())
 
 
-def test_a_validator_that_fails_is_told() -> None:
+def test_a_validator_that_fails_is_reported() -> None:
     def fail(value: int) -> int:
         raise KeyError("no such number")
 
     def tool(a: int) -> None: ...
 
     tool.__annotations__["a"] = Annotated[int, AfterValidator(fail)]
-    told = step(tool, '{"a": 1}')
-    assert not told.ok
-    assert told.result.startswith("KeyError: 'no such number'")
+    failed = step(tool, '{"a": 1}')
+    assert not failed.ok
+    assert failed.result.startswith("KeyError: 'no such number'")
 
 
-def test_an_interrupt_passes() -> None:
+def test_an_interrupt_in_a_tool_is_raised() -> None:
     def tool() -> None:
         raise KeyboardInterrupt
 
-    async def later() -> None:
+    async def asynchronous_tool() -> None:
         raise KeyboardInterrupt
 
-    for function in (tool, later):
+    for function in (tool, asynchronous_tool):
         with pytest.raises(KeyboardInterrupt):
             step(function)
 
 
-def test_what_a_tool_prints_and_warns_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_and_warnings_of_a_tool_are_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
     def tool() -> str:
         print("printed")
         warnings.warn("warned", UserWarning, stacklevel=1)
@@ -859,29 +859,29 @@ def test_what_a_tool_prints_and_warns_is_left_alone(capsys: pytest.CaptureFixtur
 where = contextvars.ContextVar("where", default="nowhere")
 
 
-async def thrice(a: int) -> list[object]:
+async def triple(a: int) -> list[object]:
     await asyncio.sleep(0)
     return [3 * a, where.get(), threading.current_thread() is threading.main_thread()]
 
 
-def test_an_asynchronous_tool_runs_to_its_end() -> None:
+def test_an_asynchronous_tool_is_awaited() -> None:
     where.set("in the cell")
-    assert received(thrice, {"a": 2}) == [6, "in the cell", False]
+    assert received(triple, {"a": 2}) == [6, "in the cell", False]
 
 
 def test_an_asynchronous_tool_runs_inside_a_running_loop() -> None:
     async def main() -> Any:
-        return received(thrice, {"a": 2})[0]
+        return received(triple, {"a": 2})[0]
 
-    # In a thread of its own: the browser of other tests keeps a loop running in this one.
+    # In a separate thread: the browser of other tests keeps an event loop running in this one.
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(asyncio.run, main()).result() == 6
 
 
-def test_what_an_asynchronous_tool_leaves_behind_is_ended() -> None:
+def test_tasks_and_threads_of_an_asynchronous_tool_are_ended() -> None:
     ended: list[str] = []
 
-    async def forgotten() -> None:
+    async def unfinished_task() -> None:
         try:
             await asyncio.sleep(60)
         finally:
@@ -894,7 +894,7 @@ def test_what_an_asynchronous_tool_leaves_behind_is_ended() -> None:
     kept: list[Any] = []
 
     async def tool() -> str:
-        kept.append(asyncio.create_task(forgotten()))
+        kept.append(asyncio.create_task(unfinished_task()))
         asyncio.get_running_loop().run_in_executor(None, in_thread)
         await asyncio.sleep(0)
         return "done"
@@ -907,11 +907,11 @@ def test_what_an_asynchronous_tool_leaves_behind_is_ended() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def interrupted(body: str) -> list[str]:
-    """Run an asynchronous tool in a process of its own, interrupt it when it has begun; return what is printed then."""
+def run_and_interrupt(body: str) -> list[str]:
+    """Run an asynchronous tool in another process, interrupt it after its start, and return what it prints then."""
     code = (
         "import asyncio, threading\n"
-        # As Python begins: what started these tests may leave interrupts ignored, or held back, to what they start.
+        # As at the start of Python: child processes of these tests may inherit ignored or blocked interrupts.
         "import signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})\n"
@@ -944,17 +944,17 @@ def test_an_interrupt_cancels_an_asynchronous_tool() -> None:
             print("cancelled")
             raise
     """
-    assert interrupted(body) == ["cancelled", "interrupted"]
+    assert run_and_interrupt(body) == ["cancelled", "interrupted"]
 
 
 def test_an_interrupt_does_not_wait_for_a_tool_that_cannot_be_cancelled() -> None:
-    assert interrupted("threading.Event().wait(200)") == ["interrupted"]
+    assert run_and_interrupt("threading.Event().wait(200)") == ["interrupted"]
 
 
 # --- the module itself
 
 
-def test_importing_it_imports_neither_pydantic_nor_ipython() -> None:
+def test_the_module_imports_no_heavy_packages() -> None:
     code = (
         "import sys, wandb_inference_magic.schemas.tools as tools; print(tools.__file__)\n"
         "loaded = {'pydantic', 'pydantic_core', 'pandas', 'openai'} & set(sys.modules)\n"

@@ -1,4 +1,4 @@
-"""The budget: what a call can cost is held before it is sent, whatever makes it, and given back when it has ended."""
+"""The budget: the worst-case cost of every call is reserved before it is sent, and released when the call has ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import at_wandb
+from known_models import known_model_environment
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
@@ -24,8 +24,8 @@ from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.session.budget import Budget, Reservation
 from wandb_inference_magic.session.usage import UsageTracker
 
-# The model costs 1 USD a million tokens in, half of that out.
-BEGIN = """
+# The model costs 1 USD per million input tokens and half of that per million output tokens.
+SCRIPT_START = """
 import sys
 from wandb_inference_magic import InferenceError, chat, map_prompts, models
 from wandb_inference_magic.session import current_session
@@ -36,33 +36,33 @@ models()
 
 
 @contextmanager
-def started(environment: dict[str, str], budget: float, code: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", BEGIN + code, str(budget)]
+def running_script(environment: dict[str, str], budget: float, code: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SCRIPT_START + code, str(budget)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
         yield running
 
 
 @pytest.fixture
 def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
-    """Run a script with a budget at W&B's endpoint, and return the lines it prints."""
-    told = at_wandb(wandb, environment)
+    """Run a script with a budget at W&B's endpoint, and return the lines that it prints."""
+    variables = environment | known_model_environment(wandb)
 
     def script(budget: float, code: str) -> list[str]:
-        with started(told, budget, code) as running:
+        with running_script(variables, budget, code) as running:
             return running.communicate(timeout=120)[0].splitlines()
 
     return script
 
 
-def test_chats_of_several_threads_are_held_against_it_together(wandb: Wandb, environment: dict[str, str]) -> None:
-    arrived, lock, go_on = [0], Lock(), Event()
+def test_chats_in_several_threads_share_the_budget(wandb: Wandb, environment: dict[str, str]) -> None:
+    arrived, lock, release = [0], Lock(), Event()
 
     def answer(one: Answer) -> None:
         with lock:
             arrived[0] += 1
             if arrived[0] > 1:
-                go_on.set()
-        assert go_on.wait(60)
+                release.set()
+        assert release.wait(60)
         completion("Yes.", counted=usage(0, 8000))(one)
 
     wandb.api.always = answer
@@ -75,17 +75,17 @@ def test_chats_of_several_threads_are_held_against_it_together(wandb: Wandb, env
         "        print(error.cause, flush=True)\n"
         "list(ThreadPoolExecutor(4).map(ask, range(4)))\n"
     )
-    # Each can cost 0.004 USD, and does.
-    with started(at_wandb(wandb, environment), 0.005, code) as running:
+    # Each call can cost 0.004 USD, and does.
+    with running_script(environment | known_model_environment(wandb), 0.005, code) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline().strip() for _ in range(3)]
-        go_on.set()
+        release.set()
         lines.append(running.communicate(timeout=60)[0].strip())
     assert lines == ["budget", "budget", "budget", "Yes."]
     assert arrived == [1]
 
 
-REPAIRED = (
+MAP_WITH_REPAIR = (
     "try:\n"
     "    print(map_prompts(['a'], '{{ text }}', schema='label good|bad', max_tokens=8000).label.tolist())\n"
     "except InferenceError as error:\n"
@@ -94,21 +94,21 @@ REPAIRED = (
 )
 
 
-def test_asking_a_row_once_more_is_held_against_it(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_the_repair_of_a_row_needs_budget(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = completion('{"label": "so so"}', counted=usage(0, 8000))
-    assert run(0.006, REPAIRED) == ["budget", "0.0"]
+    assert run(0.006, MAP_WITH_REPAIR) == ["budget", "0.0"]
     assert len(wandb.api.chats) == 1
 
 
-def test_a_row_asked_once_more_holds_one_call_at_a_time(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_a_repaired_row_reserves_one_call_at_a_time(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.then(completion('{"label": "so so"}', counted=usage(0, 8000)))
     wandb.api.always = completion('{"label": "good"}', counted=usage(0, 8000))
-    assert run(0.0085, REPAIRED) == ["['good']", "0.0"]
+    assert run(0.0085, MAP_WITH_REPAIR) == ["['good']", "0.0"]
     assert len(wandb.api.chats) == 2
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         "max_completion_tokens=30_000",
         "max_tokens=10, max_completion_tokens=30_000",
@@ -116,21 +116,21 @@ def test_a_row_asked_once_more_holds_one_call_at_a_time(run: Callable[..., list[
         "max_tokens=10, tools=[described(number) for number in range(50)]",
     ],
 )
-def test_all_that_a_call_can_cost_counts(run: Callable[..., list[str]], wandb: Wandb, how: str) -> None:
+def test_every_cost_of_a_call_is_reserved(run: Callable[..., list[str]], wandb: Wandb, options: str) -> None:
     code = (
         "long = 'long ' * 20_000\n"
         "def described(number):\n"
         "    def tool(a: int): return a\n"
         "    tool.__name__, tool.__doc__ = f'tool_{number}', long\n"
         "    return tool\n"
-        f"try:\n    chat('hi', {how})\nexcept InferenceError as error:\n    print(error.cause, error.what)\n"
+        f"try:\n    chat('hi', {options})\nexcept InferenceError as error:\n    print(error.cause, error.what)\n"
     )
     (line,) = run(0.01, code)
     assert line.startswith("budget This could cost $0.0")
     assert wandb.api.chats == []
 
 
-def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
+def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
     run: Callable[..., list[str]], wandb: Wandb
 ) -> None:
     code = (
@@ -158,15 +158,15 @@ def test_an_interrupt_before_all_models_are_ready_gives_back_what_was_held(
 
 ASK = (
     "try:\n"
-    "    reply = chat('hi', stream=False{how})\n"
+    "    reply = chat('hi', stream=False{options})\n"
     "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.held)\n"
     "except InferenceError as error:\n"
     "    print(error.cause, error.what)\n"
 )
 
 
-def at_length(answer: Answer) -> None:
-    """Write as much as the request allows, as a model that never stops does; 100,000 tokens without a limit."""
+def write_to_the_limit(answer: Answer) -> None:
+    """Write as much as the request allows, as a model that never stops. Without a limit these are 100,000 tokens."""
     written = answer.received.body.get("max_tokens", 100_000)
     text, counted = "word " * min(written, 50), usage(10, written)
     if answer.received.body.get("stream"):
@@ -177,46 +177,46 @@ def at_length(answer: Answer) -> None:
 
 
 def limits(wandb: Wandb) -> list[Any]:
-    """Return the limit on each reply that went over the wire."""
+    """Return the token limit of each request."""
     return [one.body.get("max_tokens") for one in wandb.api.chats]
 
 
 @pytest.mark.parametrize(("budget", "fewest", "most"), [(0.001, 1000, 2000), (1.0, 4096, 4096)])
-def test_a_reply_without_a_limit_gets_what_is_affordable(
+def test_a_reply_without_a_limit_gets_the_affordable_limit(
     run: Callable[..., list[str]], wandb: Wandb, budget: float, fewest: int, most: int
 ) -> None:
-    wandb.api.always = at_length
-    (limit,) = run(budget, ASK.format(how=""))[0].split()[:1]
+    wandb.api.always = write_to_the_limit
+    (limit,) = run(budget, ASK.format(options=""))[0].split()[:1]
     assert limits(wandb) == [int(limit)]
     assert fewest <= int(limit) <= most
 
 
 @pytest.mark.parametrize(
-    ("how", "sent"), [(", max_tokens=300", 300), (", max_completion_tokens=300", None), (", max_tokens=1500", 1500)]
+    ("options", "sent"), [(", max_tokens=300", 300), (", max_completion_tokens=300", None), (", max_tokens=1500", 1500)]
 )
-def test_a_limit_of_the_user_is_left_alone(
-    run: Callable[..., list[str]], wandb: Wandb, how: str, sent: int | None
+def test_a_limit_of_the_user_is_not_changed(
+    run: Callable[..., list[str]], wandb: Wandb, options: str, sent: int | None
 ) -> None:
     wandb.api.always = completion("Yes.")
-    assert run(0.001, ASK.format(how=how)) == ["None True 0.0"]
+    assert run(0.001, ASK.format(options=options)) == ["None True 0.0"]
     assert limits(wandb) == [sent]
 
 
-def test_a_chat_that_can_afford_no_reply_is_refused_with_the_figures(
+def test_a_chat_without_budget_for_a_reply_is_refused_with_the_figures(
     run: Callable[..., list[str]], wandb: Wandb
 ) -> None:
-    (line,) = run(0.00001, ASK.format(how=""))
+    (line,) = run(0.00001, ASK.format(options=""))
     assert line.startswith("budget This could cost $0.000")
     assert line.endswith("and $0.000010 is left of the budget. Nothing was sent.")
     assert wandb.api.chats == []
 
 
-def test_each_call_of_a_chat_gets_a_limit_of_its_own(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    code = "def double(a: int):\n    'Double it.'\n    return 2 * a\n" + ASK.format(how=", tools=[double]")
-    called = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
+def test_each_call_of_a_chat_has_its_own_limit(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    code = "def double(a: int):\n    'Double it.'\n    return 2 * a\n" + ASK.format(options=", tools=[double]")
+    tool_call = {"index": 0, "id": "1", "function": {"name": "double", "arguments": '{"a": 4}'}}
     wandb.api.then(
         refused(503, "overloaded", Retry_After="0"),
-        completion(None, tool_calls=[called], counted=usage(10, 1000)),
+        completion(None, tool_calls=[tool_call], counted=usage(10, 1000)),
         completion("Eight.", counted=usage(20, 3)),
     )
     assert run(0.001, code)[0].endswith("True 0.0")
@@ -226,9 +226,9 @@ def test_each_call_of_a_chat_gets_a_limit_of_its_own(run: Callable[..., list[str
     assert first - 1200 < last < first - 900
 
 
-def test_models_compared_share_what_is_affordable(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
-    wandb.api.always = at_length
+def test_compared_models_share_the_affordable_limit(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    wandb.api.always = write_to_the_limit
     kernel.run("%wbconfig --budget 0.001")
     run = kernel.run("%%wbchat -m test/thinker -m test/eyes\nhi")
     assert run.ok, run.error
@@ -240,11 +240,11 @@ def test_models_compared_share_what_is_affordable(informed_kernel: Kernel, wandb
 
 
 @pytest.mark.parametrize(("budget", "number"), [(0.001, 15), (0.01, 30)])
-def test_a_map_never_passes_it_and_asks_fewer_rows_at_once_before_it_cuts(
-    informed_kernel: Kernel, wandb: Wandb, budget: float, number: int
+def test_a_map_stays_within_the_budget_and_lowers_concurrency_before_it_cuts(
+    kernel_with_catalog: Kernel, wandb: Wandb, budget: float, number: int
 ) -> None:
-    kernel = informed_kernel
-    wandb.api.always = at_length
+    kernel = kernel_with_catalog
+    wandb.api.always = write_to_the_limit
     kernel.run(f"%wbconfig --budget {budget} --model test/thinker\nrows = [str(one) for one in range({number})]")
     run = kernel.run("%%wbmap rows -o out\n{{ text }}")
     assert "The budget is used up" in run.error
@@ -252,16 +252,16 @@ def test_a_map_never_passes_it_and_asks_fewer_rows_at_once_before_it_cuts(
     assert sum(10e-6 + 0.5e-6 * one for one in sent) <= budget
     assert sum(one < 1024 for one in sent) <= 2
     assert f"cut {len(sent)} answers" in run.text.replace("cut 1 answer;", "cut 1 answers")
-    # They are asked for again.
+    # These rows are called again.
     kernel.run("%wbusage --reset")
     before = len(sent)
     kernel.run("%%wbmap rows -o out\n{{ text }}")
     assert "0" in [one.body["messages"][-1]["content"] for one in wandb.api.chats[before:]]
 
 
-def test_a_row_that_does_not_fit_since_the_budget_cut_it_is_asked_again(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
-    wandb.api.always = at_length
+def test_a_row_cut_by_the_budget_is_called_again(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    wandb.api.always = write_to_the_limit
     kernel.run("%wbconfig --budget 0.001 --model test/thinker\nrows = ['a']")
     run = kernel.run("%%wbmap rows --schema 'label good|bad'\n{{ text }}")
     assert "It was cut at the budget's limit. For a longer one set --max-tokens" in run.text
@@ -271,17 +271,17 @@ def test_a_row_that_does_not_fit_since_the_budget_cut_it_is_asked_again(informed
     assert kernel.value("out.label.tolist()") == ["good"]
 
 
-def test_what_cut_a_reply_is_said(informed_kernel: Kernel, wandb: Wandb) -> None:
-    wandb.api.always = at_length
-    informed_kernel.run("%wbconfig --budget 0.001 --model test/thinker")
-    run = informed_kernel.run("%wbchat hi")
+def test_a_reply_cut_by_the_budget_says_so(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    wandb.api.always = write_to_the_limit
+    kernel_with_catalog.run("%wbconfig --budget 0.001 --model test/thinker")
+    run = kernel_with_catalog.run("%wbchat hi")
     (limit,) = limits(wandb)
     assert f"The budget's limit of {limit:,} tokens cut this reply. For a longer one set --max-tokens" in run.text
     assert f"at most {limit:,} tokens by the budget · cut at the token limit" in run.text
 
 
-def test_a_dry_run_shows_the_limit(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_a_dry_run_shows_the_limit_of_the_budget(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     kernel.run("%wbconfig --budget 1 --model test/thinker")
     run = kernel.run("%wbchat --dry-run hi")
     assert '"max_tokens": 4096' in run.text
@@ -293,8 +293,8 @@ def test_a_dry_run_shows_the_limit(informed_kernel: Kernel, wandb: Wandb) -> Non
     assert wandb.api.chats == []
 
 
-def test_a_cassette_knows_nothing_of_it(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel = informed_kernel
+def test_a_cassette_does_not_depend_on_the_budget(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = lambda one: (Streamed() if one.received.body.get("stream") else completion())(one)
     kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
     cells = ("%wbchat --once hi", "%wbchat --once --no-stream hello", "%%wbmap rows\n{{ text }}")
@@ -318,8 +318,8 @@ def test_a_cassette_knows_nothing_of_it(informed_kernel: Kernel, wandb: Wandb, t
         assert len(wandb.api.chats) == sent
 
 
-def test_answers_kept_are_taken_under_a_budget_and_cost_nothing(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_cached_answers_are_used_under_a_budget_and_cost_nothing(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(10, 1))
     kernel.run("rows = ['a', 'b']\n%wbconfig --model test/thinker")
     assert kernel.run("%%wbmap rows\n{{ text }}").ok
@@ -328,15 +328,15 @@ def test_answers_kept_are_taken_under_a_budget_and_cost_nothing(informed_kernel:
     assert "2 kept from before" in run.text
     assert len(wandb.api.chats) == 2
     assert "Nothing has been sent" in kernel.run("%wbusage").text
-    # And the other way round.
+    # The same in the opposite order.
     assert kernel.run("more = ['c']\nget_ipython().run_cell_magic('wbmap', 'more', '{{ text }}')").ok
     assert limits(wandb)[-1] == 4096
     kernel.run("%config WandbInference.budget = None")
     assert "1 kept from before" in kernel.run("%%wbmap more\n{{ text }}").text
 
 
-def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: Kernel, wandb: Wandb) -> None:
-    kernel = informed_kernel
+def test_a_call_that_costs_more_than_was_reserved_is_reported(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(1000, 1))
     kernel.run("%wbconfig --budget 1 --model test/thinker\nrows = ['a']")
     run = kernel.run("%wbchat --no-stream --max-tokens 10 hi")
@@ -346,48 +346,48 @@ def test_a_call_that_costs_more_than_was_reserved_is_reported(informed_kernel: K
     assert "This call cost $0.0010, and $0.00" in run.text
 
 
-# What a service may make of a limit, or of a number of replies -----------------------------------------------------
+# Limits and numbers of replies that a service may interpret in its own way -----------------------------------------
 
 
-def held(usage: UsageTracker | None = None, **body: Any) -> tuple[float, int | None]:
+def reserve_for(usage: UsageTracker | None = None, **body: Any) -> tuple[float, int | None]:
     """Return what is reserved for a request under a budget of 0.01 USD, and the limit that is added."""
     usage = usage or UsageTracker()
     messages = [{"role": "user", "content": "hi"}]
     request = PreparedRequest(
         Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), {"messages": messages, **body}, Thread("")
     )
-    with Reservation(Budget(0.01, usage)) as hold:
-        hold.reserve(request)
-        return usage.held, hold.limit
+    with Reservation(Budget(0.01, usage)) as reservation:
+        reservation.reserve(request)
+        return usage.held, reservation.limit
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("value", [-1, 0, "50000", "-1", True, False, float("nan"), [5000], {"a": 1}, ""])
-def test_a_limit_that_services_may_take_for_none_is_refused(name: str, value: object) -> None:
+def test_an_invalid_limit_is_refused(name: str, value: object) -> None:
     for body in ({name: value}, {"extra_body": {name: value}}, {name: 10, "extra_body": {name: value}}):
         with pytest.raises(InferenceError, match=f"{name} is not a number above 0. Nothing was sent") as caught:
-            held(**body)
+            reserve_for(**body)
         assert caught.value.cause == "option"
 
 
 @pytest.mark.parametrize("value", [1, 10, 1.5, 0.5, 1000.0])
-def test_a_limit_that_is_a_number_is_left_alone(value: float) -> None:
-    assert held(max_completion_tokens=value)[1] is None
-    assert held(extra_body={"max_completion_tokens": None})[1] == 4096
+def test_a_limit_that_is_a_number_is_not_changed(value: float) -> None:
+    assert reserve_for(max_completion_tokens=value)[1] is None
+    assert reserve_for(extra_body={"max_completion_tokens": None})[1] == 4096
 
 
 @pytest.mark.parametrize("name", ["n", "best_of"])
-def test_replies_that_are_written_at_once_count_together(name: str) -> None:
-    one, three = (held(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
+def test_several_replies_of_one_call_are_reserved_together(name: str) -> None:
+    one, three = (reserve_for(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
     assert three - one == pytest.approx(2 * 0.0005)
-    assert held(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
-    for odd in (None, "3", -1, [], True, float("nan")):
-        assert held(max_tokens=1000, extra_body={name: odd})[0] == one
+    assert reserve_for(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
+    for invalid in (None, "3", -1, [], True, float("nan")):
+        assert reserve_for(max_tokens=1000, extra_body={name: invalid})[0] == one
     with pytest.raises(InferenceError, match="This could cost"):
-        held(max_tokens=10_000, extra_body={name: 10**400})
+        reserve_for(max_tokens=10_000, extra_body={name: 10**400})
 
 
-def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:
     hold = UsageTracker.hold
 
     def interrupted(*given: Any) -> float:
@@ -397,5 +397,5 @@ def test_an_interrupt_as_soon_as_it_is_held_gives_it_back(monkeypatch: pytest.Mo
     monkeypatch.setattr(UsageTracker, "hold", interrupted)
     usage = UsageTracker()
     with pytest.raises(KeyboardInterrupt):
-        held(usage, max_tokens=1000)
+        reserve_for(usage, max_tokens=1000)
     assert usage.held == 0

@@ -1,4 +1,4 @@
-"""A budget that several kernels share: in a file, over real processes."""
+"""A budget shared by several kernels: in a file, with real processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
-from known_models import at_wandb
+from known_models import known_model_environment
 from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
@@ -23,7 +23,7 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import Command, Session, shared_spending
 from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
 
-ASK = """
+SCRIPT_START = """
 import sys
 from wandb_inference_magic import InferenceError, chat, models
 from wandb_inference_magic.session import current_session
@@ -43,7 +43,7 @@ try:
 except InferenceError as error:
     print(error.cause, flush=True)
 """
-# What a call of `ONCE` can cost: 40,000 tokens at half a USD a million. Its prompt is less than one more.
+# The worst-case cost of a call of `ONCE`: 40,000 tokens at half a USD per million. Its prompt costs less than one more.
 MOST = 0.02
 BUDGET = 0.101
 
@@ -52,8 +52,8 @@ BUDGET = 0.101
 def processes(
     number: int, code: str, file: Path, environment: dict[str, str], budget: float = BUDGET
 ) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start processes that share a budget; end those that are left."""
-    command = [sys.executable, "-c", ASK + code, str(file), str(budget)]
+    """Start processes that share a budget, and end those that are still running afterwards."""
+    command = [sys.executable, "-c", SCRIPT_START + code, str(file), str(budget)]
     with ExitStack() as stack:
         started = [
             stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
@@ -66,8 +66,8 @@ def processes(
                 one.kill()
 
 
-class Held:
-    """A script: each reply costs the most that it can, and waits until `go_on` is set."""
+class HeldReplies:
+    """A script: each reply costs the worst case, and waits until `go_on` is set."""
 
     def __init__(self) -> None:
         self.go_on = Event()
@@ -83,22 +83,22 @@ class Held:
             self.arrived.get(timeout=120)
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def test_kernels_together_never_pass_it(wandb: Wandb, environment: dict[str, str], tmp_path: Path) -> None:
-    wandb.api.always = held = Held()
+def test_kernels_together_stay_within_the_budget(wandb: Wandb, environment: dict[str, str], tmp_path: Path) -> None:
+    wandb.api.always = held_replies = HeldReplies()
     file = tmp_path / "class.sqlite"
-    with processes(12, ONCE, file, at_wandb(wandb, environment)) as running:
-        # No reply has come yet: those that are refused know what the others' calls can cost.
+    with processes(12, ONCE, file, environment | known_model_environment(wandb)) as running:
+        # No reply has arrived yet: a refused process knows what the calls of the others can cost.
         lines: Queue[str] = Queue()
         for one in running:
-            Thread(target=lambda one=one: lines.put(said(one)), daemon=True).start()
+            Thread(target=lambda one=one: lines.put(read_line(one)), daemon=True).start()
         assert [lines.get(timeout=120) for _ in range(7)] == ["budget"] * 7
-        held.wait_for(5)
-        held.go_on.set()
+        held_replies.wait_for(5)
+        held_replies.go_on.set()
         assert [lines.get(timeout=120) for _ in range(5)] == ["Yes."] * 5
     assert len(wandb.api.chats) == 5
     spent = SharedSpending(file).total()
@@ -106,32 +106,32 @@ def test_kernels_together_never_pass_it(wandb: Wandb, environment: dict[str, str
     assert spent <= BUDGET
 
 
-def test_what_a_killed_kernel_asked_for_counts_as_an_estimate(
+def test_the_call_of_a_killed_kernel_is_counted_as_an_estimate(
     wandb: Wandb, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    wandb.api.always = held = Held()
-    file, told = tmp_path / "class.sqlite", at_wandb(wandb, environment)
-    with processes(1, ONCE, file, told) as (killed,):
-        held.wait_for(1)
+    wandb.api.always = held_replies = HeldReplies()
+    file, variables = tmp_path / "class.sqlite", environment | known_model_environment(wandb)
+    with processes(1, ONCE, file, variables) as (killed,):
+        held_replies.wait_for(1)
         killed.kill()
         killed.wait()
-    held.go_on.set()
-    # Its call may go on and cost the most that it can: the others leave that alone.
-    with processes(6, f"{ONCE}{ONCE}", file, told) as others:
+    held_replies.go_on.set()
+    # Its call may go on and reach its worst-case cost: the others leave that amount unused.
+    with processes(6, f"{ONCE}{ONCE}", file, variables) as others:
         for one in others:
             one.wait(120)
-    held.wait_for(4)
+    held_replies.wait_for(4)
     assert len(wandb.api.chats) == 5
     assert SharedSpending(file).total() == pytest.approx(4 * (MOST + 1e-6))
     later = SharedSpending(file, lambda: time() + 2 * LEASE_SECONDS)
     estimate = later.total() - 4 * (MOST + 1e-6)
     assert 0 < estimate == pytest.approx(later.estimated())
     assert estimate < 0.001
-    # The reservation is over.
+    # The reservation has expired.
     assert later.left(BUDGET) > MOST
 
 
-def test_a_reservation_is_renewed_while_its_call_goes_on(tmp_path: Path) -> None:
+def test_a_reservation_is_renewed_while_its_call_is_running(tmp_path: Path) -> None:
     now = 1000.0
     ours, theirs = (SharedSpending(tmp_path / "class.sqlite", lambda: now) for _ in range(2))
     ours.reserve("a", lambda _: 0.6, lambda: 0.1, 1.0)
@@ -143,13 +143,13 @@ def test_a_reservation_is_renewed_while_its_call_goes_on(tmp_path: Path) -> None
     now += LEASE_SECONDS + 1
     assert theirs.left(1.0) == pytest.approx(0.9)
     assert theirs.estimated() == pytest.approx(0.1)
-    # Its kernel was not killed: the machine slept.
+    # Its kernel was not killed: the machine was suspended.
     ours.settle("a", 0.3)
     assert theirs.left(1.0) == pytest.approx(0.7)
     assert theirs.estimated() == 0
 
 
-def test_a_thread_renews_reservations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_background_thread_renews_reservations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_spending, "RENEWAL_SECONDS", 0.001)
     renewed = Event()
 
@@ -164,15 +164,15 @@ def test_a_thread_renews_reservations(tmp_path: Path, monkeypatch: pytest.Monkey
     spending.settle("a", 0.0)
 
 
-def test_no_thread_is_left_when_no_call_is_under_way(tmp_path: Path) -> None:
-    def renewing() -> list[Thread]:
+def test_the_background_thread_ends_after_the_last_call(tmp_path: Path) -> None:
+    def renewal_threads() -> list[Thread]:
         return [one for one in enumerate_threads() if one.name == "wb-budget"]
 
-    before = renewing()
+    before = renewal_threads()
     spending = SharedSpending(tmp_path / "class.sqlite")
     spending.reserve("a", lambda _: 0.1, lambda: 0.0, 1.0)
     spending.reserve("b", lambda _: 0.1, lambda: 0.0, 1.0)
-    (thread,) = (one for one in renewing() if one not in before)
+    (thread,) = (one for one in renewal_threads() if one not in before)
     assert thread.daemon
     spending.settle("a", 0.1)
     assert thread.is_alive()
@@ -182,8 +182,10 @@ def test_no_thread_is_left_when_no_call_is_under_way(tmp_path: Path) -> None:
     assert spending.total() == pytest.approx(0.1)
 
 
-def test_what_an_older_version_has_counted_counts(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+def test_the_spending_recorded_by_an_older_version_is_counted(
+    kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    kernel, path = kernel_with_catalog, tmp_path / "class.sqlite"
     with closing(sqlite3.connect(path)) as file:
         file.execute("create table spent (kernel text primary key, usd real not null) without rowid")
         file.executemany("insert into spent values (?, ?)", [("a", 0.3), ("b", 0.195)])
@@ -197,7 +199,7 @@ def test_what_an_older_version_has_counted_counts(informed_kernel: Kernel, wandb
         assert sorted(usd for (usd,) in file.execute("select usd from spent")) == [0.001, 0.195, 0.3]
 
 
-def test_a_cost_that_the_file_does_not_take_is_added_later(tmp_path: Path) -> None:
+def test_a_cost_that_cannot_be_written_is_added_later(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "class.sqlite"
     path.parent.mkdir()
     spending = SharedSpending(path)
@@ -210,20 +212,20 @@ def test_a_cost_that_the_file_does_not_take_is_added_later(tmp_path: Path) -> No
     assert SharedSpending(path).total() == pytest.approx(0.4)
 
 
-def test_what_the_service_counts_beyond_the_estimates_is_spent_by_those_in_flight_alone(
+def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
     wandb: Wandb, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    # Each costs 0.001 USD, more than anybody could know before.
+    # Each call costs 0.001 USD, more than could be known before.
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     file = tmp_path / "class.sqlite"
-    with processes(8, UNTIL_REFUSED, file, at_wandb(wandb, environment), budget=0.02) as running:
+    with processes(8, UNTIL_REFUSED, file, environment | known_model_environment(wandb), budget=0.02) as running:
         assert [one.communicate(timeout=120)[0].strip() for one in running] == ["budget"] * 8
     assert 20 <= len(wandb.api.chats) <= 28
     assert SharedSpending(file).total() == pytest.approx(len(wandb.api.chats) * 0.001)
 
 
-def test_what_others_have_spent_counts(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel, file = informed_kernel, tmp_path / "class.sqlite"
+def test_the_spending_of_other_kernels_is_counted(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, file = kernel_with_catalog, tmp_path / "class.sqlite"
     kernel.run(f"%wbconfig --budget 0.01 --budget-file {file}")
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
@@ -234,30 +236,30 @@ def test_what_others_have_spent_counts(informed_kernel: Kernel, wandb: Wandb, tm
     assert len(wandb.api.chats) == before
 
 
-def test_a_file_that_cannot_be_used_is_said_before_anything_is_sent(
-    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+def test_an_unusable_file_is_reported_before_anything_is_sent(
+    kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
 ) -> None:
-    kernel, before = informed_kernel, len(wandb.api.chats)
+    kernel, before = kernel_with_catalog, len(wandb.api.chats)
     kernel.run(f"%wbconfig --budget 1 --budget-file {tmp_path}/no-such-folder/class.sqlite")
     run = kernel.run("%wbchat --max-tokens 10 hi")
     assert "cannot be used. Nothing was sent." in run.error
     assert len(wandb.api.chats) == before
 
 
-def test_an_interrupted_call_leaves_no_reservation(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+def test_an_interrupted_call_leaves_no_reservation(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = kernel_with_catalog, tmp_path / "class.sqlite"
     kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
     before = kernel.threads()
     wandb.api.then(Endless("x" * 400))
-    assert "Interrupted." in kernel.interrupted_at("%wbchat hi", "xxxx").error
+    assert "Interrupted." in kernel.interrupt_at("%wbchat hi", "xxxx").error
     kernel.join_threads_since(before)
     spent = SharedSpending(path).total()
     assert 0 < spent < 0.0001
     assert SharedSpending(path).left(1.0) == pytest.approx(1.0 - spent)
 
 
-def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wandb, tmp_path: Path) -> None:
-    kernel, path = informed_kernel, tmp_path / "class.sqlite"
+def test_wbusage_shows_which_spending_is_an_estimate(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
+    kernel, path = kernel_with_catalog, tmp_path / "class.sqlite"
     killed = SharedSpending(path, lambda: time() - 2 * LEASE_SECONDS)
     killed.reserve("a", lambda _: 0.5, lambda: 0.25, 1.0)
     kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
@@ -269,10 +271,10 @@ def test_the_usage_says_what_is_an_estimate(informed_kernel: Kernel, wandb: Wand
     killed.settle("a", 0.0)
 
 
-def test_its_name_is_meant_from_the_folder_where_it_was_given(
-    informed_kernel: Kernel, wandb: Wandb, tmp_path: Path
+def test_the_file_name_is_relative_to_the_folder_where_it_was_set(
+    kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
 ) -> None:
-    kernel = informed_kernel
+    kernel = kernel_with_catalog
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     (tmp_path / "sub").mkdir()
     for number, setting in enumerate(("%wbconfig --budget-file", "%config WandbInference.budget_file =")):
@@ -292,26 +294,26 @@ def test_its_name_is_meant_from_the_folder_where_it_was_given(
 
 
 @pytest.mark.parametrize("name", ["a\0b", "~no-such-user/class.sqlite", "."])
-def test_a_name_that_cannot_be_one_is_an_error_with_a_message(tmp_path: Path, name: str) -> None:
+def test_an_invalid_file_name_is_reported(tmp_path: Path, name: str) -> None:
     session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
     with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
         _ = Command(session, dry=True).budget.left
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_interrupt_while_the_file_is_written_counts_a_cost_once(
+def test_an_interrupt_while_the_file_is_written_counts_the_cost_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Writing takes a while, and an interrupt that comes meanwhile is raised when it has ended."""
+    """An interrupt that arrives while the file is being written is raised when writing has ended."""
     armed = [True]
 
     class Interrupted(sqlite3.Connection):
         def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-            comes = sql == "commit" and armed.pop() if armed else False
-            if comes and when == "before":
+            is_interrupted = sql == "commit" and armed.pop() if armed else False
+            if is_interrupted and when == "before":
                 raise KeyboardInterrupt
             done = super().execute(sql, *values)
-            if comes:
+            if is_interrupted:
                 raise KeyboardInterrupt
             return done
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from known_models import at_wandb
+from known_models import known_model_environment
+from python_processes import run_python
 from service import Streamed, Wandb, completion, refused, usage
 
 pytestmark = pytest.mark.sdk
 
-# The model costs 1 USD a million tokens in, half of that out.
-BEGIN = """
+# The model costs 1 USD per million input tokens and half of that per million output tokens.
+SCRIPT_START = """
 import sys
 from wandb_inference_magic import InferenceError, client, models
 from wandb_inference_magic.session import current_session
@@ -38,14 +37,13 @@ def total():
 
 @pytest.fixture
 def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
-    """Run a script at W&B's endpoint, with a budget unless it is 0, and return the lines it prints."""
-    variables = at_wandb(wandb, environment)
+    """Run a script at W&B's endpoint, with a budget unless it is 0, and return the lines that it prints."""
+    variables = environment | known_model_environment(wandb)
 
     def script(budget: float, code: str) -> list[str]:
-        command = [sys.executable, "-c", BEGIN + code, str(budget)]
-        ran = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.splitlines()
+        process = run_python("-c", SCRIPT_START + code, str(budget), environment=variables)
+        assert process.returncode == 0, process.stderr
+        return process.stdout.splitlines()
 
     return script
 
@@ -61,7 +59,7 @@ def test_a_streamed_call_is_counted(run: Callable[..., list[str]], wandb: Wandb)
     assert run(0, code) == ["Hello.", "1 0 0 1000 500 0 0.001250 0.0"]
 
 
-def test_a_stream_that_is_left_early_is_estimated(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_a_stream_that_is_closed_early_is_counted_as_an_estimate(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = Streamed([f"word{number} " for number in range(200)], counted=usage(1000, 500))
     code = "with ask(stream=True) as stream:\n    next(iter(stream))\ntotal()\n"
     (line,) = run(0, code)
@@ -71,7 +69,7 @@ def test_a_stream_that_is_left_early_is_estimated(run: Callable[..., list[str]],
 
 
 def test_a_call_that_could_cost_too_much_is_not_sent(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    """The error is ours with every version of the SDK, and not one of the network."""
+    """The error is an InferenceError with every version of the SDK, not a network error."""
     (line, counted) = run(0.001, "print(said(max_tokens=10_000))\ntotal()")
     assert line.startswith("InferenceError: This could cost $0.0051")
     assert "Nothing was sent." in line
@@ -79,7 +77,7 @@ def test_a_call_that_could_cost_too_much_is_not_sent(run: Callable[..., list[str
     assert wandb.api.chats == []
 
 
-def test_a_reply_without_a_limit_gets_what_is_affordable(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_a_call_without_a_limit_gets_the_affordable_limit(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = completion("Yes.", counted=usage(10, 20))
     run(0.001, "said()\nsaid(max_tokens=7)\nsaid(max_completion_tokens=8)")
     limits = [one.body.get("max_tokens") for one in wandb.api.chats]
@@ -95,21 +93,23 @@ def test_calls_are_checked_until_the_budget_is_used_up(run: Callable[..., list[s
     assert lines[4].endswith("0.001000 0.0")
 
 
-def test_each_attempt_is_reserved_and_a_failed_one_gives_it_back(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_each_attempt_reserves_its_cost_and_a_failed_one_releases_it(
+    run: Callable[..., list[str]], wandb: Wandb
+) -> None:
     wandb.api.then(refused(503, "busy", retry_after="0"))
     wandb.api.always = completion("Yes.", counted=usage(0, 1000))
     lines = run(0.0007, "print(said(max_tokens=1000))\ntotal()")
     assert lines == ["Yes.", "2 1 0 0 1000 0 0.000500 0.0"]
 
 
-def test_its_failures_stay_the_sdks_errors(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_failed_calls_raise_the_errors_of_the_sdk(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = refused(404, "no such model")
     (line, counted) = run(1.0, "print(said())\ntotal()")
     assert line.startswith("NotFoundError:")
     assert counted == "1 1 0 0 0 0 0.000000 0.0"
 
 
-def test_a_budget_that_is_set_later_holds(run: Callable[..., list[str]], wandb: Wandb) -> None:
+def test_a_budget_that_is_set_later_applies(run: Callable[..., list[str]], wandb: Wandb) -> None:
     wandb.api.always = completion("Yes.", counted=usage(0, 1000))
     code = "kept = client()\nsession.settings.set(budget=0.000001)\nprint(said(max_tokens=10))"
     (line,) = run(0, code)
@@ -129,9 +129,9 @@ def test_options_of_the_client_keep_the_check(run: Callable[..., list[str]], wan
 
 def test_a_replayed_call_costs_nothing(run: Callable[..., list[str]], wandb: Wandb, tmp_path: Any) -> None:
     wandb.api.always = completion("Yes.", counted=usage(1000, 500))
-    tape = str(tmp_path / "tape.jsonl")
+    cassette = str(tmp_path / "tape.jsonl")
     code = (
-        f"session.settings.set(cassette={tape!r}, cassette_mode='auto')\n"
+        f"session.settings.set(cassette={cassette!r}, cassette_mode='auto')\n"
         "print(said())\nprint(said())\ntotal()\n"
         "session.settings.set(cassette_mode='replay', budget=0.0000001)\nprint(said())\ntotal()\n"
     )

@@ -1,17 +1,16 @@
-"""A command resolves its settings, its endpoint and its key once, and hands them along."""
+"""A command resolves its settings, its endpoint and its key once, and passes them on."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from known_models import at_wandb
+from known_models import known_model_environment
+from python_processes import run_python
 from service import Wandb, completion
 
-# Counts how often the files that may hold a key or a project are opened, and the settings resolved, by one call.
+# Counts how often a call opens the files that may contain a key or a project, and how often it resolves the settings.
 COUNTED = """
 import json, os, sys
 from wandb_inference_magic import chat, map_prompts, models
@@ -49,18 +48,11 @@ def test_settings_are_resolved_once_and_each_file_is_read_once(
     (home / ".netrc").write_text("machine api.wandb.ai login user password netrc-key-0123456789-0123456789-0123\n")
     (home / ".config" / "wandb").mkdir(parents=True)
     (home / ".config" / "wandb" / "settings").write_text("[default]\nentity = team\nproject = lesson\n")
-    variables = at_wandb(wandb, environment)
+    variables = environment | known_model_environment(wandb)
     del variables["WANDB_API_KEY"]
-    ran = subprocess.run(
-        [sys.executable, "-c", COUNTED.format(call=call)],
-        env=variables,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ran.returncode == 0, ran.stderr
-    resolved, opened = json.loads(ran.stdout)
+    process = run_python("-c", COUNTED.format(call=call), environment=variables, folder=home)
+    assert process.returncode == 0, process.stderr
+    resolved, opened = json.loads(process.stdout)
     assert resolved == 1
     # One search for the key looks up two machines in netrc.
     assert opened == {".netrc": 2, "settings": 1}

@@ -1,14 +1,13 @@
-"""OpenTelemetry's real SDK: each model call is a span, compared field by field with the Reply."""
+"""Each model call is a span of the real OpenTelemetry SDK, compared field by field with the Reply."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from python_processes import run_python
 from service import Service, Streamed, refused, usage
 
 SET_UP = """
@@ -31,7 +30,7 @@ try:
 except InferenceError as error:
     print(json.dumps(str(error)))
 """
-TOLD = """
+PRINT_SPANS = """
 print(json.dumps([
     {"name": one.name, "kind": one.kind.name, "status": one.status.status_code.name,
      "said": one.status.description, **dict(one.attributes)}
@@ -43,14 +42,12 @@ print(json.dumps([
 @pytest.fixture
 def run(service: Service, environment: dict[str, str]) -> Callable[..., list[Any]]:
     """Run a script, and return the JSON documents that it prints."""
-    variables = environment | {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": "test/model-a"}
+    variables = environment | service.environment
 
     def script(code: str, **more: str) -> list[Any]:
-        ran = subprocess.run(
-            [sys.executable, "-c", code], env=variables | more, capture_output=True, text=True, timeout=120
-        )
-        assert ran.returncode == 0, ran.stderr
-        return [json.loads(line) for line in ran.stdout.splitlines()]
+        process = run_python("-c", code, environment=variables | more)
+        assert process.returncode == 0, process.stderr
+        return [json.loads(line) for line in process.stdout.splitlines()]
 
     return script
 
@@ -59,7 +56,7 @@ def test_a_call_is_a_span_with_the_attributes_of_the_conventions(
     run: Callable[..., list[Any]], service: Service
 ) -> None:
     service.always = Streamed(["Hello", " you."], reasoning=["Hm."], counted=usage(12, 3))
-    (model, finish, request_id, prompt, completion, *_), spans = run(SET_UP + CHAT + TOLD)
+    (model, finish, request_id, prompt, completion, *_), spans = run(SET_UP + CHAT + PRINT_SPANS)
     (span,) = spans
     port = int(service.url.rpartition(":")[2].partition("/")[0])
     assert span == {
@@ -83,12 +80,12 @@ def test_a_call_is_a_span_with_the_attributes_of_the_conventions(
     }
 
 
-def test_content_is_reported_only_where_the_conventions_switch_asks_for_it(
+def test_content_is_recorded_only_if_the_switch_of_the_conventions_is_set(
     run: Callable[..., list[Any]], service: Service
 ) -> None:
     service.always = Streamed(["Hello", " you."], reasoning=["Hm."])
     switch = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true"}
-    _, (span,) = run(SET_UP + CHAT + TOLD, **switch)
+    _, (span,) = run(SET_UP + CHAT + PRINT_SPANS, **switch)
     assert json.loads(span["gen_ai.input.messages"]) == [{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]
     assert json.loads(span["gen_ai.output.messages"]) == [
         {
@@ -99,35 +96,35 @@ def test_content_is_reported_only_where_the_conventions_switch_asks_for_it(
     ]
 
 
-def test_no_secret_is_in_a_span(run: Callable[..., list[Any]], service: Service) -> None:
+def test_a_span_contains_no_secret(run: Callable[..., list[Any]], service: Service) -> None:
     key = "endpoint-secret-0123456789"
     service.always = Streamed([f"You said {key}."])
     switch = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only", "WANDB_INFERENCE_API_KEY": key}
-    _, spans = run(SET_UP + CHAT.replace('"hi"', f'"My key is {key}"') + TOLD, **switch)
+    _, spans = run(SET_UP + CHAT.replace('"hi"', f'"My key is {key}"') + PRINT_SPANS, **switch)
     assert key not in json.dumps(spans)
     assert "(hidden)" in json.dumps(spans)
 
 
 def test_a_failure_is_a_span_with_its_type(run: Callable[..., list[Any]], service: Service) -> None:
     service.always = refused(400, "too many cooks")
-    error, (span,) = run(SET_UP + CHAT + TOLD)
+    error, (span,) = run(SET_UP + CHAT + PRINT_SPANS)
     assert "too many cooks" in error
     assert span["status"] == "ERROR"
     assert span["error.type"] == "InferenceError"
     assert "too many cooks" in span["said"]
 
 
-def test_it_is_a_child_of_the_users_own_span(run: Callable[..., list[Any]], service: Service) -> None:
+def test_a_span_is_a_child_of_the_users_span(run: Callable[..., list[Any]], service: Service) -> None:
     around = "with trace.get_tracer('mine').start_as_current_span('lesson'):\n    " + CHAT.strip().replace(
         "\n", "\n    "
     )
-    told = (
+    print_result = (
         "\nspans = {one.name: one for one in memory.get_finished_spans()}\n"
         "print(json.dumps(spans['chat test/model-a'].parent.span_id == spans['lesson'].context.span_id))\n"
     )
-    assert run(SET_UP + around + told)[1] is True
+    assert run(SET_UP + around + print_result)[1] is True
 
 
-def test_nothing_is_imported_where_it_is_not_set_up(run: Callable[..., list[Any]], service: Service) -> None:
-    told = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
-    assert run("import json, sys" + CHAT + told)[1] == []
+def test_opentelemetry_is_not_imported_if_it_is_not_used(run: Callable[..., list[Any]], service: Service) -> None:
+    print_result = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
+    assert run("import json, sys" + CHAT + print_result)[1] == []

@@ -1,4 +1,4 @@
-"""JupyterLab in headless Chromium: one server and one browser for the whole run, a new notebook a test."""
+"""JupyterLab in headless Chromium: one server and one browser for the whole run, a new notebook for each test."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    # Nothing of the tests may leave this machine: of all hosts and addresses it finds this one alone.
+    # Nothing in the tests may leave this machine: this is the only address that the browser can resolve.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 TOKEN = "the-tests-own"
-# Where the server opens a notebook in JupyterLab, and in Notebook 7.
+# The paths at which the server opens a notebook in JupyterLab and in Notebook 7.
 FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Debian's Chromium; its absence is a failure, never a skip."""
+    """Start Debian's Chromium. A missing one is a failure, never a skip."""
     from playwright.sync_api import expect, sync_playwright
 
-    # It holds for all of them: set where none of their files can be forgotten, or be the only one that is run.
+    # Set here, so that it applies to every file with browser tests, also to one that runs alone.
     expect.set_options(timeout=EXPECT_MS)
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "Chromium is missing. On Debian: apt-get install chromium"
@@ -57,7 +57,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class JupyterServer:
-    """A Jupyter server with a home, configuration and runtime of its own."""
+    """A Jupyter server with its own home, configuration and runtime folder."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -75,7 +75,7 @@ class JupyterServer:
         return f"http://127.0.0.1:{self.port}"
 
     def set_theme(self, theme: str) -> None:
-        """Have the pages that are opened from now on in this theme (`JupyterLab Light`, `JupyterLab Dark`)."""
+        """Open further pages in this theme (`JupyterLab Light`, `JupyterLab Dark`)."""
         _write(self._theme, {"theme": theme})
 
     def api(self, path: str, method: str = "GET") -> Any:
@@ -85,13 +85,13 @@ class JupyterServer:
             return json.loads(response.read() or b"null")
 
     def end_kernel(self, name: str) -> None:
-        """End the kernel of a notebook, as shutting it down in the list of the running ones does."""
+        """End the kernel of a notebook, as shutting it down in the list of running kernels does."""
         for session in self.api("sessions"):
             if session["path"] == name:
                 self.api(f"sessions/{session['id']}", "DELETE")
 
     def write_untrusted(self, name: str, saved: dict[str, Any], *cells: int) -> None:
-        """Write a notebook as another tool would: these cells' outputs are none that this server has signed."""
+        """Write a notebook as another tool would: the outputs of these cells have no signature of this server."""
         for number in cells:
             for output in saved["cells"][number]["outputs"]:
                 output["metadata"]["touched"] = True
@@ -104,7 +104,7 @@ class JupyterServer:
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
         ]  # fmt: skip
-        # The name of a socket may have 107 bytes, and the kernels' are in this folder.
+        # A socket name may have at most 107 bytes, and those of the kernels are in this folder.
         with TemporaryDirectory(prefix="jupyter-") as runtime, (self.folder.parent / "jupyter.log").open("wb") as log:
             environment = self._environment | {"JUPYTER_RUNTIME_DIR": runtime}
             process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
@@ -152,9 +152,9 @@ class Lab:
         markdown: str = "",
         path: str = "doc/tree",
     ) -> Lab:
-        """Make a notebook of code cells, and of one of Markdown at the end if told, and open it.
+        """Create a notebook of code cells, with a Markdown cell at the end if one is given, and open it.
 
-        `path` is `doc/tree` for JupyterLab, `notebooks` for Notebook 7. Returns when the kernel is idle.
+        `path` is `doc/tree` for JupyterLab and `notebooks` for Notebook 7. Returns when the kernel is idle.
         """
         notebook: dict[str, Any] = {
             "cells": [
@@ -214,7 +214,7 @@ class Lab:
     def save(self) -> dict[str, Any]:
         """Save with Ctrl+S and return the notebook as it is on disk."""
         self.page.keyboard.press("Escape")
-        # Not the file's being there: while the server writes it, it is empty.
+        # Waiting for the file is not enough: it is empty while the server writes it.
         with self.page.expect_response(self._is_a_save, timeout=PATIENCE_MS) as saved:
             self.page.keyboard.press("Control+s")
         assert saved.value.ok, saved.value.text()
@@ -225,7 +225,7 @@ class Lab:
 
 
 class Watch:
-    """Notes what a page does that it should not: requests to the hostile host, and dialogs."""
+    """Records what a page must not do: requests to the hostile host, and dialogs."""
 
     def __init__(self, page: Page) -> None:
         self.requests: list[str] = []
@@ -235,7 +235,7 @@ class Watch:
 
     def _dialog(self, dialog: Dialog) -> None:
         if dialog.type == "beforeunload":
-            # The front end's own, where a notebook has changed since it was saved.
+            # A dialog of the front end itself, for a notebook that has changed since it was saved.
             dialog.accept()
             return
         self.dialogs.append(dialog.message)
@@ -246,14 +246,9 @@ class Watch:
         assert [url for url in self.requests if "evil.example" in url] == []
 
 
-def machine_environment(clean: dict[str, str]) -> dict[str, str]:
-    """Add what a Jupyter server needs of this machine to a clean environment."""
-    return clean | {name: os.environ[name] for name in ("VIRTUAL_ENV",) if name in os.environ}
-
-
 @contextmanager
 def running_voila(folder: Path, notebook: str, environment: dict[str, str]) -> Iterator[str]:
-    """Serve a notebook as a page by Voila, and give its address."""
+    """Serve a notebook as a page with Voila, and yield its address."""
     port = free_port()
     command = [
         sys.executable, "-m", "voila", notebook, "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1",
@@ -280,8 +275,8 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not answer")
 
 
-def keep_picture(page: Page, name: str) -> None:
-    """Keep a screenshot where WRITE_SCREENSHOTS says, for somebody to look at."""
+def keep_screenshot(page: Page, name: str) -> None:
+    """Save a screenshot in the folder that WRITE_SCREENSHOTS names, for a person to look at."""
     if folder := os.environ.get("WRITE_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(Path(folder) / f"{name}.png"))

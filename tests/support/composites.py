@@ -1,4 +1,4 @@
-"""Outputs made of hostile pieces, for tests of what is shown together."""
+"""Outputs made of hostile pieces, for tests of outputs that are checked as a whole."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = ["a", "the mean is", "and $5", "then", "x_1", "**b**", "~~s~~", "[l](htt
 
 @dataclass(frozen=True)
 class Composite:
-    """What is shown, as Markdown and as HTML where there is any, and the pieces it was made of."""
+    """An output as Markdown and, if there is any, as HTML, and the pieces it was made of."""
 
     markdown: str
     html: str
@@ -41,7 +41,7 @@ class Composite:
 
 
 class Maker:
-    """Makes outputs of hostile and ordinary pieces, changed here and there; the same for the same seed."""
+    """Makes outputs of hostile and ordinary pieces with random changes. The same seed gives the same outputs."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)

@@ -1,4 +1,4 @@
-"""Environments for processes that the tests start: without the keys and settings of the machine."""
+"""Environments for processes that the tests start, without the keys and settings of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
-    """Return an environment without keys, proxies and settings of the machine; its home is `folder`."""
+    """Return an environment without keys, proxies and settings of the machine, with `folder` as the home."""
     kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     return environment | {
@@ -17,14 +17,14 @@ def clean_environment(folder: Path) -> dict[str, str]:
         "JUPYTER_DATA_DIR": str(folder / "jupyter-data"),
         "JUPYTER_RUNTIME_DIR": str(folder / "jupyter-runtime"),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        # Nothing of the tests may leave this machine.
+        # Nothing in the tests may leave this machine.
         "NO_PROXY": "127.0.0.1,localhost",
     }
 
 
-def beginning_with(code: str, folder: Path) -> dict[str, str]:
-    """Return variables of a process whose Python runs this code first, from a new folder in `folder`."""
-    own = folder / "site"
-    own.mkdir()
-    (own / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(own)}
+def with_sitecustomize(code: str, folder: Path) -> dict[str, str]:
+    """Return variables for a Python process that runs this code first, from a new folder in `folder`."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(site)}

@@ -1,4 +1,4 @@
-"""What a reply must not do to whoever reads it: hostile texts, and whether Markdown is inert."""
+"""Hostile texts, and checks that Markdown is inert: that it does nothing but show text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 
 def parsed(markdown: str) -> Iterator[Token]:
-    """Parse as a front end that allows everything would."""
+    """Parse like a front end that allows everything."""
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     parser.validateLink = lambda url: True  # type: ignore[method-assign]
 
@@ -30,7 +30,7 @@ def assert_inert(markdown: str) -> None:
             assert re.match(r"data:image/(png|jpeg|gif|webp);base64,", str(token.attrs["src"]), re.IGNORECASE), token
         if token.type == "link_open":
             assert re.match(r"https?://|mailto:|#", str(token.attrs["href"]), re.IGNORECASE), token
-    # nbconvert's own parser is another one, and does not sanitise.
+    # nbconvert uses another parser, and does not sanitize.
     html = re.sub(r'<input class="[\w-]+" type="checkbox" disabled(?: checked)?/>', "", markdown2html_mistune(markdown))
     assert not re.search(
         r"<(img(?! src=.data:image/)|script|iframe|svg|object|embed|form|input|style|meta|base)\b", html, re.I
@@ -120,24 +120,24 @@ HOSTILE = [
     "a\r<img src=x>\r\n![a](http://evil.example)",
     "[`](javascript:x)`](javascript:y)",
     "![[a](http://evil.example/1)](http://evil.example/2)",
-    # A bare link, or a strike's marks, take a backtick with them.
+    # A bare link or the marks of a strikethrough include a backtick.
     "http://evil.example/`<img src=x>`",
     "~~`<img src=x>`",
     "~~`a`! `<img src=x>`",
     "www.evil.example/`<img src=x>`",
     "a` b `<img src=x>`",
-    # Code over several lines, in which parsers begin other blocks.
+    # Code over several lines in which parsers start other blocks.
     "#```\n<img src=x>\n```",
     "> - a\nb` <img src=x>\n   > c`<img src=x>`",
     "`a\n#b` `<img src=x>`",
-    # A definition behind a task's box, and blocks behind it.
+    # A definition after a task's box, and blocks after it.
     "- [ ] [r]: javascript:alert(1)\n- [ ] [r]",
     "- [ ] > a\n- [ ] - > b\n    ```\n   `a\n  `<img src=x>`",
-    # An image's words are an attribute, and brackets in a label lose their backslashes.
+    # The text of an image is an attribute, and brackets in a label lose their backslashes.
     '![" onerror="alert(1)](data:image/png;base64,AAAA)',
     "![\\@\\@0\\@\\@ $x$](data:image/png;base64,AAAA)",
     "![|![a](http://evil.example/1) \\[b](https://ok.example)",
-    # Fences within other blocks, or closed by what closes none.
+    # Fences within other blocks, or fences that do not close.
     "```\n> ```",
     "> - ===\n> > ```\n> > <img src=x>",
     "1. \n   ```\n<img src=x>\n   ```\n`<img src=x>`",
@@ -146,7 +146,7 @@ HOSTILE = [
     "\\[[\n- [ ] [r]: javascript:alert(1)\\]\n- [r]",
     "![a\n\n](http://evil.example/x)`<img src=x>`",
     "[a](\n\n\nhttp://ok.example)`<img src=x>`",
-    # Marks of maths in two pieces of code, for front ends that look for maths before anything else.
+    # Math delimiters in two pieces of code, for front ends that look for maths first.
     "- ```\n  $\n  ```\n  $x$\n  ```\n  <img src=x onerror=alert(1)>\n  ```",
     "`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
     "`\\\\[` x\n\n```\n\\\\] <img src=x>\n```",
@@ -154,17 +154,17 @@ HOSTILE = [
     "|a|b|\n|-|-|\n|x`$$`- [ ] \n````html\n<script>alert(1)</script>\n$$",
     "- a\n\n      <img src=x>1. a\n<img src=x>\n   ```\n<img src=x>```\n1. a\n<img src=x>\n   ```\n<img src=x>",
     "1. a\n  ```\n<img src=x>\n  ```",
-    # Behind display maths nbconvert begins a block.
+    # After display maths nbconvert starts a block.
     "`\\begin{a}` x\n\n````\n\\end{a} <img src=x>\n```<img src=x>`\\begin{a}` x\n\n```\n\\end{a} <img src=x>\n```",
     "$$x$$<img src=x>\n`<img src=x>`",
-    # A strike, other emphasis or a label that ends within code.
+    # A strikethrough, other emphasis or a label that ends within code.
     "~~a `b~~ <img src=x>`",
     "~a `b~ <img src=x>`",
     "\\~`<img src=x>`",
     "*a `` b* ` <img src=x> ``",
     "[a ``b](http://ok.example) <img src=x>``",
     "[a ``b](javascript:alert(1))`` c](http://ok.example)",
-    # A cell that ends within code, in tables that not all parsers see.
+    # A cell that ends within code, in tables that only some parsers recognize.
     "| a | b |\n|---|---|\n| `x \\\\| <img src=x>` | b |",
     "`x \\\\| <img src=x>`\n-|-",
     "a\n:-\n`<img src=x> | y`",
@@ -173,13 +173,13 @@ HOSTILE = [
     "|a|b|\n|-|-|\n|http://evil.example/x|`a`_`<img src=x>`",
     "http://evil.example/\u00a0`<img src=x>`",
     "<http://a.example/`x> `<img src=x>`",
-    # A definition takes a fence's mark with it.
+    # A definition includes the mark of a fence.
     "a\n```\n<img src=x>\n: b\n```",
     "\u3000\n```\n<img src=x>\n: ",
     "a\n: \n```\n\n# `|`<img src=x>\n```",
-    # nbconvert draws what begins with the word.
+    # nbconvert draws code whose language starts with this word.
     "```mermaid-x\ngraph TD; A-->B\n```",
-    # What ends a line for JavaScript alone, and letters that are one for Python where case does not count.
+    # Line separators for JavaScript only, and letters that Python treats as equal when it ignores case.
     "`\\begin{A}` x\n\u2028\n```\n\\end{A} <img src=x>\n```",
     "`\\begin{A}` x\n\ufeff\n`\\end{A}` `\\begin{A}`\n```\n\\end{A} <img src=x>\n```",
     "`\\begin{\u017f}` `\\begin{A}` x\n```\n\\end{A} <img src=x>\n```",

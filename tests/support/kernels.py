@@ -1,4 +1,4 @@
-"""A real kernel, and a front end's view of what it sends."""
+"""A real kernel, and the front end's view of its messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 120
 
 @dataclass
 class Message:
-    """A message as the front end receives it; `at` is perf_counter's time, `size` its length on the wire."""
+    """A message as the front end receives it. `at` is a time of perf_counter, `size` its length as JSON in bytes."""
 
     type: str
     content: dict[str, Any]
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def error(self) -> str:
-        """The error the user reads, without colours; fails when there is none or more than one."""
+        """The error that the user reads, without colours. Fails if there is none or more than one."""
         (message,) = self.of("error")
         return plain("\n".join(message.content["traceback"]))
 
@@ -84,13 +84,13 @@ class Run:
 
     @property
     def output(self) -> dict[str, Any]:
-        """The only output; fails when there is another number of them."""
+        """The only output. Fails if there is another number of them."""
         (output,) = self.outputs
         return output
 
     @property
     def text(self) -> str:
-        """All plain text the cell shows in the end."""
+        """All plain text that the cell shows in the end."""
         return "\n".join(output["data"].get("text/plain", "") for output in self.outputs)
 
 
@@ -114,14 +114,14 @@ def plain(text: str) -> str:
 
 
 class Kernel:
-    """A kernel of its own process, spoken to as a front end does."""
+    """A kernel in its own process, used as a front end does."""
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self.manager = manager
         self.client = client
 
     def start(self, code: str, *, cell_id: str | None = None, allow_stdin: bool = False) -> str:
-        """Send code and return the request's id."""
+        """Send code and return the id of the request."""
         content = {
             "code": code,
             "silent": False,
@@ -161,28 +161,28 @@ class Kernel:
                 return dict(reply["content"])
 
     def run(self, code: str, *, cell_id: str | None = None) -> Run:
-        """Run code to its end, whatever it is."""
+        """Run code to its end, whether it succeeds or not."""
         run = self.finish(self.start(code, cell_id=cell_id))
         if not run.ok:
-            # ipykernel 6 refuses for a moment what comes after a failure, as it does what was sent before it.
+            # After a failure ipykernel 6 refuses requests for a moment, including those sent before the failure.
             self.client.kernel_info(reply=True, timeout=PATIENCE)
         return run
 
-    def interrupted_at(self, code: str, *words: str) -> Run:
-        """Run code, and interrupt it as soon as the front end receives a message with all these words."""
-        request, run, sent = self.start(code), Run(), False
+    def interrupt_at(self, code: str, *texts: str) -> Run:
+        """Run code, and interrupt it as soon as the front end receives a message with all these texts."""
+        request, run, is_interrupted = self.start(code), Run(), False
         for message in self.messages(request):
             run.messages.append(message)
-            told = json.dumps(message.content, ensure_ascii=False)
-            if not sent and all(one in told for one in words):
-                sent = True
+            content = json.dumps(message.content, ensure_ascii=False)
+            if not is_interrupted and all(one in content for one in texts):
+                is_interrupted = True
                 self.interrupt()
         run.reply = self.reply(request)
-        assert sent, f"the front end never received {words}"
+        assert is_interrupted, f"the front end never received {texts}"
         return run
 
     def value(self, expression: str) -> Any:
-        """Evaluate an expression in the kernel and return its value, a plain one."""
+        """Evaluate an expression in the kernel and return its value, which must be a literal."""
         import ast
 
         content = self.client.execute("", silent=True, user_expressions={"value": f"repr({expression})"}, reply=True)
@@ -191,12 +191,12 @@ class Kernel:
         return ast.literal_eval(ast.literal_eval(found["data"]["text/plain"]))
 
     def threads(self) -> dict[int, str]:
-        """Return the names of the kernel's threads, by the system's number of each: Python's own is soon used again."""
+        """Return the names of the kernel's threads, keyed by native id: Python's own ids are soon used again."""
         return dict(self.value("{one.native_id: one.name for one in __import__('threading').enumerate()}"))
 
     def join_threads_since(self, before: Collection[int]) -> None:
-        """Wait until all threads have ended that were not there `before`, and those that they have started."""
-        # The session's event loop and the threads of its executor live as long as the session, tqdm's monitor longer.
+        """Wait until all threads that are not in `before` have ended, including threads that they started."""
+        # The session's event loop and its executor's threads live as long as the session, tqdm's monitor even longer.
         lasting = "(one.name.startswith(('wb-event-loop', 'asyncio_')) or type(one).__name__ == 'TMonitor')"
         new = f"__import__('threading').enumerate() if one.native_id not in {set(before)} and not {lasting}"
         while still_alive := self.value(f"{{one.name: one.join(60) or one.is_alive() for one in {new}}}"):
@@ -217,8 +217,8 @@ def _packed(content: dict[str, Any]) -> bytes:
 
 @contextmanager
 def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
-    """Start a kernel with exactly this environment, working in `folder`; end it afterwards."""
-    # By files: a TCP port that is free when the manager looks may be another's by the time the kernel takes it.
+    """Start a kernel with exactly this environment, working in `folder`, and end it afterwards."""
+    # Over files: a TCP port that is free when the manager looks may be taken before the kernel binds it.
     with TemporaryDirectory(prefix="kernel-") as sockets:
         manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
         manager.start_kernel(env=environment, cwd=str(folder))
@@ -235,7 +235,7 @@ def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]
 
 
 @dataclass(frozen=True)
-class Kept:
+class SharedKernel:
     """A kernel with the extension loaded, and the service that is its endpoint."""
 
     kernel: Kernel

@@ -8,7 +8,7 @@ MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b", "Qwen/Qwen3.
 
 
 def feed_entry(id: str, context: int, *kinds: str, price: float = 1.0, **facts: object) -> dict[str, object]:
-    """Return a model as W&B's public feed tells it; `price` is USD per million tokens in, half of that out."""
+    """Return a model as in W&B's public feed. `price` is USD per million input tokens, output costs half of it."""
     return {
         "id": id,
         "limit": {"context": context},
@@ -26,9 +26,14 @@ KNOWN_MODELS = (
 )
 
 
-def at_wandb(wandb: Wandb, environment: dict[str, str]) -> dict[str, str]:
-    """Return the variables of a process that speaks to W&B's endpoint, which lists and prices these models."""
+def serve_known_models(wandb: Wandb) -> None:
+    """Let W&B's hosts list and describe KNOWN_MODELS."""
     models = {str(one["id"]): one for one in KNOWN_MODELS}
     wandb.api.listing = listing(*models)
     wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
-    return environment | wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}
+
+
+def known_model_environment(wandb: Wandb) -> dict[str, str]:
+    """Return variables for a process that uses W&B's endpoint with KNOWN_MODELS, `test/thinker` as the default."""
+    serve_known_models(wandb)
+    return wandb.environment | {"WANDB_API_KEY": "a-key", "WANDB_INFERENCE_MODEL": "test/thinker"}

@@ -1,4 +1,4 @@
-"""llmock, an OpenAI-compatible server that nobody here wrote: it breaks calls on demand and grades the client."""
+"""llmock, an OpenAI-compatible third-party server: it breaks calls on request and grades the client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Llmock:
             return json.loads(response.read() or b"null")
 
     def wait_for_end(self, fault: str) -> None:
-        """Return once the newest request has ended with this fault: only then is the next one a second attempt."""
+        """Return after the newest request has ended with this fault: only then is the next one a second attempt."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             requests = self.call("requests")["requests"]

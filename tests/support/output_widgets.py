@@ -1,4 +1,4 @@
-"""A front end's view of Output widgets, by the rules of JupyterLab's: they heed no update of a display."""
+"""The front end's view of Output widgets, by the rules of JupyterLab: they ignore updates of a display."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class Screen:
-    """What the Output widgets of a kernel hold, and `elsewhere` what was shown outside of them."""
+    """The contents of a kernel's Output widgets. `elsewhere` has what was shown outside of them."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._names: dict[str, str] = {}
-        self._held: dict[str, list[dict[str, Any]]] = {}
-        self._takers: dict[str, list[str]] = defaultdict(list)
+        self._contents: dict[str, list[dict[str, Any]]] = {}
+        self._capturing: dict[str, list[str]] = defaultdict(list)
         self._request_of: dict[str, str] = {}
         self._clears_next: set[str] = set()
         self.elsewhere: list[Message] = []
@@ -32,7 +32,7 @@ class Screen:
         return run
 
     def start_click(self, button: str) -> str:
-        """Click the button of that name in the notebook, as a front end tells the kernel, and return the request."""
+        """Click the button with that name in the notebook, as a front end reports it, and return the request."""
         content = {
             "comm_id": self._kernel.value(f"{button}.model_id"),
             "data": {"method": "custom", "content": {"event": "click"}},
@@ -49,48 +49,48 @@ class Screen:
         return messages
 
     def take(self, request: str, message: Message) -> None:
-        """Show what a message says, as the front end does for this request."""
+        """Process a message, as the front end does for this request."""
         content = message.content
         if message.type in ("comm_open", "comm_msg"):
             self._set(content["comm_id"], content["data"].get("state", {}))
         elif message.type in ("display_data", "execute_result", "stream", "error", "clear_output"):
             self._show(request, message)
-        elif message.type == "update_display_data" and not self._takers[request]:
+        elif message.type == "update_display_data" and not self._capturing[request]:
             self.elsewhere.append(message)
 
     def _set(self, widget: str, state: dict[str, Any]) -> None:
         if "outputs" in state:
-            self._held[widget] = list(state["outputs"])
+            self._contents[widget] = list(state["outputs"])
         if state.get("msg_id"):
             self._request_of[widget] = state["msg_id"]
-            self._takers[state["msg_id"]].append(widget)
+            self._capturing[state["msg_id"]].append(widget)
         elif "msg_id" in state and widget in self._request_of:
-            self._takers[self._request_of.pop(widget)].remove(widget)
+            self._capturing[self._request_of.pop(widget)].remove(widget)
 
     def _show(self, request: str, message: Message) -> None:
-        if not self._takers[request]:
+        if not self._capturing[request]:
             self.elsewhere.append(message)
             return
-        taker = self._takers[request][-1]
+        widget = self._capturing[request][-1]
         if message.type == "clear_output" and message.content["wait"]:
-            self._clears_next.add(taker)
+            self._clears_next.add(widget)
             return
-        if message.type == "clear_output" or taker in self._clears_next:
-            self._held[taker].clear()
-            self._clears_next.discard(taker)
+        if message.type == "clear_output" or widget in self._clears_next:
+            self._contents[widget].clear()
+            self._clears_next.discard(widget)
         if message.type != "clear_output":
-            self._held[taker].append(message.content)
+            self._contents[widget].append(message.content)
 
     def shown(self, output: str = "output") -> list[dict[str, str]]:
-        """Return what the Output widget of that name in the notebook shows, what its inner ones show in their place."""
+        """Return what the Output widget with that name shows, with the contents of its inner widgets in their place."""
         if output not in self._names:
-            # Asked for once: a kernel that is busy does not tell.
+            # Asked only once: a busy kernel does not answer.
             self._names[output] = self._kernel.value(f"{output}.model_id")
         return self.shown_by(self._names[output])
 
     def shown_by(self, widget: str) -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
-        for content in self._held[widget]:
+        for content in self._contents[widget]:
             data = content.get("data", {})
             if WIDGET in data:
                 found += self.shown_by(data[WIDGET]["model_id"])

@@ -12,7 +12,7 @@ PATIENCE = 90
 
 
 class Terminal:
-    """An IPython session as a person has it."""
+    """An IPython session as a person uses it."""
 
     def __init__(self, environment: dict[str, str], folder: Path, width: int = 160) -> None:
         self.width = width
@@ -25,11 +25,11 @@ class Terminal:
 
     def type(self, line: str) -> None:
         self.child.sendline(line)
-        # What was typed is echoed: what follows it is the answer.
+        # The terminal echoes the typed line. The answer follows it.
         self.child.expect_exact(line)
 
     def raw_answer(self) -> str:
-        """Return all that is printed up to the next prompt, with what moves and colours it."""
+        """Return everything printed up to the next prompt, with the escape sequences."""
         self.child.expect(r"In \[\d+\]: ")
         return self.child.before or ""
 
@@ -38,7 +38,7 @@ class Terminal:
         return self.seen(self.raw_answer())
 
     def seen(self, raw: str) -> str:
-        """Return what a terminal shows of what is printed."""
+        """Return what a terminal shows for the printed text."""
         screen = pyte.Screen(self.width, 300)
         pyte.Stream(screen).feed(raw)
         return "\n".join(line.rstrip() for line in screen.display).strip("\n") + "\n"

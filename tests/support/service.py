@@ -1,4 +1,4 @@
-"""The tests' own service: an OpenAI-compatible HTTP server over a real socket, driven per test."""
+"""The service of the tests: an OpenAI-compatible HTTP server over a real socket, controlled by each test."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MODEL = "test/model-a"
-# What a write to a client that went away raises, the last two behind TLS.
+# Raised by a write to a client that has gone, the last two with TLS.
 GONE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 @dataclass
 class Received:
-    """A request as it came over the wire."""
+    """A request as received."""
 
     method: str
     host: str
@@ -32,7 +32,7 @@ class Received:
 
 
 class Answer:
-    """What a script uses to answer one request, byte by byte if it likes."""
+    """Answers one request for a script, byte by byte if needed."""
 
     def __init__(self, handler: _Handler, received: Received) -> None:
         self.received = received
@@ -64,7 +64,7 @@ class Answer:
         self._handler.wfile.flush()
 
     def cut(self) -> None:
-        """End the connection without ending the body."""
+        """Close the connection without ending the body."""
         self._handler.close_connection = True
         self._handler.connection.close()
 
@@ -104,8 +104,8 @@ def usage(prompt: int, completion: int, cached: int | None = None) -> dict[str, 
 class Streamed:
     """A script: a streamed reply.
 
-    `gate` holds the stream after `hold_after` pieces until the test sets it; `per_second` paces it;
-    `sent_last` is set when the last piece has left.
+    `gate` holds the stream after `hold_after` pieces until the test sets it. `per_second` is the pace.
+    `sent_last` is set after the last piece was sent.
     """
 
     pieces: Iterable[str] = ("Hello", " there", ".")
@@ -147,7 +147,7 @@ class Streamed:
 
 
 class Endless:
-    """A script: a streamed reply that says these words and no more, until the client goes away; `gone` is set then."""
+    """A script: a streamed reply that sends one text and no more, until the client goes away. Then it sets `gone`."""
 
     def __init__(self, words: str = "Half an answer") -> None:
         self.words = words
@@ -157,7 +157,7 @@ class Endless:
         answer.start()
         answer.event(chunk({"content": self.words}))
         try:
-            # A client that has gone shows when one writes to it. Nothing sets the event while this goes on: it paces.
+            # Only a write shows that the client has gone. Nothing sets the event in this loop: the wait is a pause.
             while not self.gone.wait(0.05):
                 answer.raw(b": still here\n\n")
         except GONE:
@@ -191,7 +191,7 @@ def completion(text: str | None = "Hello there.", *, counted: dict[str, Any] | N
 
 
 def calling(*calls: tuple[str, str], said: str = "", pieces: int = 1, counted: dict[str, Any] | None = None) -> Script:
-    """A script: a streamed reply that asks for tools; the arguments come in so many pieces."""
+    """A script: a streamed reply that calls tools. The arguments arrive in this number of pieces."""
 
     def answer(one: Answer) -> None:
         one.start()
@@ -218,7 +218,7 @@ def calling(*calls: tuple[str, str], said: str = "", pieces: int = 1, counted: d
 
 
 def refused(status: int, message: str, **headers: str) -> Script:
-    """A script: an error as the service words it."""
+    """A script: an error with a message of the service."""
 
     def answer_with(answer: Answer) -> None:
         chunk = {"error": {"code": status, "message": message, "type": "invalid_request_error"}}
@@ -228,7 +228,7 @@ def refused(status: int, message: str, **headers: str) -> Script:
 
 
 def page(html: str = "<html><body>Welcome</body></html>", status: int = 200) -> Script:
-    """A script: a web page where an API should be."""
+    """A script: a web page in place of an API."""
 
     def answer_with(answer: Answer) -> None:
         answer.start(status, "text/html")
@@ -239,9 +239,9 @@ def page(html: str = "<html><body>Welcome</body></html>", status: int = 200) -> 
 
 
 class Service:
-    """A running server. Scripts queued with `then` answer chats in order; after them `always` does.
+    """A running server. Scripts queued with `then` answer chats in order. After them `always` answers.
 
-    `failures` are what scripts raised, which their own threads would keep to themselves.
+    `failures` has the exceptions of scripts, which would otherwise be lost in their threads.
     """
 
     def __init__(self) -> None:
@@ -250,7 +250,7 @@ class Service:
         self.reset()
 
     def reset(self) -> None:
-        """Be as new, at the same address."""
+        """Return to the initial state, at the same address."""
         self.received: list[Received] = []
         self.always: Script = Streamed()
         self.listing: Any = listing(MODEL, "test/model-b")
@@ -261,6 +261,11 @@ class Service:
 
     def then(self, *scripts: Script) -> None:
         self._scripts.extend(scripts)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that make this server the endpoint, and MODEL its model."""
+        return {"WANDB_INFERENCE_BASE_URL": self.url, "WANDB_INFERENCE_MODEL": MODEL}
 
     @property
     def chats(self) -> list[Received]:
@@ -288,8 +293,8 @@ class Service:
             self.url = f"http://127.0.0.1:{server.server_port}/v1"
             yield self
 
-    def assert_well(self) -> None:
-        """Fail when a script did, showing where."""
+    def assert_no_failures(self) -> None:
+        """Fail if a script failed, with its traceback."""
         _assert_none(self.failures)
 
 
@@ -298,11 +303,11 @@ def listing(*ids: str) -> dict[str, Any]:
 
 
 class Wandb:
-    """W&B's own hosts, as far as a client behind this proxy can tell.
+    """W&B's own hosts, as a client behind this proxy sees them.
 
-    Environment `HTTPS_PROXY` leads a client here; its CONNECT to `api.inference.wandb.ai` or
+    The variable `HTTPS_PROXY` directs a client to this server. Its CONNECT to `api.inference.wandb.ai` or
     `trace.wandb.ai` ends in a TLS server with a certificate of the tests' own authority, so the real host
-    names, keys and headers go over a real, encrypted socket.
+    names, keys and headers are sent over a real, encrypted socket.
     """
 
     API, FEED = "api.inference.wandb.ai", "trace.wandb.ai"
@@ -321,14 +326,14 @@ class Wandb:
         self.failures: list[BaseException] = []
 
     def reset(self) -> None:
-        """Be as new, at the same address."""
+        """Return to the initial state, at the same address."""
         for service in (self.api, self.feed):
             service.reset()
         self.connected_to.clear()
         self.failures.clear()
 
-    def assert_well(self) -> None:
-        """Fail when a script did, showing where."""
+    def assert_no_failures(self) -> None:
+        """Fail if a script failed, with its traceback."""
         _assert_none(self.failures)
 
     @contextmanager
@@ -359,7 +364,7 @@ class _Server(ThreadingHTTPServer):
         self.connected_to = [] if connected_to is None else connected_to
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep what was raised, unless a client went away: that is what some tests are about."""
+        """Keep the exception, unless a client has gone: some tests are about that."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, GONE):
             self.failures.append(error)
@@ -383,7 +388,7 @@ def _serving(server: _Server) -> Iterator[_Server]:
 
 
 def _document(body: bytes) -> Any:
-    """Return a JSON body; None for none, and the bytes for one of another kind."""
+    """Return a JSON body, None if there is none, or the bytes of another kind of body."""
     try:
         return json.loads(body) if body else None
     except ValueError:
@@ -392,7 +397,7 @@ def _document(body: bytes) -> Any:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # As servers that stream have it: otherwise a small piece waits for the one before it to be acknowledged.
+    # As in servers that stream: otherwise a small piece waits until the one before it is acknowledged.
     disable_nagle_algorithm = True
     host = ""
     server: _Server
@@ -411,28 +416,28 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             secured = self.server.tls.wrap_socket(self.connection, server_side=True)
         except OSError:
-            # The client does not know the authority, as one test has it, or went away.
+            # The client does not know the authority, as in one test, or has gone.
             return
         with secured:
-            type("_Behind", (_Handler,), {"host": host})(secured, self.client_address, self.server)
+            type("_BehindProxy", (_Handler,), {"host": host})(secured, self.client_address, self.server)
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         if len(body) < length:
-            # The client is gone, killed as it may be: what it had not sent whole has not come.
+            # The client has gone, for example killed: an incomplete request counts as not received.
             self.close_connection = True
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         received = Received(self.command, self.host, self.path, headers, _document(body))
         service = self.server.service_for(self.host)
-        # What it raises ends the connection, and comes to the server's `handle_error`.
+        # An exception in it ends the connection, and is passed to the server's `handle_error`.
         service.answer(Answer(self, received))
 
     do_GET = do_POST = _answer
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the tests read what was received."""
+        """Log nothing: the tests read what was received."""
 
 
 def pieces(text: str) -> list[str]:

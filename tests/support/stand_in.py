@@ -1,7 +1,7 @@
-"""The models behind the examples' cassettes: replies written by hand, served as a model would stream them.
+"""The models behind the cassettes of the examples: replies written by hand, served as a model would stream them.
 
-What a notebook asks is told by words of its last message. Who changes a question in `examples/` changes it here too,
-and records again: `uv run python tests/record_examples.py`.
+A prompt is recognized by a part of its last message. After changing a question in `examples/`, change it here too
+and record again: `uv run python tests/record_examples.py`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from service import Answer, Service, Streamed, calling, completion, listing, ref
 
 QUICK, CAREFUL, EYES = "stand-in/quick", "stand-in/careful", "stand-in/eyes"
 WORDS_PER_SECOND: Final = {QUICK: 60.0, CAREFUL: 30.0, EYES: 40.0}
-# About so many characters are a token, in English.
+# The average number of characters in a token of English text.
 CHARACTERS_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A reply written by hand: to whom it belongs, and what is said or which tools are asked for."""
+    """A reply written by hand: the prompt it belongs to, and its text or its tool calls."""
 
     to: str
     text: str = ""
     model: str = ""
     calls: tuple[tuple[str, str], ...] = ()
 
-    def fits(self, asked: str, model: str) -> bool:
-        return self.to in asked and self.model in ("", model)
+    def fits(self, message: str, model: str) -> bool:
+        return self.to in message and self.model in ("", model)
 
 
 def _json(to: str, model: str = "", **answer: Any) -> Written:
@@ -81,7 +81,7 @@ WRITTEN: Final = (
     _json("A farmer had 15 sheep", answer=8),
     _json("You overtake the runner", QUICK, answer=1),
     _json("You overtake the runner", CAREFUL, answer=2),
-    # tools.ipynb: the last message is the user's, or what the tool returned.
+    # tools.ipynb: the last message is the user's, or the result of the tool.
     Written("Can I have two bells?", calls=(("stock", '{"item": "bell"}'),)),
     Written("And three wheels?", calls=(("stock", '{"item": "wheel"}'),)),
     Written(
@@ -107,12 +107,12 @@ class StandIn(Service):
 
 
 def answer(one: Answer) -> None:
-    """Answer one request with what was written for it; a request that nobody wrote for is refused."""
+    """Answer a request with the reply written for it. A request without one is refused."""
     body = one.received.body
-    asked, model = _text(body["messages"][-1]["content"]), body["model"]
-    written = next((each for each in WRITTEN if each.fits(asked, model)), None)
+    message, model = _text(body["messages"][-1]["content"]), body["model"]
+    written = next((each for each in WRITTEN if each.fits(message, model)), None)
     if written is None:
-        refused(400, f"tests/support/stand_in.py has no reply of {model} to: {asked[:200]}")(one)
+        refused(400, f"tests/support/stand_in.py has no reply of {model} to: {message[:200]}")(one)
         return
     counted = usage(_tokens(json.dumps(body["messages"], ensure_ascii=False)), _tokens(written.text))
     if written.calls:
@@ -125,7 +125,7 @@ def answer(one: Answer) -> None:
 
 
 def _text(content: Any) -> str:
-    """Return the words of a message, whose content is a text or a list of parts."""
+    """Return the text of a message whose content is a text or a list of parts."""
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content)

@@ -1,4 +1,4 @@
-"""A formula for each name that a reply's maths may use, and the corpora of ordinary and of hostile formulas."""
+"""A formula for each name allowed in the maths of a reply, and the corpora of ordinary and of hostile formulas."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ from wandb_inference_magic.markup.tex_names import (
     SYMBOLS,
 )
 
+# The delimiters of maths that models use.
+DELIMITERS = [
+    ("$", "$"),
+    ("$$", "$$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    ("$$\n", "\n$$"),
+    (r"\begin{equation}", r"\end{equation}"),
+]
 DATA = Path(__file__).parent / "data"
 
-# What stands for itself is written as it is, what takes one piece of maths around an x; all others here.
+# Names that need a formula of their own. A symbol is written alone, and a command with one argument around an x.
 _SHAPES = {
     "left": r"\left( x \right)",
     "right": r"\left( x \right]",
@@ -95,7 +104,7 @@ def _environment(name: str) -> str:
 
 
 def ordinary_texts() -> Iterator[tuple[str, str]]:
-    """Yield topic and text of each entry of the corpus of ordinary formulas."""
+    """Yield topic and text of each entry in the corpus of ordinary formulas."""
     topic = ""
     text = (DATA / "formulas.md").read_text(encoding="utf-8")
     for found in re.finditer(
@@ -107,6 +116,6 @@ def ordinary_texts() -> Iterator[tuple[str, str]]:
 
 
 def hostile_formulas(url: str) -> dict[str, str]:
-    """Return the hostile formulas by their names; those that would load something load from `url`."""
+    """Return the hostile formulas by name. Those that try to load something use `url`."""
     entries = json.loads((DATA / "hostile_tex.json").read_text(encoding="utf-8"))
     return {entry["name"]: entry["tex"].replace("URL", url) for entry in entries}

@@ -1,4 +1,4 @@
-"""A stand-in for W&B's own servers, as the real Weave client sees them: projects, and traces."""
+"""A test server in place of W&B's own, as the real Weave client sees them: projects and traces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service import Answer, Service, refused
 
 
 class TraceServer(Service):
-    """Records what Weave posts. `fails` makes it answer whatever it is asked with an error."""
+    """Records what Weave posts. With `fails` it answers every request with an error."""
 
     fails = False
 
@@ -45,7 +45,7 @@ class TraceServer(Service):
 
     @property
     def calls(self) -> list[dict[str, Any]]:
-        """The calls that have been traced, whole ones, in the order in which they began."""
+        """The complete calls that were traced, in the order in which they started."""
         batches = [one.body["batch"] for one in self.received if one.path.endswith("/calls/complete")]
         return sorted((call for batch in batches for call in batch), key=lambda call: str(call["started_at"]))
 

@@ -1,4 +1,4 @@
-"""No key and no password is in a text that is shown: not as it is, not encoded, not in pieces that a library quotes."""
+"""No shown text contains a key or a password: not verbatim, not encoded, not in fragments that a library quotes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from wandb_inference_magic.text.redaction import hidden, redacted
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="
 MARK = "Zq7xK"
-# What can be in a variable of the environment.
+# What an environment variable can contain.
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
-# Where a library cuts an address that it cannot read.
+# Characters at which a library splits an address that it cannot parse.
 CUTS = st.text("#?/@%:\\ []'\"$&\n\t", max_size=3)
 AROUND = CUTS | ANY
 FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "http://{}@h:x"])
 NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
-SITUATION = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
+CONTEXT = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
 OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
 
 
@@ -68,7 +68,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         f"{{'Authorization': b'Bearer {KEY}'}}",
     ],
 )
-def test_a_key_is_in_no_error_in_any_form(written: str) -> None:
+def test_an_error_contains_no_key_in_any_encoding(written: str) -> None:
     Key(KEY, "typed in")
     error = InferenceError(f"A {written}.", why=f"x{written}x", remedy=written, cause="key", request_id=written)
     error.show_traceback = True
@@ -95,16 +95,16 @@ def test_a_key_is_in_no_error_in_any_form(written: str) -> None:
         ("write to https://h/help or me@h.example", "write to https://h/help or me@h.example"),
     ],
 )
-def test_what_looks_like_a_secret_is_not_shown(text: str, shown: str) -> None:
+def test_text_that_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
     assert redacted(text, {}) == shown
 
 
-def test_a_long_text_of_addresses_is_no_trouble() -> None:
+def test_a_long_text_of_addresses_is_processed() -> None:
     assert len(redacted("a://" * 50_000, {})) == 200_000
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("bad", "reason"),
     [
         ("abc\rdef", "a line break"),
         ("abc\ndef", "a line break"),
@@ -124,15 +124,15 @@ def test_a_long_text_of_addresses_is_no_trouble() -> None:
         ("  \n", "is empty"),
     ],
 )
-def test_what_is_no_key_is_refused_without_showing_it(bad: str, says: str) -> None:
-    with pytest.raises(InferenceError, match=says) as caught:
+def test_an_invalid_key_is_refused_without_being_shown(bad: str, reason: str) -> None:
+    with pytest.raises(InferenceError, match=reason) as caught:
         check_key(bad)
     assert "abc" not in str(caught.value)
     assert "def" not in str(caught.value)
 
 
 @given(st.text())
-def test_what_is_taken_as_a_key_can_go_into_a_header(text: str) -> None:
+def test_an_accepted_key_is_a_valid_header_value(text: str) -> None:
     try:
         key = check_key(f" {text}\n")
     except InferenceError:
@@ -151,7 +151,7 @@ def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: st
     try:
         with pytest.raises((InferenceError, openai.APIConnectionError)) as caught, users_client() as client:
             client.models.list()
-        error = to_inference_error(caught.value, SITUATION)
+        error = to_inference_error(caught.value, CONTEXT)
         error.show_traceback = True
         shown = "".join((str(error), *error._render_traceback_(), *traceback.format_exception(caught.value)))
     finally:
@@ -161,10 +161,10 @@ def test_no_part_of_a_proxys_password_is_shown(name: str, before: str, after: st
 
 
 @given(CUTS, CUTS)
-def test_words_that_quote_a_piece_of_a_password_are_not_quoted(before: str, after: str) -> None:
+def test_an_error_that_quotes_a_fragment_of_a_password_is_redacted(before: str, after: str) -> None:
     os.environ["HTTPS_PROXY"] = f"http://user:{before}{MARK}{after}@h:3128"
     try:
-        error = to_inference_error(ValueError(f"Invalid port: '{MARK.lower()}'"), SITUATION)
+        error = to_inference_error(ValueError(f"Invalid port: '{MARK.lower()}'"), CONTEXT)
         assert MARK.lower() not in str(error).lower()
         other = InferenceError(f"Something with '{MARK}' in it.", cause="network")
         assert MARK not in str(other)
@@ -188,15 +188,15 @@ LONG_SECRET = "wandb_v1_Ab3dEf6hIj9lMn2pQr5tUv8x"
         f"{LONG_SECRET[:14]}\u200b{LONG_SECRET[14:]}",
     ],
 )
-def test_no_longer_piece_of_a_key_is_shown_however_it_is_written(written: str) -> None:
+def test_long_fragments_of_a_key_are_hidden_in_any_encoding(written: str) -> None:
     shown = redacted(f"Wrong key: {written}!", {"WANDB_API_KEY": f"{LONG_SECRET}\n"})
     assert "(hidden)" in shown
-    # What base64 makes of the words before it is no part of it.
+    # base64 mixes the prefix into the first characters: those few are not part of the secret.
     kept = shown.replace("(hidden)", "|").removeprefix("Wrong key: ").removesuffix("!")
     assert all(len(one) < 16 for one in kept.split("|"))
 
 
-def test_what_tells_its_owner_which_key_it_was_is_shown() -> None:
+def test_a_short_prefix_and_suffix_of_a_key_are_shown() -> None:
     environ = {"WANDB_API_KEY": LONG_SECRET, "WANDB_INFERENCE_API_KEY": "ollama"}
     for text in (f"Wrong key: {LONG_SECRET[:9]}...{LONG_SECRET[-4:]}", "See https://api.wandb.ai/ and ollama", "İİİ"):
         assert redacted(text, environ) == text
@@ -206,7 +206,7 @@ def test_what_tells_its_owner_which_key_it_was_is_shown() -> None:
     "before", ["WANDB_API_KEY=", "export WANDB_API_KEY=", "api_key: ", "Bearer:", "x-api-key:", "<"]
 )
 @pytest.mark.parametrize("after", ["", "\n"])
-def test_what_was_copied_beside_a_key_is_no_part_of_it(before: str, after: str) -> None:
+def test_text_copied_together_with_a_key_is_refused(before: str, after: str) -> None:
     with pytest.raises(InferenceError, match="This is not a key: it ") as caught:
         check_key(f"{before}{LONG_SECRET}{after}")
     assert "Ab3d" not in str(caught.value)
@@ -215,31 +215,31 @@ def test_what_was_copied_beside_a_key_is_no_part_of_it(before: str, after: str) 
 @pytest.mark.parametrize(
     "text", ['{"api_key":"a1b2c3d4"}', "a1b2c3d4,", "a1b2c3d4;", "https://forge.coreweave.com/settings", "****"]
 )
-def test_what_stands_where_a_key_should_be_is_refused(text: str) -> None:
+def test_a_placeholder_or_an_address_is_not_a_key(text: str) -> None:
     with pytest.raises(InferenceError, match="This is not a key: it "):
         check_key(text)
 
 
 @pytest.mark.parametrize("key", ["x", "none", "EMPTY", "sk-no-key-required", "a=b:c", "keyed=", "token", "a" * 8000])
-def test_what_ordinary_servers_take_is_a_key(key: str) -> None:
+def test_keys_that_common_servers_accept_are_valid(key: str) -> None:
     assert check_key(f" {key}\r\n") == key
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("address", "reason"),
     [
         (f"http://user:{MARK}@h:3128\n", "It has a blank or a line break before or after it"),
         (f" http://user:{MARK}@h:3128", "It has a blank or a line break before or after it"),
         (f"1http://user:{MARK}@h:3128", "The HTTP library does not take it"),
     ],
 )
-def test_the_error_for_a_proxy_names_it_alone_and_holds_nothing_of_it(
-    monkeypatch: pytest.MonkeyPatch, address: str, says: str
+def test_the_error_for_a_proxy_names_its_variable_and_shows_nothing_of_its_value(
+    monkeypatch: pytest.MonkeyPatch, address: str, reason: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
     monkeypatch.setenv("WANDB_INFERENCE_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(
-        InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {says}"
+        InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {reason}"
     ) as caught:
         users_client()
     assert MARK not in "".join(traceback.format_exception(caught.value))
@@ -248,7 +248,7 @@ def test_the_error_for_a_proxy_names_it_alone_and_holds_nothing_of_it(
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5"])
 @pytest.mark.parametrize("build", [lambda options: build_users_client(options, NoMeter()), build_own_client])
-def test_a_socks_proxy_without_its_package_is_an_error_with_a_message(
+def test_a_socks_proxy_without_its_package_is_an_error_that_names_the_package(
     monkeypatch: pytest.MonkeyPatch, scheme: str, build: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
