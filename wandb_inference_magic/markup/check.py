@@ -123,7 +123,7 @@ def _are_harmless(tokens: list[Token], allowed: frozenset[str], own_tags: Sequen
     seen: list[str] = []
     for token in _all_tokens(tokens):
         if token.type in ("html_block", "html_inline"):
-            seen += tags_in(token.content) if "<" in token.content else []
+            seen += tags_in(token.content)
             if "<!" in token.content or "<?" in token.content:
                 return False
         elif not _is_harmless(token, allowed):

@@ -33,6 +33,11 @@ class Span:
     label_end: int = -1
 
 
+def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
+    """Return the type and the first line of each block that is in no other block."""
+    return [(token.type, token.map[0]) for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+
+
 def accept_any(url: str) -> bool:  # noqa: ARG001
     """Accept every link: another parser may read as a link what this parser would leave as text."""
     return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..text import safe_plain
 from .check import is_safe, tags_in
 from .literal import fenced, safe_inline, with_dollars_apart
-from .rewrite import CannotRewriteError, Rewriting
+from .rewrite import Rewriting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -60,7 +60,7 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
             continue
         try:
             candidate = "".join(part if isinstance(part, str) else rewrite(part.text, allowed) for part in parts)
-        except CannotRewriteError:
+        except ValueError:  # including CannotRewriteError
             continue
         if is_safe(candidate, allowed, tags):
             break

@@ -10,7 +10,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Final
 
-from .maths import BLOCK
+from .maths import BLOCK, CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,20 +24,15 @@ _WITHIN: Final = {"softbreak": "\n", "hardbreak": "\n"}
 _START: Final = re.compile(
     r"\$\$|\\\[|\\\(|\$|\\begin\s*\{(?P<name>[^}]*)\}|(?P<escape>\\[\\$])|(?P<reference>\\(?:eq)?ref\s*\{[^}]*\})"
 )
-_CLOSERS: Final = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 # The limit on the search for the ends of formulas. A text that needs more steps is not shown as it is.
 _STEPS_PER_CHARACTER: Final = 20
 
 
 def page_strings(tokens: Sequence[Token], maths: Sequence[str]) -> Iterator[str]:
     """Yield the strings of a page made from Markdown tokens, with each piece of maths put back in its place."""
-
-    def put_back(found: re.Match[str]) -> str:
-        number = int(found[1])
-        return maths[number] if number < len(maths) else found[0]
-
+    pieces = dict(enumerate(maths))
     for text in _texts(tokens):
-        yield _PLACE.sub(put_back, text) if maths else text
+        yield _PLACE.sub(lambda found: pieces.get(int(found[1]), found[0]), text)
 
 
 def _texts(tokens: Sequence[Token]) -> Iterator[str]:
@@ -69,7 +64,7 @@ def formulas(text: str) -> Iterator[str | None]:
             yield found[0]
             continue
         name = found["name"]
-        closer = _CLOSERS.get(found[0]) or f"{{{name}}}"
+        closer = CLOSERS.get(found[0]) or f"{{{name}}}"
         end, taken = _find_end(text, position, closer, name)
         steps -= taken
         if steps < 0:
