@@ -24,13 +24,22 @@ def expanded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An element found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
+    """An element found in an inline text, from `start` to `end`; `label_end` is where a link's label ends.
+
+    `kind` is the name of the rule that found it, or `no_maths` for maths that is not ordinary.
+    """
 
     kind: str
     start: int
     end: int
+    source: str
     token: Token
     label_end: int = -1
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is shown as code."""
+        return self.kind in ("backticks", "no_maths")
 
 
 def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
@@ -104,7 +113,9 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
             token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
             if token is not None:
                 label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
-                state.env["spans"].append(Span(kind, start, state.pos, token, label_end))
+                name = token.type if kind == "maths" else kind
+                source = state.src[start : state.pos]
+                state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
         return True
 
     return run

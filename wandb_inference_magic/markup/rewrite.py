@@ -83,7 +83,6 @@ class Rewriting:
                 self._rewrite(token, *token.map)
         for start, end in self._env["definitions"]:
             self._lines[start:end] = [""] * (end - start)
-            self._finish(start, end)
         # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             self._lines[number] = line[:cursor] + literal_line(line[cursor:])
@@ -107,37 +106,29 @@ class Rewriting:
 
         Only fences for which that matters are refused.
         """
-        code = [token for token in self._tokens if token.type == "fence"]
-        if not any(token.level for token in code):
+        codes = (one for one in self._tokens if one.type == "fence" or (one.type == "inline" and "`" in one.content))
+        if not any(_COULD_ACT.search(token.content) for token in codes):
             return
-        texts = [token.content for token in self._tokens if token.type == "inline" and "`" in token.content]
-        if not any(map(_COULD_ACT.search, [*texts, *(token.content for token in code)])):
-            return
-        containers: set[str] = set()
+        in_quotation = False
         for token in self._tokens:
-            if token.level == 0:
-                containers = set()
-            if token.nesting > 0:
-                containers.add(token.type)
-            if token.type == "fence" and token.level and self._is_confusing(token, containers):
+            in_quotation = token.type == "blockquote_open" or (in_quotation and token.level > 0)
+            if token.type == "fence" and token.level and self._is_confusing(token, in_quotation=in_quotation):
                 raise CannotRewriteError
 
-    def _is_confusing(self, fence: Token, containers: set[str]) -> bool:
+    def _is_confusing(self, fence: Token, *, in_quotation: bool) -> bool:
         start, end = fence.map or (0, 0)
         before = self._lines[start - 1] if start else ""
-        if "blockquote_open" in containers:
+        if in_quotation:
             return fence.level > 1 or bool(before.strip(" >"))
         margin = len(self._lines[start].partition(fence.markup)[0])
         body = filter(str.strip, self._lines[start + 1 : end])
         return any(line[:margin].strip() for line in body) or bool(_BARE_MARKER.fullmatch(before))
 
-    def _finish(self, start: int, end: int) -> None:
-        """Mark lines as rewritten to their ends."""
-        self._cursors[start:end] = [len(line) for line in self._lines[start:end]]
-
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
-            self._rewrite_inline(token.content, start)
+            pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
+            for number, (before, after) in enumerate(pairs, start):
+                self._replace(number, before, after)
             return
         if token.type == "fence":
             self._rewrite_fence(token, start, end)
@@ -147,12 +138,7 @@ class Rewriting:
             self._rewrite_maths(token, start, end)
         else:
             return
-        self._finish(start, end)
-
-    def _rewrite_inline(self, content: str, start: int) -> None:
-        pairs = zip(content.split("\n"), self._inline(content).split("\n"), strict=True)
-        for number, (before, after) in enumerate(pairs, start):
-            self._replace(number, before, after)
+        self._cursors[start:end] = map(len, self._lines[start:end])
 
     def _replace(self, number: int, before: str, after: str) -> None:
         line, cursor = self._lines[number], self._cursors[number]
@@ -178,21 +164,13 @@ class Rewriting:
             self._lines[end - 1] = closing
         else:
             self._lines[end - 1] += f"\n{closing}"
-        if prefix and not token.level:
-            self._outdent(start, end, len(prefix))
-        elif not token.level and start and self._source[start - 1].strip(" ") and _DEFINITION.search(token.content):
-            # nbconvert reads the lines above as the terms of a definition list, and the fence as one of them.
-            self._lines[start] = f"\n{self._lines[start]}"
-
-    def _outdent(self, start: int, end: int, width: int) -> None:
-        """Move an indented code block to the start of its lines, after a blank line.
-
-        Otherwise another parser may read it as part of a list item.
-        """
-        text = "\n".join(self._lines[start:end])
-        text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
+        if token.level:
+            return
+        # Other parsers may read an indented block as part of a list item. nbconvert may read a block that has
+        # definitions, and the lines above it, as a definition list.
+        text = re.sub(rf"^ {{0,{len(prefix)}}}", "", "\n".join(self._lines[start:end]), flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._lines[start - 1].strip(" "):
+        if start and self._lines[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
@@ -235,15 +213,19 @@ class Rewriting:
         links = [span for span in spans if span.kind == "link"]
         # No label is within another.
         labels = {position for link in links for position in range(link.start + 1, link.label_end + 1)}
-        codes = [content[span.start : span.end] for span in spans if _is_code(span)]
-        dangers = self._table_dangers | _dangers_in(codes)
+        dangers = self._table_dangers | _dangers_in([span.source for span in spans if span.is_code])
         # The marks that must mean nothing outside code, if the code could be active.
         crossing = "".join(["`", *dangers - {_ACTIVE, "|"}]) if _ACTIVE in dangers else ""
         if crossing:
-            if any(_is_uncertain(span, content) for span in spans):
+            if any(map(_is_uncertain, spans)):
                 raise CannotRewriteError
             is_cut = "|" in dangers and _has_unlike_cells(content, self._table)
-            spans = [_unless_cut(span, content, is_cut=is_cut, in_label=span.start in labels) for span in spans]
+            spans = [
+                replace(span, kind="no_code")
+                if span.kind == "backticks" and (is_cut or (span.start in labels and "](" in span.source))
+                else span
+                for span in spans
+            ]
         dollar = DOLLAR_APART if self._may_be_maths or _dollars_shown(content, spans) > 1 else DOLLAR
         parts = [""]
         position = 0
@@ -264,29 +246,32 @@ class Rewriting:
         return "".join(parts)
 
     def _edits(self, span: Span, content: str, labels: Set[int]) -> Iterator[tuple[int, int, str]]:
-        source = content[span.start : span.end]
-        if span.kind == "backticks":
-            yield span.start, span.end, source
-        elif span.kind == "no_code":
-            yield span.start, span.end, with_dollars_apart(safe_inline(source))
-        elif span.kind == "maths":
-            yield span.start, span.end, maths.in_line(span.token.content) if self._in_line else span.token.content
-        elif span.kind == "image":
-            yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
-        elif span.kind == "autolink":
-            href = str(span.token.attrs["href"])
-            words = _without("`[]", literal(source[1:-1]))
-            yield span.start, span.end, f"[{words}]({quoted_url(href)})" if is_link(href) else literal(source)
-        else:
+        if span.kind == "link":
             href = str(span.token.attrs["href"])
             if "\n" in content[span.label_end : span.end]:
                 raise CannotRewriteError
             yield span.start, span.start + 1, "[" if is_link(href) else ""
             yield span.label_end, span.end, _destination(href)
+        else:
+            yield span.start, span.end, self._shown(span, in_link=span.start in labels)
 
-    def _image(self, span: Span, source: str, *, in_link: bool) -> str:
+    def _shown(self, span: Span, *, in_link: bool) -> str:
+        """Return what replaces an element other than a link with a label."""
+        if span.kind == "backticks":
+            return span.source
+        if span.kind == "no_code":
+            return with_dollars_apart(safe_inline(span.source))
+        if span.kind == "image":
+            return self._image(span, in_link=in_link)
+        if span.kind == "autolink":
+            href = str(span.token.attrs["href"])
+            words = _without("`[]", literal(span.source[1:-1]))
+            return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
+        return maths.in_line(span.token.content) if self._in_line else span.token.content
+
+    def _image(self, span: Span, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
-        if "\n" in source:
+        if "\n" in span.source:
             raise CannotRewriteError
         # marked puts an image's alternative text into an attribute without escaping quotes.
         alt = safe_inline(span.token.content).replace('"', "&quot;")
@@ -302,8 +287,7 @@ def _language(info: str) -> str:
 
     nbconvert draws everything that begins with "mermaid".
     """
-    found = re.match(r"[A-Za-z0-9_+#.-]*", info.strip())
-    word = found[0] if found else ""
+    word = re.split(r"[^A-Za-z0-9_+#.-]", info.strip(), maxsplit=1)[0]
     return "text" if word.lower().startswith("mermaid") else _DRAWN.get(word.lower(), word)
 
 
@@ -315,17 +299,11 @@ def _destination(href: str) -> str:
     return f" (`{shown}`)"
 
 
-def _is_code(span: Span) -> bool:
-    """Whether a span is shown as code."""
-    return span.kind == "backticks" or span.token.type == "no_maths"
-
-
-def _is_uncertain(span: Span, content: str) -> bool:
+def _is_uncertain(span: Span) -> bool:
     """Whether parsers may count backticks differently: blocks may begin within a span's lines, links within maths."""
-    source = content[span.start : span.end]
     if span.kind == "maths":
-        return span.token.type == "maths" and ("`" in source or "\n" in source or bool(BARE_LINK.search(source)))
-    return span.kind == "backticks" and "\n" in source
+        return "`" in span.source or "\n" in span.source or bool(BARE_LINK.search(span.source))
+    return span.kind == "backticks" and "\n" in span.source
 
 
 def _dangers_in(codes: Sequence[str]) -> frozenset[str]:
@@ -354,12 +332,6 @@ def _has_unlike_cells(content: str, table: str) -> bool:
     return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
 
 
-def _unless_cut(span: Span, content: str, *, is_cut: bool, in_label: bool) -> Span:
-    """Return a span, marked as not code if a parser may end the cell or label around it within the span."""
-    ends = is_cut or (in_label and "](" in content[span.start : span.end])
-    return replace(span, kind="no_code") if ends and span.kind == "backticks" else span
-
-
 def _undefining(text: str, *, begins_line: bool) -> str:
     """Return text in which no line starts a definition: nbconvert would add the text around it to a definition list."""
     before = "\n" if begins_line else ""
@@ -379,8 +351,8 @@ def _without(marks: str, text: str) -> str:
 
 def _dollars_shown(content: str, spans: list[Span]) -> int:
     """Count the dollars that JupyterLab's search for maths will see in an inline text."""
-    in_code = sum(content.count("$", span.start, span.end) for span in spans if _is_code(span))
-    return content.count("$") - in_code + 2 * any(span.token.type == "maths" for span in spans)
+    in_code = sum(span.source.count("$") for span in spans if span.is_code)
+    return content.count("$") - in_code + 2 * any(span.kind == "maths" for span in spans)
 
 
 def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
