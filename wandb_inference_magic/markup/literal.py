@@ -26,7 +26,7 @@ _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
 )
 _REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
-_TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
+_TYPESET_MARK: Final = re.compile(r"(\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z])))")
 # Some parsers start a block after a task's checkbox.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
 # JupyterLab removes the backslash before a dollar, then looks for maths between two dollars. It does not look across
@@ -40,13 +40,9 @@ def safe_inline(text: str) -> str:
 
     A page may hold several such texts. `safe_document` makes sure that their dollars make no maths.
     """
-    line = " ".join(safe_plain(text).split())
-    pieces, position = [], 0
-    for found in _TYPESET_MARK.finditer(line):
-        # MathJax sees the page, not the Markdown. It ignores such a mark only in code.
-        pieces += [_escaped(line[position : found.start()]), f"`{found[0]}`"]
-        position = found.end()
-    line = "".join([*pieces, _escaped(line[position:])])
+    # Every second piece is a mark. MathJax sees the page, not the Markdown. It ignores a mark only in code.
+    pieces = _TYPESET_MARK.split(" ".join(safe_plain(text).split()))
+    line = "".join(f"`{piece}`" if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
@@ -61,8 +57,6 @@ def _escaped(text: str) -> str:
 
 def with_dollars_apart(markdown: str) -> str:
     """Return literal text in which the dollars of a paragraph make no maths."""
-    if markdown.count(DOLLAR) < 2:
-        return markdown
     paragraphs = markdown.split("\n\n")
     return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
 

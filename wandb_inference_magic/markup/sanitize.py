@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,37 +53,35 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
         is not certain either, line by line.
     """
     allowed = frozenset(host.lower() for host in allow_images_from)
-    parts = [with_dollars_apart(part) if isinstance(part, str) else part for part in parts]
+    parts = [with_dollars_apart(part) if isinstance(part, str) else Untrusted(safe_plain(part.text)) for part in parts]
     tags = tags_in("".join(part for part in parts if isinstance(part, str)))
     candidate = ""
-    for rewrite in (_rewritten, _rewritten_in_line, _safe_alone, _as_code, _line_by_line):
-        if rewrite is _safe_alone and len(parts) == 1:
+    for attempt in (_rewritten, _rewritten_in_line, _safe_alone, _as_code, _line_by_line):
+        if attempt is _safe_alone and len(parts) == 1:
             continue
-        try:
-            candidate = "".join(part if isinstance(part, str) else rewrite(part.text, allowed) for part in parts)
-        except ValueError:  # including CannotRewriteError
-            continue
-        if is_safe(candidate, allowed, tags):
-            break
+        with suppress(ValueError):  # among them CannotRewriteError
+            candidate = "".join(part if isinstance(part, str) else attempt(part.text, allowed) for part in parts)
+            if is_safe(candidate, allowed, tags):
+                break
     return candidate
 
 
 def _rewritten(text: str, allowed: frozenset[str]) -> str:
-    return Rewriting(safe_plain(text), allowed).result()
+    return Rewriting(text, allowed).result()
 
 
 def _rewritten_in_line(text: str, allowed: frozenset[str]) -> str:
     """Rewrite a text, with display maths within a paragraph as inline maths: see `maths.in_line`."""
-    return Rewriting(safe_plain(text), allowed, in_line=True).result()
+    return Rewriting(text, allowed, in_line=True).result()
 
 
 def _safe_alone(text: str, allowed: frozenset[str]) -> str:
     return safe_document([Untrusted(text)], allowed)
 
 
-def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    return fenced(safe_plain(text), "text")
+def _as_code(text: str, _allowed: frozenset[str]) -> str:
+    return fenced(text, "text")
 
 
-def _line_by_line(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    return with_dollars_apart("  \n".join(map(safe_inline, safe_plain(text).split("\n"))))
+def _line_by_line(text: str, _allowed: frozenset[str]) -> str:
+    return with_dollars_apart("  \n".join(map(safe_inline, text.split("\n"))))

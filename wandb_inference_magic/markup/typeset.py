@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _TAGS: Final = re.compile(r"<[^<>]*>")
 _PLACE: Final = re.compile(r"@@(\d{1,9})@@")
-# Tokens that do not end a string.
-_WITHIN: Final = {"softbreak": "\n", "hardbreak": "\n"}
 _START: Final = re.compile(
     r"\$\$|\\\[|\\\(|\$|\\begin\s*\{(?P<name>[^}]*)\}|(?P<escape>\\[\\$])|(?P<reference>\\(?:eq)?ref\s*\{[^}]*\})"
 )
@@ -45,8 +43,8 @@ def _texts(tokens: Sequence[Token]) -> Iterator[str]:
         for child in token.children or []:
             if child.type in ("text", "text_special", "maths"):
                 parts.append(child.content)
-            elif child.type in _WITHIN:
-                parts.append(_WITHIN[child.type])
+            elif child.type in ("softbreak", "hardbreak"):
+                parts.append("\n")
             else:
                 yield "".join(parts)
                 parts = []
