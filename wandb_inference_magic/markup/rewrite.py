@@ -89,6 +89,15 @@ class Rewriting:
         self._set_apart()
         return "\n".join(self._lines)
 
+    def blocks(self) -> list[tuple[str, str]]:
+        """Return each top-level block as received and rewritten."""
+        self.result()
+        bounds = [0, *(start for _, start in top_blocks(self._tokens)[1:]), len(self._lines)]
+        return [
+            ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
+            for start, end in pairwise(bounds)
+        ]
+
     def _enter_table(self, table: str) -> None:
         """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
         self._table = table
