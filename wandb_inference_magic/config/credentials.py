@@ -143,33 +143,25 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
     """Return the key from the first place with a usable one, and note why the others have none."""
     empty: list[str] = []
     for place in places:
-        value, fault = _value(place)
-        note = f"{place.name} {fault}"
-        if value and not fault:
+        try:
+            found = place.read()
+            value = found.strip() if isinstance(found, str) else ""
+            if fault := key_fault(value):
+                raise _UnusableError(f"{IGNORED}{fault}")
+        except (FileNotFoundError, NotADirectoryError):
+            value = ""
+        except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
+            # Only the type: the message of a parser may quote the line with the key.
+            fault = str(error) if isinstance(error, _UnusableError) else f"could not be read ({type(error).__name__})"
+            if (note := f"{place.name} {fault}") not in notes:  # a netrc file is searched for two machines
+                notes.append(note)
+            continue
+        if value:
             return Key(value, place.source)
-        if not fault:
-            empty.append(place.name)
-        elif note not in notes:  # a netrc file is searched for two machines
-            notes.append(note)
+        empty.append(place.name)
     if empty:
         notes.append(f"nothing in {', '.join(dict.fromkeys(empty))}")
     return None
-
-
-def _value(place: _Place) -> tuple[str, str]:
-    """Return what a place holds, and why that is unusable: the rest of a sentence that begins with the place's name."""
-    try:
-        found = place.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return "", ""
-    except _UnusableError as reason:
-        return "", str(reason)
-    except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
-        # Only the type: the message of a parser may quote the line with the key.
-        return "", f"could not be read ({type(error).__name__})"
-    value = found.strip() if isinstance(found, str) else ""
-    fault = key_fault(value)
-    return value, f"{IGNORED}{fault}" if fault else ""
 
 
 def _places(

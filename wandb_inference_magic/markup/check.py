@@ -84,7 +84,7 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
         tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
         if not _are_harmless(tokens, allowed, own_tags):
             return False
-        if reading.is_typeset and not is_ordinary(tokens, reading.maths):
+        if reading.maths is not None and not is_ordinary(tokens, reading.maths):
             return False
     return True
 

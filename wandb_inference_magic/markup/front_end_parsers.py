@@ -41,17 +41,15 @@ class Reading:
     ----------
     markdown : str
         The text, with `@@0@@` for the first piece of maths in it, and so on.
-    maths : tuple of str
-        The pieces of maths, with their delimiters. The front end puts them back after the Markdown is parsed.
-    is_typeset : bool
-        Whether the resulting page is searched for maths.
+    maths : tuple of str, optional
+        The pieces of maths, with their delimiters. The front end puts them back after the Markdown is parsed. None if
+        the resulting page is not searched for maths.
     keeps_dollars : bool
         Whether the Markdown parser itself leaves maths unchanged.
     """
 
     markdown: str
-    maths: tuple[str, ...] = ()
-    is_typeset: bool = True
+    maths: tuple[str, ...] | None = None
     keeps_dollars: bool = False
 
 
@@ -64,7 +62,7 @@ def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | No
     if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown or len(unsure) > _MOST_UNSURE:
         yield None
         return
-    yield Reading(markdown, is_typeset=False)
+    yield Reading(markdown)
     # Because of earlier text, the dollars in this text's code may not be hidden.
     found = [_lab_reading(_hide_dollars(markdown)), _lab_reading(markdown)]
     rounds = (False, True) if r"\\(" in markdown else (False,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -116,13 +117,12 @@ def _format_step(step: ToolStep) -> str:
 
 def format_tool_call(call: ToolCall) -> str:
     """Return a tool call in Python syntax, shortened if it is long."""
-    try:
+    shown = call.arguments
+    with suppress(ValueError):
         arguments = read_json_text(call.arguments or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        return shortened(f"{call.name}({call.arguments})", SHOWN)
-    return shortened(f"{call.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})", SHOWN)
+        if isinstance(arguments, dict):
+            shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return shortened(f"{call.name}({shown})", SHOWN)
 
 
 def step_markdown(step: ToolStep) -> str:
