@@ -43,8 +43,9 @@ class Span:
 
 
 def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
-    """Return the type and the first line of each block that is in no other block."""
-    return [(token.type, token.map[0]) for token in tokens if token.level == 0 and token.nesting >= 0 and token.map]
+    """Return the type and the first line of each block that is in no other block and is shown."""
+    shown = (token for token in tokens if token.level == 0 and token.nesting >= 0 and token.type != "definition")
+    return [(token.type, token.map[0]) for token in shown if token.map]
 
 
 def accept_any(url: str) -> bool:  # noqa: ARG001
@@ -56,17 +57,16 @@ def accept_any(url: str) -> bool:  # noqa: ARG001
 def block_parser() -> MarkdownIt:
     """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
     from markdown_it import MarkdownIt
-    from markdown_it.rules_block import reference
     from markdown_it.rules_inline import autolink, backtick, image, link
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    options = {"html": False, "maxNesting": 60, "inline_definitions": True}
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)
     for name, rule in (("autolink", autolink), ("backticks", backtick), ("image", image), ("link", link)):
         parser.inline.ruler.at(name, _recorded(name, rule))
     parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
-    parser.block.ruler.at("reference", _recorded_reference(reference), {"alt": []})
     return parser
 
 
@@ -133,14 +133,3 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
         token.content = maths.code_spans(maths.unmarked(found[0])) if text is None else text
     state.pos = found.end()
     return True
-
-
-def _recorded_reference(rule: Any) -> Any:
-    def run(state: Any, start: int, end: int, silent: bool) -> bool:
-        if not rule(state, start, end, silent):
-            return False
-        if not silent:
-            state.env.setdefault("definitions", []).append((start, state.line))
-        return True
-
-    return run

@@ -68,7 +68,7 @@ class Rewriting:
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
-        self._env: dict[str, Any] = {"definitions": [], "spans": [], "state": None}
+        self._env: dict[str, Any] = {"spans": [], "state": None}
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
@@ -81,8 +81,6 @@ class Rewriting:
                 self._enter_table("\n".join(self._source[slice(*token.map)]) if token.map else "")
             elif token.map is not None:
                 self._rewrite(token, *token.map)
-        for start, end in self._env["definitions"]:
-            self._lines[start:end] = [""] * (end - start)
         # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             self._lines[number] = line[:cursor] + literal_line(line[cursor:])
@@ -145,6 +143,8 @@ class Rewriting:
             self._rewrite_indented_code(token, start, end)
         elif token.type == maths.BLOCK:
             self._rewrite_maths(token, start, end)
+        elif token.type == "definition":
+            self._lines[start:end] = [""] * (end - start)
         else:
             return
         self._cursors[start:end] = map(len, self._lines[start:end])
@@ -179,7 +179,7 @@ class Rewriting:
         # definitions, and the lines above it, as a definition list.
         text = re.sub(rf"^ {{0,{len(prefix)}}}", "", "\n".join(self._lines[start:end]), flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._lines[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
+        if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
