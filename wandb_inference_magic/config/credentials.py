@@ -40,15 +40,11 @@ class SecretStore:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place where a key may be: its name for users, a function that reads it (None if absent), and the part."""
+    """A place where a key may be: its name for users, a function that reads it (None if absent), and the part of it."""
 
     name: str
     read: Callable[[], object]
     part: str = ""
-
-    @property
-    def source(self) -> str:
-        return f"{self.name} ({self.part})" if self.part else self.name
 
 
 class _UnusableError(Exception):
@@ -157,7 +153,7 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
                 notes.append(note)
             continue
         if value:
-            return Key(value, place.source)
+            return Key(value, f"{place.name}{place.part}")
         empty.append(place.name)
     if empty:
         notes.append(f"nothing in {', '.join(dict.fromkeys(empty))}")
@@ -201,7 +197,7 @@ def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
     # Unlike `Path.exists`, `os.path.exists` does not raise for a folder that cannot be read.
     elif os.path.exists(windows) and not os.path.exists(path):  # noqa: PTH110
         path = windows
-    return _Place(shown_path(path, home), partial(_from_netrc, path, machine), machine)
+    return _Place(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
 
 
 def _of_another_host(host: str) -> NoReturn:

@@ -20,7 +20,7 @@ _ACTIVE: Final = re.compile(r"[`*_$|~]")
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What GitHub's Markdown turns into a link by itself. The link continues to the next space, whatever comes before it.
-BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
+_BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
@@ -55,7 +55,7 @@ def _escaped(text: str) -> str:
     return unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
 
 
-def with_dollars_apart(markdown: str) -> str:
+def dollars_apart(markdown: str) -> str:
     """Return literal text in which the dollars of a paragraph make no maths."""
     paragraphs = markdown.split("\n\n")
     return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
@@ -85,8 +85,11 @@ def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[t
         position = end
 
 
-def literal(text: str, dollar: str = DOLLAR) -> str:
-    """Return inline text with its emphasis kept and nothing else that a parser could read as markup."""
+def literal(text: str, *, apart: bool = False) -> str:
+    """Return inline text with its emphasis kept and nothing else that a parser could read as markup.
+
+    `apart` tells whether its dollars could make maths with others.
+    """
     text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
@@ -96,6 +99,7 @@ def literal(text: str, dollar: str = DOLLAR) -> str:
     # nbconvert reads this as a heading, even without a space after it.
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that starts no code here could start code elsewhere, and turn other code into text.
+    dollar = DOLLAR_APART if apart else DOLLAR
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
@@ -104,9 +108,9 @@ def literal_line(line: str) -> str:
     """Return text that some parsers assign to no Markdown element, with nothing in it that others read as markup."""
     parts, position = [], 0
     for start, end, code in tex_marks(line, []):
-        parts += [literal(line[position:start], DOLLAR_APART), code]
+        parts += [literal(line[position:start], apart=True), code]
         position = end
-    return "".join([*parts, literal(line[position:], DOLLAR_APART)])
+    return "".join([*parts, literal(line[position:], apart=True)])
 
 
 def _harmless_reference(found: re.Match[str]) -> str:
@@ -117,7 +121,7 @@ def _harmless_reference(found: re.Match[str]) -> str:
 
 
 def unlinked(text: str) -> str:
-    return BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
+    return _BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
 
 
 def quoted_url(url: str) -> str:

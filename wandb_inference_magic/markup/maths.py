@@ -64,11 +64,6 @@ def safe_as_text(inner: str) -> str:
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
 
 
-def code_spans(source: str) -> str:
-    """Return text as inline code, each line separately."""
-    return "\n".join(code_span(line) for line in source.split("\n"))
-
-
 def code_span(line: str) -> str:
     """Return a line as code that nothing in it can close; a blank line unchanged."""
     code = line.strip()

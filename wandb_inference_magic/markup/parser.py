@@ -130,6 +130,7 @@ def _inline_maths(state: StateInline, silent: bool) -> bool:
     if not silent:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
-        token.content = maths.code_spans(maths.unmarked(found[0])) if text is None else text
+        lines = maths.unmarked(found[0]).split("\n")
+        token.content = "\n".join(map(maths.code_span, lines)) if text is None else text
     state.pos = found.end()
     return True

@@ -15,19 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..text import safe_plain
 from . import maths
 from .check import host_of, is_link, may_load
-from .literal import (
-    BARE_LINK,
-    DOLLAR,
-    DOLLAR_APART,
-    fence_around,
-    literal,
-    literal_line,
-    quoted_url,
-    safe_inline,
-    tex_marks,
-    unlinked,
-    with_dollars_apart,
-)
+from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
 from .parser import block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
@@ -235,7 +223,7 @@ class Rewriting:
                 else span
                 for span in spans
             ]
-        dollar = DOLLAR_APART if self._may_be_maths or _dollars_shown(content, spans) > 1 else DOLLAR
+        apart = self._may_be_maths or _dollars_shown(content, spans) > 1
         parts = [""]
         position = 0
         edits = sorted(edit for span in spans for edit in self._edits(span, content, labels))
@@ -243,7 +231,7 @@ class Rewriting:
         for start, end, replacement in [*sorted([*edits, *tex_marks(content, edits)]), the_end]:
             if start < position:
                 raise CannotRewriteError
-            text = literal(content[position:start], DOLLAR if start in labels else dollar)
+            text = literal(content[position:start], apart=apart and start not in labels)
             text = _undefining(text, begins_line=position == 0 or content[position - 1] == "\n")
             text = _without(crossing, text)
             if start < len(content) or (crossing and self._table):
@@ -269,7 +257,7 @@ class Rewriting:
         if span.kind == "backticks":
             return span.source
         if span.kind == "no_code":
-            return with_dollars_apart(safe_inline(span.source))
+            return dollars_apart(safe_inline(span.source))
         if span.kind == "image":
             return self._image(span, in_link=in_link)
         if span.kind == "autolink":
@@ -311,7 +299,7 @@ def _destination(href: str) -> str:
 def _is_uncertain(span: Span) -> bool:
     """Whether parsers may count backticks differently: blocks may begin within a span's lines, links within maths."""
     if span.kind == "maths":
-        return "`" in span.source or "\n" in span.source or bool(BARE_LINK.search(span.source))
+        return "`" in span.source or "\n" in span.source or unlinked(span.source) != span.source
     return span.kind == "backticks" and "\n" in span.source
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..text import safe_plain
 from .check import is_safe, tags_in
-from .literal import fenced, safe_inline, with_dollars_apart
+from .literal import dollars_apart, fenced, safe_inline
 from .rewrite import CannotRewriteError, Rewriting
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
         a code block or, if that is not certain either, line by line.
     """
     allowed = frozenset(host.lower() for host in allow_images_from)
-    parts = [with_dollars_apart(part) if isinstance(part, str) else Untrusted(safe_plain(part.text)) for part in parts]
+    parts = [dollars_apart(part) if isinstance(part, str) else Untrusted(safe_plain(part.text)) for part in parts]
     tags = tags_in("".join(part for part in parts if isinstance(part, str)))
     attempts = [
         partial(_each, parts, lambda text: Rewriting(text, allowed).result()),
@@ -109,4 +109,4 @@ def _narrowed(parts: Sequence[Part], allowed: frozenset[str]) -> str:
 
 
 def _line_by_line(text: str) -> str:
-    return with_dollars_apart("  \n".join(map(safe_inline, text.split("\n"))))
+    return dollars_apart("  \n".join(map(safe_inline, text.split("\n"))))

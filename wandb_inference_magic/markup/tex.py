@@ -10,16 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .tex_names import (
-    BOX_ENVIRONMENTS,
-    COLOURS,
-    COLUMN_ENVIRONMENTS,
-    COMMANDS,
-    COUNTED_ENVIRONMENTS,
-    ENVIRONMENTS,
-    PLACED_ENVIRONMENTS,
-    SYMBOLS,
-)
+from . import tex_names as names
 
 # Limits within which MathJax needs only a moment.
 LONGEST: Final = 8000
@@ -43,15 +34,15 @@ _LENGTH: Final = r"\d{0,2}(?:\.\d{1,4})?\s*(?:em|ex|mu|pt|px|mm)"
 _CHEMICAL: Final = r"(?:[^{}\\]|\\[A-Za-z,;: %_&#])"
 # What an environment may have after its name, besides maths.
 _ENVIRONMENTS: Final = {
-    **dict.fromkeys(ENVIRONMENTS, ""),
-    **dict.fromkeys(BOX_ENVIRONMENTS, r"(?:\[[tbc]\]|(?!\s*\[))"),
-    **dict.fromkeys(COLUMN_ENVIRONMENTS, r"(?:\[[tbc]\])?\s*\{(?:@\{\}|[lcr|: ]){1,60}\}"),
-    **dict.fromkeys(COUNTED_ENVIRONMENTS, r"\s*\{\s*\d{1,2}\s*\}"),
-    **dict.fromkeys(PLACED_ENVIRONMENTS, r"(?:\s*\[[lcr]\]|(?!\s*\[))"),
+    **dict.fromkeys(names.ENVIRONMENTS, ""),
+    **dict.fromkeys(names.BOX_ENVIRONMENTS, r"(?:\[[tbc]\]|(?!\s*\[))"),
+    **dict.fromkeys(names.COLUMN_ENVIRONMENTS, r"(?:\[[tbc]\])?\s*\{(?:@\{\}|[lcr|: ]){1,60}\}"),
+    **dict.fromkeys(names.COUNTED_ENVIRONMENTS, r"\s*\{\s*\d{1,2}\s*\}"),
+    **dict.fromkeys(names.PLACED_ENVIRONMENTS, r"(?:\s*\[[lcr]\]|(?!\s*\[))"),
 }
 # What must follow each control word.
 _FORMS: Final = {
-    **dict.fromkeys(SYMBOLS | COMMANDS, re.compile("")),
+    **dict.fromkeys(names.SYMBOLS | names.COMMANDS, re.compile("")),
     # A line end may have a star. Then comes a length in brackets, or no bracket directly.
     "\\": re.compile(rf"\*?(?:\[\s*-?{_LENGTH}\s*\]|(?!\[))"),
     **dict.fromkeys(
@@ -60,7 +51,7 @@ _FORMS: Final = {
     ),
     **dict.fromkeys(
         ("color", "textcolor"),
-        re.compile(rf"\s*\{{(?:{'|'.join(sorted(COLOURS))}|#[0-9A-Fa-f]{{3}}(?:[0-9A-Fa-f]{{3}})?)\}}"),
+        re.compile(rf"\s*\{{(?:{'|'.join(sorted(names.COLOURS))}|#[0-9A-Fa-f]{{3}}(?:[0-9A-Fa-f]{{3}})?)\}}"),
     ),
     **dict.fromkeys(("cancel", "bcancel", "xcancel", "cancelto"), re.compile(r"(?!\s*\[)")),
     **dict.fromkeys(("ce", "pu"), re.compile(rf"(?=\s*{_braced(_CHEMICAL, 4)})")),

@@ -67,8 +67,7 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     if not text:
         return text
     environ = os.environ if environ is None else environ
-    known = re.compile("|".join(_patterns(environ)) or r"(?!)", re.IGNORECASE)
-    text = known.sub(HIDDEN, text)
+    text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
     for key in _keys(environ):
         text = _without_pieces(text, key)
     text = re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text)
