@@ -131,8 +131,7 @@ def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys in the environment, for any service."""
-    found = (environ.get(name, "").strip() for name in KEY_VARIABLES)
-    return tuple(one for one in found if one)
+    return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
 
 
 def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:

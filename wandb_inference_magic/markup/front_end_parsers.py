@@ -74,8 +74,6 @@ def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | No
 
 def _hide_dollars(markdown: str) -> str:
     """Return text with the dollars replaced in what JupyterLab reads as code."""
-    if "`" not in markdown and "~~~" not in markdown:
-        return markdown
     for code in (_LAB_FENCE, _LAB_CODE):
         markdown = code.sub(lambda found: found[0].replace("$", _HIDDEN_DOLLAR), markdown)
     return markdown
@@ -100,7 +98,7 @@ def _lab_reading(markdown: str) -> Reading | None:
             closer = None
         elif mark == closer:
             last = position
-        elif mark.startswith("\n") and mark.count("\n") > 1:
+        elif mark.count("\n") > 1:
             if last:
                 # JupyterLab continues from the last delimiter that could have closed the maths.
                 _take(pieces, start, last, maths)

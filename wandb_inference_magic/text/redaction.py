@@ -131,8 +131,7 @@ def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def passwords_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the passwords in the addresses of the environment."""
-    found = (user_and_password(address)[1] for _, address in addresses(environ))
-    return tuple(one for one in found if one)
+    return tuple(filter(None, (user_and_password(address)[1] for _, address in addresses(environ))))
 
 
 def user_and_password(address: str) -> tuple[str, str]:
@@ -140,10 +139,7 @@ def user_and_password(address: str) -> tuple[str, str]:
 
     They may hold any characters. A user name alone is a secret: it is returned as the password.
     """
-    before, at, _ = address.strip().rpartition("@")
-    before = re.sub(_SCHEME, "", before)
-    if not at:
-        return "", ""
+    before = re.sub(_SCHEME, "", address.strip().rpartition("@")[0])
     user, colon, password = before.partition(":")
     return (user, password) if colon else ("", before)
 
