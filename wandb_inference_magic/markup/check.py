@@ -49,9 +49,7 @@ def _checking_parser() -> MarkdownIt:
 
 def _kept_maths(state: StateInline, silent: bool) -> bool:
     """Parse maths as nbconvert's inline parser does."""
-    if not state.env.get("keeps_dollars") or state.src[state.pos] not in "\\$":
-        return False
-    found = _NBCONVERT_MATHS.match(state.src, state.pos)
+    found = _NBCONVERT_MATHS.match(state.src, state.pos) if state.env.get("keeps_dollars") else None
     if found is None:
         return False
     if not silent:

@@ -109,13 +109,9 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     # A lazy continuation line of a quotation has no indent of its own: it is already known to start no block.
     if state.is_code_block(start) or state.sCount[start] < 0:
         return False
-    first = _line(state, start)
-    found = _OPENER.match(first)
-    if found is None:
-        return False
-    opener = found[0]
-    last = _closing_line(state, start, end, opener)
-    if last is None:
+    found = _OPENER.match(_line(state, start))
+    last = _closing_line(state, start, end, found[0]) if found else None
+    if found is None or last is None:
         return False
     if silent:
         return True
@@ -123,7 +119,7 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     token = state.push(BLOCK if last < end else OPEN_BLOCK, "", 0)
     token.block = True
     token.map = [start, state.line]
-    token.markup = opener
+    token.markup = found[0]
     token.content = "\n".join(_line(state, number) for number in range(start, state.line))
     return True
 

@@ -122,8 +122,6 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
 
 
 def _inline_maths(state: StateInline, silent: bool) -> bool:
-    if state.src[state.pos] not in "\\$":
-        return False
     found = maths.match_inline(state.src, state.pos, state.posMax)
     if found is None:
         return False

@@ -38,25 +38,22 @@ def footer(reply: Reply) -> str:
     is_local = reply.endpoint == "local"
     about = "about " if reply.usage_is_estimate else ""
     cost = "cost unknown" if reply.cost is None else f"{about if reply.cost else ''}{usd(reply.cost)}"
-    parts = [f"practice model {reply.model} on this machine" if is_local else reply.model]
-    if reply.usage:
-        parts.append(f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
-    parts += [f"{reply.seconds:.1f} s", "free" if is_local else cost]
-    if reply.replayed:
-        parts.append("replayed")
-    if reply.calls > 1:
-        parts.append(f"{reply.calls} calls")
-    if reply.turn is not None:
-        parts.append(f"turn {reply.turn}" + ("" if reply.thread in (None, "main") else f" of {reply.thread}"))
-        if earlier := reply.earlier_messages:
-            parts.append(f"{earlier} earlier message{'s' * (earlier != 1)}")
-    if reply.budget_limit is not None:
-        parts.append(f"at most {reply.budget_limit:,} tokens by the budget")
-    if reply.finish_reason in ENDINGS:
-        parts.append(ENDINGS[reply.finish_reason])
-    if reply.incomplete:
-        parts.append(f"incomplete: {reply.incomplete}")
-    return safe_plain(" · ".join(parts)).replace("\n", " ")
+    turn = "" if reply.turn is None else f"turn {reply.turn}"
+    earlier = reply.earlier_messages
+    parts = [
+        f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens" if reply.usage else "",
+        f"{reply.seconds:.1f} s",
+        "free" if is_local else cost,
+        "replayed" if reply.replayed else "",
+        f"{reply.calls} calls" if reply.calls > 1 else "",
+        f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
+        f"{earlier} earlier message{'s' * (earlier != 1)}" if turn and earlier else "",
+        "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
+        ENDINGS.get(reply.finish_reason or "", ""),
+        f"incomplete: {reply.incomplete}" if reply.incomplete else "",
+    ]
+    model = f"practice model {reply.model} on this machine" if is_local else reply.model
+    return safe_plain(" · ".join([model, *filter(None, parts)])).replace("\n", " ")
 
 
 def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()) -> dict[str, Any]:
