@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -32,9 +33,8 @@ def _fault(address: str) -> str:
     user_part, at, host = address.split("://", 1)[-1].rpartition("@")
     if at and not ENDS_OF_USER.isdisjoint(user_part):
         return "Its user name or password has a character that must be percent-encoded"
-    try:
+    with suppress(ValueError):
         parts = urlsplit(f"http://{host}")
-        is_usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    return "" if is_usable else "It is not an address with a host and a port"
+        if parts.hostname and parts.port != 0:
+            return ""
+    return "It is not an address with a host and a port"

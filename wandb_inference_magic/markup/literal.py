@@ -74,15 +74,20 @@ def fence_around(code: str, fence: str = "```") -> str:
 
 
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits."""
+    """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits.
+
+    The last edit is an empty one at the end of the text.
+    """
     position = 0
-    for start, end, _ in [*edits, (len(content), len(content), "")]:
+    the_end = (len(content), len(content), "")
+    for start, end, _ in [*edits, the_end]:
         for found in _TEX_MARK.finditer(content, position, max(start, position)):
             if word := found["word"]:
                 yield found.start(), found.end(), f"`{word}`"
             elif bracket := found["bracket"]:
                 yield found.start(), found.end(), f"`\\{bracket}`"
         position = end
+    yield the_end
 
 
 def literal(text: str, *, apart: bool = False) -> str:
@@ -110,7 +115,7 @@ def literal_line(line: str) -> str:
     for start, end, code in tex_marks(line, []):
         parts += [literal(line[position:start], apart=True), code]
         position = end
-    return "".join([*parts, literal(line[position:], apart=True)])
+    return "".join(parts)
 
 
 def _harmless_reference(found: re.Match[str]) -> str:

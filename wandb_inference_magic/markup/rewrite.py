@@ -227,8 +227,7 @@ class Rewriting:
         parts = [""]
         position = 0
         edits = sorted(edit for span in spans for edit in self._edits(span, content, labels))
-        the_end = (len(content), len(content), "")
-        for start, end, replacement in [*sorted([*edits, *tex_marks(content, edits)]), the_end]:
+        for start, end, replacement in sorted([*edits, *tex_marks(content, edits)]):
             if start < position:
                 raise CannotRewriteError
             text = literal(content[position:start], apart=apart and start not in labels)
