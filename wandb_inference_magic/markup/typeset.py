@@ -63,30 +63,18 @@ def formulas(text: str) -> Iterator[str | None]:
             continue
         name = found["name"]
         closer = CLOSERS.get(found[0]) or f"{{{name}}}"
-        end, taken = _find_end(text, position, closer, name)
-        steps -= taken
+        if text.find(closer, position) < 0:
+            continue
+        mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"
+        marks = re.compile(rf"(?P<end>{mark})|\\(?:[a-zA-Z]|.)|[{{}}]")
+        depth = 0
+        for one in marks.finditer(text, position):
+            steps -= 1
+            if one["end"] and not depth:
+                yield text[found.start() : one.end()] if name is not None else text[position : one.start()]
+                position = one.end()
+                break
+            depth = max(0, depth + (one[0] == "{") - (one[0] == "}"))
         if steps < 0:
             yield None
             return
-        if end is not None:
-            start, stop = end
-            yield text[found.start() : stop] if name is not None else text[position:start]
-            position = stop
-
-
-def _find_end(text: str, position: int, closer: str, name: str | None) -> tuple[tuple[int, int] | None, int]:
-    """Return the span of a formula's closing delimiter (None if there is none) and how many marks were passed."""
-    if text.find(closer, position) < 0:
-        return None, 1
-    mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"
-    marks = re.compile(rf"(?P<end>{mark})|\\(?:[a-zA-Z]|.)|[{{}}]")
-    depth = steps = 0
-    for found in marks.finditer(text, position):
-        steps += 1
-        if found["end"] and not depth:
-            return found.span(), steps
-        if found[0] == "{":
-            depth += 1
-        elif found[0] == "}" and depth:
-            depth -= 1
-    return None, steps
