@@ -1,7 +1,6 @@
 """Finished blocks of a growing text."""
 
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -124,11 +123,11 @@ def block_starts(text: str) -> set[int]:
     offsets = [0]
     for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
         offsets.append(offsets[-1] + len(line))
-    env: dict[str, Any] = {"may_grow": True}
-    tokens = block_parser().parse(expanded(safe_plain(text)), env)
+    tokens = block_parser().parse(expanded(safe_plain(text)), {"may_grow": True})
     starts = {offsets[token.map[0]] for token in tokens if token.level == 0 and token.map and token.nesting >= 0}
-    # Definitions are blocks that leave no token. Several of them are reported as one.
-    definitions = {offsets[line] for start, end in env.get("definitions", []) for line in range(start, end + 1)}
+    # Several definitions are reported as one block.
+    ranges = (range(token.map[0], token.map[1] + 1) for token in tokens if token.type == "definition" and token.map)
+    definitions = {offsets[line] for lines in ranges for line in lines}
     return starts | definitions
 
 

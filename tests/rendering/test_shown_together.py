@@ -130,6 +130,14 @@ def test_marks_in_reasoning_and_text_make_no_pair(first: str, second: str) -> No
 
 
 @pytest.mark.parametrize(("first", "second"), HALVES)
+def test_a_pair_makes_code_of_its_first_paragraph_alone(first: str, second: str) -> None:
+    shown = reply_bundle(reply(f"# Title\n\nSome *words*.\n\n{second}", f"I *think*.\n\n{first}"))["text/markdown"]
+    assert problems(markdown2html_mistune(shown)) == []
+    for kept in ("# Title\n\nSome *words*.", second, "I *think*.", f"```text\n{first}\n```"):
+        assert kept in shown
+
+
+@pytest.mark.parametrize(("first", "second"), HALVES)
 def test_marks_in_two_turns_make_no_pair(first: str, second: str) -> None:
     thread = Thread("main", [Turn("a", first), Turn("b", second)])
     for shown in (conversation_bundle(thread)["text/markdown"], to_markdown(thread)):

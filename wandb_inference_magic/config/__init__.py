@@ -3,6 +3,8 @@
 This package reads the files and environment variables that they come from.
 """
 
+from __future__ import annotations
+
 from .credentials import (
     ignored_among as ignored_among,
     ignored_key_error as ignored_key_error,

@@ -5,17 +5,18 @@ service.md describes where keys are stored and which host a key belongs to (as o
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError
 from ..text import KEY_VARIABLES
-from .files import read_file
+from .files import expanded, read_file
 from .key import Key, key_fault
 
 if TYPE_CHECKING:
@@ -39,15 +40,11 @@ class SecretStore:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place where a key may be: its name for users, a function that reads it (None if absent), and the part."""
+    """A place where a key may be: its name for users, a function that reads it (None if absent), and the part of it."""
 
     name: str
     read: Callable[[], object]
     part: str = ""
-
-    @property
-    def source(self) -> str:
-        return f"{self.name} ({self.part})" if self.part else self.name
 
 
 class _UnusableError(Exception):
@@ -93,16 +90,10 @@ def resolve_key(
     notes = [] if notes is None else notes
     kept = {} if kept is None else kept
     stores = notebook_secrets(environ) if secrets is None else secrets
-    asked = [_not_asked_again(store, kept) for store in stores]
-    found = _first(_places(environ, for_wandb, home or home_folder(environ), folder or Path(), asked, notes), notes)
+    found = _first(_places(environ, for_wandb, home or home_folder(environ), folder or Path(), stores, kept), notes)
     if found is not None and any(store.source == found.source for store in stores):
         kept[found.source] = found
     return found
-
-
-def _not_asked_again(store: SecretStore, kept: Mapping[str, Key]) -> SecretStore:
-    given = kept.get(store.source)
-    return store if given is None else SecretStore(store.source, lambda _name: given.reveal())
 
 
 def resolve_server_key(
@@ -122,13 +113,8 @@ def resolve_server_key(
     other = other_host(environ.get("WANDB_BASE_URL", ""))
     if not other:
         return typed or resolve_key(environ, for_wandb=True, notes=notes, secrets=secrets, kept=kept)
-    home = home_folder(environ)
-    netrc_file = _netrc_file(environ, home)
-    variable = _Place("WANDB_API_KEY", partial(environ.get, "WANDB_API_KEY"))
-    return _first(
-        [variable, _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, other), other)],
-        [] if notes is None else notes,
-    )
+    places = [_variable(environ, "WANDB_API_KEY"), _netrc(environ, home_folder(environ), other)]
+    return _first(places, [] if notes is None else notes)
 
 
 def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
@@ -145,45 +131,32 @@ def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys in the environment, for any service."""
-    found = (environ.get(name, "").strip() for name in (OWN_VARIABLE, *WANDB_VARIABLES))
-    return tuple(one for one in found if one)
+    return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
 
 
 def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
-    """Return the key from the first place with a usable one."""
+    """Return the key from the first place with a usable one, and note why the others have none."""
     empty: list[str] = []
     for place in places:
         try:
-            value = _value(place)
-        except _UnusableError as reason:
-            _note(notes, f"{place.name} {reason}")
+            found = place.read()
+            value = found.strip() if isinstance(found, str) else ""
+            if fault := key_fault(value):
+                raise _UnusableError(f"{IGNORED}{fault}")
+        except (FileNotFoundError, NotADirectoryError):
+            value = ""
+        except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
+            # Only the type: the message of a parser may quote the line with the key.
+            fault = str(error) if isinstance(error, _UnusableError) else f"could not be read ({type(error).__name__})"
+            if (note := f"{place.name} {fault}") not in notes:  # a netrc file is searched for two machines
+                notes.append(note)
             continue
         if value:
-            return Key(value, place.source)
-        _note(empty, place.name)
+            return Key(value, f"{place.name}{place.part}")
+        empty.append(place.name)
     if empty:
-        notes.append(f"nothing in {', '.join(empty)}")
+        notes.append(f"nothing in {', '.join(dict.fromkeys(empty))}")
     return None
-
-
-def _note(notes: list[str], note: str) -> None:
-    """Add a note once, because a netrc file is searched for two machines."""
-    if note not in notes:
-        notes.append(note)
-
-
-def _value(place: _Place) -> str:
-    try:
-        found = place.read()
-    except _UnusableError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
-        # Only the type: the message of a parser may quote the line with the key.
-        raise _UnusableError(f"could not be read ({type(error).__name__})") from None
-    value = found.strip() if isinstance(found, str) else ""
-    if fault := key_fault(value):
-        raise _UnusableError(f"{IGNORED}{fault}")
-    return value
 
 
 def _places(
@@ -192,23 +165,42 @@ def _places(
     home: Path,
     folder: Path,
     stores: Sequence[SecretStore],
-    notes: list[str],
+    kept: Mapping[str, Key],
 ) -> Iterator[_Place]:
-    yield _Place(OWN_VARIABLE, partial(environ.get, OWN_VARIABLE))
+    yield _variable(environ, OWN_VARIABLE)
     if not for_wandb:
         return
     if other := other_host(environ.get("WANDB_BASE_URL", "")):
-        notes.append(f"WANDB_BASE_URL names {other}: the W&B keys found here belong to that host")
+        yield _Place("WANDB_BASE_URL", partial(_of_another_host, other))
         return
     for name in WANDB_VARIABLES:
-        yield _Place(name, partial(environ.get, name))
-    netrc_file = _netrc_file(environ, home)
+        yield _variable(environ, name)
     for machine in WANDB_HOSTS:
-        yield _Place(shown_path(netrc_file, home), partial(_from_netrc, netrc_file, machine), machine)
+        yield _netrc(environ, home, machine)
     for path in settings_files(environ, home, folder):
         yield _Place(shown_path(path, home), partial(_from_settings, path))
     for store in stores:
-        yield _Place(store.source, partial(store.read, "WANDB_API_KEY"))
+        given = kept.get(store.source)
+        yield _Place(store.source, given.reveal if given else partial(store.read, "WANDB_API_KEY"))
+
+
+def _variable(environ: Mapping[str, str], name: str) -> _Place:
+    return _Place(name, partial(environ.get, name))
+
+
+def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
+    """Return the place in the netrc file that wandb reads too."""
+    path, windows = home / ".netrc", home / "_netrc"
+    if named := environ.get("NETRC"):
+        path = _expanded(named, home)
+    # Unlike `Path.exists`, `os.path.exists` does not raise for a folder that cannot be read.
+    elif os.path.exists(windows) and not os.path.exists(path):  # noqa: PTH110
+        path = windows
+    return _Place(shown_path(path, home), partial(_from_netrc, path, machine), f" ({machine})")
+
+
+def _of_another_host(host: str) -> NoReturn:
+    raise _UnusableError(f"names {host}: the W&B keys found here belong to that host")
 
 
 def other_host(url: str) -> str:
@@ -226,14 +218,9 @@ def other_host(url: str) -> str:
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    """Return the user's home folder. Never raise."""
+    """Return the user's home folder, or `~` for a container's user without one. Never raise."""
     named = environ.get("HOME") or environ.get("USERPROFILE")
-    if named:
-        return Path(named)
-    try:
-        return Path.home()
-    except RuntimeError:  # a container's user without a home folder: nothing is found in `~`
-        return Path("~")
+    return Path(named) if named else expanded("~")
 
 
 def _expanded(text: str, home: Path) -> Path:
@@ -248,29 +235,12 @@ def shown_path(path: Path, home: Path) -> str:
     return str(path) if path.is_absolute() else f"./{path.as_posix()}"
 
 
-def _netrc_file(environ: Mapping[str, str], home: Path) -> Path:
-    if named := environ.get("NETRC"):
-        return _expanded(named, home)
-    usual, windows = home / ".netrc", home / "_netrc"
-    return windows if _is_missing(usual) and not _is_missing(windows) else usual
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        return not path.exists()
-    except OSError:  # it may exist in a folder that cannot be read: reading it raises the error
-        return False
-
-
 def _from_netrc(path: Path, machine: str) -> str | None:
     import netrc
 
-    try:
-        # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
-        read_file(path, LONGEST_FILE)
-        hosts = netrc.netrc(str(path)).hosts
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    # Check the file first: `netrc.netrc` would block on a pipe, and read an endless file without limit.
+    read_file(path, LONGEST_FILE)
+    hosts = netrc.netrc(str(path)).hosts
     # Not `authenticators`, which falls back to the `default` entry, a key for some other host.
     return hosts[machine][2] if machine in hosts else None
 
@@ -283,21 +253,17 @@ def settings_files(environ: Mapping[str, str], home: Path, folder: Path) -> tupl
 
 
 def read_settings(path: Path) -> Mapping[str, str]:
-    """Return the settings in a settings file of the wandb SDK. They are empty if the file does not exist.
+    """Return the settings in a settings file of the wandb SDK.
 
     Raises
     ------
     OSError, ValueError, configparser.Error
-        When the file cannot be read.
+        When the file does not exist or cannot be read.
     """
     import configparser
 
-    try:
-        text = read_file(path, LONGEST_FILE).decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(text)
+    parser.read_string(read_file(path, LONGEST_FILE).decode("utf-8-sig"))
     return parser["default"] if parser.has_section("default") else {}
 
 
@@ -317,28 +283,22 @@ def notebook_secrets(environ: Mapping[str, str]) -> tuple[SecretStore, ...]:
     stores = []
     if "google.colab" in sys.modules:
         stores.append(SecretStore("Colab secrets", _from_colab))
-    if "KAGGLE_KERNEL_RUN_TYPE" in environ and _is_importable("kaggle_secrets"):
+    # A module in `sys.modules` may have no spec, for which `find_spec` raises.
+    if "KAGGLE_KERNEL_RUN_TYPE" in environ and ("kaggle_secrets" in sys.modules or find_spec("kaggle_secrets")):
         stores.append(SecretStore("Kaggle secrets", _from_kaggle))
     return tuple(stores)
-
-
-def _is_importable(module: str) -> bool:
-    # A module in `sys.modules` may have no spec, for which `find_spec` raises.
-    return module in sys.modules or find_spec(module) is not None
 
 
 def _from_colab(name: str) -> object:
     from google.colab import userdata
 
-    secret: object = userdata.get(name)
-    return secret
+    return userdata.get(name)
 
 
 def _from_kaggle(name: str) -> object:
     from kaggle_secrets import UserSecretsClient
 
-    secret: object = UserSecretsClient().get_secret(name)
-    return secret
+    return UserSecretsClient().get_secret(name)
 
 
 def ignored_key_error(ignored: Sequence[str]) -> InferenceError:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 def expanded(name: str) -> Path:
     """Return a path with `~` replaced by the home folder. A path of an unknown user is returned unchanged."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises for an unknown user
 
 
 def check_file(path: Path, most: int) -> int:

@@ -45,9 +45,7 @@ class Key:
         return f"<Key from {self.source}>"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Key):
-            return NotImplemented
-        return (self.reveal(), self.source) == (other.reveal(), other.source)
+        return isinstance(other, Key) and (self.reveal(), self.source) == (other.reveal(), other.source)
 
     def __hash__(self) -> int:
         return hash((self.reveal(), self.source))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -43,15 +44,11 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return None
     home = home_folder(environ)
-    if found := _usable(environ.get("WANDB_ENTITY", ""), environ.get("WANDB_PROJECT", "")):
-        return found, "WANDB_ENTITY and WANDB_PROJECT"
+    with suppress(InferenceError):
+        return _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"), "WANDB_ENTITY and WANDB_PROJECT"
     for path in settings_files(environ, home, folder or Path()):
-        try:
-            settings = read_settings(path)
-        except (OSError, ValueError, configparser.Error):
-            continue
-        if found := _usable(settings.get("entity", ""), settings.get("project", "")):
-            return found, shown_path(path, home)
+        with suppress(InferenceError, OSError, ValueError, configparser.Error):
+            return _joined(read_settings(path), "entity", "project"), shown_path(path, home)
     return None
 
 
@@ -66,11 +63,8 @@ def _own_project(text: str) -> str:
         ) from None
 
 
-def _usable(team: str, project: str) -> str | None:
-    try:
-        return check_project(f"{team.strip()}/{project.strip()}")
-    except InferenceError:
-        return None
+def _joined(values: Mapping[str, str], team: str, project: str) -> str:
+    return check_project(f"{values.get(team, '').strip()}/{values.get(project, '').strip()}")
 
 
 def check_project(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 
 # The variables that the HTTP library reads, each also in upper case.
 SCHEMES: Final = ("http_proxy", "https_proxy", "all_proxy")
-_AROUND: Final = re.compile(r"^\s|\s\Z")
 # These characters end the user part of an address. The text after them would be parsed as a host, port or path.
-_ENDS_USER: Final = re.compile(r"[/?#]")
+ENDS_OF_USER: Final = frozenset("/?#")
 
 
 def proxy_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
@@ -29,15 +28,13 @@ def proxy_fault(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _fault(address: str) -> str:
     """Return why an address is not a proxy's, or an empty string if it is."""
-    if _AROUND.search(address):
+    if address != address.strip():
         return "It has a blank or a line break before or after it"
-    _, separator, rest = address.partition("://")
-    user_part, at, host = (rest if separator else address).rpartition("@")
-    if at and _ENDS_USER.search(user_part):
+    user_part, at, host = address.split("://", 1)[-1].rpartition("@")
+    if at and not ENDS_OF_USER.isdisjoint(user_part):
         return "Its user name or password has a character that must be percent-encoded"
-    try:
+    with suppress(ValueError):
         parts = urlsplit(f"http://{host}")
-        is_usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    return "" if is_usable else "It is not an address with a host and a port"
+        if parts.hostname and parts.port != 0:
+            return ""
+    return "It is not an address with a host and a port"

@@ -187,7 +187,6 @@ class _ChatRun:
             wake=progress.begun,
             interrupts=self._interrupts,
         )
-        listener.redraw()
 
     def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
         self._listener.doing(f"running {format_tool_call(call)}")

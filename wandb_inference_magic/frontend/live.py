@@ -52,7 +52,7 @@ class Spinner:
 class LiveUpdater(Spinner):
     """Streams the text of a call to a canvas.
 
-    Call `start` for each request, then `redraw` every `interval` seconds, and once more when it has ended.
+    Call `start` for each request, then `redraw` every `interval` seconds until it has ended.
     """
 
     def __init__(self, canvas: Canvas, *, per_second: float) -> None:

@@ -3,6 +3,8 @@
 It also holds the parsers of the front ends and the list of what formulas may contain.
 """
 
+from __future__ import annotations
+
 from .blocks import split_finished as split_finished
 from .check import is_link as is_link, is_ordinary as is_ordinary
 from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..text import safe_plain
 from . import maths
-from .parser import block_parser, expanded
-
-if TYPE_CHECKING:
-    from markdown_it.token import Token
+from .parser import block_parser, expanded, top_blocks
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 # Blocks that may continue after a blank line, and blocks that may continue on the very next line.
@@ -32,38 +29,30 @@ def split_finished(text: str) -> tuple[str, str]:
         The finished blocks and the rest, which begins with the last block. Joined, they are `text`.
     """
     lines = _LINE.findall(text)
-    cut = len("".join(lines[: _open_line(lines, _blocks(text))]))
+    # Their line numbers are those of `text`.
+    blocks = top_blocks(block_parser().parse(expanded(safe_plain(text)), {"may_grow": True}))
+    cut = len("".join(lines[: _open_line(lines, blocks)]))
     return text[:cut], text[cut:]
 
 
-def _blocks(text: str) -> list[Token]:
-    """Return the first token of each top-level block; their line numbers are those of `text`."""
-    tokens = block_parser().parse(expanded(safe_plain(text)), {"may_grow": True})
-    return [token for token in tokens if token.level == 0 and token.nesting >= 0 and token.map is not None]
-
-
-def _open_line(lines: list[str], blocks: list[Token]) -> int:
+def _open_line(lines: list[str], blocks: list[tuple[str, int]]) -> int:
     """Return the first line that later text may change."""
     if not blocks:
         return 0
-    start = _start(blocks[-1])
-    if len(blocks) == 1 or not _may_turn_out_otherwise(blocks[-1], lines):
+    last, start = blocks[-1]
+    if len(blocks) == 1 or not _may_turn_out_otherwise(last, start, lines):
         return start
-    before = blocks[-2]
+    before, start_before = blocks[-2]
     is_apart = not safe_plain(lines[start - 1]).strip()
-    return _start(before) if before.type in (_LISTS if is_apart else _GOES_ON) else start
+    return start_before if before in (_LISTS if is_apart else _GOES_ON) else start
 
 
-def _may_turn_out_otherwise(block: Token, lines: list[str]) -> bool:
+def _may_turn_out_otherwise(block: str, start: int, lines: list[str]) -> bool:
     """Whether a block may still become part of the one before.
 
     "#" may become a word, "1" a list item, and "$$" or "|-" plain text.
     """
     is_line_whole = lines[-1].endswith(("\r", "\n"))
-    if block.type in (maths.BLOCK, maths.OPEN_BLOCK):
-        return block.type == maths.OPEN_BLOCK or not is_line_whole
-    return _start(block) >= len(lines) - 2 and not is_line_whole
-
-
-def _start(block: Token) -> int:
-    return block.map[0] if block.map else 0
+    if block in (maths.BLOCK, maths.OPEN_BLOCK):
+        return block == maths.OPEN_BLOCK or not is_line_whole
+    return start >= len(lines) - 2 and not is_line_whole

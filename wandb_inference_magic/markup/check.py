@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -50,9 +49,7 @@ def _checking_parser() -> MarkdownIt:
 
 def _kept_maths(state: StateInline, silent: bool) -> bool:
     """Parse maths as nbconvert's inline parser does."""
-    if not state.env.get("keeps_dollars") or state.src[state.pos] not in "\\$":
-        return False
-    found = _NBCONVERT_MATHS.match(state.src, state.pos)
+    found = _NBCONVERT_MATHS.match(state.src, state.pos) if state.env.get("keeps_dollars") else None
     if found is None:
         return False
     if not silent:
@@ -85,7 +82,7 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
         tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
         if not _are_harmless(tokens, allowed, own_tags):
             return False
-        if reading.is_typeset and not is_ordinary(tokens, reading.maths):
+        if reading.maths is not None and not is_ordinary(tokens, reading.maths):
             return False
     return True
 
@@ -102,15 +99,15 @@ def _unsure_marks(markdown: str) -> list[int]:
     tokens = page_parser().parse(markdown)
     if not any(_COULD_ACT.search(token.content) for token in _all_tokens(tokens) if token.tag == "code"):
         return []
-    lines = markdown.split("\n")
-    starts = [0, *accumulate(len(line) + 1 for line in lines)]
     within = {number for token in tokens if token.type == "inline" and token.map for number in range(*token.map)}
-    return sorted(
-        starts[number] + mark.start()
-        for number in within
-        for mark in _DISPLAY_MARK.finditer(lines[number])
-        if lines[number][: mark.start()].strip(" >")
-    )
+    unsure: list[int] = []
+    start = 0
+    for number, line in enumerate(markdown.split("\n")):
+        if number in within:
+            marks = (mark.start() for mark in _DISPLAY_MARK.finditer(line))
+            unsure += [start + mark for mark in marks if line[:mark].strip(" >")]
+        start += len(line) + 1
+    return unsure
 
 
 def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
@@ -120,15 +117,13 @@ def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
 
 
 def _are_harmless(tokens: list[Token], allowed: frozenset[str], own_tags: Sequence[str]) -> bool:
-    seen: list[str] = []
-    for token in _all_tokens(tokens):
-        if token.type in ("html_block", "html_inline"):
-            seen += tags_in(token.content) if "<" in token.content else []
-            if "<!" in token.content or "<?" in token.content:
-                return False
-        elif not _is_harmless(token, allowed):
-            return False
-    return seen == list(own_tags)
+    flat = list(_all_tokens(tokens))
+    html = [token.content for token in flat if token.type in ("html_block", "html_inline")]
+    return (
+        [tag for one in html for tag in tags_in(one)] == list(own_tags)
+        and not any("<!" in one or "<?" in one for one in html)
+        and all(_is_harmless(token, allowed) for token in flat)
+    )
 
 
 def _all_tokens(tokens: list[Token]) -> Iterator[Token]:

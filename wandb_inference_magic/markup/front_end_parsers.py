@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
+from .maths import CLOSERS, closer_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-_OPENS: Final = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _LAB_MARK: Final = re.compile(r"(\$\$?|(?ai:\\(?:begin|end)\{[a-z]*\*?\})|\\[{}$]|[{}]|\n\s*|@@[0-9]+@@|\\\\[()[\]])")
 _LAB_FENCE: Final = re.compile(r"^(?P<fence>`{3,}|~{3,})[^`\n]*\n.*?^(?P=fence)`*$", re.MULTILINE | re.DOTALL)
 _LAB_CODE: Final = re.compile(r"(^|[^\\])(`+)([^\n]*?[^`\n])\2(?!`)", re.MULTILINE)
@@ -40,17 +41,15 @@ class Reading:
     ----------
     markdown : str
         The text, with `@@0@@` for the first piece of maths in it, and so on.
-    maths : tuple of str
-        The pieces of maths, with their delimiters. The front end puts them back after the Markdown is parsed.
-    is_typeset : bool
-        Whether the resulting page is searched for maths.
+    maths : tuple of str, optional
+        The pieces of maths, with their delimiters. The front end puts them back after the Markdown is parsed. None if
+        the resulting page is not searched for maths.
     keeps_dollars : bool
         Whether the Markdown parser itself leaves maths unchanged.
     """
 
     markdown: str
-    maths: tuple[str, ...] = ()
-    is_typeset: bool = True
+    maths: tuple[str, ...] | None = None
     keeps_dollars: bool = False
 
 
@@ -59,34 +58,22 @@ def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | No
 
     `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip.
     """
-    yield Reading(markdown, is_typeset=False)
-    if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown:
-        yield None  # The time of JupyterLab's search for code grows with the cube of the number of backticks.
-        return
-    if len(unsure) > _MOST_UNSURE:
+    # The time of JupyterLab's search for code grows with the cube of the number of backticks.
+    if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown or len(unsure) > _MOST_UNSURE:
         yield None
         return
-    yield from dict.fromkeys(_without_maths(markdown, unsure))
-
-
-def _without_maths(markdown: str, unsure: Sequence[int]) -> Iterator[Reading | None]:
-    yield _lab_reading(_hide_dollars(markdown))
+    yield Reading(markdown)
     # Because of earlier text, the dollars in this text's code may not be hidden.
-    yield _lab_reading(markdown)
+    found = [_lab_reading(_hide_dollars(markdown)), _lab_reading(markdown)]
     rounds = (False, True) if r"\\(" in markdown else (False,)
     passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
     for marks, with_round, place in product(passed_over, rounds, ("", _WORDS, _BLOCK)):
-        yield _nbconvert_reading(markdown, marks, with_round=with_round, place=place)
-
-
-def _closer_of(mark: str) -> str | None:
-    return rf"\end{mark[6:]}" if mark.startswith(r"\begin") else _OPENS.get(mark)
+        found.append(_nbconvert_reading(markdown, marks, with_round=with_round, place=place))
+    yield from dict.fromkeys(found)
 
 
 def _hide_dollars(markdown: str) -> str:
     """Return text with the dollars replaced in what JupyterLab reads as code."""
-    if "`" not in markdown and "~~~" not in markdown:
-        return markdown
     for code in (_LAB_FENCE, _LAB_CODE):
         markdown = code.sub(lambda found: found[0].replace("$", _HIDDEN_DOLLAR), markdown)
     return markdown
@@ -104,14 +91,14 @@ def _lab_reading(markdown: str) -> Reading | None:
             # What looks like a placeholder for maths becomes one, so that it is put back unchanged.
             _take(pieces, position, position, maths)
         elif closer is None:
-            closer = _closer_of(mark)
+            closer = closer_of(mark) if mark in CLOSERS or mark.startswith(r"\begin") else None
             start, last, depth = position, 0, 0
         elif mark == closer and not depth:
             _take(pieces, start, position, maths)
             closer = None
         elif mark == closer:
             last = position
-        elif mark.startswith("\n") and mark.count("\n") > 1:
+        elif mark.count("\n") > 1:
             if last:
                 # JupyterLab continues from the last delimiter that could have closed the maths.
                 _take(pieces, start, last, maths)
@@ -136,10 +123,7 @@ def _take(pieces: list[str], start: int, end: int, maths: list[str]) -> None:
 
 def _put_back(taken: str) -> str:
     r"""Return maths as JupyterLab's `replaceMath` puts it back: `\\(` and `\\[` lose a backslash."""
-    for opener, closer in ((r"\\(", r"\\)"), (r"\\[", r"\\]")):
-        if taken.startswith(opener) and taken.endswith(closer):
-            return rf"\{opener[-1]}{taken[3:-3]}\{closer[-1]}"
-    return taken
+    return f"{taken[1:-3]}{taken[-2:]}" if taken.startswith((r"\\(", r"\\[")) else taken
 
 
 def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_round: bool, place: str) -> Reading:
@@ -158,10 +142,8 @@ def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_roun
         if found["fence"]:
             position = _end_of_fence(markdown, found)
             continue
-        closer = _closer_of(found["mark"])
-        if closer is None or closer in absent or (found["mark"] == r"\\(" and not with_round):
-            continue
-        if found.start() in passed_over:
+        closer = closer_of(found["mark"])
+        if closer in absent or found.start() in passed_over or (found["mark"] == r"\\(" and not with_round):
             continue
         end = _unescaped(closer).search(markdown, position)
         if end is None:

@@ -20,13 +20,13 @@ _ACTIVE: Final = re.compile(r"[`*_$|~]")
 _ENTITIES: Final = str.maketrans({one: f"&#{ord(one)};" for one in "\\[]@"} | {"&": "&amp;", "<": "&lt;"})
 _LINE_START: Final = re.compile(r"^(\s*)([#+>=-]|\d+(?=[.)](?:\s|$)))")
 # What GitHub's Markdown turns into a link by itself. The link continues to the next space, whatever comes before it.
-BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
+_BARE_LINK: Final = re.compile(r"(?P<scheme>https?|ftp|www)(?P<mark>:(?=//)|\.)", re.IGNORECASE)
 # What MathJax reads in a text as the start or end of maths, or as a reference.
 _TEX_MARK: Final = re.compile(
     r"\\?(?P<word>\\(?:begin|end|ref|eqref))(?![A-Za-z])|\\\\\\?(?P<bracket>[(\[])|\\.", re.DOTALL
 )
 _REFERENCE: Final = re.compile(r"&(?:#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);?")
-_TYPESET_MARK: Final = re.compile(r"\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))")
+_TYPESET_MARK: Final = re.compile(r"(\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z])))")
 # Some parsers start a block after a task's checkbox.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
 # JupyterLab removes the backslash before a dollar, then looks for maths between two dollars. It does not look across
@@ -40,13 +40,9 @@ def safe_inline(text: str) -> str:
 
     A page may hold several such texts. `safe_document` makes sure that their dollars make no maths.
     """
-    line = " ".join(safe_plain(text).split())
-    pieces, position = [], 0
-    for found in _TYPESET_MARK.finditer(line):
-        # MathJax sees the page, not the Markdown. It ignores such a mark only in code.
-        pieces += [_escaped(line[position : found.start()]), f"`{found[0]}`"]
-        position = found.end()
-    line = "".join([*pieces, _escaped(line[position:])])
+    # Every second piece is a mark. MathJax sees the page, not the Markdown. It ignores a mark only in code.
+    pieces = _TYPESET_MARK.split(" ".join(safe_plain(text).split()))
+    line = "".join(f"`{piece}`" if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
     return _LINE_START.sub(lambda found: f"{found[1]}&#{ord(found[2][0])};{found[2][1:]}", line)
 
 
@@ -59,10 +55,8 @@ def _escaped(text: str) -> str:
     return unlinked(_ACTIVE.sub(r"\\\g<0>", text.translate(_ENTITIES)))
 
 
-def with_dollars_apart(markdown: str) -> str:
+def dollars_apart(markdown: str) -> str:
     """Return literal text in which the dollars of a paragraph make no maths."""
-    if markdown.count(DOLLAR) < 2:
-        return markdown
     paragraphs = markdown.split("\n\n")
     return "\n\n".join(one.replace(DOLLAR, DOLLAR_APART) if one.count(DOLLAR) > 1 else one for one in paragraphs)
 
@@ -80,19 +74,27 @@ def fence_around(code: str, fence: str = "```") -> str:
 
 
 def tex_marks(content: str, edits: Sequence[tuple[int, int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits."""
+    """Yield the edits that turn into code each TeX mark of an inline text that is outside the other edits.
+
+    The last edit is an empty one at the end of the text.
+    """
     position = 0
-    for start, end, _ in [*edits, (len(content), len(content), "")]:
+    the_end = (len(content), len(content), "")
+    for start, end, _ in [*edits, the_end]:
         for found in _TEX_MARK.finditer(content, position, max(start, position)):
             if word := found["word"]:
                 yield found.start(), found.end(), f"`{word}`"
             elif bracket := found["bracket"]:
                 yield found.start(), found.end(), f"`\\{bracket}`"
         position = end
+    yield the_end
 
 
-def literal(text: str, dollar: str = DOLLAR) -> str:
-    """Return inline text with its emphasis kept and nothing else that a parser could read as markup."""
+def literal(text: str, *, apart: bool = False) -> str:
+    """Return inline text with its emphasis kept and nothing else that a parser could read as markup.
+
+    `apart` tells whether its dollars could make maths with others.
+    """
     text = _REFERENCE.sub(_harmless_reference, text).replace("<", "&lt;")
     text = re.sub(r"!(?=\[)", "&#33;", text)
     text = text.replace("](", "]&#40;").replace("][", "]&#91;")
@@ -102,6 +104,7 @@ def literal(text: str, dollar: str = DOLLAR) -> str:
     # nbconvert reads this as a heading, even without a space after it.
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that starts no code here could start code elsewhere, and turn other code into text.
+    dollar = DOLLAR_APART if apart else DOLLAR
     escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
     return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
@@ -110,9 +113,9 @@ def literal_line(line: str) -> str:
     """Return text that some parsers assign to no Markdown element, with nothing in it that others read as markup."""
     parts, position = [], 0
     for start, end, code in tex_marks(line, []):
-        parts += [literal(line[position:start], DOLLAR_APART), code]
+        parts += [literal(line[position:start], apart=True), code]
         position = end
-    return "".join([*parts, literal(line[position:], DOLLAR_APART)])
+    return "".join(parts)
 
 
 def _harmless_reference(found: re.Match[str]) -> str:
@@ -123,7 +126,7 @@ def _harmless_reference(found: re.Match[str]) -> str:
 
 
 def unlinked(text: str) -> str:
-    return BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
+    return _BARE_LINK.sub(lambda found: f"{found['scheme']}&#{ord(found['mark'])};", text)
 
 
 def quoted_url(url: str) -> str:

@@ -29,7 +29,7 @@ _INLINE: Final = re.compile(
     re.DOTALL,
 )
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
-_CLOSER: Final = {"\\[": "\\]", "$$": "$$"}
+CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
 _BACKTICKS: Final = re.compile("`+")
 # A name that models use and MathJax does not know, and labels, which show nothing.
 _BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
@@ -46,10 +46,8 @@ def inline_text(found: re.Match[str]) -> str | None:
     """Return matched maths in the delimiters that Jupyter renders; None if it is not ordinary maths."""
     if found["name"] is not None:
         return _checked(safe_as_text(found[0]))
-    if (inner := found["round"]) is not None:
+    if (inner := found["round"] or found["single"]) is not None:
         return _checked(safe_as_text(inner.strip()), "$")
-    if (inner := found["single"]) is not None:
-        return _checked(safe_as_text(inner), "$")
     tex = safe_as_text(found["square"] or found["double"])
     # Within a paragraph, VS Code would read a delimiter at the start of a line as an opening one, up to the text's end.
     return _checked(f"{tex}{{}}" if tex.rstrip(" ").endswith("\n") else tex, "$$")
@@ -64,11 +62,6 @@ def safe_as_text(inner: str) -> str:
     inner = _LABEL.sub("", _BOLD.sub(r"\\boldsymbol", inner))
     inner = inner.replace("<", r"\lt ").replace("![", "!{}[")
     return re.sub(r"\](?=[(\[:])", "]{}", inner)
-
-
-def code_spans(source: str) -> str:
-    """Return text as inline code, each line separately."""
-    return "\n".join(code_span(line) for line in source.split("\n"))
 
 
 def code_span(line: str) -> str:
@@ -87,9 +80,8 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
     before, _, rest = "\n".join(lines).partition(opener)
     inner, _, after = rest.rpartition(closer)
     tex = safe_as_text(inner)
-    if opener not in _CLOSER:
-        return f"{before}{opener}{tex}{closer}{after}".split("\n") if is_ordinary_maths(opener + tex + closer) else None
-    return f"{before}$${tex}$${after}".split("\n") if is_ordinary_maths(tex) else None
+    shown = _checked(tex, "$$") if opener in CLOSERS else _checked(opener + tex + closer)
+    return None if shown is None else f"{before}{shown}{after}".split("\n")
 
 
 def in_line(text: str) -> str:
@@ -104,8 +96,8 @@ def unmarked(source: str) -> str:
 
 
 def closer_of(opener: str) -> str:
-    """Return the delimiter that closes display maths."""
-    return _CLOSER.get(opener) or opener.replace("begin", "end", 1)
+    """Return the delimiter that closes maths."""
+    return CLOSERS.get(opener) or opener.replace("begin", "end", 1)
 
 
 def install(parser: MarkdownIt) -> None:
@@ -117,24 +109,18 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     # A lazy continuation line of a quotation has no indent of its own: it is already known to start no block.
     if state.is_code_block(start) or state.sCount[start] < 0:
         return False
-    first = _line(state, start)
-    found = _OPENER.match(first)
-    if found is None:
-        return False
-    opener = found[0]
-    last = _closing_line(state, start, end, opener)
-    if last is None:
+    found = _OPENER.match(_line(state, start))
+    last = _closing_line(state, start, end, found[0]) if found else None
+    if found is None or last is None:
         return False
     if silent:
         return True
-    is_closed = last < end and _rest_of(state, last, start, opener).endswith(closer_of(opener))
     state.line = min(last + 1, end)
-    token = state.push(BLOCK if is_closed else OPEN_BLOCK, "", 0)
+    token = state.push(BLOCK if last < end else OPEN_BLOCK, "", 0)
     token.block = True
     token.map = [start, state.line]
-    token.markup = opener
+    token.markup = found[0]
     token.content = "\n".join(_line(state, number) for number in range(start, state.line))
-    token.meta["columns"] = [_column(state, number) for number in range(start, state.line)]
     return True
 
 
@@ -143,30 +129,16 @@ def _closing_line(state: StateBlock, start: int, end: int, opener: str) -> int |
     closer = closer_of(opener)
     for number in range(start, end):
         line = _line(state, number)
-        inner = _rest_of(state, number, start, opener)
-        is_outside = number > start and state.sCount[number] < state.blkIndent
-        if not line or is_outside:
+        if not line or (number > start and state.sCount[number] < state.blkIndent):
             return None
-        closes = inner.endswith(closer)
-        inner = inner.removesuffix(closer)
-        if closer in inner or "$$" in inner:
+        inner = line[len(opener) if number == start else 0 :]
+        if closer in (before := inner.removesuffix(closer)) or "$$" in before:
             return None
-        if closes:
+        if before != inner:
             return number
     # Maths may stay open only in a text that may still grow.
     may_grow = state.env.get("may_grow", False) and end == state.lineMax
     return end if may_grow else None
-
-
-def _rest_of(state: StateBlock, number: int, start: int, opener: str) -> str:
-    """Return a line of a block without the opening delimiter."""
-    return _line(state, number)[len(opener) if number == start else 0 :]
-
-
-def _column(state: StateBlock, number: int) -> int:
-    """Return the column where a block's content begins, after the markers of the lists and quotations around it."""
-    begin = state.bMarks[number] + state.tShift[number]
-    return begin - (state.src.rfind("\n", 0, begin) + 1)
 
 
 def _line(state: StateBlock, number: int) -> str:

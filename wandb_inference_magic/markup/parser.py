@@ -24,13 +24,28 @@ def expanded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An element found in an inline text, from `start` to `end`; `label_end` is where a link's label ends."""
+    """An element found in an inline text, from `start` to `end`; `label_end` is where a link's label ends.
+
+    `kind` is the name of the rule that found it, or `no_maths` for maths that is not ordinary.
+    """
 
     kind: str
     start: int
     end: int
+    source: str
     token: Token
     label_end: int = -1
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is shown as code."""
+        return self.kind in ("backticks", "no_maths")
+
+
+def top_blocks(tokens: Sequence[Token]) -> list[tuple[str, int]]:
+    """Return the type and the first line of each block that is in no other block and is shown."""
+    shown = (token for token in tokens if token.level == 0 and token.nesting >= 0 and token.type != "definition")
+    return [(token.type, token.map[0]) for token in shown if token.map]
 
 
 def accept_any(url: str) -> bool:  # noqa: ARG001
@@ -42,17 +57,16 @@ def accept_any(url: str) -> bool:  # noqa: ARG001
 def block_parser() -> MarkdownIt:
     """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
     from markdown_it import MarkdownIt
-    from markdown_it.rules_block import reference
     from markdown_it.rules_inline import autolink, backtick, image, link
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 60}).enable(["table", "strikethrough"])
+    options = {"html": False, "maxNesting": 60, "inline_definitions": True}
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)
     for name, rule in (("autolink", autolink), ("backticks", backtick), ("image", image), ("link", link)):
         parser.inline.ruler.at(name, _recorded(name, rule))
     parser.inline.ruler.before("escape", "maths", _recorded("maths", _inline_maths))
-    parser.block.ruler.at("reference", _recorded_reference(reference), {"alt": []})
     return parser
 
 
@@ -99,32 +113,22 @@ def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[
             token = next((one for one in state.tokens[mark:] if one.type != "text"), None)
             if token is not None:
                 label_end = state.md.helpers.parseLinkLabel(state, start, True) if kind == "link" else -1
-                state.env["spans"].append(Span(kind, start, state.pos, token, label_end))
+                name = token.type if kind == "maths" else kind
+                source = state.src[start : state.pos]
+                state.env["spans"].append(Span(name, start, state.pos, source, token, label_end))
         return True
 
     return run
 
 
 def _inline_maths(state: StateInline, silent: bool) -> bool:
-    if state.src[state.pos] not in "\\$":
-        return False
     found = maths.match_inline(state.src, state.pos, state.posMax)
     if found is None:
         return False
     if not silent:
         text = maths.inline_text(found)
         token = state.push("maths" if text is not None else "no_maths", "", 0)
-        token.content = maths.code_spans(maths.unmarked(found[0])) if text is None else text
+        lines = maths.unmarked(found[0]).split("\n")
+        token.content = "\n".join(map(maths.code_span, lines)) if text is None else text
     state.pos = found.end()
     return True
-
-
-def _recorded_reference(rule: Any) -> Any:
-    def run(state: Any, start: int, end: int, silent: bool) -> bool:
-        if not rule(state, start, end, silent):
-            return False
-        if not silent:
-            state.env.setdefault("definitions", []).append((start, state.line))
-        return True
-
-    return run

@@ -8,31 +8,18 @@ to another place in the text.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import safe_plain
 from . import maths
 from .check import host_of, is_link, may_load
-from .literal import (
-    BARE_LINK,
-    DOLLAR,
-    DOLLAR_APART,
-    fence_around,
-    literal,
-    literal_line,
-    quoted_url,
-    safe_inline,
-    tex_marks,
-    unlinked,
-    with_dollars_apart,
-)
-from .parser import block_parser, expanded
+from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
+from .parser import block_parser, expanded, top_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     from markdown_it.token import Token
 
@@ -47,14 +34,18 @@ _ROW_OF_DASHES: Final = re.compile(r"^(?=[^\n]*-)(?=[^\n]*[|:])[-|: \t>]+$", re.
 # Languages of fences that front ends draw as pictures, maps or formulas, and the language used instead.
 _DRAWN: Final = {"math": "latex", "geojson": "json", "topojson": "json", "stl": "text", "plantuml": "text"}
 _LINK_BEFORE: Final = re.compile(r"\]\([^ \t\n]*\Z")
-_DEFINITION_MARK: Final = re.compile(r"((?:^|(?<=\n)) *):(?=\s|$)")
-_LATER_DEFINITION_MARK: Final = re.compile(r"((?<=\n) *):(?=\s|$)")
+_DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$)")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
+# Stands for code that could be active, among the marks of `_dangers_in`.
+_ACTIVE: Final = "active"
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 
 
-class CannotRewriteError(Exception):
-    """The text cannot be rewritten with certainty, for example because a piece was not found again in its source."""
+class CannotRewriteError(ValueError):
+    """The text cannot be rewritten with certainty.
+
+    `str.index` and `zip` raise its base class: then a piece was not found again in its source.
+    """
 
 
 class Rewriting:
@@ -62,45 +53,47 @@ class Rewriting:
 
     def __init__(self, text: str, allowed: frozenset[str], *, in_line: bool = False) -> None:
         self._in_line = in_line
-        self._is_suspicious = False
-        # The table that is being rewritten: its lines, and what is in its code.
-        self._table = ""
-        self._in_table = _InCode()
         self._source = text.split("\n")
         self._lines = expanded(text).split("\n")
         self._allowed = allowed
-        self._env: dict[str, Any] = {"definitions": [], "spans": [], "state": None}
+        self._env: dict[str, Any] = {"spans": [], "state": None}
         self._tokens = block_parser().parse(expanded(text) + "\n", self._env)
         # How far each line has been rewritten. The cells of a table row share one line.
         self._cursors = [0] * len(self._lines)
+        self._enter_table("")
 
     def result(self) -> str:
         self._refuse_confusing_fences()
         for token in self._tokens:
-            if token.type == "table_open" and token.map is not None:
-                self._table = "\n".join(self._source[slice(*token.map)])
-                # Another parser may read this as a paragraph, not as a table.
-                self._in_table = _in_code([found[0] for found in _CODE.finditer(self._table)])
-                self._is_suspicious = _may_be_maths(self._table)
-            elif token.type == "table_close":
-                self._table, self._in_table, self._is_suspicious = "", _InCode(), False
+            if token.tag == "table":
+                self._enter_table("\n".join(self._source[slice(*token.map)]) if token.map else "")
             elif token.map is not None:
                 self._rewrite(token, *token.map)
-        for start, end in self._env["definitions"]:
-            self._lines[start:end] = [""] * (end - start)
-            self._finish(start, end)
         # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
             self._lines[number] = line[:cursor] + literal_line(line[cursor:])
         self._set_apart()
         return "\n".join(self._lines)
 
+    def blocks(self) -> list[tuple[str, str]]:
+        """Return each top-level block as received and rewritten."""
+        self.result()
+        bounds = [0, *(start for _, start in top_blocks(self._tokens)[1:]), len(self._lines)]
+        return [
+            ("\n".join(self._source[start:end]).strip("\n"), "\n".join(self._lines[start:end]) + "\n")
+            for start, end in pairwise(bounds)
+        ]
+
+    def _enter_table(self, table: str) -> None:
+        """Note the lines of the table that is being rewritten. Another parser may read them as a paragraph."""
+        self._table = table
+        self._table_dangers = _dangers_in([found[0] for found in _CODE.finditer(table)])
+        self._may_be_maths = "\\" in table and table.count("$") > 1
+
     def _set_apart(self) -> None:
         """Put a blank line after lists and quotations: parsers differ on what ends them without one."""
-        blocks = [token for token in self._tokens if token.level == 0 and token.nesting >= 0 and token.map]
-        for before, block in pairwise(blocks):
-            start = block.map[0] if block.map else 0
-            if before.type in _CONTAINERS and self._source[start - 1].strip(" "):
+        for (before, _), (_, start) in pairwise(top_blocks(self._tokens)):
+            if before in _CONTAINERS and self._source[start - 1].strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
@@ -108,37 +101,29 @@ class Rewriting:
 
         Only fences for which that matters are refused.
         """
-        code = [token for token in self._tokens if token.type == "fence"]
-        if not any(token.level for token in code):
+        codes = (one for one in self._tokens if one.type == "fence" or (one.type == "inline" and "`" in one.content))
+        if not any(_COULD_ACT.search(token.content) for token in codes):
             return
-        texts = [token.content for token in self._tokens if token.type == "inline" and "`" in token.content]
-        if not any(map(_COULD_ACT.search, [*texts, *(token.content for token in code)])):
-            return
-        containers: set[str] = set()
+        in_quotation = False
         for token in self._tokens:
-            if token.level == 0:
-                containers = set()
-            if token.nesting > 0:
-                containers.add(token.type)
-            if token.type == "fence" and token.level and self._is_confusing(token, containers):
+            in_quotation = token.type == "blockquote_open" or (in_quotation and token.level > 0)
+            if token.type == "fence" and token.level and self._is_confusing(token, in_quotation=in_quotation):
                 raise CannotRewriteError
 
-    def _is_confusing(self, fence: Token, containers: set[str]) -> bool:
+    def _is_confusing(self, fence: Token, *, in_quotation: bool) -> bool:
         start, end = fence.map or (0, 0)
         before = self._lines[start - 1] if start else ""
-        if "blockquote_open" in containers:
+        if in_quotation:
             return fence.level > 1 or bool(before.strip(" >"))
         margin = len(self._lines[start].partition(fence.markup)[0])
         body = filter(str.strip, self._lines[start + 1 : end])
         return any(line[:margin].strip() for line in body) or bool(_BARE_MARKER.fullmatch(before))
 
-    def _finish(self, start: int, end: int) -> None:
-        """Mark lines as rewritten to their ends."""
-        self._cursors[start:end] = [len(line) for line in self._lines[start:end]]
-
     def _rewrite(self, token: Token, start: int, end: int) -> None:
         if token.type == "inline":
-            self._rewrite_inline(token.content, start)
+            pairs = zip(token.content.split("\n"), self._inline(token.content).split("\n"), strict=True)
+            for number, (before, after) in enumerate(pairs, start):
+                self._replace(number, before, after)
             return
         if token.type == "fence":
             self._rewrite_fence(token, start, end)
@@ -146,27 +131,18 @@ class Rewriting:
             self._rewrite_indented_code(token, start, end)
         elif token.type == maths.BLOCK:
             self._rewrite_maths(token, start, end)
+        elif token.type == "definition":
+            self._lines[start:end] = [""] * (end - start)
         else:
             return
-        self._finish(start, end)
-
-    def _rewrite_inline(self, content: str, start: int) -> None:
-        old = content.split("\n")
-        new = self._inline(content).split("\n")
-        if len(old) != len(new):
-            raise CannotRewriteError
-        for number, (before, after) in enumerate(zip(old, new, strict=True), start):
-            self._replace(number, before, after)
+        self._cursors[start:end] = map(len, self._lines[start:end])
 
     def _replace(self, number: int, before: str, after: str) -> None:
         line, cursor = self._lines[number], self._cursors[number]
-        position = line.find(before, cursor)
-        if position < 0:
+        if line.find(before, cursor) < 0:
             # In a table cell, the parser has removed the backslash before an escaped pipe.
             before, after = before.replace("|", "\\|"), after.replace("|", "\\|")
-            position = line.find(before, cursor)
-        if position < 0:
-            raise CannotRewriteError
+        position = line.index(before, cursor)
         self._lines[number] = line[:position] + after + line[position + len(before) :]
         self._cursors[number] = position + len(after)
 
@@ -185,35 +161,26 @@ class Rewriting:
             self._lines[end - 1] = closing
         else:
             self._lines[end - 1] += f"\n{closing}"
-        if prefix and not token.level:
-            self._outdent(start, end, len(prefix))
-        elif not token.level and start and self._source[start - 1].strip(" ") and _DEFINITION.search(token.content):
-            # nbconvert reads the lines above as the terms of a definition list, and the fence as one of them.
-            self._lines[start] = f"\n{self._lines[start]}"
-
-    def _outdent(self, start: int, end: int, width: int) -> None:
-        """Move an indented code block to the start of its lines, after a blank line.
-
-        Otherwise another parser may read it as part of a list item.
-        """
-        text = "\n".join(self._lines[start:end])
-        text = re.sub(rf"^ {{1,{width}}}", "", text, flags=re.MULTILINE)
+        if token.level:
+            return
+        # Other parsers may read an indented block as part of a list item. nbconvert may read a block that has
+        # definitions, and the lines above it, as a definition list.
+        text = re.sub(rf"^ {{0,{len(prefix)}}}", "", "\n".join(self._lines[start:end]), flags=re.MULTILINE)
         self._lines[start:end] = text.split("\n", end - start - 1)
-        if start and self._lines[start - 1].strip(" "):
+        if start and self._source[start - 1].strip(" ") and (prefix or _DEFINITION.search(token.content)):
             self._lines[start] = f"\n{self._lines[start]}"
 
     def _rewrite_maths(self, token: Token, start: int, end: int) -> None:
         """Keep display maths. If it is not ordinary maths, show it as code, as received."""
         lines = maths.block_lines(self._lines[start:end], token.markup)
+        contents = token.content.split("\n")
+        prefixes = [self._lines[start + n].rstrip().removesuffix(content) for n, content in enumerate(contents)]
         if lines is not None:
             self._lines[start:end] = lines
-        elif token.level or any(token.meta["columns"]):
+        elif token.level or any(prefixes):
             # On one line and without delimiters: front ends look for maths across quotation markers and in code.
-            columns = token.meta["columns"]
-            code = maths.code_span(maths.unmarked(" ".join(token.content.split("\n"))))
-            self._lines[start] = self._lines[start][: columns[0]] + code
-            for number, column in enumerate(columns[1:], start + 1):
-                self._lines[number] = self._lines[number][:column].rstrip()
+            code = maths.code_span(maths.unmarked(" ".join(contents)))
+            self._lines[start:end] = [prefixes[0] + code, *(prefix.rstrip() for prefix in prefixes[1:])]
         else:
             self._lines[start:end] = self._source[start:end]
             self._fence_off(start, end, "latex")
@@ -240,62 +207,67 @@ class Rewriting:
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
         parser.inline.tokenize(state)
-        labels = _Labels(spans)
-        codes = [content[span.start : span.end] for span in spans if _is_code(span)]
-        in_code = _in_code(codes)
-        has_active_code = in_code.is_active or self._in_table.is_active
-        if has_active_code and any(_is_uncertain(span, content) for span in spans):
-            raise CannotRewriteError
-        if has_active_code:
-            is_cut = (in_code.has_bar or self._in_table.has_bar) and _has_unlike_cells(content, self._table)
-            spans = [_unless_cut(span, content, is_cut=is_cut, in_label=span.start in labels) for span in spans]
-        crossing = in_code.marks + self._in_table.marks if has_active_code else ""
-        dollar = DOLLAR_APART if self._is_suspicious or _dollars_shown(content, spans) > 1 else DOLLAR
-        parts: list[str] = []
+        links = [span for span in spans if span.kind == "link"]
+        # No label is within another.
+        labels = {position for link in links for position in range(link.start + 1, link.label_end + 1)}
+        dangers = self._table_dangers | _dangers_in([span.source for span in spans if span.is_code])
+        # The marks that must mean nothing outside code, if the code could be active.
+        crossing = "".join(["`", *dangers - {_ACTIVE, "|"}]) if _ACTIVE in dangers else ""
+        if crossing:
+            if any(map(_is_uncertain, spans)):
+                raise CannotRewriteError
+            is_cut = "|" in dangers and _has_unlike_cells(content, self._table)
+            spans = [
+                replace(span, kind="no_code")
+                if span.kind == "backticks" and (is_cut or (span.start in labels and "](" in span.source))
+                else span
+                for span in spans
+            ]
+        apart = self._may_be_maths or _dollars_shown(content, spans) > 1
+        parts = [""]
         position = 0
         edits = sorted(edit for span in spans for edit in self._edits(span, content, labels))
         for start, end, replacement in sorted([*edits, *tex_marks(content, edits)]):
             if start < position:
                 raise CannotRewriteError
-            text = literal(content[position:start], DOLLAR if start in labels else dollar)
-            text = _undefining(text, content[:position])
-            text = _apart(_without(crossing, text), replacement, has_active_code=has_active_code)
-            if has_active_code and replacement.startswith("`") and _LINK_BEFORE.search("".join(parts[-1:]) + text):
-                # Another parser could read the code as part of a link's address.
-                text += " "
-            if replacement.startswith("`") and (text or "".join(parts[-1:])).endswith("`"):
-                # Two adjacent pieces of code would become one.
-                text += " "
-            parts += [text, replacement]
+            text = literal(content[position:start], apart=apart and start not in labels)
+            text = _undefining(text, begins_line=position == 0 or content[position - 1] == "\n")
+            text = _without(crossing, text)
+            if start < len(content) or (crossing and self._table):
+                text = _apart(text, replacement, has_active_code=bool(crossing))
+            # Two adjacent pieces of code would become one. Another parser could read code as part of a link's address.
+            joins = (text or parts[-1]).endswith("`") or (crossing and _LINK_BEFORE.search(parts[-1] + text))
+            parts += [f"{text} " if joins and replacement.startswith("`") else text, replacement]
             position = end
-        rest = _without(crossing, _undefining(literal(content[position:], dollar), content[:position]))
-        parts.append(_apart(rest, "", has_active_code=True) if self._table and has_active_code else rest)
         return "".join(parts)
 
-    def _edits(self, span: Span, content: str, labels: _Labels) -> Iterator[tuple[int, int, str]]:
-        source = content[span.start : span.end]
-        if span.kind == "backticks":
-            yield span.start, span.end, source
-        elif span.kind == "no_code":
-            yield span.start, span.end, with_dollars_apart(safe_inline(source))
-        elif span.kind == "maths":
-            yield span.start, span.end, maths.in_line(span.token.content) if self._in_line else span.token.content
-        elif span.kind == "autolink":
-            href = str(span.token.attrs["href"])
-            words = _without("`[]", literal(source[1:-1]))
-            yield span.start, span.end, f"[{words}]({quoted_url(href)})" if is_link(href) else literal(source)
-        elif span.kind == "image":
-            yield span.start, span.end, self._image(span, source, in_link=span.start in labels)
-        else:
+    def _edits(self, span: Span, content: str, labels: Set[int]) -> Iterator[tuple[int, int, str]]:
+        if span.kind == "link":
             href = str(span.token.attrs["href"])
             if "\n" in content[span.label_end : span.end]:
                 raise CannotRewriteError
             yield span.start, span.start + 1, "[" if is_link(href) else ""
             yield span.label_end, span.end, _destination(href)
+        else:
+            yield span.start, span.end, self._shown(span, in_link=span.start in labels)
 
-    def _image(self, span: Span, source: str, *, in_link: bool) -> str:
+    def _shown(self, span: Span, *, in_link: bool) -> str:
+        """Return what replaces an element other than a link with a label."""
+        if span.kind == "backticks":
+            return span.source
+        if span.kind == "no_code":
+            return dollars_apart(safe_inline(span.source))
+        if span.kind == "image":
+            return self._image(span, in_link=in_link)
+        if span.kind == "autolink":
+            href = str(span.token.attrs["href"])
+            words = _without("`[]", literal(span.source[1:-1]))
+            return f"[{words}]({quoted_url(href)})" if is_link(href) else literal(span.source)
+        return maths.in_line(span.token.content) if self._in_line else span.token.content
+
+    def _image(self, span: Span, *, in_link: bool) -> str:
         url = str(span.token.attrs["src"])
-        if "\n" in source:
+        if "\n" in span.source:
             raise CannotRewriteError
         # marked puts an image's alternative text into an attribute without escaping quotes.
         alt = safe_inline(span.token.content).replace('"', "&quot;")
@@ -303,9 +275,7 @@ class Rewriting:
             return f"![{alt}]({quoted_url(url)})"
         host = safe_inline(host_of(url) or "not shown")
         words = f"image: {alt} ({host})" if alt else f"image ({host})"
-        if in_link or not is_link(url):
-            return words
-        return f"[{words}]({quoted_url(url)})"
+        return words if in_link or not is_link(url) else f"[{words}]({quoted_url(url)})"
 
 
 def _language(info: str) -> str:
@@ -313,8 +283,7 @@ def _language(info: str) -> str:
 
     nbconvert draws everything that begins with "mermaid".
     """
-    found = re.match(r"[A-Za-z0-9_+#.-]*", info.strip())
-    word = found[0] if found else ""
+    word = re.split(r"[^A-Za-z0-9_+#.-]", info.strip(), maxsplit=1)[0]
     return "text" if word.lower().startswith("mermaid") else _DRAWN.get(word.lower(), word)
 
 
@@ -326,36 +295,29 @@ def _destination(href: str) -> str:
     return f" (`{shown}`)"
 
 
-def _is_code(span: Span) -> bool:
-    """Whether a span is shown as code."""
-    return span.kind == "backticks" or span.token.type == "no_maths"
-
-
-def _is_uncertain(span: Span, content: str) -> bool:
+def _is_uncertain(span: Span) -> bool:
     """Whether parsers may count backticks differently: blocks may begin within a span's lines, links within maths."""
-    source = content[span.start : span.end]
     if span.kind == "maths":
-        return span.token.type == "maths" and ("`" in source or "\n" in source or bool(BARE_LINK.search(source)))
-    return span.kind == "backticks" and "\n" in source
+        return "`" in span.source or "\n" in span.source or unlinked(span.source) != span.source
+    return span.kind == "backticks" and "\n" in span.source
 
 
-def _may_be_maths(table: str) -> bool:
-    """Whether a table's dollars could delimit maths if another parser reads the table as a paragraph."""
-    return "\\" in table and table.count("$") > 1
+def _dangers_in(codes: Sequence[str]) -> frozenset[str]:
+    """Return what makes pieces of code dangerous: something active, a cell separator, marks that may pair with others.
 
-
-@dataclass(frozen=True, slots=True)
-class _InCode:
-    """What pieces of code hold: anything active, a table cell separator, marks that may pair with one outside."""
-
-    is_active: bool = False
-    has_bar: bool = False
-    marks: str = ""
-
-
-def _in_code(codes: Sequence[str]) -> _InCode:
-    is_active = any(map(_COULD_ACT.search, codes))
-    return _InCode(is_active, any("|" in code for code in codes), _crossing_marks(codes))
+    A parser may pair a mark in code with one outside, so that the code is not read as code.
+    marked and mistune ignore code when they look for the end of strikethrough. marked also ignores it for other
+    emphasis if there is code with backticks in it. Older versions of both ignore it for a link's label. Older versions
+    of mistune ignore backslashes when they look for code.
+    """
+    found = {
+        _ACTIVE: any(map(_COULD_ACT.search, codes)),
+        "|": any("|" in code for code in codes),
+        "~": any("~" in code for code in codes),
+        "[": any("](" in code for code in codes),
+        "*_": any(code.count("`") != 2 for code in codes),
+    }
+    return frozenset(danger for danger, is_found in found.items() if is_found)
 
 
 def _has_unlike_cells(content: str, table: str) -> bool:
@@ -366,34 +328,10 @@ def _has_unlike_cells(content: str, table: str) -> bool:
     return r"\\|" in table if table else _ROW_OF_DASHES.search(content) is not None
 
 
-def _unless_cut(span: Span, content: str, *, is_cut: bool, in_label: bool) -> Span:
-    """Return a span, marked as not code if a parser may end the cell or label around it within the span."""
-    ends = is_cut or (in_label and "](" in content[span.start : span.end])
-    return replace(span, kind="no_code") if ends and span.kind == "backticks" else span
-
-
-def _undefining(text: str, before: str) -> str:
+def _undefining(text: str, *, begins_line: bool) -> str:
     """Return text in which no line starts a definition: nbconvert would add the text around it to a definition list."""
-    form = _DEFINITION_MARK if before.endswith("\n") or not before else _LATER_DEFINITION_MARK
-    return form.sub(r"\1&#58;", text)
-
-
-def _is_simple(code: str) -> bool:
-    """Whether code is between single backticks."""
-    return code.count("`") == 2
-
-
-def _crossing_marks(codes: Sequence[str]) -> str:
-    """Return the marks in code that a parser may pair with one outside, so that the code is not read as code.
-
-    marked and mistune ignore code when they look for the end of strikethrough. marked also ignores it for other
-    emphasis if there is code with backticks in it. Older versions of both ignore it for a link's label. Older versions
-    of mistune ignore backslashes when they look for code.
-    """
-    marks = "`~" if any("~" in code for code in codes) else "`"
-    if any("](" in code for code in codes):
-        marks += "["
-    return marks if all(map(_is_simple, codes)) else f"{marks}*_"
+    before = "\n" if begins_line else ""
+    return _DEFINITION_MARK.sub(r"\1&#58;", before + text).removeprefix(before)
 
 
 def _without(marks: str, text: str) -> str:
@@ -407,23 +345,10 @@ def _without(marks: str, text: str) -> str:
     return re.sub(form, lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
-class _Labels:
-    """The labels of an inline text's links. No label is within another."""
-
-    def __init__(self, spans: list[Span]) -> None:
-        bounds = sorted((span.start, span.label_end) for span in spans if span.kind == "link")
-        self._starts = [start for start, _ in bounds]
-        self._ends = [end for _, end in bounds]
-
-    def __contains__(self, position: int) -> bool:
-        nearest = bisect_right(self._starts, position - 1) - 1
-        return nearest >= 0 and position <= self._ends[nearest]
-
-
 def _dollars_shown(content: str, spans: list[Span]) -> int:
     """Count the dollars that JupyterLab's search for maths will see in an inline text."""
-    in_code = sum(content.count("$", span.start, span.end) for span in spans if _is_code(span))
-    return content.count("$") - in_code + 2 * any(span.token.type == "maths" for span in spans)
+    in_code = sum(span.source.count("$") for span in spans if span.is_code)
+    return content.count("$") - in_code + 2 * any(span.kind == "maths" for span in spans)
 
 
 def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
@@ -432,5 +357,5 @@ def _apart(text: str, replacement: str, *, has_active_code: bool) -> str:
         text = f"{text[:-1]}&#33;"
     if has_active_code and replacement.startswith("`") and text.endswith("~"):
         text = _without("~", text)
-    head, last_word = re.fullmatch(r"(.*?)([^ \t\n]*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    return head + unlinked(last_word)
+    last_word = max(text.rfind(blank) for blank in " \t\n") + 1
+    return text[:last_word] + unlinked(text[last_word:])

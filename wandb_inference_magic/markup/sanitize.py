@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from ..text import safe_plain
 from .check import is_safe, tags_in
-from .literal import fenced, safe_inline, with_dollars_apart
+from .literal import dollars_apart, fenced, safe_inline
 from .rewrite import CannotRewriteError, Rewriting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+
+
+# Each block that is looked for takes several checks of the whole.
+_MOST_NARROWED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +55,58 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
     str
         Markdown whose untrusted parts have no HTML, no remote images, no links other than to the web, no reference
         definitions and no unclosed code. Ordinary maths (`tex`) has the delimiters that Jupyter renders; any other
-        maths is code. Text that cannot be rewritten with certainty is shown as received: in a code block or, if that
-        is not certain either, line by line.
+        maths is code. Text that cannot be rewritten with certainty is shown as received: a block of it or all of it in
+        a code block or, if that is not certain either, line by line.
     """
     allowed = frozenset(host.lower() for host in allow_images_from)
-    parts = [with_dollars_apart(part) if isinstance(part, str) else part for part in parts]
+    parts = [dollars_apart(part) if isinstance(part, str) else Untrusted(safe_plain(part.text)) for part in parts]
     tags = tags_in("".join(part for part in parts if isinstance(part, str)))
+    attempts = [
+        partial(_each, parts, lambda text: Rewriting(text, allowed).result()),
+        # With display maths within a paragraph as inline maths: see `maths.in_line`.
+        partial(_each, parts, lambda text: Rewriting(text, allowed, in_line=True).result()),
+        *([partial(_each, parts, partial(sanitize_markdown, allow_images_from=allowed))] if len(parts) > 1 else []),
+        partial(_narrowed, parts, allowed),
+        partial(_each, parts, lambda text: fenced(text, "text")),
+        partial(_each, parts, _line_by_line),
+    ]
     candidate = ""
-    for rewrite in (_rewritten, _rewritten_in_line, _safe_alone, _as_code, _line_by_line):
-        if rewrite is _safe_alone and len(parts) == 1:
-            continue
-        try:
-            candidate = "".join(part if isinstance(part, str) else rewrite(part.text, allowed) for part in parts)
-        except CannotRewriteError:
-            continue
-        if is_safe(candidate, allowed, tags):
-            break
+    for attempt in attempts:
+        with suppress(ValueError):  # among them CannotRewriteError
+            candidate = attempt()
+            if is_safe(candidate, allowed, tags):
+                break
     return candidate
 
 
-def _rewritten(text: str, allowed: frozenset[str]) -> str:
-    return Rewriting(safe_plain(text), allowed).result()
+def _each(parts: Sequence[Part], rewrite: Callable[[str], str]) -> str:
+    """Return the parts with each untrusted one rewritten."""
+    return "".join(part if isinstance(part, str) else rewrite(part.text) for part in parts)
 
 
-def _rewritten_in_line(text: str, allowed: frozenset[str]) -> str:
-    """Rewrite a text, with display maths within a paragraph as inline maths: see `maths.in_line`."""
-    return Rewriting(safe_plain(text), allowed, in_line=True).result()
+def _narrowed(parts: Sequence[Part], allowed: frozenset[str]) -> str:
+    """Return the parts rewritten, with those blocks as code that would not be safe together with what follows."""
+    # Each block as received, or None for a trusted part, and as it is shown.
+    blocks: list[tuple[str | None, str]] = []
+    for part in parts:
+        blocks += [(None, part)] if isinstance(part, str) else Rewriting(part.text, allowed).blocks()
+
+    def is_safe_from(start: int) -> bool:
+        trusted = "".join(shown for source, shown in blocks[start:] if source is None)
+        return is_safe("".join(shown for _, shown in blocks[start:]), allowed, tags_in(trusted))
+
+    last = len(blocks)
+    for _ in range(_MOST_NARROWED):
+        if is_safe_from(0):
+            break
+        # The last block that is not safe together with those after it.
+        last = bisect_left(range(1, last), True, key=is_safe_from)
+        source, _ = blocks[last]
+        if source is None:
+            raise CannotRewriteError
+        blocks[last] = (source, f"\n{fenced(source, 'text')}\n\n")
+    return "".join(shown for _, shown in blocks)
 
 
-def _safe_alone(text: str, allowed: frozenset[str]) -> str:
-    return safe_document([Untrusted(text)], allowed)
-
-
-def _as_code(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    return fenced(safe_plain(text), "text")
-
-
-def _line_by_line(text: str, _allowed: frozenset[str] = frozenset()) -> str:
-    return with_dollars_apart("  \n".join(map(safe_inline, safe_plain(text).split("\n"))))
+def _line_by_line(text: str) -> str:
+    return dollars_apart("  \n".join(map(safe_inline, text.split("\n"))))

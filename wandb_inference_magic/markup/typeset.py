@@ -10,7 +10,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Final
 
-from .maths import BLOCK
+from .maths import BLOCK, CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,25 +19,18 @@ if TYPE_CHECKING:
 
 _TAGS: Final = re.compile(r"<[^<>]*>")
 _PLACE: Final = re.compile(r"@@(\d{1,9})@@")
-# Tokens that do not end a string.
-_WITHIN: Final = {"softbreak": "\n", "hardbreak": "\n"}
 _START: Final = re.compile(
     r"\$\$|\\\[|\\\(|\$|\\begin\s*\{(?P<name>[^}]*)\}|(?P<escape>\\[\\$])|(?P<reference>\\(?:eq)?ref\s*\{[^}]*\})"
 )
-_CLOSERS: Final = {"$$": "$$", "\\[": "\\]", "\\(": "\\)", "$": "$"}
 # The limit on the search for the ends of formulas. A text that needs more steps is not shown as it is.
 _STEPS_PER_CHARACTER: Final = 20
 
 
 def page_strings(tokens: Sequence[Token], maths: Sequence[str]) -> Iterator[str]:
     """Yield the strings of a page made from Markdown tokens, with each piece of maths put back in its place."""
-
-    def put_back(found: re.Match[str]) -> str:
-        number = int(found[1])
-        return maths[number] if number < len(maths) else found[0]
-
+    pieces = dict(enumerate(maths))
     for text in _texts(tokens):
-        yield _PLACE.sub(put_back, text) if maths else text
+        yield _PLACE.sub(lambda found: pieces.get(int(found[1]), found[0]), text)
 
 
 def _texts(tokens: Sequence[Token]) -> Iterator[str]:
@@ -50,8 +43,8 @@ def _texts(tokens: Sequence[Token]) -> Iterator[str]:
         for child in token.children or []:
             if child.type in ("text", "text_special", "maths"):
                 parts.append(child.content)
-            elif child.type in _WITHIN:
-                parts.append(_WITHIN[child.type])
+            elif child.type in ("softbreak", "hardbreak"):
+                parts.append("\n")
             else:
                 yield "".join(parts)
                 parts = []
@@ -69,31 +62,19 @@ def formulas(text: str) -> Iterator[str | None]:
             yield found[0]
             continue
         name = found["name"]
-        closer = _CLOSERS.get(found[0]) or f"{{{name}}}"
-        end, taken = _find_end(text, position, closer, name)
-        steps -= taken
+        closer = CLOSERS.get(found[0]) or f"{{{name}}}"
+        if text.find(closer, position) < 0:
+            continue
+        mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"
+        marks = re.compile(rf"(?P<end>{mark})|\\(?:[a-zA-Z]|.)|[{{}}]")
+        depth = 0
+        for one in marks.finditer(text, position):
+            steps -= 1
+            if one["end"] and not depth:
+                yield text[found.start() : one.end()] if name is not None else text[position : one.start()]
+                position = one.end()
+                break
+            depth = max(0, depth + (one[0] == "{") - (one[0] == "}"))
         if steps < 0:
             yield None
             return
-        if end is not None:
-            start, stop = end
-            yield text[found.start() : stop] if name is not None else text[position:start]
-            position = stop
-
-
-def _find_end(text: str, position: int, closer: str, name: str | None) -> tuple[tuple[int, int] | None, int]:
-    """Return the span of a formula's closing delimiter (None if there is none) and how many marks were passed."""
-    if text.find(closer, position) < 0:
-        return None, 1
-    mark = re.escape(closer) if name is None else rf"\\end\s*{re.escape(closer)}"
-    marks = re.compile(rf"(?P<end>{mark})|\\(?:[a-zA-Z]|.)|[{{}}]")
-    depth = steps = 0
-    for found in marks.finditer(text, position):
-        steps += 1
-        if found["end"] and not depth:
-            return found.span(), steps
-        if found[0] == "{":
-            depth += 1
-        elif found[0] == "}" and depth:
-            depth -= 1
-    return None, steps

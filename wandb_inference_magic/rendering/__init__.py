@@ -3,6 +3,8 @@
 This package does not depend on a front end. All its output is made safe by `markup`.
 """
 
+from __future__ import annotations
+
 from .chart import Measure as Measure, chart_bundle as chart_bundle, chart_metadata as chart_metadata
 from .reply import (
     BLANK as BLANK,

@@ -52,17 +52,17 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
         there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
-    drawn = [replace(one, values=[_number(value) for value in one.values[: len(names)]]) for one in measures]
+    drawn = [replace(one, values=[*map(_finite, one.values[: len(names)])]) for one in measures]
     known = [one for one in drawn if any(value is not None for value in one.values)]
     if not known:
         return {}
     bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
-    if (image := _image(names, known)) is not None:
-        bundle[PNG] = b64encode(image).decode()
-        # Front ends show a PNG without alternative text. Untrusted notebooks and GitHub do not show this HTML.
-        bundle[HTML] = (
-            f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'
-        )
+    try:
+        bundle[PNG] = b64encode(_image(names, known)).decode()
+    except Exception:  # noqa: BLE001 - what was compared is paid for: no drawing may fail it
+        return bundle
+    # Front ends show a PNG without alternative text. Untrusted notebooks and GitHub do not show this HTML.
+    bundle[HTML] = f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'
     return bundle
 
 
@@ -76,7 +76,7 @@ def _width(data: dict[str, Any]) -> int:
     return int.from_bytes(b64decode(data[PNG][:64])[16:20], "big") // FINE
 
 
-def _number(value: float | None) -> float | None:
+def _finite(value: float | None) -> float | None:
     """Return the value if it is finite, else None."""
     return value if value is not None and isfinite(value) else None
 
@@ -99,15 +99,8 @@ def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
     return "\n\n".join(blocks)
 
 
-def _image(names: Sequence[str], measures: Sequence[Measure]) -> bytes | None:
-    """Return the chart as a PNG, or None if matplotlib cannot draw it. The text has the same content."""
-    try:
-        return _drawn(names, measures)
-    except Exception:  # noqa: BLE001 - what was compared is paid for: no drawing may fail it
-        return None
-
-
-def _drawn(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
+def _image(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
+    """Return the chart as a PNG. Raise what matplotlib raises, for example if it is not installed."""
     # pyplot is not used, so that the user's current figure and backend do not change.
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -151,6 +144,5 @@ def _draw_panel(panel: Any, names: Sequence[str], measure: Measure) -> None:
     panel.set_xticks([])
     panel.set_title(measure.title, fontsize=9, loc="left", color="#333333")
     panel.tick_params(length=0)
-    for side in ("top", "right", "bottom"):
-        panel.spines[side].set_visible(False)
+    panel.spines[["top", "right", "bottom"]].set_visible(False)
     panel.spines["left"].set_color("#999999")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -34,41 +35,25 @@ ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by 
 
 def footer(reply: Reply) -> str:
     """Return the footer of a reply as plain text: model, tokens, seconds, cost, turn."""
-    parts = [_who_answered(reply)]
+    is_local = reply.endpoint == "local"
     about = "about " if reply.usage_is_estimate else ""
-    if reply.usage:
-        parts.append(f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens")
-    parts.append(f"{reply.seconds:.1f} s")
-    parts.append("free" if reply.endpoint == "local" else f"{about if reply.cost else ''}{_format_cost(reply.cost)}")
-    if reply.replayed:
-        parts.append("replayed")
-    if reply.calls > 1:
-        parts.append(f"{reply.calls} calls")
-    if reply.turn is not None:
-        where = "" if reply.thread in (None, "main") else f" of {reply.thread}"
-        parts.append(f"turn {reply.turn}{where}")
-        parts.extend(_describe_earlier(reply.earlier_messages))
-    if reply.budget_limit is not None:
-        parts.append(f"at most {reply.budget_limit:,} tokens by the budget")
-    if reply.finish_reason in ENDINGS:
-        parts.append(ENDINGS[reply.finish_reason])
-    if reply.incomplete:
-        parts.append(f"incomplete: {reply.incomplete}")
-    return safe_plain(" · ".join(parts)).replace("\n", " ")
-
-
-def _describe_earlier(messages: int) -> list[str]:
-    return [f"{messages} earlier message{'s' * (messages != 1)}"] if messages else []
-
-
-def _who_answered(reply: Reply) -> str:
-    if reply.endpoint == "local":
-        return f"practice model {reply.model} on this machine"
-    return reply.model
-
-
-def _format_cost(cost: float | None) -> str:
-    return "cost unknown" if cost is None else usd(cost)
+    cost = "cost unknown" if reply.cost is None else f"{about if reply.cost else ''}{usd(reply.cost)}"
+    turn = "" if reply.turn is None else f"turn {reply.turn}"
+    earlier = reply.earlier_messages
+    parts = [
+        f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens" if reply.usage else "",
+        f"{reply.seconds:.1f} s",
+        "free" if is_local else cost,
+        "replayed" if reply.replayed else "",
+        f"{reply.calls} calls" if reply.calls > 1 else "",
+        f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
+        f"{earlier} earlier message{'s' * (earlier != 1)}" if turn and earlier else "",
+        "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
+        ENDINGS.get(reply.finish_reason or "", ""),
+        f"incomplete: {reply.incomplete}" if reply.incomplete else "",
+    ]
+    model = f"practice model {reply.model} on this machine" if is_local else reply.model
+    return safe_plain(" · ".join([model, *filter(None, parts)])).replace("\n", " ")
 
 
 def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Collection[str] = ()) -> dict[str, Any]:
@@ -108,7 +93,9 @@ def reply_parts(reply: Reply) -> list[Part]:
     """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`."""
     parts: list[Part] = []
     if reply.reasoning.strip():
-        parts += [*_folded("Reasoning", Untrusted(reply.reasoning.strip())), "\n\n"]
+        # The blank lines end the HTML, so that front ends read the content as Markdown.
+        parts += ["<details><summary>Reasoning</summary>\n\n", Untrusted(reply.reasoning.strip())]
+        parts.append("\n\n</details>\n\n")
     text = reply.text.strip("\n")
     parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
     return [*parts, *_footer(reply)]
@@ -127,13 +114,12 @@ def _format_step(step: ToolStep) -> str:
 
 def format_tool_call(call: ToolCall) -> str:
     """Return a tool call in Python syntax, shortened if it is long."""
-    try:
+    shown = call.arguments
+    with suppress(ValueError):
         arguments = read_json_text(call.arguments or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        return shortened(f"{call.name}({call.arguments})", SHOWN)
-    return shortened(f"{call.name}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})", SHOWN)
+        if isinstance(arguments, dict):
+            shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return shortened(f"{call.name}({shown})", SHOWN)
 
 
 def step_markdown(step: ToolStep) -> str:
@@ -145,11 +131,6 @@ def step_markdown(step: ToolStep) -> str:
 def _code(text: str) -> str:
     line = " ".join(safe_plain(text).split()).replace("`", "'")
     return f"`{line or ' '}`"
-
-
-def _folded(title: str, part: Part) -> list[Part]:
-    # The blank lines end the HTML, so that front ends read the content as Markdown.
-    return [f"<details><summary>{title}</summary>\n\n", part, "\n\n</details>"]
 
 
 def why_empty(reply: Reply) -> str:

@@ -26,26 +26,20 @@ class Column:
 
 def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return columns as a MIME bundle. More than three columns are split into several rows."""
-    rows = [part for group in _groups(columns) for part in _rows(group)]
+    width = 2 if len(columns) in (2, 4) else 3
+    rows: list[Part] = []
+    for start in range(0, len(columns), width):
+        group = columns[start : start + width]
+        rows += _row("th", [[f"**{safe_inline(one.heading)}**"] for one in group])
+        rows += _row("td", [one.parts for one in group])
     return {
         MARKDOWN: safe_document(["<table>\n", *rows, "</table>"], allow_images_from),
         PLAIN: "\n\n".join(f"=== {safe_plain(one.heading)} ===\n\n{one.plain}" for one in columns),
     }
 
 
-def _groups(columns: Sequence[Column]) -> Iterator[Sequence[Column]]:
-    width = 2 if len(columns) in (2, 4) else 3
-    for start in range(0, len(columns), width):
-        yield columns[start : start + width]
-
-
-def _rows(columns: Sequence[Column]) -> Iterator[Part]:
-    share = f"{100 // len(columns)}%"
-    yield from _row("th", [[f"**{safe_inline(one.heading)}**"] for one in columns], share)
-    yield from _row("td", [one.parts for one in columns], share)
-
-
-def _row(tag: str, cells: Sequence[Sequence[Part]], share: str) -> Iterator[Part]:
+def _row(tag: str, cells: Sequence[Sequence[Part]]) -> Iterator[Part]:
+    share = f"{100 // len(cells)}%"
     # The blank lines end the HTML, so that front ends read the content as Markdown.
     # GitHub uses only the attributes, JupyterLab only the style.
     opening = f'<{tag} align="left" valign="top" width="{share}" style="text-align: left; vertical-align: top">'

@@ -9,7 +9,7 @@ from ..text import safe_plain
 from .reply import MARKDOWN, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def table_bundle(
@@ -24,8 +24,8 @@ def table_bundle(
     above, below : str
         A line of plain text before and after the table.
     """
-    markdown = [_markdown_row(headings), _markdown_row(["---"] * len(headings), safe=True)]
-    markdown += [_markdown_row(row) for row in rows]
+    markdown = [_markdown_row(map(safe_inline, row)) for row in (headings, *rows)]
+    markdown.insert(1, _markdown_row(["---"] * len(headings)))
     note = f"<small>{safe_inline(below)}</small>" if below else ""
     parts = (safe_inline(above), "\n".join(markdown), note)
     return {
@@ -39,8 +39,8 @@ def line_bundle(text: str) -> dict[str, Any]:
     return {MARKDOWN: safe_document([safe_inline(text)]), PLAIN: safe_plain(text)}
 
 
-def _markdown_row(cells: Sequence[str], *, safe: bool = False) -> str:
-    return f"| {' | '.join(cells if safe else [safe_inline(cell) for cell in cells])} |"
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

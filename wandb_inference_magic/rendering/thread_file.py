@@ -71,11 +71,11 @@ def import_(name: str, file: str) -> Thread:
 
 def to_messages(thread: Thread) -> list[Message]:
     """Return a thread as OpenAI messages. Each system prompt is placed where it was given."""
-    messages: list[Message] = [_system(thread.system)] if thread.system else []
-    for turn in thread.turns:
-        if turn.system:
-            messages.append(_system(turn.system))
-        messages += turn.messages
+    messages: list[Message] = []
+    for system, more in [(thread.system, []), *((turn.system, turn.messages) for turn in thread.turns)]:
+        if system:
+            messages.append({"role": "system", "content": system})
+        messages += more
     return messages
 
 
@@ -121,32 +121,27 @@ def from_messages(name: str, document: Any) -> Thread:
             system = _text(content)
         elif role == "user":
             prompt = _joined(prompt, content)
-        elif role == "assistant" and _text(content).strip():
-            thread = _answered(thread, prompt, _text(content), system)
+        elif role == "assistant" and (reply := _text(content)).strip():
+            if prompt:
+                thread.turns.append(Turn(prompt, reply, system=system))
+            elif thread.turns:
+                thread.turns[-1] = thread.turns[-1]._replace(reply=f"{thread.turns[-1].reply}\n\n{reply}")
+            else:
+                raise ValueError("The first message is an answer.")
             prompt, system = "", None
     if not thread.turns:
         raise ValueError("No message of the user has an answer.")
     return thread
 
 
-def _answered(thread: Thread, prompt: Any, reply: str, system: str | None) -> Thread:
-    if not prompt and thread.turns:
-        *before, last = thread.turns
-        return Thread(thread.name, [*before, Turn(last.prompt, f"{last.reply}\n\n{reply}", system=last.system)])
-    if not prompt:
-        raise ValueError("The first message is an answer.")
-    return Thread(thread.name, [*thread.turns, Turn(prompt, reply, system=system)])
-
-
 def _read(message: Any, number: int) -> tuple[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise ValueError(f"Message {number} has no role.")
-    content = message.get("content")
+    content = "" if message.get("content") is None else message["content"]
     is_parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
-    if content is not None and not isinstance(content, str) and not is_parts:
+    if not isinstance(content, str) and not is_parts:
         raise ValueError(f"The content of message {number} is neither a text nor a list of parts.")
-    parts = content if isinstance(content, list) else []
-    if any(part.get("type") == "text" and not isinstance(part.get("text"), str) for part in parts):
+    if any(part.get("type") == "text" and not isinstance(part.get("text"), str) for part in _parts(content)):
         raise ValueError(f"A part of message {number} has no text.")
     return message["role"], content or ""
 
@@ -165,10 +160,6 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 
 def _text(content: Any) -> str:
     return "".join(str(part.get("text", "")) for part in _parts(content))
-
-
-def _system(text: str) -> Message:
-    return {"role": "system", "content": text}
 
 
 def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:

@@ -12,7 +12,7 @@ from .reply import markdown_to_html
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..messages import Thread, Turn
+    from ..messages import Thread
 
 # A second protection besides the safe text: the page may load nothing and run nothing.
 POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -58,14 +58,10 @@ def _body(thread: Thread) -> Iterator[str]:
         yield _words("system", thread.system)
     for number, turn in enumerate(thread.turns, 1):
         yield f"<h2>Turn {number}</h2>"
-        yield from _turn(turn)
-
-
-def _turn(turn: Turn) -> Iterator[str]:
-    if turn.system:
-        yield _words("system", turn.system)
-    yield _words("prompt", turn.words)
-    yield f'<div class="reply">\n{markdown_to_html(sanitize_markdown(turn.reply))}</div>'
+        if turn.system:
+            yield _words("system", turn.system)
+        yield _words("prompt", turn.words)
+        yield f'<div class="reply">\n{markdown_to_html(sanitize_markdown(turn.reply))}</div>'
 
 
 def _words(kind: str, text: str) -> str:

@@ -67,8 +67,7 @@ def redacted(text: str, environ: Mapping[str, str] | None = None) -> str:
     if not text:
         return text
     environ = os.environ if environ is None else environ
-    known = re.compile("|".join(_patterns(environ)) or r"(?!)", re.IGNORECASE)
-    text = known.sub(HIDDEN, text)
+    text = re.sub("|".join(_patterns(environ)) or r"(?!)", HIDDEN, text, flags=re.IGNORECASE)
     for key in _keys(environ):
         text = _without_pieces(text, key)
     text = re.sub(_USER_IN_ADDRESS, rf"\1{HIDDEN}@", text)
@@ -132,8 +131,7 @@ def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def passwords_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the passwords in the addresses of the environment."""
-    found = (user_and_password(address)[1] for _, address in addresses(environ))
-    return tuple(one for one in found if one)
+    return tuple(filter(None, (user_and_password(address)[1] for _, address in addresses(environ))))
 
 
 def user_and_password(address: str) -> tuple[str, str]:
@@ -141,10 +139,7 @@ def user_and_password(address: str) -> tuple[str, str]:
 
     They may hold any characters. A user name alone is a secret: it is returned as the password.
     """
-    before, at, _ = address.strip().rpartition("@")
-    before = re.sub(_SCHEME, "", before)
-    if not at:
-        return "", ""
+    before = re.sub(_SCHEME, "", address.strip().rpartition("@")[0])
     user, colon, password = before.partition(":")
     return (user, password) if colon else ("", before)
 
