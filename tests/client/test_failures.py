@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 import pytest
-from kernels import Kernel, plain
+from kernels import Kernel, failing
 from service import Answer, Service, refused
 
 from wandb_inference_magic.errors import InferenceError
@@ -15,19 +15,16 @@ from wandb_inference_magic.session import current_session
 KEY = "endpoint-secret-0123456789"
 
 
-def shown_by(error: InferenceError) -> str:
-    """Return the text that a notebook shows for an error."""
-    return plain("\n".join(error._render_traceback_()))
-
-
 def fail_twice(api: ModuleType) -> str:
     """Chat while the failure of another chat is handled, and return the second error."""
-    with pytest.raises(InferenceError) as caught:
+
+    def chat_twice() -> None:
         try:
             api.chat("hi", model="test/first")
         except InferenceError:
             api.chat("hi", model="test/second")
-    return shown_by(caught.value)
+
+    return failing(chat_twice)
 
 
 def test_a_failure_while_another_is_handled_is_reported_on_its_own(api: ModuleType, service: Service) -> None:
@@ -53,12 +50,14 @@ def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_
 ) -> None:
     current_session().settings.set(max_retries=0)
     service.then(lambda answer: answer.cut())
-    with pytest.raises(InferenceError) as caught:
+
+    def chat_in_handler() -> None:
         try:
             raise OSError("mine was refused")
         except OSError:
             api.chat("hi")
-    error = shown_by(caught.value)
+
+    error = failing(chat_in_handler)
     assert "could not be reached or the connection broke" in error
     assert "mine was refused" not in error
     assert "Nothing answers" not in error
