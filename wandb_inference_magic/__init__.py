@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 # Imported before the function of that name: a later import of the package would take its place.
 from . import client as _client  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
+from .concurrency import lazy_exports
 from .errors import InferenceError
-from .messages import Reply, render_with
+from .messages import display
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from .messages import Reply
     from .prompts import as_prompt
 
 __version__ = "0.1.0"
@@ -38,6 +40,13 @@ __all__ = [
     "unload_ipython_extension",
 ]
 
+# Imported on first use, so that they do not slow down loading the extension.
+__getattr__ = lazy_exports(__name__, {"messages": ("Reply",), "prompts": ("as_prompt",)})
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
 
 def _bundle(reply: Reply) -> dict[str, Any]:
     # Imported when a Reply is first shown.
@@ -46,31 +55,18 @@ def _bundle(reply: Reply) -> dict[str, Any]:
     return reply_bundle(reply)
 
 
-render_with(_bundle)
-
-
-def __getattr__(name: str) -> object:
-    # Imported on first use, so that it does not slow down loading the extension.
-    if name == "as_prompt":
-        from .prompts import as_prompt
-
-        return as_prompt
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+display.renderer = _bundle
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics. Called by `%load_ext wandb_inference_magic`."""
-    from .magics import load
+    from .magics.extension import load
 
     load(shell, _execution)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Restore the shell as it was. Called by `%unload_ext wandb_inference_magic`."""
-    from .magics import unload
+    from .magics.extension import unload
 
     unload(shell, _execution)

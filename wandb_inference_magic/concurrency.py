@@ -99,6 +99,9 @@ class EventLoop:
         """
         if (loop := self.start()) is None:
             return _run_without_threads(coroutine, meanwhile, every)
+        if current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("The event loop cannot wait for itself: call this from another thread.")
         running = Running(loop, coroutine, wake or Event())
         try:
             while not running.wait(every):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, Literal
 
 from .text import redacted, safe_plain
@@ -128,6 +127,9 @@ def too_large(most: float) -> InferenceError:
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string."""
+    # Imported when a name is wrong, so that loading the extension is fast.
+    from difflib import get_close_matches
+
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""

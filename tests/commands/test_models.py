@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -148,12 +149,45 @@ def test_the_models_are_returned_as_a_data_frame(kernel: Kernel) -> None:
     )
 
 
+def test_a_slow_list_leaves_no_status_line_beside_a_data_frame(kernel: Kernel, service: Service) -> None:
+    def slow(answer: Answer) -> None:
+        time.sleep(2)
+        answer.json(listing("test/model-a"))
+
+    service.listing_script = slow
+    assert kernel.run("%wbmodels -o found").outputs == []
+    assert kernel.value("list(found['id'])") == ["test/model-a"]
+
+
 def test_the_parts_of_the_picker_have_a_gap_when_they_wrap(kernel: Kernel) -> None:
     layouts = [
         message.content["data"].get("state", {}) for message in run_wbmodels_interactively(kernel).of("comm_open")
     ]
     (row,) = (layout for layout in layouts if layout.get("flex_flow") == "row wrap")
     assert row["grid_gap"] == "2px 8px"
+
+
+DETAILS = "import gc, ipywidgets\ndetails = [one.value for one in gc.get_objects() if type(one) is ipywidgets.HTML]"
+
+
+def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    wandb.api.listing = listing("new/unheard-of", "Qwen/Qwen3.8-27B")
+    wandb.feed.documents[FEED_PATH] = FEED
+    kernel = wandb_kernel(start_kernel, wandb)
+    kernel.run("%wbconfig --model Qwen/Qwen3.8-27B")
+    run_wbmodels_interactively(kernel)
+    kernel.run(DETAILS)
+    (shown,) = (one for one in kernel.value("details") if "<b>" in one)
+    for words in ("context <b>262k tokens</b>", " per million tokens</b>", "takes <b>text, image</b>"):
+        assert words in shown
+
+
+def test_the_picker_says_nothing_of_facts_that_are_not_known(kernel: Kernel) -> None:
+    run_wbmodels_interactively(kernel)
+    kernel.run(DETAILS)
+    shown = "".join(kernel.value("details"))
+    assert "Nothing is known of this model." in shown
+    assert "unknown" not in shown
 
 
 @pytest.mark.short

@@ -21,9 +21,9 @@ from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.commands.usage import format_cost
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.messages.builder import ReplyBuilder
-from wandb_inference_magic.messages.reply import Usage
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.messages.tokens import Usage
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
 from wandb_inference_magic.session.budget import Budget, Reservation

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +75,16 @@ print(heavy)
 """
     )
     assert run.text == "[]\n"
+
+
+def test_loading_imports_no_package_that_only_a_call_needs() -> None:
+    code = "import sys, wandb_inference_magic.magics.extension\nprint(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    packages = {name.split(".")[1] for name in loaded if name.startswith("wandb_inference_magic.")}
+    assert "magics" in packages
+    for_calls = "arguments batch cassettes commands engine frontend markup prompts rendering schemas"
+    assert packages.isdisjoint(for_calls.split())
+    assert "wandb_inference_magic.messages.reply" not in loaded
 
 
 @pytest.mark.short

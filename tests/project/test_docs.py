@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import write_reference
+from IPython.core.oinspect import getdoc
 
 import wandb_inference_magic
 from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.arguments.reference import MAGICS, PAGES
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.config.settings import Resolved, WandbInference
-from wandb_inference_magic.magics.completion import MAGICS
+from wandb_inference_magic.magics.magics import InferenceMagics
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,12 +58,12 @@ def constants() -> str:
 
 @pytest.mark.parametrize(("where", "magic", "line"), SHOWN, ids=lambda text: text[:40].strip())
 def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) -> None:
-    known = MAGICS[magic]
+    page, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
         # An option that is only mentioned, without its value.
-        assert line.strip() in {flag for one in declared_options(known.options) for flag in one.flags}
+        assert line.strip() in {flag for one in declared_options(page.options) for flag in one.flags}
         return
-    read_line(known.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=known.text)
+    read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
 def test_messages_explained_in_the_readme_exist_in_the_code() -> None:
@@ -79,6 +81,16 @@ def test_messages_explained_in_the_readme_exist_in_the_code() -> None:
 
 def test_the_reference_in_the_readme_is_up_to_date() -> None:
     assert write_reference.written(README) == README, "run: uv run python tests/write_reference.py"
+
+
+def test_a_magics_docstring_begins_with_its_purpose_and_its_help_lists_all_options() -> None:
+    """`%magic` and `%quickref` show the docstring, `?` the help, which is made when it is asked for."""
+    for name, page in PAGES.items():
+        method = getattr(InferenceMagics, name)
+        assert method.__doc__.splitlines()[0] == page.purpose
+        shown = getdoc(method)
+        assert shown
+        assert all(one.usage in shown for one in declared_options(page.options))
 
 
 def test_every_setting_is_resolved() -> None:

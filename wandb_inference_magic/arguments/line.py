@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass, field, fields
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..errors import InferenceError, did_you_mean, shortened
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TextForm = Literal["none", "rest", "words"]
-Completes = Literal["", "model", "thread", "choice", "variable", "value", "callable", "type", "file"]
+Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
@@ -28,7 +28,7 @@ class Value:
     """The value of an option: its name in the help, its description, and the function that parses its text.
 
     `read` raises ValueError for an invalid text, or InferenceError with its own message.
-    `completes` says what Tab completion may offer; for `choice` that is one of `words`.
+    Tab completion offers `words`, or what `completes` says.
     """
 
     name: str
@@ -42,19 +42,24 @@ class Value:
 class Option:
     """One option of a magic.
 
-    `value` is None for a switch. With `repeats`, values are collected in a tuple. `alone` is the value used if the
-    option is given without one.
+    `field` is its field in the options class. `value` is None for a switch. With `repeats`, values are collected in a
+    tuple. `alone` is the value used if the option is given without one.
     """
 
+    field: str
     flags: tuple[str, ...]
     help: str
-    value: Value | None = None
-    repeats: bool = False
-    alone: str | None = None
+    value: Value | None
+    repeats: bool
+    alone: str | None
 
     @property
     def name(self) -> str:
         return self.flags[-1]
+
+    @property
+    def needs_value(self) -> bool:
+        return self.value is not None and self.alone is None
 
     @property
     def usage(self) -> str:
@@ -64,19 +69,37 @@ class Option:
         return f"{flags} {self.value.name}" if self.alone is None else f"{flags} [{self.value.name}]"
 
 
-def option(*flags: str, help: str, value: Value | None = None, repeats: bool = False, alone: str | None = None) -> Any:
-    """Declare a field of an options class. Its default is None, False (a switch) or () (repeats)."""
+def option(
+    help: str,
+    value: Value | None = None,
+    *,
+    short: str = "",
+    long: str = "",
+    repeats: bool = False,
+    alone: str | None = None,
+) -> Any:
+    """Declare a field of an options class. Its default is None, False (a switch) or () (repeats).
+
+    The option is called as its field, such as `--max-tokens` for `max_tokens`, unless `long` names it. `short` is
+    another name.
+    """
     default: object = () if repeats else False if value is None else None
-    return field(default=default, metadata={"option": Option(flags, help, value, repeats, alone)})
+    declared = {"short": short, "long": long, "help": help, "value": value, "repeats": repeats, "alone": alone}
+    return field(default=default, metadata=declared)
 
 
-def _by_flag(declared: Any) -> dict[str, tuple[str, Option]]:
-    """Return a mapping from each flag of an options class to the field's name and its option."""
-    return {
-        flag: (entry.name, entry.metadata["option"])
-        for entry in fields(declared)
-        for flag in entry.metadata["option"].flags
-    }
+def declared_options(declared: Any) -> list[Option]:
+    """Return the options of an options class, in declaration order."""
+    return [_option(entry.name, **entry.metadata) for entry in fields(declared)]
+
+
+def _option(field: str, *, short: str, long: str, **declared: Any) -> Option:
+    long = long or f"--{field.replace('_', '-')}"
+    return Option(field, (short, long) if short else (long,), **declared)
+
+
+def _by_flag(declared: type) -> dict[str, Option]:
+    return {flag: one for one in declared_options(declared) for flag in one.flags}
 
 
 def read_line(
@@ -115,24 +138,32 @@ def read_line(
         For an unknown or repeated option, a missing or invalid value, or text where none is allowed.
     """
     known = _by_flag(declared)
-    reading = _Reading(magic, known, {}, is_text_free=text == "none", render=render)
+    values: dict[str, Any] = {}
     words: list[str] = []
     rest = line.strip()
-    while rest:
-        if not _OPTION.match(rest):
-            if text != "words":
-                break
-            word, rest = _next_word(rest)
+    while rest and (text == "words" or _OPTION.match(rest)):
+        is_option = _OPTION.match(rest)
+        word, rest = _next_word(rest)
+        if not is_option:
             words.append(word)
             continue
-        word, after = _next_word(rest)
         if word == "--":
-            rest = after
             break
-        rest = reading.read_option(word, after)
+        flag, equals, given = word.partition("=")
+        if flag not in known:
+            raise _unknown(magic, flag, known)
+        one = known[flag]
+        if one.value is None and equals:
+            raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
+        if one.value is not None and not equals:
+            given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
+        value = True if one.value is None else _read_value(one, one.value, render(given, one.name) if render else given)
+        if one.field in values and not one.repeats:
+            raise _refused(f"The option {one.name} is given twice.", "Give it once.")
+        values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
     if rest and text == "none":
         raise _stray(magic, rest, known)
-    return declared(**reading.values), " ".join([*words, rest]).strip() if words else rest
+    return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +197,7 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
         None within the text that goes to the end of the line, and where nothing valid can follow.
     """
     known = _by_flag(declared)
-    left = dict(known.values())
+    left = declared_options(declared)
     waiting: Option | None = None
     words = 0
     rest = line.lstrip()
@@ -176,7 +207,10 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
         if word == "--" and is_option:
             return None
         if is_option:
-            waiting = _begun(known, left, word)
+            flag, equals, _ = word.partition("=")
+            one = known.get(flag)
+            left = [other for other in left if other != one or other.repeats]
+            waiting = one if one is not None and one.needs_value and not equals else None
         elif waiting is not None:
             waiting = None
         elif text == "words":
@@ -187,8 +221,8 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
         return Unfinished(rest, waiting)
     flag, equals, value = rest.partition("=")
     if equals and flag in known:
-        return Unfinished(value, known[flag][1])
-    return Unfinished(rest, None, tuple(left.values()), words)
+        return Unfinished(value, known[flag])
+    return Unfinished(rest, None, tuple(left), words)
 
 
 def _finished_word(text: str) -> tuple[str, str] | None:
@@ -200,64 +234,15 @@ def _finished_word(text: str) -> tuple[str, str] | None:
     return (word, rest) if rest or text[-1:].isspace() else None
 
 
-def _begun(known: dict[str, tuple[str, Option]], left: dict[str, Option], word: str) -> Option | None:
-    """Remove a given option from `left`, and return it if its value comes next."""
-    flag, equals, _ = word.partition("=")
-    if flag not in known:
-        return None
-    name, one = known[flag]
-    if not one.repeats:
-        left.pop(name, None)
-    return None if one.value is None or one.alone is not None or equals else one
-
-
-@dataclass
-class _Reading:
-    """A line being parsed: the known options and the values so far."""
-
-    magic: str
-    known: dict[str, tuple[str, Option]]
-    values: dict[str, Any]
-    is_text_free: bool
-    render: Callable[[str, str], str] | None
-
-    def read_option(self, word: str, rest: str) -> str:
-        """Parse one option into `values` and return the rest of the line."""
-        flag, equals, attached = word.partition("=")
-        if flag not in self.known:
-            raise _unknown(self.magic, flag, self.known)
-        name, one = self.known[flag]
-        if one.value is None:
-            if equals:
-                raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
-            self._put(name, one, value=True)
-            return rest
-        given = attached
-        if not equals:
-            given, rest = self._value_word(one, rest)
-        self._put(name, one, value=_read_value(one, self._rendered(one, given)))
-        return rest
-
-    def _value_word(self, one: Option, rest: str) -> tuple[str, str]:
-        assert one.value is not None
-        if one.alone is not None:
-            word, after = _next_word(rest) if rest and self.is_text_free else ("", rest)
-            # On a line with text, the next word may be the first of the text.
-            return (word, after) if word in one.value.words else (one.alone, rest)
-        if not rest or _OPTION.match(rest):
-            raise _refused(f"The option {one.name} lacks its value.", f"It takes {one.value.says}.")
-        return _next_word(rest)
-
-    def _rendered(self, one: Option, given: str) -> str:
-        return self.render(given, one.name) if self.render else given
-
-    def _put(self, name: str, one: Option, *, value: Any) -> None:
-        if one.repeats:
-            self.values[name] = (*self.values.get(name, ()), value)
-            return
-        if name in self.values:
-            raise _refused(f"The option {one.name} is given twice.", "Give it once.")
-        self.values[name] = value
+def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> tuple[str, str]:
+    """Split off the value of an option from the rest of the line."""
+    if one.alone is not None:
+        word, after = _next_word(rest) if rest and is_text_free else ("", rest)
+        # On a line with text, the next word may be the first of the text.
+        return (word, after) if word in value.words else (one.alone, rest)
+    if not rest or _OPTION.match(rest):
+        raise _refused(f"The option {one.name} lacks its value.", f"It takes {value.says}.")
+    return _next_word(rest)
 
 
 def _next_word(text: str) -> tuple[str, str]:
@@ -274,16 +259,13 @@ def _next_word(text: str) -> tuple[str, str]:
     return word, text[stream.tell() :].lstrip()
 
 
-def _read_value(one: Option, text: str) -> Any:
-    assert one.value is not None
+def _read_value(one: Option, value: Value, text: str) -> Any:
     try:
-        return one.value.read(text)
+        return value.read(text)
     except InferenceError as error:
         raise _refused(f"{one.name}: {error.what}", " ".join((error.why, error.remedy)).strip()) from None
     except ValueError:
-        raise _refused(
-            f"The option {one.name} does not take {shortened(text)!r}.", f"It takes {one.value.says}."
-        ) from None
+        raise _refused(f"The option {one.name} does not take {shortened(text)!r}.", f"It takes {value.says}.") from None
 
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
@@ -309,8 +291,3 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
 
 def _refused(what: str, remedy: str) -> InferenceError:
     return InferenceError(what, remedy=remedy, cause="option")
-
-
-def declared_options(declared: type) -> list[Option]:
-    """Return the options of an options class, in declaration order."""
-    return [cast("Option", entry.metadata["option"]) for entry in fields(declared)]

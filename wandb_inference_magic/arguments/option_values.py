@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,16 @@ if TYPE_CHECKING:
     from .line import Completes
 
 
-def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+def number(low: float, high: float) -> Value:
+    """Return the Value for a number from `low` to `high`."""
+    return Value("NUMBER", f"a number from {low:g} to {high:g}", _in_range(float, low, high))
+
+
+def integer(low: int, says: str, high: int = 2**63 - 1) -> Value:
+    return Value("N", says, _in_range(int, low, high))
+
+
+def _in_range(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         value = kind(text)
         if not low <= value <= high:
@@ -28,68 +36,55 @@ def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[st
     return read
 
 
-def number(low: float, high: float) -> Value:
-    """Return the Value for a number from `low` to `high`."""
-    return Value("NUMBER", f"a number from {low:g} to {high:g}", _number(low, high, float))
-
-
-def integer(low: int, says: str, high: float = math.inf) -> Value:
-    return Value("N", says, _number(low, min(high, 2**63 - 1), int))
-
-
 def text(name: str, says: str, completes: Completes = "") -> Value:
     """Return the Value for any text that is not blank."""
+    return Value(name, says, _read_text, completes)
 
-    def read(given: str) -> str:
-        if not given.strip():
-            raise ValueError(given)
-        return given
 
-    return Value(name, says, read, completes)
+def _read_text(given: str) -> str:
+    if not given.strip():
+        raise ValueError(given)
+    return given
 
 
 def choice(*names: str) -> Value:
     """Return the Value for one of the given names."""
-    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), "choice", names)
+    return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), words=names)
 
 
-def variable() -> Value:
-    """Return the Value for the name of a notebook variable."""
-
-    def read(given: str) -> str:
-        if not given.isidentifier() or iskeyword(given):
-            raise ValueError(given)
-        return given
-
-    return Value("NAME", "a variable's name, such as answer", read, completes="variable")
+def _read_variable(given: str) -> str:
+    if not given.isidentifier() or iskeyword(given):
+        raise ValueError(given)
+    return given
 
 
-def parameter() -> Value:
-    """Return the Value for `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text."""
-
-    def read(given: str) -> tuple[str, Any]:
-        name, equals, value = given.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(given)
-        check_parameter(name)
-        try:
-            return name, read_json_text(value)
-        except ValueError:
-            return name, value
-
-    return Value("NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", read)
+def _read_parameter(given: str) -> tuple[str, Any]:
+    """Parse `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text."""
+    name, equals, value = given.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(given)
+    check_parameter(name)
+    try:
+        return name, read_json_text(value)
+    except ValueError:
+        return name, value
 
 
+TEXT = text("TEXT", "a text in quotes")
+VARIABLE = Value("NAME", "a variable's name, such as answer", _read_variable, "variable")
+COUNT = integer(1, "a whole number above 0")
+PARAMETER = Value(
+    "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", _read_parameter
+)
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
 ENDPOINT = Value(
     "wandb|local|URL",
     "wandb, local (the practice model on this machine), auto, or a URL",
     check_endpoint,
-    "choice",
-    ("wandb", "local", "auto"),
+    words=("wandb", "local", "auto"),
 )
-TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _number(*SECONDS, float))
-USD = Value("USD", "a number of US dollars, such as 0.50", _number(*BUDGETS, float))
+TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _in_range(float, *SECONDS))
+USD = Value("USD", "a number of US dollars, such as 0.50", _in_range(float, *BUDGETS))
 TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace)
 THREAD = text("NAME", "a thread's name", completes="thread")
 FILE = text("FILE", "a file's name", completes="file")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..config import SETTING_NAMES, WandbInference
 from .line import Value, declared_options
 from .option_values import THREAD as THREAD_NAME
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from traitlets import TraitType
 
     from .line import TextForm
 
@@ -24,24 +21,23 @@ class Page:
 
     Attributes
     ----------
-    lines : mapping
-        The magic as typed, mapped to the text allowed on its line, as for `read_line`.
+    usage : mapping
+        Each form in which the magic is typed, mapped to the text allowed on its line, as for `read_line`.
     first : Value or None
         What the first word of that text is, for Tab completion.
     """
 
-    usage: tuple[str, ...]
     purpose: str
+    usage: Mapping[str, TextForm]
     options: type
     notes: str
     examples: str
-    lines: Mapping[str, TextForm]
     first: Value | None = None
 
 
 CHAT = Page(
-    usage=("%%wbchat [options]  + the prompt on the lines below", "%wbchat [options] text"),
     purpose="Send a prompt to a model and show its reply as it comes.",
+    usage={"%%wbchat [options]  + the prompt on the lines below": "none", "%wbchat [options] text": "rest"},
     options=ChatOptions,
     notes="The conversation continues from cell to cell; a cell that is run again replaces its own turn. "
     "The last Reply is always in _wbreply, and the line form can be assigned. The %%wbchat line takes "
@@ -73,12 +69,11 @@ In [8]: %%wbchat --tools weather
 
 In [9]: %%wbchat -m openai/gpt-oss-20b -m openai/gpt-oss-120b
    ...: Write a haiku about residuals.""",
-    lines={"%%wbchat": "none", "%wbchat": "rest"},
 )
 
 THREAD = Page(
-    usage=("%wbthread [name] [options]",),
     purpose="See the conversations; switch between them; take turns back; export and import.",
+    usage={"%wbthread [name] [options]": "words"},
     options=ThreadOptions,
     notes="Without anything it lists the threads. With a name alone it makes that thread the current one, which "
     "the next %%wbchat continues. An option acts on the thread named, or on the current one.",
@@ -90,13 +85,12 @@ In [2]: %wbthread second-try
 In [3]: %wbthread --undo
 
 In [4]: %wbthread main --export talk.md""",
-    lines={"%wbthread": "words"},
     first=THREAD_NAME,
 )
 
 MODELS = Page(
-    usage=("%wbmodels [text] [options]",),
     purpose="See the models and pick one.",
+    usage={"%wbmodels [text] [options]": "words"},
     options=ModelsOptions,
     notes="Shows a dropdown with a search box; choosing sets the model for the next %%wbchat at once. With text, "
     "only the models whose facts hold all its words. Where no dropdown can be shown, a table.",
@@ -106,12 +100,11 @@ In [1]: %wbmodels
 In [2]: %wbmodels qwen --table
 
 In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
-    lines={"%wbmodels": "words"},
 )
 
 MAP = Page(
-    usage=("%%wbmap FRAME [options]  + the prompt on the lines below",),
     purpose="Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.",
+    usage={"%%wbmap FRAME [options]  + the prompt on the lines below": "words"},
     options=MapOptions,
     notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
     "prompt is a template that sees the row's columns first ({{ text }}), then the notebook's names, and the whole row "
@@ -122,13 +115,12 @@ In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 
    ...: Does this review like the film?
    ...:
    ...: {{ review }}""",
-    lines={"%%wbmap": "words"},
     first=Value("FRAME", "a DataFrame", str, "value"),
 )
 
 USAGE = Page(
-    usage=("%wbusage [options]",),
     purpose="See the calls so far: tokens, seconds and cost, by model.",
+    usage={"%wbusage [options]": "none"},
     options=UsageOptions,
     notes="Every call counts: chats, comparisons, rounds with tools, repairs, tries that failed, replies that were "
     "interrupted. What the endpoint did not count is an estimate, and said to be one; a price that is not known is "
@@ -137,12 +129,11 @@ USAGE = Page(
 In [1]: %wbusage
 
 In [2]: %wbusage -o used --reset""",
-    lines={"%wbusage": "none"},
 )
 
 CONFIG = Page(
-    usage=("%wbconfig [options]",),
     purpose="Show the settings and where each comes from; set them; check the key.",
+    usage={"%wbconfig [options]": "none"},
     options=ConfigOptions,
     notes="Without options it shows. No key is ever accepted in a cell: --key asks for it without showing it.",
     examples="""\
@@ -151,49 +142,20 @@ In [1]: %wbconfig --key
 In [2]: %wbconfig --project my-team/my-project --model openai/gpt-oss-120b
 
 In [3]: %wbconfig --check""",
-    lines={"%wbconfig": "none"},
 )
 
 PAGES = {"wbchat": CHAT, "wbthread": THREAD, "wbmodels": MODELS, "wbmap": MAP, "wbusage": USAGE, "wbconfig": CONFIG}
+# Each form of each magic, as typed, with its page and the text allowed on its line.
+MAGICS: Mapping[str, tuple[Page, TextForm]] = {
+    usage.split()[0]: (page, text) for page in PAGES.values() for usage, text in page.usage.items()
+}
 
 
 def help_text(page: Page) -> str:
     """Return a magic's docstring: purpose, usage, options, notes, examples."""
-    rows = [(one.usage, _help(one.help, repeats=one.repeats)) for one in declared_options(page.options)]
+    rows = [(one.usage, one.help) for one in declared_options(page.options)]
     width = max(len(usage) for usage, _ in rows)
     options = "\n".join(f"  {usage:<{width}}  {words}" for usage, words in rows)
     usage = "\n".join(f"  {line}" for line in page.usage)
     examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())
     return f"{page.purpose}\n\n{usage}\n\n{page.notes}\n\nOptions:\n{options}\n\nExamples:\n{examples}\n"
-
-
-def _help(words: str, *, repeats: bool) -> str:
-    return words if not repeats or "repeat" in words else f"{words} May repeat."
-
-
-def markdown_reference() -> str:
-    """Return the reference of every magic and option as Markdown, as used in the README."""
-    return "\n\n".join(_markdown(name, page) for name, page in PAGES.items())
-
-
-def _markdown(name: str, page: Page) -> str:
-    title = f"%%{name}" if page.usage[0].startswith("%%") else f"%{name}"
-    lines = [f"### `{title}`", "", page.purpose, "", "```text", *page.usage, "```", "", page.notes, ""]
-    lines += ["| option | what it does |", "|---|---|"]
-    for one in declared_options(page.options):
-        usage = one.usage.replace("|", "\\|")
-        words = _help(one.help, repeats=one.repeats).replace("|", "\\|")
-        lines.append(f"| `{usage}` | {words} |")
-    return "\n".join(lines)
-
-
-def markdown_settings() -> str:
-    """Return the table of settings as Markdown, as used in the README."""
-    traits = WandbInference.class_traits(config=True)
-    rows = [f"| `{name}` | {_format_default(traits[name])} | {traits[name].help} |" for name in SETTING_NAMES]
-    return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
-
-
-def _format_default(trait: TraitType[Any, Any]) -> str:
-    value = trait.default()
-    return f"`{value!r}`" if value not in (None, "", []) else "not set"

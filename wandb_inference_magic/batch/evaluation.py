@@ -40,7 +40,7 @@ def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str |
     InferenceError
         If a column or a field does not exist.
     """
-    said = [_words(run, schema, field or truth) for run in mapped.runs]
+    said = [_comparable(run, schema, field or truth) for run in mapped.runs]
     right = None if truth is None else _column(rows, truth)
     records = []
     for number, run in enumerate(mapped.runs):
@@ -68,7 +68,7 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     }
 
 
-def _words(run: BatchRun, schema: Schema | None, field: str | None) -> list[str | None]:
+def _comparable(run: BatchRun, schema: Schema | None, field: str | None) -> list[str | None]:
     """Return each row's answer in the form that is compared: case, outer blanks and final full stops are ignored."""
     columns = answer_columns(run.answers, schema, "answer")
     if field in columns:

@@ -3,22 +3,6 @@
 The file format is documented in `file`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..concurrency import lazy_exports
-
-if TYPE_CHECKING:
-    from .cassette import Cassette as Cassette
-    from .client import CassetteRecorder as CassetteRecorder
-    from .slot import CassetteSlot as CassetteSlot
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "cassette": ("Cassette",),
-        "client": ("CassetteRecorder",),
-        "slot": ("CassetteSlot",),
-    },
-)
+from .cassette import Cassette as Cassette
+from .client import CassetteRecorder as CassetteRecorder
+from .slot import CassetteSlot as CassetteSlot

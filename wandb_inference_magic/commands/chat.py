@@ -45,7 +45,7 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
         context.names,
         thread=context.session.threads.current,
         value_tokens=tokens,
-        error_words=context.last_error.describe(tokens=tokens) if options.error else "",
+        described_error=context.last_error.describe(tokens=tokens) if options.error else "",
     )
     specs = [replace(spec, model=model) for model in _models(command, options)] or [spec]
     if len(specs) > 1:

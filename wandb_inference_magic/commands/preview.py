@@ -31,7 +31,7 @@ def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict
 def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
     parameters = json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
-    blocks = [(_title(message), _words(message)) for message in request.messages]
+    blocks = [(_title(message), _format_content(message)) for message in request.messages]
     blocks.append(("parameters", parameters))
     summary = _summary(request)
     below = [*request.notices]
@@ -70,7 +70,7 @@ def _title(message: Message) -> str:
     return str(message["role"])
 
 
-def _words(message: Message) -> str:
+def _format_content(message: Message) -> str:
     content: Content = message.get("content") or ""
     if isinstance(content, str):
         return content

@@ -3,88 +3,39 @@
 This package reads the files and environment variables that they come from.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..concurrency import lazy_exports
-
-if TYPE_CHECKING:
-    from .credentials import (
-        ignored_among as ignored_among,
-        ignored_key_error as ignored_key_error,
-        ignored_keys as ignored_keys,
-        no_key_error as no_key_error,
-        notebook_secrets as notebook_secrets,
-        resolve_key as resolve_key,
-        resolve_server_key as resolve_server_key,
-        secrets_in as secrets_in,
-    )
-    from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
-    from .files import check_file as check_file, expanded as expanded, read_file as read_file
-    from .key import Key as Key, check_key as check_key
-    from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
-    from .proxies import proxy_fault as proxy_fault
-    from .settings import (
-        BUDGETS as BUDGETS,
-        CONCURRENCY as CONCURRENCY,
-        FEED_URL as FEED_URL,
-        FILE as FILE,
-        INTO as INTO,
-        MODES as MODES,
-        PACES as PACES,
-        SECONDS as SECONDS,
-        SESSION as SESSION,
-        SETTING_NAMES as SETTING_NAMES,
-        TEMPERATURES as TEMPERATURES,
-        WANDB_URL as WANDB_URL,
-        Mode as Mode,
-        Pace as Pace,
-        Resolved as Resolved,
-        WandbInference as WandbInference,
-        check_endpoint as check_endpoint,
-        check_trace as check_trace,
-        one_of as one_of,
-    )
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "credentials": (
-            "ignored_among",
-            "ignored_key_error",
-            "ignored_keys",
-            "no_key_error",
-            "notebook_secrets",
-            "resolve_key",
-            "resolve_server_key",
-            "secrets_in",
-        ),
-        "endpoint": ("Endpoint", "is_wandb"),
-        "files": ("check_file", "expanded", "read_file"),
-        "key": ("Key", "check_key"),
-        "project": ("PROJECT_VARIABLE", "check_project"),
-        "proxies": ("proxy_fault",),
-        "settings": (
-            "BUDGETS",
-            "CONCURRENCY",
-            "FEED_URL",
-            "FILE",
-            "INTO",
-            "MODES",
-            "Mode",
-            "PACES",
-            "Pace",
-            "Resolved",
-            "SECONDS",
-            "SESSION",
-            "SETTING_NAMES",
-            "TEMPERATURES",
-            "WANDB_URL",
-            "WandbInference",
-            "check_endpoint",
-            "check_trace",
-            "one_of",
-        ),
-    },
+from .credentials import (
+    ignored_among as ignored_among,
+    ignored_key_error as ignored_key_error,
+    ignored_keys as ignored_keys,
+    no_key_error as no_key_error,
+    notebook_secrets as notebook_secrets,
+    resolve_key as resolve_key,
+    resolve_server_key as resolve_server_key,
+    secrets_in as secrets_in,
+)
+from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
+from .files import check_file as check_file, expanded as expanded, read_file as read_file
+from .key import Key as Key, check_key as check_key
+from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
+from .proxies import proxy_fault as proxy_fault
+from .settings import (
+    BUDGETS as BUDGETS,
+    CONCURRENCY as CONCURRENCY,
+    FEED_URL as FEED_URL,
+    FILE as FILE,
+    INTO as INTO,
+    MODES as MODES,
+    PACES as PACES,
+    SECONDS as SECONDS,
+    SESSION as SESSION,
+    SETTING_NAMES as SETTING_NAMES,
+    TEMPERATURES as TEMPERATURES,
+    WANDB_URL as WANDB_URL,
+    Mode as Mode,
+    Pace as Pace,
+    Resolved as Resolved,
+    WandbInference as WandbInference,
+    check_endpoint as check_endpoint,
+    check_trace as check_trace,
+    one_of as one_of,
 )

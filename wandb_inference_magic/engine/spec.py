@@ -26,7 +26,7 @@ def build_spec(
     *,
     thread: str,
     value_tokens: int,
-    error_words: str = "",
+    described_error: str = "",
 ) -> ChatSpec:
     """Return the ChatSpec for a magic's options and text.
 
@@ -40,7 +40,7 @@ def build_spec(
         The thread to continue if the options do not name one.
     value_tokens : int
         The approximate number of tokens to which a value in the prompt is cut.
-    error_words : str
+    described_error : str
         The notebook's last error, for `--error`.
 
     Raises
@@ -50,8 +50,8 @@ def build_spec(
     """
     _check_together(options)
     content: Content = text if options.raw else render(text, names, tokens=value_tokens)
-    if error_words:
-        content = _about_error(content, error_words)
+    if described_error:
+        content = _about_error(content, described_error)
     elif not options.image and isinstance(content, str) and not content.strip():
         raise InferenceError(
             "The prompt is empty once its template is rendered. Nothing was sent.",
@@ -104,10 +104,10 @@ def format_result(value: object) -> str:
     return "[image]" if isinstance(shown, Image) else shown
 
 
-def _about_error(question: Content, error_words: str) -> Content:
+def _about_error(question: Content, described_error: str) -> Content:
     if isinstance(question, str):
-        return f"{question.strip() or QUESTION}\n\n{error_words}"
-    return [*question, {"type": "text", "text": f"\n\n{error_words}"}]
+        return f"{question.strip() or QUESTION}\n\n{described_error}"
+    return [*question, {"type": "text", "text": f"\n\n{described_error}"}]
 
 
 def _check_together(options: ChatOptions) -> None:

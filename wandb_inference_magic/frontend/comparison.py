@@ -47,7 +47,7 @@ class ComparisonView(Spinner):
         self._allowed = allow_images_from
         self._models: Sequence[CallProgress] = ()
         self._drawn_size = 0
-        self._drawn_words: list[str] = []
+        self._drawn_lines: list[str] = []
 
     def start(self, progress: CallProgress, *others: CallProgress) -> None:
         """Draw the progress of these models from now on."""
@@ -59,9 +59,9 @@ class ComparisonView(Spinner):
         # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
         waiting = [] if size else [_describe(one) for one in self._models]
         has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
-        if not has_grown and (size or waiting == self._drawn_words):
+        if not has_grown and (size or waiting == self._drawn_lines):
             return
-        self._drawn_size, self._drawn_words = size, waiting
+        self._drawn_size, self._drawn_lines = size, waiting
         bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
         words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
         self._canvas.preview(bundle, words)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
-from .terminal import terminal_canvas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +48,9 @@ class MagicContext:
     def canvas(self, format: str = "markdown") -> Canvas:
         """Return the canvas for this front end."""
         if not is_notebook(self.shell):
+            # Imported in a terminal only, because rich is slow to import.
+            from .terminal import terminal_canvas
+
             return terminal_canvas(format)
         return NotebookCanvas(
             self.shell,

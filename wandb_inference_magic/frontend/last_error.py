@@ -8,6 +8,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import InferenceError, Interrupted
+from ..markup import fenced
+from ..prompts import cut
 from ..text import safe_plain
 
 if TYPE_CHECKING:
@@ -25,9 +27,9 @@ class LastError:
 
     def failing(self) -> None:
         """Remember the last exception before one of this package's exceptions replaces it."""
-        kept = _kept()
-        if kept is not None and not _is_ours(kept):
-            self._before_ours = kept
+        last = getattr(sys, "last_value", None)
+        if isinstance(last, BaseException) and not isinstance(last, InferenceError | Interrupted):
+            self._before_ours = last
 
     def describe(self, *, tokens: int) -> str:
         """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens.
@@ -37,12 +39,8 @@ class LastError:
         InferenceError
             When no cell has failed yet.
         """
-        from ..markup import fenced
-        from ..prompts import cut
-
-        error = _kept()
-        if error is not None and _is_ours(error):
-            error = self._before_ours
+        self.failing()
+        error = self._before_ours
         if error is None:
             raise InferenceError(
                 "No cell of this notebook has failed so far.",
@@ -80,12 +78,3 @@ class LastError:
         if trace is not None and self._cell_name(trace.tb_frame.f_code.co_filename) is not None:
             filename = trace.tb_frame.f_code.co_filename
         return "".join(linecache.getlines(filename)).strip("\n") if filename else ""
-
-
-def _kept() -> BaseException | None:
-    kept = getattr(sys, "last_value", None)
-    return kept if isinstance(kept, BaseException) else None
-
-
-def _is_ours(error: BaseException) -> bool:
-    return isinstance(error, InferenceError | Interrupted)

@@ -54,7 +54,7 @@ def show_models(context: MagicContext, options: ModelsOptions, text: str) -> Non
     numbered = not is_notebook(shell)
     bundle = models_table(models, catalog, endpoint, command.model_or_none, numbered=numbered)
     if context.cell.is_interactive and is_notebook(shell) and not options.table:
-        bundle = {WIDGET: Picker(session, catalog, endpoint, text).view(), **bundle}
+        bundle = {WIDGET: widget_view(Picker(session, catalog, endpoint, text).widget.model_id), **bundle}
     canvas.show(bundle)
 
 
@@ -94,20 +94,33 @@ def models_table(
     models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None, *, numbered: bool = False
 ) -> dict[str, Any]:
     """Return the models as a static table with the chosen model marked. With `numbered`, number the rows to pick by."""
-    marked = [
+    headings: Sequence[str] = HEADINGS
+    rows = [
         (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
     ]
     below = _describe_source(catalog)
-    if not numbered:
-        return table_bundle(HEADINGS, marked, above=_describe_practice_model(endpoint), below=below)
-    rows = [(str(number), *row) for number, row in enumerate(marked, 1)]
-    below = f"Pick one by its number or id: %wbmodels --use 1. {below}"
-    return table_bundle(("#", *HEADINGS), rows, above=_describe_practice_model(endpoint), below=below)
+    if numbered:
+        headings = ("#", *headings)
+        rows = [(str(number), *row) for number, row in enumerate(rows, 1)]
+        below = f"Pick one by its number or id: %wbmodels --use 1. {below}"
+    return table_bundle(headings, rows, above=_describe_practice_model(endpoint), below=below)
 
 
 def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
     price = "free" if endpoint.is_free else format_price(model.price)
     return format_context(model.context), price, ", ".join(model.input), describe_reasoning(model.reasoning)
+
+
+def _known_facts(model: Model, endpoint: Endpoint) -> dict[str, str]:
+    """Return the facts that are known of a model, by their names."""
+    context, price, takes, reasoning = _facts(model, endpoint)
+    facts = {
+        "context": f"{context} tokens" if model.context else "",
+        "price": price if endpoint.is_free else f"{price} per million tokens" if model.price else "",
+        "takes": takes,
+        "reasoning": "" if reasoning == "unknown" else reasoning,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
@@ -125,14 +138,14 @@ def _describe_practice_model(endpoint: Endpoint) -> str:
 
 
 def _describe_source(catalog: Catalog) -> str:
-    return " ".join(words for words in (catalog.note, f"Facts: {catalog.as_of}." if catalog.as_of else "") if words)
+    return f"{catalog.note} {f'Facts: {catalog.as_of}.' if catalog.as_of else ''}".strip()
 
 
 class Picker:
     """A dropdown of the models with a search box and the facts of the chosen model.
 
     Choosing a model sets the `model` setting. Changing that setting in another way updates the dropdown. For an id that
-    is not in the list (a LoRA), type it into the search box and click the button that appears.
+    is not in the list (a LoRA), type it into the search box and click the button that appears. `widget` shows it all.
     """
 
     def __init__(self, session: Session, catalog: Catalog, endpoint: Endpoint, text: str = "") -> None:
@@ -155,25 +168,22 @@ class Picker:
             [self._search, self._dropdown, self._use],
             layout=widgets.Layout(flex_flow="row wrap", grid_gap="2px 8px"),
         )
-        self._box = widgets.VBox([row, self._details, source])
+        self.widget = widgets.VBox([row, self._details, source])
         self._dropdown.observe(self._chosen, "value")
         self._offer()
         self._search.observe(self._searched, "value")
         self._use.on_click(self._typed_id_used)
-        session.settings.observe(self._model_changed, "model")
+        session.settings.observe(self._offer, "model")
         session.on_close(self._close)
 
-    def view(self) -> dict[str, Any]:
-        """Return the data of the widget MIME type that shows this picker in an output."""
-        return widget_view(self._box.model_id)
-
-    def _offer(self) -> None:
+    def _offer(self, _change: Any = None) -> None:
         """Offer the models that match the search, and always the current model."""
         chosen = Command(self._session, dry=True).model_or_none
         ids = [model.id for model in self._catalog.matching(self._search.value)]
         if chosen and chosen not in ids:
             ids.insert(0, chosen)
-        options = [("choose a model", ""), *((one, one) for one in ids)] if not chosen else [(one, one) for one in ids]
+        options = [] if chosen else [("choose a model", "")]
+        options += [(one, one) for one in ids]
         # A dropdown with new options selects the first one by itself. That is not the user's choice.
         self._dropdown.unobserve(self._chosen, "value")
         self._dropdown.options = options
@@ -184,17 +194,11 @@ class Picker:
     def _describe(self) -> None:
         chosen = self._dropdown.value
         model = self._catalog.find(chosen) if chosen else None
-        if model is None:
+        facts = {} if model is None else _known_facts(model, self._endpoint)
+        if not facts:
             self._details.value = _small("Nothing is known of this model." if chosen else "")
             return
-        context, price, takes, reasoning = _facts(model, self._endpoint)
-        facts = (
-            ("context", f"{context} tokens" if model.context else context),
-            ("price", price if self._endpoint.is_free else f"{price} per million tokens"),
-            ("takes", takes),
-            ("reasoning", reasoning),
-        )
-        cells = " · ".join(f"{escape(name)} <b>{escape(value)}</b>" for name, value in facts)
+        cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts.items())
         self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
 
     def _chosen(self, change: Any) -> None:
@@ -213,11 +217,8 @@ class Picker:
         self._session.settings.set(model=self._search.value.strip())
         self._search.value = ""
 
-    def _model_changed(self, _change: Any) -> None:
-        self._offer()
-
     def _close(self) -> None:
-        self._session.settings.unobserve(self._model_changed, "model")
+        self._session.settings.unobserve(self._offer, "model")
         for widget in (self._search, self._dropdown, self._use):
             widget.disabled = True
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from markdown_it import MarkdownIt
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markdown import CodeBlock, Markdown
+from rich.syntax import Syntax
+from rich.text import Text
+
+from ..messages import pretty_json
 from ..rendering import PLAIN, lines_below, why_empty
 from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.live import Live
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
     from .canvas import Canvas
+
+
+# Use the terminal's own colours, because they are readable on any background it has.
+THEME = "ansi_dark"
 
 
 def terminal_canvas(format: str = "markdown") -> Canvas:
@@ -34,14 +45,15 @@ def is_dumb(kind: str, system: str) -> bool:
     return kind in ("dumb", "unknown") or (not kind and system != "nt")
 
 
-class _Printing(ABC):
+class _Printing:
     """Behaviour shared by the terminal canvases: printed text stays, and other output is printed below it."""
 
-    @abstractmethod
-    def status(self, words: str) -> None: ...
+    def status(self, words: str) -> None:
+        """Do nothing: a printed status could not be removed."""
 
-    @abstractmethod
-    def discard(self) -> None: ...
+    def discard(self) -> None:
+        """End what is being drawn. Text printed afterwards stays."""
+        raise NotImplementedError
 
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self.status(words)
@@ -50,7 +62,7 @@ class _Printing(ABC):
         self.discard()
         print(data[PLAIN])
 
-    def clear(self) -> None:  # noqa: B027 - the canvas has it, and here it does nothing
+    def clear(self) -> None:
         """Do nothing: printed text stays."""
 
     def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
@@ -68,19 +80,14 @@ class RichCanvas(_Printing, BlockCanvas):
     """
 
     def __init__(self, format: str = "markdown") -> None:
-        from rich.console import Console
-
         # JSON is printed only when it is complete. In other formats finished blocks can be printed.
         super().__init__(prints_finished_blocks=format != "json")
         self._format = format
-        self._console: Console = Console(highlight=False, markup=False, emoji=False)
+        self._console = Console(highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._given = 0
 
     def status(self, words: str) -> None:
-        from rich.console import Group
-        from rich.text import Text
-
         line = Text(safe_plain(words), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
 
@@ -96,7 +103,7 @@ class RichCanvas(_Printing, BlockCanvas):
         self._redraw(self._rendered(text))
 
     def _leave(self, text: str) -> None:
-        self._stop()
+        self.discard()
         self._print(self._rendered(text))
         self._console.print()
 
@@ -109,7 +116,7 @@ class RichCanvas(_Printing, BlockCanvas):
         self._console.file.flush()
 
     def finish(self, reply: Reply) -> None:
-        self._stop()
+        self.discard()
         rest = self._open + reply.text[self._given :]
         if self._format == "json":
             self._print_json(reply)
@@ -119,33 +126,19 @@ class RichCanvas(_Printing, BlockCanvas):
             self._console.print(line, style="dim")
 
     def _print_json(self, reply: Reply) -> None:
-        from ..messages import pretty_json
-
         pretty = pretty_json(reply.text)
-        self._print(safe_plain(reply.text) if pretty is None else self._markdown(f"```json\n{pretty}\n```"))
-
-    def discard(self) -> None:
-        self._stop()
+        self._print(safe_plain(reply.text) if pretty is None else SafeMarkdown(f"```json\n{pretty}\n```"))
 
     def _rendered(self, text: str) -> RenderableType:
-        from rich.text import Text
-
-        return self._markdown(text) if self._format == "markdown" else Text(safe_plain(text).strip("\n"))
-
-    def _markdown(self, text: str) -> RenderableType:
-        from .terminal_markdown import SafeMarkdown
-
-        return SafeMarkdown(text)
+        return SafeMarkdown(text) if self._format == "markdown" else Text(safe_plain(text).strip("\n"))
 
     def _redraw(self, what: RenderableType) -> None:
-        from rich.live import Live
-
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
         self._live.update(what, refresh=True)
 
-    def _stop(self) -> None:
+    def discard(self) -> None:
         """Remove the growing block. Text printed afterwards stays."""
         live, self._live = self._live, None
         if live is not None:
@@ -159,9 +152,6 @@ class PlainCanvas(_Printing):
         self._ends_line = True
         self._given = 0
 
-    def status(self, words: str) -> None:
-        """Do nothing: a printed status could not be removed."""
-
     def append(self, text: str) -> None:
         self._given += len(text)
         self._print(safe_plain(text))
@@ -171,19 +161,17 @@ class PlainCanvas(_Printing):
 
     def step(self, markdown: str) -> None:
         self._given = 0
-        self._end_line()
+        self.discard()
         self._print(f"{safe_plain(markdown)}\n")
 
     def finish(self, reply: Reply) -> None:
         self._print(safe_plain(reply.text[self._given :]) if reply.text else why_empty(reply))
-        self._end_line()
+        self.discard()
         for line in lines_below(reply):
             self._print(f"{line}\n")
 
     def discard(self) -> None:
-        self._end_line()
-
-    def _end_line(self) -> None:
+        """End the line."""
         if not self._ends_line:
             self._print("\n")
 
@@ -192,3 +180,25 @@ class PlainCanvas(_Printing):
             sys.stdout.write(text)
             sys.stdout.flush()
             self._ends_line = text.endswith("\n")
+
+
+class _Code(CodeBlock):
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # No rich padding, because it would be copied with the code.
+        yield Syntax(str(self.text).rstrip(), self.lexer_name, theme=self.theme, word_wrap=True)
+
+
+class SafeMarkdown(Markdown):
+    """Renders the untrusted Markdown of a reply. HTML is shown as text, and the address of a link is always visible."""
+
+    elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "fence": _Code, "code_block": _Code}
+
+    def __init__(self, text: str) -> None:
+        super().__init__("", hyperlinks=False, code_theme=THEME)
+        self.parsed = _parser().parse(safe_plain(text))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # rich's own parser would drop HTML.
+    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

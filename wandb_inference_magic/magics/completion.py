@@ -1,11 +1,13 @@
-"""Tab completion on the line of a magic: its options and their values."""
+"""Tab completion on the line of a magic: its options and their values.
+
+The options are imported on the first Tab, so that loading is fast.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from keyword import iskeyword
 from threading import Thread
 from types import GenericAlias
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
-from ..arguments import PAGES, read_unfinished
 from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_key
 from ..errors import InferenceError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import TextForm, Unfinished, Value
+    from ..arguments import Page, TextForm, Value
     from ..session import Session
 
 # IPython's SimpleMatcherResult. A type checker for Python 3.10 cannot see that some of its keys are optional.
@@ -37,20 +38,6 @@ _PRIORITY: Final = 200
 _PATIENCE: Final = 0.08
 
 _LINE: Final = re.compile(r"\s*(?P<target>\w[\w.,\[\]'\" \t]*=[ \t]*)?(?P<magic>%%?\w+)[ \t](?P<rest>.*)")
-
-
-@dataclass(frozen=True, slots=True)
-class MagicLine:
-    """How the line of a magic is parsed, as in `read_line`, and what the first word of its text is."""
-
-    options: type
-    text: TextForm
-    first: Value | None
-
-
-MAGICS: Final = {
-    magic: MagicLine(page.options, text, page.first) for page in PAGES.values() for magic, text in page.lines.items()
-}
 
 
 class _Claim(Sequence[SimpleCompletion]):
@@ -105,35 +92,40 @@ class Offers:
         found = _magic_at(code, line, column)
         if found is None:
             return _nothing()
-        magic, typed = found
-        unfinished = read_unfinished(magic.options, typed, text=magic.text)
+        from ..arguments import read_unfinished
+
+        page, text, typed = found
+        unfinished = read_unfinished(page.options, typed, text=text)
         if unfinished is None:
             return _nothing()
+        word = unfinished.word
         if unfinished.value_of is not None:
-            return self._values(unfinished.value_of.value, unfinished.word)
-        if unfinished.word.startswith("-") or (magic.text == "none" and not unfinished.word):
-            return _options(unfinished)
-        return _nothing() if unfinished.words else self._values(magic.first, unfinished.word)
+            value = unfinished.value_of.value
+        elif word.startswith("-") or (text == "none" and not word):
+            return _result(word, _matching([flag for one in unfinished.left for flag in one.flags], word), "param")
+        else:
+            value = None if unfinished.words else page.first
+        return _nothing() if value is None else self._values(value, word)
 
-    def _values(self, value: Value | None, word: str) -> Result:
-        names = None if value is None else self._names(value)
+    def _values(self, value: Value, word: str) -> Result:
+        names = self._names(value)
         if names is None:
             return _nothing()
         quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
-        if value is not None and value.completes == "callable":
+        if value.completes == "callable":
             *before, fragment = fragment.split(",")
             names = [name for name in names if name not in before]
         # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
         written = (_written(name, quote) for name in matching)
-        return _result(fragment, (SimpleCompletion(text) for text in written if text is not None))
+        return _result(fragment, [text for text in written if text is not None])
 
     def _names(self, value: Value) -> list[str] | None:
         """Return the possible values, or None where IPython's own completions apply: text and files."""
+        if value.words:
+            return list(value.words)
         if value.completes in ("", "file"):
             return None
-        if value.completes == "choice":
-            return list(value.words)
         if value.completes == "thread":
             return list(dict.fromkeys((self._session.threads.current, *self._session.threads)))
         if value.completes == "model":
@@ -201,28 +193,23 @@ class Offers:
             return
 
 
-def _magic_at(code: str, line: int, column: int) -> tuple[MagicLine, str] | None:
-    """Return the magic on the cursor's line, and the text between its name and the cursor."""
+def _magic_at(code: str, line: int, column: int) -> tuple[Page, TextForm, str] | None:
+    """Return the magic on the cursor's line, as in `MAGICS`, and the text between its name and the cursor."""
     lines = code.split("\n")
     found = _LINE.fullmatch(lines[line][:column])
-    first = next((number for number, text in enumerate(lines) if text.strip()), 0)
-    if found is None or (line > first and _has_prompt_below(lines[first])):
+    if found is None:
         return None
-    name = found["magic"]
-    if name.startswith("%%") and (line != first or found["target"]):
+    from ..arguments import MAGICS
+
+    if found["magic"] not in MAGICS:
         return None
-    return (MAGICS[name], found["rest"]) if name in MAGICS else None
-
-
-def _has_prompt_below(first_line: str) -> bool:
-    words = first_line.split(maxsplit=1)
-    return words[0].startswith("%%") and words[0] in MAGICS
-
-
-def _options(unfinished: Unfinished) -> Result:
-    flags = [flag for one in unfinished.left for flag in one.flags]
-    matching = _matching(flags, unfinished.word)
-    return _result(unfinished.word, (SimpleCompletion(flag, type="param") for flag in matching))
+    first = next(number for number, text in enumerate(lines) if text.strip())
+    begins = lines[first].split()[0]
+    # Below the line of a cell magic is its prompt.
+    is_prompt = line > first and begins.startswith("%%") and begins in MAGICS
+    if is_prompt or (found["magic"].startswith("%%") and (line != first or found["target"])):
+        return None
+    return *MAGICS[found["magic"]], found["rest"]
 
 
 def _matching(names: Iterable[str], fragment: str) -> list[str]:
@@ -254,9 +241,9 @@ def _is_kind(kind: str, value: object) -> bool:
     return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
 
 
-def _result(fragment: str, completions: Iterable[SimpleCompletion]) -> Result:
+def _result(fragment: str, texts: list[str], kind: str | None = None) -> Result:
     return {
-        "completions": list(completions) or _Claim(),
+        "completions": [SimpleCompletion(text, type=kind) for text in texts] or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
-NEEDED: Final = ("configparser", "wandb_inference_magic.commands.chat", "wandb_inference_magic.frontend.context")
+NEEDED: Final = ("configparser", "wandb_inference_magic.arguments", "wandb_inference_magic.commands.chat")
 # Modules that a chat with a template needs as well.
 LATER: Final = ("jinja2",)
 

@@ -1,70 +1,54 @@
 """The magics. Each one parses its options and calls its module.
 
-Those modules are imported on the first call, or in advance by a thread of the extension, so that loading is fast.
+What a call needs is imported on the first call, or in advance by a thread of the extension, so that loading is fast.
 """
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..arguments import (
-    CHAT,
-    CONFIG,
-    MAP,
-    MODELS,
-    THREAD,
-    USAGE,
-    ChatOptions,
-    ConfigOptions,
-    MapOptions,
-    ModelsOptions,
-    ThreadOptions,
-    UsageOptions,
-    help_text,
-    read_line,
-)
 from ..errors import InferenceError, Interrupted
-from ..frontend import ExecutionInfo, LastError
-from ..messages import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..arguments import Page
-    from ..frontend import MagicContext
+    from ..frontend import LastError, MagicContext
+    from ..messages import Reply
     from ..session import Session
 
+T = TypeVar("T")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
 
-def _documented(page: Page) -> Callable[[Method], Method]:
-    """Set a magic's help as its docstring (shown by `%%wbchat?`), and apply `debug` to its errors."""
+def _help(name: str) -> str:
+    from ..arguments import PAGES, help_text
 
-    def decorate(method: Method) -> Method:
-        @wraps(method)
-        def run(self: InferenceMagics, line: str, cell: str | None = None) -> Any:
-            try:
-                return method(self, line) if cell is None else method(self, line, cell)
-            except InferenceError as error:
-                self.last_error.failing()
+    return help_text(PAGES[name])
+
+
+def _reported(method: Method) -> Method:
+    """Make a magic report its errors as `debug` says, and show its whole help for `?`."""
+
+    @wraps(method)
+    def run(self: InferenceMagics, line: str, cell: str | None = None) -> Any:
+        try:
+            return method(self, line) if cell is None else method(self, line, cell)
+        except (InferenceError, KeyboardInterrupt) as error:
+            self.last_error.failing()
+            if isinstance(error, InferenceError):
                 error.show_traceback = self.session.settings.debug
-                raise
-            except Interrupted:
-                self.last_error.failing()
-                raise
-            except KeyboardInterrupt:
-                self.last_error.failing()
+            elif not isinstance(error, Interrupted):
                 raise Interrupted("Run the cell again when you like.") from None
+            raise
 
-        run.__doc__ = help_text(page)
-        return cast("Method", run)
-
-    return decorate
+    # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
+    vars(run)["getdoc"] = partial(_help, method.__name__)
+    return cast("Method", run)
 
 
 @magics_class
@@ -76,19 +60,29 @@ class InferenceMagics(Magics):
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)
         self.session = session
-        self.last_error = LastError(shell)
         self._fresh: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
 
+    @cached_property
+    def last_error(self) -> LastError:
+        from ..frontend import LastError
+
+        return LastError(self.shell)
+
     @no_var_expand
     @line_cell_magic
-    @_documented(CHAT)
+    @_reported
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
+        """Send a prompt to a model and show its reply as it comes.
+
+        `%%wbchat?` lists the options.
+        """
+        from ..arguments import ChatOptions
         from ..commands.chat import chat
 
         magic = "%wbchat" if cell is None else "%%wbchat"
-        options, text = read_line(ChatOptions, magic, line, text=CHAT.lines[magic], render=self._render)
+        options, text = self._read(ChatOptions, magic, line, templates=True)
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
@@ -102,61 +96,90 @@ class InferenceMagics(Magics):
 
     @no_var_expand
     @line_magic
-    @_documented(MODELS)
+    @_reported
     def wbmodels(self, line: str) -> None:
+        """See the models and pick one.
+
+        `%wbmodels?` lists the options.
+        """
+        from ..arguments import ModelsOptions
         from ..frontend import show_models
 
-        options, text = read_line(ModelsOptions, "%wbmodels", line, text=MODELS.lines["%wbmodels"])
+        options, text = self._read(ModelsOptions, "%wbmodels", line)
         context = self._context("wbmodels")
         show_models(context, options, text)
 
     @no_var_expand
     @line_magic
-    @_documented(THREAD)
+    @_reported
     def wbthread(self, line: str) -> None:
-        from ..commands import manage
+        """See the conversations; switch between them; take turns back; export and import.
 
-        form = THREAD.lines["%wbthread"]
-        options, name = read_line(ThreadOptions, "%wbthread", line, text=form, render=self._render)
+        `%wbthread?` lists the options.
+        """
+        from ..arguments import ThreadOptions
+        from ..commands.threads import manage
+
+        options, name = self._read(ThreadOptions, "%wbthread", line, templates=True)
         manage(self.session, options, name, self._context("wbthread").canvas())
 
     @no_var_expand
     @cell_magic
-    @_documented(MAP)
+    @_reported
     def wbmap(self, line: str, cell: str) -> None:
-        from ..commands import run_map_magic
+        """Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.
 
-        form = MAP.lines["%%wbmap"]
-        options, frame = read_line(MapOptions, "%%wbmap", line, text=form, render=self._render)
+        `%%wbmap?` lists the options.
+        """
+        from ..arguments import MapOptions
+        from ..commands.map import run_map_magic
+
+        options, frame = self._read(MapOptions, "%%wbmap", line, templates=True)
         run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
     @line_magic
-    @_documented(USAGE)
+    @_reported
     def wbusage(self, line: str) -> None:
-        from ..commands import show_usage
+        """See the calls so far: tokens, seconds and cost, by model.
 
-        options, _ = read_line(UsageOptions, "%wbusage", line)
+        `%wbusage?` lists the options.
+        """
+        from ..arguments import UsageOptions
+        from ..commands.usage import show_usage
+
+        options, _ = self._read(UsageOptions, "%wbusage", line)
         show_usage(self._context("wbusage"), options)
 
     @no_var_expand
     @line_magic
-    @_documented(CONFIG)
+    @_reported
     def wbconfig(self, line: str) -> None:
-        from ..commands import configure
+        """Show the settings and where each comes from; set them; check the key.
 
-        options, _ = read_line(ConfigOptions, "%wbconfig", line)
+        `%wbconfig?` lists the options.
+        """
+        from ..arguments import ConfigOptions
+        from ..commands.config import configure
+
+        options, _ = self._read(ConfigOptions, "%wbconfig", line)
         configure(self.session, options, self._context("wbconfig").canvas())
 
+    def _read(self, declared: type[T], magic: str, line: str, *, templates: bool = False) -> tuple[T, str]:
+        """Parse the line of a magic. With `templates`, the options' values may use the syntax of the prompt."""
+        from ..arguments import MAGICS, read_line
+
+        return read_line(declared, magic, line, text=MAGICS[magic][1], render=self._render if templates else None)
+
     def _render(self, value: str, option: str) -> str:
-        """Render an option's value, which may use the same template syntax as the prompt."""
+        """Render an option's value, with the same names as the prompt."""
         from ..prompts import render_text
 
         tokens = self.session.settings.value_tokens
         return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
 
     def _context(self, magic: str) -> MagicContext:
-        from ..frontend import MagicContext
+        from ..frontend import ExecutionInfo, MagicContext
 
         running = ExecutionInfo.running(self.shell, self._own_cell_id)
         execution = (running.execution, self.shell.execution_count)
@@ -166,7 +189,7 @@ class InferenceMagics(Magics):
 
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Record that the running cell already shows a reply."""
-        if isinstance(answer, Reply):
+        if answer is not None and not isinstance(answer, list):
             answer._on_screen = True
             self._fresh.append(answer)
 

@@ -27,11 +27,8 @@ if TYPE_CHECKING:
         Reply as Reply,
         ToolCall as ToolCall,
         ToolStep as ToolStep,
-        Usage as Usage,
         added_up as added_up,
         notices_below as notices_below,
-        render_with as render_with,
-        writing_seconds as writing_seconds,
     )
     from .request import (
         REPLY_TOKENS as REPLY_TOKENS,
@@ -48,7 +45,12 @@ if TYPE_CHECKING:
         has_images as has_images,
     )
     from .threads import Threads as Threads
-    from .tokens import estimate as estimate, estimate_messages as estimate_messages
+    from .tokens import (
+        Usage as Usage,
+        estimate as estimate,
+        estimate_messages as estimate_messages,
+        writing_seconds as writing_seconds,
+    )
 
 __getattr__ = lazy_exports(
     __name__,
@@ -70,15 +72,12 @@ __getattr__ = lazy_exports(
             "Reply",
             "ToolCall",
             "ToolStep",
-            "Usage",
             "added_up",
             "notices_below",
-            "render_with",
-            "writing_seconds",
         ),
         "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
         "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
         "threads": ("Threads",),
-        "tokens": ("estimate", "estimate_messages"),
+        "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),
     },
 )

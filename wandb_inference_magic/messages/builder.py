@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..text import redacted, whole
-from .reply import Reply, ToolCall, Usage, is_cut
+from .reply import Reply, ToolCall, is_cut
+from .tokens import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,8 +125,6 @@ def _records(value: Any) -> list[dict[str, Any]] | None:
 
 
 def _record(value: Any) -> dict[str, Any] | None:
-    from dataclasses import asdict, is_dataclass
-
     if isinstance(value, dict):
         return {str(key): one for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):

@@ -1,104 +1,26 @@
-"""The reply of a model, with its usage, tool calls and tool steps."""
+"""The reply of a model, with its tool calls and tool steps."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError
+from . import display
 from .extract import code_blocks, to_records
 from .frames import data_frame
+from .tokens import writing_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .extract import CodeBlock
+    from .tokens import Usage
 
 Message = dict[str, Any]
 # A message's content: a text, or a list of text and image parts.
 Content = str | list[dict[str, Any]]
-# A larger number is not a valid token count for one call.
-MOST_TOKENS: Final = 10**9
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
-
-
-def render_with(render: Callable[[Reply], dict[str, Any]]) -> None:
-    """Set the function that shows a Reply as the value of a cell. It takes a Reply and returns a MIME bundle."""
-    global _renderer
-    _renderer = render
-
-
-def _as_text(reply: Reply) -> dict[str, Any]:
-    return {"text/plain": reply.text}
-
-
-# The package sets another one when it is imported: showing a reply belongs to a layer above this one.
-_renderer: Callable[[Reply], dict[str, Any]] = _as_text
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of one call, as counted by the endpoint; `prompt_tokens` includes the cached tokens."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_tokens + other.cached_tokens,
-        )
-
-    @classmethod
-    def read(cls, chunk: object) -> Usage | None:
-        """Read the `usage` object of a response. Return None if it is missing or has no counts.
-
-        Raises
-        ------
-        ValueError
-            If a value is not valid; the message quotes it. `usage` must be an object, a count must be a whole number
-            from 0 to `MOST_TOKENS`, and there cannot be more cached tokens than prompt tokens.
-        """
-        if chunk is None:
-            return None
-        if not isinstance(chunk, Mapping):
-            raise ValueError(_shown(chunk))
-        prompt, completion = chunk.get("prompt_tokens"), chunk.get("completion_tokens")
-        details = chunk.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-        counts = [None if one is None else _count(one) for one in (prompt, completion, cached)]
-        if counts[0] is None or counts[1] is None:
-            return None
-        if (counts[2] or 0) > counts[0]:
-            raise ValueError(_shown(cached))
-        return cls(counts[0], counts[1], counts[2] or 0)
-
-
-def _count(value: object) -> int:
-    """Return a token count as an int. Some services send it as a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
-        raise ValueError(_shown(value))
-    if value != int(value):
-        raise ValueError(_shown(value))
-    return int(value)
-
-
-def _shown(value: object) -> str:
-    """Return a value as text for a message. Python refuses to convert an integer with very many digits."""
-    if isinstance(value, int) and abs(value) > 10**18:
-        return "more than 10**18" if value > 0 else "less than -10**18"
-    try:
-        return quoted(json.dumps(value, default=repr))
-    except (ValueError, RecursionError):
-        return "not readable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +191,7 @@ class Reply:
             raise NotImplementedError
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> object:  # noqa: ARG002
-        return _renderer(self), {"wandb_inference": self.facts()}
+        return display.renderer(self), {"wandb_inference": self.facts()}
 
     def facts(self) -> dict[str, Any]:
         """Return the metadata of this reply for an output: model, usage, cost, times, request id, thread and turn."""
@@ -304,12 +226,6 @@ def notices_below(reply: Reply, *notices: str) -> tuple[str, ...]:
     cut = f"The budget's limit of {reply.budget_limit or 0:,} tokens cut this reply. {BUDGET_REMEDY}"
     cuts = (cut,) if reply.is_cut_by_budget else ()
     return tuple(dict.fromkeys((*notices, *reply.notices, *cuts)))
-
-
-def writing_seconds(seconds: float, to_first: float | None) -> float:
-    """Return the seconds from the first piece to the end, or all the seconds if the reply came in one piece."""
-    after = seconds - (to_first or 0.0)
-    return after if after > seconds / 100 else seconds
 
 
 def added_up(replies: Sequence[Reply]) -> Reply:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from .reply import MOST_TOKENS
-from .tokens import estimate, estimate_messages, most, most_of_messages
+from .tokens import MOST_TOKENS, estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from .tokens import estimate_messages
@@ -22,8 +22,7 @@ class Origin(NamedTuple):
     execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One prompt and its reply.
 
     `cell` is the id of the notebook cell it came from, and `execution` is the id of that cell's run. A cell that is run
@@ -48,16 +47,14 @@ class Turn:
         return content_text(self.prompt)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a new turn goes: after `before` earlier turns. It replaces `replaced` turns."""
 
     before: int
     replaced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(NamedTuple):
     """The messages to send, how many of them come from earlier turns, and how many turns were left out."""
 
     messages: list[Message]
@@ -86,9 +83,7 @@ class Thread:
         Place
             Where the turn goes. The prompt continues only the turns before it.
         """
-        if cell is None:
-            return Place(len(self.turns))
-        mine = [index for index, turn in enumerate(self.turns) if turn.cell == cell]
+        mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
             return Place(len(self.turns))
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
@@ -123,7 +118,7 @@ class Thread:
         last: Message = {"role": "user", "content": prompt}
         turns = self.turns[: place.before]
         if not with_images:
-            turns = [replace(turn, prompt=turn.words) for turn in turns]
+            turns = [turn._replace(prompt=turn.words) for turn in turns]
         kept = turns if room is None else _latest(turns, room - estimate_messages([*first, last]))
         earlier = [message for turn in kept for message in turn.messages]
         return Conversation([*first, *earlier, last], len(earlier), len(turns) - len(kept))
@@ -139,7 +134,7 @@ class Thread:
 
     def copy(self, name: str) -> Thread:
         """Return a thread with another name and the same turns. These turns no longer belong to a cell."""
-        return Thread(name, [replace(turn, cell=None, execution=None) for turn in self.turns], self.system)
+        return Thread(name, [turn._replace(cell=None, execution=None) for turn in self.turns], self.system)
 
 
 def content_text(content: Content) -> str:

@@ -1,13 +1,23 @@
-"""Estimates token counts. Only the model's own tokenizer gives exact counts, and it is not available here."""
+"""Token counts: those that an endpoint reports, and estimates.
+
+Only the model's own tokenizer gives exact counts, and it is not available here.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import quoted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable
+
+# A larger number is not a valid token count for one call.
+MOST_TOKENS: Final = 10**9
 
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
@@ -16,8 +26,77 @@ PER_MESSAGE: Final = 4
 PER_IMAGE: Final = 1000
 # A chat template can add text at the start, such as the date and how to reason.
 PER_REQUEST: Final = 100
-# A word with the space before it: the space is not a token by itself.
-_WORDS: Final = re.compile(r"(?: |(?<![A-Za-z0-9]))[A-Z]?[a-z]{1,12}(?![A-Za-z0-9])")
+# A word with the space before it: the space is not a token by itself. Compiled on first use, not at `%load_ext`.
+_WORDS: Final = r"(?: |(?<![A-Za-z0-9]))[A-Z]?[a-z]{1,12}(?![A-Za-z0-9])"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one call, as counted by the endpoint; `prompt_tokens` includes the cached tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
+    @classmethod
+    def read(cls, chunk: object) -> Usage | None:
+        """Read the `usage` object of a response. Return None if it is missing or has no counts.
+
+        Raises
+        ------
+        ValueError
+            If a value is not valid; the message quotes it. `usage` must be an object, a count must be a whole number
+            from 0 to `MOST_TOKENS`, and there cannot be more cached tokens than prompt tokens.
+        """
+        if chunk is None:
+            return None
+        if not isinstance(chunk, Mapping):
+            raise ValueError(_shown(chunk))
+        prompt, completion = chunk.get("prompt_tokens"), chunk.get("completion_tokens")
+        details = chunk.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+        counts = [None if one is None else _count(one) for one in (prompt, completion, cached)]
+        if counts[0] is None or counts[1] is None:
+            return None
+        if (counts[2] or 0) > counts[0]:
+            raise ValueError(_shown(cached))
+        return cls(counts[0], counts[1], counts[2] or 0)
+
+
+def _count(value: object) -> int:
+    """Return a token count as an int. Some services send it as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        raise ValueError(_shown(value))
+    if value != int(value):
+        raise ValueError(_shown(value))
+    return int(value)
+
+
+def _shown(value: object) -> str:
+    """Return a value as text for a message. Python refuses to convert an integer with very many digits."""
+    if isinstance(value, int) and abs(value) > 10**18:
+        return "more than 10**18" if value > 0 else "less than -10**18"
+    try:
+        return quoted(json.dumps(value, default=repr))
+    except (ValueError, RecursionError):
+        return "not readable"
+
+
+def writing_seconds(seconds: float, to_first: float | None) -> float:
+    """Return the seconds from the first piece to the end, or all the seconds if the reply came in one piece."""
+    after = seconds - (to_first or 0.0)
+    return after if after > seconds / 100 else seconds
 
 
 def estimate(text: str) -> int:
@@ -31,33 +110,29 @@ def most(text: str) -> int:
 
     Ordinary words count half: digits, keys and rare characters can need one token for each byte, but words do not.
     """
-    return len(text.encode("utf-8", "replace")) - sum(len(word) // 2 for word in _WORDS.findall(text))
-
-
-def estimate_content(content: str | Iterable[Mapping[str, Any]]) -> int:
-    """Return an estimate of the tokens in a message's content: a text, or a list of text and image parts."""
-    if isinstance(content, str):
-        return estimate(content)
-    return sum(estimate(part["text"]) if part.get("type") == "text" else PER_IMAGE for part in content)
+    return len(text.encode("utf-8", "replace")) - sum(len(word) // 2 for word in re.findall(_WORDS, text))
 
 
 def estimate_messages(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return an estimate of the tokens in all the messages."""
-    return sum(PER_MESSAGE + estimate_content(message.get("content") or "") for message in messages)
+    return sum(PER_MESSAGE + _count_content(message, estimate, PER_IMAGE) for message in messages)
 
 
 def most_of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return a token count above what the service counts for these messages. Images can exceed it."""
-    return PER_REQUEST + sum(2 * PER_MESSAGE + _most_of_message(message) for message in messages)
+    return PER_REQUEST + sum(
+        2 * PER_MESSAGE + _count_content(message, most, 2 * PER_IMAGE) + _most_of_calls(message) for message in messages
+    )
 
 
-def _most_of_message(message: Mapping[str, Any]) -> int:
+def _count_content(message: Mapping[str, Any], count: Callable[[str], int], per_image: int) -> int:
+    """Return the tokens in a message's content: a text, or a list of text and image parts."""
     content = message.get("content") or ""
-    calls = message.get("tool_calls")
-    return _most_of_content(content) + (most(json.dumps(calls, ensure_ascii=False)) if calls else 0)
-
-
-def _most_of_content(content: str | Iterable[Mapping[str, Any]]) -> int:
     if isinstance(content, str):
-        return most(content)
-    return sum(most(part["text"]) if part.get("type") == "text" else 2 * PER_IMAGE for part in content)
+        return count(content)
+    return sum(count(part["text"]) if part.get("type") == "text" else per_image for part in content)
+
+
+def _most_of_calls(message: Mapping[str, Any]) -> int:
+    calls = message.get("tool_calls")
+    return most(json.dumps(calls, ensure_ascii=False)) if calls else 0

@@ -3,48 +3,19 @@
 This package does not depend on a front end. All its output is made safe by `markup`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..concurrency import lazy_exports
-
-if TYPE_CHECKING:
-    from .chart import Measure as Measure, chart_bundle as chart_bundle, chart_metadata as chart_metadata
-    from .reply import (
-        BLANK as BLANK,
-        MARKDOWN as MARKDOWN,
-        PLAIN as PLAIN,
-        format_tool_call as format_tool_call,
-        lines_below as lines_below,
-        reply_bundle as reply_bundle,
-        reply_parts as reply_parts,
-        reply_plain as reply_plain,
-        status_markdown as status_markdown,
-        step_markdown as step_markdown,
-        why_empty as why_empty,
-    )
-    from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
-    from .tables import line_bundle as line_bundle, table_bundle as table_bundle
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "chart": ("Measure", "chart_bundle", "chart_metadata"),
-        "reply": (
-            "BLANK",
-            "MARKDOWN",
-            "PLAIN",
-            "lines_below",
-            "reply_bundle",
-            "reply_parts",
-            "reply_plain",
-            "status_markdown",
-            "step_markdown",
-            "format_tool_call",
-            "why_empty",
-        ),
-        "side_by_side": ("Column", "side_by_side_bundle"),
-        "tables": ("line_bundle", "table_bundle"),
-    },
+from .chart import Measure as Measure, chart_bundle as chart_bundle, chart_metadata as chart_metadata
+from .reply import (
+    BLANK as BLANK,
+    MARKDOWN as MARKDOWN,
+    PLAIN as PLAIN,
+    format_tool_call as format_tool_call,
+    lines_below as lines_below,
+    reply_bundle as reply_bundle,
+    reply_parts as reply_parts,
+    reply_plain as reply_plain,
+    status_markdown as status_markdown,
+    step_markdown as step_markdown,
+    why_empty as why_empty,
 )
+from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
+from .tables import line_bundle as line_bundle, table_bundle as table_bundle

@@ -266,8 +266,8 @@ def _schema(
         }
     # Both list the fields in the same order.
     fields = {} if wrapped else dict(zip(names or properties, properties.values(), strict=False))
-    told = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
-    return Schema(told, strict, is_strict, check, wrapped, fields)
+    schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
+    return Schema(schema_name, strict, is_strict, check, wrapped, fields)
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -208,13 +208,13 @@ def _schema(
     schema.setdefault("additionalProperties", True)
     properties = schema.setdefault("properties", {})
     for parameter in parameters:
-        told = properties[parameter.name]
+        entry = properties[parameter.name]
         if parameter.default is not parameter.empty:
-            told.pop("default", None)
-            told.update(_default_in_schema(parameter.default))
+            entry.pop("default", None)
+            entry.update(_default_in_schema(parameter.default))
         words = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
         if words:
-            told.setdefault("description", words)
+            entry.setdefault("description", words)
     return schema
 
 

@@ -114,7 +114,7 @@ class Tracer:
         self._client = theirs
         self._is_ours = False
         self._has_failed = False
-        self._has_told = False
+        self._has_reported = False
         self._level = logging.NOTSET
         self._muted: dict[logging.Handler, int] = {}
         self._listener = _Listener()
@@ -222,8 +222,8 @@ class Tracer:
             return
         try:
             call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-            told = None if error is None else _told(error, self._hidden(str(error)))
-            self._client.finish_call(call, output=self._hidden(trace.output), exception=told)
+            shown = None if error is None else _renamed(error, self._hidden(str(error)))
+            self._client.finish_call(call, output=self._hidden(trace.output), exception=shown)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
 
@@ -249,9 +249,9 @@ class Tracer:
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
-        if not self._listener.said or self._has_told:
+        if not self._listener.said or self._has_reported:
             return ()
-        self._has_told = True
+        self._has_reported = True
         return (f"Tracing does not work: {quoted(library_message(self._listener.said))}",)
 
     def close(self) -> None:
@@ -321,7 +321,7 @@ def _weave() -> Any:
         ) from None
 
 
-def _told(error: BaseException, words: str) -> Exception:
+def _renamed(error: BaseException, words: str) -> Exception:
     """Return an error whose type has the same name, with this message."""
     named: type[Exception] = type(type(error).__name__, (Exception,), {})
     return named(words)
