@@ -21,7 +21,7 @@ from service import Service, Wandb, listing
 from trace_server import TraceServer
 
 import wandb_inference_magic
-from wandb_inference_magic.session import end_session
+from wandb_inference_magic.session import end_session, session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -116,6 +116,7 @@ def start_api(
 
     def start(**variables: str) -> ModuleType:
         end_session()
+        monkeypatch.setattr(session, "_session", None)
         for name in list(os.environ):
             # pytest removes its own variables itself.
             if not name.startswith("PYTEST_"):

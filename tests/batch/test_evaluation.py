@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import ModuleType
 
+import pandas as pd
+import pytest
 from kernels import Kernel
 from service import Answer, Service, completion, refused, usage
 
-FRAME = (
-    "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
-    "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
-)
+from wandb_inference_magic.errors import InferenceError
+
+FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
 
 def by_model(service: Service, **answers: str) -> None:
@@ -29,49 +31,45 @@ def by_model(service: Service, **answers: str) -> None:
     service.always = answer
 
 
-def test_models_are_compared_with_the_right_answers(kernel: Kernel, service: Service) -> None:
+def test_models_are_compared_with_the_right_answers(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad bad", y="good bad bad -")
-    kernel.run(FRAME)
-    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label')")
-    assert kernel.value("table.agreement.round(4).to_dict()") == {"test/x": 1.0, "test/y": 0.6667}
-    assert kernel.value("table.failed.to_dict()") == {"test/x": 0, "test/y": 1}
-    assert kernel.value("table[['prompt_tokens', 'completion_tokens']].values.tolist()") == [[40, 20], [30, 15]]
-    assert kernel.value("(table.seconds_median > 0).tolist()") == [True, True]
-    assert kernel.value("table.cost_usd.isna().tolist()") == [True, True], "no price is known"
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x", "test/y"], truth="label")
+    assert table.agreement.round(4).to_dict() == {"test/x": 1.0, "test/y": 0.6667}
+    assert table.failed.to_dict() == {"test/x": 0, "test/y": 1}
+    assert table[["prompt_tokens", "completion_tokens"]].values.tolist() == [[40, 20], [30, 15]]
+    assert (table.seconds_median > 0).tolist() == [True, True]
+    assert table.cost_usd.isna().tolist() == [True, True], "no price is known"
 
 
-def test_models_are_compared_with_each_other(kernel: Kernel, service: Service) -> None:
+def test_models_are_compared_with_each_other(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad bad", y="good bad bad bad", z="bad bad bad bad")
-    kernel.run(FRAME)
-    kernel.run("table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y', 'test/z'])")
-    assert kernel.value("table.agreement.tolist()") == [0.625, 0.75, 0.625]
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x", "test/y", "test/z"])
+    assert table.agreement.tolist() == [0.625, 0.75, 0.625]
 
 
 def test_with_a_schema_the_field_with_the_name_of_the_truth_column_is_compared(
-    kernel: Kernel, service: Service
+    api: ModuleType, service: Service
 ) -> None:
     by_model(service, x="good good bad bad", y="good good bad good")
-    kernel.run(FRAME)
-    kernel.run(
-        "table = compare_frame(df, '{{ text }}?', models=['test/x', 'test/y'], truth='label', "
-        "schema='label good|bad, why text')"
-    )
-    assert kernel.value("table.agreement.tolist()") == [1.0, 0.75]
+    schema = "label good|bad, why text"
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x", "test/y"], truth="label", schema=schema)
+    assert table.agreement.tolist() == [1.0, 0.75]
 
 
-def test_a_missing_column_or_field_is_refused(kernel: Kernel, service: Service) -> None:
-    kernel.run(FRAME)
-    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], truth='lable')")
-    assert "There is no column 'lable'" in run.error
-    assert "label" in run.error
-    run = kernel.run("compare_frame(df, '{{ text }}?', models=['test/x'], schema='label', field='why')")
-    assert "no field 'why'" in run.error
+def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service) -> None:
+    with pytest.raises(InferenceError, match=r"There is no column 'lable'.*label"):
+        api.compare_frame(FRAME, "{{ text }}?", models=["test/x"], truth="lable")
+    with pytest.raises(InferenceError, match="no field 'why'"):
+        api.compare_frame(FRAME, "{{ text }}?", models=["test/x"], schema="label", field="why")
     assert service.chats == []
 
 
 def test_the_keys_of_a_list_of_dicts_are_columns(kernel: Kernel, service: Service) -> None:
     by_model(service, x="good good bad good")
-    kernel.run(FRAME)
+    kernel.run(
+        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
+        "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
+    )
     run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
     assert run.ok, run.error
     assert kernel.value("table.agreement.tolist()") == [0.75]
@@ -80,20 +78,17 @@ def test_the_keys_of_a_list_of_dicts_are_columns(kernel: Kernel, service: Servic
     assert "would replace the column 'label'" in run.error
 
 
-def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(kernel: Kernel, service: Service) -> None:
+def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(api: ModuleType, service: Service) -> None:
     def answer(one: Answer) -> None:
         completion("2" if one.received.body["messages"][-1]["content"] == "c?" else "1")(one)
 
     service.always = answer
-    kernel.run(
-        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
-        "df = pd.DataFrame({'text': list('abcd'), 'label': [1, 2, None, None]})\n"
-        "df['whole'] = df.label.astype('Int64')"
-    )
+    frame = pd.DataFrame({"text": list("abcd"), "label": [1, 2, None, None]})
+    frame["whole"] = frame.label.astype("Int64")
     for truth in ("label", "whole"):
-        kernel.run(f"table = compare_frame(df, '{{{{ text }}}}?', models=['test/x'], truth='{truth}')")
-        assert kernel.value("table.agreement.tolist()") == [0.5]
-    assert kernel.value("table.from_cache.tolist()") == [4]
+        table = api.compare_frame(frame, "{{ text }}?", models=["test/x"], truth=truth)
+        assert table.agreement.tolist() == [0.5]
+    assert table.from_cache.tolist() == [4]
 
 
 def test_the_95th_percentile_is_not_above_the_slowest_row(kernel: Kernel, service: Service) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel
+from known_models import known_model_environment
 from service import Service, Wandb
 
 from wandb_inference_magic.catalog.models import Model
@@ -66,12 +69,16 @@ def test_the_option_is_part_of_the_request(kernel: Kernel, service: Service) -> 
     assert "one of on, off, minimal" in kernel.run("%wbchat --think hard hi").error
 
 
-def test_the_feed_decides_what_a_model_accepts(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
-    assert kernel_with_catalog.run("%wbchat -m test/eyes --think off hi").ok
+def test_the_feed_decides_what_a_model_accepts(start_api: Callable[..., ModuleType], wandb: Wandb) -> None:
+    api = start_api(**known_model_environment(wandb))
+    api.models()
+    api.chat("hi", model="test/eyes", think="off")
     assert wandb.api.last.body["chat_template_kwargs"] == {"enable_thinking": False}
-    assert kernel_with_catalog.run("%wbchat -m test/thinker --think low hi").ok
+    api.chat("hi", model="test/thinker", think="low")
     assert wandb.api.last.body["reasoning_effort"] == "low"
     sent_before = len(wandb.api.chats)
-    assert "Its levels are: low, high." in kernel_with_catalog.run("%wbchat -m test/thinker --think max hi").error
-    assert "It does not think." in kernel_with_catalog.run("%wbchat --think on hi").error
+    with pytest.raises(InferenceError, match=r"Its levels are: low, high\."):
+        api.chat("hi", model="test/thinker", think="max")
+    with pytest.raises(InferenceError, match=r"It does not think\."):
+        api.chat("hi", model="test/small", think="on")
     assert len(wandb.api.chats) == sent_before

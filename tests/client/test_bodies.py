@@ -6,11 +6,11 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, failing
 from python_processes import run_python
 from service import Answer, Script, Service, Streamed, chunk, completion
 
@@ -18,6 +18,7 @@ from wandb_inference_magic.cassettes import client as cassette_client
 from wandb_inference_magic.client.bodies import GZIP_MARK, BodyReader
 from wandb_inference_magic.client.chunks import ChunkReader
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 from wandb_inference_magic.text.json_text import read_json_text
 
 GZIP = 16 + zlib.MAX_WBITS
@@ -154,14 +155,14 @@ def test_a_list_of_models_that_unpacks_to_gigabytes_takes_bounded_memory(
     assert memory < MOST_MEMORY
 
 
-def test_a_response_with_an_unexpected_compression_is_refused(kernel: Kernel, service: Service) -> None:
+def test_a_response_with_an_unexpected_compression_is_refused(api: ModuleType, service: Service) -> None:
     for encoding in ("gzip, gzip", "gzip, identity, deflate", "br", "zstd", "gzip,gzip,gzip", "compress"):
         service.then(serve_packed(b"{}", encoding, GZIP, GZIP))
-        error = kernel.run("%wbchat --no-stream --once hi").error
+        error = failing(lambda: api.chat("hi", stream=False))
         assert "compression that was not requested" in error
         assert encoding.split(",")[0] in error
         assert service.last.headers["accept-encoding"] == "identity"
-        assert kernel.run("%wbchat --once hi").ok
+        assert api.chat("hi").text == "Hello there."
 
 
 def whole_body(text: str) -> bytes:
@@ -173,24 +174,23 @@ def whole_body(text: str) -> bytes:
 LAYERS = [("gzip", GZIP), ("x-gzip", GZIP), ("deflate", zlib.MAX_WBITS), ("deflate", -zlib.MAX_WBITS)]
 
 
-def test_one_compression_layer_is_unpacked_even_if_not_requested(kernel: Kernel, service: Service) -> None:
+def test_one_compression_layer_is_unpacked_even_if_not_requested(api: ModuleType, service: Service) -> None:
     for encoding, layer in LAYERS:
         service.then(serve_packed(whole_body("Grüße"), encoding, layer))
-        assert kernel.run("%wbchat --no-stream --once hi").ok
-        assert kernel.value("_wbreply.text") == "Grüße"
-        call = "client().chat.completions.create(model='m', messages=[]).choices[0].message.content"
+        assert api.chat("hi", stream=False).text == "Grüße"
         service.then(serve_packed(whole_body("Grüße"), encoding, layer))
-        assert kernel.value(f"__import__('wandb_inference_magic').{call}") == "Grüße"
+        completed = api.client().chat.completions.create(model="m", messages=[])
+        assert completed.choices[0].message.content == "Grüße"
 
 
-def test_a_response_that_falsely_claims_compression_is_reported(kernel: Kernel, service: Service) -> None:
+def test_a_response_that_falsely_claims_compression_is_reported(api: ModuleType, service: Service) -> None:
     service.then(serve_packed(whole_body("Hi"), "gzip"))
-    assert "The answer could not be unpacked." in kernel.run("%wbchat --no-stream --once hi").error
+    assert "The answer could not be unpacked." in failing(lambda: api.chat("hi", stream=False))
     service.then(lambda one: one.json({"error": "no"}, 400, Content_Encoding="gzip"))
-    assert "did not accept the request" in kernel.run("%wbchat --no-stream --once hi").error
+    assert "did not accept the request" in failing(lambda: api.chat("hi", stream=False))
     service.then(lambda one: one.json({"error": "no"}, 503, Content_Encoding="br"))
-    kernel.run("%config WandbInference.max_retries = 0")
-    assert "is overloaded or failing" in kernel.run("%wbchat --no-stream --once hi").error
+    current_session().settings.set(max_retries=0)
+    assert "is overloaded or failing" in failing(lambda: api.chat("hi", stream=False))
 
 
 def test_the_text_before_an_event_that_is_too_large_is_kept(kernel: Kernel, service: Service) -> None:
@@ -202,7 +202,7 @@ def test_the_text_before_an_event_that_is_too_large_is_kept(kernel: Kernel, serv
     assert kernel.run("%wbchat Again").ok
 
 
-def test_json_is_read_to_a_maximum_depth(kernel: Kernel, service: Service) -> None:
+def test_json_is_read_to_a_maximum_depth(api: ModuleType, service: Service) -> None:
     for deep in ("[" * 100_000 + "]" * 100_000, "[" * 101 + "]" * 101, '{"a":' * 500 + "1" + "}" * 500):
         with pytest.raises(ValueError, match="nested too deeply"):
             read_json_text(deep)
@@ -213,7 +213,7 @@ def test_json_is_read_to_a_maximum_depth(kernel: Kernel, service: Service) -> No
             one.end()
 
         service.then(answer)
-        assert "not with a reply of a model" in kernel.run("%wbchat --once hi").error
+        assert "not with a reply of a model" in failing(lambda: api.chat("hi"))
 
 
 def test_json_is_read_to_a_maximum_size() -> None:
@@ -264,8 +264,8 @@ def test_deflate_is_read_with_and_without_its_header(size: int, length: int) -> 
         assert read_packed(pack(data, layer), "deflate", size) == data
 
 
-def test_a_truncated_compressed_body_is_reported(kernel: Kernel, service: Service) -> None:
-    kernel.run("%config WandbInference.max_retries = 0")
+def test_a_truncated_compressed_body_is_reported(api: ModuleType, service: Service) -> None:
+    current_session().settings.set(max_retries=0)
     for encoding, layer in LAYERS:
         for missing in (1, 4, 30):
             if layer != GZIP and missing < 30:
@@ -278,13 +278,13 @@ def test_a_truncated_compressed_body_is_reported(kernel: Kernel, service: Servic
                 one.end()
 
             service.then(answer)
-            error = kernel.run("%wbchat --no-stream --once hi").error
+            error = failing(lambda: api.chat("hi", stream=False))
             assert "The answer stopped before its end.\nIt is packed, and a part of it is missing." in error
     # A stream has its own end marker.
     assert read_packed(pack(b"data: [DONE]\n\n", GZIP)[:-8], "gzip", 5, is_stream=True) == b"data: [DONE]\n\n"
 
 
-def test_a_byte_order_mark_is_ignored(kernel: Kernel, service: Service) -> None:
+def test_a_byte_order_mark_is_ignored(api: ModuleType, service: Service) -> None:
     def whole(one: Answer) -> None:
         one.start(200, "application/json")
         one.raw(b"\xef\xbb\xbf" + whole_body("Hi"))
@@ -298,9 +298,8 @@ def test_a_byte_order_mark_is_ignored(kernel: Kernel, service: Service) -> None:
         one.end()
 
     service.then(whole, streamed)
-    for option, text in (("--no-stream", "Hi"), ("", "Half")):
-        assert kernel.run(f"%wbchat --once {option} hi").ok
-        assert kernel.value("_wbreply.text") == text
+    assert api.chat("hi", stream=False).text == "Hi"
+    assert api.chat("hi").text == "Half"
 
 
 def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,43 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, failing
 from service import Answer, Service, refused
 
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
+
 KEY = "endpoint-secret-0123456789"
-TWO_CHATS = """
-from wandb_inference_magic import chat, InferenceError
-try:
-    chat("hi", model="test/first")
-except InferenceError:
-    {second}
-"""
 
 
-def test_a_failure_while_another_is_handled_is_reported_on_its_own(kernel: Kernel, service: Service) -> None:
+def fail_twice(api: ModuleType) -> str:
+    """Chat while the failure of another chat is handled, and return the second error."""
+
+    def chat_twice() -> None:
+        try:
+            api.chat("hi", model="test/first")
+        except InferenceError:
+            api.chat("hi", model="test/second")
+
+    return failing(chat_twice)
+
+
+def test_a_failure_while_another_is_handled_is_reported_on_its_own(api: ModuleType, service: Service) -> None:
     service.then(refused(404, "The requested resource was not found"), refused(401, "Invalid Authentication"))
-    error = kernel.run(TWO_CHATS.format(second="chat('hi', model='test/second')")).error
+    error = fail_twice(api)
     assert "did not accept the key" in error
     assert "test/first" not in error
     assert [one.body["model"] for one in service.chats] == ["test/first", "test/second"]
 
 
-def test_a_connection_failure_while_another_is_handled_is_reported_on_its_own(kernel: Kernel, service: Service) -> None:
-    kernel.run("%config WandbInference.max_retries = 0")
+def test_a_connection_failure_while_another_is_handled_is_reported_on_its_own(
+    api: ModuleType, service: Service
+) -> None:
+    current_session().settings.set(max_retries=0)
     service.then(refused(404, "The requested resource was not found"), lambda answer: answer.cut())
-    error = kernel.run(TWO_CHATS.format(second="chat('hi', model='test/second')")).error
+    error = fail_twice(api)
     assert "could not be reached or the connection broke" in error
     assert "test/first" not in error
 
 
 def test_an_exception_handled_by_the_users_code_is_not_reported_as_a_connection_failure(
-    kernel: Kernel, service: Service
+    api: ModuleType, service: Service
 ) -> None:
-    kernel.run("%config WandbInference.max_retries = 0\nfrom wandb_inference_magic import chat")
+    current_session().settings.set(max_retries=0)
     service.then(lambda answer: answer.cut())
-    error = kernel.run("try:\n    raise OSError('mine was refused')\nexcept OSError:\n    chat('hi')").error
+
+    def chat_in_handler() -> None:
+        try:
+            raise OSError("mine was refused")
+        except OSError:
+            api.chat("hi")
+
+    error = failing(chat_in_handler)
     assert "could not be reached or the connection broke" in error
     assert "mine was refused" not in error
     assert "Nothing answers" not in error

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from email.utils import formatdate
 from time import time
+from types import ModuleType
 
 import pytest
 from hypothesis import given, strategies as st
-from kernels import Kernel, SharedKernel
+from kernels import Kernel
 from service import Answer, Service, Streamed, chunk, refused
 
 from wandb_inference_magic.client.retries import pause, read_retry_after
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 
 
 def busy(retry_after: float | None = None) -> InferenceError:
@@ -54,12 +56,11 @@ def test_any_retry_after_header_is_read(header: str) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_busy_service_is_retried(shared: SharedKernel, status: int) -> None:
-    shared.service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
-    run = shared.kernel.run("%wbchat --once hi")
-    assert run.ok
-    assert len(shared.service.chats) == 3
-    assert len({json.dumps(one.body) for one in shared.service.chats}) == 1
+def test_a_busy_service_is_retried(api: ModuleType, service: Service, status: int) -> None:
+    service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
+    assert api.chat("hi").text == "Hello there."
+    assert len(service.chats) == 3
+    assert len({json.dumps(one.body) for one in service.chats}) == 1
 
 
 def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
@@ -72,15 +73,15 @@ def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
     assert len(run.outputs) == 1
 
 
-def test_a_connection_that_breaks_before_any_text_is_retried(kernel: Kernel, service: Service) -> None:
+def test_a_connection_that_breaks_before_any_text_is_retried(api: ModuleType, service: Service) -> None:
     service.then(lambda answer: answer.cut())
-    assert kernel.run("%wbchat hi").ok
+    assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 2
 
 
-def test_a_stream_that_ends_before_any_text_is_retried(kernel: Kernel, service: Service) -> None:
+def test_a_stream_that_ends_before_any_text_is_retried(api: ModuleType, service: Service) -> None:
     service.then(Streamed([], finish=None, counted=None, done=False))
-    assert kernel.run("%wbchat hi").ok
+    assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 2
 
 
@@ -96,18 +97,22 @@ def test_nothing_is_retried_after_text_has_been_shown(kernel: Kernel, service: S
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
-def test_a_request_that_cannot_succeed_is_not_retried(shared: SharedKernel, status: int) -> None:
-    shared.service.then(refused(status, "no", Retry_After="0"))
-    assert not shared.kernel.run("%wbchat --once hi").ok
-    assert len(shared.service.chats) == 1
+def test_a_request_that_cannot_succeed_is_not_retried(api: ModuleType, service: Service, status: int) -> None:
+    service.then(refused(status, "no", Retry_After="0"))
+    with pytest.raises(InferenceError):
+        api.chat("hi")
+    assert len(service.chats) == 1
 
 
-def test_max_retries_limits_the_tries_and_the_error_counts_them(kernel: Kernel, service: Service) -> None:
+def test_max_retries_limits_the_tries_and_the_error_counts_them(api: ModuleType, service: Service) -> None:
     service.always = refused(503, "busy", Retry_After="0")
-    run = kernel.run("%config WandbInference.max_retries = 2\n%wbchat hi")
-    assert "tried 3 times" in run.error
+    current_session().settings.set(max_retries=2)
+    with pytest.raises(InferenceError, match="tried 3 times"):
+        api.chat("hi")
     assert len(service.chats) == 3
-    kernel.run("%config WandbInference.max_retries = 0\n%wbchat hi")
+    current_session().settings.set(max_retries=0)
+    with pytest.raises(InferenceError):
+        api.chat("hi")
     assert len(service.chats) == 4
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from kernels import Kernel
 from service import Service, Wandb, completion, refused
+
+from wandb_inference_magic.errors import InferenceError
 
 pytestmark = pytest.mark.sdk
 
@@ -32,33 +35,28 @@ def test_the_wandb_key_is_sent_to_wandb(start_kernel: Callable[..., Kernel], wan
     assert "openai-project" not in wandb.api.last.headers
 
 
-def test_the_cost_of_a_reply_is_known(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
-    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **wandb.environment)
+def test_the_cost_of_a_reply_is_known(start_api: Callable[..., ModuleType], wandb: Wandb) -> None:
+    reply = start_api(WANDB_API_KEY=KEY, **wandb.environment).chat("hi")
     # 12 input tokens at 0.03 and 3 output tokens at 0.13 USD per million, according to the snapshot of 2026-10-07.
-    assert kernel.value("_wbreply.cost") == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
+    assert reply.cost == pytest.approx((12 * 0.03 + 3 * 0.13) / 1e6)
 
 
 def test_the_wandb_key_is_not_sent_to_another_endpoint(
-    start_kernel: Callable[..., Kernel], service: Service, environment: dict[str, str]
+    start_api: Callable[..., ModuleType], service: Service, environment: dict[str, str]
 ) -> None:
     home = Path(environment["HOME"])
     (home / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     (home / ".netrc").chmod(0o600)
     variables = {"WANDB_API_KEY": KEY, "COREWEAVE_API_KEY": KEY, "OPENAI_API_KEY": "sk-openai"}
     variables |= {"WANDB_ENTITY": "my-team", "WANDB_PROJECT": "secret-project"}
-    chat_with(start_kernel, **service.environment, **variables)
+    start_api(**service.environment, **variables).chat("hi")
     assert "authorization" not in service.last.headers
     assert KEY not in str(service.last)
     assert "secret-project" not in str(service.last)
 
 
-def test_the_key_of_an_endpoint_is_sent_to_it(start_kernel: Callable[..., Kernel], service: Service) -> None:
-    chat_with(
-        start_kernel,
-        **service.environment,
-        WANDB_INFERENCE_API_KEY="its-own",
-        WANDB_API_KEY=KEY,
-    )
+def test_the_key_of_an_endpoint_is_sent_to_it(start_api: Callable[..., ModuleType], service: Service) -> None:
+    start_api(**service.environment, WANDB_INFERENCE_API_KEY="its-own", WANDB_API_KEY=KEY).chat("hi")
     assert service.last.headers["authorization"] == "Bearer its-own"
 
 
@@ -91,19 +89,19 @@ def test_openai_environment_variables_are_not_used(start_kernel: Callable[..., K
     ],
     ids=["own", "both"],
 )
-def test_the_project_is_sent(start_kernel: Callable[..., Kernel], wandb: Wandb, variables: dict[str, str]) -> None:
-    chat_with(start_kernel, WANDB_API_KEY=KEY, **variables, **wandb.environment)
+def test_the_project_is_sent(start_api: Callable[..., ModuleType], wandb: Wandb, variables: dict[str, str]) -> None:
+    start_api(WANDB_API_KEY=KEY, **variables, **wandb.environment).chat("hi")
     assert wandb.api.last.headers["openai-project"] == "my-team/my.project_1"
 
 
 def test_a_malformed_project_is_refused_before_anything_is_sent(
-    start_kernel: Callable[..., Kernel], wandb: Wandb
+    start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
-    kernel = start_kernel(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="just-a-team", **wandb.environment)
-    run = kernel.run(CHAT)
-    assert not run.ok
-    assert "WANDB_INFERENCE_PROJECT" in run.error
-    assert "team/project" in run.error
+    api = start_api(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="just-a-team", **wandb.environment)
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi")
+    assert "WANDB_INFERENCE_PROJECT" in str(caught.value)
+    assert "team/project" in str(caught.value)
     assert wandb.connected_to == []
 
 
@@ -140,21 +138,23 @@ INVALID_CALLS = {
 }
 
 
-def test_an_argument_that_is_not_a_parameter_is_refused(kernel: Kernel, service: Service) -> None:
-    kernel.run("from wandb_inference_magic import chat, compare_frame, map_prompts")
-    errors = {call: kernel.run(call).error for call in INVALID_CALLS}
-    assert [call for call, expected in INVALID_CALLS.items() if expected not in errors[call]] == []
-    assert not any("sk-real" in error for error in errors.values())
+@pytest.mark.parametrize("call", INVALID_CALLS)
+def test_an_argument_that_is_not_a_parameter_is_refused(api: ModuleType, service: Service, call: str) -> None:
+    names = {name: getattr(api, name) for name in ("chat", "compare_frame", "map_prompts")}
+    with pytest.raises(InferenceError) as caught:
+        eval(call, names)
+    assert INVALID_CALLS[call] in str(caught.value)
+    assert "sk-real" not in str(caught.value)
     assert service.received == []
 
 
-def test_options_of_the_magics_are_arguments_in_python(kernel: Kernel, service: Service) -> None:
-    kernel.run("from wandb_inference_magic import chat, compare_frame")
+def test_options_of_the_magics_are_arguments_in_python(api: ModuleType, service: Service) -> None:
     service.then(completion("no JSON"))
-    assert "does not fit" in kernel.run("chat('hi', schema='ok bool', repair=False, stream=False)").error
+    with pytest.raises(InferenceError, match="does not fit"):
+        api.chat("hi", schema="ok bool", repair=False, stream=False)
     assert len(service.chats) == 1
     assert "repair" not in service.last.body
-    kernel.run("compare_frame(['a'], '{{ text }}', models=['test/x'], think='low', cache=False)")
+    api.compare_frame(["a"], "{{ text }}", models=["test/x"], think="low", cache=False)
     assert service.last.body["reasoning_effort"] == "low"
     assert "think" not in service.last.body
 
@@ -170,67 +170,71 @@ def test_a_key_file_is_used(start_kernel: Callable[..., Kernel], wandb: Wandb, e
     assert KEY not in shown
 
 
-def test_a_redirect_is_not_followed(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
+def test_a_redirect_is_not_followed(start_api: Callable[..., ModuleType], service: Service, wandb: Wandb) -> None:
     wandb.api.then(lambda answer: answer.json({}, 307, Location=f"{service.url}/chat/completions"))
-    kernel = start_kernel(WANDB_API_KEY=KEY, **wandb.environment)
-    run = kernel.run(CHAT)
-    assert "redirected" in run.error
+    with pytest.raises(InferenceError, match="redirected"):
+        start_api(WANDB_API_KEY=KEY, **wandb.environment).chat("hi")
     assert service.received == []
 
 
 def test_a_401_names_the_source_of_the_key_and_the_project_and_a_402_the_billing_page(
-    start_kernel: Callable[..., Kernel], wandb: Wandb
+    start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
-    kernel = start_kernel(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="my-team/my-project", **wandb.environment)
-    kernel.run("%load_ext wandb_inference_magic")
+    api = start_api(WANDB_API_KEY=KEY, WANDB_INFERENCE_PROJECT="my-team/my-project", **wandb.environment)
     wandb.api.then(refused(401, "Authentication failed"), refused(402, "You exceeded your current quota"))
-    error = kernel.run("%wbchat hi").error
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi")
     for expected in ("The key came from: WANDB_API_KEY.", "my-team/my-project", "forge.coreweave.com/settings"):
-        assert expected in error
-    assert "forge.coreweave.com/subscriptions" in kernel.run("%wbchat hi").error
+        assert expected in str(caught.value)
+    with pytest.raises(InferenceError, match=r"forge\.coreweave\.com/subscriptions"):
+        api.chat("hi")
     wandb.api.then(refused(404, "The requested resource was not found"))
-    assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbchat -m openai/gpt-oss-20 hi").error
+    with pytest.raises(InferenceError, match="Did you mean openai/gpt-oss-20b"):
+        api.chat("hi", model="openai/gpt-oss-20")
 
 
-USER_CALL = """
-from wandb_inference_magic import client
-elsewhere = client().with_options(base_url={url!r}, max_retries=0)
-elsewhere.chat.completions.create(model="m", messages=[{{"role": "user", "content": "hi"}}])
-"""
+def call_with_client(api: ModuleType, url: str) -> None:
+    """Send a chat to this address with the user's own client."""
+    client = api.client().with_options(base_url=url, max_retries=0)
+    client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
 
 
-def test_the_key_is_not_sent_to_another_port_of_the_host(start_kernel: Callable[..., Kernel], service: Service) -> None:
+def test_the_key_is_not_sent_to_another_port_of_the_host(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
     variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_API_KEY": KEY, "WANDB_INFERENCE_MODEL": "m"}
     with Service().running() as other:
         other.always = completion("Hello.")
-        kernel = chat_with(start_kernel, **variables)
-        assert kernel.run(USER_CALL.format(url=other.url)).ok
+        api = start_api(**variables)
+        api.chat("hi")
+        call_with_client(api, other.url)
         assert KEY not in str(other.last)
     service.always = completion("Hello.")
-    assert kernel.run(USER_CALL.format(url=service.url)).ok
+    call_with_client(api, service.url)
     assert service.last.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_the_key_is_not_sent_unencrypted(start_kernel: Callable[..., Kernel], service: Service, wandb: Wandb) -> None:
+def test_the_key_is_not_sent_unencrypted(start_api: Callable[..., ModuleType], service: Service, wandb: Wandb) -> None:
     service.always = completion("Hello.")
     proxy = service.url.removesuffix("/v1")
-    kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, HTTP_PROXY=proxy, **wandb.environment)
-    assert kernel.run(USER_CALL.format(url=f"http://{wandb.API}/v1")).ok
+    api = start_api(WANDB_API_KEY=KEY, HTTP_PROXY=proxy, **wandb.environment)
+    api.chat("hi")
+    call_with_client(api, f"http://{wandb.API}/v1")
     assert service.last.headers["host"] == wandb.API
     assert KEY not in str(service.last)
-    assert kernel.run(USER_CALL.format(url=f"https://{wandb.API}:443/v1")).ok
+    call_with_client(api, f"https://{wandb.API}:443/v1")
     assert wandb.api.last.headers["authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example", "BÜCHER.example"])
 def test_an_internationalized_host_receives_its_key(
-    start_kernel: Callable[..., Kernel], service: Service, host: str
+    start_api: Callable[..., ModuleType], service: Service, host: str
 ) -> None:
     variables = {
         "WANDB_INFERENCE_API_KEY": KEY,
         "WANDB_INFERENCE_MODEL": "m",
         "HTTP_PROXY": service.url.removesuffix("/v1"),
     }
-    chat_with(start_kernel, WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **variables)
+    start_api(WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **variables).chat("hi")
     assert service.last.headers["host"] == "xn--bcher-kva.example"
     assert service.last.headers["authorization"] == f"Bearer {KEY}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ def broken(x: int):
 def secret():
     log.append("secret was run")
 """
+
+
+def weather(city: str, days: int = 1) -> dict[str, Any]:
+    """The weather in a city."""
+    return {"city": city, "celsius": 21.5}
 
 
 @pytest.fixture
@@ -139,15 +145,13 @@ def test_invalid_tools_are_refused_before_anything_is_sent(kernel_with_tools: Ke
     assert service.chats == []
 
 
-def test_chat_takes_tools_schema_and_images_in_python(kernel_with_tools: Kernel, service: Service) -> None:
+def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: Service) -> None:
     service.then(calling(("weather", '{"city": "Paris"}')), Streamed(['{"ok": true}']), Streamed(['{"n": 1}']))
-    kernel_with_tools.run(
-        "from wandb_inference_magic import chat\nr = chat('Go', tools=[weather], schema='ok bool', think='low')"
-    )
-    assert kernel_with_tools.value("(r.parsed, [step.call.name for step in r.steps])") == ({"ok": True}, ["weather"])
+    reply = api.chat("Go", tools=[weather], schema="ok bool", think="low")
+    assert (reply.parsed, [step.call.name for step in reply.steps]) == ({"ok": True}, ["weather"])
     assert service.last.body["reasoning_effort"] == "low"
     assert service.last.body["response_format"]["type"] == "json_schema"
-    assert kernel_with_tools.run("chat('Go', tools=weather)").ok
+    assert api.chat("Go", tools=weather).text == '{"n": 1}'
     assert service.last.body["tools"][0]["function"]["name"] == "weather"
-    kernel_with_tools.run("r = chat('Go', images=['https://ok.example/a.png'])")
+    api.chat("Go", images=["https://ok.example/a.png"])
     assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}

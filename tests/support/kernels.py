@@ -6,14 +6,17 @@ import json
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+
+from wandb_inference_magic.errors import InferenceError
 
 if TYPE_CHECKING:
     from service import Service
@@ -105,6 +108,13 @@ def _output(kind: str, content: dict[str, Any]) -> dict[str, Any]:
         "metadata": content["metadata"],
         "id": content.get("transient", {}).get("display_id"),
     }
+
+
+def failing(call: Callable[[], object]) -> str:
+    """Run a call that must fail with an InferenceError, and return the text that a notebook shows for the error."""
+    with pytest.raises(InferenceError) as caught:
+        call()
+    return plain("\n".join(caught.value._render_traceback_()))
 
 
 def plain(text: str) -> str:
