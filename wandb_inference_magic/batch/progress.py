@@ -97,7 +97,11 @@ def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: 
 def _bar(total: int | None) -> Any:
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, unit="row", leave=False, smoothing=0.1)
+    class Bar(tqdm):  # type: ignore[type-arg]
+        # Without tqdm's own thread: the waiting thread moves the bar often enough, and Pyodide has no other.
+        monitor_interval = 0
+
+    return Bar(total=total, unit="row", leave=False, smoothing=0.1)
 
 
 def _sum_or_none(totals: Sequence[int | None]) -> int | None:
