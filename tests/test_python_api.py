@@ -79,6 +79,17 @@ def test_chat_models_and_client_need_no_shell(told: Told, service: Service) -> N
     assert len(lists) == 3, "once for all, once again when told, and once by hand"
 
 
+def test_the_package_client_does_not_hide_the_function_of_that_name(told: Told) -> None:
+    found = told(
+        """
+        import wandb_inference_magic
+        from wandb_inference_magic.client import http
+        print((callable(wandb_inference_magic.client), callable(http)))
+        """
+    )
+    assert found == (True, False)
+
+
 def test_a_thread_goes_on_and_only_where_one_is_named(told: Told, service: Service) -> None:
     service.then(*(completion(word) for word in ("One.", "Two.", "Three.", "Four.")))
     replies = told(

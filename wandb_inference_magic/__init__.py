@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Before the function `client`: the first import of the package of that name sets the same attribute.
+from . import client as _package  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
 from .errors import InferenceError
 from .messages import Reply, render_with
