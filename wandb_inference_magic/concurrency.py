@@ -332,6 +332,11 @@ async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
     await loop.shutdown_default_executor()
 
 
+def can_wait() -> bool:
+    """Return whether a thread can wait for a coroutine here. Pyodide's can if the browser can switch stacks."""
+    return HAS_THREADS or bool(import_module("pyodide.ffi").can_run_sync())
+
+
 def _wait_here(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Run Pyodide's event loop until the first of the tasks has ended, or the time is over."""
     import asyncio

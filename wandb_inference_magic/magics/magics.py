@@ -53,6 +53,7 @@ def _documented(page: Page) -> Callable[[Method], Method]:
             except InferenceError as error:
                 self.last_error.failing()
                 error.show_traceback = self.session.settings.debug
+                _detach(error)
                 raise
             except Interrupted:
                 self.last_error.failing()
@@ -65,6 +66,13 @@ def _documented(page: Page) -> Callable[[Method], Method]:
         return cast("Method", run)
 
     return decorate
+
+
+def _detach(error: InferenceError) -> None:
+    """Make the context of an error its cause. IPython prints Python's traceback if a context has an exception group."""
+    if not error.__suppress_context__:
+        error.__cause__ = error.__context__
+    error.__context__ = None
 
 
 @magics_class
