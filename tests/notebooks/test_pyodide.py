@@ -1,4 +1,4 @@
-"""Pyodide under Node: Python in WebAssembly, with one thread and no sockets, as JupyterLite runs it in a browser."""
+"""JupyterLite's kernel in Pyodide under Node: Python in WebAssembly with one thread and no sockets, as in a browser."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from environments import clean_environment
-from kernels import plain, running_kernel
+from kernels import Message, Run, running_kernel
 from service import MODEL, Answer, Endless, Service, Streamed, calling, completion
 
 # One Pyodide for all of them: starting it, and importing there, takes most of the time.
@@ -25,6 +24,8 @@ ROOT = Path(__file__).parent.parent.parent
 PYODIDE = "pyodide@314.0.7"
 # What has a compiled part must fit Pyodide; openai 3 needs httpx2-jsfetch there, of which PyPI has an empty one.
 PINS = ("openai==2.54.*", "httpx==0.28.*", "pydantic==2.14.4", "jiter==0.19.0", "ipython==9.*")
+# The wheel of JupyterLite's kernel is in the wheel of its front-end part.
+KERNEL = "jupyterlite-pyodide-kernel==0.8.*"
 # The second platform is for MarkupSafe, which has no wheel for Pyodide. Without its compiled part it works as well.
 PLATFORMS = ("pyemscripten_2026_0_wasm32", "manylinux2014_x86_64")
 
@@ -43,13 +44,13 @@ TEXTS = "texts = ['Lima', 'Quito', 'Lima']"
 MAP_TEXTS = "%%wbmap texts -o answers\nIs it {{ text }}?"
 TOOL = "async def weather(city: str):\n    'The weather.'\n    return 'sun'"
 USE_TOOL = "%wbchat --tools weather --once How is Oslo?"
-TAB = (
-    "from IPython.core.completer import provisionalcompleter\n"
-    "with provisionalcompleter():\n"
-    "    print([one.text for one in get_ipython().Completer.completions('%wbchat -m test/', 16)])"
-)
+TAB = "get_ipython().kernel.complete('%wbchat -m test/', 16)['matches']"
+KEY = "%wbconfig --key"
+PICK = "%wbmodels"
+COMPARE = "%wbchat --once -m test/model-a -m test/model-b Who are you?"
 INTERRUPTED = "%wbchat Tell me everything"
 AFTERWARDS = "%wbchat And now?"
+EDITED = "%wbchat And then?"
 
 RECORDED = (LOAD, f"{CASSETTE} record", CHAT, ROWS, MAP)
 # As pyodide_run.mjs reads them.
@@ -57,37 +58,32 @@ STEPS: tuple[dict[str, Any], ...] = (
     {"cell": LOAD},
     {"cell": f"{CASSETTE} replay"},
     {"cell": CHAT},
-    {"cell": "print(_wbreply.text)"},
+    {"cell": "_wbreply.text"},
     {"cell": ROWS},
     {"cell": MAP},
-    {"cell": "print(out)"},
+    {"cell": "out"},
     {"cell": NOT_RECORDED},
     {"cell": UNDEFINED},
     {"cell": NO_STACK_SWITCHING, "waits": False},
     {"cell": f"{CASSETTE} off"},
     {"cell": NO_SOCKETS},
     {"sockets": True},
+    {"cell": KEY},
     {"cell": LIVE},
     {"cell": TEXTS},
     {"cell": MAP_TEXTS},
-    {"cell": "print(answers)"},
+    {"cell": "answers"},
     {"cell": TOOL},
     {"cell": USE_TOOL},
     {"cell": TAB},
+    {"cell": PICK},
+    {"cell": COMPARE},
     {"cell": INTERRUPTED, "interrupt_at": "Half an answer"},
     {"cell": "_wbreply.text, _wbreply.incomplete"},
-    {"cell": AFTERWARDS},
+    {"cell": AFTERWARDS, "id": "the last"},
+    {"cell": EDITED, "id": "the last"},
     {"cell": UNLOAD},
 )
-
-
-@dataclass
-class Ran:
-    """A cell that was run in Pyodide: whether it succeeded, what it printed, and how many threads there were."""
-
-    ok: bool
-    shown: str
-    threads: int
 
 
 def answer(one: Answer) -> None:
@@ -141,94 +137,97 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheels = ("--no-deps", "--only-binary=:all:", "--no-compile", "--implementation", "cp", *python)
     platforms = [f"--platform={name}" for name in PLATFORMS]
     done(uv, "tool", "run", "pip", "install", *wheels, *platforms, "--target", site, "-r", folder / "pins.txt")
+    done(uv, "pip", "install", "--no-deps", "--python", sys.executable, "--target", folder / "lite", KERNEL)
+    (kernel,) = (folder / "lite").rglob("pyodide_kernel-*.whl")
+    shutil.unpack_archive(kernel, site, "zip")
     own = ("--no-deps", "--offline", "--no-build-isolation", "--python", sys.executable)
     done(uv, "pip", "install", *own, "--target", site, ROOT)
     return site
 
 
 @pytest.fixture(scope="module")
-def all_ran(node: str, pyodide: Path, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
-    """What each cell of STEPS has shown in Pyodide. An ordinary kernel records just before what is replayed there."""
+def lines(
+    node: str, pyodide: Path, packages: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What each cell of STEPS has sent in Pyodide. An ordinary kernel records just before what is replayed there."""
     work = tmp_path_factory.mktemp("work")
     with Service().running() as service:
         service.always = answer
         variables = {"WANDB_INFERENCE_BASE_URL": service.url, "WANDB_INFERENCE_MODEL": MODEL}
         with running_kernel(clean_environment(work) | variables, work) as kernel:
             assert [cell for cell in RECORDED if not kernel.run(cell).ok] == []
-        lines = done(
+        printed = done(
             node,
             "--experimental-wasm-stack-switching",
             ROOT / "tests" / "support" / "pyodide_run.mjs",
             *(pyodide, packages, work),
             input=json.dumps({"variables": variables, "steps": STEPS}),
-        ).splitlines()
+        )
         service.assert_well()
     cells = [step["cell"] for step in STEPS if "cell" in step]
-    return {cell: Ran(*json.loads(line)) for cell, line in zip(cells, lines, strict=True)}
+    return {cell: json.loads(line) for cell, line in zip(cells, printed.splitlines(), strict=True)}
 
 
 @pytest.fixture
-def ran(all_ran: dict[str, Ran]) -> Callable[[str], str]:
-    """Return what a cell has shown that succeeded."""
-
-    def shown(cell: str) -> str:
-        found = all_ran[cell]
-        assert found.ok, found.shown
-        return found.shown
-
-    return shown
+def runs(lines: dict[str, dict[str, Any]]) -> dict[str, Run]:
+    """The run of each cell of STEPS, as of one in an ordinary kernel."""
+    return {
+        cell: Run([Message(one["type"], one["content"], 0.0, 0) for one in line["messages"]], line["reply"])
+        for cell, line in lines.items()
+    }
 
 
 @pytest.fixture
-def failed(all_ran: dict[str, Ran]) -> Callable[[str], list[str]]:
-    """Return the lines that a cell has shown that failed."""
+def shown(runs: dict[str, Run]) -> Callable[[str], str]:
+    """Return what a cell shows in the end that succeeded."""
 
-    def shown(cell: str) -> list[str]:
-        found = all_ran[cell]
-        assert not found.ok, found.shown
-        return plain(found.shown).splitlines()
+    def of(cell: str) -> str:
+        run = runs[cell]
+        assert run.ok, run.error
+        return run.text
 
-    return shown
-
-
-def test_it_loads_and_unloads_silently(ran: Callable[[str], str]) -> None:
-    assert ran(LOAD) == ran(UNLOAD) == ""
+    return of
 
 
-def test_no_thread_is_started_and_no_traceback_shown(all_ran: dict[str, Ran]) -> None:
-    assert {one.threads for one in all_ran.values()} == {1}
-    for cell, one in all_ran.items():
-        assert "start new thread" not in one.shown, cell
-        assert "Traceback" not in one.shown, cell
+def test_it_loads_and_unloads_silently(runs: dict[str, Run]) -> None:
+    for cell in (LOAD, UNLOAD):
+        assert runs[cell].ok
+        assert runs[cell].outputs == []
 
 
-def test_a_chat_is_replayed(ran: Callable[[str], str]) -> None:
-    assert ran(CHAT).startswith("You said: Hello there!\n[test/model-a · 12 + 3 tokens · ")
-    assert " · replayed · " in ran(CHAT)
-    assert ran("print(_wbreply.text)") == "You said: Hello there!\n"
+def test_no_thread_is_started_and_nothing_is_printed(lines: dict[str, dict[str, Any]], runs: dict[str, Run]) -> None:
+    assert {line["threads"] for line in lines.values()} == {1}
+    assert [cell for cell, run in runs.items() if run.of("stream")] == []
 
 
-def test_a_map_is_replayed_into_a_list_where_there_is_no_pandas(ran: Callable[[str], str]) -> None:
-    assert "2 of 2 rows answered, in out · 2 replayed · " in ran(MAP)
-    assert ast.literal_eval(ran("print(out)")) == [
+def test_a_chat_is_replayed(shown: Callable[[str], str]) -> None:
+    assert shown(CHAT).startswith("You said: Hello there!\n\n[test/model-a · 12 + 3 tokens · ")
+    assert " · replayed · " in shown(CHAT)
+    assert shown("_wbreply.text") == "'You said: Hello there!'"
+
+
+def test_a_map_is_replayed_into_a_list_where_there_is_no_pandas(shown: Callable[[str], str]) -> None:
+    assert "2 of 2 rows answered, in out · 2 replayed · " in shown(MAP)
+    assert ast.literal_eval(shown("out")) == [
         {"city": "Rome", "reply": "You said: Where is Rome?"},
         {"city": "Oslo", "reply": "You said: Where is Oslo?"},
     ]
 
 
-def test_errors_are_short(failed: Callable[[str], list[str]]) -> None:
+def test_errors_are_short(runs: dict[str, Run]) -> None:
     for cell, what in {
         NOT_RECORDED: "The cassette class.jsonl does not hold this request. Nothing was sent.",
         UNDEFINED: "Line 1 of the prompt: 'nothing' is undefined. Nothing was sent.",
         NO_STACK_SWITCHING: "This browser cannot wait for a reply in a cell; nothing was sent.",
     }.items():
-        assert failed(cell)[0] == what
-        assert len(failed(cell)) <= 3
-        assert failed(cell)[-1].startswith("What to do: ")
+        first, *_, last = said = runs[cell].error.splitlines()
+        assert first == what
+        assert last.startswith("What to do: ")
+        assert len(said) <= 3
 
 
-def test_an_http_library_without_fetch_is_reported(failed: Callable[[str], list[str]]) -> None:
-    what, why, remedy = failed(NO_SOCKETS)
+def test_an_http_library_without_fetch_is_reported(runs: dict[str, Run]) -> None:
+    what, why, remedy = runs[NO_SOCKETS].error.splitlines()
     assert what.endswith("could not be reached or the connection broke.")
     assert "its HTTP library opens sockets" in why
     assert "tried" not in why
@@ -238,25 +237,40 @@ def test_an_http_library_without_fetch_is_reported(failed: Callable[[str], list[
 # With Node's sockets in the place of the browser's fetch.
 
 
-def test_a_chat_streams(ran: Callable[[str], str]) -> None:
-    assert ran(LIVE).startswith("You said: Are you there?\n[test/model-a · 12 + 3 tokens · ")
+def test_a_key_is_asked_for_and_not_shown(lines: dict[str, dict[str, Any]], shown: Callable[[str], str]) -> None:
+    assert "typed" in shown(KEY)
+    assert "a-key-that-is-typed" not in json.dumps(lines)
 
 
-def test_texts_are_mapped(ran: Callable[[str], str]) -> None:
-    assert "3 of 3 rows answered, in answers · " in ran(MAP_TEXTS)
-    cities = [text["text"] for text in ast.literal_eval(ran("print(answers)"))]
-    assert cities == ["Lima", "Quito", "Lima"]
+def test_a_chat_streams_into_one_output(runs: dict[str, Run]) -> None:
+    assert runs[LIVE].output["data"]["text/markdown"].startswith("You said: Are you there?\n\n<small>test/model-a · ")
 
 
-def test_an_async_tool_is_called(ran: Callable[[str], str]) -> None:
-    assert "- `weather(city='Oslo')` → `sun`\nYou said: sun\n" in ran(USE_TOOL)
+def test_texts_are_mapped(shown: Callable[[str], str]) -> None:
+    assert "3 of 3 rows answered, in answers · " in shown(MAP_TEXTS)
+    assert [row["text"] for row in ast.literal_eval(shown("answers"))] == ["Lima", "Quito", "Lima"]
 
 
-def test_tab_fetches_no_models(ran: Callable[[str], str]) -> None:
-    assert ran(TAB) == "[]\n"
+def test_an_async_tool_is_called(shown: Callable[[str], str]) -> None:
+    assert shown(USE_TOOL).startswith("- `weather(city='Oslo')` → `sun`\n\nYou said: sun\n")
 
 
-def test_an_interrupt_keeps_the_partial_reply(ran: Callable[[str], str], failed: Callable[[str], list[str]]) -> None:
-    assert failed(INTERRUPTED)[-1] == "Interrupted. The partial reply is in _wbreply; the thread is unchanged."
-    assert "('Half an answer', 'interrupted')" in ran("_wbreply.text, _wbreply.incomplete")
-    assert " · turn 2 · 2 earlier messages]" in ran(AFTERWARDS)
+def test_models_are_picked_in_a_dropdown_and_compared(runs: dict[str, Run], shown: Callable[[str], str]) -> None:
+    opened = [message.content["data"]["state"] for message in runs[PICK].of("comm_open")]
+    assert "DropdownModel" in [state["_model_name"] for state in opened]
+    assert shown(COMPARE).count("You said: Who are you?") == 2
+
+
+def test_tab_offers_the_models_that_are_known(shown: Callable[[str], str]) -> None:
+    assert shown(TAB) == "[]", "none has been fetched yet"
+
+
+def test_an_interrupt_keeps_the_partial_reply(runs: dict[str, Run], shown: Callable[[str], str]) -> None:
+    said = "Interrupted. The partial reply is in _wbreply; the thread is unchanged."
+    assert runs[INTERRUPTED].error == said
+    assert shown("_wbreply.text, _wbreply.incomplete") == "('Half an answer', 'interrupted')"
+
+
+def test_a_cell_run_again_replaces_its_turn(shown: Callable[[str], str]) -> None:
+    assert " · turn 2 · 2 earlier messages]" in shown(AFTERWARDS)
+    assert " · turn 2 · 2 earlier messages]" in shown(EDITED)

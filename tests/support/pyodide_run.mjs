@@ -1,10 +1,10 @@
-// Runs cells in an IPython in Pyodide, and prints what each of them has shown: one line of JSON for each.
+// Runs cells in JupyterLite's kernel in Pyodide, and prints what each of them has sent: one line of JSON for each.
 //
 //   node --experimental-wasm-stack-switching pyodide_run.mjs PYODIDE PACKAGES WORK <steps.json
 //
 // PYODIDE is the folder of the npm package, PACKAGES a site-packages folder for Pyodide, WORK the working directory.
 // A step is {"cell": code}, or {"sockets": true}: from there on, Python's sockets are Node's. Beside "cell" there may be
-// "interrupt_at", a text to interrupt the cell at, and "waits": false for a cell that cannot wait for a coroutine.
+// its "id", "interrupt_at", a text to interrupt it at, and "waits": false for a cell that cannot wait for a coroutine.
 import { readFileSync, writeSync } from "node:fs";
 
 const [folder, packages, work] = process.argv.slice(2);
@@ -22,12 +22,13 @@ const interrupt = () => {
 };
 pyodide.runPython(readFileSync(new URL("pyodide_cells.py", import.meta.url), "utf8"));
 const run = pyodide.globals.get("run");
-for (const { cell, interrupt_at = "", waits = true, sockets = false } of steps) {
+const runWithoutWaiting = pyodide.globals.get("run_without_waiting");
+for (const { cell, id = cell, interrupt_at = "", waits = true, sockets = false } of steps) {
   if (sockets) {
     await pyodide.useNodeSockFS();
   } else {
-    const shown = waits ? await run.callPromising(cell, interrupt_at, interrupt) : run(cell, interrupt_at, interrupt);
-    writeSync(1, `${shown}\n`);
+    const sent = waits ? await run(cell, id, interrupt_at, interrupt) : runWithoutWaiting(cell, id);
+    writeSync(1, `${sent}\n`);
   }
 }
 // Connections that are still open would keep Node running.
