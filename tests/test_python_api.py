@@ -73,6 +73,17 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
     assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
 
 
+def test_the_package_client_does_not_hide_the_function_of_that_name(run_script: RunScript) -> None:
+    found = run_script(
+        """
+        import wandb_inference_magic
+        from wandb_inference_magic.client import http
+        print((callable(wandb_inference_magic.client), callable(http)))
+        """
+    )
+    assert found == (True, False)
+
+
 def test_only_chats_that_name_a_thread_continue_it(run_script: RunScript, service: Service) -> None:
     service.then(*(completion(word) for word in ("One.", "Two.", "Three.", "Four.")))
     replies = run_script(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 
 
@@ -45,6 +46,9 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
+
+# Pyodide has one thread and cannot start another.
+HAS_THREADS: Final = sys.platform != "emscripten"
 
 # A waiting thread looks this often for an interrupt: on Windows, one is handled only between two waits.
 SECONDS_BETWEEN_LOOKS: Final = 0.1
@@ -97,12 +101,10 @@ class EventLoop:
         BaseException
             What the coroutine raises, or what ended the wait.
         """
-        if (loop := self.start()) is None:
-            return _run_without_threads(coroutine, meanwhile, every)
-        if current_thread() is self._thread:
+        if HAS_THREADS and current_thread() is self._thread:
             coroutine.close()
             raise RuntimeError("The event loop cannot wait for itself: call this from another thread.")
-        running = Running(loop, coroutine, wake or Event())
+        running = self.begin(coroutine, wake=wake)
         try:
             while not running.wait(every):
                 if interrupts is not None:
@@ -122,14 +124,22 @@ class EventLoop:
         interrupts: Interrupts | None = None,
     ) -> T:
         """Run a function that blocks in another thread while this one waits, as in `run`, and return its result."""
+        if not HAS_THREADS:
+            return function()
         import asyncio
 
-        if self.start() is None:
-            return function()
         return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
 
-    def start(self) -> asyncio.AbstractEventLoop | None:
-        """Start the thread if necessary, and return its loop; None where no thread can be started."""
+    def begin(
+        self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None, ended: Callable[[], object] | None = None
+    ) -> Running[T]:
+        """Start a coroutine. `wake` is set and `ended` is called when it ends."""
+        if not HAS_THREADS:
+            return _RunningHere(coroutine, ended)
+        return _RunningInThread(self._start(), coroutine, wake or Event(), ended)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        """Start the thread if necessary, and return its loop."""
         with self._lock:
             if self._loop is not None:
                 return self._loop
@@ -138,11 +148,7 @@ class EventLoop:
 
             loop = asyncio.new_event_loop()
             thread = Thread(target=loop.run_forever, name="wb-event-loop", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:
-                loop.close()
-                return None
+            thread.start()
             self._loop, self._thread = loop, thread
             return loop
 
@@ -152,7 +158,7 @@ class EventLoop:
             loop, thread, self._loop = self._loop, self._thread, None
         if loop is None or thread is None:
             return
-        ending = Running(loop, _end_all(loop), Event())
+        ending = _RunningInThread(loop, _end_all(loop), Event())
         ending.wait(SECONDS_TO_CANCEL)
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(loop.stop)
@@ -165,7 +171,20 @@ class EventLoop:
         self._loop = self._thread = None
 
 
-class Running(Generic[T]):
+class Running(Protocol[T_co]):
+    """A coroutine that runs on the event loop."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the coroutine has ended, or `wake` is set, or the time is over. Return whether it has ended."""
+
+    def cancel(self, *, waits: bool = True) -> None:
+        """Cancel the coroutine, and wait until it has ended."""
+
+    def result(self) -> T_co:
+        """Return the result of a coroutine that has ended, or raise its error."""
+
+
+class _RunningInThread(Generic[T]):
     """A coroutine that runs on the event loop of another thread."""
 
     def __init__(
@@ -173,7 +192,7 @@ class Running(Generic[T]):
         loop: asyncio.AbstractEventLoop,
         coroutine: Coroutine[Any, Any, T],
         wake: Event,
-        ended: Callable[[Running[T]], object] | None = None,
+        ended: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._coroutine = coroutine
@@ -187,21 +206,18 @@ class Running(Generic[T]):
         loop.call_soon_threadsafe(self._begin)
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the coroutine has ended, or `wake` is set, or the time is over. Return whether it has ended."""
         if not self._over.is_set():
             self._wake.wait(seconds)
             self._wake.clear()
         return self._over.is_set()
 
     def cancel(self, *, waits: bool = True) -> None:
-        """Cancel the coroutine, and wait until it has ended."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._cancel)
         if waits:
             self._over.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
-        """Return the result of a coroutine that has ended, or raise its error."""
         assert self._task is not None
         if self._stopped is not None:
             raise self._stopped
@@ -233,7 +249,33 @@ class Running(Generic[T]):
         self._over.set()
         self._wake.set()
         if self._ended is not None:
-            self._ended(self)
+            self._ended()
+
+
+class _RunningHere(Generic[T]):
+    """A coroutine that runs on Pyodide's event loop, which can run while the only thread waits for it.
+
+    `wake` is not used: nothing can set it before the next `wait`.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None) -> None:
+        import asyncio
+
+        self.task = asyncio.ensure_future(coroutine)
+        if ended is not None:
+            self.task.add_done_callback(lambda _: ended())
+
+    def wait(self, seconds: float) -> bool:
+        _wait_here({self.task}, seconds)
+        return self.task.done()
+
+    def cancel(self, *, waits: bool = True) -> None:
+        self.task.cancel()
+        if waits:
+            self.wait(SECONDS_TO_CANCEL)
+
+    def result(self) -> T:
+        return self.task.result()
 
 
 class InFlight(Generic[K]):
@@ -244,7 +286,7 @@ class InFlight(Generic[K]):
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self._running: dict[K, Running[None] | asyncio.Task[None]] = {}
+        self._running: dict[K, Running[None]] = {}
         self._ended: SimpleQueue[K] = SimpleQueue()
 
     def __len__(self) -> int:
@@ -252,18 +294,13 @@ class InFlight(Generic[K]):
 
     def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine."""
-        if (loop := self._loop.start()) is not None:
-            self._running[key] = Running(loop, coroutine, Event(), lambda _: self._ended.put(key))
-            return
-        import asyncio
-
-        task = self._running[key] = asyncio.ensure_future(coroutine)
-        task.add_done_callback(lambda _: self._ended.put(key))
+        self._running[key] = self._loop.begin(coroutine, ended=lambda: self._ended.put(key))
 
     def take(self, seconds: float) -> Iterator[tuple[K, Exception | None]]:
         """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long."""
-        if self._loop.start() is None and self._ended.empty() and self._running:
-            self._wait_without_threads(seconds)
+        if not HAS_THREADS:
+            tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
+            _wait_here(tasks, seconds if self._ended.empty() else 0)
             seconds = 0
         with suppress(Empty):
             while True:
@@ -278,21 +315,11 @@ class InFlight(Generic[K]):
             return error
         return None
 
-    def _wait_without_threads(self, seconds: float) -> None:
-        import asyncio
-
-        tasks = [one for one in self._running.values() if isinstance(one, asyncio.Task)]
-        _run_sync(asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED))
-
     def cancel(self) -> None:
         """Cancel those that still run, and wait until they have ended."""
-        running = [one for one in self._running.values() if isinstance(one, Running)]
         for one in self._running.values():
-            if isinstance(one, Running):
-                one.cancel(waits=False)
-            else:
-                one.cancel()
-        for one in running:
+            one.cancel(waits=False)
+        for one in self._running.values():
             one.cancel()
         self._running.clear()
 
@@ -319,25 +346,17 @@ async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
     await loop.shutdown_default_executor()
 
 
-def _run_without_threads(coroutine: Coroutine[Any, Any, T], meanwhile: Callable[[], object] | None, every: float) -> T:
-    """Run a coroutine on the loop of Pyodide, which can wait for it in the only thread."""
-    return _run_sync(coroutine if meanwhile is None else _with_ticks(coroutine, meanwhile, every))
+def can_wait() -> bool:
+    """Return whether a thread can wait for a coroutine here. Pyodide's can if the browser can switch stacks."""
+    return HAS_THREADS or bool(import_module("pyodide.ffi").can_run_sync())
 
 
-def _run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Wait for a coroutine on the loop that this thread runs. Only Pyodide can do that."""
-    result: T = import_module("pyodide.ffi").run_sync(coroutine)
-    return result
-
-
-async def _with_ticks(coroutine: Coroutine[Any, Any, T], meanwhile: Callable[[], object], every: float) -> T:
-    """Await a coroutine, and call `meanwhile` until it has ended."""
+def _wait_here(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+    """Run Pyodide's event loop until the first of the tasks has ended, or the time is over."""
     import asyncio
 
-    task = asyncio.ensure_future(coroutine)
-    while not (await asyncio.wait({task}, timeout=every))[0]:
-        meanwhile()
-    return task.result()
+    waiting = asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    import_module("pyodide.ffi").run_sync(waiting if tasks else asyncio.sleep(seconds))
 
 
 # Interrupts ------------------------------------------------------------------------------------------------------

@@ -269,6 +269,16 @@ def test_a_generator_that_raises_ends_the_run_with_the_rows_so_far(mapper: Kerne
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no exception groups")
+def test_an_exception_group_of_the_users_is_one_short_error_too(mapper: Kernel) -> None:
+    # IPython looks for one in the context of an error, and prints Python's own traceback then.
+    mapper.run("def rows():\n    raise ExceptionGroup('two', [OSError('one'), OSError('other')])\n    yield")
+    mapper.run("mine = rows()")
+    run = mapper.run("%%wbmap mine -o out\n{{ text }}")
+    assert "There is no row 1: what gives the rows raised ExceptionGroup: two (2 sub-exceptions)." in run.error
+    assert not run.of("stream")
+
+
 def test_a_run_over_a_generator_that_ends_early_returns_the_drawn_rows(mapper: Kernel, service: Service) -> None:
     service.always = lambda one: (echo if prompt_of(one) == "0" else refused(402, "no credit"))(one)
     mapper.run("mine = (str(number) for number in range(30))")

@@ -115,7 +115,7 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
     assert kernel.value("1 + 1") == 2
     kernel.run(
         "import asyncio, psutil\nfrom wandb_inference_magic.session import current_session\n"
-        "session = current_session()\nleft = len(asyncio.all_tasks(session.loop.start()))\nsession.clients.close()"
+        "session = current_session()\nleft = len(asyncio.all_tasks(session.loop._start()))\nsession.clients.close()"
     )
     assert kernel.value("left") == 0
     port = service.url.rpartition(":")[2].partition("/")[0]

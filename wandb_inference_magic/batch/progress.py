@@ -98,7 +98,7 @@ def _bar(total: int | None) -> Any:
     from tqdm.auto import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg,unused-ignore]
-        # No thread of tqdm's redraws the bar: only the thread that runs the cell draws.
+        # No thread of tqdm's redraws the bar: only the thread that runs the cell draws, and Pyodide has no other.
         monitor_interval = 0
 
     return Bar(total=total, unit="row", leave=False, smoothing=0.1)

@@ -225,7 +225,7 @@ def _of_connection(failure: Exception, context: FailureContext) -> InferenceErro
 
 def _may_pass(failure: Exception, context: FailureContext) -> bool:
     """Return whether a network error may be temporary. TLS errors and refused connections to this machine are not."""
-    if any(isinstance(beneath, ssl.SSLError) for beneath in _beneath(failure)):
+    if any(isinstance(beneath, ssl.SSLError | NotImplementedError) for beneath in _beneath(failure)):
         return False
     is_here = urlsplit(context.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
     return not (is_here and _is_refused(failure))
@@ -245,6 +245,11 @@ def _wire(failure: Exception, context: FailureContext) -> tuple[str, str]:
             f"The encrypted connection failed: {quoted(library_message(words))}",
             "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
             "the environment variable SSL_CERT_FILE.",
+        )
+    if any(isinstance(error, NotImplementedError) for error in beneath):
+        return "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have.", (
+            "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
+            "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
         )
     if any(type(error).__name__ == "ProxyError" for error in beneath):
         return "The proxy refused.", "Check HTTPS_PROXY and NO_PROXY in the environment."

@@ -43,7 +43,8 @@ class ExecutionInfo:
         own_id : str, optional
             The id that IPython received (`run_cell(..., cell_id=...)`), for front ends that send no other id.
         """
-        get_parent = getattr(shell, "get_parent", None)
+        # The kernel of JupyterLite keeps the request itself, and its shell does not give it.
+        get_parent = getattr(shell, "get_parent", None) or getattr(getattr(shell, "kernel", None), "get_parent", None)
         parent: Mapping[str, Any] = (get_parent() if get_parent else None) or {}
         content = parent.get("content") or {}
         header = parent.get("header") or {}

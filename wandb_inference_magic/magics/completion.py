@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
+from ..concurrency import HAS_THREADS
 from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_key
 from ..errors import InferenceError
 
@@ -151,7 +152,7 @@ class Offers:
         if endpoint.is_local:
             return [endpoint.default_model]
         catalog = self._session.models.known(endpoint)
-        if not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
+        if HAS_THREADS and not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch(endpoint).join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
         return [model.id for model in catalog.models]

@@ -42,6 +42,7 @@ def _reported(method: Method) -> Method:
             self.last_error.failing()
             if isinstance(error, InferenceError):
                 error.show_traceback = self.session.settings.debug
+                _detach(error)
             elif not isinstance(error, Interrupted):
                 raise Interrupted("Run the cell again when you like.") from None
             raise
@@ -49,6 +50,13 @@ def _reported(method: Method) -> Method:
     # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
     vars(run)["getdoc"] = partial(_help, method.__name__)
     return cast("Method", run)
+
+
+def _detach(error: InferenceError) -> None:
+    """Make the context of an error its cause. IPython prints Python's traceback if a context has an exception group."""
+    if not error.__suppress_context__:
+        error.__cause__ = error.__context__
+    error.__context__ = None
 
 
 @magics_class

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..client import ClientOptions, FailureContext, practice_server, to_inference_error
+from ..concurrency import can_wait
 from ..errors import InferenceError
 from ..messages import NullListener
 from .budget import Budget
@@ -187,8 +188,15 @@ class Command:
         Raises
         ------
         InferenceError
-            When the SDK cannot be imported, or a setting or the environment cannot be used.
+            When the SDK cannot be imported, a setting or the environment cannot be used, or the browser is too old.
         """
+        if not can_wait():
+            raise InferenceError(
+                "This browser cannot wait for a reply in a cell; nothing was sent.",
+                why="In Pyodide, that needs JavaScript Promise Integration.",
+                remedy="Use a browser that has it, such as Chrome or Edge from version 137.",
+                cause="missing",
+            )
         try:
             return self.session.clients.own(self._client_options())
         except ImportError as failure:
