@@ -140,7 +140,7 @@ def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..
     assert "Traceback" not in failed.error
 
 
-def test_reloading_keeps_what_the_session_holds(kernel: Kernel, service: Service) -> None:
+def test_reloading_keeps_the_session(kernel: Kernel, service: Service) -> None:
     kernel.run("%config WandbInference.max_retries = 7\n%wbchat --thread talk Before")
     assert kernel.run("%reload_ext wandb_inference_magic").messages == []
     assert kernel.run("%wbchat --thread talk And now").ok

@@ -1,4 +1,4 @@
-"""The chart below a comparison: readable in any style, and as text without a matplotlib that works."""
+"""The chart below a comparison: readable in any style, and shown as text if matplotlib does not work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kernels import Kernel
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 
 
-def test_the_users_style_leaves_the_chart_readable() -> None:
+def test_the_chart_does_not_depend_on_the_users_style() -> None:
     from matplotlib import style
 
     def drawn() -> str:
@@ -21,7 +21,7 @@ def test_the_users_style_leaves_the_chart_readable() -> None:
         assert drawn() == plain, "the page behind it is white"
 
 
-def test_a_matplotlib_that_fails_leaves_the_chart_as_text(kernel: Kernel, tmp_path: Path) -> None:
+def test_the_chart_is_text_if_matplotlib_fails(kernel: Kernel, tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('made for another numpy')")
     run = kernel.run("%%wbchat -m test/a -m test/b\nWho are you?")
     assert run.ok, run.text

@@ -1,4 +1,4 @@
-"""What is shown together is checked together: replies with reasoning and steps, comparisons, threads, tables."""
+"""Outputs are checked as a whole: replies with reasoning and steps, comparisons, threads, tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wandb_inference_magic.rendering.thread_file import to_markdown
 NUMBER = 2000
 SEEDS = range(4)
 
-# The tags of ordinary Markdown, and this package's own; `input` is the box of a task.
+# The tags of ordinary Markdown, and those of this package. `input` is the box of a task.
 TAGS = frozenset(
     """
     p h1 h2 h3 h4 h5 h6 em strong del s code pre span div a br hr ul ol li blockquote table thead tbody tr th td img
@@ -32,7 +32,7 @@ SKIPPED = {"code", "pre"}
 
 
 class PageCheck(HTMLParser):
-    """Reads a page as a browser and MathJax do: notes what is active in it, and collects its strings of text."""
+    """Reads a page like a browser and MathJax: records what is active in it, and collects its texts."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -79,7 +79,7 @@ class PageCheck(HTMLParser):
 
 
 def problems(html: str) -> list[str]:
-    """Return what a page could do beyond showing text: tags, attributes, and formulas that are not ordinary maths."""
+    """Return what a page could do except show text: tags, attributes, and formulas that are not ordinary maths."""
     check = PageCheck()
     check.feed(html)
     check.close()
@@ -94,7 +94,7 @@ def test_composites_of_hostile_pieces_are_inert(seed: int) -> None:
         assert found == [], (composite.pieces, composite.markdown)
 
 
-def test_the_check_sees_what_is_active() -> None:
+def test_the_check_finds_active_elements() -> None:
     for html in (
         "<img src=http://a.b/c>",
         "<p onclick=x>",
@@ -112,7 +112,7 @@ def reply(text: str, reasoning: str = "") -> Reply:
     )  # fmt: skip
 
 
-# Each half is harmless: together, nbconvert takes what stands between the marks for maths, and the code for text.
+# Each half is harmless. Together, nbconvert reads the text between the marks as maths, and the code as text.
 HALVES = [
     (r"`\begin{a}` x", "```\n\\end{a} <img src=u><script>alert(1)</script>\n```"),
     (r"`\\[` x", "```\n\\\\] <script>alert(1)</script>\n```"),
@@ -121,10 +121,10 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("first", "second"), HALVES)
-def test_marks_in_reasoning_and_text_make_no_pair(first: str, second: str) -> None:
+def test_marks_in_reasoning_and_text_do_not_form_a_pair(first: str, second: str) -> None:
     shown = reply_bundle(reply(second, first))["text/markdown"]
     assert problems(markdown2html_mistune(shown)) == []
-    # Nothing of it is lost, and the footer stands outside.
+    # Nothing is lost, and the footer is outside.
     assert "alert(1)" in shown
     assert shown.endswith("</small>")
 
@@ -138,19 +138,19 @@ def test_a_pair_makes_code_of_its_first_paragraph_alone(first: str, second: str)
 
 
 @pytest.mark.parametrize(("first", "second"), HALVES)
-def test_marks_in_two_turns_make_no_pair(first: str, second: str) -> None:
+def test_marks_in_two_turns_do_not_form_a_pair(first: str, second: str) -> None:
     thread = Thread("main", [Turn("a", first), Turn("b", second)])
     for shown in (conversation_bundle(thread)["text/markdown"], to_markdown(thread)):
         assert problems(markdown2html_mistune(shown)) == []
         assert "alert(1)" in shown
 
 
-def test_dollars_on_two_lines_make_no_maths() -> None:
+def test_dollars_on_two_lines_are_not_maths() -> None:
     thread = Thread("main", [Turn("It costs $5\nor \\style{a}{b} $6", "Yes.")])
     assert problems(markdown2html_mistune(conversation_bundle(thread)["text/markdown"])) == []
 
 
-def test_what_is_harmless_together_is_left_as_it_is() -> None:
+def test_a_harmless_combination_is_unchanged() -> None:
     parts = [
         Untrusted("Let $x$ be `$y`."),
         "\n\n<small>m</small>",
@@ -159,7 +159,7 @@ def test_what_is_harmless_together_is_left_as_it_is() -> None:
     assert safe_document(parts) == "Let $x$ be `$y`.\n\n<small>m</small>\n\n```latex\n\\begin{a}\n\\end{a}\n```"
 
 
-def test_a_trace_that_is_no_address_of_the_web_is_no_link() -> None:
+def test_a_trace_that_is_not_a_web_address_is_not_a_link() -> None:
     traced = reply("a")
     traced.trace = "javascript:alert(1)"
     assert "javascript" not in reply_bundle(traced)["text/markdown"]
