@@ -163,7 +163,7 @@ def lines(
             *(pyodide, packages, work),
             input=json.dumps({"variables": variables, "steps": STEPS}),
         )
-        service.assert_well()
+        service.assert_no_failures()
     cells = [step["cell"] for step in STEPS if "cell" in step]
     return {cell: json.loads(line) for cell, line in zip(cells, printed.splitlines(), strict=True)}
 
