@@ -355,8 +355,11 @@ def _wait_here(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Run Pyodide's event loop until the first of the tasks has ended, or the time is over."""
     import asyncio
 
-    waiting = asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    import_module("pyodide.ffi").run_sync(waiting if tasks else asyncio.sleep(seconds))
+    if tasks:
+        waiting: Coroutine[Any, Any, object] = asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    else:
+        waiting = asyncio.sleep(seconds)
+    import_module("pyodide.ffi").run_sync(waiting)
 
 
 # Interrupts ------------------------------------------------------------------------------------------------------

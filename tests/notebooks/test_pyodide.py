@@ -197,7 +197,7 @@ def test_it_loads_and_unloads_silently(runs: dict[str, Run]) -> None:
 
 def test_no_thread_is_started_and_nothing_is_printed(lines: dict[str, dict[str, Any]], runs: dict[str, Run]) -> None:
     assert {line["threads"] for line in lines.values()} == {1}
-    assert [cell for cell, run in runs.items() if run.of("stream")] == []
+    assert {cell: run.of("stream") for cell, run in runs.items() if run.of("stream")} == {}
 
 
 def test_a_chat_is_replayed(shown: Callable[[str], str]) -> None:
