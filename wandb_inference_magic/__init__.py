@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 # Imported before the function of that name: a later import of the package would take its place.
 from . import client as _client  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
-from .concurrency import lazy_exports
 from .errors import InferenceError
+from .imports import lazy_exports
 from .messages import display
 
 if TYPE_CHECKING:

@@ -1,23 +1,22 @@
-"""The session's event loop, interrupts that wait for a safe moment, and imports that are lazy or quiet."""
+"""The session's event loop, and interrupts that wait for a safe moment."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import warnings
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, RLock, Thread, current_thread, main_thread
+from threading import Event, Lock, Thread, current_thread, main_thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-    from types import FrameType, ModuleType
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import FrameType
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -418,55 +417,3 @@ def deferred_interrupts() -> Iterator[Interrupts]:
     finally:
         signal.signal(signal.SIGINT, handler)
     interrupts.check()
-
-
-# Imports ---------------------------------------------------------------------------------------------------------
-
-
-def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
-    """Return a `__getattr__` for a package that imports each public name on first use.
-
-    Parameters
-    ----------
-    package : str
-        The package's full name.
-    modules : mapping
-        Maps each of its modules to the public names defined there.
-    """
-    homes = {name: module for module, names in modules.items() for name in names}
-
-    def get(name: str) -> object:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{homes[name]}"), name)
-        # The next access does not call `__getattr__`.
-        setattr(sys.modules[package], name, value)
-        return value
-
-    return get
-
-
-# Warnings are disabled for all threads: two threads that did so at the same time would leave them disabled.
-_one_at_a_time: Final = RLock()
-
-
-def import_quietly(name: str) -> ModuleType:
-    """Import a module without warnings: those of its import do not concern the cell that is being run.
-
-    Parameters
-    ----------
-    name : str
-        The module's full name.
-
-    Returns
-    -------
-    ModuleType
-
-    Raises
-    ------
-    ImportError
-        When the module is not found. Any other error that the module itself raises is not caught.
-    """
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return import_module(name)

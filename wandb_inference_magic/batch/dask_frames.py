@@ -12,9 +12,9 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from ..concurrency import import_quietly
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError
+from ..imports import import_quietly
 from ..session import Command, Session
 from .map import answer_columns, error_column, run_map
 from .rows import read_rows

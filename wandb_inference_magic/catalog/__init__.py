@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..concurrency import lazy_exports
+from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .feeds import read_listing as read_listing, read_modelsdev as read_modelsdev, snapshot as snapshot

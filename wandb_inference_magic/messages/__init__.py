@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..concurrency import lazy_exports
+from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..concurrency import lazy_exports
+from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .budget import Budget as Budget, Reservation as Reservation

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import import_quietly
 from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
+from ..imports import import_quietly
 from ..text import hidden, library_message
 
 if TYPE_CHECKING:

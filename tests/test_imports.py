@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.concurrency import import_quietly
+from wandb_inference_magic.imports import import_quietly
 
 
 @pytest.mark.short

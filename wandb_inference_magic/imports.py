@@ -1,0 +1,62 @@
+"""Imports that are lazy, or quiet."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from threading import RLock
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import ModuleType
+
+
+def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], object]:
+    """Return a `__getattr__` for a package that imports each public name on first use.
+
+    Parameters
+    ----------
+    package : str
+        The package's full name.
+    modules : mapping
+        Maps each of its modules to the public names defined there.
+    """
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def get(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        # The next access does not call `__getattr__`.
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get
+
+
+# Warnings are disabled for all threads: two threads that did so at the same time would leave them disabled.
+_one_at_a_time: Final = RLock()
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Import a module without warnings: those of its import do not concern the cell that is being run.
+
+    Parameters
+    ----------
+    name : str
+        The module's full name.
+
+    Returns
+    -------
+    ModuleType
+
+    Raises
+    ------
+    ImportError
+        When the module is not found. Any other error that the module itself raises is not caught.
+    """
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return import_module(name)
