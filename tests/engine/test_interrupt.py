@@ -73,7 +73,7 @@ KINDS: dict[str, tuple[str, Callable[[], Any]]] = {
     "chat": ("%%wbchat\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "retry": ("%%wbchat\nGo on", lambda: refused(503, "busy", Retry_After="1")),
     "tools": ("%%wbchat --tools tool\nGo on", lambda: calling(("tool", "{}"))),
-    "repair": ("%%wbchat --schema 'a int'\nGo on", lambda: Streamed(["not JSON"])),
+    "repair": ("%%wbchat --schema 'a int'\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "comparison": ("%%wbchat -m test/a -m test/b\nGo on", lambda: Streamed(WORDS, per_second=600)),
     "map": ("%%wbmap rows --no-cache\nIs {{ text }} so?", lambda: completion("Yes.")),
 }
@@ -97,7 +97,7 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
         service.always = script()
         request = kernel.start(cell)
         # A third in the first 30 ms.
-        timer = Timer(moments.uniform(0, 0.03) if number % 3 == 0 else moments.uniform(0, 0.7), kernel.interrupt)
+        timer = Timer(moments.uniform(0, 0.03) if number % 3 == 0 else moments.uniform(0, 0.6), kernel.interrupt)
         timer.start()
         run = kernel.finish(request)
         timer.join()

@@ -138,6 +138,7 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
         "from wandb_inference_magic.engine.compare import run_comparison\n"
         "from wandb_inference_magic.engine.request import ChatSpec\n"
         "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
+        "from wandb_inference_magic.session import Command\n"
         "class Interrupting(Schema):\n"
         "    @property\n"
         "    def response_format(self):\n"
@@ -146,7 +147,7 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
         "schema = Interrupting(**vars(schema_of('a')))\n"
         "asks = [ChatSpec('hi', model='test/eyes'), ChatSpec('hi', model='test/thinker', schema=schema)]\n"
         "try:\n"
-        "    run_comparison(session, asks)\n"
+        "    run_comparison(Command(session), asks)\n"
         "except KeyboardInterrupt:\n"
         "    print(session.usage.held)\n"
     )

@@ -80,7 +80,9 @@ class LiveUpdater(Spinner):
             self._canvas.flush()
 
     def doing(self, words: str) -> None:
-        """Show what this thread is about to do between two requests."""
+        """Show what this thread is about to do between two requests, below all text received so far."""
+        self._take(perf_counter())
+        self._canvas.flush()
         self._show_status(words)
 
     def step(self, markdown: str) -> None:
