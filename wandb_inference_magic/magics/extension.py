@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
-NEEDED: Final = ("configparser", "wandb_inference_magic.arguments", "wandb_inference_magic.commands.chat")
-# Modules that a chat with a template needs as well.
-LATER: Final = ("jinja2",)
+NEEDED: Final = (
+    "configparser",
+    "wandb_inference_magic.arguments",
+    "wandb_inference_magic.commands.chat",
+    "wandb_inference_magic.session.models",
+    "wandb_inference_magic.messages.threads",
+    "wandb_inference_magic.cassettes.slot",
+    "openai",
+)
+# Modules that the SDK imports with its first request, and what a chat with a template needs as well.
+LATER: Final = ("anyio._backends._asyncio", "jinja2")
 
 
 def load(shell: InteractiveShell, execution: object) -> None:
@@ -83,11 +91,11 @@ def _import_ahead() -> None:
         from ..client import certificates
         from ..markup import sanitize_markdown
 
-        certificates()
         # The first call creates the parsers.
         sanitize_markdown("**ready**")
         for name in LATER:
             importlib.import_module(name)
+        certificates()
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
         return
 

@@ -103,7 +103,8 @@ class Command:
     @cached_property
     def budget(self) -> Budget:
         """The budget that calls of this command are checked against."""
-        shared = self.session.spending.get(self.settings.budget_file)
+        name = self.settings.budget_file
+        shared = self.session.spending.get(name) if name else None
         limit = None if self.costs_nothing else self.settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
             raise InferenceError(
