@@ -64,8 +64,13 @@ def test_a_stream_that_ends_early_is_marked_as_incomplete(kernel: Kernel, servic
 
 
 def prompts_sent(service: Service) -> list[str]:
-    """Return the prompts of the conversation in the last request."""
-    return [message["content"] for message in service.last.body["messages"] if message["role"] == "user"]
+    """Return the prompts of the conversation that the last request with the prompt `And now` continues.
+
+    A request of an interrupted cell may be read by the server after it.
+    """
+    messages = (one.body["messages"] for one in reversed(service.chats) if one.body)
+    last = next(one for one in messages if one[-1]["content"] == "And now")
+    return [message["content"] for message in last if message["role"] == "user"]
 
 
 # Each kind of cell, and the answer of the service. `tool` and `rows` are names in the notebook.
