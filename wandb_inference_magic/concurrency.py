@@ -112,6 +112,7 @@ class EventLoop:
                     meanwhile()
         except BaseException:
             running.cancel()
+            running.join()
             raise
         return running.result()
 
@@ -176,8 +177,11 @@ class Running(Protocol[T_co]):
     def wait(self, seconds: float) -> bool:
         """Wait until the coroutine has ended, or `wake` is set, or the time is over. Return whether it has ended."""
 
-    def cancel(self, *, waits: bool = True) -> None:
-        """Cancel the coroutine, and wait until it has ended."""
+    def cancel(self) -> None:
+        """Cancel the coroutine. Call it once: a second time would cancel what it does to end, such as closing."""
+
+    def join(self) -> None:
+        """Wait until a coroutine that was cancelled has ended, for a limited time."""
 
     def result(self) -> T_co:
         """Return the result of a coroutine that has ended, or raise its error."""
@@ -210,11 +214,12 @@ class _RunningInThread(Generic[T]):
             self._wake.clear()
         return self._over.is_set()
 
-    def cancel(self, *, waits: bool = True) -> None:
+    def cancel(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._cancel)
-        if waits:
-            self._over.wait(SECONDS_TO_CANCEL)
+
+    def join(self) -> None:
+        self._over.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
         assert self._task is not None
@@ -243,7 +248,7 @@ class _RunningInThread(Generic[T]):
 
     def _end(self, task: asyncio.Task[T | None]) -> None:
         if not task.cancelled():
-            # Marks an error as seen, in case nobody waits any more.
+            # Marks an error as seen, in case no thread waits for it any more.
             task.exception()
         self._over.set()
         self._wake.set()
@@ -268,10 +273,11 @@ class _RunningHere(Generic[T]):
         _wait_here({self.task}, seconds)
         return self.task.done()
 
-    def cancel(self, *, waits: bool = True) -> None:
+    def cancel(self) -> None:
         self.task.cancel()
-        if waits:
-            self.wait(SECONDS_TO_CANCEL)
+
+    def join(self) -> None:
+        self.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
         return self.task.result()
@@ -317,9 +323,9 @@ class InFlight(Generic[K]):
     def cancel(self) -> None:
         """Cancel those that still run, and wait until they have ended."""
         for one in self._running.values():
-            one.cancel(waits=False)
-        for one in self._running.values():
             one.cancel()
+        for one in self._running.values():
+            one.join()
         self._running.clear()
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from sqlite3 import Error as SqliteError
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ..concurrency import InFlight, deferred_interrupts
+from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight, deferred_interrupts
 from ..config import INTO
 from ..errors import InferenceError, quoted
 from ..session import Trace
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from ..session import Command
     from .rows import Rows
     from .spec import BatchSpec, Permits
-
-# How long to wait for a request to end before looking for an interrupt and drawing.
-SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,15 @@ def run_comparison(
     """
     listener = listener or NullListener()
     command.listener = listener
-    with deferred_interrupts() as interrupts, ExitStack() as stack:
+    # The stack is entered before the first reservation: an interrupt can come before the last one is ready.
+    with ExitStack() as stack:
         holds = [stack.enter_context(Reservation(command.budget)) for _ in specs]
         contenders = [
             _Contender(command, spec, origin, hold, wanted=len(specs) - number)
             for number, (spec, hold) in enumerate(zip(specs, holds, strict=True))
         ]
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
-        with command.traced("wbchat", inputs, {}, interrupts) as trace:
+        with deferred_interrupts() as interrupts, command.traced("wbchat", inputs, {}, interrupts) as trace:
             replies = _compared(command, listener, contenders, trace, interrupts)
     errors = [one.progress.error for one in contenders]
     if errors[0] is not None and None not in errors:

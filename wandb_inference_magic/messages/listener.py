@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+from ..concurrency import SECONDS_BETWEEN_LOOKS
 from .builder import ReplyBuilder
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from ..errors import InferenceError
     from .reply import Reply
-
-# A thread that has nothing to draw looks this often, in seconds, whether what it waits for has ended.
-IDLE_SECONDS = 0.1
 
 
 @dataclass(slots=True)
@@ -106,7 +104,7 @@ class ComparisonListener(Waiting, Protocol):
 class NullListener:
     """Shows nothing. Used for `--quiet` and for calls from Python."""
 
-    interval = IDLE_SECONDS
+    interval = SECONDS_BETWEEN_LOOKS
 
     def waiting(self, doing: str) -> AbstractContextManager[Callable[[], None]]:  # noqa: ARG002
         return nullcontext(self.redraw)

@@ -29,7 +29,7 @@ API: Final = "opentelemetry.trace"
 # The switch of the conventions for the content of messages, which is sensitive. Its values with content in spans.
 CONTENT_SWITCH: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CONTENT_IN_SPANS: Final = ("true", "span_only", "span_and_event")
-# The providers of the API while nobody has configured one.
+# The providers of the API while none is configured.
 NOT_CONFIGURED: Final = ("ProxyTracerProvider", "NoOpTracerProvider", "DefaultTracerProvider")
 # Parameters of a request, by the name of their attribute.
 PARAMETERS: Final = {

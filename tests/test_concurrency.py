@@ -1,0 +1,64 @@
+"""The session's event loop: what runs on it ends in good order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from wandb_inference_magic.concurrency import EventLoop, InFlight
+
+
+@pytest.fixture
+def loop() -> Iterator[EventLoop]:
+    running = EventLoop()
+    yield running
+    running.close()
+
+
+def test_cancelled_coroutines_can_end_what_they_do(loop: EventLoop) -> None:
+    """A connection is closed after the cancellation, which takes a moment: a second one would stop that."""
+    closed: list[int] = []
+
+    async def request(number: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05 * (number + 1))
+            closed.append(number)
+
+    async def begun() -> None: ...
+
+    in_flight: InFlight[int] = InFlight(loop)
+    for number in range(5):
+        in_flight.start(number, request(number))
+    # The loop starts coroutines in order: when this one has ended, those have begun.
+    loop.run(begun())
+    in_flight.cancel()
+    assert sorted(closed) == [0, 1, 2, 3, 4]
+
+
+def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: EventLoop) -> None:
+    done: list[int] = []
+
+    async def request() -> None:
+        done.append(1)
+
+    in_flight: InFlight[int] = InFlight(loop)
+    for number in range(200):
+        in_flight.start(number, request())
+    in_flight.cancel()
+    left = len(done)
+    loop.run(asyncio.sleep(0))
+    assert len(done) == left
+
+
+def test_waiting_on_its_own_thread_is_an_error_and_not_a_deadlock(loop: EventLoop) -> None:
+    async def inner() -> None: ...
+
+    async def outer() -> None:
+        loop.run(inner())
+
+    with pytest.raises(RuntimeError, match="cannot wait for itself"):
+        loop.run(outer())
