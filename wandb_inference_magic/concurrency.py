@@ -250,6 +250,8 @@ class _RunningInThread(Generic[T]):
         if not task.cancelled():
             # Marks an error as seen, in case no thread waits for it any more.
             task.exception()
+        # One that was cancelled before it began would be reported as never awaited.
+        self._coroutine.close()
         self._over.set()
         self._wake.set()
         if self._ended is not None:
