@@ -143,3 +143,28 @@ def test_a_replayed_call_costs_nothing(run: Callable[..., list[str]], wandb: Wan
     assert "0.001250" in lines[4]
     assert len(wandb.api.chats) == 1
     assert "max_tokens" not in (tmp_path / "tape.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("chat.completions.with_raw_response.create(max_tokens=9000, **M)", "This could cost"),
+        ("chat.completions.create(extra_body={'max_tokens': 9000}, **M)", "This could cost"),
+        ("chat.completions.create(n=500, max_tokens=100, **M)", "This could cost"),
+        ("completions.create(model='test/thinker', prompt='x', max_tokens=9000)", "This could cost"),
+        ("embeddings.create(model='test/thinker', input='x' * 40_000)", "This could cost"),
+        (
+            "post('/responses', body={'model': 'test/thinker', 'max_output_tokens': 9}, cast_to=object)",
+            "/responses can cost",
+        ),
+    ],
+)
+def test_every_form_of_a_call_is_checked(run: Callable[..., list[str]], wandb: Wandb, call: str, says: str) -> None:
+    code = (
+        "M = dict(model='test/thinker', messages=[{'role': 'user', 'content': 'hi'}])\n"
+        f"try:\n    client().{call}\nexcept InferenceError as error:\n    print(error.cause, error.what)\n"
+    )
+    (line,) = run(0.0005, code)
+    assert line.startswith("budget")
+    assert says in line
+    assert [one.path for one in wandb.api.received if one.method == "POST"] == []

@@ -40,7 +40,7 @@ OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
 class NoMeter:
     """Counts nothing."""
 
-    def call(self, body: object) -> None:
+    def call(self, path: str, body: object) -> None:
         return None
 
 

@@ -44,7 +44,7 @@ class MeteredCall(Protocol):
 class Meter(Protocol):
     """Counts the calls of a client. It is implemented in a layer above this one."""
 
-    def call(self, body: Mapping[str, Any]) -> MeteredCall | None:
+    def call(self, path: str, body: Mapping[str, Any]) -> MeteredCall | None:
         """Return the call for a request that is about to be sent, or None if it is not counted.
 
         Raises
@@ -69,7 +69,9 @@ def metered_client(meter: Meter) -> type[OpenAI]:
         def _prepare_options(self, options: Any) -> Any:
             options = super()._prepare_options(options)
             body = options.json_data
-            call = meter.call({**body, **(options.extra_json or {})}) if isinstance(body, dict) else None
+            call = (
+                meter.call(str(options.url), {**body, **(options.extra_json or {})}) if isinstance(body, dict) else None
+            )
             _building.set(call)
             if call is not None and call.limit is not None:
                 options.json_data = {**body, "max_tokens": call.limit}

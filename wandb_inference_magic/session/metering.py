@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..client import DONE, EventReader
+from ..errors import InferenceError, quoted
 from ..messages import PreparedRequest, ReplyBuilder, Thread
 from ..text import read_json_text
 from .budget import Reservation
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ..messages import Timing
     from .budget import Budget
     from .models import Models
+
+
+# The paths whose requests have a limit on the reply that is understood here, or no reply to pay for.
+BOUNDED: Final = ("/completions", "/embeddings")
 
 
 class SessionMeter:
@@ -37,13 +42,14 @@ class SessionMeter:
         self._models = models
         self._budget = budget
 
-    def call(self, body: Mapping[str, Any]) -> ClientCall | None:
+    def call(self, path: str, body: Mapping[str, Any]) -> ClientCall | None:
         """Return the call for a request that is about to be sent, or None if it names no model.
 
         Raises
         ------
         InferenceError
-            When it could cost more than the budget has left. Nothing has been sent.
+            When it could cost more than the budget has left, or when what it can cost is not known. Nothing has been
+            sent.
         """
         model = body.get("model")
         if not isinstance(model, str):
@@ -56,7 +62,14 @@ class SessionMeter:
             thread=Thread(""),
             known=self._models.known(self._endpoint).find(model),
         )
-        call = ClientCall(request, self._budget())
+        budget = self._budget()
+        if budget.limit is not None and not path.endswith(BOUNDED):
+            raise InferenceError(
+                f"There is a budget, and what a call of {quoted(path)} can cost is not known. Nothing was sent.",
+                remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
+                cause="budget",
+            )
+        call = ClientCall(request, budget)
         call.reserve()
         return call
 
