@@ -87,3 +87,22 @@ def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Any) -> None
     (line,) = run(code)
     assert line.startswith("There is a budget, and it cannot be kept in a child process. Nothing was sent.")
     assert "--budget-file" in line
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
+def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run: Any) -> None:
+    """What is in flight at the fork is the parent's: its reservation, and the lock that a thread may hold."""
+    code = (
+        "from wandb_inference_magic.session import current_session\n"
+        "usage = current_session().usage\n"
+        "ask(0)\n"
+        "usage.hold('a call in flight', lambda left: 0.5, 1.0)\n"
+        "with usage._lock:\n"
+        "    pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    print(ask(1), usage.held, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+        "print(usage.held)\n"
+    )
+    assert run(code) == ["You said: Say 1 0.0", "0.5"]

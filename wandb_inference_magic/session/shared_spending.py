@@ -9,6 +9,7 @@ from time import time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from ..concurrency import forget_in_children
 from ..config import expanded
 from ..errors import InferenceError, quoted
 from .usage import ROUNDING
@@ -83,6 +84,12 @@ class SharedSpending:
         self._ended: Event | None = None
         # Costs that could not be written to the file. They are added with the next change.
         self._owed = 0.0
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        # The parent renews the reservations of its calls, and adds what it owes.
+        self._lock = Lock()
+        self._calls, self._ended, self._owed = set(), None, 0.0
 
     def add(self, usd: float) -> None:
         """Add the cost of a call that had no reservation.

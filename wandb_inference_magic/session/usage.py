@@ -9,6 +9,7 @@ from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..concurrency import forget_in_children
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Total:
         return self.first_seconds / self.firsts if self.firsts else None
 
 
-@dataclass(slots=True)
+@dataclass(eq=False)
 class UsageTracker:
     """The totals by endpoint and model, since the time `since`. Several threads may count at once."""
 
@@ -105,6 +106,13 @@ class UsageTracker:
     # The worst-case cost of each call in flight, by holder.
     _held: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        # Another thread of the parent may have held the lock. The calls in flight are the parent's.
+        self._lock, self._held = Lock(), {}
 
     @property
     def held(self) -> float:
