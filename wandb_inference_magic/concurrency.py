@@ -212,7 +212,7 @@ class _RunningInThread(Generic[T]):
         if not self._over.is_set():
             self._wake.wait(seconds)
             self._wake.clear()
-        return self._over.is_set()
+        return self._over.is_set() or self._loop.is_closed()
 
     def cancel(self) -> None:
         with suppress(RuntimeError):  # the loop is closed
@@ -222,9 +222,10 @@ class _RunningInThread(Generic[T]):
         self._over.wait(SECONDS_TO_CANCEL)
 
     def result(self) -> T:
-        assert self._task is not None
         if self._stopped is not None:
             raise self._stopped
+        if self._task is None or self._task.cancelled() or not self._task.done():
+            raise RuntimeError("The session was closed while this was waiting.")
         return cast("T", self._task.result())
 
     async def _run(self) -> T | None:

@@ -265,7 +265,7 @@ def test_a_busy_service_is_retried_with_less_concurrency(mapper: Kernel, service
 def test_a_generator_that_raises_ends_the_run_with_the_rows_so_far(mapper: Kernel, service: Service) -> None:
     mapper.run("def rows():\n    yield 'a'\n    yield 'b'\n    raise OSError('the file ended')\nmine = rows()")
     run = mapper.run("%%wbmap mine -o out\n{{ text }}")
-    assert "There is no row 3: what gives the rows raised OSError: the file ended." in run.error
+    assert "Row 3 cannot be read: the source of the rows raised OSError: the file ended." in run.error
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>"]
 
 
@@ -275,7 +275,7 @@ def test_an_exception_group_of_the_users_is_one_short_error_too(mapper: Kernel) 
     mapper.run("def rows():\n    raise ExceptionGroup('two', [OSError('one'), OSError('other')])\n    yield")
     mapper.run("mine = rows()")
     run = mapper.run("%%wbmap mine -o out\n{{ text }}")
-    assert "There is no row 1: what gives the rows raised ExceptionGroup: two (2 sub-exceptions)." in run.error
+    assert "Row 1 cannot be read: the source of the rows raised ExceptionGroup: two (2 sub-exceptions)." in run.error
     assert not run.of("stream")
 
 

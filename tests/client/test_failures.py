@@ -122,3 +122,16 @@ def test_half_a_surrogate_pair_is_sent_recorded_and_replayed(kernel: Kernel, ser
     assert len(service.chats) == 1
     # Half a character has no form in UTF-8: what is sent has the character that stands for it.
     assert service.last.body["messages"][-1]["content"] == "half of it: \ufffd"
+
+
+def test_a_connection_that_breaks_after_done_does_not_break_the_reply(kernel: Kernel, service: Service) -> None:
+    def cut_after_done(answer: Answer) -> None:
+        answer.start()
+        answer.event({"choices": [{"index": 0, "delta": {"content": "All of it."}, "finish_reason": "stop"}]})
+        answer.event("[DONE]")
+        answer.cut()
+
+    service.always = cut_after_done
+    run = kernel.run("%wbchat hi")
+    assert run.ok, run.error
+    assert kernel.value("_wbreply.incomplete") == ""

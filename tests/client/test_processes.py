@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from python_processes import run_python
 from service import Answer, Service, completion
+
+NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
 
 COMMON = """
 import os, sys
@@ -23,7 +27,7 @@ def echo(answer: Answer) -> None:
 
 
 @pytest.fixture
-def run(service: Service, environment: dict[str, str], tmp_path: Any) -> Any:
+def run(service: Service, environment: dict[str, str], tmp_path: Path) -> Callable[[str], list[str]]:
     service.always = echo
     variables = environment | service.environment | {"OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
 
@@ -37,9 +41,8 @@ def run(service: Service, environment: dict[str, str], tmp_path: Any) -> Any:
     return script
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_a_pool_receive_their_own_answers(run: Any, method: str) -> None:
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=NEEDS_FORK), "spawn"])
+def test_workers_of_a_pool_receive_their_own_answers(run: Callable[[str], list[str]], method: str) -> None:
     """The parent has an open connection from an earlier request. A copy of it would be shared by all workers."""
     code = (
         "if __name__ == '__main__':\n"
@@ -52,7 +55,7 @@ def test_workers_of_a_pool_receive_their_own_answers(run: Any, method: str) -> N
     assert run(code) == ["[]", "[]"]
 
 
-def test_several_threads_and_event_loops_can_call_at_once(run: Any) -> None:
+def test_several_threads_and_event_loops_can_call_at_once(run: Callable[[str], list[str]]) -> None:
     code = (
         "import asyncio\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
@@ -70,8 +73,8 @@ def test_several_threads_and_event_loops_can_call_at_once(run: Any) -> None:
     assert run(code) == ["[]", "[]", "[]"]
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
-def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Any) -> None:
+@NEEDS_FORK
+def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Callable[[str], list[str]]) -> None:
     code = (
         "from wandb_inference_magic.session import current_session\n"
         "current_session().settings.set(budget=1.0)\n"
@@ -89,8 +92,8 @@ def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Any) -> None
     assert "--budget-file" in line
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system has no fork")
-def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run: Any) -> None:
+@NEEDS_FORK
+def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run: Callable[[str], list[str]]) -> None:
     """What is in flight at the fork is the parent's: its reservation, and the lock that a thread may hold."""
     code = (
         "from wandb_inference_magic.session import current_session\n"

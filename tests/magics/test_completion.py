@@ -22,8 +22,7 @@ MODELS = ("openai/gpt-oss-20b", "openai/gpt-oss-120b", "Qwen/Qwen3.8-27B", "meta
 
 
 def lines(kernel: Kernel, typed: str) -> list[str]:
-    """Press Tab at `
-    ` and return the code after inserting each of the offered completions."""
+    """Press Tab at the `|` in `typed`, and return the code after inserting each of the offered completions."""
     cursor = typed.index("|")
     code = typed.replace("|", "")
     content = kernel.client.complete(code, cursor, reply=True, timeout=PATIENCE)["content"]

@@ -108,10 +108,13 @@ def done(*command: str | Path, **how: Any) -> str:
 @pytest.fixture(scope="module")
 def node() -> str:
     """Node 20 or newer: `run_sync` needs what older ones do not have."""
-    found = shutil.which("node") and shutil.which("npm") and shutil.which("node")
-    if not found and not os.environ.get("CI"):
-        pytest.skip("Node is not installed")
-    assert found, "This test needs Node and npm."
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if (not found or not npm) and not os.environ.get("CI"):
+        pytest.skip("Node or npm is not installed.")
+    assert found, "This test needs Node."
+    assert npm, "This test needs npm."
+    version = done(found, "--version").strip()
+    assert int(version.removeprefix("v").partition(".")[0]) >= 20, f"This test needs Node 20 or newer, not {version}."
     return found
 
 

@@ -168,3 +168,30 @@ def test_every_form_of_a_call_is_checked(run: Callable[..., list[str]], wandb: W
     assert line.startswith("budget")
     assert says in line
     assert [one.path for one in wandb.api.received if one.method == "POST"] == []
+
+
+def test_a_request_that_cannot_be_built_gives_its_reservation_back(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    (line, counted) = run(1.0, "print(said(seed=object()).partition(':')[0])\ntotal()")
+    assert line == "TypeError"
+    assert counted == "0 0 0 0 0 0 0.000000 0.0"
+
+
+def test_a_client_stays_usable_and_checked_after_settings_change(
+    run: Callable[..., list[str]], wandb: Wandb, tmp_path: Any
+) -> None:
+    wandb.api.always = completion("Yes.", counted=usage(10, 20))
+    tape = str(tmp_path / "tape.jsonl")
+    code = (
+        "kept = client()\n"
+        "session.settings.set(timeout=77)\n"
+        "client()\n"
+        "how = dict(model='test/thinker', messages=[{'role': 'user', 'content': 'hi'}])\n"
+        "print(kept.chat.completions.create(**how).choices[0].message.content)\n"
+        f"session.settings.set(cassette={tape!r}, cassette_mode='auto')\n"
+        "said()\n"
+        # It replays now, and the kept client still sends.
+        "session.settings.set(cassette_mode='replay', budget=0.0000001)\n"
+        "print(said())\n"
+        "try:\n    kept.chat.completions.create(**how)\nexcept InferenceError as error:\n    print(error.cause)\n"
+    )
+    assert run(1.0, code) == ["Yes.", "Yes.", "budget"]

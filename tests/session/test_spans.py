@@ -22,7 +22,6 @@ trace.set_tracer_provider(provider)
 """
 CHAT = """
 from wandb_inference_magic import InferenceError, chat
-from wandb_inference_magic.session import current_session
 try:
     reply = chat("hi", temperature=0.5, stop=["END"], top_k=3)
     print(json.dumps([reply.model, reply.finish_reason, reply.request_id, reply.usage.prompt_tokens,

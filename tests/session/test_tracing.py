@@ -210,6 +210,9 @@ def test_an_endpoint_that_does_not_stream_can_be_traced(
     run = tracing_kernel.run("%wbchat hi")
     assert run.ok
     assert "In one piece." in run.text
+    tracing_kernel.run(FLUSH)
+    (call,) = traces.named("model_call")
+    assert call["output"]["text"] == "In one piece."
 
 
 def test_no_key_is_traced_in_an_error(tracing_kernel: Kernel, service: Service, traces: TraceServer) -> None:
@@ -360,6 +363,11 @@ def test_a_traced_reply_that_ends_with_done_only_is_complete(
         assert "All of it." in run.text
     service.always = Streamed(["Half "], finish=None, done=False)
     assert "The reply stopped before its end." in tracing_kernel.run("%wbchat hi").error
+    tracing_kernel.run(FLUSH)
+    *complete, half = traces.named("model_call")
+    assert [call["output"]["text"] for call in complete] == ["All of it."] * 3
+    assert half["output"]["text"] == "Half "
+    assert "stopped before its end" in half["exception"]
 
 
 def test_a_traced_stream_that_stalls_is_reported_as_a_timeout(
@@ -373,3 +381,5 @@ def test_a_traced_stream_that_stalls_is_reported_as_a_timeout(
             assert "said nothing in time" in tracing_kernel.run(cell).text
     finally:
         gate.set()
+    tracing_kernel.run(FLUSH)
+    assert ["said nothing in time" in call["exception"] for call in traces.named("model_call")] == [True] * 3

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from time import perf_counter
 
 
 class Limiter:
-    """An adaptive number of slots.
+    """An adaptive number of slots. Several threads may use it.
 
     The service limits requests in flight per project, user and model, and publishes no figure (service.md).
 
@@ -18,19 +19,14 @@ class Limiter:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.in_flight = 0
         self._allowed = float(most)
         self._cut_at = 0.0
+        self._lock = Lock()
 
     @property
     def allowed(self) -> int:
         """The number of requests that may be in flight now."""
         return int(self._allowed)
-
-    @property
-    def free(self) -> int:
-        """The number of requests that may be sent now."""
-        return max(self.allowed - self.in_flight, 0)
 
     def refused(self, started: float) -> None:
         """Halve the limit, because the service refused a request as one too many.
@@ -38,10 +34,12 @@ class Limiter:
         `started` is when the request was sent (`perf_counter`). Refusals of requests sent before the last cut are
         ignored: they say nothing new.
         """
-        if started > self._cut_at:
-            self._cut_at = perf_counter()
-            self._allowed = max(1.0, self._allowed / 2)
+        with self._lock:
+            if started > self._cut_at:
+                self._cut_at = perf_counter()
+                self._allowed = max(1.0, self._allowed / 2)
 
     def served(self) -> None:
         """Raise the limit slowly, because a request was served. As many served requests as slots add one slot."""
-        self._allowed = min(self._allowed + 1 / self._allowed, float(self.most))
+        with self._lock:
+            self._allowed = min(self._allowed + 1 / self._allowed, float(self.most))

@@ -115,7 +115,9 @@ def _run(
     permits: Permits | None,
 ) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
-    progress = show(runs) if show else None
+    with interrupts.allowed():
+        # It estimates the run: rows are drawn and prompts rendered by the user's code.
+        progress = show(runs) if show else None
     try:
         run_all(command, runs, interrupts, redraw=progress.draw if progress else _nothing, permits=permits)
     except KeyboardInterrupt:
@@ -169,6 +171,10 @@ def run_all(
             has_started = [run.start_next(send, interrupts.allowed) for run in runs]
             take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
     finally:
+        # Answers that have arrived are kept, also those that were not taken yet.
+        for row, failure in in_flight.take(0):
+            if not row.run.end(row, failure) and permits is not None:
+                permits.release()
         in_flight.cancel()
         for run in runs:
             for _ in run.release_all():

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from sqlite3 import Error as SqliteError
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
@@ -89,6 +90,7 @@ class BatchRun:
         # A row that waits for a slot or for the budget.
         self._pending: RowCall | None = None
         self._in_flight: set[RowCall] = set()
+        self._lock = Lock()
 
     @property
     def total(self) -> int | None:
@@ -152,7 +154,7 @@ class BatchRun:
             # A row that needs no request is done.
             if self._pending is None:
                 return True
-        if not self.limiter.free:
+        if not self._free:
             return False
         row, self._pending = self._pending, None
         if not self._reserve(row):
@@ -160,9 +162,13 @@ class BatchRun:
                 self._pending = row
             return False
         self._in_flight.add(row)
-        self.limiter.in_flight += 1
         start(row)
         return True
+
+    @property
+    def _free(self) -> int:
+        """The number of requests that may be sent now."""
+        return max(self.limiter.allowed - len(self._in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
@@ -170,7 +176,8 @@ class BatchRun:
             if failure is not None:
                 raise failure
             try:
-                value = row.parsed_or_refused() if row.is_repaired else row.parsed()
+                is_last = row.is_repaired or self.stopped is not None
+                value = row.parsed_or_refused() if is_last else row.parsed()
             except Mismatch as mismatch:
                 row.begin_repair(mismatch)
                 row.is_repaired = True
@@ -192,7 +199,6 @@ class BatchRun:
         """Count a row's requests, and give its slot and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
-            self.limiter.in_flight -= 1
             row.hold.release()
             for call in row.calls():
                 self._count(call)
@@ -294,8 +300,8 @@ class BatchRun:
 
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
-        rows = self.limiter.free if self.total is None else self.total - len(self.answers) + 1
-        return max(min(self.limiter.free, rows), 1) * self.beside
+        rows = self._free if self.total is None else self.total - len(self.answers) + 1
+        return max(min(self._free, rows), 1) * self.beside
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
@@ -311,19 +317,21 @@ class BatchRun:
         self.usage += call.usage or NOTHING
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
-    def ask_more_easily(self, refused: PreparedRequest, error: InferenceError) -> None:
+    def relax_following_rows(self, refused: PreparedRequest, error: InferenceError) -> None:
         """Relax the response format for the following rows, because the current one would be refused for each of them.
 
         A row that was in flight may report the refusal of a format that is no longer requested; that is ignored.
         """
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
-        if (easier := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
-            self._base = easier
-            self._notice(*easier.notices)
+        if (relaxed := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
+            self._base = relaxed
+            self._notice(*relaxed.notices)
 
-    def _notice(self, *words: str) -> None:
-        self.notices = tuple(dict.fromkeys((*self.notices, *words)))
+    def _notice(self, *notices: str) -> None:
+        # Called in the thread of the cell, and in that of the event loop.
+        with self._lock:
+            self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
 
     def _read(self, text: str) -> Any:
         schema = self.spec.chat.schema
@@ -343,7 +351,7 @@ class BatchRun:
 def _not_drawn(error: Exception, number: int) -> InferenceError:
     said = quoted(f"{type(error).__name__}: {error}")
     return InferenceError(
-        f"There is no row {number}: what gives the rows raised {said}.",
+        f"Row {number} cannot be read: the source of the rows raised {said}.",
         remedy="Fix it and run the cell again.",
         cause="option",
     )
@@ -353,18 +361,17 @@ class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
     def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
-        self.hold = Reservation(run.command.budget)
-        super().__init__(run.command, run.spec.chat, request, self.hold)
+        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget))
         self.run = run
         self.number = number
         self.key = key
         self.is_repaired = False
 
-    def easier(self, error: InferenceError) -> PreparedRequest | None:
-        easier = super().easier(error)
-        if easier is not None:
-            self.run.ask_more_easily(self.sent, error)
-        return easier
+    def relaxed(self, error: InferenceError) -> PreparedRequest | None:
+        relaxed = super().relaxed(error)
+        if relaxed is not None:
+            self.run.relax_following_rows(self.sent, error)
+        return relaxed
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
         run = self.run

@@ -1,6 +1,6 @@
 """The ids of models: whether a text can be one, and whether it is the address of a LoRA.
 
-Apart from `models`, so that what only checks an id does not wait for the catalog.
+Separate from `models`, so that checking an id does not import the catalog.
 """
 
 from __future__ import annotations

@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from .http import (
         ClientOptions as ClientOptions,
         Clients as Clients,
-        Recorder as Recorder,
         certificates as certificates,
         http_library as http_library,
     )
-    from .metering import Meter as Meter, MeteredCall as MeteredCall
     from .retries import pause as pause, wait as wait
     from .sse import (
         DONE as DONE,
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
         is_stream as is_stream,
     )
     from .stream import (
+        STREAMED as STREAMED,
         fetch_feed as fetch_feed,
         fetch_model_list as fetch_model_list,
         stream_chat as stream_chat,
@@ -37,10 +36,9 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "failures": ("FailureContext", "to_inference_error"),
-        "http": ("ClientOptions", "Clients", "Recorder", "certificates", "http_library"),
-        "metering": ("Meter", "MeteredCall"),
+        "http": ("ClientOptions", "Clients", "certificates", "http_library"),
         "retries": ("pause", "wait"),
         "sse": ("DONE", "EXTENSION", "EventReader", "LIMITED", "is_stream"),
-        "stream": ("fetch_feed", "fetch_model_list", "stream_chat"),
+        "stream": ("STREAMED", "fetch_feed", "fetch_model_list", "stream_chat"),
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from threading import Lock
@@ -68,6 +68,8 @@ class Clients:
         self._lock = Lock()
         self._own: tuple[object, AsyncOpenAI] | None = None
         self._users: tuple[object, OpenAI] | None = None
+        # Replaced clients. Another thread, or the user's code, may still use them.
+        self._replaced: list[AsyncOpenAI | OpenAI] = []
         forget_in_children(self)
 
     def own(self, options: ClientOptions) -> AsyncOpenAI:
@@ -78,41 +80,38 @@ class Clients:
         InferenceError
             When the environment names a proxy that cannot be used, or the endpoint is not an address.
         """
-        built_for = (options, _environment())
+        built_for = (replace(options, max_retries=0), options.endpoint.out_of_reach is None, _environment())
         with self._lock:
             if self._own is None or self._own[0] != built_for:
-                self._close_own()
-                self._own = built_for, build_own_client(options)
+                built = build_own_client(options)
+                if self._own is not None:
+                    self._replaced.append(self._own[1])
+                self._own = built_for, built
             return self._own[1]
 
     def users(self, options: ClientOptions, meter: Meter) -> OpenAI:
         """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`."""
-        built_for = (options, _environment())
+        built_for = (options, options.endpoint.out_of_reach is None, _environment())
         with self._lock:
             if self._users is None or self._users[0] != built_for:
-                self._close_users()
-                self._users = built_for, build_users_client(options, meter)
+                built = build_users_client(options, meter)
+                if self._users is not None:
+                    self._replaced.append(self._users[1])
+                self._users = built_for, built
             return self._users[1]
 
     def close(self) -> None:
         """Close the clients and their connections."""
         with self._lock:
-            self._close_own()
-            self._close_users()
+            clients = [*self._replaced, *(one[1] for one in (self._own, self._users) if one is not None)]
+            self._own, self._users, self._replaced = None, None, []
+        for client in clients:
+            if (closing := client.close()) is not None:
+                self._loop.run(closing)
 
     def forget(self) -> None:
         self._lock = Lock()
-        self._own = self._users = None
-
-    def _close_own(self) -> None:
-        own, self._own = self._own, None
-        if own is not None:
-            self._loop.run(own[1].close())
-
-    def _close_users(self) -> None:
-        users, self._users = self._users, None
-        if users is not None:
-            users[1].close()
+        self._own, self._users, self._replaced = None, None, []
 
 
 def _environment() -> tuple[object, ...]:
@@ -168,10 +167,11 @@ def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
     uses_proxies = not endpoint.is_local and (recorder is None or recorder.records)
     if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
         raise _proxy_error(*fault)
+    verify = _verify(endpoint)
     try:
         return http_class(
             event_hooks=hooks,
-            verify=_verify(endpoint),
+            verify=verify,
             trust_env=uses_proxies,
             timeout=_timeout(options),
             # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
@@ -222,7 +222,16 @@ def certificates() -> Any:
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
     the environment names others.
     """
-    return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    try:
+        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    except OSError as error:
+        named = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
+        raise InferenceError(
+            "The certificates that servers are checked with cannot be read; nothing was sent.",
+            why=quoted(f"{' and '.join(named)}: {error}" if named else str(error)),
+            remedy="Name a file that is there, or unset the variable. Then restart the kernel." if named else "",
+            cause="option",
+        ) from None
 
 
 @cache

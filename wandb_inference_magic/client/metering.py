@@ -7,7 +7,6 @@ in the HTTP client: it is the only place where bytes are read as they pass.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from .sse import EXTENSION, LIMITED, is_stream
@@ -36,6 +35,9 @@ class MeteredCall(Protocol):
 
     def feed(self, data: bytes) -> None:
         """Read bytes of the response as they pass."""
+
+    def cancel(self) -> None:
+        """Give the reservation back, because no request was sent."""
 
     def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
         """Count the call. Only the first `end` counts. A reply that was read to its end is answered in any case."""
@@ -77,6 +79,15 @@ def metered_client(meter: Meter) -> type[OpenAI]:
                 options.json_data = {**body, "max_tokens": call.limit}
             return options
 
+        def _build_request(self, options: Any, **how: Any) -> Any:
+            try:
+                return super()._build_request(options, **how)
+            except BaseException:
+                # For example, a parameter is not JSON.
+                if (call := _building.get()) is not None:
+                    call.cancel()
+                raise
+
         def _prepare_request(self, request: Any) -> None:
             super()._prepare_request(request)
             if (call := _building.get()) is not None:
@@ -86,7 +97,6 @@ def metered_client(meter: Meter) -> type[OpenAI]:
     return MeteredOpenAI
 
 
-@cache
 def metered_http(base: Any, library: Any) -> Any:
     """Return a subclass of an HTTP client that counts the calls it sends."""
 
@@ -100,10 +110,13 @@ def metered_http(base: Any, library: Any) -> Any:
                 for data in self._body:
                     self._call.feed(data)
                     yield data
+                self._call.end("answered")
             except Exception:
                 self._call.end("failed")
                 raise
-            self._call.end("answered")
+            finally:
+                # Only the first end counts: this is for a reader that stops in between.
+                self._call.end("interrupted")
 
         def close(self) -> None:
             self._body.close()

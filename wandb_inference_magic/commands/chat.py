@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
 from ..engine.compare import run_comparison
 from ..errors import InferenceError, shortened
-from ..frontend import ComparisonView, LiveUpdater, next_cells
+from ..frontend import ComparisonView, LiveUpdater, Spinner, next_cells
 from ..messages import NullListener
 from ..session import Command
 from .preview import preview_bundle
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..arguments import ChatOptions
     from ..catalog import Catalog
     from ..engine import ChatSpec
-    from ..frontend import MagicContext
+    from ..frontend import Canvas, MagicContext
     from ..messages import ComparisonListener, Listener, Reply
 
 
@@ -47,14 +47,19 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
         value_tokens=tokens,
         described_error=context.last_error.describe(tokens=tokens) if options.error else "",
     )
+    canvas = context.canvas(_format(options))
+    if not options.quiet:
+        command.listener = Spinner(canvas)
     specs = [replace(spec, model=model) for model in _models(command, options)] or [spec]
     if len(specs) > 1:
         _check_comparable(options, len(specs))
     if options.dry_run:
         requests = [prepare_request(command, one, context.cell.origin) for one in specs]
-        context.canvas().show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
+        canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
-    return _compare(context, options, specs) if len(specs) > 1 else _send(context, options, specs[0])
+    if len(specs) > 1:
+        return _compare(context, options, specs, canvas)
+    return _send(context, options, specs[0], canvas)
 
 
 def _models(command: Command, options: ChatOptions) -> list[str]:
@@ -98,12 +103,12 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
         )
 
 
-def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec]) -> list[Reply]:
+def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec], canvas: Canvas) -> list[Reply]:
     session = context.session
     session.last_comparison = []
     try:
         return run_comparison(
-            context.command, specs, origin=context.cell.origin, listener=_comparison_view(context, options)
+            context.command, specs, origin=context.cell.origin, listener=_comparison_view(context, options, canvas)
         )
     finally:
         if session.last_comparison:
@@ -112,7 +117,7 @@ def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec])
                     context.put(name, session.last_comparison)
 
 
-def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec) -> Reply:
+def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: Canvas) -> Reply:
     session = context.session
     before = session.last_reply
     try:
@@ -120,7 +125,7 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec) -> Reply:
             context.command,
             spec,
             origin=context.cell.origin,
-            listener=_listener(context, options),
+            listener=_listener(context, options, canvas),
             after=partial(_put_code, context, options),
         )
     finally:
@@ -132,18 +137,17 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec) -> Reply:
     return reply
 
 
-def _listener(context: MagicContext, options: ChatOptions) -> Listener:
+def _listener(context: MagicContext, options: ChatOptions, canvas: Canvas) -> Listener:
     if options.quiet:
         return NullListener()
     per_second = context.command.settings.refresh_per_second
-    return LiveUpdater(context.canvas(_format(options)), per_second=per_second)
+    return LiveUpdater(canvas, per_second=per_second)
 
 
-def _comparison_view(context: MagicContext, options: ChatOptions) -> ComparisonListener:
+def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
     if options.quiet:
         return NullListener()
     settings = context.command.settings
-    canvas = context.canvas(_format(options))
     return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 
 

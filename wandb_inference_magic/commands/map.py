@@ -22,7 +22,7 @@ from ..catalog import format_usd
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, Interrupted, did_you_mean, shortened
-from ..frontend import Spinner, is_notebook
+from ..frontend import Spinner, cleared_on_error, is_notebook
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
 
@@ -70,17 +70,18 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         context.put(name, _lazily(command, options, value, spec))
         canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
         return
-    mapped = run_map(
-        command,
-        read_rows(value, options.limit),
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        use_cache=not options.no_cache,
-        progress=lambda runs: MapProgress(
-            canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell)
-        ),
-    )
+    with cleared_on_error(canvas):
+        mapped = run_map(
+            command,
+            read_rows(value, options.limit),
+            spec,
+            models=options.model,
+            into=options.into or INTO,
+            use_cache=not options.no_cache,
+            progress=lambda runs: MapProgress(
+                canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell)
+            ),
+        )
     context.put(name, mapped.frame)
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))

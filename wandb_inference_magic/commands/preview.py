@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import usd
+from ..client import STREAMED
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..rendering import MARKDOWN, PLAIN
 from ..text import safe_plain
@@ -63,7 +64,7 @@ def _cost(request: PreparedRequest, tokens: int) -> str:
 def _parameters(body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
     sent = {name: value for name, value in body.items() if name not in ("messages", "extra_body")}
     sent |= body.get("extra_body") or {}
-    return sent | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
+    return sent | (STREAMED if stream else {})
 
 
 def _title(message: Message) -> str:

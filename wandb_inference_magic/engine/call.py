@@ -58,7 +58,7 @@ class ModelCall:
         self.sent = request
         self.progress = progress or CallProgress(request.model)
         self._command = command
-        self._hold = hold
+        self.hold = hold
         self._remedy = remedy
         self._ended: list[Reply] = []
 
@@ -97,8 +97,8 @@ class ModelCall:
                 await self._send_once(client)
             except Exception as failure:
                 error = self.explained(failure)
-                if not self.builder.has_begun and (easier := self.easier(error)) is not None:
-                    self.sent = easier
+                if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
+                    self.sent = relaxed
                     continue
                 tries += 1
                 seconds = None if self.builder.has_begun else self.pause_after(error, tries)
@@ -114,7 +114,7 @@ class ModelCall:
                 return
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
-        builder, hold = self.builder, self._hold
+        builder, hold = self.builder, self.hold
         hold.reserve(self.sent)
         builder.budget_limit = hold.limit
         builder.started = perf_counter()
@@ -143,7 +143,7 @@ class ModelCall:
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
-        self._hold.reserve(request)
+        self.hold.reserve(request)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
 
@@ -182,12 +182,20 @@ class ModelCall:
 
     def calls(self) -> list[Reply]:
         """Return the reply to each request that has received anything."""
-        has_received = self.builder.has_begun or self.builder.usage is not None
-        return [*self._ended, *([self.built()] if has_received else [])]
+        return [*self._ended, *([self.built()] if self._has_received else [])]
+
+    @property
+    def _has_received(self) -> bool:
+        """Whether anything has been received for the current request."""
+        return self.builder.has_begun or self.builder.usage is not None
 
     def reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
-        reply = added_up([*self._ended, self.built(incomplete)])
+        parts = [*self._ended, self.built(incomplete)]
+        if len(parts) > 1 and not self._has_received and not parts[-2].tool_calls:
+            # A repair of which nothing has been received: the answer before it is what there is.
+            parts = [*parts[:-2], replace(parts[-2], incomplete=incomplete)]
+        reply = added_up(parts)
         return replace(reply, notices=notices_below(reply, *self.sent.notices))
 
     def built(self, incomplete: str = "") -> Reply:
@@ -205,7 +213,7 @@ class ModelCall:
         known = self._command.session.models.known(self.sent.endpoint)
         return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
 
-    def easier(self, error: InferenceError) -> PreparedRequest | None:
+    def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
         return relax_response_format(self.sent, self.spec.schema, error)
 

@@ -67,9 +67,10 @@ def run_chat(
     """
     listener = listener or NullListener()
     command.listener = listener
-    request = prepare_request(command, spec, origin)
+    run: _ChatRun | None = None
     reply: Reply | None = None
     try:
+        request = prepare_request(command, spec, origin)
         with deferred_interrupts() as interrupts, Reservation(command.budget) as hold:
             hold.reserve(request)
             run = _ChatRun(command, spec, request, hold, listener, interrupts)
@@ -81,8 +82,11 @@ def run_chat(
             if after is not None:
                 after(reply)
             listener.finish(reply)
-    except KeyboardInterrupt as interrupt:
-        if reply is None or isinstance(interrupt, Interrupted):
+    except (InferenceError, KeyboardInterrupt) as failure:
+        if run is None:
+            # Nothing was sent: no status line is left of what was waited for.
+            listener.discard()
+        if reply is None or not isinstance(failure, KeyboardInterrupt) or isinstance(failure, Interrupted):
             raise
         raise Interrupted(f"The reply is complete: it is in _wbreply{_describe_place(reply)}.") from None
     return reply

@@ -65,8 +65,14 @@ def run_comparison(
             for number, (spec, hold) in enumerate(zip(specs, holds, strict=True))
         ]
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
-        with deferred_interrupts() as interrupts, command.traced("wbchat", inputs, {}, interrupts) as trace:
-            replies = _compared(command, listener, contenders, trace, interrupts)
+        replies = None
+        try:
+            with deferred_interrupts() as interrupts, command.traced("wbchat", inputs, {}, interrupts) as trace:
+                replies = _compared(command, listener, contenders, trace, interrupts)
+        except (InferenceError, KeyboardInterrupt) as failure:
+            if replies is None:
+                raise
+            raise Interrupted("The replies are complete: they are in _wbreply.") from failure
     errors = [one.progress.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(

@@ -31,7 +31,7 @@ def relax_response_format(
         words = f"{sent.model} takes no schema: it was asked for JSON instead."
         easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
     else:
-        words = f"{sent.model} takes no response format either: it was asked in words alone."
+        words = f"{sent.model} takes no response format either: the schema was put into the prompt instead."
         easier = sent.with_body(response_format=None)
     return easier.noticed(words)
 

@@ -8,5 +8,10 @@ from .comparison import ComparisonView as ComparisonView
 from .context import MagicContext as MagicContext
 from .execution import ExecutionInfo as ExecutionInfo
 from .last_error import LastError as LastError
-from .live import LiveUpdater as LiveUpdater, Spinner as Spinner, describe_wait as describe_wait
+from .live import (
+    LiveUpdater as LiveUpdater,
+    Spinner as Spinner,
+    cleared_on_error as cleared_on_error,
+    describe_wait as describe_wait,
+)
 from .picker import show_models as show_models

@@ -56,5 +56,5 @@ class MagicContext:
             self.shell,
             owns_cell=self.owns_cell,
             format=format,
-            allow_images_from=self.command.settings.allow_images_from,
+            allow_images_from=self.session.settings.allow_images_from,
         )

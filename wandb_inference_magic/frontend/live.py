@@ -42,11 +42,18 @@ class Spinner:
                 shown = line
                 self._canvas.status(line)
 
-        try:
+        with cleared_on_error(self._canvas):
             yield redraw
-        except BaseException:
-            self._canvas.discard()
-            raise
+
+
+@contextmanager
+def cleared_on_error(canvas: Canvas) -> Iterator[None]:
+    """Remove what a canvas shows if the `with` block raises: for example, what was waited for before the error."""
+    try:
+        yield
+    except BaseException:
+        canvas.discard()
+        raise
 
 
 class LiveUpdater(Spinner):
@@ -60,6 +67,7 @@ class LiveUpdater(Spinner):
         self.interval = 1 / per_second
         self._progress = CallProgress("")
         self._taken = 0
+        self._reasoning_taken = self._words_thought = 0
         self._last_text = 0.0
         self._status = ""
 
@@ -67,6 +75,7 @@ class LiveUpdater(Spinner):
         """Draw the reply to the next request from now on."""
         self._progress = progress
         self._taken, self._status = 0, ""
+        self._reasoning_taken = self._words_thought = 0
 
     def redraw(self) -> None:
         """Draw the text received since the last time or, if there has been none for a while, why."""
@@ -89,6 +98,7 @@ class LiveUpdater(Spinner):
         """Draw a step between two requests, below all text received so far."""
         self._take(perf_counter())
         self._canvas.step(markdown)
+        self._status = ""
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
@@ -116,11 +126,12 @@ class LiveUpdater(Spinner):
     def _status_line(self, waited: float) -> str:
         if waits := describe_retry(self._progress):
             return waits
-        words_thought = sum(piece.count(" ") for piece in self._progress.builder.reasoning_pieces)
+        new = self._progress.builder.reasoning_pieces[self._reasoning_taken :]
+        self._reasoning_taken += len(new)
+        self._words_thought += sum(piece.count(" ") for piece in new)
         model = self._progress.model
-        return describe_wait(
-            f"{model} is thinking · {words_thought:,} words" if words_thought else f"waiting for {model}", waited
-        )
+        thinking = f"{model} is thinking · {self._words_thought:,} words"
+        return describe_wait(thinking if self._words_thought else f"waiting for {model}", waited)
 
 
 def describe_wait(doing: str, waited: float) -> str:

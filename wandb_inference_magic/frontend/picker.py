@@ -11,7 +11,7 @@ from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..session import Command
 from .canvas import is_notebook
-from .live import Spinner
+from .live import Spinner, cleared_on_error
 from .output_widget import WIDGET, widget_view
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..catalog import Catalog, Model
     from ..config import Endpoint
     from ..session import Session
+    from .canvas import Canvas
     from .context import MagicContext
 
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
@@ -34,7 +35,13 @@ def show_models(context: MagicContext, options: ModelsOptions, text: str) -> Non
     InferenceError
         If the endpoint does not have the model, the text matches no model, or no list of models is available.
     """
-    shell, session, command, canvas = context.shell, context.session, context.command, context.canvas()
+    canvas = context.canvas()
+    with cleared_on_error(canvas):
+        _show_models(context, options, text, canvas)
+
+
+def _show_models(context: MagicContext, options: ModelsOptions, text: str, canvas: Canvas) -> None:
+    shell, session, command = context.shell, context.session, context.command
     command.listener = Spinner(canvas)
     endpoint = command.endpoint
     catalog = session.models.catalog(command, refresh=options.refresh)

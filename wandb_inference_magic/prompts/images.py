@@ -69,7 +69,7 @@ def image_at(path: Path) -> Image:
     if path.stat().st_size > LARGEST_FILE:
         raise InferenceError(
             f"The image {path} is larger than {LARGEST_FILE // 1_000_000} MB.",
-            remedy="Make it smaller; opened with PIL, it is scaled down by itself.",
+            remedy="Make it smaller; an image opened with PIL is scaled down automatically.",
             cause="option",
         )
     image = image_from_bytes(path.read_bytes())
@@ -147,7 +147,7 @@ def image_from_ipython(shown: Any) -> Image:
     if isinstance(shown.url, str) and shown.url:
         return Image(shown.url)
     raise InferenceError(
-        f"This IPython image is of no kind that models read: {quoted(str(shown.format))}.",
+        f"Models cannot read this kind of IPython image: {quoted(str(shown.format))}.",
         remedy="Use a PNG or JPEG image.",
         cause="option",
     )

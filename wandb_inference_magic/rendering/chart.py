@@ -59,7 +59,7 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
     try:
         bundle[PNG] = b64encode(_image(names, known)).decode()
-    except Exception:  # noqa: BLE001 - what was compared is paid for: no drawing may fail it
+    except Exception:  # noqa: BLE001 - a failed drawing must not lose a comparison that was paid for
         return bundle
     # Front ends show a PNG without alternative text. Untrusted notebooks and GitHub do not show this HTML.
     bundle[HTML] = f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ..catalog import usd
 from ..errors import shortened
-from ..markup import Untrusted, fenced, is_link, safe_document, safe_inline
+from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, pretty_json
 from ..text import read_json_text, safe_plain
 
@@ -178,7 +178,6 @@ def markdown_to_html(markdown: str) -> str:
 
     JupyterLab also renders maths in HTML, so the maths is checked here too.
     """
-    from ..markup import is_ordinary, page_parser
 
     parser = page_parser()
     tokens = parser.parse(markdown)

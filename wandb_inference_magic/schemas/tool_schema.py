@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
+from ..text import whole
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
 
@@ -49,8 +50,8 @@ class Tool:
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
-        # A lone half of a surrogate pair has no UTF-8 form, and pydantic would raise an error of another type.
-        raw = text.encode("utf-8", "replace") if text.strip() else b"{}"
+        # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
+        raw = whole(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
         positional = [
             read.pop(parameter.name, parameter.default)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import run_once
 from ..errors import InferenceError, did_you_mean, quoted
 from ..messages import ToolStep
+from ..text import whole
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -228,5 +229,5 @@ def _is_users(filename: str) -> bool:
 def _sendable(text: str) -> str:
     if len(text) > LONGEST_RESULT:
         text = f"{text[:LONGEST_RESULT]}\n… (cut: the first {LONGEST_RESULT:,} of {len(text):,} characters)"
-    # A lone half of a surrogate pair would raise an error when the request is encoded.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    # A lone surrogate cannot be sent.
+    return whole(text)

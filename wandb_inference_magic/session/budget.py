@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -218,12 +218,9 @@ class Reservation:
         shared = self._budget.shared
         if shared is None:
             self._budget.usage.release(self)
-        elif self._call:
+        elif self._call or cost:
+            # A reply already received is not lost when the file cannot be used: the cost is added with the next change.
             shared.settle(self._call, cost)
-        elif cost:
-            # A reply already received is not lost when the file cannot be used. The next call is refused instead.
-            with suppress(InferenceError):
-                shared.add(cost)
         self._request, self._usd, self._call = None, 0.0, ""
 
     def __enter__(self) -> Reservation:

@@ -147,8 +147,9 @@ class Command:
         if tracer is None:
             yield Trace()
             return
-        with self.listener.waiting("connecting to Weave") as redraw:
-            self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
+        if tracer.is_to_start:
+            with self.listener.waiting("connecting to Weave") as redraw:
+                self.loop.call(tracer.try_to_start, meanwhile=redraw, interrupts=interrupts)
         trace, call = tracer.begin(name, inputs, attributes)
         self._op = None if call is None else (tracer, call)
         try:
@@ -210,10 +211,16 @@ class Command:
 
         # Tracing that has been switched off must end here: the user's calls are made outside a magic.
         _ = self.tracer
-        return self.session.clients.users(
-            self._client_options(),
-            SessionMeter(self.endpoint, self.session.models, lambda: Command(self.session, dry=True).budget),
-        )
+
+        # The calls of a client that only replays stay free, and those of one that sends stay checked, whatever
+        # cassette is set later. The limit may change.
+        def budget() -> Budget:
+            if self.costs_nothing:
+                return Budget(None, self.session.usage)
+            return Command(self.session, dry=True, uses_cassette=False).budget
+
+        meter = SessionMeter(self.endpoint, self.session.models, budget)
+        return self.session.clients.users(self._client_options(), meter)
 
     def _client_options(self) -> ClientOptions:
         # Imported when a cassette is in use.

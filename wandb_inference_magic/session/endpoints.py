@@ -106,6 +106,7 @@ class Keys:
             When it cannot be a key.
         """
         self._typed[url] = Key(check_key(key.reveal()), key.source)
+        self._secrets = None
         return self._typed[url]
 
     def prompt_for(self, url: str) -> Key | None:

@@ -122,6 +122,10 @@ class ClientCall:
         else:
             self._read(self._events.feed(data))
 
+    def cancel(self) -> None:
+        self._has_ended = True
+        self._hold.release()
+
     def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
         if self._has_ended:
             return

@@ -174,14 +174,17 @@ def _folder() -> Path:
 # The session of this process --------------------------------------------------------------------------------------
 
 _session: Session | None = None
+_lock = RLock()
 
 
 def current_session() -> Session:
     """Return the session that the magics and the Python API share. Create one if the extension is not loaded."""
     global _session
-    if _session is None:
-        _session = Session(_new_settings())
-    return _session
+    # Several threads of a script may make the first call at once.
+    with _lock:
+        if _session is None:
+            _session = Session(_new_settings())
+        return _session
 
 
 def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:

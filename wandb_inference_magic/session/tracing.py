@@ -206,10 +206,13 @@ class Tracer:
                 self._listener.observe(f"{type(error).__name__}: {error}")
         return trace, call
 
+    @property
+    def is_to_start(self) -> bool:
+        """Whether it is not connected, and connecting has not failed before."""
+        return self._client is None and not self._has_failed
+
     def try_to_start(self) -> None:
-        """Connect to Weave unless that has failed before. An error is reported below the next reply."""
-        if self._client is not None or self._has_failed:
-            return
+        """Connect to Weave. An error is reported below the next reply."""
         try:
             self.start()
         except InferenceError as error:
