@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
 from importlib import import_module
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
 
@@ -40,8 +41,16 @@ def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable
 _one_at_a_time: Final = RLock()
 
 
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Disable warnings, in all threads: those of an import do not concern the cell that is being run."""
+    with _one_at_a_time, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def import_quietly(name: str) -> ModuleType:
-    """Import a module without warnings: those of its import do not concern the cell that is being run.
+    """Import a module without warnings.
 
     Parameters
     ----------
@@ -57,6 +66,5 @@ def import_quietly(name: str) -> ModuleType:
     ImportError
         When the module is not found. Any other error that the module itself raises is not caught.
     """
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with no_warnings():
         return import_module(name)

@@ -69,10 +69,10 @@ def run_comparison(
         try:
             with deferred_interrupts() as interrupts, command.traced("wbchat", inputs, {}, interrupts) as trace:
                 replies = _compared(command, listener, contenders, trace, interrupts)
-        except (InferenceError, KeyboardInterrupt) as failure:
+        except KeyboardInterrupt:
             if replies is None:
                 raise
-            raise Interrupted("The replies are complete: they are in _wbreply.") from failure
+            raise Interrupted("The replies are complete: they are in _wbreply.") from None
     errors = [one.progress.error for one in contenders]
     if errors[0] is not None and None not in errors:
         raise InferenceError(

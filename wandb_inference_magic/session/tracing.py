@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config import ignored_among, resolve_server_key
 from ..errors import InferenceError, quoted
-from ..imports import import_quietly
+from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
 
 if TYPE_CHECKING:
@@ -174,7 +174,11 @@ class Tracer:
         self._level = logger.level
         logger.addHandler(self._listener)
         # With `settings` alone, Weave would still print messages while it connects.
-        with _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"):
+        # It imports its integrations, some of which warn on some versions of Python.
+        with (
+            no_warnings(),
+            _environment(WANDB_API_KEY=key, WANDB_IDENTITY_TOKEN_FILE=None, WEAVE_LOG_LEVEL="WARNING"),
+        ):
             client = weave.init(
                 self._project,
                 settings={"print_call_link": False, "http_timeout": HTTP_SECONDS},
