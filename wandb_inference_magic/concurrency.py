@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 T = TypeVar("T")
+CLOSED: Final = "The session was closed while this was waiting."
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 
@@ -224,9 +225,15 @@ class _RunningInThread(Generic[T]):
     def result(self) -> T:
         if self._stopped is not None:
             raise self._stopped
-        if self._task is None or self._task.cancelled() or not self._task.done():
-            raise RuntimeError("The session was closed while this was waiting.")
-        return cast("T", self._task.result())
+        if self._task is None or not self._task.done():
+            raise RuntimeError(CLOSED)
+        try:
+            return cast("T", self._task.result())
+        except BaseException as error:
+            # A task of the user's code can also be cancelled by that code.
+            if error.args == (CLOSED,):
+                raise RuntimeError(CLOSED) from None
+            raise
 
     async def _run(self) -> T | None:
         try:
@@ -347,7 +354,7 @@ async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
 
     others = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
     for task in others:
-        task.cancel()
+        task.cancel(CLOSED)
     if others:
         await asyncio.wait(others, timeout=SECONDS_TO_CANCEL / 2)
     await loop.shutdown_asyncgens()

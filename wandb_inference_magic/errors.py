@@ -31,6 +31,9 @@ Cause = Literal[
     "missing",  # something needed is missing: a package, the practice model, a request in the cassette
 ]
 
+# Errors with these causes do not depend on the prompt.
+AFFECT_ALL: Final = ("key", "quota", "budget", "refused", "model", "missing")
+
 
 class InferenceError(Exception):
     """A failure, reported in one short message.
@@ -53,6 +56,10 @@ class InferenceError(Exception):
         Whether the same request may succeed later.
     retry_after : float, optional
         The seconds that the service asked to wait before trying again.
+    waits : tuple of (float, float), optional
+        The seconds to wait before the next tries, each a range, if the service does not say.
+    affects_all : bool, optional
+        Whether every other request would fail as well. Follows from the cause if it is not given.
 
     Notes
     -----
@@ -71,6 +78,8 @@ class InferenceError(Exception):
         request_id: str | None = None,
         retryable: bool = False,
         retry_after: float | None = None,
+        waits: tuple[tuple[float, float], ...] | None = None,
+        affects_all: bool | None = None,
     ) -> None:
         # The last safeguard: no text shown in a cell contains a key or a password, wherever the text comes from.
         self.what, self.why, self.remedy = (redacted(safe_plain(part)).strip() for part in (what, why, remedy))
@@ -79,6 +88,9 @@ class InferenceError(Exception):
         self.request_id = quoted(request_id) if request_id else None
         self.retryable = retryable
         self.retry_after = retry_after
+        self.waits = waits
+        is_lasting_fault = cause == "network" and not retryable
+        self.affects_all = cause in AFFECT_ALL or is_lasting_fault if affects_all is None else affects_all
         self.show_traceback = False
         super().__init__(self.what)
 

@@ -221,7 +221,7 @@ def test_json_is_read_to_a_maximum_size() -> None:
     with pytest.raises(ValueError, match="too many values"):
         read_json_text("[" + "[]," * 2_000_001 + "1]")
     with pytest.raises(InferenceError, match="larger than 32 MB"):
-        list(ChunkReader().feed(b"a" * 32_000_001))
+        list(ChunkReader().feed(b"data: " + b"a" * 32_000_001))
 
 
 def test_a_stream_is_unpacked_incrementally() -> None:
@@ -307,7 +307,7 @@ def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, mo
     monkeypatch.setattr(cassette_client, "MOST_EVENTS", 3)
     added: list[Any] = []
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
-        recording = cassette_client._Recording(("e", "/p", {}), added.append)  # type: ignore[arg-type]
+        recording = cassette_client._Recording(("e", "/chat/completions", {}), added.append)  # type: ignore[arg-type]
         body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]
         response = SimpleNamespace(
             status_code=200, headers={"content-type": "text/event-stream"}, extensions={}, stream=body

@@ -21,7 +21,7 @@ def busy(retry_after: float | None = None) -> InferenceError:
     return InferenceError("Busy.", cause="busy", retryable=True, retry_after=retry_after)
 
 
-@pytest.mark.parametrize(("tries", "low", "high"), [(1, 1.5, 2.5), (2, 4.5, 7.5), (3, 13.5, 22.5), (9, 90, 150)])
+@pytest.mark.parametrize(("tries", "low", "high"), [(1, 1.5, 2.5), (2, 4.5, 7.5), (3, 13.5, 22.5), (9, 40, 60)])
 def test_pauses_grow_and_are_random(tries: int, low: float, high: float) -> None:
     pauses = {pause(busy(), tries, 10) for _ in range(20)}
     assert len(pauses) > 1
@@ -29,9 +29,14 @@ def test_pauses_grow_and_are_random(tries: int, low: float, high: float) -> None
 
 
 def test_the_pause_that_the_service_requests_is_used() -> None:
-    assert pause(busy(retry_after=7), 1, 3) == 7
-    assert pause(busy(retry_after=0), 1, 3) == 0
     assert pause(busy(retry_after=600), 1, 3) is None
+
+
+@pytest.mark.parametrize(("asked", "low", "high"), [(7, 7, 8.75), (0, 1, 2), (0.001, 1, 2), (60, 60, 75)])
+def test_many_clients_do_not_return_at_the_same_moment_nor_at_once(asked: float, low: float, high: float) -> None:
+    pauses = {pause(busy(retry_after=asked), tries, 9) for tries in range(1, 9)}
+    assert len(pauses) > 1
+    assert all(one is not None and low <= one <= high for one in pauses)
 
 
 def test_retries_are_limited_in_number_and_to_retryable_errors() -> None:

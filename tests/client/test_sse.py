@@ -20,8 +20,8 @@ EVENTS = ['{"text": "café \u2028 end"}', "one\ntwo", "tight", "[DONE]"]
 def data_of(chunks: Iterable[bytes]) -> Iterator[str]:
     reader = EventReader()
     for chunk in chunks:
-        yield from reader.feed(chunk)
-    yield from reader.close()
+        yield from (event.data for event in reader.feed(chunk))
+    yield from (event.data for event in reader.close())
 
 
 def test_a_stream_in_one_piece_is_read() -> None:

@@ -111,11 +111,8 @@ def test_one_client_is_shared_and_rebuilt_only_when_its_settings_change(kernel: 
     kernel.run("%wbchat hi\n%config WandbInference.temperature = 0.5\n%wbconfig --model test/model-b")
     assert kernel.value("client() is first") is True
     kernel.run("%wbconfig --timeout 33")
-    assert kernel.value("(client() is first, first.is_closed(), client().timeout.read)") == (
-        False,
-        True,
-        33.0,
-    )
+    # The first one may still be in use.
+    assert kernel.value("(client() is first, first.is_closed(), client().timeout.read)") == (False, False, 33.0)
     kernel.run("%wbconfig --project a/b")
     kernel.run("r = chat('from Python', max_tokens=5, top_k=3)")
     assert service.last.headers["openai-project"] == "a/b"

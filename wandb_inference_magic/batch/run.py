@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from .cache import AnswerCache
     from .rows import Rows
 
-# An error with one of these causes would affect every row.
-FATAL: Final = ("key", "quota", "budget", "refused", "model", "missing")
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MOST_FAILURES: Final = 10
 SAMPLE: Final = 20
@@ -342,7 +340,7 @@ class BatchRun:
         self.errors[number] = str(error)
         self.done += 1
         self._failures_in_a_row += 1
-        if error.cause in FATAL or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
+        if error.affects_all or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
             self.stopped = self.stopped or error
         elif key and not error.retryable and error.cause in ("request", "answer"):
             self._keep(key, Answer(error=str(error)))

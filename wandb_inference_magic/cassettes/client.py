@@ -15,17 +15,17 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, EventReader, http_library, is_stream, wait
+from ..client import DONE, EXTENSION, LIMITED, ChunkReader, ServiceError, http_library, wait
+from ..errors import InferenceError
 from ..messages import Timing
 from ..text import read_json_text, without_query_secrets
-from .file import Exchange, header_text, without_pictures
+from .file import Event, Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from ..config import Endpoint
     from .cassette import Cassette
-    from .file import Event
 
 # Statuses that concern the request itself, and would be returned again. Other failures are temporary, or concern the
 # account.
@@ -198,20 +198,19 @@ class _Recording:
         self._started = perf_counter()
         self._response: Any = None
         self._body: Any = None
-        self._is_stream = False
         self._is_good = False
         self._has_ended = False
-        self._reader = EventReader()
+        # Reads a reply of a model; any other response is kept as it is.
+        self._reader: ChunkReader | None = None
         self._events: list[Event] = []
-        self._has_finished = False
-        self._is_done = False
         self._pieces: list[bytes] = []
 
     def of(self, response: Any) -> Any:
         """Return the response with this object as its body."""
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
-        self._is_stream = is_stream(response)
+        if response.status_code < 300 and self._asked[1].endswith("/completions"):
+            self._reader = ChunkReader()
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response
@@ -238,45 +237,43 @@ class _Recording:
 
     def _feed(self, piece: bytes) -> None:
         self._timing.seconds = round(perf_counter() - self._started, 3)
-        if self._is_stream:
-            self._read(self._reader.feed(piece))
-        else:
+        if self._reader is None:
             self._pieces.append(piece)
+        else:
+            self._take(self._reader.feed(piece))
 
-    def _read(self, texts: Iterator[str]) -> None:
-        """Process the JSON texts of a stream."""
-        for text in texts:
-            self._is_done = self._is_done or text == DONE
-            if not self._is_done:
-                self._take(_parsed(text) if self._is_good else None)
-
-    def _take(self, chunk: Any) -> None:
-        """Keep a chunk. If the stream cannot be recorded, discard its chunks to free the memory."""
-        if not isinstance(chunk, dict) or "error" in chunk or len(self._events) == MOST_EVENTS:
+    def _take(self, chunks: Iterator[Any]) -> None:
+        """Keep the chunks of a reply. If it cannot be recorded, discard them to free the memory."""
+        try:
+            for chunk in chunks:
+                self._events.append((self._timing.seconds, chunk))
+        except (InferenceError, ServiceError):
+            self._is_good = False
+        if not self._is_good or len(self._events) > MOST_EVENTS:
             self._is_good = False
             self._events.clear()
-            return
-        self._events.append((self._timing.seconds, chunk))
-        choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self._has_finished = self._has_finished or choices[0].get("finish_reason") is not None
 
     def _end(self, *, all_came: bool) -> None:
         """Record the exchange if it is complete. `all_came` says whether the endpoint ended the body."""
         if self._has_ended:
             return
         self._has_ended = True
-        document = _parsed(b"".join(self._pieces)) if all_came and not self._is_stream else None
-        if all_came and self._is_stream:
-            self._read(self._reader.close())
-        is_whole = self._events and (self._is_done or (all_came and self._has_finished))
-        if self._is_good and (is_whole or document is not None):
+        document, events = None, tuple[Event, ...]()
+        if self._reader is None:
+            document = _parsed(b"".join(self._pieces)) if all_came else None
+        elif all_came or self._reader.completeness.is_complete:
+            self._take(self._reader.close())
+            if self._reader.is_document and self._events:
+                document = self._events[0][1]
+            else:
+                events = tuple(self._events)
+        if self._is_good and (events or document is not None):
             self._add(
                 Exchange(
                     *self._asked,
                     seconds=self._timing.seconds,
                     document=document,
-                    events=tuple(self._events),
+                    events=events,
                     status=self._response.status_code,
                     request_id=header_text(self._response.headers.get("x-request-id")),
                 )

@@ -81,7 +81,7 @@ class Catalog:
 
     def describe_unknown(self, id: str) -> InferenceError:
         """Return the error for an id that the endpoint does not have. It names the replacement, or similar ids."""
-        ids = [model.id for model in self.models]
+        ids = [model.id for model in self.models if model.id != id]
         if replacement := self.replacements.get(id):
             why, remedy = "It is retired.", f"Its replacement is {replacement}."
         elif is_lora(id):

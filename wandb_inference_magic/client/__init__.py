@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .chunks import ChunkReader as ChunkReader, ServiceError as ServiceError
     from .failures import FailureContext as FailureContext, to_inference_error as to_inference_error
     from .http import (
         ClientOptions as ClientOptions,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         DONE as DONE,
         EXTENSION as EXTENSION,
         LIMITED as LIMITED,
-        EventReader as EventReader,
         is_stream as is_stream,
     )
     from .stream import (
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
+        "chunks": ("ChunkReader", "ServiceError"),
         "failures": ("FailureContext", "to_inference_error"),
         "http": ("ClientOptions", "Clients", "certificates", "http_library"),
         "retries": ("pause", "wait"),
-        "sse": ("DONE", "EXTENSION", "EventReader", "LIMITED", "is_stream"),
+        "sse": ("DONE", "EXTENSION", "LIMITED", "is_stream"),
         "stream": ("STREAMED", "fetch_feed", "fetch_model_list", "stream_chat"),
     },
 )

@@ -1,22 +1,41 @@
-"""Read and check the chunks of a reply: whether it is a reply, can be parsed, and is complete.
+"""Read the body of a response: a stream of chunks or a whole completion, and whether it is complete.
 
-The SDK's own loop accepts a truncated stream as complete.
+The SDK's own loop accepts a truncated stream as complete. What a chunk can contain is in `messages/forms.py`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..errors import InferenceError, quoted
+from ..messages import Completeness, error_in, first_choice, is_known_object
 from ..text import read_json_text
-from .sse import DONE, EventReader
+from .sse import DONE, Event, EventReader
 
 Chunk = Mapping[str, Any]
 
+# Bytes that are enough to tell a stream from a document.
+FIRST_BYTES: Final = 8
+_EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
+_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+
+
+class ServiceError(Exception):
+    """An error that the service sent in a response whose status was 200.
+
+    `body` is the object that reports it. `has_begun` tells whether parts of a reply came before it.
+    """
+
+    def __init__(self, body: object, *, has_begun: bool) -> None:
+        super().__init__("The service sent an error.")
+        self.body = body
+        self.has_begun = has_begun
+
 
 class ChunkReader:
-    """Turns the bytes of a stream into chunks.
+    """Turns the bytes of a response into chunks. The first bytes tell whether it is a stream or one document.
 
     Call `feed` with the received bytes until `is_done`, then `close`.
 
@@ -24,68 +43,127 @@ class ChunkReader:
     ------
     InferenceError
         When the response is not a reply, or only a part of one.
+    ServiceError
+        When it reports an error.
     """
 
     def __init__(self) -> None:
-        self._events = EventReader()
-        self._has_payload = False
-        self._has_ended = False
-        self.is_done = False
+        self.completeness = Completeness()
+        self._events: EventReader | None = None
+        self._is_document = False
+        self._first = b""
+        self._document: list[bytes] = []
+        self._has_begun = False
 
-    def feed(self, chunk: bytes) -> Iterator[Chunk]:
+    @property
+    def is_done(self) -> bool:
+        """Whether the end of the stream has been received."""
+        return self.completeness.is_done
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the response is one document, not a stream."""
+        return self._is_document
+
+    def feed(self, data: bytes) -> Iterator[Chunk]:
         """Yield the chunks that these bytes complete."""
-        for data in self._events.feed(chunk):
-            yield from self._read(data)
+        if self._events is None and not self._is_document:
+            self._first += data
+            data = self._first
+            if not self._knows_form():
+                return
+        if self._events is None:
+            self._document.append(data)
+            return
+        for event in self._events.feed(data):
+            yield from self._read(event)
 
     def close(self) -> Iterator[Chunk]:
-        """Yield the chunks that are left at the end of the stream. Raise if the reply is not complete."""
-        for data in self._events.close():
-            yield from self._read(data)
-        if not self._has_ended:
+        """Yield the chunks that are left at the end of the response. Raise if the reply is not complete."""
+        if self._events is None:
+            yield from self._read_document(b"".join(self._document) or self._first)
+        else:
+            for event in self._events.close():
+                yield from self._read(event)
+        if not self.completeness.is_complete:
             raise _cut_off()
+        if not self.completeness.has_choice:
+            raise _no_reply()
 
-    def _read(self, data: str) -> Iterator[Chunk]:
-        if self.is_done:
+    def _knows_form(self) -> bool:
+        """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
+        begin = self._first.lstrip(_BLANK)
+        if _EVENTS.match(begin):
+            self._events = EventReader()
+        elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
+            self._is_document = bool(begin)
+        return self._events is not None or self._is_document
+
+    def _read(self, event: Event) -> Iterator[Chunk]:
+        data = event.data.strip()
+        if self.is_done or not data:
             return
-        if data == DONE:
-            self.is_done = self._has_ended = True
+        if data.strip('"') in (DONE, "DONE"):
+            self.completeness.is_done = True
             return
-        chunk = _parsed(data)
-        if chunk is None:
-            raise _not_readable() if self._has_payload else _not_a_reply(data)
-        yield self._check(chunk)
+        found = _parsed(data)
+        if event.name == "error":
+            raise ServiceError(data if found is None else found, has_begun=self._has_begun)
+        if isinstance(found, Mapping):
+            yield self._check(found)
+        elif found is None and "\n" in data:
+            # Events that are separated by one line end only.
+            for line in data.split("\n"):
+                yield from self._read(Event("", line))
+        elif data.startswith("data:"):
+            yield from self._read(Event("", data.removeprefix("data:")))
+        elif data != "null":
+            raise _not_readable() if self._has_begun else _not_a_reply(data)
+
+    def _read_document(self, data: bytes) -> Iterator[Chunk]:
+        text = data.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+        if not text:
+            return
+        found = _parsed(text)
+        if isinstance(found, list) and found and all(isinstance(one, Mapping) for one in found):
+            chunks = found
+        elif isinstance(found, Mapping):
+            chunks = [found]
+        else:
+            yield from self._read_lines(text)
+            return
+        for chunk in chunks:
+            checked = self._check(chunk)
+            if not isinstance(chunk.get("choices"), list | Mapping) and not is_known_object(chunk):
+                raise _not_a_reply(text)
+            yield checked
+        self.completeness.is_done = True
+
+    def _read_lines(self, text: str) -> Iterator[Chunk]:
+        """Read a document whose every line is a chunk."""
+        if text[0] == "{" and text[-1] != "}":
+            raise _cut_off()
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) == 1 or not isinstance(_parsed(lines[0]), Mapping):
+            raise _not_a_reply(text)
+        for line in lines:
+            yield from self._read(Event("", line))
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
-        if error := chunk.get("error"):
-            raise error_of_service(error)
-        choices = chunk.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
-            self._has_ended = self._has_ended or choices[0].get("finish_reason") is not None
-        self._has_payload = True
+        if (error := error_in(chunk)) is not None:
+            raise ServiceError(error, has_begun=self._has_begun)
+        if (choice := first_choice(chunk)) is not None:
+            self.completeness.take(choice.get("finish_reason"))
+        self._has_begun = True
         return chunk
 
 
-def whole_completion(text: str) -> Chunk:
-    """Read the response of an endpoint that does not stream.
-
-    Raises
-    ------
-    InferenceError
-        When it is not a completion.
-    """
-    chunk = _parsed(text)
-    if chunk is None or not isinstance(chunk.get("choices"), list):
-        raise _not_a_reply(text)
-    return chunk
-
-
-def _parsed(data: str) -> Chunk | None:
+def _parsed(data: str) -> Any:
     try:
-        chunk = read_json_text(data)
+        return read_json_text(data)
     except ValueError:
         return None
-    return chunk if isinstance(chunk, Mapping) else None
 
 
 def _cut_off() -> InferenceError:
@@ -98,15 +176,12 @@ def _cut_off() -> InferenceError:
     )
 
 
-def error_of_service(error: object) -> InferenceError:
-    """Return the error for one that the service sent in the middle of a reply."""
-    message = error.get("message") if isinstance(error, Mapping) else error
+def _no_reply() -> InferenceError:
     return InferenceError(
-        "The service stopped the reply with an error.",
-        why=f'It said: "{quoted(str(message))}"',
+        "The service answered without a reply.",
+        why="It sent no choice.",
         remedy="Run the cell again; if it happens again, choose another model with %wbmodels.",
-        cause="busy",
-        retryable=True,
+        cause="reply",
     )
 
 
@@ -124,7 +199,9 @@ def _not_a_reply(text: str) -> InferenceError:
     is_page = text.lstrip()[:1] == "<"
     return InferenceError(
         "The endpoint answered, but not with a reply of a model.",
-        why="It sent a web page: the address is probably not that of an API." if is_page else "",
+        why="It sent a web page: the address is probably not that of an API."
+        if is_page
+        else f'It sent: "{quoted(text)}"',
         remedy="Check the endpoint with %wbconfig; its address usually ends in /v1.",
         cause="reply",
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from ..errors import Cause, InferenceError, quoted
+from ..errors import InferenceError, quoted
 from ..text import hidden, library_message
-from .retries import read_retry_after
+from .chunks import ServiceError
+from .error_bodies import ErrorBody, read_error
+from .error_causes import CAUSES
+from .retries import LONGEST_SECONDS, asked_to_wait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from openai import APIStatusError
 
     from ..catalog import Catalog
@@ -54,6 +58,8 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
     # Imported here: the module is imported before the first call, and the SDK takes long.
     import openai
 
+    if isinstance(failure, ServiceError):
+        return _of_reply(failure, context)
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure, context)
     if isinstance(failure, openai.APITimeoutError):
@@ -62,6 +68,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
+            affects_all=False,
         )
     if isinstance(failure, openai.APIConnectionError):
         return _of_connection(failure, context)
@@ -85,94 +92,71 @@ def _not_importable(failure: ImportError) -> InferenceError:
 
 
 def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceError:
-    status, headers = failure.status_code, failure.response.headers
+    headers, status = failure.response.headers, failure.status_code
+    body = read_error(failure.body)
+    if status >= 500 and body.code is not None and body.code < 500:
+        # A gateway that failed because the service behind it refused the request.
+        status = body.code
+    error = _error(status, body, asked_to_wait(headers), context)
+    error.request_id = quoted(headers.get("x-request-id") or "") or None
+    return error
+
+
+def _of_reply(failure: ServiceError, context: FailureContext) -> InferenceError:
+    """Return the error for one that the service sent in a response whose status was 200."""
+    body = read_error(failure.body)
+    error = _error(body.status, body, None, context)
+    if failure.has_begun:
+        error.what = "The service stopped the reply with an error."
+    return error
+
+
+def _error(status: int | None, body: ErrorBody, asked: float | None, context: FailureContext) -> InferenceError:
+    asked = body.wait if asked is None else asked
     key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
-    said = hidden(_message(failure), (key.reveal(),) if key else ())
-    what, why, remedy, cause = _describe_status(status, said, context)
-    if said and cause != "model":
-        why = f'{why} It said: "{quoted(said)}"'.strip()
+    words = hidden(body.words, (key.reveal(),) if key else ())
+    places = (*(["wandb"] if context.endpoint.is_wandb else []), *([] if context.model else ["list"]))
+    searched = f"{words} {body.types}".strip()
+    form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asked is not None))
+    fields = _Fields(context, status)
+    why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
+    if asked is not None and asked > LONGEST_SECONDS and form.waits:
+        why.append(f"It asks to wait {_duration(asked)} before the next try, which is longer than this waits.")
     return InferenceError(
-        what,
-        why=why,
-        remedy=remedy,
-        cause=cause,
+        form.what.format_map(fields),
+        why=" ".join(filter(None, why)),
+        remedy=form.remedy.format_map(fields),
+        cause=form.cause,
         status=status,
-        request_id=headers.get("x-request-id"),
-        retryable=cause == "busy",
-        retry_after=read_retry_after(headers.get("retry-after")),
+        retryable=form.waits is not None,
+        retry_after=asked,
+        waits=form.waits,
+        affects_all=form.affects_all,
     )
 
 
-def _describe_status(status: int, said: str, context: FailureContext) -> tuple[str, str, str, Cause]:
-    """Return what, why, remedy and cause for a status, as in the table in service.md (2026-10-07)."""
-    service = context.endpoint.label
-    quota = "quota" in said.lower()
-    if 300 <= status < 400:
-        return (
-            f"{service} redirected the request to another address.",
-            "Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
-            "Set the address it really has: %wbconfig --endpoint URL.",
-            "network",
-        )
-    if status == 401:
-        return f"{service} did not accept the key.", _who(context), _key_remedy(context), "key"
-    if status == 402 or (status == 429 and quota):
-        return (
-            "The account's credit or spending limit is used up.",
-            "",
-            f"See {BILLING_URL}." if context.endpoint.is_wandb else "Ask the people who run the endpoint.",
-            "quota",
-        )
-    if status == 403:
-        return f"{service} refused the request.", "", _refusal_remedy(said), "refused"
-    if status == 404 and not context.model:
-        return (
-            f"{service} has no list of models.",
-            "Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
-            "Check the address: %wbconfig shows it.",
-            "network",
-        )
-    if status == 404:
+class _Fields(dict[str, object]):
+    """The fields of a message, computed when one is used."""
+
+    def __init__(self, context: FailureContext, status: int | None) -> None:
+        super().__init__(service=context.endpoint.label, model=context.model, status=status)
+        self._context = context
+
+    def __missing__(self, name: str) -> object:
+        context = self._context
+        if name == "who":
+            return _who(context)
+        if name == "key_remedy":
+            return _key_remedy(context)
+        if name == "quota_remedy":
+            return f"See {BILLING_URL}." if context.endpoint.is_wandb else "Ask the people who run the endpoint."
         unknown = context.catalog.describe_unknown(context.model)
-        return (
-            f"{service} does not know the model {context.model!r}.",
-            unknown.why,
-            unknown.remedy,
-            "model",
-        )
-    return _describe_library_error(status, service)
+        return {"model_why": unknown.why, "model_remedy": unknown.remedy}[name]
 
 
-def _describe_library_error(status: int, service: str) -> tuple[str, str, str, Cause]:
-    """Return the same as `_describe_status` for a status whose meaning depends on nothing else."""
-    if status == 429:
-        return (
-            f"{service} is getting too many requests at once.",
-            "The limit counts requests in flight per project, user and model.",
-            "Wait a moment and run the cell again; run fewer at once.",
-            "busy",
-        )
-    if status in (400, 413, 422):
-        return (
-            f"{service} did not accept the request as it is.",
-            "",
-            "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new).",
-            "request",
-        )
-    if status >= 500:
-        return (
-            f"{service} is overloaded or failing at the moment.",
-            "",
-            "Run the cell again in a minute or two, or choose another model with %wbmodels.",
-            "busy",
-        )
-    return (
-        f"{service} answered with status {status}.",
-        "",
-        "Check the endpoint with %wbconfig --check.",
-        "request",
-    )
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _who(context: FailureContext) -> str:
@@ -192,17 +176,6 @@ def _key_remedy(context: FailureContext) -> str:
         "Check both: a key is made at forge.coreweave.com/settings and set with %wbconfig --key; "
         "a project is set with %wbconfig --project team/project."
     )
-
-
-def _refusal_remedy(said: str) -> str:
-    if "country" in said.lower() or "region" in said.lower():
-        return (
-            "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
-            "Use it from a region it serves."
-        )
-    if "organization" in said.lower():
-        return "Ask an administrator of your W&B organization to enable the inference gateway."
-    return "Ask an administrator of the account whether it may use this model."
 
 
 def _of_connection(failure: Exception, context: FailureContext) -> InferenceError:
@@ -290,15 +263,3 @@ def _beneath(failure: BaseException) -> Iterator[BaseException]:
 def _describe_cause(failure: BaseException) -> str:
     # Each library repeats the message of the one beneath.
     return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))
-
-
-def _message(failure: APIStatusError) -> str:
-    """Return the service's own message: `error.message`, `detail`, or an empty string for a web page."""
-    body = failure.body
-    if isinstance(body, Mapping):
-        # The SDK unwraps `error` only if it is set.
-        body = body.get("error") or body
-    if isinstance(body, Mapping):
-        said = body.get("message") or body.get("detail") or ""
-        return said if isinstance(said, str) else str(said)
-    return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""

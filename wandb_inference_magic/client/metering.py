@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from .sse import EXTENSION, LIMITED, is_stream
+from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ class MeteredCall(Protocol):
     def limit(self) -> int | None:
         """The limit on the reply that a budget adds to the request, in tokens, or None."""
 
-    def begin(self, timing: Timing | None, *, streams: bool) -> None:
+    def begin(self, timing: Timing | None) -> None:
         """Record that the response begins. `timing` is a cassette's clock."""
 
     def feed(self, data: bytes) -> None:
@@ -135,7 +135,7 @@ def metered_http(base: Any, library: Any) -> Any:
                 raise
             finally:
                 LIMITED.reset(before)
-            call.begin(response.extensions.get(EXTENSION), streams=is_stream(response))
+            call.begin(response.extensions.get(EXTENSION))
             if response.status_code >= FIRST_ERROR:
                 call.end("failed")
             elif stream:

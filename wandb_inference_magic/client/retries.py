@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from random import uniform
 from threading import Event
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..errors import InferenceError
 
-FIRST_SECONDS: Final = 2.0
-FACTOR: Final = 3.0
-JITTER: Final = 0.25
+# The seconds to wait before the second try, the third and so on, each a range. The last range is repeated. Tries vary
+# within a range, so that forty students do not all try again at the same moment.
+Waits = tuple[tuple[float, float], ...]
+SHORT: Final[Waits] = ((1.5, 2.5), (4.5, 7.5), (13.5, 22.5), (40.0, 60.0))
+# The vendor advises to wait 30 to 60 s after status 500 and 60 to 120 s after 503. Most failures pass sooner.
+FAILING: Final[Waits] = ((1.5, 2.5), (8.0, 12.0), (30.0, 60.0))
+OVERLOADED: Final[Waits] = ((1.5, 2.5), (13.0, 17.0), (60.0, 120.0))
+# The shortest wait that a service can ask for: with 0 s all tries would be used up at once.
+SHORTEST_SECONDS: Final = 1.0
 # The longest wait that a user can be expected to accept. If the service asks for more, the error is reported.
 LONGEST_SECONDS: Final = 120.0
+# What varies of a wait that the service asks for.
+JITTER: Final = 0.25
 LONGEST_SLICE: Final = 0.2
 
 
@@ -34,28 +46,35 @@ def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
     Returns
     -------
     float or None
-        The time that the service asked for, else 2, 6, 18, ... seconds. These vary randomly by up to a quarter, so
-        that forty students do not all retry at the same moment.
+        At least the time that the service asks for, or else a time that grows with the number of tries.
     """
     if not error.retryable or tries > max_retries:
         return None
-    if error.retry_after is not None:
-        return error.retry_after if error.retry_after <= LONGEST_SECONDS else None
-    return min(FIRST_SECONDS * FACTOR ** (tries - 1), LONGEST_SECONDS) * uniform(1 - JITTER, 1 + JITTER)
+    asked = error.retry_after
+    if asked is None:
+        waits = error.waits or SHORT
+        return uniform(*waits[min(tries, len(waits)) - 1])
+    if asked > LONGEST_SECONDS:
+        return None
+    return max(asked, SHORTEST_SECONDS) + uniform(0, max(asked * JITTER, SHORTEST_SECONDS))
+
+
+def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the headers of a response ask to wait, or None."""
+    milliseconds = read_retry_after(headers.get("retry-after-ms"))
+    return read_retry_after(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
 
 
 def read_retry_after(header: str | None) -> float | None:
     """Return the seconds of a `Retry-After` header: a number or a date (RFC 9110, section 10.2.3); otherwise None."""
     if not header:
         return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError):
+        seconds = float(header)
+        return max(0.0, seconds) if isfinite(seconds) else None
+    with suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(header).timestamp() - time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+    return None
 
 
 def wait(seconds: float) -> None:

@@ -1,9 +1,9 @@
-"""Server-sent events: detect a streamed response and split its bytes into the JSON texts of its events."""
+"""Server-sent events: split the bytes of a stream into its events."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import MB, too_large
 
@@ -21,12 +21,19 @@ LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default
 
 
 def is_stream(response: Any) -> bool:
-    """Return whether a response is a stream. An endpoint that does not stream sends the whole completion."""
+    """Return whether a response says that it is a stream. Some services say so of no stream, or not of one."""
     return "event-stream" in response.headers.get("content-type", "event-stream")
 
 
+class Event(NamedTuple):
+    """An event: its name, which is usually empty, and its data."""
+
+    name: str
+    data: str
+
+
 class EventReader:
-    """Takes the bytes of a stream, split anywhere, and yields the `data` of each event once it is complete.
+    """Takes the bytes of a stream, split anywhere, and yields each event once it is complete.
 
     Only CR, LF and CRLF end a line. `str.splitlines` would also split at U+2028, which JSON may contain unescaped.
     Bytes that are not UTF-8 become U+FFFD.
@@ -40,28 +47,29 @@ class EventReader:
     -----
     The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
     Unlike there, an event at the end of the stream counts even without a blank line after it, because servers
-    omit that line.
+    omit that line. A line `error: ...` is an event named so (llama.cpp), and a line of JSON is one without a name.
     """
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._after_cr = False
         self._is_first = True
+        self._name = ""
         self._data: list[bytes] = []
         self._held = 0
 
-    def feed(self, chunk: bytes) -> Iterator[str]:
-        """Take more bytes and yield the data of the events that they complete."""
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Take more bytes and yield the events that they complete."""
         for line in self._lines(chunk):
             yield from self._line(line)
 
-    def close(self) -> Iterator[str]:
-        """Yield the data of an event that is left at the end of the stream."""
+    def close(self) -> Iterator[Event]:
+        """Yield an event that is left at the end of the stream."""
         if self._rest:
             yield from self._line(bytes(self._rest))
         yield from self._line(b"")
 
-    def _line(self, line: bytes) -> Iterator[str]:
+    def _line(self, line: bytes) -> Iterator[Event]:
         if self._is_first:
             # A byte order mark is not part of the first line.
             line, self._is_first = line.removeprefix(b"\xef\xbb\xbf"), False
@@ -70,10 +78,17 @@ class EventReader:
             if self._held > MOST_EVENT:
                 raise too_large(MOST_EVENT)
             self._data.append(line[5:].removeprefix(b" "))
-        elif not line and self._data:
-            yield b"\n".join(self._data).decode("utf-8", "replace")
+        elif line.startswith(b"event:"):
+            self._name = _decoded(line[6:]).strip()
+        elif line.startswith(b"error:"):
+            yield Event("error", _decoded(line[6:]).strip())
+        elif line.startswith(b"{"):
+            yield Event("", _decoded(line))
+        elif not line:
+            if self._data:
+                yield Event(self._name, _decoded(b"\n".join(self._data)))
+            self._name, self._held = "", 0
             self._data.clear()
-            self._held = 0
 
     def _lines(self, chunk: bytes) -> Iterator[bytes]:
         if self._after_cr and chunk:
@@ -89,3 +104,7 @@ class EventReader:
         self._rest = bytearray() if lines[-1][-1:] in b"\r\n" else lines.pop()
         for line in lines:
             yield bytes(line).rstrip(b"\r\n")
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

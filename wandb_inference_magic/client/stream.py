@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from ..errors import InferenceError, quoted
 from ..text import read_json_text, whole
-from .chunks import ChunkReader, whole_completion
-from .sse import EXTENSION, LIMITED, is_stream
+from .chunks import ChunkReader, ServiceError
+from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -30,6 +30,8 @@ LISTING_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 5.0
 # After the end of a reply the rest of the response is read for this long, so that the connection can be used again.
 SECONDS_TO_DRAIN: Final = 0.1
+# After a `finish_reason` the token counts and `[DONE]` are waited for this long.
+SECONDS_AFTER_FINISH: Final = 10.0
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -45,18 +47,14 @@ def _stream_classes() -> tuple[Any, Any]:
         """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
 
         async def __stream__(self) -> AsyncIterator[Any]:
+            reader = ChunkReader()
             with _network_errors(self.response):
-                if not is_stream(self.response):
-                    yield whole_completion((await self.response.aread()).decode("utf-8", "replace"))
-                    return
-                reader = ChunkReader()
                 data = self.response.aiter_bytes()
-                async for piece in data:
+                while (piece := await _next_piece(data, reader)) is not None:
                     for chunk in reader.feed(piece):
                         yield chunk
-                    if reader.is_done:
-                        await _drain(data)
-                        return
+                if reader.is_done:
+                    await _drain(data)
                 for chunk in reader.close():
                     yield chunk
 
@@ -69,6 +67,22 @@ def _stream_classes() -> tuple[Any, Any]:
 
     # With a type of chunk, which the SDK looks up.
     return Chunks[dict[str, Any]], Document[dict[str, Any]]
+
+
+async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader) -> bytes | None:
+    """Return the next bytes of a reply, or None at its end."""
+    if reader.is_done:
+        return None
+    has_finished = reader.completeness.has_finished
+    try:
+        return await asyncio.wait_for(anext(data), SECONDS_AFTER_FINISH if has_finished else None)
+    except StopAsyncIteration:
+        return None
+    except Exception:
+        # The reply is complete. Only the token counts are missing.
+        if has_finished:
+            return None
+        raise
 
 
 async def _drain(data: AsyncIterator[bytes]) -> None:
@@ -88,7 +102,7 @@ def _network_errors(response: Any) -> Iterator[None]:
 
     try:
         yield
-    except (InferenceError, openai.OpenAIError, ValueError):
+    except (InferenceError, ServiceError, openai.OpenAIError, ValueError):
         raise
     except Exception as error:
         is_timeout = type(error).__name__.endswith("Timeout")
@@ -123,6 +137,8 @@ async def stream_chat(
     ------
     InferenceError
         When the response is not a reply, or only a part of one (cause `reply`).
+    ServiceError
+        When the service reports an error in a response whose status is 200.
     openai.OpenAIError
         For any failure of the service or the network.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import FailureContext, pause, stream_chat, to_inference_error
 from ..messages import CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
-from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
+from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -154,8 +154,12 @@ class ModelCall:
         ------
         Mismatch
             When it does not fit its schema.
+        InferenceError
+            When it is not JSON, or the model refused to answer.
         """
         schema, text = self.spec.schema, self.builder.text
+        if self.builder.refusal and (schema is not None or self.spec.json):
+            raise refused(self.builder.refusal)
         if schema is not None:
             return schema.read(text)
         return read_json(text) if self.spec.json else None

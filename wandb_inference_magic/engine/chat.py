@@ -176,7 +176,8 @@ class _ChatRun:
                 raise _too_many_rounds(last)
             called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
-            request = self._call.sent.followed_by(_asking(last, called), *(step.message for step in steps))
+            asking = {**_asking(last, called), **self._call.builder.echo}
+            request = self._call.sent.followed_by(asking, *(step.message for step in steps))
             # In the last round the model must answer.
             self._call.follow_with(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
 

@@ -31,7 +31,7 @@ def relax_response_format(
         words = f"{sent.model} takes no schema: it was asked for JSON instead."
         easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
     else:
-        words = f"{sent.model} takes no response format either: the schema was put into the prompt instead."
+        words = f"{sent.model} takes no response format either: it was asked in words alone."
         easier = sent.with_body(response_format=None)
     return easier.noticed(words)
 
@@ -46,6 +46,16 @@ def repair_request(sent: PreparedRequest, schema: Schema, answer: str, mismatch:
     correction = f"This does not fit: {mismatch}\nAnswer again, with JSON only. {schema.instructions}"
     again = sent.followed_by({"role": "assistant", "content": answer}, {"role": "user", "content": correction})
     return again.noticed(f"The first answer did not fit ({quoted(str(mismatch))}): it was asked for again.")
+
+
+def refused(words: str) -> InferenceError:
+    """Return the error for a model that refused to answer."""
+    return InferenceError(
+        "The model refused to answer.",
+        why=f'It said: "{quoted(words)}"',
+        remedy="Change the prompt, or ask another model.",
+        cause="answer",
+    )
 
 
 def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:

@@ -66,6 +66,7 @@ class LiveUpdater(Spinner):
         super().__init__(canvas)
         self.interval = 1 / per_second
         self._progress = CallProgress("")
+        self._pieces = self._progress.builder.text_pieces
         self._taken = 0
         self._reasoning_taken = self._words_thought = 0
         self._last_text = 0.0
@@ -74,6 +75,7 @@ class LiveUpdater(Spinner):
     def start(self, progress: CallProgress) -> None:
         """Draw the reply to the next request from now on."""
         self._progress = progress
+        self._pieces = progress.builder.text_pieces
         self._taken, self._status = 0, ""
         self._reasoning_taken = self._words_thought = 0
 
@@ -110,12 +112,17 @@ class LiveUpdater(Spinner):
 
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
-        pieces = self._progress.builder.text_pieces[self._taken :]
-        if not pieces:
+        pieces = self._progress.builder.text_pieces
+        if pieces is not self._pieces:
+            if self._taken:
+                self._canvas.step("*The text above is the model's reasoning.*")
+            self._pieces, self._taken = pieces, 0
+        new = pieces[self._taken :]
+        if not new:
             return False
-        self._taken += len(pieces)
+        self._taken += len(new)
         self._last_text = now
-        self._canvas.append("".join(pieces))
+        self._canvas.append("".join(new))
         return True
 
     def _show_status(self, line: str) -> None:

@@ -11,7 +11,9 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
+    from .endings import Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
+    from .forms import error_in as error_in, first_choice as first_choice, is_known_object as is_known_object
     from .frames import data_frame as data_frame
     from .listener import (
         CallProgress as CallProgress,
@@ -56,7 +58,9 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
+        "endings": ("Completeness",),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
+        "forms": ("error_in", "first_choice", "is_known_object"),
         "frames": ("data_frame",),
         "listener": (
             "CallProgress",

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..text import redacted, whole
-from .reply import Reply, ToolCall, is_cut
+from ..errors import shortened
+from ..text import redacted, safe_plain, whole
+from .endings import finish_meaning
+from .forms import delta_of, first_choice, is_known_object, read_calls, read_texts, usage_in
+from .reply import Reply, is_cut
+from .think_tags import ThinkTags
 from .tokens import Usage
+from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..catalog import Price
+    from .forms import Kind
     from .reply import Message
+
+# How many unknown parts of a reply are reported, and how much of each is quoted.
+MOST_UNKNOWN: Final = 3
+MOST_QUOTED: Final = 100
 
 
 @dataclass(slots=True)
@@ -39,11 +50,10 @@ class Arrival:
 
 
 class ReplyBuilder:
-    """Builds a reply from the chunks of a stream, or from one whole completion.
+    """Builds a reply from the chunks of a stream, or from one whole completion, in any form in `forms.py`.
 
-    Accepts what endpoints really send: `choices: []`, null content, usage in any chunk or in none,
-    `reasoning` or the older `reasoning_content`, tool calls in pieces (service.md, 2026-10-07).
-    `text_pieces` and `reasoning_pieces` only grow, so another thread can read them at the same time.
+    `text_pieces` and `reasoning_pieces` only grow, so another thread can read them at the same time. If the text so far
+    turns out to be reasoning, `text_pieces` becomes another list.
     The code that receives the chunks fills in `arrival`.
     """
 
@@ -62,8 +72,14 @@ class ReplyBuilder:
         self.arrival = Arrival()
         self.text_pieces: list[str] = []
         self.reasoning_pieces: list[str] = []
-        self._tools: dict[int, dict[str, str]] = {}
+        self.refusal = ""
+        self._unknown: set[str] = set()
+        self.logprobs: list[Any] = []
+        self._tags = ThinkTags(self.text_pieces)
+        self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
+        # The fields in which the reasoning came, with their values.
+        self._reasoning_fields: dict[str, list[Any]] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -72,8 +88,16 @@ class ReplyBuilder:
 
     @property
     def text(self) -> str:
-        """The text received so far."""
-        return self._joined("text", self.text_pieces)
+        """The text received so far, without reasoning. If the model refused, its words."""
+        text = self._joined("text", self.text_pieces)
+        text = text.strip() if self._tags.has_found else text
+        return text or self.refusal
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning received so far."""
+        reasoning = self._joined("reasoning", self.reasoning_pieces)
+        return reasoning.strip() if self._tags.has_found else reasoning
 
     @property
     def seconds(self) -> float:
@@ -82,18 +106,22 @@ class ReplyBuilder:
 
     def add(self, chunk: Mapping[str, Any]) -> None:
         """Add one chunk of a stream (`delta`) or a whole completion (`message`)."""
-        self._read_usage(chunk.get("usage"))
+        self._read_usage(usage_in(chunk))
         if isinstance(model := chunk.get("model"), str) and model:
             self.model = model
-        choices = chunk.get("choices")
-        if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        choice = first_choice(chunk)
+        if choice is None:
+            if not is_known_object(chunk):
+                self._not_shown(chunk)
             return
-        choice = choices[0]
-        if isinstance(reason := choice.get("finish_reason"), str):
-            self.finish_reason = reason
-        piece = choice.get("delta") or choice.get("message")
-        if isinstance(piece, Mapping):
-            self._add_piece(piece)
+        self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
+        self._add_logprobs(choice.get("logprobs"))
+        delta = delta_of(choice)
+        for kind, value, name in read_texts(delta):
+            self._add_part(kind, value, name)
+        for position, part in enumerate(read_calls(delta)):
+            self._mark_first()
+            self._tools.add(part, position)
 
     def _read_usage(self, chunk: object) -> None:
         try:
@@ -117,39 +145,60 @@ class ReplyBuilder:
     @property
     def written(self) -> str:
         """All that the model has written: its reasoning, text and tool calls."""
-        calls = (one for tool in self._tools.values() for one in (tool["name"], tool["arguments"]))
-        return "".join((*self.reasoning_pieces, *self.text_pieces, *calls))
+        calls = (one for call in self._tools.calls for one in (call.name, call.arguments))
+        return "".join((*self.reasoning_pieces, *self.text_pieces, self._tags.held[1], self.refusal, *calls))
 
     @property
     def is_cut_by_budget(self) -> bool:
         """Whether the reply was cut by the limit that a budget added."""
         return is_cut(self.budget_limit, self.finish_reason, self.usage) and not self.is_replayed
 
-    def _add_piece(self, piece: Mapping[str, Any]) -> None:
-        reasoning = piece.get("reasoning") or piece.get("reasoning_content")
-        if isinstance(reasoning, str) and reasoning:
-            self._mark_first()
-            self.reasoning_pieces.append(self._whole("reasoning", reasoning))
-        content = piece.get("content")
-        if isinstance(content, str) and content:
-            self._mark_first()
-            self.text_pieces.append(self._whole("text", content))
-        if isinstance(calls := piece.get("tool_calls"), list):
-            for position, call in enumerate(calls):
-                if isinstance(call, Mapping):
-                    self._add_tool_call(position, call)
-
-    def _add_tool_call(self, position: int, call: Mapping[str, Any]) -> None:
+    def _add_part(self, kind: Kind, value: Any, name: str) -> None:
+        if kind == "unknown":
+            self._not_shown(value)
+            return
+        if not value:
+            return
         self._mark_first()
-        index = call.get("index")
-        tool = self._tools.setdefault(
-            index if isinstance(index, int) else position, {"id": "", "name": "", "arguments": ""}
-        )
-        function = call.get("function")
-        function = function if isinstance(function, Mapping) else {}
-        tool["id"] = str(call.get("id") or tool["id"])
-        tool["name"] = str(function.get("name") or tool["name"])
-        tool["arguments"] += str(function.get("arguments") or "")
+        if kind == "refusal":
+            self.refusal += whole(value)
+        elif kind == "reasoning":
+            self._reasoning_fields.setdefault(name, []).append(value)
+            self._add_text("reasoning", value)
+        else:
+            for part, text in self._tags.feed(value):
+                if part == "restart":
+                    self._restart()
+                else:
+                    self._add_text(part, text)
+
+    def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
+        pieces = self.text_pieces if kind == "text" else self.reasoning_pieces
+        pieces.append(self._whole(kind, text))
+
+    def _restart(self) -> None:
+        """Take all text so far as reasoning: the end of a block was received that had no beginning."""
+        self.reasoning_pieces.extend(self.text_pieces)
+        self.text_pieces = []
+        self._tags.written = self.text_pieces
+
+    def _add_logprobs(self, logprobs: object) -> None:
+        content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+        if isinstance(content, list):
+            self.logprobs.extend(content)
+
+    def _not_shown(self, value: object) -> None:
+        """Report a part of unknown form, once for each kind of part."""
+        kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
+        if len(self._unknown) < MOST_UNKNOWN and kind not in self._unknown:
+            self._unknown.add(kind)
+            self.notice(f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}")
+
+    @property
+    def echo(self) -> Message:
+        """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
+        fields = {name: values for name, values in self._reasoning_fields.items() if name != "content"}
+        return {name: values if name == "reasoning_details" else "".join(values) for name, values in fields.items()}
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""
@@ -159,7 +208,8 @@ class ReplyBuilder:
         return whole(piece)
 
     def _joined(self, kind: str, pieces: Sequence[str]) -> str:
-        return "".join(pieces) + whole(self._halves.get(kind, ""))
+        held_kind, held = self._tags.held
+        return "".join(pieces) + whole(self._halves.get(kind, "") + (held if held_kind == kind else ""))
 
     def _mark_first(self) -> None:
         if self.first_at is None:
@@ -191,8 +241,10 @@ class ReplyBuilder:
             cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
         return Reply(
             text=self.text,
-            reasoning=self._joined("reasoning", self.reasoning_pieces),
-            tool_calls=tuple(ToolCall(**self._tools[index]) for index in sorted(self._tools)),
+            reasoning=self.reasoning,
+            refusal=self.refusal,
+            tool_calls=self._tools.calls,
+            logprobs=tuple(self.logprobs),
             asked_model=asked_model,
             # Redacted, because a service can send anything here and it is saved with the notebook.
             model=redacted(self.model) if self.model not in ("", asked_model) else asked_model,
@@ -211,3 +263,8 @@ class ReplyBuilder:
             # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,
         )
+
+
+def _beginning(value: object) -> str:
+    """Return the beginning of a JSON value, for a notice."""
+    return shortened(safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MOST_QUOTED]), MOST_QUOTED)

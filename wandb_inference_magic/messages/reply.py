@@ -79,7 +79,8 @@ class Reply:
     endpoint : str
         `wandb`, `local` (the practice model on this machine) or the URL.
     finish_reason : str or None
-        `stop`, `length`, `tool_calls`, `content_filter`, ..., or None if the endpoint did not send it.
+        `stop`, `length`, `tool_calls` or `content_filter`, whatever name the endpoint has for it; another one as
+        received; None if the endpoint did not send it.
     incomplete : str
         Why the reply is incomplete (`interrupted`, `connection lost`); empty for a complete one.
     usage : Usage or None
@@ -112,6 +113,10 @@ class Reply:
         The URL of the trace in Weave; empty if the reply was not traced.
     budget_limit : int or None
         The limit on the reply, in tokens, that a budget added to the request; None if it added none.
+    refusal : str
+        What the model said when it refused to answer; empty if it did not. It is the text as well.
+    logprobs : tuple
+        The log-probabilities of the tokens, as received; empty unless they were requested (`--param logprobs=true`).
     """
 
     text: str
@@ -139,6 +144,8 @@ class Reply:
     replayed: bool = False
     trace: str = ""
     budget_limit: int | None = None
+    refusal: str = ""
+    logprobs: tuple[Any, ...] = field(default=(), repr=False)
     # Whether the running cell already shows this reply, so that it is not shown again as the cell's value.
     _on_screen: bool = field(default=False, init=False, repr=False)
 

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 # A larger number is not a valid token count for one call.
 MOST_TOKENS: Final = 10**9
 
+# The names of the counts of prompt, reply and cached tokens. The first that is there counts.
+COUNTS: Final = (
+    ("prompt_tokens", "input_tokens", "prompt_eval_count", "prompt_n", "promptTokenCount"),
+    ("completion_tokens", "output_tokens", "eval_count", "predicted_n", "candidatesTokenCount"),
+    (
+        "prompt_tokens_details.cached_tokens",
+        "input_tokens_details.cached_tokens",
+        "prompt_cache_hit_tokens",
+        "cached_tokens",
+        "num_cached_tokens",
+        "cache_read_input_tokens",
+    ),
+)
+
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
 PER_MESSAGE: Final = 4
@@ -63,15 +77,26 @@ class Usage:
             return None
         if not isinstance(chunk, Mapping):
             raise ValueError(_shown(chunk))
-        prompt, completion = chunk.get("prompt_tokens"), chunk.get("completion_tokens")
-        details = chunk.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-        counts = [None if one is None else _count(one) for one in (prompt, completion, cached)]
+        counts = [None if one is None else _count(one) for one in (_first(chunk, names) for names in COUNTS)]
+        if counts[1] is None and counts[0] is not None and (total := chunk.get("total_tokens")) is not None:
+            counts[1] = max(_count(total) - counts[0], 0)
         if counts[0] is None or counts[1] is None:
             return None
         if (counts[2] or 0) > counts[0]:
-            raise ValueError(_shown(cached))
+            raise ValueError(_shown(counts[2]))
         return cls(counts[0], counts[1], counts[2] or 0)
+
+
+def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
+    """Return the value of the first name that is there. A name with a dot is that of a field within a field."""
+    for name in names:
+        outer, _, inner = name.partition(".")
+        value = chunk.get(outer)
+        if inner:
+            value = value.get(inner) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
 
 
 def _count(value: object) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..client import DONE, EventReader
+from ..client import ChunkReader, ServiceError
 from ..errors import InferenceError, quoted
 from ..messages import PreparedRequest, ReplyBuilder, Thread
-from ..text import read_json_text
 from .budget import Reservation
 
 if TYPE_CHECKING:
@@ -99,9 +98,8 @@ class ClientCall:
         self._hold = Reservation(budget)
         self._builder = ReplyBuilder()
         self._started = perf_counter()
-        self._events: EventReader | None = None
-        self._pieces: list[bytes] = []
-        self._is_complete = self._has_ended = False
+        self._reader = ChunkReader()
+        self._has_ended = False
 
     def reserve(self) -> None:
         """Reserve the worst-case cost of the call."""
@@ -112,15 +110,11 @@ class ClientCall:
     def limit(self) -> int | None:
         return self._hold.limit
 
-    def begin(self, timing: Timing | None, *, streams: bool) -> None:
+    def begin(self, timing: Timing | None) -> None:
         self._builder.arrival.timing = timing
-        self._events = EventReader() if streams else None
 
     def feed(self, data: bytes) -> None:
-        if self._events is None:
-            self._pieces.append(data)
-        else:
-            self._read(self._events.feed(data))
+        self._add(self._reader.feed(data))
 
     def cancel(self) -> None:
         self._has_ended = True
@@ -130,18 +124,14 @@ class ClientCall:
         if self._has_ended:
             return
         self._has_ended = True
-        if self._pieces:
-            self._read([b"".join(self._pieces).decode("utf-8", "replace")])
-        if outcome == "interrupted" and self._is_complete:
+        self._add(self._reader.close())
+        if outcome == "interrupted" and self._reader.completeness.is_complete:
             outcome = "answered"
         self._usage.end(self._request, self._builder, outcome, self._started, self._hold.settle)
         self._hold.release()
 
-    def _read(self, texts: Iterable[str]) -> None:
-        for text in texts:
-            self._is_complete = self._is_complete or text == DONE
-            # What cannot be read is the user's to handle: the SDK reports it.
-            with suppress(ValueError):
-                if isinstance(chunk := read_json_text(text), Mapping):
-                    self._builder.add(chunk)
-                    self._is_complete = self._is_complete or self._builder.finish_reason is not None
+    def _add(self, chunks: Iterator[Mapping[str, Any]]) -> None:
+        # What cannot be read is the user's to handle: the SDK reports it.
+        with suppress(InferenceError, ServiceError):
+            for chunk in chunks:
+                self._builder.add(chunk)

@@ -1,0 +1,195 @@
+"""Read the body of an error, whatever service it comes from: its words, its status, and how long to wait."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..text import read_json_text
+
+# The fields that have the words, in this order.
+WORDS: Final = (
+    "error",
+    "message",
+    "detail",
+    "details",
+    "errors",
+    "msg",
+    "error_message",
+    "error_msg",
+    "error_description",
+    "description",
+    "reason",
+    "exception",
+    "title",
+)
+STATUSES: Final = ("code", "status", "status_code", "statusCode", "http_code", "http_status", "error_code")
+TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object")
+# The status that a type of error stands for. Only letters and digits count.
+STATUS_OF_TYPE: Final = {
+    "badrequest": 400,
+    "badrequesterror": 400,
+    "invalidrequest": 400,
+    "invalidrequesterror": 400,
+    "invalidargument": 400,
+    "exceedcontextsizeerror": 400,
+    "contextlengthexceeded": 400,
+    "authenticationerror": 401,
+    "unauthenticated": 401,
+    "invalidapikey": 401,
+    "insufficientquota": 402,
+    "permissionerror": 403,
+    "permissiondenied": 403,
+    "notfounderror": 404,
+    "notfound": 404,
+    "modelnotfound": 404,
+    "timeout": 408,
+    "timeouterror": 408,
+    "deadlineexceeded": 408,
+    "validation": 422,
+    "validationerror": 422,
+    "unprocessableentityerror": 422,
+    "ratelimit": 429,
+    "ratelimiterror": 429,
+    "ratelimitexceeded": 429,
+    "resourceexhausted": 429,
+    "toomanyrequests": 429,
+    "internal": 500,
+    "internalerror": 500,
+    "internalservererror": 500,
+    "servererror": 500,
+    "apierror": 500,
+    "unavailable": 503,
+    "serviceunavailable": 503,
+    "serviceunavailableerror": 503,
+    "overloaded": 503,
+    "overloadederror": 503,
+}
+DEEPEST: Final = 6
+MOST_WORDS: Final = 2000
+_TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)\b"
+_WAIT: Final = re.compile(
+    rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)",
+    re.IGNORECASE,
+)
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s)", re.IGNORECASE)
+_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """What the body of an error says.
+
+    `words` is the service's own message. `types` has the names of the error, in lower case. `code` is the HTTP status
+    that it names, `status` the one that its code or its type stands for, `wait` the number of seconds that it asks to
+    wait; each None if there is none.
+    """
+
+    words: str = ""
+    types: str = ""
+    code: int | None = None
+    status: int | None = None
+    wait: float | None = None
+
+
+def read_error(body: object) -> ErrorBody:
+    """Return what the body of an error says.
+
+    Parameters
+    ----------
+    body : object
+        The parsed JSON document, or the text of a body that is not JSON.
+    """
+    objects = list(_objects(_unpacked(body)))
+    types = [str(one[name]) for one in objects for name in TYPES if isinstance(one.get(name), str)]
+    code = _code(objects)
+    words = " ".join(_words(body)[:MOST_WORDS].split())
+    return ErrorBody(words, " ".join(types).lower(), code, code or _status(types), _wait(objects, words))
+
+
+def _unpacked(value: object) -> object:
+    """Return a text that is JSON as the value that it stands for."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            return read_json_text(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _objects(value: object, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a body, the outermost first."""
+    if depth > DEEPEST:
+        return
+    if isinstance(value, Mapping):
+        yield value
+        for name in (*WORDS, "metadata"):
+            yield from _objects(_unpacked(value.get(name)), depth + 1)
+    elif isinstance(value, list):
+        for one in value[:3]:
+            yield from _objects(one, depth + 1)
+
+
+def _words(body: object, depth: int = 0) -> str:
+    value = _unpacked(body)
+    if value is None or isinstance(value, bool) or depth > DEEPEST:
+        return ""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, list):
+        return "; ".join(dict.fromkeys(filter(None, (_words(one, depth + 1) for one in value[:3]))))
+    if not isinstance(value, Mapping):
+        return str(value)
+    if isinstance(value.get("loc"), list) and "msg" in value:
+        place = ".".join(str(one) for one in value["loc"] if one != "body")
+        return f"{place}: {value['msg']}" if place else str(value["msg"])
+    found = next(filter(None, (_words(value.get(name), depth + 1) for name in WORDS)), "")
+    # A gateway puts the words of the service behind it here.
+    metadata = value.get("metadata")
+    raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
+    if raw and raw not in found:
+        return f"{found}: {raw}" if found else raw
+    # Of a form that is not known: quoted as it is.
+    return found or (json.dumps(value, ensure_ascii=False, default=str)[:MOST_WORDS] if value else "")
+
+
+def _text(text: str) -> str:
+    """Return a text, or the title of a web page."""
+    if not text.lstrip().startswith("<"):
+        return text
+    title = _TITLE.search(text[:20_000])
+    return re.sub(r"<[^>]*>", " ", title[2]) if title else ""
+
+
+def _code(objects: list[Mapping[str, Any]]) -> int | None:
+    for one in objects:
+        for name in STATUSES:
+            given = str(one.get(name))
+            if given.isdecimal() and 400 <= int(given[:9]) <= 599:
+                return int(given)
+    return None
+
+
+def _status(types: list[str]) -> int | None:
+    known = (STATUS_OF_TYPE.get(re.sub(r"[^a-z0-9]", "", one.lower())) for one in types)
+    return next(filter(None, known), None)
+
+
+def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
+    for one in objects:
+        for name, unit in (("retry_after", 1.0), ("retry_after_seconds", 1.0), ("retry_after_ms", 0.001)):
+            given = one.get(name)
+            if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
+                return given * unit
+        if isinstance(delay := one.get("retryDelay"), str) and (spans := _SPAN.findall(delay)):
+            return _seconds(spans)
+    found = _WAIT.search(words)
+    return _seconds(_SPAN.findall(found[1])) if found else None
+
+
+def _seconds(spans: list[tuple[str, str]]) -> float:
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans)

@@ -1,0 +1,268 @@
+"""What each error of a service means: a table from its status and its words to the cause, the message and the remedy.
+
+The first row that fits counts. A new kind of error is a new row. Sources: the table "Errors" of the vendor's
+documentation (2026-10-07), and what OpenAI-compatible servers send; `tests/client/conformance` has an example of each.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .retries import FAILING, OVERLOADED, SHORT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..errors import Cause
+    from .retries import Waits
+
+# Statuses that may pass by themselves. Those from 520 are sent by gateways.
+PASSING: Final = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 531), 598, 599)
+_SHORTEN: Final = "Shorten the prompt (--once, --new), or choose a model with a larger context: %wbmodels."
+_CHANGE: Final = "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new)."
+_CHECK: Final = "Check the endpoint with %wbconfig --check."
+_NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
+_BUSY: Final = "Run the cell again in a minute or two, or choose another model with %wbmodels."
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """One row: an error of these statuses whose words match.
+
+    Attributes
+    ----------
+    cause : Cause
+    what, why, remedy : str
+        The message. Fields in braces are filled in by `failures.py`: the service, the model, the status, who asked.
+    statuses : collection of (int or None)
+        Empty: any. None is an error in a stream that names no status.
+    words : str
+        A regular expression that is searched in the service's words and the names of the error, without case.
+    at : str
+        `wandb`: at W&B's endpoint only. `list`: for the list of models only.
+    waits : Waits or None
+        The times to wait before the next tries; None if trying again cannot help.
+    affects_all : bool
+        Whether every other request would be refused as well.
+    unless_waited : bool
+        Only if the service does not say when to try again.
+    """
+
+    cause: Cause
+    what: str
+    remedy: str
+    statuses: Collection[int | None] = ()
+    words: str = ""
+    why: str = ""
+    at: str = ""
+    waits: Waits | None = None
+    affects_all: bool = False
+    unless_waited: bool = False
+
+    def fits(self, status: int | None, words: str, places: Collection[str], *, asks_to_wait: bool) -> bool:
+        """Return whether this row describes an error. `places` is what `at` can be."""
+        return (
+            (not self.statuses or status in self.statuses)
+            and (not self.at or self.at in places)
+            and not (self.unless_waited and asks_to_wait)
+            and (not self.words or re.search(self.words, words, re.IGNORECASE) is not None)
+        )
+
+
+_QUOTA_WORDS: Final = (
+    r"insufficient[_ ](quota|balance|credit|funds)|exceeded your current quota|credit balance|out of credit|no credits"
+    r"|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add credits|arrears"
+)
+_LONG_WORDS: Final = (
+    r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
+    r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (context|prompt|input)|reduce the length"
+)
+_UNABLE_WORDS: Final = (
+    r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
+    r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
+    r"|failed to parse grammar|image input|cannot be used with"
+)
+_MODEL_WORDS: Final = (
+    r"\bmodels?\b.{0,80}(not (be )?(found|exist|available|served|supported|loaded|deployed)|unknown|invalid|no longer)"
+    r"|(no such|unknown|invalid|unsupported|not find|not have|does not know)( the)?.{0,20}\b(model|deployment)"
+    r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|\bmodel .{0,80}does(n't| not) exist"
+)
+
+CAUSES: Final = (
+    ErrorForm(
+        "network",
+        "{service} redirected the request to another address.",
+        "Set the address it really has: %wbconfig --endpoint URL.",
+        range(300, 400),
+        why="Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "refused",
+        "{service} does not serve this model to a personal account.",
+        "Make a team at W&B and name a project of it: %wbconfig --project team/project.",
+        words=r"personal (account|entit)",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "request",
+        "{service} refused this prompt.",
+        "Change the prompt, or choose another model with %wbmodels.",
+        (400, 403, 406, 422, 451, 500),
+        words=r"moderation|flagged|content[_ ](policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
+        r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content",
+    ),
+    ErrorForm(
+        "key",
+        "{service} did not accept the key.",
+        "{key_remedy}",
+        (401, 407),
+        why="{who}",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "key",
+        "{service} did not accept the key.",
+        "{key_remedy}",
+        (400, 403),
+        words=r"(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        r"|(invalid|incorrect).{0,10}api[_ ]?key",
+        why="{who}",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "quota",
+        "The account's credit or spending limit is used up.",
+        "{quota_remedy}",
+        (402,),
+        affects_all=True,
+    ),
+    ErrorForm(
+        "quota",
+        "The account's credit or spending limit is used up.",
+        "{quota_remedy}",
+        (400, 403, 429),
+        words=_QUOTA_WORDS,
+        affects_all=True,
+        unless_waited=True,
+    ),
+    ErrorForm(
+        "quota",
+        "The account's credit or spending limit is used up.",
+        "{quota_remedy}",
+        (429,),
+        words="quota",
+        at="wandb",
+        affects_all=True,
+        unless_waited=True,
+    ),
+    ErrorForm(
+        "refused",
+        "{service} refused the request.",
+        "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
+        "Use it from a region it serves.",
+        (403, 451),
+        words=r"country|region|territory|location is not supported",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "refused",
+        "{service} refused the request.",
+        "Ask an administrator of your W&B organization to enable the inference gateway.",
+        (403,),
+        words=r"gateway.{0,30}not enabled|not enabled.{0,30}organization",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "refused",
+        "{service} refused the request.",
+        "Ask an administrator of the account whether it may use this model.",
+        (403,),
+        words=r"^\W*$|forbidden|permission|access|authori[sz]ed|account|subscription|project|\bkey\b"
+        r"|attention required",
+        affects_all=True,
+    ),
+    # One prompt may be refused where others are not.
+    ErrorForm(
+        "request",
+        "{service} refused the request.",
+        "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
+        (403,),
+    ),
+    ErrorForm(
+        "network",
+        "{service} has no list of models.",
+        "Check the address: %wbconfig shows it.",
+        (404, 405, 410, 501),
+        why="Its address may be wrong (it usually ends in /v1), or it does not list what it serves.",
+        at="list",
+    ),
+    ErrorForm(
+        "model",
+        "{service} does not know the model {model!r}.",
+        "{model_remedy}",
+        (400, 404, 410, 422),
+        words=_MODEL_WORDS + "|the requested resource was not found",
+        why="{model_why}",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "model",
+        "{service} does not know the model {model!r}.",
+        "{model_remedy}",
+        (404, 410),
+        why="{model_why}",
+        at="wandb",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "network",
+        "{service} does not know this address, or not the model {model!r}.",
+        "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}",
+        (404, 405, 410),
+        words=r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
+        r"|resource not found|no (static )?resource|cannot post|method not allowed|invalid url|route|path"
+        r"|nothing|file not found|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
+        affects_all=True,
+    ),
+    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS),
+    ErrorForm(
+        "request",
+        _NOT_ACCEPTED,
+        _CHANGE,
+        (500, 501, 502, 503, None),
+        words=_UNABLE_WORDS,
+    ),
+    ErrorForm("request", _NOT_ACCEPTED, _CHANGE, (400, 404, 405, 413, 415, 422, 501)),
+    ErrorForm(
+        "busy",
+        "{service} is getting too many requests at once.",
+        "Wait a moment and run the cell again; run fewer at once.",
+        (429,),
+        why="The limit counts requests in flight per project, user and model.",
+        at="wandb",
+        waits=SHORT,
+    ),
+    ErrorForm(
+        "busy",
+        "{service} is getting too many requests at once.",
+        "Wait a moment and run the cell again; run fewer at once.",
+        (429,),
+        waits=SHORT,
+    ),
+    ErrorForm(
+        "busy",
+        "{service} is overloaded or failing at the moment.",
+        _BUSY,
+        (503, 529),
+        waits=OVERLOADED,
+    ),
+    ErrorForm("busy", "{service} did not answer in time.", _BUSY, (408, 409, 425), waits=SHORT),
+    ErrorForm("busy", "{service} is overloaded or failing at the moment.", _BUSY, PASSING, waits=FAILING),
+    ErrorForm("busy", "{service} is overloaded or failing at the moment.", _BUSY, range(500, 600)),
+    ErrorForm("request", "{service} answered with status {status}.", _CHECK, range(400, 600)),
+    # In a stream, without a status.
+    ErrorForm("busy", "{service} answered with an error.", _BUSY, waits=SHORT),
+)  # fmt: skip

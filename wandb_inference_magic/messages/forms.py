@@ -1,0 +1,198 @@
+"""The forms in which services send a reply: one table row for each. Only this module knows them.
+
+A new form is a new row. `tests/client/conformance` has an example of each, with the service that sends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from .endings import is_broken
+
+Kind = Literal["text", "reasoning", "refusal", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A tool call, or a part of one. `arguments` is JSON text, whole or a part."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+# The parts of a content list, by their `type`: what each is, and the field that has its text. None: it has no text.
+PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
+    "text": ("text", "text"),
+    "output_text": ("text", "text"),
+    "input_text": ("text", "text"),
+    "thinking": ("reasoning", "thinking"),
+    "reasoning": ("reasoning", "text"),
+    "reasoning.text": ("reasoning", "text"),
+    "reasoning_text": ("reasoning", "text"),
+    "reasoning.summary": ("reasoning", "summary"),
+    "summary_text": ("reasoning", "text"),
+    "refusal": ("refusal", "refusal"),
+    # They have no text: signatures, and the numbers of sources.
+    "redacted_thinking": ("reasoning", None),
+    "reasoning.encrypted": ("reasoning", None),
+    "reference": ("text", None),
+    "tool_use": ("text", None),
+    "tool_call": ("text", None),
+}
+# A field that some services use in place of the one above.
+_OTHER_FIELDS: Final = ("text", "content", "reasoning", "value")
+# The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
+REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
+# Fields with parts that cannot be shown.
+NOT_SHOWN: Final = ("images",)
+# Objects without choices that have nothing to show, by their `type` or `object`.
+KEEP_ALIVE: Final = ("ping", "keepalive", "keep_alive", "keep-alive", "heartbeat")
+# The fields in which an object without choices has an error.
+_ERROR_FIELDS: Final = ("error", "errors", "detail", "error_message", "error_msg", "message", "msg", "exception")
+
+
+def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the first choice of a chunk or a completion. A chunk may be about another one only."""
+    choices = chunk.get("choices")
+    if isinstance(choices, Mapping):
+        choices = [choices]
+    if not isinstance(choices, list):
+        return None
+    found = [choice for choice in choices if isinstance(choice, Mapping)]
+    first = (one for one in found if one.get("index") in (0, None, "0"))
+    return next(first, None) or next((one for one in found if "message" in one), None)
+
+
+def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
+    for name in ("delta", "message"):
+        if isinstance(piece := choice.get(name), Mapping) and (piece or name == "message"):
+            return piece
+        if isinstance(piece, str):
+            return {"content": piece}
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+
+
+def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
+    """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in."""
+    for name in REASONING:
+        if found := [one for one in _parts(delta.get(name), "reasoning") if one[1]]:
+            yield from ((kind, value, name) for kind, value in found)
+            break
+    is_thought = _at(delta, "extra_content", "google", "thought") is True
+    content = delta.get("content") or _at(delta, "audio", "transcript")
+    for kind, value in _parts(content, "reasoning" if is_thought else "text"):
+        yield kind, value, "content"
+    for kind, value in _parts(delta.get("refusal"), "refusal"):
+        yield kind, value, "refusal"
+    for name in NOT_SHOWN:
+        if delta.get(name):
+            yield "unknown", {name: delta[name]}, name
+
+
+def _parts(value: Any, kind: Kind) -> Iterator[tuple[Kind, Any]]:
+    """Yield a text, or the texts of a part or a list of parts."""
+    if isinstance(value, str):
+        yield kind, value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _parts(one, kind)
+    elif isinstance(value, Mapping):
+        yield from _of_part(value, kind)
+    elif value is not None:
+        yield "unknown", value
+
+
+def _of_part(part: Mapping[str, Any], kind: Kind) -> Iterator[tuple[Kind, Any]]:
+    named = part.get("type", "text")
+    if named not in PARTS:
+        yield "unknown", part
+        return
+    known, field = PARTS[named]
+    if field is None:
+        return
+    inner = next((part[name] for name in (field, *_OTHER_FIELDS) if part.get(name) is not None), None)
+    if inner is not None:
+        yield from _parts(inner, known if kind == "text" else kind)
+    elif field not in part:
+        yield "unknown", part
+
+
+def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
+    """Yield the tool calls of a delta, or the parts of them."""
+    calls = delta.get("tool_calls")
+    calls = [calls] if isinstance(calls, Mapping) else calls
+    if isinstance(calls, list):
+        yield from (_call(call) for call in calls if isinstance(call, Mapping))
+    elif isinstance(call := delta.get("function_call"), Mapping):
+        yield _call(call)
+    if isinstance(content := delta.get("content"), list):
+        yield from (_call(part) for part in content if _is_call(part))
+
+
+def _is_call(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in ("tool_use", "tool_call")
+
+
+def _call(call: Mapping[str, Any]) -> CallPart:
+    function = call.get("function")
+    # Some services put the name and the arguments beside the id.
+    function = function if isinstance(function, Mapping) else call
+    index = call.get("index")
+    arguments = next((function[name] for name in ("arguments", "input") if function.get(name) is not None), "")
+    return CallPart(
+        index if isinstance(index, int) else None,
+        _text(call.get("id")),
+        _text(function.get("name")),
+        arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+    )
+
+
+def usage_in(chunk: Mapping[str, Any]) -> object:
+    """Return the token counts of a chunk, wherever they are: an object for `Usage.read`, or None."""
+    choice = first_choice(chunk) or {}
+    places = (chunk.get("usage"), choice.get("usage"), _at(chunk, "x_groq", "usage"), chunk.get("timings"))
+    return next((found for found in places if found), None)
+
+
+def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the object that has the error which a chunk or a completion reports; None if it reports none."""
+    choice = first_choice(chunk)
+    if choice is None:
+        return chunk if chunk.get("error") or is_error_object(chunk) else None
+    found = next((one for one in (chunk, choice, delta_of(choice)) if one.get("error")), None)
+    if found is None and is_broken(choice.get("finish_reason")):
+        return {"message": f"The reply ended with {choice['finish_reason']!r}."}
+    return found
+
+
+def is_error_object(chunk: Mapping[str, Any]) -> bool:
+    """Return whether an object without choices is an error."""
+    if "error" in (chunk.get("object"), chunk.get("type"), chunk.get("status")):
+        return True
+    if isinstance(chunk.get("choices"), list) or chunk.get("usage"):
+        return False
+    return any(isinstance(chunk.get(name), str | list) and chunk[name] for name in _ERROR_FIELDS)
+
+
+def is_known_object(chunk: Mapping[str, Any]) -> bool:
+    """Return whether an object without a choice is of a known form: it has no text, and nothing is lost."""
+    if not chunk or "choices" in chunk or usage_in(chunk) is not None:
+        return True
+    named = (chunk.get("type"), chunk.get("object"), chunk.get("event"))
+    return any(one in KEEP_ALIVE for one in named) or set(chunk) <= {"id", "created", "model", "object"}
+
+
+def _at(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
