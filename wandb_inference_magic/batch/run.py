@@ -18,7 +18,7 @@ from ..catalog import usd
 from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
 from ..messages import REPLY_TOKENS
-from ..rendering import why_empty
+from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
 from ..session import NOTHING, Reservation
 from .cache import Answer, key_of
@@ -188,7 +188,9 @@ class BatchRun:
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
-            if not reply.is_cut_by_budget:
+            if flaw := why_flawed(reply):
+                self.errors[row.number] = flaw
+            else:
                 self._keep(row.key, Answer(reply.text, seconds=round(reply.seconds, 3)))
         self.release(row)
         return False

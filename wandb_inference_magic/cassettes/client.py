@@ -263,7 +263,7 @@ class _Recording:
             document = _parsed(b"".join(self._pieces)) if all_came else None
         elif all_came or self._reader.completeness.is_complete:
             self._take(self._reader.close())
-            if self._reader.is_document and self._events:
+            if self._reader.is_document and len(self._events) == 1:
                 document = self._events[0][1]
             else:
                 events = tuple(self._events)

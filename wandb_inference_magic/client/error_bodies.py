@@ -71,7 +71,7 @@ STATUS_OF_TYPE: Final = {
 DEEPEST: Final = 6
 MOST_WORDS: Final = 2000
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
-_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)\b"
+_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
 _WAIT: Final = re.compile(
     rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)",
     re.IGNORECASE,

@@ -7,7 +7,7 @@ neither: it takes a stream class, and ours yields each chunk as the JSON object 
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -48,15 +48,16 @@ def _stream_classes() -> tuple[Any, Any]:
 
         async def __stream__(self) -> AsyncIterator[Any]:
             reader = ChunkReader()
-            with _network_errors(self.response):
-                data = self.response.aiter_bytes()
-                while (piece := await _next_piece(data, reader)) is not None:
-                    for chunk in reader.feed(piece):
+            # The bytes are closed before the response, which cannot be closed while they are read.
+            async with aclosing(self.response.aiter_bytes()) as data:
+                with _network_errors(self.response):
+                    while (piece := await _next_piece(data, reader)) is not None:
+                        for chunk in reader.feed(piece):
+                            yield chunk
+                    if reader.is_done:
+                        await _drain(data)
+                    for chunk in reader.close():
                         yield chunk
-                if reader.is_done:
-                    await _drain(data)
-                for chunk in reader.close():
-                    yield chunk
 
     class Document(openai.AsyncStream[T], Generic[T]):
         """The one JSON document of a response."""

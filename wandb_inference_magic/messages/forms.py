@@ -45,7 +45,7 @@ PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
     "tool_call": ("text", None),
 }
 # A field that some services use in place of the one above.
-_OTHER_FIELDS: Final = ("text", "content", "reasoning", "value")
+_OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
 # Fields with parts that cannot be shown.

@@ -18,6 +18,7 @@ from .reply import (
     status_markdown as status_markdown,
     step_markdown as step_markdown,
     why_empty as why_empty,
+    why_flawed as why_flawed,
 )
 from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
 from .tables import line_bundle as line_bundle, table_bundle as table_bundle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ..catalog import usd
-from ..errors import shortened
+from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, pretty_json
 from ..text import read_json_text, safe_plain
@@ -49,6 +49,7 @@ def footer(reply: Reply) -> str:
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
         f"{earlier} earlier message{'s' * (earlier != 1)}" if turn and earlier else "",
         "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
+        "the model refused" if reply.refusal else "",
         ENDINGS.get(reply.finish_reason or "", ""),
         f"incomplete: {reply.incomplete}" if reply.incomplete else "",
     ]
@@ -146,6 +147,20 @@ def why_empty(reply: Reply) -> str:
     if reply.finish_reason == "content_filter":
         return "No answer: the service's content filter kept it back."
     return "No text came."
+
+
+def why_flawed(reply: Reply) -> str:
+    """Return why a reply that has text is not a good answer; empty if it is one."""
+    if reply.refusal:
+        return f'The model refused to answer. It said: "{quoted(reply.refusal)}"'
+    if reply.finish_reason == "length":
+        is_budgets = reply.is_cut_by_budget
+        return f"The answer was cut at the {'budget' if is_budgets else 'token'} limit. " + (
+            BUDGET_REMEDY if is_budgets else "Raise --max-tokens."
+        )
+    if reply.finish_reason == "content_filter":
+        return "The answer was cut by the service's content filter."
+    return ""
 
 
 def _footer(reply: Reply) -> list[Part]:
