@@ -1,6 +1,6 @@
 """Every form in which servers are known to answer, run as a chat, as a map and through a cassette.
 
-`conformance/` has one file per form: who sends it and the Reply or the error that is expected, then the bytes of the body.
+`conformance/` has one file per form: who sends it, the Reply or the error that is expected, and the bytes of the body.
 CONFORMANCE.md beside this file lists them. `WRITE_CONFORMANCE=1 pytest tests/client/test_conformance.py` writes it.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -203,7 +204,7 @@ def read(pieces: list[bytes]) -> tuple[str, dict[str, Any]]:
 def test_a_form_is_the_same_however_it_is_cut(form: Form, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(form.body)), max_size=20))
     edges = [0, *sorted(cuts), len(form.body)]
-    pieces = [form.body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [form.body[start:end] for start, end in pairwise(edges)]
     assert read(pieces) == read([form.body])
 
 
