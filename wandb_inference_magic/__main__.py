@@ -56,8 +56,8 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
         yield "endpoint", f"not usable: {error}"
         return
     yield "endpoint", endpoint.name if endpoint.is_local else f"{endpoint.name}, {endpoint.url}"
-    ignored = session.keys.ignored(endpoint.url)
-    yield "key", f"from {endpoint.key.source}" if endpoint.key else "; ".join(ignored) or "none found"
+    found = [f"from {endpoint.key.source}"] if endpoint.key else []
+    yield "key", "; ".join((*found, *session.keys.ignored(endpoint.url))) or "none found"
     yield "project", endpoint.project or "not set"
     yield "endpoint answers", _answer(command)
 

@@ -112,6 +112,10 @@ def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
         ("a\x00b", "holds a null character"),
         ("\u201ckey\u201d", "has typographic quotes in it"),
         ("Bearer key", "begins with `Bearer` or another part of a header"),
+        ("'key'", "has quotes around it"),
+        ('"key"', "has quotes around it"),
+        ("k\u200bey", "holds a character that cannot be part of a key"),
+        ("\ufeffkey", "holds a character that cannot be part of a key"),
     ],
 )
 def test_an_invalid_key_is_noted_and_skipped(home: Path, bad: str, why: str) -> None:
@@ -120,6 +124,25 @@ def test_an_invalid_key_is_noted_and_skipped(home: Path, bad: str, why: str) -> 
     assert found is not None
     assert found.reveal() == "key-netrc-old"
     assert notes == [f"WANDB_API_KEY is ignored: it {why}"]
+
+
+@pytest.mark.parametrize("bad", [f"\u201c{SECRET}\u201d", f"'{SECRET}'", f"{SECRET}\u200b", f"{SECRET}\n {SECRET}"])
+@pytest.mark.parametrize("place", ["~/.netrc", "~/work/wandb/settings", "Colab secrets"])
+def test_an_invalid_key_is_noted_by_its_place_wherever_it_is(home: Path, place: str, bad: str) -> None:
+    (home / ".netrc").write_text(f"machine api.wandb.ai login user password {bad}\n" if "netrc" in place else "")
+    (home / "work/wandb/settings").write_text(f"[default]\napi_key = {bad}\n" if "settings" in place else "")
+    (home / ".config/wandb/settings").unlink()
+    stores = [SecretStore(place, lambda name: bad)] if "Colab" in place else []
+    notes: list[str] = []
+    environ = {"HOME": str(home)}
+    found = resolve_key(environ, for_wandb=True, notes=notes, folder=home / "work", secrets=stores)
+    if "netrc" in place and found is not None:
+        # In a netrc file, straight quotes around a password are not part of it.
+        assert found.reveal() == SECRET
+        return
+    assert found is None
+    assert notes[0].startswith((f"{place} is ignored: it ", f"{place} could not be read ("))
+    assert SECRET not in str(notes)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8")))

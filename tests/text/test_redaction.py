@@ -35,6 +35,7 @@ FORMS = st.sampled_from(["http://user:{}@127.0.0.1:9", "user:{}@127.0.0.1:9", "h
 NAMES = st.sampled_from(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY"])
 CONTEXT = FailureContext(Endpoint("wandb", WANDB_URL), "m", join(None, None, snapshot()))
 OPTIONS = ClientOptions(Endpoint("wandb", "http://127.0.0.1:9/v1"), timeout=5)
+ENCRYPTED = ClientOptions(Endpoint("custom", "https://127.0.0.1:9/v1"), timeout=5)
 
 
 class NoMeter:
@@ -44,8 +45,8 @@ class NoMeter:
         return None
 
 
-def users_client() -> openai.OpenAI:
-    return build_users_client(OPTIONS, NoMeter())
+def users_client(options: ClientOptions = OPTIONS) -> openai.OpenAI:
+    return build_users_client(options, NoMeter())
 
 
 @pytest.fixture(autouse=True)
@@ -237,11 +238,10 @@ def test_the_error_for_a_proxy_names_its_variable_and_shows_nothing_of_its_value
     monkeypatch: pytest.MonkeyPatch, address: str, reason: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
-    monkeypatch.setenv("WANDB_INFERENCE_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(
         InferenceError, match=f"The proxy in HTTPS_PROXY cannot be used; nothing was sent. {reason}"
     ) as caught:
-        users_client()
+        users_client(ENCRYPTED)
     assert MARK not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from ..errors import InferenceError, quoted
 from ..text import hidden, library_message
 from .chunks import ServiceError
+from .connection_failures import describe_connection_failure
 from .error_bodies import ErrorBody, read_error
 from .error_causes import CAUSES
 from .retries import LONGEST_SECONDS, asked_to_wait
@@ -53,8 +52,8 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         # The SDK reports any exception of its HTTP client as a connection error.
         if isinstance(error, InferenceError):
             return error
-    if isinstance(failure, ImportError):
-        return _not_importable(failure)
+    if (described := describe_connection_failure(failure, context.endpoint)) is not None:
+        return described
     # Imported here: the module is imported before the first call, and the SDK takes long.
     import openai
 
@@ -62,32 +61,12 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         return _of_reply(failure, context)
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure, context)
-    if isinstance(failure, openai.APITimeoutError):
-        return InferenceError(
-            f"{context.endpoint.label} said nothing in time.",
-            why="The waiting time is the `timeout` setting.",
-            remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
-            cause="network",
-            affects_all=False,
-        )
-    if isinstance(failure, openai.APIConnectionError):
-        return _of_connection(failure, context)
     return InferenceError(
         "The request could not be made, or its reply not be shown.",
         why=quoted(library_message(f"{type(failure).__name__}: {failure}")),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",
-    )
-
-
-def _not_importable(failure: ImportError) -> InferenceError:
-    name = (failure.name or "a package").partition(".")[0]
-    return InferenceError(
-        f"The package {name} cannot be imported; nothing was sent.",
-        why=quoted(library_message(str(failure))),
-        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
-        cause="missing",
     )
 
 
@@ -178,88 +157,9 @@ def _key_remedy(context: FailureContext) -> str:
     )
 
 
-def _of_connection(failure: Exception, context: FailureContext) -> InferenceError:
-    why, remedy = _wire(failure, context)
-    if context.endpoint.is_local:
-        return InferenceError(
-            "The practice model on this machine did not answer.",
-            why=why,
-            remedy="Restart the kernel.",
-            cause="network",
-        )
-    return InferenceError(
-        f"{context.endpoint.label} could not be reached or the connection broke.",
-        why=why,
-        remedy=remedy,
-        cause="network",
-        retryable=_may_pass(failure, context),
-    )
-
-
-def _may_pass(failure: Exception, context: FailureContext) -> bool:
-    """Return whether a network error may be temporary. TLS errors and refused connections to this machine are not."""
-    if any(isinstance(beneath, ssl.SSLError | NotImplementedError) for beneath in _beneath(failure)):
-        return False
-    is_here = urlsplit(context.endpoint.url).hostname in ("127.0.0.1", "localhost", "::1")
-    return not (is_here and _is_refused(failure))
-
-
-def _is_refused(failure: Exception) -> bool:
-    """Return whether nothing listens at the address."""
-    return any(isinstance(error, ConnectionRefusedError) for error in _beneath(failure))
-
-
-def _wire(failure: Exception, context: FailureContext) -> tuple[str, str]:
-    """Return why and remedy for common network errors, identified by the exceptions beneath the SDK's own."""
-    beneath = list(_beneath(failure))
-    words = _describe_cause(failure)
-    if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in words:
-        return (
-            f"The encrypted connection failed: {quoted(library_message(words))}",
-            "A proxy or a virus scanner may be in between: ask your administrator for its certificate and name it in "
-            "the environment variable SSL_CERT_FILE.",
-        )
-    if any(isinstance(error, NotImplementedError) for error in beneath):
-        return "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have.", (
-            "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
-            "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
-        )
-    if any(type(error).__name__ == "ProxyError" for error in beneath):
-        return "The proxy refused.", "Check HTTPS_PROXY and NO_PROXY in the environment."
-    if any(type(error).__name__ == "gaierror" for error in beneath) or "Name or service" in words:
-        return "Its name could not be looked up.", _NETWORK_REMEDY
-    if _is_refused(failure):
-        return "Nothing answers at that address.", (
-            _NETWORK_REMEDY if context.endpoint.is_wandb else "Check the address (%wbconfig) and whether it runs."
-        )
-    return quoted(library_message(words)), _NETWORK_REMEDY
-
-
-_NETWORK_REMEDY: Final = (
-    "Check the network of the machine the kernel runs on, then run the cell again. "
-    "%wbconfig --endpoint local chats with the practice model, without a network."
-)
-
-
 def _caused(failure: BaseException) -> Iterator[BaseException]:
     """Yield a failure and its explicit causes, not the exceptions that were being handled when it was raised."""
     error: BaseException | None = failure
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _beneath(failure: BaseException) -> Iterator[BaseException]:
-    """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
-    error = failure.__cause__ or failure.__context__
-    # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
-    while error is not None and not isinstance(error, InferenceError):
-        yield error
-        # One for each address of the host, if it has several.
-        yield from getattr(error, "exceptions", ())
-        error = error.__cause__ or error.__context__
-
-
-def _describe_cause(failure: BaseException) -> str:
-    # Each library repeats the message of the one beneath.
-    return " ".join(dict.fromkeys(str(error) for error in _beneath(failure)))

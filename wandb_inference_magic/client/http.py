@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
+from errno import ENOENT
 from functools import cache
-from ssl import PROTOCOL_TLS_CLIENT, SSLContext
+from pathlib import Path
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import unquote
 
 from ..concurrency import forget_in_children
-from ..config import proxy_fault
+from ..config import find_proxy, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
     from ..concurrency import EventLoop
-    from ..config import Endpoint
+    from ..config import Endpoint, Proxy
     from .metering import Meter
 
     Hooks = dict[str, list[Callable[..., Any]]]
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
+# The variables that name certificates. The first one set counts.
+CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Recorder(Protocol):
@@ -116,7 +121,7 @@ class Clients:
 
 def _environment() -> tuple[object, ...]:
     """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
-    named = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
+    named = (*CERTIFICATES, "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
     return (*addresses(os.environ), *(os.environ.get(name) for name in named))
 
 
@@ -162,49 +167,106 @@ def http_library() -> Any:
 
 def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
     endpoint, recorder = options.endpoint, options.recorder
+    verify = _verify(endpoint)
+    how: dict[str, Any] = {"verify": verify}
     # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model is
     # on this machine, where a proxy for the internet cannot reach it.
-    uses_proxies = not endpoint.is_local and (recorder is None or recorder.records)
-    if uses_proxies and (fault := proxy_fault(os.environ)) is not None:
-        raise _proxy_error(*fault)
-    verify = _verify(endpoint)
-    try:
-        return http_class(
-            event_hooks=hooks,
-            verify=verify,
-            trust_env=uses_proxies,
-            timeout=_timeout(options),
-            # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
-            follow_redirects=False,
-            headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
-        )
-    except InferenceError:
-        raise
-    except ImportError:
-        socks = [name for name, address in addresses(os.environ) if address.strip().lower().startswith("socks")]
-        if not uses_proxies or not socks:
-            raise
-        raise InferenceError(
-            f"The proxy in {' or '.join(dict.fromkeys(socks))} cannot be used; nothing was sent.",
-            why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
-            remedy="Run: pip install socksio. Then restart the kernel.",
-            cause="missing",
-        ) from None
-    except Exception:
-        if not uses_proxies:
-            raise
-    # Raise outside the `except` block: the library's error quotes parts of the proxy's password, and no reference
-    # to it must be kept.
-    names = dict.fromkeys(name for name, _ in addresses(os.environ) if name.lower().endswith("_proxy"))
-    raise _proxy_error(" or ".join(names) or "the system's settings", "The HTTP library does not take it")
+    if not endpoint.is_local and (recorder is None or recorder.records) and names_proxies():
+        how["transport"] = _routed(issubclass(http_class, http_library().AsyncClient), verify)
+        # A proxy that cannot be used is reported now.
+        how["transport"].route(endpoint.url)
+    return http_class(
+        event_hooks=hooks,
+        trust_env=False,
+        timeout=_timeout(options),
+        # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
+        follow_redirects=False,
+        headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
+        **how,
+    )
 
 
-def _proxy_error(names: str, why: str) -> InferenceError:
+def _routed(is_async: bool, verify: Any) -> Any:
+    """Return a transport that sends each request through the proxy of its address, or directly if it has none.
+
+    The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
+    """
+    import openai
+
+    library = http_library()
+    transport = library.AsyncHTTPTransport if is_async else library.HTTPTransport
+
+    def connect(proxy: Proxy | None) -> Any:
+        how = {"verify": verify, "trust_env": False, "limits": openai.DEFAULT_CONNECTION_LIMITS}
+        if proxy is None:
+            return transport(**how)
+        if proxy.fault:
+            raise _proxy_error(proxy, proxy.fault)
+        scheme, _, rest = proxy.address.partition("://")
+        user_part, at, host = rest.rpartition("@")
+        user, _, password = user_part.partition(":")
+        try:
+            # The library gets the password apart from the address, of which it quotes parts in its errors. It treats
+            # socks5h as socks5; older versions do not know the name.
+            auth = (unquote(user), unquote(password)) if at else None
+            return transport(**how, proxy=library.Proxy(f"{scheme.lower().removesuffix('h')}://{host}", auth=auth))
+        except ImportError:
+            raise InferenceError(
+                f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
+                why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
+                remedy="Run: pip install socksio. Then restart the kernel. Or name the hosts that need no proxy in "
+                "NO_PROXY.",
+                cause="missing",
+            ) from None
+        except (library.InvalidURL, ValueError):
+            raise _proxy_error(proxy, "The HTTP library does not take it") from None
+
+    return _routed_transport(library)(connect)
+
+
+@cache
+def _routed_transport(library: Any) -> Any:
+    """Return the class of the transport, for both kinds of client."""
+
+    class RoutedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        def __init__(self, connect: Callable[[Proxy | None], Any]) -> None:
+            self._connect = connect
+            self._made: dict[Proxy | None, Any] = {}
+
+        def route(self, url: str) -> Any:
+            proxy = find_proxy(url)
+            return self._made.get(proxy) or self._made.setdefault(proxy, self._connect(proxy))
+
+        def _of(self, request: Any) -> Any:
+            try:
+                return self.route(str(request.url))
+            except InferenceError as error:
+                # So that it stays an error of the SDK in the user's code.
+                raise library.ConnectError(str(error), request=request) from error
+
+        def handle_request(self, request: Any) -> Any:
+            return self._of(request).handle_request(request)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await self._of(request).handle_async_request(request)
+
+        def close(self) -> None:
+            for made in self._made.values():
+                made.close()
+
+        async def aclose(self) -> None:
+            for made in self._made.values():
+                await made.aclose()
+
+    return RoutedTransport
+
+
+def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
     return InferenceError(
-        f"The proxy in {names} cannot be used; nothing was sent.",
+        f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
         why=f"{why}.",
-        remedy="Percent-encode special characters of its user name and password: # as %23, / as %2F, ? as %3F, "
-        "@ as %40, % as %25. Then restart the kernel.",
+        remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
+        "special characters of these: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
         cause="option",
     )
 
@@ -217,26 +279,46 @@ def _verify(endpoint: Endpoint) -> Any:
 
 
 def certificates() -> Any:
-    """Return the SSL context of the HTTP library, which checks the certificate of a server.
+    """Return the SSL context that checks the certificate of a server.
 
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
     the environment names others.
+
+    Raises
+    ------
+    InferenceError
+        When SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
     """
     try:
         return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except OSError as error:
-        named = [f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ]
+        named = named_certificates()
         raise InferenceError(
             "The certificates that servers are checked with cannot be read; nothing was sent.",
-            why=quoted(f"{' and '.join(named)}: {error}" if named else str(error)),
-            remedy="Name a file that is there, or unset the variable. Then restart the kernel." if named else "",
+            why=f"{quoted(f'{named}: {error.strerror or error}' if named else str(error))}.",
+            remedy="Name certificates in PEM form that are there, or unset the variable. Then restart the kernel."
+            if named
+            else "",
             cause="option",
         ) from None
 
 
+def named_certificates() -> str:
+    """Return the variable that names the certificates, with its value, or an empty string."""
+    return next((f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)), "")
+
+
 @cache
-def _certificates(*_named: str | None) -> Any:
-    return http_library().create_ssl_context()
+def _certificates(file: str | None, folders: str | None) -> Any:
+    if file:
+        return create_default_context(cafile=file)
+    if not folders:
+        return http_library().create_ssl_context(trust_env=False)
+    # OpenSSL reads a folder only when it looks for a certificate, and reports nothing.
+    names = "[0-9a-f]" * 8 + ".[0-9]*"
+    if not any(True for folder in folders.split(os.pathsep) for _ in Path(folder).glob(names)):
+        raise OSError(ENOENT, "No certificate named by its hash is there (`openssl rehash FOLDER` makes such names)")
+    return create_default_context(capath=folders)
 
 
 @cache
@@ -300,7 +382,7 @@ def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
         raise InferenceError(
             "The endpoint is not an address that can be called; nothing was sent.",
             why=quoted(str(error)),
-            remedy="Set another: %wbconfig --endpoint URL.",
+            remedy=f"Set another: %wbconfig --endpoint URL. {endpoint.described_origin}",
             cause="option",
         ) from None
 

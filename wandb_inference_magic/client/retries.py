@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # within a range, so that forty students do not all try again at the same moment.
 Waits = tuple[tuple[float, float], ...]
 SHORT: Final[Waits] = ((1.5, 2.5), (4.5, 7.5), (13.5, 22.5), (40.0, 60.0))
+AT_ONCE: Final[Waits] = ((0.0, 0.1), *SHORT)
 # The vendor advises to wait 30 to 60 s after status 500 and 60 to 120 s after 503. Most failures pass sooner.
 FAILING: Final[Waits] = ((1.5, 2.5), (8.0, 12.0), (30.0, 60.0))
 OVERLOADED: Final[Waits] = ((1.5, 2.5), (13.0, 17.0), (60.0, 120.0))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from ..errors import InferenceError, quoted
 from ..text import read_json_text, whole
 from .chunks import ChunkReader, ServiceError
+from .connection_failures import BROKE_OFF
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def _network_errors(response: Any) -> Iterator[None]:
     except (InferenceError, ServiceError, openai.OpenAIError, ValueError):
         raise
     except Exception as error:
-        is_timeout = type(error).__name__.endswith("Timeout")
-        kind = openai.APITimeoutError if is_timeout else openai.APIConnectionError
-        raise kind(request=response.request) from error
+        if type(error).__name__.endswith("Timeout"):
+            raise openai.APITimeoutError(request=response.request) from error
+        raise openai.APIConnectionError(message=BROKE_OFF, request=response.request) from error
 
 
 async def stream_chat(

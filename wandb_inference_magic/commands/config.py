@@ -13,7 +13,7 @@ from ..errors import InferenceError
 from ..frontend import Spinner, describe_wait
 from ..messages import NullListener
 from ..rendering import table_bundle
-from ..session import Command
+from ..session import Command, has_no_list
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -122,7 +122,8 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
 
 
 def _key_source(session: Session, endpoint: Endpoint) -> str:
-    return endpoint.key.source if endpoint.key else "; ".join(session.keys.ignored(endpoint.url))
+    source = [endpoint.key.source] if endpoint.key else []
+    return "; ".join((*source, *session.keys.ignored(endpoint.url)))
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:
@@ -168,8 +169,7 @@ def _check_service(command: Command, canvas: Canvas) -> None:
     rows: list[tuple[str, str]] = []
     failure: InferenceError | None = None
     try:
-        for name, found in _findings(command, endpoint, canvas):
-            rows.append((f"✓ {name}", found))
+        rows.extend(_findings(command, endpoint, canvas))
     except InferenceError as error:
         rows.append(("✗ failed", error.what))
         failure = error
@@ -191,12 +191,17 @@ class _Checking(NullListener):
 
 
 def _findings(command: Command, endpoint: Endpoint, canvas: Canvas) -> Iterator[tuple[str, str]]:
-    yield "endpoint", _describe_endpoint(endpoint)
-    yield "key", endpoint.key.source if endpoint.key else "none is needed or none is set"
-    yield "project", endpoint.project or "not set: the account's own is used"
-    catalog = command.session.models.catalog(command, refresh=True)
-    yield "models", f"{len(catalog.models)} listed" if catalog.live else catalog.note
+    yield "✓ endpoint", _describe_endpoint(endpoint)
+    yield "✓ key", _key_source(command.session, endpoint) or "none is needed or none is set"
+    yield "✓ project", endpoint.project or "not set: the account's own is used"
+    models = command.session.models
+    catalog = models.catalog(command, refresh=True)
+    if (failure := models.failure(endpoint)) is None:
+        yield ("✓ models", f"{len(catalog.models)} listed") if catalog.live else ("✗ models", catalog.note)
+    elif has_no_list(failure):
+        yield "✗ models", f"{failure.what} {failure.why}".strip()
+    else:
+        raise failure
     spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=(("max_tokens", 16),), thread=None)
     reply = run_chat(command, spec, listener=_Checking(canvas))
-    seconds = f"{reply.seconds:.1f} s"
-    yield "reply", f"{reply.model} answered in {seconds}"
+    yield "✓ reply", f"{reply.model} answered in {reply.seconds:.1f} s"

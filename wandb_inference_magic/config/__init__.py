@@ -5,6 +5,7 @@ This package reads the files and environment variables that they come from.
 
 from __future__ import annotations
 
+from .address import check_endpoint as check_endpoint
 from .credentials import (
     ignored_among as ignored_among,
     ignored_key_error as ignored_key_error,
@@ -19,7 +20,7 @@ from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
 from .files import check_file as check_file, expanded as expanded, read_file as read_file
 from .key import Key as Key, check_key as check_key
 from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
-from .proxies import proxy_fault as proxy_fault
+from .proxies import Proxy as Proxy, find_proxy as find_proxy, names_proxies as names_proxies
 from .settings import (
     BUDGETS as BUDGETS,
     CONCURRENCY as CONCURRENCY,
@@ -37,7 +38,6 @@ from .settings import (
     Pace as Pace,
     Resolved as Resolved,
     WandbInference as WandbInference,
-    check_endpoint as check_endpoint,
     check_trace as check_trace,
     one_of as one_of,
 )

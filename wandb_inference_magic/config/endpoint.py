@@ -19,6 +19,7 @@ class Endpoint:
 
     `kind` is `wandb` for W&B's own service, `local` for the practice model on this machine, and `custom` for any
     other URL. `default_model` is the model of a chat that names none; empty if the user must choose one.
+    `origin` is where its URL comes from, as text for users; empty if it is not from the settings.
     `out_of_reach` is the error that explains why nothing can be sent to the endpoint. Then only a cassette can reply.
     """
 
@@ -27,6 +28,7 @@ class Endpoint:
     key: Key | None = None
     project: str = ""
     default_model: str = field(default="", compare=False)
+    origin: str = field(default="", compare=False)
     out_of_reach: InferenceError | None = field(default=None, compare=False)
 
     @property
@@ -40,6 +42,11 @@ class Endpoint:
         if self.is_wandb:
             return "W&B Inference"
         return "The practice model" if self.is_local else f"The endpoint {self.url}"
+
+    @property
+    def described_origin(self) -> str:
+        """Where its URL comes from, as a sentence; empty if it is not from the settings."""
+        return f"The address in use comes from {self.origin}." if self.origin else ""
 
     @property
     def provider(self) -> str:

@@ -6,13 +6,13 @@ import os
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 
 from traitlets import Bool, CFloat, CInt, Enum, Float, Integer, List, TraitError, TraitType, Unicode, validate
 from traitlets.config import Config, Configurable
 
 from ..catalog import check_model_id
 from ..errors import InferenceError, did_you_mean, shortened
+from .address import check_endpoint
 from .project import check_project, find_project
 
 if TYPE_CHECKING:
@@ -41,44 +41,6 @@ BUDGETS: Final = (0, 10**6)
 SESSION: Final = "set in this session"
 FILE: Final = "IPython's configuration"
 DEFAULT: Final = "default"
-
-
-def check_endpoint(text: str) -> str:
-    """Return the endpoint's name or its URL without a trailing slash.
-
-    Raises
-    ------
-    InferenceError
-        When the text is neither `wandb`, `local`, `auto` nor an http(s) URL without a user name, password, query
-        or fragment.
-    """
-    text = text.strip()
-    if text in ("wandb", "local", "auto"):
-        return text
-    try:
-        parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(character.isspace() or not character.isprintable() for character in text):
-        raise InferenceError(
-            "This is not an endpoint: it is neither wandb, local, auto nor a URL.",
-            remedy=did_you_mean(text, ("wandb", "local", "auto")) or "A URL looks like https://my-server.example/v1.",
-            cause="option",
-        )
-    if "@" in text:
-        raise InferenceError(
-            "An endpoint's URL holds no user name or password: it is shown and saved.",
-            remedy="Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY.",
-            cause="option",
-        )
-    if parts.query or parts.fragment:
-        raise InferenceError(
-            "An endpoint's URL ends before any ? or #: the paths of the service are added to it, and it is shown.",
-            remedy="Leave that part out. Set the key with %wbconfig --key or WANDB_INFERENCE_API_KEY.",
-            cause="option",
-        )
-    return text.rstrip("/")
 
 
 def check_trace(text: str) -> str:
@@ -195,7 +157,14 @@ class WandbInference(Configurable):
     debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        try:
+            super().__init__(**kwargs)
+        except TraitError as error:
+            raise InferenceError(
+                f"WandbInference in IPython's configuration is not usable: {error}",
+                remedy="Correct it there (ipython_config.py), or restart the kernel if it was set with %config.",
+                cause="option",
+            ) from None
         self._file: dict[str, Any] = deepcopy(dict(self.config.get("WandbInference", {})))
 
     @validate(*(name for name, trait in list(vars().items()) if isinstance(trait, TraitType)))

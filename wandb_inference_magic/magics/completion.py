@@ -188,8 +188,10 @@ class Offers:
         from ..session import Command
 
         try:
-            # Returns at once if the list was fetched before, or if an earlier fetch failed.
-            self._session.models.catalog(Command(self._session, dry=True))
+            command, models = Command(self._session, dry=True), self._session.models
+            # Returns at once if the list was fetched before.
+            if models.failure(command.endpoint) is None:
+                models.catalog(command)
         except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
             return
 

@@ -12,6 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .budget import Budget as Budget, Reservation as Reservation
     from .command import Command as Command
+    from .models import has_no_list as has_no_list
     from .session import (
         Session as Session,
         current_session as current_session,
@@ -26,6 +27,7 @@ __getattr__ = lazy_exports(
     {
         "budget": ("Budget", "Reservation"),
         "command": ("Command",),
+        "models": ("has_no_list",),
         "session": ("Session", "current_session", "end_session", "start_session"),
         "tracing": ("Trace",),
         "usage": ("NOTHING", "Total", "usage_rows"),

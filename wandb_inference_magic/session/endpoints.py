@@ -202,11 +202,13 @@ def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, will_send: boo
     key = keys.find(url)
     if key is None and will_send and (ignored := keys.ignored(url)):
         raise ignored_key_error(ignored)
+    source = settings.sources["endpoint"]
+    origin = "the setting `endpoint` of this session" if source == SESSION else source
     if is_wandb(url):
-        return Endpoint("wandb", url, key, settings.project, default_model=DEFAULT_MODEL)
+        return Endpoint("wandb", url, key, settings.project, default_model=DEFAULT_MODEL, origin=origin)
     # A project from W&B's own settings is sent to W&B only.
     is_for_us = settings.sources["project"] in (SESSION, FILE, PROJECT_VARIABLE)
-    return Endpoint("custom", url, key, settings.project if is_for_us else "")
+    return Endpoint("custom", url, key, settings.project if is_for_us else "", origin=origin)
 
 
 def _practice_endpoint(weights: Path | None, start: Callable[[Path | None], local.PracticeModel] | None) -> Endpoint:

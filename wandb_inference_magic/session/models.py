@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop
     from ..config import Endpoint, Resolved
     from ..messages import Waiting
+
+
+# The statuses of an endpoint that has no list of models.
+NO_LIST: Final = (404, 405, 501)
 
 
 class Context(Protocol):
@@ -38,15 +42,27 @@ class Context(Protocol):
     def client(self) -> AsyncOpenAI: ...
 
 
+def has_no_list(failure: InferenceError) -> bool:
+    """Return whether an endpoint that failed to list its models has no list. It may still answer chats."""
+    return failure.status in NO_LIST or failure.cause == "reply"
+
+
 class Models:
     """What is known about the models of each endpoint. A list is fetched once."""
 
     def __init__(self) -> None:
         self._catalogs: dict[str, Catalog] = {}
+        # Why the last request for an endpoint's list failed.
+        self._failures: dict[str, InferenceError] = {}
 
     def forget(self) -> None:
         """Discard the fetched lists."""
         self._catalogs.clear()
+        self._failures.clear()
+
+    def failure(self, endpoint: Endpoint) -> InferenceError | None:
+        """Return why the endpoint's list could not be fetched, or None if it was."""
+        return self._failures.get(endpoint.url)
 
     def known(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without a request."""
@@ -60,6 +76,12 @@ class Models:
         """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
 
         If the list cannot be fetched, the catalog has what is known without it, and its `note` says so.
+
+        Raises
+        ------
+        InferenceError
+            When no request can be made, or nothing is known without the list and it could not be fetched, other than
+        from an endpoint that has none.
 
         Parameters
         ----------
@@ -79,31 +101,37 @@ class Models:
         # Imported here, because completion uses this module too, and the SDK takes long to import.
         from ..client import fetch_feed, fetch_model_list
 
-        endpoint, notes = command.endpoint, list[str]()
+        endpoint, client = command.endpoint, command.client()
 
         def fetched(fetch: Callable[[AsyncOpenAI], Coroutine[Any, Any, object]], read: Callable[[Any], Any]) -> Any:
-            return read(command.loop.run(fetch(command.client()), meanwhile=meanwhile))
+            return read(command.loop.run(fetch(client), meanwhile=meanwhile))
 
-        listing = self._try(lambda: fetched(fetch_model_list, read_listing), endpoint, notes)
+        listing, failure = self._try(lambda: fetched(fetch_model_list, read_listing), endpoint)
+        self._failures.pop(endpoint.url, None)
+        notes = []
+        if failure is not None:
+            self._failures[endpoint.url] = failure
+            notes.append(f"{failure.what} {failure.why}".strip())
         if not endpoint.is_wandb:
+            if failure is not None and not has_no_list(failure):
+                raise failure
             return join(listing or [], None, None, notes=notes)
         feed = None
         if command.settings.catalog:
-            feed = self._try(lambda: fetched(lambda client: fetch_feed(client, FEED_URL), read_modelsdev), endpoint, [])
+            feed, _ = self._try(lambda: fetched(lambda client: fetch_feed(client, FEED_URL), read_modelsdev), endpoint)
         return join(listing, feed, snapshot(), notes=notes)
 
-    def _try(self, fetch: Callable[[], Any], endpoint: Endpoint, notes: list[str]) -> Any:
+    def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
+        """Return what was fetched, or None and the error."""
         from ..client import FailureContext, to_inference_error
 
         try:
-            return fetch()
+            return fetch(), None
         except ValueError as failure:
-            notes.append(f"The endpoint answered, but not with a list of models ({quoted(str(failure))}).")
-            return None
+            what = f"The endpoint answered, but not with a list of models ({quoted(str(failure))})."
+            return None, InferenceError(what, cause="reply")
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
-            error = to_inference_error(failure, FailureContext(endpoint, "", self.known(endpoint)))
-            notes.append(f"{error.what} {error.why}".strip())
-            return None
+            return None, to_inference_error(failure, FailureContext(endpoint, "", self.known(endpoint)))
 
     def default(self, command: Context) -> str:
         """Return the model to use when none is set.

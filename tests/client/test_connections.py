@@ -1,0 +1,344 @@
+"""The way to the endpoint: proxies, certificates, addresses. Each failure is one error, from every command alike."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import openai
+import pytest
+import trustme
+from service import MODEL, Service, Wandb, refused
+from traitlets.config import Config
+
+from wandb_inference_magic.arguments import ConfigOptions
+from wandb_inference_magic.commands.config import configure
+from wandb_inference_magic.config import WandbInference
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
+
+pytestmark = pytest.mark.sdk
+
+KEY = "wandb_v1_0123456789abcdefghij"
+DEAD = "127.0.0.1:9"
+CUSTOM = "http://service.example/v1"
+
+
+class Shown:
+    """A canvas that keeps what it shows."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def status(self, words: str) -> None:
+        """Show nothing while something is waited for."""
+
+    def discard(self) -> None:
+        """Keep what was shown."""
+
+    def show(self, bundle: dict[str, Any]) -> None:
+        self.text += bundle["text/plain"]
+
+
+def check(canvas: Shown | None = None) -> None:
+    """Run `%wbconfig --check`."""
+    configure(current_session(), ConfigOptions(check=True), canvas or Shown())  # type: ignore[arg-type]
+
+
+WAYS: dict[str, Callable[[ModuleType], object]] = {
+    "chat": lambda api: api.chat("hi", model="m"),
+    "map": lambda api: api.map_prompts([str(n) for n in range(20)], "{{ text }}", model="m", cache=False),
+    "models": lambda api: api.models(refresh=True),
+    "check": lambda _: check(),
+}
+# For failures that show before anything is sent.
+ALL_WAYS = {**WAYS, "client": lambda api: api.client()}
+
+
+def errors(api: ModuleType, ways: dict[str, Callable[[ModuleType], object]] = WAYS) -> Iterator[str]:
+    """Yield the error of each way to use the endpoint. None of them is tried again, or shows a password."""
+    current_session().settings.set(model="m", timeout=5)
+    for way in ways.values():
+        with pytest.raises(InferenceError) as caught:
+            way(api)
+        text = str(caught.value)
+        assert "pa55" not in text
+        assert "It was tried" not in text
+        yield text
+
+
+@contextmanager
+def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve each connection to an address of this machine, and close it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    serve(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def answering(status: str) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+    return serve
+
+
+UNUSABLE = {
+    "SOCKS": ({"ALL_PROXY": "socks5://user:pa55word@h:1080"}, ("ALL_PROXY", "pip install socksio", "NO_PROXY")),
+    "SOCKS, lower case": ({"https_proxy": "socks5h://h:1080"}, ("https_proxy", "pip install socksio")),
+    "a scheme of no proxy": ({"HTTPS_PROXY": "ftp://user:pa55word@h:1"}, ("HTTPS_PROXY", "http, https, socks5")),
+    "a scheme nobody knows": ({"all_proxy": "socks://h:1080"}, ("all_proxy", "http, https, socks5")),
+    "no port": ({"HTTPS_PROXY": "h:port"}, ("HTTPS_PROXY", "a host and a port")),
+    "no certificate file": ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, ("SSL_CERT_FILE=/nowhere/ca.pem: No such file",)),
+    "no certificate folder": ({"SSL_CERT_DIR": "/nowhere/certs"}, ("SSL_CERT_DIR=/nowhere/certs: No certificate",)),
+    "a whole address": (
+        {"WANDB_INFERENCE_BASE_URL": "https://h.example/v1/chat/completions"},
+        ("WANDB_INFERENCE_BASE_URL", "It is probably https://h.example/v1."),
+    ),
+    "a query": ({"WANDB_INFERENCE_BASE_URL": "https://h.example/v1?a=b"}, ("WANDB_INFERENCE_BASE_URL", "https://h.example/v1.")),
+    "no scheme": ({"WANDB_INFERENCE_BASE_URL": "localhost:8000"}, ("WANDB_INFERENCE_BASE_URL", "http://localhost:8000.")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_an_environment_that_cannot_be_used_is_one_error_from_every_command(
+    start_api: Callable[..., ModuleType], name: str
+) -> None:
+    variables, expected = UNUSABLE[name]
+    for error in errors(start_api(WANDB_API_KEY=KEY, **variables), ALL_WAYS):
+        assert all(one in error for one in expected), error
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----"]
+)
+def test_a_file_without_certificates_is_named(
+    start_api: Callable[..., ModuleType], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(content)
+    with pytest.raises(InferenceError) as caught:
+        start_api(WANDB_API_KEY=KEY, SSL_CERT_FILE=str(file)).client()
+    assert f"SSL_CERT_FILE={file}: " in str(caught.value)
+
+
+def test_folders_are_no_certificates(start_api: Callable[..., ModuleType], tmp_path: Path) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        with pytest.raises(InferenceError) as caught:
+            start_api(WANDB_API_KEY=KEY, **{name: str(tmp_path)}).client()
+        assert f"{name}={tmp_path}: " in str(caught.value)
+
+
+def test_certificates_in_a_folder_are_used(start_api: Callable[..., ModuleType], wandb: Wandb, tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    (folder / "0a1b2c3d.0").write_bytes(wandb.certificate.read_bytes())
+    variables = {"HTTPS_PROXY": wandb.environment["HTTPS_PROXY"], "SSL_CERT_DIR": f"/nowhere:{folder}"}
+    # Its name is not its hash, so OpenSSL does not find it: the folder is accepted, and named.
+    for error in errors(start_api(WANDB_API_KEY=KEY, **variables), {"chat": WAYS["chat"]}):
+        assert "The encrypted connection failed" in error
+        assert f"SSL_CERT_DIR=/nowhere:{folder}" in error
+
+
+@pytest.mark.parametrize("excluded", ["127.0.0.1", "localhost", "127.0.0.0/8", "b.example, 127.0.0.1", "*"])
+@pytest.mark.parametrize("proxy", ["socks5://h:1080", "ftp://h:1", f"http://{DEAD}"])
+def test_a_host_that_no_proxy_excludes_needs_no_proxy(
+    start_api: Callable[..., ModuleType], service: Service, proxy: str, excluded: str
+) -> None:
+    api = start_api(**service.environment, ALL_PROXY=proxy, NO_PROXY=excluded)
+    assert api.chat("hi").text == "Hello there."
+    check()
+    assert len(api.client().models.list().data) == 2
+
+
+def test_the_users_client_reports_the_proxy_of_another_host_as_the_sdk_does(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    api = start_api(**service.environment, ALL_PROXY="socks5://h:1080", NO_PROXY="127.0.0.1")
+    with pytest.raises(openai.APIConnectionError) as caught:
+        api.client().with_options(base_url="https://b.example/v1", max_retries=0).models.list()
+    assert "pip install socksio" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("endpoint", [CUSTOM, "https://service.example/v1"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
+def test_a_dead_proxy_is_named_and_the_endpoint_is_not(
+    start_api: Callable[..., ModuleType], endpoint: str, name: str
+) -> None:
+    name = name if endpoint == CUSTOM or name == "all_proxy" else "HTTPS_PROXY"
+    api = start_api(WANDB_INFERENCE_BASE_URL=endpoint, **{name: f"http://user:pa55word@{DEAD}"})
+    for error in errors(api):
+        assert error.startswith(f"The proxy {DEAD} in {name} could not be reached; nothing was sent.")
+        assert "service.example" not in error
+
+
+def test_a_proxy_whose_name_is_unknown_is_named(start_api: Callable[..., ModuleType]) -> None:
+    api = start_api(WANDB_API_KEY=KEY, HTTPS_PROXY="http://no-such-host.invalid:3128")
+    for error in errors(api, {"chat": WAYS["chat"]}):
+        assert "The proxy no-such-host.invalid:3128 in HTTPS_PROXY could not be reached" in error
+        assert "Its name could not be looked up." in error
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status"),
+    [
+        (CUSTOM, "407 Proxy Authentication Required"),
+        ("https://service.example/v1", "407 Proxy Authentication Required"),
+        # A proxy passes plain HTTP on: there, this status may be the endpoint's own.
+        ("https://service.example/v1", "403 Forbidden"),
+    ],
+)
+def test_a_proxy_that_refuses_is_named(start_api: Callable[..., ModuleType], endpoint: str, status: str) -> None:
+    with listening(answering(status)) as place:
+        proxy = f"http://user:pa55word@{place}"
+        for error in errors(start_api(WANDB_INFERENCE_BASE_URL=endpoint, HTTP_PROXY=proxy, HTTPS_PROXY=proxy)):
+            assert f"could not be reached through the proxy {place} in HTTP" in error
+            assert f'answered "{status}"' in error
+            assert ("Write its user name and password into HTTP" in error) == status.startswith("407")
+
+
+def test_a_proxy_that_speaks_no_tls_is_named(start_api: Callable[..., ModuleType]) -> None:
+    with listening(answering("400 Bad Request")) as place:
+        api = start_api(WANDB_API_KEY=KEY, HTTPS_PROXY=f"https://{place}")
+        for error in errors(api, {"chat": WAYS["chat"]}):
+            assert f"The proxy {place} in HTTPS_PROXY could not be reached" in error
+            assert "its address probably begins with http://" in error
+
+
+@pytest.mark.parametrize(
+    "endpoint", [f"http://{DEAD}/v1", "http://localhost:9/v1", "http://[::1]:9/v1", "http://0.0.0.0:9/v1"]
+)
+def test_an_endpoint_that_does_not_run_is_reported_at_once(start_api: Callable[..., ModuleType], endpoint: str) -> None:
+    for error in errors(start_api(WANDB_INFERENCE_BASE_URL=endpoint)):
+        assert f"The endpoint {endpoint} could not be reached" in error
+        assert "Nothing answers at that address." in error
+        assert "WANDB_INFERENCE_BASE_URL" in error
+
+
+def test_https_at_a_port_for_plain_http_is_told_the_address(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    api = start_api(WANDB_INFERENCE_BASE_URL=service.url.replace("http:", "https:"))
+    for error in errors(api):
+        assert "The server does not speak TLS at this port." in error
+        assert f"Its address is probably {service.url}" in error
+        assert "WANDB_INFERENCE_BASE_URL" in error
+
+
+CERTIFICATE_FAULTS = {
+    "expired": ({"not_after": datetime(2020, 1, 1, tzinfo=timezone.utc)}, "127.0.0.1", "Its certificate has expired"),
+    "another host": ({}, "other.example", "Its certificate is not for this IP address"),
+    "unknown authority": ({}, "127.0.0.1", "the server has signed for itself"),
+}
+
+
+@contextmanager
+def tls_server(folder: Path, name: str, **validity: Any) -> Iterator[tuple[str, str]]:
+    """Serve TLS with a certificate for a name. Yields the server's place and the file of its authority."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, **validity).configure_cert(context)
+    file = folder / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+
+    def serve(connection: socket.socket) -> None:
+        context.wrap_socket(connection, server_side=True).recv(1)
+
+    with listening(serve) as place:
+        yield place, str(file)
+
+
+@pytest.mark.parametrize("fault", CERTIFICATE_FAULTS)
+def test_a_certificate_is_refused_with_its_reason(
+    start_api: Callable[..., ModuleType], tmp_path: Path, fault: str
+) -> None:
+    validity, name, expected = CERTIFICATE_FAULTS[fault]
+    with tls_server(tmp_path, name, **validity) as (place, file):
+        named = {} if fault == "unknown authority" else {"SSL_CERT_FILE": file}
+        for error in errors(start_api(WANDB_INFERENCE_BASE_URL=f"https://{place}/v1", **named)):
+            assert "The encrypted connection failed" in error
+            assert expected in error
+
+
+def test_http_at_a_port_for_tls_is_told_the_address(start_api: Callable[..., ModuleType], tmp_path: Path) -> None:
+    with tls_server(tmp_path, "127.0.0.1") as (place, _):
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"http://{place}/v1")
+        current_session().settings.set(max_retries=0)
+        for error in errors(api):
+            assert f"If the server expects TLS, its address is https://{place}/v1." in error
+
+
+def test_a_server_that_says_it_wants_tls_is_told_the_address(
+    start_api: Callable[..., ModuleType], service: Service
+) -> None:
+    service.always = service.listing_script = refused(400, "Client sent an HTTP request to an HTTPS server.")
+    for error in errors(start_api(**service.environment)):
+        assert f"Its address is probably {service.url.replace('http:', 'https:')}" in error
+        assert "WANDB_INFERENCE_BASE_URL" in error
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_check_fails_where_the_list_of_models_cannot_be_had(
+    start_api: Callable[..., ModuleType], service: Service, status: int
+) -> None:
+    service.listing_script = refused(status, "the reason")
+    start_api(**service.environment)
+    canvas = Shown()
+    with pytest.raises(InferenceError, match="the reason") as caught:
+        check(canvas)
+    assert caught.value.status == status
+    assert "✗" in canvas.text
+    assert "✓ models" not in canvas.text
+    assert service.chats == []
+
+
+@pytest.mark.parametrize("status", [404, 405, 200])
+def test_a_check_of_an_endpoint_without_a_list_goes_on_to_the_chat(
+    start_api: Callable[..., ModuleType], service: Service, status: int
+) -> None:
+    service.listing_script = lambda answer: answer.json({"hello": 1}, status)
+    start_api(**service.environment)
+    canvas = Shown()
+    check(canvas)
+    assert "✗ models" in canvas.text
+    assert "✓ reply" in canvas.text
+
+
+def test_an_ignored_key_is_named_where_another_one_is_used(
+    start_api: Callable[..., ModuleType], wandb: Wandb, environment: dict[str, str]
+) -> None:
+    netrc = Path(environment["HOME"]) / ".netrc"
+    netrc.write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    netrc.chmod(0o600)
+    start_api(WANDB_API_KEY="\u201cpa55word\u201d", WANDB_INFERENCE_MODEL=MODEL, **wandb.environment)
+    canvas = Shown()
+    check(canvas)
+    configure(current_session(), ConfigOptions(), canvas)  # type: ignore[arg-type]
+    assert canvas.text.count("~/.netrc (api.wandb.ai); WANDB_API_KEY is ignored: it has typographic quotes in it") == 2
+    assert "pa55word" not in canvas.text
+
+
+def test_a_bad_setting_of_the_configuration_is_one_error() -> None:
+    config = Config({"WandbInference": {"endpoint": "http://h.example/v1/chat/completions"}})
+    with pytest.raises(InferenceError) as caught:
+        WandbInference(config=config)
+    assert "IPython's configuration" in caught.value.what
+    assert "It is probably http://h.example/v1." in caught.value.what
+    assert "ipython_config.py" in caught.value.remedy

@@ -1,0 +1,229 @@
+"""Describe failures of the way to the endpoint: the network, a proxy, a certificate, an address that is not right."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from socket import EAI_AGAIN, gaierror
+from typing import TYPE_CHECKING, Any, Final
+
+from ..config import find_proxy
+from ..errors import InferenceError, quoted
+from ..text import library_message
+from .http import named_certificates
+from .retries import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..config import Endpoint, Proxy
+
+# The message of a connection that broke after the service had begun to answer.
+BROKE_OFF: Final = "The connection broke in the answer."
+# The reasons that OpenSSL gives where the server does not speak TLS.
+NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
+# What servers answer to plain HTTP at a port for TLS.
+WANTS_TLS: Final = r"(?i)plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|HTTP to an SSL-enabled"
+# Reasons of OpenSSL for refusing a certificate that more certificates do not change, and what to do.
+REFUSED: Final = {
+    10: "Its certificate has expired: ask the people who run it for a new one, or set this machine's clock right.",
+    9: "Its certificate is not valid yet: check the clock of this machine.",
+    62: "Its certificate is for another host name: check the address.",
+    64: "Its certificate is not for this IP address: use the host name that it is for.",
+}
+NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
+_NETWORK_REMEDY: Final = (
+    "Check the network of the machine the kernel runs on, then run the cell again. "
+    "%wbconfig --endpoint local chats with the practice model, without a network."
+)
+
+
+def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
+    """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
+    if isinstance(failure, ImportError):
+        return _not_importable(failure)
+    # Imported here: the SDK takes long, and may be what cannot be imported.
+    import openai
+
+    proxy = None if endpoint.is_local else find_proxy(endpoint.url)
+    if isinstance(failure, openai.APIStatusError):
+        return _of_status(failure, endpoint, proxy)
+    if not isinstance(failure, openai.APIConnectionError):
+        return None
+    beneath = list(_beneath(failure))
+    if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
+        return error
+    if isinstance(failure, openai.APITimeoutError):
+        return InferenceError(
+            f"{endpoint.label} said nothing in time.",
+            why="The waiting time is the `timeout` setting.",
+            remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
+            cause="network",
+            affects_all=False,
+        )
+    # The server closed a connection that was kept for the next request, at the moment in which that was sent.
+    is_stale = failure.message != BROKE_OFF and "disconnected without sending" in _describe_cause(beneath)
+    why, remedy, may_pass = _wire(beneath, endpoint, proxy, has_begun=failure.message == BROKE_OFF)
+    if endpoint.is_local:
+        return InferenceError(
+            "The practice model on this machine did not answer.",
+            why=why,
+            remedy="Restart the kernel.",
+            cause="network",
+            retryable=is_stale,
+            waits=AT_ONCE,
+        )
+    return InferenceError(
+        f"{endpoint.label} could not be reached or the connection broke.",
+        why=why,
+        remedy=remedy,
+        cause="network",
+        retryable=may_pass,
+        waits=AT_ONCE if is_stale else None,
+    )
+
+
+def _not_importable(failure: ImportError) -> InferenceError:
+    name = (failure.name or "a package").partition(".")[0]
+    return InferenceError(
+        f"The package {name} cannot be imported; nothing was sent.",
+        why=quoted(library_message(str(failure))),
+        remedy=f"Run: pip install --upgrade {name}. Then restart the kernel.",
+        cause="missing",
+    )
+
+
+def _of_status(failure: Any, endpoint: Endpoint, proxy: Proxy | None) -> InferenceError | None:
+    """Return the error for a status that comes from the proxy, or from a port for TLS; None for any other."""
+    if failure.status_code == 407 and proxy is not None:
+        return _proxy_refused(proxy, "407 Proxy Authentication Required", endpoint)
+    if failure.status_code == 400 and endpoint.url.startswith("http:") and re.search(WANTS_TLS, str(failure.body)):
+        return InferenceError(
+            f"{endpoint.label} speaks TLS at this port.",
+            remedy=_set_address(endpoint, "https"),
+            cause="network",
+        )
+    return None
+
+
+def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) -> InferenceError | None:
+    """Return the error for a failure before the proxy had connected to the endpoint, or None for a later one."""
+    names = {type(error).__name__ for error in beneath}
+    if "ProxyError" in names:
+        return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
+    tls = any(isinstance(error, ssl.SSLError) for error in beneath)
+    if tls and proxy.address.lower().startswith("https:") and _speaks_no_tls(beneath):
+        why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
+    elif not tls and names & {"ConnectError", "ConnectTimeout"}:
+        why, may_pass = _describe_unreachable(beneath)
+    else:
+        return None
+    return InferenceError(
+        f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent.",
+        why=why,
+        remedy=f"Check {proxy.variable}. {NO_PROXY_REMEDY}",
+        cause="network",
+        retryable=may_pass,
+    )
+
+
+def _proxy_refused(proxy: Proxy, said: str, endpoint: Endpoint) -> InferenceError:
+    remedy = f"Ask the people who run the proxy, or check {proxy.variable}. {NO_PROXY_REMEDY}"
+    if said.startswith("407"):
+        remedy = (
+            f"Write its user name and password into {proxy.variable}, as `user:password@` before the host, with "
+            "special characters percent-encoded. Then restart the kernel."
+        )
+    return InferenceError(
+        f"{endpoint.label} could not be reached through the proxy {proxy.place} in {proxy.variable}.",
+        why=f'The proxy answered "{quoted(library_message(said))}".',
+        remedy=remedy,
+        cause="network",
+        retryable=said.startswith(("502", "503", "504")),
+    )
+
+
+def _wire(
+    beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool
+) -> tuple[str, str, bool]:
+    """Return why, the remedy, and whether it may pass, for a failure beneath the SDK's own."""
+    said = _describe_cause(beneath)
+    if "illegal status line" in said and r"\x15\x03" in said:
+        return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
+    if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
+        return _of_tls(beneath, endpoint, proxy)
+    if any(isinstance(error, NotImplementedError) for error in beneath):
+        remedy = (
+            "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
+            "Or replay a cassette: %wbconfig --cassette FILE --mode replay."
+        )
+        return (
+            "This Python runs in a browser, and its HTTP library opens sockets, which a browser does not have.",
+            remedy,
+            False,
+        )
+    why, may_pass = _describe_unreachable(beneath)
+    remedy = _NETWORK_REMEDY
+    if proxy is not None:
+        why = f"{why} The way to it is the proxy {proxy.place} in {proxy.variable}.".strip()
+    elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
+        remedy = f"Check whether it runs, and its address. {endpoint.described_origin}"
+    elif endpoint.url.startswith("http:") and not has_begun:
+        remedy = f"{remedy} If the server expects TLS, its address is {_other_address(endpoint, 'https')}."
+    return why, remedy, may_pass or endpoint.is_wandb
+
+
+def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
+    if _speaks_no_tls(beneath):
+        return "The server does not speak TLS at this port.", _set_address(endpoint, "http"), False
+    said = f"The encrypted connection failed: {quoted(library_message(_describe_cause(beneath)))}"
+    codes = [error.verify_code for error in beneath if isinstance(error, ssl.SSLCertVerificationError)]
+    if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
+        return said, f"{remedy} {endpoint.described_origin}", False
+    named, origin = named_certificates(), endpoint.described_origin
+    between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
+    remedy = (
+        f"{between} or a virus scanner may be in between, or the server has signed for itself: ask your administrator "
+        f"for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
+    )
+    return said + (f". The certificates known are those of {named}." if named else ""), remedy, False
+
+
+def _other_address(endpoint: Endpoint, scheme: str) -> str:
+    return quoted(f"{scheme}:{endpoint.url.partition(':')[2]}")
+
+
+def _set_address(endpoint: Endpoint, scheme: str) -> str:
+    address = _other_address(endpoint, scheme)
+    return f"Its address is probably {address}: set it with %wbconfig --endpoint. {endpoint.described_origin}"
+
+
+def _speaks_no_tls(beneath: list[BaseException]) -> bool:
+    return any(isinstance(error, ssl.SSLError) and error.reason in NOT_TLS for error in beneath)
+
+
+def _describe_unreachable(beneath: list[BaseException]) -> tuple[str, bool]:
+    """Return why a connection could not be made or broke, and whether that may pass."""
+    if any(isinstance(error, ConnectionRefusedError) for error in beneath):
+        return "Nothing answers at that address.", False
+    if unknown := next((error for error in beneath if isinstance(error, gaierror)), None):
+        return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
+    if any(type(error).__name__ == "ConnectTimeout" for error in beneath):
+        return "It said nothing in time.", True
+    return quoted(library_message(_describe_cause(beneath))), True
+
+
+def _beneath(failure: BaseException) -> Iterator[BaseException]:
+    """Yield the network errors beneath a failure. The libraries raise each while they handle another."""
+    error = failure.__cause__ or failure.__context__
+    # If the call was made while an earlier failure was being handled, the rest belongs to that failure.
+    while error is not None and not isinstance(error, InferenceError):
+        yield error
+        # One for each address of the host, if it has several.
+        yield from getattr(error, "exceptions", ())
+        error = error.__cause__ or error.__context__
+
+
+def _describe_cause(beneath: list[BaseException]) -> str:
+    # Each library repeats the message of the one beneath.
+    return " ".join(dict.fromkeys(str(error) for error in beneath)).strip()
