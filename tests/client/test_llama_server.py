@@ -107,6 +107,31 @@ def test_an_image_for_a_model_that_reads_none_is_refused_at_once(kernel: Kernel,
     assert "tried" not in run.error
 
 
+def test_a_grammar_that_the_server_cannot_read_is_refused_with_its_words(kernel: Kernel) -> None:
+    run = kernel.run("%wbchat --once --param grammar=broken hi")
+    assert "failed to parse grammar" in run.error
+    assert "tried" not in run.error
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a <think> block stays in the text (issue 19, A5)")
+@WAYS
+def test_a_think_block_is_the_reasoning(kernel: Kernel, way: str) -> None:
+    """The grammar makes the model write the block, which the server streams in pieces."""
+    grammar = r'root ::= "<think>\nTwo and two.\n</think>\n\nFour."'
+    run = kernel.run(f"{CHAT} {way} --param grammar='{grammar}' hi")
+    assert run.ok, run.text
+    text, reasoning = kernel.value("(_wbreply.text, _wbreply.reasoning)")
+    assert (text.strip(), reasoning.strip()) == ("Four.", "Two and two.")
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="log-probabilities are dropped (issue 19, 5)")
+@WAYS
+def test_log_probabilities_are_readable(kernel: Kernel, way: str) -> None:
+    run = kernel.run(f"{CHAT} {way} --max-tokens 3 --param logprobs=true --param top_logprobs=2 Say hello.")
+    assert run.ok, run.text
+    assert kernel.value("bool(getattr(_wbreply, 'logprobs', None))")
+
+
 def test_rows_are_answered_two_at_a_time(kernel: Kernel) -> None:
     kernel.run("rows = [f'number {one}' for one in range(10)]")
     run = kernel.run("%%wbmap rows -o out --concurrency 2 --max-tokens 4\nSay {{ text }}.")

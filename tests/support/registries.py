@@ -27,7 +27,7 @@ def unavailable(missing: str) -> NoReturn:
 
 
 def _install(name: str, *command: str | Path) -> str:
-    """Run a command that installs a package, and return what it prints. If it fails, the package is unavailable."""
+    """Run a command of a package manager and return what it prints. If it fails, the package is unavailable."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=INSTALL_SECONDS)
     except subprocess.TimeoutExpired:
@@ -39,9 +39,12 @@ def _install(name: str, *command: str | Path) -> str:
 
 def npm_package(name: str, folder: Path) -> Path:
     """Install an npm package, `name@version`, and return its folder. npm's cache keeps what it downloads."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
         unavailable(f"{name} needs Node and npm.")
+    version = _install("Node", node, "--version")
+    if int(version.removeprefix("v").partition(".")[0]) < 20:
+        unavailable(f"{name} needs Node 20 or newer, not {version}.")
     options = ("--no-save", "--no-audit", "--no-fund", "--prefer-offline", "--prefix", folder)
     _install(name, npm, "install", *options, name)
     return folder / "node_modules" / name[: name.rindex("@")]
