@@ -180,15 +180,19 @@ class Kernel:
 
     def interrupt_at(self, code: str, *texts: str) -> Run:
         """Run code, and interrupt it as soon as the front end receives a message with all these texts."""
-        request, run, is_interrupted = self.start(code), Run(), False
+        return self.run_and_do(code, self.interrupt, *texts)
+
+    def run_and_do(self, code: str, act: Callable[[], None], *texts: str) -> Run:
+        """Run code, and call `act` once as soon as the front end receives a message with all these texts."""
+        request, run, is_done = self.start(code), Run(), False
         for message in self.messages(request):
             run.messages.append(message)
             content = json.dumps(message.content, ensure_ascii=False)
-            if not is_interrupted and all(one in content for one in texts):
-                is_interrupted = True
-                self.interrupt()
+            if not is_done and all(one in content for one in texts):
+                is_done = True
+                act()
         run.reply = self.reply(request)
-        assert is_interrupted, f"the front end never received {texts}"
+        assert is_done, f"the front end never received {texts}"
         return run
 
     def value(self, expression: str) -> Any:
