@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,7 +117,8 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
     if any(run.limiter.allowed < run.limiter.most for run in runs):
         figures["at once"] = str(sum(run.limiter.allowed for run in runs))
     if reason := next((run.retry_reason for run in runs if run.retry_reason), ""):
-        figures["trying again"] = shortened(reason, 80)
+        left = ceil(max(run.retry_at for run in runs) - perf_counter())
+        figures["trying again"] = f"in {left} s: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
     return figures
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from sqlite3 import Error as SqliteError
 from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import usd
+from ..client import pause
 from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
 from ..messages import REPLY_TOKENS
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MOST_FAILURES: Final = 10
 SAMPLE: Final = 20
+# While a service fails for every row, the run waits for it at least this long.
+OUTAGE_SECONDS: Final = 300.0
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
 # The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
@@ -51,7 +55,8 @@ class BatchRun:
     `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
     there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
     made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
-    was on a cassette. `retry_reason` is why rows are being retried; it is empty once a row is answered. `cut` is the
+    was on a cassette. `retry_reason` is why rows are being retried, and `retry_at` when (`perf_counter`); the reason is
+    empty once a row is answered. `cut` is the
     number of answers that were cut by the limit that a budget added. `reports` describes irregularities in the counts
     and costs of the calls. `beside` is the number of runs in progress at once, including this one.
     """
@@ -73,6 +78,7 @@ class BatchRun:
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
     retry_reason: str = ""
+    retry_at: float = 0.0
     cut: int = 0
     reports: tuple[str, ...] = ()
     beside: int = 1
@@ -88,6 +94,8 @@ class BatchRun:
         # A row that waits for a slot or for the budget.
         self._pending: RowCall | None = None
         self._in_flight: set[RowCall] = set()
+        self._started = perf_counter()
+        self._served_at = 0.0
         self._lock = Lock()
 
     @property
@@ -298,6 +306,16 @@ class BatchRun:
             return False
         return True
 
+    def rides_out(self, sent: float) -> bool:
+        """Return whether to wait for a service that fails, though a row has used up its tries.
+
+        `sent` is when its last request was sent (`perf_counter`). It waits for a limited time, while there are other
+        rows and none of them is answered.
+        """
+        is_alone = len(self._in_flight) == 1 and self._has_drawn_all
+        waited = perf_counter() - max(self._served_at, self._started)
+        return not is_alone and self._served_at < sent and waited < OUTAGE_SECONDS
+
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
         rows = self._free if self.total is None else self.total - len(self.answers) + 1
@@ -306,7 +324,8 @@ class BatchRun:
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failures_in_a_row, self.retry_reason = 0, ""
+        self._failures_in_a_row, self.retry_reason, self.retry_at = 0, "", 0.0
+        self._served_at = perf_counter()
         self.done += 1
         self.replayed += reply.replayed
         self.limiter.served()
@@ -377,9 +396,14 @@ class RowCall(ModelCall):
         run = self.run
         if error.status == 429:
             run.limiter.refused(self.builder.started)
-        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        if run.stopped is not None:
+            return None
+        seconds = super().pause_after(error, tries)
+        if seconds is None and tries > run.command.settings.max_retries > 0 and run.rides_out(self.builder.started):
+            # No other row is answered either: the service is failing, not this row.
+            seconds = pause(error, tries, tries)
         if seconds is not None:
-            run.retry_reason = error.what
+            run.retry_reason, run.retry_at = error.what, perf_counter() + seconds
         return seconds
 
 

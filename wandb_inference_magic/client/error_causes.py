@@ -127,7 +127,7 @@ CAUSES: Final = (
         "{service} did not accept the key.",
         "{key_remedy}",
         (400, 403),
-        words=r"(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        words=r"no connected db|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
         why="{who}",
         affects_all=True,

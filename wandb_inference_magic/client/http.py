@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
+# Many servers close a connection after 5 s without a request. A request that is sent at that moment is lost.
+IDLE_SECONDS: Final = 4.0
 # The variables that name certificates. The first one set counts.
 CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -179,6 +181,9 @@ def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
         event_hooks=hooks,
         trust_env=False,
         timeout=_timeout(options),
+        limits=http_library().Limits(
+            max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS
+        ),
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
         follow_redirects=False,
         headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
