@@ -113,7 +113,6 @@ def test_an_error_that_cannot_pass_is_reported_at_once_with_its_words(
     assert "tried" not in run.error
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="an error that cannot pass is retried (issue 19, A26)")
 @WAYS
 def test_an_image_for_a_model_that_reads_none_is_refused_at_once(kernel: Kernel, way: str) -> None:
     kernel.run("from PIL import Image\npicture = Image.new('RGB', (8, 8))")

@@ -98,7 +98,6 @@ def test_a_prompt_longer_than_the_context_is_refused_at_once_with_the_servers_wo
     assert "tried" not in run.error
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="an error that cannot pass is retried (issue 19, A26)")
 @WAYS
 def test_an_image_for_a_model_that_reads_none_is_refused_at_once(kernel: Kernel, way: str) -> None:
     kernel.run("from PIL import Image\npicture = Image.new('RGB', (8, 8))")
@@ -113,7 +112,6 @@ def test_a_grammar_that_the_server_cannot_read_is_refused_with_its_words(kernel:
     assert "tried" not in run.error
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a <think> block stays in the text (issue 19, A5)")
 @WAYS
 def test_a_think_block_is_the_reasoning(kernel: Kernel, way: str) -> None:
     """The grammar makes the model write the block, which the server streams in pieces."""
@@ -124,7 +122,6 @@ def test_a_think_block_is_the_reasoning(kernel: Kernel, way: str) -> None:
     assert (text.strip(), reasoning.strip()) == ("Four.", "Two and two.")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="log-probabilities are dropped (issue 19, 5)")
 @WAYS
 def test_log_probabilities_are_readable(kernel: Kernel, way: str) -> None:
     run = kernel.run(f"{CHAT} {way} --max-tokens 3 --param logprobs=true --param top_logprobs=2 Say hello.")

@@ -57,7 +57,8 @@ class BatchRun:
     made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
     was on a cassette. `retry_reason` is why rows are being retried, and `retry_at` when (`perf_counter`); the reason is
     empty once a row is answered. `cut` is the
-    number of answers that were cut by the limit that a budget added. `reports` describes irregularities in the counts
+    number of answers that were cut by the limit that a budget added. `flawed` is the number of
+    answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the counts
     and costs of the calls. `beside` is the number of runs in progress at once, including this one.
     """
 
@@ -80,6 +81,7 @@ class BatchRun:
     retry_reason: str = ""
     retry_at: float = 0.0
     cut: int = 0
+    flawed: int = 0
     reports: tuple[str, ...] = ()
     beside: int = 1
 
@@ -105,7 +107,8 @@ class BatchRun:
 
     @property
     def failed(self) -> int:
-        return len(self.errors)
+        """The number of rows without an answer."""
+        return len(self.errors) - self.flawed
 
     def estimate(self) -> Estimate:
         """Return an estimate of the whole run, made from the first rows."""
@@ -198,6 +201,7 @@ class BatchRun:
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
             if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
+                self.flawed += 1
             else:
                 self._keep(row.key, Answer(reply.text, seconds=round(reply.seconds, 3)))
         self.release(row)
@@ -307,14 +311,10 @@ class BatchRun:
         return True
 
     def rides_out(self, sent: float) -> bool:
-        """Return whether to wait for a service that fails, though a row has used up its tries.
-
-        `sent` is when its last request was sent (`perf_counter`). It waits for a limited time, while there are other
-        rows and none of them is answered.
-        """
+        """Return whether a row waits for a service that fails: no row was answered since `sent` (`perf_counter`)."""
         is_alone = len(self._in_flight) == 1 and self._has_drawn_all
-        waited = perf_counter() - max(self._served_at, self._started)
-        return not is_alone and self._served_at < sent and waited < OUTAGE_SECONDS
+        since = max(self._served_at, self._started)
+        return not is_alone and self._served_at < sent and perf_counter() - since < OUTAGE_SECONDS
 
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""

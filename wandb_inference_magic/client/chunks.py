@@ -19,6 +19,7 @@ Chunk = Mapping[str, Any]
 # Bytes that are enough to tell a stream from a document.
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
+_BEGUN_OBJECT: Final = re.compile(r'\{\s*("|$)')
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
 
 
@@ -141,7 +142,7 @@ class ChunkReader:
 
     def _read_lines(self, text: str) -> Iterator[Chunk]:
         """Read a document whose every line is a chunk."""
-        if text[0] == "{" and text[-1] != "}":
+        if _BEGUN_OBJECT.match(text) and text[-1] != "}":
             raise _cut_off()
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) == 1 or not isinstance(_parsed(lines[0]), Mapping):

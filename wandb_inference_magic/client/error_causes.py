@@ -85,7 +85,8 @@ _UNABLE_WORDS: Final = (
     r"|failed to parse grammar|image input|cannot be used with"
 )
 _MODEL_WORDS: Final = (
-    r"\bmodels?\b.{0,80}(not (be )?(found|exist|available|served|supported|loaded|deployed)|unknown|invalid|no longer)"
+    r"\bmodels?\b.{0,80}(not (be )?(found|exist|available|served|supported|loaded|deployed)"
+    r"|unknown|invalid|no longer|retired|decommissioned|discontinued)"
     r"|(no such|unknown|invalid|unsupported|not find|not have|does not know)( the)?.{0,20}\b(model|deployment)"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|\bmodel .{0,80}does(n't| not) exist"
 )
@@ -107,7 +108,7 @@ CAUSES: Final = (
         affects_all=True,
     ),
     ErrorForm(
-        "request",
+        "refused",
         "{service} refused this prompt.",
         "Change the prompt, or choose another model with %wbmodels.",
         (400, 403, 406, 422, 451, 500),
@@ -186,7 +187,7 @@ CAUSES: Final = (
     ),
     # One prompt may be refused where others are not.
     ErrorForm(
-        "request",
+        "refused",
         "{service} refused the request.",
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
         (403,),

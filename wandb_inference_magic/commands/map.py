@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "_wbmap"
 SHOWN_ERRORS: Final = 3
+# How many of the rows with the same error are named.
+SHOWN_ROWS: Final = 5
 # Reports about unusual token counts and costs.
 SHOWN_REPORTS: Final = 2
 
@@ -147,6 +149,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
         *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
+        *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",
         "cost unknown" if (cost := cost_of(runs)) is None else format_usd(cost),
@@ -156,9 +159,19 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     if mapped.trace:
         yield f"Trace: {mapped.trace}"
     yield from _money_lines(runs)
-    errors = [message for run in runs for message in run.errors.values()]
-    for message in list(dict.fromkeys(errors))[:SHOWN_ERRORS]:
-        yield f"Failed: {shortened(message, 200)}"
+    rows: dict[str, list[int]] = {}
+    for run in runs:
+        for number, message in sorted(run.errors.items()):
+            rows.setdefault(message, []).append(number + 1)
+    for message, numbers in list(rows.items())[:SHOWN_ERRORS]:
+        yield f"{_format_rows(numbers)}: {shortened(message, 200)}"
+
+
+def _format_rows(numbers: Sequence[int]) -> str:
+    """Return the numbers of rows as text: `Row 3`, `Rows 1, 2, 3 and 7 more`."""
+    shown = ", ".join(f"{number:,}" for number in numbers[:SHOWN_ROWS])
+    more = f" and {len(numbers) - SHOWN_ROWS:,} more" if len(numbers) > SHOWN_ROWS else ""
+    return f"Row{'s' * (len(numbers) > 1)} {shown}{more}"
 
 
 def _money_lines(runs: Sequence[BatchRun]) -> Iterator[str]:
