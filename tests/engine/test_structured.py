@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import pytest
-from kernels import Kernel
-from service import Answer, Service, Streamed, refused
+from kernels import Kernel, Run
+from service import Answer, Service, Streamed, pieces, refused
 
 GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
 ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'
@@ -52,6 +54,34 @@ def test_a_type_of_the_notebook_is_a_schema(kernel: Kernel, service: Service) ->
     run = kernel.run("%%wbchat --schema Persn\nWho?")
     assert "There is no type 'Persn' in the notebook." in run.error
     assert "Did you mean Person?" in run.error
+
+
+@pytest.mark.parametrize("begin", ["<think>\n", ""])
+def test_reasoning_between_tags_is_no_part_of_the_answer(kernel: Kernel, service: Service, begin: str) -> None:
+    thought = 'I need {"name": ...}.\n'
+    service.then(Streamed(pieces(f"{begin}{thought}</think>\n\n{GOOD}")), Streamed(["Yes."]))
+    run = kernel.run(ASK.replace("--schema", "--thread talk --schema"))
+    assert run.ok
+    assert kernel.value("(r.text, r.reasoning, r.calls)") == (GOOD, thought.strip(), 1)
+    assert run.output["data"]["text/markdown"].startswith('```json\n{\n  "name": "Ada"')
+    assert kernel.run("%wbchat --thread talk Really?").ok
+    assert "I need" not in json.dumps(service.last.body)
+
+
+def test_text_that_turns_out_to_be_reasoning_is_shown_as_reasoning(kernel: Kernel, service: Service) -> None:
+    gate = Event()
+    service.then(Streamed(["Let me see.\n\n", "Yes.\n\n", "</think>\n\nFour it is."], gate=gate, hold_after=2))
+    request = kernel.start("%wbchat hi")
+    run = Run()
+    for message in kernel.messages(request):
+        run.messages.append(message)
+        if "Let me see." in json.dumps(message.content):
+            gate.set()
+    assert gate.is_set()
+    assert len(run.outputs) == 1
+    shown = run.outputs[0]["data"]["text/markdown"]
+    assert re.search(r"(?s)^<details><summary>Reasoning</summary>\n\nLet me see\..*</details>\s*Four it is\.", shown)
+    assert "The text above" not in shown
 
 
 def test_an_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, service: Service) -> None:

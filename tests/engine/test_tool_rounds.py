@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from threading import Event
 from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel, Run
-from service import Service, Streamed, calling
+from service import Answer, Service, Streamed, calling, chunk
+
+from wandb_inference_magic.session import current_session
 
 TOOLS = """
 log = []
@@ -155,3 +158,45 @@ def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: 
     assert service.last.body["tools"][0]["function"]["name"] == "weather"
     api.chat("Go", images=["https://ok.example/a.png"])
     assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details"])
+def test_the_reasoning_goes_back_with_the_results_of_tools_and_nowhere_else(
+    api: ModuleType, service: Service, name: str
+) -> None:
+    thought: Any = "The user wants it warm."
+    if name == "reasoning_details":
+        thought = [{"type": "reasoning.text", "text": thought, "index": 0}]
+
+    def call(answer: Answer) -> None:
+        answer.start()
+        answer.event(chunk({name: thought}))
+        function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+        answer.event(chunk({"tool_calls": [{"index": 0, "id": "a", "function": function}]}, "tool_calls"))
+        answer.event("[DONE]")
+        answer.end()
+
+    service.then(call, call, Streamed(["Warm."]))
+    reply = api.chat("How is Paris?", tools=[weather], thread="talk")
+    assert reply.text == "Warm."
+    assert "warm" in reply.reasoning
+    for request, count in zip(service.chats, (0, 1, 2), strict=True):
+        asking = [one for one in request.body["messages"] if one["role"] == "assistant"]
+        assert [one[name] for one in asking] == [thought] * count
+    api.chat("And Rome?", thread="talk")
+    assert "wants it warm" not in json.dumps(service.last.body)
+
+
+def test_a_cassette_without_the_reasoning_that_goes_back_is_replayed(api: ModuleType, service: Service) -> None:
+    service.then(calling(("weather", '{"city": "Paris"}')), Streamed(["Warm."]))
+    current_session().settings.set(cassette="talk.jsonl", cassette_mode="record", cassette_pace="at-once")
+    api.chat("How is Paris?", tools=[weather])
+    recorded = Path("talk.jsonl")
+    # Now with reasoning in the reply, which the recorded second request does not have.
+    lines = recorded.read_text().replace('{"tool_calls":', '{"reasoning": "Let me see.", "tool_calls":')
+    assert "Let me see." in lines
+    recorded.write_text(lines)
+    current_session().close()
+    current_session().settings.set(cassette_mode="replay")
+    assert api.chat("How is Paris?", tools=[weather]).text == "Warm."
+    assert len(service.chats) == 2

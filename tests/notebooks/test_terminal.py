@@ -38,6 +38,18 @@ def test_text_prints_as_it_arrives(terminal: Terminal, service: Service) -> None
     assert "Out[" not in printed
 
 
+def test_text_that_turns_out_to_be_reasoning_is_said_to_be(terminal: Terminal, service: Service) -> None:
+    """A template opened the block: only its end is received, after the text before it was printed."""
+    gate = Event()
+    service.then(Streamed(["Let me see.\n\n", "Yes.\n\n", "</think>\n\nFour it is."], gate=gate, hold_after=2))
+    terminal.type("%wbchat hi")
+    terminal.child.expect_exact("Let me see.")
+    gate.set()
+    printed = terminal.answer()
+    assert re.search(r"(?s)The text above is the model's reasoning\..*\n\s*Four it is\.", printed)
+    assert "think>" not in printed
+
+
 def test_a_reply_can_be_assigned(terminal: Terminal) -> None:
     terminal.run("r = %wbchat hi")
     assert "'Hello there.'" in terminal.run("r.text")

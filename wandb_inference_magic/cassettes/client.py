@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..client import DONE, EXTENSION, LIMITED, ChunkReader, ServiceError, http_library, wait
 from ..errors import InferenceError
-from ..messages import Timing
+from ..messages import REASONING, Timing
 from ..text import read_json_text, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
@@ -149,9 +149,19 @@ def _document(request: Any) -> Any:
     if not request.content:
         return None
     document = _parsed(request.content)
-    if LIMITED.get() and isinstance(document, dict):
-        document.pop("max_tokens", None)
+    if isinstance(document, dict):
+        if LIMITED.get():
+            document.pop("max_tokens", None)
+        _leave_out_reasoning(document.get("messages"))
     return {"sha256": sha256(request.content).hexdigest()} if document is None else without_pictures(document)
+
+
+def _leave_out_reasoning(messages: Any) -> None:
+    """Remove the reasoning that is sent back with the results of tools. Recordings of earlier versions lack it."""
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            for name in REASONING:
+                message.pop(name, None)
 
 
 class _Replay:

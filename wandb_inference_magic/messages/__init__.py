@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
     from .endings import Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
-    from .forms import error_in as error_in, first_choice as first_choice, is_known_object as is_known_object
+    from .forms import (
+        REASONING as REASONING,
+        error_in as error_in,
+        first_choice as first_choice,
+        is_known_object as is_known_object,
+    )
     from .frames import data_frame as data_frame
     from .listener import (
         CallProgress as CallProgress,
@@ -60,7 +65,7 @@ __getattr__ = lazy_exports(
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
         "endings": ("Completeness",),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
-        "forms": ("error_in", "first_choice", "is_known_object"),
+        "forms": ("REASONING", "error_in", "first_choice", "is_known_object"),
         "frames": ("data_frame",),
         "listener": (
             "CallProgress",

@@ -78,8 +78,7 @@ class ReplyBuilder:
         self._tags = ThinkTags(self.text_pieces)
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
-        # The fields in which the reasoning came, with their values.
-        self._reasoning_fields: dict[str, list[Any]] = {}
+        self._echo: Message = {}
 
     @property
     def has_begun(self) -> bool:
@@ -119,6 +118,8 @@ class ReplyBuilder:
         delta = delta_of(choice)
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
+        if isinstance(details := delta.get("reasoning_details"), list):
+            self._echo["reasoning_details"] = [*self._echo.get("reasoning_details", ()), *details]
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
@@ -163,7 +164,8 @@ class ReplyBuilder:
         if kind == "refusal":
             self.refusal += whole(value)
         elif kind == "reasoning":
-            self._reasoning_fields.setdefault(name, []).append(value)
+            if name not in ("content", "reasoning_details"):
+                self._echo[name] = self._echo.get(name, "") + value
             self._add_text("reasoning", value)
         else:
             for part, text in self._tags.feed(value):
@@ -197,8 +199,7 @@ class ReplyBuilder:
     @property
     def echo(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        fields = {name: values for name, values in self._reasoning_fields.items() if name != "content"}
-        return {name: values if name == "reasoning_details" else "".join(values) for name, values in fields.items()}
+        return self._echo
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""
