@@ -104,6 +104,7 @@ class LiveUpdater(Spinner):
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
+        self._notice_restart()
         self._canvas.finish(reply)
 
     def discard(self) -> None:
@@ -112,18 +113,23 @@ class LiveUpdater(Spinner):
 
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
-        pieces = self._progress.builder.text_pieces
-        if pieces is not self._pieces:
-            if self._taken:
-                self._canvas.step("*The text above is the model's reasoning.*")
-            self._pieces, self._taken = pieces, 0
-        new = pieces[self._taken :]
+        self._notice_restart()
+        new = self._pieces[self._taken :]
         if not new:
             return False
         self._taken += len(new)
         self._last_text = now
         self._canvas.append("".join(new))
         return True
+
+    def _notice_restart(self) -> None:
+        """Say so if the text so far has turned out to be reasoning."""
+        pieces = self._progress.builder.text_pieces
+        if pieces is self._pieces:
+            return
+        if self._taken:
+            self._canvas.step("*The text above is the model's reasoning.*")
+        self._pieces, self._taken = pieces, 0
 
     def _show_status(self, line: str) -> None:
         if line and line != self._status:
