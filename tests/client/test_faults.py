@@ -77,9 +77,47 @@ def closed_at_once(answer: Answer) -> None:
     answer.cut()
 
 
-def text(body: str, content_type: str = "application/json") -> Script:
+def ends_with_error(answer: Answer) -> None:
+    half(answer)
+    broken = chunk({"content": ""}, "error")
+    broken["choices"][0]["error"] = {"code": 502, "message": "Provider disconnected"}
+    answer.event(broken)
+    answer.event("[DONE]")
+    answer.end()
+
+
+def then_object(answer: Answer) -> None:
+    half(answer)
+    answer.event({"object": "error", "message": "out of memory", "code": 500})
+    answer.event("[DONE]")
+    answer.end()
+
+
+def then_error_event(answer: Answer) -> None:
+    half(answer)
+    answer.raw(b"event: error\ndata: worker died\n\n")
+    answer.end()
+
+
+def then_finish(reason: str) -> Script:
     def answer_with(answer: Answer) -> None:
-        answer.start(200, content_type)
+        half(answer)
+        answer.event(chunk({}, reason))
+        answer.end()
+
+    return answer_with
+
+
+def first_error(answer: Answer) -> None:
+    answer.start()
+    message = "the request exceeds the available context size"
+    answer.event({"error": {"code": 400, "type": "exceed_context_size_error", "message": message}})
+    answer.end()
+
+
+def text(body: str, content_type: str = "application/json", status: int = 200) -> Script:
+    def answer_with(answer: Answer) -> None:
+        answer.start(status, content_type)
         answer.raw(body.encode())
         answer.end()
 
@@ -133,6 +171,16 @@ FAULTS = [
     Fault("502, a page", page("<html>Bad gateway</html>", 502), ("overloaded or failing",)),
     Fault("error words with escapes", refused(400, "\x1b[31mred\x1b[0m \x1b]0;t\x07 <img src=x>"), ("red <img src=x>",)),
     Fault("error words of 10 kB", refused(400, "long " * 2000), ("long long", "…")),
+    Fault("403, one prompt", refused(403, "Input was flagged by moderation"), ("refused this prompt", "flagged by moderation")),
+    Fault("404, the address", text('{"detail": "Not Found"}', status=404), ("does not know this address", "Not Found", "/v1")),
+    Fault("404, no such route", refused(404, "No endpoints found that support tool use"), ("No endpoints found that support",)),
+    Fault("408", refused(408, "Request timed out"), ("did not answer in time", "Request timed out")),
+    Fault("400, a list", text('[{"error": {"message": "Unknown name"}}]', status=400), ("did not accept", "Unknown name")),
+    Fault("429, personal account", refused(429, "This isn't available for personal accounts"), ("personal account", "--project")),
+    Fault("429, a long wait", refused(429, "slow down", Retry_After="600"), ("too many requests", "asks to wait 10 minutes")),
+    Fault("500, not supported", refused(500, "image input is not supported"), ("did not accept", "image input is not supported")),
+    Fault("error first, status 200", first_error, ("did not accept", "exceeds the available context size", "Shorten")),
+    Fault("no choices at all", text('{"choices": []}'), ("answered without a reply",)),
     Fault("redirect", lambda answer: answer.json({}, 308, Location="http://127.0.0.1:9/v1"), ("redirected", "--endpoint URL")),
     Fault("web page, status 200", page(), ("not with a reply of a model", "web page")),
     Fault("web page, not streamed", page(), ("not with a reply of a model", "web page"), "--no-stream"),
@@ -142,6 +190,11 @@ FAULTS = [
     Fault("an empty answer", text("", "text/event-stream"), ("stopped before its end",)),
     Fault("malformed line in a stream", then_malformed, ("A part of the reply could not be read",), kept=PART),
     Fault("error object in a stream", then_error, ("stopped the reply with an error", "The engine died here"), kept=PART),
+    Fault("error in the choice", ends_with_error, ("stopped the reply with an error", "Provider disconnected"), kept=PART),
+    Fault("error as a plain object", then_object, ("stopped the reply with an error", "out of memory"), kept=PART),
+    Fault("error as an event", then_error_event, ("stopped the reply with an error", "worker died"), kept=PART),
+    Fault("finish_reason error", then_finish("error"), ("stopped the reply with an error", "'error'"), kept=PART),
+    Fault("finish_reason is empty", then_finish(""), ("stopped before its end",), kept=PART),
     Fault("stream ends early, silently", then_end, ("stopped before its end", "Run the cell again"), kept=PART),
     Fault("connection cut in a stream", then_cut, ("connection broke",), kept=PART),
     Fault("connection reset in a stream", then_reset, ("connection broke",), kept=PART),
