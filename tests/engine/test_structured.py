@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel
-from service import Answer, Service, Streamed, refused
+from service import Answer, Service, Streamed, completion, refused
+
+from wandb_inference_magic.rendering import reply_bundle
 
 GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
 ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'
@@ -90,6 +93,23 @@ def test_an_answer_that_never_fits_fails_the_cell_and_its_text_is_kept(
     # A failed answer is not part of the conversation.
     kernel.run("%wbchat And?")
     assert len(service.last.body["messages"]) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_comes_as_reasoning_is_read(api: ModuleType, service: Service, stream: bool) -> None:
+    thought = f"They want JSON. Not {BAD}, but {GOOD}."
+    service.then(Streamed(["\n"], reasoning=[thought]) if stream else completion("", reasoning=thought))
+    reply = api.chat("Who was Ada?", schema="name, age int", stream=stream)
+    assert (reply.parsed, reply.reasoning, reply.text.strip()) == ({"name": "Ada", "age": 36}, thought, "")
+    assert '"age": 36' in reply_bundle(reply, "json")["text/markdown"]
+    assert "The answer came as reasoning" in reply_bundle(reply, "json")["text/plain"]
+    assert len(service.chats) == 1
+
+
+def test_json_in_reasoning_that_used_up_the_tokens_is_not_an_answer(api: ModuleType, service: Service) -> None:
+    service.then(Streamed([], reasoning=[f"Perhaps {GOOD}? No,"], finish="length"))
+    with pytest.raises(api.InferenceError, match="does not fit the schema"):
+        api.chat("Who was Ada?", schema="name, age int")
 
 
 def test_repair_can_be_switched_off_and_is_not_tried_for_a_cut_answer(kernel: Kernel, service: Service) -> None:

@@ -40,10 +40,20 @@ def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
         ("Here:\n```json\n[1, 2]\n```", [1, 2]),
         ("```python\nx = 1\n```\n```json\n{}\n```", {}),
         ('Here you are: {"a": [1]}. Anything else?', {"a": [1]}),
+        ('{"a": 1} (see [1])', {"a": 1}),
+        ('{"a": 1}\n{"a": 2}', {"a": 2}),
+        ('{"a": 1}\n{"a": 2, "b', {"a": 1}),
     ],
 )
 def test_json_is_found_in_a_reply(text: str, value: Any) -> None:
     assert read_json(text) == value
+
+
+@pytest.mark.parametrize("piece", ["[", "{", '["\n', "[a]: ", "`[`", "- [\n"])
+def test_json_is_looked_for_in_linear_time(piece: str) -> None:
+    """With quadratic time this test would take minutes."""
+    with pytest.raises(InferenceError):
+        read_json(piece * (300_000 // len(piece)))
 
 
 def test_a_reply_without_json_is_refused() -> None:

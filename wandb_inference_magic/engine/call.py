@@ -156,6 +156,9 @@ class ModelCall:
             When it does not fit its schema.
         """
         schema, text = self.spec.schema, self.builder.text
+        if not text.strip() and self.builder.finish_reason != "length":
+            # Some servers send the whole answer as reasoning.
+            text = "".join(self.builder.reasoning_pieces)
         if schema is not None:
             return schema.read(text)
         return read_json(text) if self.spec.json else None
