@@ -145,6 +145,7 @@ def test_json_is_parsed(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(['```json\n{"a": [1, 2]}\n```']))
     kernel.run("%wbchat --format json -o r give me json")
     assert kernel.value("r.parsed") == {"a": [1, 2]}
+    assert service.last.body["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize("option", ["--format json", '--schema "list of name"'])

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..client import FailureContext, pause, stream_chat, to_inference_error
-from ..messages import CallProgress, ReplyBuilder, added_up, notices_below, read_json
+from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, relax_response_format, repair_request
 
@@ -118,6 +118,7 @@ class ModelCall:
         hold.reserve(self.sent)
         builder.budget_limit = hold.limit
         builder.started = perf_counter()
+        ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
         with self._command.observed(self.sent, hold.limit) as seen:
             try:
