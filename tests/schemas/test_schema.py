@@ -151,6 +151,7 @@ ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"n
         f'{{"name": "A{ADA}',
         f'{{"name": "Ada", "age": }}\nSorry: {ADA}',
         f"<tool_call>{ADA}</tool_call>",
+        f'<think>\nI need {{"name": ...}}.\n</think>\n\n{ADA}',
         f"\ufeff{ADA}\x00",
     ],
 )
