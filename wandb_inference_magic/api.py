@@ -73,6 +73,7 @@ def chat(
     images: Sequence[Any] = (),
     schema: Any = None,
     repair: bool = True,
+    json: bool = False,
     tools: Iterable[Callable[..., Any]] | Callable[..., Any] = (),
     **parameters: Any,
 ) -> Reply:
@@ -97,6 +98,8 @@ def chat(
         schema, or fields such as `"name, age int"`. The parsed object is in the Reply's `parsed`.
     repair : bool
         Whether to request the answer once more when it does not fit the schema.
+    json : bool
+        Whether the answer must be JSON, of any form. Its value is in the Reply's `parsed`.
     tools : iterable of callable, or one callable
         Functions that the model may call.
     **parameters
@@ -126,6 +129,7 @@ def chat(
         stream=stream,
         schema=schema,
         repair=repair,
+        json=json,
         tools=toolbox_of(functions, show=format_result) if functions else None,
     )
     return run_chat(_command(), spec)

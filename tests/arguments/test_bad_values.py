@@ -24,7 +24,7 @@ BAD: dict[str, list[str]] = {
     "SECONDS": ["x", "0", "-1", "nan", "inf", "''"],
     "TEXT": ["''", "'  '"],
     "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class"],
-    "NAME=VALUE": ["x", "=1", "1x=2", "model=x", "messages=[]", "stream=true", "''"],
+    "NAME=VALUE": ["x", "=1", "1x=2", "model=x", "messages=[]", "stream=true", "''", "a=True", "a={b", '"a=[1"'],
     "ID": ["''", "'a b'", "wandb-artifact:///x", "wandb-artifact://a/b/c"],
     "TEAM/PROJECT": ["team", "a/b/c", "'a b/c'", "''", "/"],
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],

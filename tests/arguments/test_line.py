@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, strategies as st
 
 from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions
 from wandb_inference_magic.arguments.reference import PAGES
 from wandb_inference_magic.errors import InferenceError
@@ -54,12 +56,73 @@ def test_a_quoted_value_may_contain_spaces() -> None:
 )
 def test_template_braces_in_a_value_may_contain_spaces(line: str, system: str) -> None:
     assert chat(line) == (ChatOptions(system=system), "hi there")
-    assert chat("--param top_k={{ 2 }} hi") == (ChatOptions(param=(("top_k", "{{ 2 }}"),)), "hi")
+    assert chat("--param name=a{{ 2 }} hi") == (ChatOptions(param=(("name", "a{{ 2 }}"),)), "hi")
 
 
 def test_parameters_are_json_or_text() -> None:
     options, _ = chat("""--param top_k=20 --param name=abc --param 'a={"b": [1, 2]}' hi""")
     assert options.param == (("top_k", 20), ("name", "abc"), ("a", {"b": [1, 2]}))
+
+
+@pytest.mark.parametrize("value", ["abc", "a{b}", "x[0]", 'say "x"', "true-ish", "(1, 2)", "None of it", "-", "", " "])
+def test_a_parameter_may_be_any_other_text(value: str) -> None:
+    assert chat(f"--param 'name={value}' hi")[0].param == (("name", value),)
+
+
+def test_a_text_that_begins_like_json_is_given_as_json() -> None:
+    assert chat("""--param 'name="{x"' hi""")[0].param == (("name", "{x"),)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '--param response_format={"type": "json_object"} hi',
+        '--param response_format={"type":"json_object"} hi',
+        '--param=response_format={"type": "json_object"} hi',
+        "--param response_format={'type': 'json_object'} hi",
+        '--param response_format={ "type": "json_object" } hi',
+        "--param response_format={",
+        "--param 'response_format={type: json_object}' hi",
+        """--param 'response_format= {"type": "json_object"]' hi""",
+        """--param 'response_format={"type": "json_object"' hi""",
+    ],
+)
+def test_a_value_that_has_lost_its_quotation_marks_is_refused(line: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        chat(line)
+    assert "the value of response_format looks like JSON, and is not" in caught.value.what
+    assert """--param 'response_format={"key": "value"}'""" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("value", "example"), [('["a", "b"]', '["value"]'), ("[1, 2]", '["value"]'), ("[x]", '["value"]')]
+)
+def test_a_list_that_has_lost_its_quotation_marks_is_refused(value: str, example: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        chat(f"--param name={value} hi")
+    assert f"--param 'name={example}'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("True", True),
+        ("False", False),
+        ("None", None),
+        ("{'enable_thinking': False}", {"enable_thinking": False}),
+        ('{"a": True}', {"a": True}),
+        ("[None, 1.5]", [None, 1.5]),
+        ("""{'a': "it's"}""", {"a": "it's"}),
+        ("{'a': (1, 2)}", {"a": [1, 2]}),
+        ('{"a": 1,}', {"a": 1}),
+    ],
+)
+def test_pythons_form_of_a_value_is_refused_and_its_json_is_shown(given: str, meant: object) -> None:
+    with pytest.raises(InferenceError) as caught:
+        PARAMETER.read(f"name={given}")
+    (option,) = re.findall(r"--param '.*'(?=\.)", caught.value.remedy)
+    # The option that the message shows is accepted.
+    assert chat(f"{option} hi") == (ChatOptions(param=(("name", meant),)), "hi")
 
 
 def test_a_value_may_be_negative() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from typing import Any
 
@@ -74,9 +75,58 @@ def test_the_feed_is_read_and_malformed_entries_do_no_harm() -> None:
 
 def test_the_listing_tolerates_missing_fields() -> None:
     document = {"data": [{"id": "b"}, {"id": "a", "created": 0}, {"created": 1}, "odd", {"id": "b"}]}
-    assert read_listing(document) == ["b", "a"]
-    with pytest.raises(ValueError, match="not a list"):
-        read_listing({"error": "x"})
+    assert read_listing(document) == ["b", "a", "odd"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [{"id": "a"}, {"id": "b"}],
+        ["a", "b", "a"],
+        {"data": ["a", None, "b"]},
+        {"models": [{"id": "a"}, {"id": "b"}]},
+        {"models": [{"name": "a"}, {"model": "b", "name": "The model b"}]},
+        {"data": [{"id": "a", "name": "b"}, {"id": "b"}, {"id": "a"}]},
+        {"data": [{"id": 1, "name": "a"}, {"id": None, "model": "b"}, {"id": 2}, None, 3, []]},
+        {"object": "list", "data": [{"id": "a"}, {"id": "b"}], "models": [{"name": "a"}, {"name": "b"}]},
+        {"data": None, "models": ["a", "b"]},
+        {"data": {"data": [{"id": "a"}, {"id": "b"}]}},
+        {"data": {"models": ["a", "b"]}},
+        {"data": {"a": {"id": "a"}, "b": {"created": 0}}},
+        {"models": {"one": {"id": "a"}, "b": {}}},
+    ],
+)
+def test_every_known_form_of_a_list_is_read(document: Any) -> None:
+    assert read_listing(document) == ["a", "b"]
+
+
+@pytest.mark.parametrize("document", [[], {"data": None}, {"data": []}, {"models": {}}, {"data": None, "models": None}])
+def test_a_list_may_be_empty(document: Any) -> None:
+    assert read_listing(document) == []
+
+
+def test_a_single_model_is_a_list_of_one() -> None:
+    assert read_listing({"data": {"id": "a", "object": "model"}}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"error": "x"}, 'it is {"error": "x"}'),
+        ({"error": {"message": "x"}}, 'it is {"error": {"message": "x"}}'),
+        ({"data": 5}, 'it is {"data": 5}'),
+        ({"data": {"message": "no"}}, 'it is {"data": {"message": "no"}}'),
+        ({}, "it is {}"),
+        (None, "it is null"),
+        ("a", 'it is "a"'),
+        ({"data": [{"id": 5}, {"id": None}]}, """no model's id is in [{"id": 5}, {"id": null}]"""),
+        ([None], "no model's id is in [null]"),
+        ({"data": ["a b"]}, """no model's id is in ["a b"]"""),
+    ],
+)
+def test_another_document_is_refused_and_quoted(document: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_listing(document)
 
 
 def test_entries_with_an_invalid_id_are_skipped() -> None:

@@ -70,10 +70,9 @@ def test_an_answer_fits_the_schema(kernel: Kernel, way: str) -> None:
     assert (calls, end) == (1, "stop")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="--format json does not ask for JSON mode (issue 19, 5)")
 @WAYS
 def test_json_mode_gives_json_whatever_the_prompt_says(kernel: Kernel, way: str) -> None:
-    run = kernel.run(f"{CHAT} {way} --max-tokens 120 --format json Tell me about Paris.")
+    run = kernel.run(f'{CHAT} {way} --max-tokens 60 --format json Repeat: {{{{ dict(city="Paris") }}}}')
     assert run.ok, run.text
     assert isinstance(kernel.value("_wbreply.parsed"), dict)
 

@@ -51,7 +51,8 @@ def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
         shared.service.listing_script = _responding(body)
         run = shared.kernel.run("%wbmodels --refresh")
         shown = run.error if not run.ok else run.text
-        assert "The endpoint answered, but not with a list of models" in shown
+        assert "The endpoint answered, but not with a list of models (" in shown
+        assert "Error" not in shown
 
 
 def _responding(body: str) -> Script:

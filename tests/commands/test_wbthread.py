@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,19 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     nowhere = kernel.run(f"%wbthread --export {tmp_path}/no-such-folder/talk.md").error
     assert "talk.md could not be written." in nowhere
     assert "Check the name and its folder." in nowhere
+
+
+def test_the_examples_for_the_model_in_the_readme_are_sent_first(kernel: Kernel, service: Service) -> None:
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("### Examples for the model")[2].partition("\n## ")[0]
+    *cells, chat = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    for cell in cells:
+        assert kernel.run(cell).ok
+    for _ in range(2):
+        assert kernel.run(chat).ok
+        roles = [one["role"] for one in service.last.body["messages"]]
+        assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert service.last.body["messages"][-1]["content"] == "I would see it again."
 
 
 def test_a_file_that_is_not_a_conversation_is_refused_on_import(shared: SharedKernel, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_compared_answer_that_does_not_fit_is_repaired_once(kernel: Kernel, se
 def test_json_of_compared_models_is_parsed(kernel: Kernel, service: Service) -> None:
     service.always = Streamed(['Sure:\n```json\n{"a": [1]}\n```'])
     kernel.run(f"{BOTH} --format json\nSay it.")
+    assert [one.body["response_format"] for one in service.chats] == [{"type": "json_object"}] * 2
     assert kernel.value("[one.parsed for one in _wbreply]") == [{"a": [1]}] * 2
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel, Run
-from service import Answer, Service, Streamed, pieces, refused
+from service import MODEL, Answer, Service, Streamed, chunk, completion, pieces, refused
+
+from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
+from wandb_inference_magic.client import STREAMED
+from wandb_inference_magic.messages import JSON_MODE, JSON_ONLY
+from wandb_inference_magic.rendering import reply_bundle
+from wandb_inference_magic.session import current_session
 
 GOOD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": "old"}'
 ASK = '%%wbchat --schema "name, age int" -o r\nWho was Ada?'
@@ -122,12 +130,133 @@ def test_an_answer_that_never_fits_fails_the_cell_and_its_text_is_kept(
     assert len(service.last.body["messages"]) == 1
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_comes_as_reasoning_is_read(api: ModuleType, service: Service, stream: bool) -> None:
+    thought = f"They want JSON. Not {BAD}, but {GOOD}."
+    service.then(Streamed(["\n"], reasoning=[thought]) if stream else completion("", reasoning=thought))
+    reply = api.chat("Who was Ada?", schema="name, age int", stream=stream)
+    assert (reply.parsed, reply.reasoning, reply.text.strip()) == ({"name": "Ada", "age": 36}, thought, "")
+    assert '"age": 36' in reply_bundle(reply, "json")["text/markdown"]
+    assert "The answer came as reasoning" in reply_bundle(reply, "json")["text/plain"]
+    assert len(service.chats) == 1
+
+
+def test_json_in_reasoning_that_used_up_the_tokens_is_not_an_answer(api: ModuleType, service: Service) -> None:
+    service.then(Streamed([], reasoning=[f"Perhaps {GOOD}? No,"], finish="length"))
+    with pytest.raises(api.InferenceError, match="does not fit the schema"):
+        api.chat("Who was Ada?", schema="name, age int")
+
+
 def test_repair_can_be_switched_off_and_is_not_tried_for_a_cut_answer(kernel: Kernel, service: Service) -> None:
     queue_replies(service, BAD)
     assert "does not fit" in kernel.run(ASK.replace("--schema", "--no-repair --schema")).error
     assert len(service.chats) == 1
     service.then(Streamed([GOOD[:10]], finish="length"))
     assert "raise --max-tokens" in kernel.run(ASK).error
+    assert len(service.chats) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "system", "sent"),
+    [
+        ("Two cities.", None, [JSON_ONLY, "Two cities."]),
+        ("Two cities.", "Be brief.", [f"Be brief.\n\n{JSON_ONLY}", "Two cities."]),
+        ("Two cities, as json.", None, ["Two cities, as json."]),
+        ("Two cities.", "Speak JSON!", ["Speak JSON!", "Two cities."]),
+    ],
+)
+def test_json_is_asked_for_in_json_mode_and_by_name(
+    api: ModuleType, service: Service, prompt: str, system: str | None, sent: list[str]
+) -> None:
+    queue_replies(service, '["Rome", "Oslo"]')
+    reply = api.chat(prompt, system=system, json=True)
+    assert (reply.parsed, reply.notices) == (["Rome", "Oslo"], ())
+    assert service.last.body["response_format"] == {"type": "json_object"}
+    assert [one["content"] for one in service.last.body["messages"]] == sent
+
+
+def test_a_picture_does_not_count_as_the_word_json(api: ModuleType, service: Service) -> None:
+    queue_replies(service, "{}")
+    api.chat("What is it?", images=["https://example.org/json.png"], json=True)
+    assert service.last.body["messages"][0] == {"role": "system", "content": JSON_ONLY}
+
+
+def test_a_schema_or_a_response_format_of_the_users_takes_the_place_of_json_mode(
+    api: ModuleType, service: Service
+) -> None:
+    queue_replies(service, GOOD, GOOD)
+    assert api.chat("Who?", json=True, schema="name, age int").parsed == {"name": "Ada", "age": 36}
+    assert service.last.body["response_format"]["type"] == "json_schema"
+    api.chat("Who?", json=True, response_format={"type": "text"})
+    assert service.last.body["response_format"] == {"type": "text"}
+    assert [len(one.body["messages"]) for one in service.chats] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "response_format is not supported by this model"),
+        (422, "'response_format.type' must be 'json_schema' or 'text'"),
+        (400, "JSON mode is not supported"),
+        (400, "Function calling with a response mime type: 'application/json' is unsupported"),
+        (500, "guided decoding failed"),
+    ],
+)
+@pytest.mark.parametrize("prompt", ["Who?", "Who? In JSON."])
+def test_a_model_without_json_mode_is_asked_in_the_prompt(
+    api: ModuleType, service: Service, status: int, words: str, prompt: str
+) -> None:
+    service.then(refused(status, words), Streamed([GOOD]))
+    reply = api.chat(prompt, json=True)
+    assert reply.parsed == {"name": "Ada", "age": 36}
+    assert "takes no response format: it was asked for JSON in the prompt." in reply.notices[0]
+    assert "response_format" not in service.last.body
+    assert [one["content"] for one in service.last.body["messages"]] == [JSON_ONLY, prompt]
+    assert len(service.chats) == 2
+
+
+def test_another_refusal_is_not_taken_for_one_of_json_mode(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "temperature must be below 1")
+    with pytest.raises(api.InferenceError, match="temperature"):
+        api.chat("Who?", json=True)
+    assert len(service.chats) == 1
+
+
+@pytest.mark.parametrize("content", [["Two cities."], ["Be brief.", "Two cities."], ["JSON, please."]])
+def test_a_cassette_without_json_mode_is_replayed(
+    api: ModuleType, service: Service, tmp_path: Path, content: list[str]
+) -> None:
+    """Version 0.1.0 recorded `--format json` so."""
+    *system, prompt = content
+    messages = [{"role": "system", "content": one} for one in system] + [{"role": "user", "content": prompt}]
+    request = {"model": MODEL, "messages": messages, **STREAMED}
+    events = ((0.1, chunk({"content": GOOD}, "stop")),)
+    old = line_of(Exchange(service.url, "/chat/completions", request, 0.2, events=events))
+    (tmp_path / "old.jsonl").write_bytes(HEADER + old)
+    current_session().settings.set(cassette="old.jsonl", cassette_mode="replay")
+    reply = api.chat(prompt, system="".join(system) or None, json=True)
+    assert (reply.parsed, reply.replayed) == ({"name": "Ada", "age": 36}, True)
+    # The difference that counts is named.
+    with pytest.raises(api.InferenceError, match=r"differs in messages\[\d\]\.content"):
+        api.chat(f"{prompt}!", system="".join(system) or None, json=True)
+    # A request in which the user asks for JSON mode is another one.
+    with pytest.raises(api.InferenceError, match="differs in response_format"):
+        api.chat(prompt, system="".join(system) or None, json=True, response_format=JSON_MODE)
+    with pytest.raises(api.InferenceError, match="differs in response_format"):
+        api.client().chat.completions.create(**request, response_format=JSON_MODE)
+    assert service.received == []
+
+
+def test_a_recorded_request_in_json_mode_is_replayed_before_one_without(
+    api: ModuleType, service: Service, tmp_path: Path
+) -> None:
+    queue_replies(service, "[1]", "[2]")
+    settings = current_session().settings
+    settings.set(cassette="new.jsonl", cassette_mode="record")
+    api.chat("JSON!")
+    api.chat("JSON!", json=True)
+    settings.set(cassette_mode="replay")
+    assert [api.chat("JSON!", json=True).parsed, api.chat("JSON!").text] == [[2], "[1]"]
     assert len(service.chats) == 2
 
 

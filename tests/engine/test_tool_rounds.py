@@ -131,6 +131,26 @@ def test_the_number_of_tool_rounds_is_limited(kernel_with_tools: Kernel, service
     assert "tool_choice" not in service.chats[-2].body
 
 
+FORCED: dict[str, Any] = {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize(("choice", "then"), [("required", None), ("any", None), (FORCED, None), ("auto", "auto")])
+def test_a_tool_that_must_be_called_is_called_once(
+    api: ModuleType, service: Service, choice: object, then: object
+) -> None:
+    service.then(calling(("weather", '{"city": "Paris"}')), Streamed(["Warm."]))
+    assert api.chat("Go", tools=weather, tool_choice=choice, cache_salt="abc").text == "Warm."
+    assert [one.body.get("tool_choice") for one in service.chats] == [choice, then]
+    assert [one.body["cache_salt"] for one in service.chats] == ["abc", "abc"]
+
+
+def test_the_model_must_answer_in_the_last_round_whatever_the_user_chose(api: ModuleType, service: Service) -> None:
+    service.always = calling(("weather", '{"city": "Paris"}'))
+    with pytest.raises(api.InferenceError, match="did not answer"):
+        api.chat("Go", tools=weather, tool_choice="auto")
+    assert [one.body["tool_choice"] for one in service.chats] == ["auto"] * 10 + ["none"]
+
+
 def test_an_interrupt_in_a_tool_keeps_the_partial_reply(kernel_with_tools: Kernel, service: Service) -> None:
     kernel_with_tools.run(
         "import time\ndef wait():\n    'Wait.'\n    print('in the tool', flush=True)\n    time.sleep(120)"

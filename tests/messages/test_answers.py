@@ -40,10 +40,20 @@ def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
         ("Here:\n```json\n[1, 2]\n```", [1, 2]),
         ("```python\nx = 1\n```\n```json\n{}\n```", {}),
         ('Here you are: {"a": [1]}. Anything else?', {"a": [1]}),
+        ('{"a": 1} (see [1])', {"a": 1}),
+        ('{"a": 1}\n{"a": 2}', {"a": 2}),
+        ('{"a": 1}\n{"a": 2, "b', {"a": 1}),
     ],
 )
 def test_json_is_found_in_a_reply(text: str, value: Any) -> None:
     assert read_json(text) == value
+
+
+@pytest.mark.parametrize("piece", ["[", "{", '["\n', "[a]: ", "`[`", "- [\n"])
+def test_json_is_looked_for_in_linear_time(piece: str) -> None:
+    """With quadratic time this test would take minutes."""
+    with pytest.raises(InferenceError):
+        read_json(piece * (300_000 // len(piece)))
 
 
 def test_a_reply_without_json_is_refused() -> None:
@@ -68,6 +78,7 @@ TABLE = (
         ('|call|\n|-|\n|`{"a": 1}`|', None, [('{"a": 1}',)]),
         ('[{"a": 1}, {"a": 2}]', None, [(1,), (2,)]),
         ('{"rows": [{"a": 1}], "note": "x"}', None, [(1,)]),
+        ('[{"a": 1}]\n[{"a": 2}]', None, [(2,)]),
         ('{"a": 1, "b": "x"}', None, [(1, "x")]),
         ("not json", [{"a": 1}], [(1,)]),
         ("just words", None, None),
@@ -135,6 +146,7 @@ def test_json_is_parsed(kernel: Kernel, service: Service) -> None:
     service.then(Streamed(['```json\n{"a": [1, 2]}\n```']))
     kernel.run("%wbchat --format json -o r give me json")
     assert kernel.value("r.parsed") == {"a": [1, 2]}
+    assert service.last.body["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize("option", ["--format json", '--schema "list of name"'])

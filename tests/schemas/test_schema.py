@@ -134,6 +134,58 @@ def test_each_kind_of_schema_is_sent_and_reads_its_answer(kind: Any, answer: str
     assert "JSON" in schema.instructions
 
 
+ADA, OLD, BAD = '{"name": "Ada", "age": 36}', '{"name": "Ada", "age": 30}', '{"name": "Ada", "age": "old"}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ADA + ADA,
+        f"{OLD}\n\n{ADA}",
+        f"First {OLD}, no:\n```json\n{ADA}\n```\nDone.",
+        f"```json\n{OLD}\n```\n```json\n{ADA}\n```",
+        f"{ADA}\nIt fits the schema {{name, age}} (see [1]).",
+        f"{ADA}\n{BAD}",
+        f'{ADA}\n{{"type": "object"}}',
+        f'{ADA}\n{{"name": "Ada", "a',
+        f'{{"name": "A{ADA}',
+        f'{{"name": "Ada", "age": }}\nSorry: {ADA}',
+        f"<tool_call>{ADA}</tool_call>",
+        f'<think>\nI need {{"name": ...}}.\n</think>\n\n{ADA}',
+        f"\ufeff{ADA}\x00",
+    ],
+)
+def test_the_last_complete_value_that_fits_is_read(answer: str) -> None:
+    assert schema_of("name, age int").read(answer) == {"name": "Ada", "age": 36}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "value"),
+    [
+        (list[int], "[1] no, [1, 2]. See {1}.", [1, 2]),
+        (list[int], '{"items": [1]}{"items": [1, 2]}', [1, 2]),
+        (int, '{"value": 1} {"value": 2}', 2),
+        (int, "```\n3\n```", 3),
+        (Node, '{"value": 1, "children": [{"value": 2}]} and [3]', Node(value=1, children=[Node(value=2)])),
+    ],
+)
+def test_the_last_complete_value_of_another_kind_is_read(kind: Any, answer: str, value: Any) -> None:
+    assert schema_of(kind).read(answer) == value
+
+
+def test_a_part_of_a_value_that_breaks_off_is_not_an_answer() -> None:
+    with pytest.raises(Mismatch, match="the answer is not JSON"):
+        schema_of(Node).read('{"value": 1, "children": [{"value": 2, "children": []}, {"val')
+
+
+@pytest.mark.parametrize("answer", [f'{{"name": 1}}\n{BAD}', f"{BAD} (see [1])", f"{BAD}\n[1"])
+def test_a_mismatch_is_about_the_last_value_of_the_right_kind(answer: str) -> None:
+    with pytest.raises(Mismatch) as found:
+        schema_of("name, age int").read(answer)
+    assert len(found.value.problems) == 1
+    assert found.value.problems[0].startswith("age: ")
+
+
 def test_a_strict_schema_keeps_descriptions_and_contains_no_defaults() -> None:
     schema = schema_of(Person).response_format["json_schema"]
     assert schema["name"] == "Person"

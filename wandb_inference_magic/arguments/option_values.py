@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+from ast import literal_eval
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import check_model_id, check_parameter
 from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
+from ..errors import InferenceError, shortened
 from ..text import read_json_text
 from .line import Value
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .line import Completes
+
+# JSON by its first character. A value that begins so must be JSON.
+_EXAMPLES: Final = {"{": '{"key": "value"}', "[": '["value"]', '"': '"value"'}
 
 
 def number(low: float, high: float) -> Value:
@@ -59,7 +65,13 @@ def _read_variable(given: str) -> str:
 
 
 def _read_parameter(given: str) -> tuple[str, Any]:
-    """Parse `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text."""
+    """Parse `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text.
+
+    Raises
+    ------
+    InferenceError
+        If the value is not JSON but looks like it, for example because the line has removed its quotation marks.
+    """
     name, equals, value = given.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(given)
@@ -67,7 +79,27 @@ def _read_parameter(given: str) -> tuple[str, Any]:
     try:
         return name, read_json_text(value)
     except ValueError:
+        if value.lstrip()[:1] in _EXAMPLES or value.strip() in ("True", "False", "None"):
+            raise _not_json(name, value) from None
         return name, value
+
+
+def _not_json(name: str, value: str) -> InferenceError:
+    """Return the error for a value that looks like JSON and is not. For a Python literal, it shows the JSON."""
+    why = "Where it is not in quotes, a space ends it, and the line removes its quotation marks."
+    text = f"""A text that begins so is a JSON string: --param '{name}="..."'."""
+    try:
+        json_text, why, text = json.dumps(literal_eval(value.strip()), allow_nan=False), "It is Python's form.", ""
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        json_text = _EXAMPLES[value.lstrip()[:1]]
+    # A quotation mark of the line cannot stand within it.
+    json_text = json_text.replace("'", "\\u0027")
+    return InferenceError(
+        f"the value of {name} looks like JSON, and is not: {shortened(value)!r}.",
+        why=why,
+        remedy=f"Put single quotes around name and value: --param '{name}={json_text}'. {text}".strip(),
+        cause="option",
+    )
 
 
 TEXT = text("TEXT", "a text in quotes")

@@ -99,7 +99,7 @@ class ChatOptions(AskOptions):
     no_stream: bool = option("Wait for the whole reply instead of showing it as it comes.")
     format: str | None = option(
         "How the reply is shown: rendered Markdown (the default), the text as it came, "
-        "pretty-printed JSON (read into `.parsed`), or static HTML.",
+        "pretty-printed JSON (asked for as such, read into `.parsed`), or static HTML.",
         choice("markdown", "text", "json", "html"),
     )
     quiet: bool = option("Show nothing; the Reply is in _wbreply, or where -o puts it.")

@@ -192,7 +192,7 @@ class BatchRun:
                 row.is_repaired = True
                 return True
             reply = row.reply()
-            if not reply.text:
+            if not reply.text and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
@@ -203,7 +203,7 @@ class BatchRun:
                 self.errors[row.number] = flaw
                 self.flawed += 1
             else:
-                self._keep(row.key, Answer(reply.text, seconds=round(reply.seconds, 3)))
+                self._keep(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
         self.release(row)
         return False
 

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, shortened
+from ..messages import ADDED_JSON_MODE, without_json_mode
 from ..text import hidden
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
 from .upgrade import rewrite
@@ -125,7 +126,8 @@ class Cassette:
         """Return the exchange recorded for a request, or None if there is none.
 
         Exchanges of a request that was recorded several times are replayed in the order of recording, then again from
-        the first. The pictures in `request` must already be digests.
+        the first. The pictures in `request` must already be digests. A request to which `--format json` has added JSON
+        mode is also found without it, as version 0.1.0 recorded it.
 
         Raises
         ------
@@ -138,9 +140,11 @@ class Cassette:
         if not self.replays:
             return None
         request = hidden(request, self._secrets())
-        key = key_of(endpoint, path, request)
+        keys = [key_of(endpoint, path, request)]
+        if ADDED_JSON_MODE.get():
+            keys.append(key_of(endpoint, path, without_json_mode(request)))
         with self._lock:
-            if found := self._by_key.get(key):
+            if found := next((self._by_key[key] for key in keys if key in self._by_key), None):
                 number = found.pop(0)
                 found.append(number)
                 self._replayed.add(number)
@@ -215,6 +219,8 @@ class Cassette:
         number = next((number for number in of_kind if number not in self._replayed), None)
         which = "All were replayed. The last" if number is None else "The next"
         one = self._exchanges[of_kind[-1] if number is None else number]
+        if ADDED_JSON_MODE.get() and isinstance(one.request, dict) and "response_format" not in one.request:
+            request = without_json_mode(request)
         field, recorded, asked = next(
             chain(_differences(one.endpoint, endpoint, "endpoint"), _differences(one.request, request))
         )

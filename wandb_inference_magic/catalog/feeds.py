@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+from ..errors import quoted
 from ..text import redacted
 from .ids import is_model_id
 from .models import Catalog, Model, Price
@@ -17,22 +18,51 @@ from .models import Catalog, Model, Price
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000
 MOST_TEXTS: Final = 50
+# The members of a response to `GET /models` that may hold the list.
+LISTS: Final = ("data", "models")
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
 
 
 def read_listing(document: object) -> list[str]:
     """Return the ids in a response to `GET /models`, each once.
 
+    It is a list, or an object with a list in `data` or `models`. An entry is an id or an object with one.
+
     Raises
     ------
     ValueError
-        If the document is not such a response.
+        If the document is not such a response. The message says what it is.
     """
-    data = _mapping(document).get("data")
-    if not isinstance(data, list):
-        raise ValueError("not a list of models")
-    ids = [_text(_mapping(entry).get("id")) for entry in data]
-    return _without_secrets(list(dict.fromkeys(one for one in ids if is_model_id(one))))
+    is_list = isinstance(document, list) or any(name in _mapping(document) for name in LISTS)
+    entries = _entries(document) if is_list else None
+    if entries is None:
+        raise ValueError(f"it is {quoted(json.dumps(document))}")
+    ids = list(dict.fromkeys(filter(None, map(_listed_id, entries))))
+    if entries and not ids:
+        raise ValueError(f"no model's id is in {quoted(json.dumps(entries))}")
+    return _without_secrets(ids)
+
+
+def _entries(listed: object) -> list[Any] | None:
+    """Return the entries of a list of models in one of its forms, or None."""
+    if listed is None or isinstance(listed, list):
+        return listed or []
+    if not isinstance(listed, Mapping):
+        return None
+    # llama.cpp has both members, and one may be null.
+    inner = [_entries(listed[name]) for name in LISTS if name in listed]
+    if inner:
+        return max(inner, key=lambda one: -1 if one is None else len(one))
+    if _listed_id(listed):
+        return [listed]
+    by_id = [{"id": id, **facts} for id, facts in listed.items() if isinstance(facts, Mapping)]
+    return by_id if len(by_id) == len(listed) else None
+
+
+def _listed_id(entry: object) -> str:
+    """Return the id of an entry, or an empty text."""
+    names = [entry, *(_mapping(entry).get(name) for name in ("id", "model", "name"))]
+    return next((one for one in map(_text, names) if is_model_id(one)), "")
 
 
 def _without_secrets(ids: list[str]) -> list[str]:

@@ -9,7 +9,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..client import FailureContext, pause, stream_chat, to_inference_error
-from ..messages import CallProgress, ReplyBuilder, added_up, notices_below, read_json
+from ..errors import InferenceError
+from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI
 
-    from ..errors import InferenceError
     from ..messages import PreparedRequest, Reply
     from ..session import Command, Reservation
     from .request import ChatSpec
@@ -118,6 +118,7 @@ class ModelCall:
         hold.reserve(self.sent)
         builder.budget_limit = hold.limit
         builder.started = perf_counter()
+        ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
         with self._command.observed(self.sent, hold.limit) as seen:
             try:
@@ -160,9 +161,19 @@ class ModelCall:
         schema, text = self.spec.schema, self.builder.text
         if self.builder.refusal and (schema is not None or self.spec.json):
             raise refused(self.builder.refusal)
+        if not text.strip() and self.builder.finish_reason != "length":
+            # Some servers send the whole answer as reasoning.
+            text = self.builder.reasoning
         if schema is not None:
             return schema.read(text)
-        return read_json(text) if self.spec.json else None
+        if not self.spec.json:
+            return None
+        try:
+            return read_json(text)
+        except InferenceError as error:
+            if self.builder.finish_reason == "length":
+                error.why = f"It was cut at the token limit: raise --max-tokens. {error.why}"
+            raise
 
     def begin_repair(self, mismatch: Mismatch) -> None:
         """Make the request for a repaired answer the current one.

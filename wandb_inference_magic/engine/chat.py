@@ -178,8 +178,7 @@ class _ChatRun:
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
             asking = {**_asking(last, called), **self._call.builder.echo}
             request = self._call.sent.followed_by(asking, *(step.message for step in steps))
-            # In the last round the model must answer.
-            self._call.follow_with(request.with_body(tool_choice="none") if rounds == MOST_ROUNDS else request)
+            self._call.follow_with(_allowed_to_answer(request, must=rounds == MOST_ROUNDS))
 
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
@@ -200,6 +199,22 @@ class _ChatRun:
         self._steps.append(step)
         self._listener.step(step_markdown(step))
         return step
+
+
+def _allowed_to_answer(request: PreparedRequest, *, must: bool) -> PreparedRequest:
+    """Return a request with the results of tools. The user's `tool_choice` no longer forces a call of a tool.
+
+    Parameters
+    ----------
+    request : PreparedRequest
+    must : bool
+        Whether the model must answer now.
+    """
+    extra = dict(request.body.get("extra_body", {}))
+    choice = extra.get("tool_choice")
+    if must or choice in ("required", "any") or (isinstance(choice, dict) and choice.get("type") == "function"):
+        extra.pop("tool_choice", None)
+    return request.with_body(extra_body=extra or None, tool_choice="none" if must else None)
 
 
 def _identified(call: ToolCall, place: str) -> ToolCall:

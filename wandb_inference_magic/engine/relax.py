@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, quoted
-from ..messages import BUDGET_REMEDY
+from ..messages import BUDGET_REMEDY, JSON_MODE, JSON_ONLY
 
 if TYPE_CHECKING:
     from ..messages import PreparedRequest, Reply
     from ..schemas import Mismatch, Schema
 
-SCHEMA_WORDS: Final = ("response_format", "json_schema", "json_object", "schema", "structured", "guided")
+SCHEMA_WORDS: Final = ("response_format", "json_object", "json mode", "mime type", "schema", "structured", "guided")
 
 
 def relax_response_format(
@@ -20,16 +20,19 @@ def relax_response_format(
     """Return the request with a relaxed response format, or None if the format did not cause the error.
 
     A schema is replaced by JSON mode with instructions for the schema in the system prompt. If the model refuses JSON
-    mode as well, only the instructions are sent.
+    mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    if schema is None or form is None or error.status not in (400, 404, 415, 422, 500, 501):
+    if form is None or error.status not in (400, 404, 415, 422, 500, 501):
         return None
     if not any(word in str(error).lower() for word in SCHEMA_WORDS):
         return None
-    if form["type"] == "json_schema":
+    if schema is None:
+        words = f"{sent.model} takes no response format: it was asked for JSON in the prompt."
+        easier = sent.with_body(response_format=None).instructed(JSON_ONLY)
+    elif form["type"] == "json_schema":
         words = f"{sent.model} takes no schema: it was asked for JSON instead."
-        easier = sent.with_body(response_format={"type": "json_object"}).instructed(schema.instructions)
+        easier = sent.with_body(response_format=JSON_MODE).instructed(schema.instructions)
     else:
         words = f"{sent.model} takes no response format either: it was asked in words alone."
         easier = sent.with_body(response_format=None)

@@ -59,7 +59,7 @@ class ChatSpec:
     repair : bool
         Whether to ask once more if the answer does not fit the schema.
     json : bool
-        Whether the answer must be JSON.
+        Whether the answer must be JSON. It is requested in JSON mode.
     tools : Toolbox or None
         The functions the model may call.
     """
@@ -78,6 +78,11 @@ class ChatSpec:
     repair: bool = True
     json: bool = False
     tools: Toolbox | None = None
+
+    @property
+    def adds_json_mode(self) -> bool:
+        """Whether the request is sent in JSON mode. A schema, or a response format of the user's, takes its place."""
+        return self.json and self.schema is None and "response_format" not in dict(self.extra)
 
 
 def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) -> PreparedRequest:
@@ -122,6 +127,8 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         notices=(_describe_left_out(left_out, known),) if left_out and known else (),
         known=known,
     )
+    if spec.adds_json_mode:
+        request = request.in_json_mode()
     _check_length(request)
     return request
 

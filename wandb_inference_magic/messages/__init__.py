@@ -38,10 +38,14 @@ if TYPE_CHECKING:
         notices_below as notices_below,
     )
     from .request import (
+        ADDED_JSON_MODE as ADDED_JSON_MODE,
+        JSON_MODE as JSON_MODE,
+        JSON_ONLY as JSON_ONLY,
         REPLY_TOKENS as REPLY_TOKENS,
         PreparedRequest as PreparedRequest,
         reply_limit as reply_limit,
         tokens_beside_messages as tokens_beside_messages,
+        without_json_mode as without_json_mode,
     )
     from .thread import (
         DEFAULT_THREAD as DEFAULT_THREAD,
@@ -84,7 +88,16 @@ __getattr__ = lazy_exports(
             "added_up",
             "notices_below",
         ),
-        "request": ("PreparedRequest", "REPLY_TOKENS", "reply_limit", "tokens_beside_messages"),
+        "request": (
+            "ADDED_JSON_MODE",
+            "JSON_MODE",
+            "JSON_ONLY",
+            "PreparedRequest",
+            "REPLY_TOKENS",
+            "reply_limit",
+            "tokens_beside_messages",
+            "without_json_mode",
+        ),
         "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
         "threads": ("Threads",),
         "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),

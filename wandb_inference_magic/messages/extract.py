@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text import read_json_text
+from ..text import json_values, read_json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,20 +48,24 @@ def code_blocks(markdown: str) -> tuple[CodeBlock, ...]:
 def json_in(text: str) -> Any:
     """Return the JSON value in a text: the whole text, a code block, or the part between the outermost brackets.
 
+    If none of these is JSON, the last complete object or list is returned.
+
     Raises
     ------
     ValueError
         If there is none. The message says why the whole text is not JSON.
     """
     text = text.strip().removeprefix("\ufeff")
-    found = [found for pattern in (r"\{.*\}", r"\[.*\]") if (found := re.search(pattern, text, re.DOTALL))]
-    outermost = [one[0] for one in sorted(found, key=lambda one: one.start())]
+    spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
+    outermost = [text[start:end] for start, end in spans if 0 <= start < end]
     problem: ValueError | None = None
     for candidate in (text, *(block.text for block in code_blocks(text)), *outermost):
         try:
             return read_json_text(candidate)
         except ValueError as error:
             problem = problem or error
+    for value in deque(json_values(text), maxlen=1):
+        return value
     raise problem or ValueError("it is empty")
 
 
@@ -181,6 +186,7 @@ def _parser() -> MarkdownIt:
     """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table")
+    # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.
+    parser = MarkdownIt("commonmark").enable("table").disable("reference")
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
+from .thread import content_text
 from .tokens import MOST_TOKENS, estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 REPLY_TOKENS: Final = 4096
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
 MOST_REPLIES: Final = 1000
+JSON_MODE: Final = {"type": "json_object"}
+JSON_ONLY: Final = "Answer with JSON only, without any words around it."
+# Whether `--format json` has added JSON mode to the request of this context. Cassettes recorded by version 0.1.0 have
+# such requests without it.
+ADDED_JSON_MODE: Final[ContextVar[bool]] = ContextVar("wandb_inference_json_mode", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,17 @@ class PreparedRequest:
         """Return this request with messages added."""
         return self.with_body(messages=[*self.messages, *messages])
 
+    def in_json_mode(self) -> PreparedRequest:
+        """Return this request in JSON mode. The service requires that a message says "JSON"."""
+        said = any("json" in content_text(message["content"]).lower() for message in self.messages)
+        request = self.with_body(response_format=JSON_MODE)
+        return request if said else request.instructed(JSON_ONLY)
+
     def instructed(self, words: str) -> PreparedRequest:
-        """Return this request with a text added to its system prompt."""
+        """Return this request with a text added to its system prompt, unless it is there."""
         first, *others = self.messages
+        if words in first["content"]:
+            return self
         if first["role"] != "system":
             return self.with_body(messages=[{"role": "system", "content": words}, first, *others])
         return self.with_body(messages=[{**first, "content": f"{first['content']}\n\n{words}"}, *others])
@@ -92,6 +107,16 @@ class PreparedRequest:
     def noticed(self, words: str) -> PreparedRequest:
         """Return this request with one more notice for the user."""
         return replace(self, notices=(*self.notices, words))
+
+
+def without_json_mode(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a request as it was before `PreparedRequest.in_json_mode`."""
+    first, *messages = body["messages"]
+    if first["role"] != "system" or not first["content"].endswith(JSON_ONLY):
+        messages = [first, *messages]
+    elif system := first["content"].removesuffix(JSON_ONLY).removesuffix("\n\n"):
+        messages = [{**first, "content": system}, *messages]
+    return {name: value for name, value in body.items() if name != "response_format"} | {"messages": messages}
 
 
 def reply_limit(body: Mapping[str, Any]) -> int | None:

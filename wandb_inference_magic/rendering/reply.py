@@ -79,7 +79,7 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     if format == "text":
         return plain
     if format == "json":
-        pretty = pretty_json(reply.text)
+        pretty = pretty_json(reply.reasoning if _is_in_reasoning(reply) else reply.text)
         if pretty is None:
             return plain
         parts = [*_steps(reply), Untrusted(fenced(pretty, "json")), *_footer(reply)]
@@ -139,6 +139,8 @@ def why_empty(reply: Reply) -> str:
     if reply.tool_calls:
         names = ", ".join(safe_plain(call.name) for call in reply.tool_calls)
         return f"The model asks to call: {names}"
+    if _is_in_reasoning(reply):
+        return "The answer came as reasoning: it is in .parsed of the Reply."
     if reply.finish_reason == "length":
         used = "by the reasoning " if reply.reasoning else ""
         limit = "budget's limit on the reply" if reply.is_cut_by_budget else "token limit"
@@ -161,6 +163,11 @@ def why_flawed(reply: Reply) -> str:
     if reply.finish_reason == "content_filter":
         return "The answer was cut by the service's content filter."
     return ""
+
+
+def _is_in_reasoning(reply: Reply) -> bool:
+    """Whether the JSON that was asked for came as reasoning, and no text."""
+    return reply.parsed is not None and not reply.text.strip()
 
 
 def _footer(reply: Reply) -> list[Part]:

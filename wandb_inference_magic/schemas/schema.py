@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import typing
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..messages import json_in
+from ..text import json_values
 from .annotations import has_quoted_name, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
 MOST_PROBLEMS: Final = 10
+# At most this many of the last values in an answer are checked.
+MOST_VALUES: Final = 100
 # Strict schemas cannot contain defaults. Titles only repeat the names.
 DROPPED: Final = ("default", "title")
 _VALUES: Final = ("default", "const", "enum", "examples")
@@ -90,23 +94,32 @@ class Schema:
         return f"Answer with JSON only, without any words around it. It must fit this JSON schema: {schema}"
 
     def read(self, text: str) -> Any:
-        """Return the object that an answer describes.
+        """Return the object that an answer describes: the last JSON value in it that fits.
 
         Raises
         ------
         Mismatch
-            If the answer is not JSON, does not fit or is nested too deeply.
+            If the answer contains no JSON, or no value that fits. It describes the last value of the right kind.
         """
         try:
-            value = json_in(text)
+            found = [json_in(text), *deque(json_values(text), maxlen=MOST_VALUES)]
         except ValueError as error:
             raise Mismatch([f"the answer is not JSON: {error}"]) from None
-        if self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}:
-            value = value[self.wrapped]
-        try:
-            return self.check(value)
-        except RecursionError:
-            raise Mismatch(["the answer is nested too deeply"]) from None
+        values = [self._unwrapped(value) for value in found]
+        kind = {"": dict, "items": list}.get(self.wrapped, object)
+        unfit: list[Mismatch] = []
+        for value in reversed([one for one in values if isinstance(one, kind)] or values):
+            try:
+                return self.check(value)
+            except RecursionError:
+                unfit.append(Mismatch(["the answer is nested too deeply"]))
+            except Mismatch as error:
+                unfit.append(error)
+        raise unfit[0]
+
+    def _unwrapped(self, value: Any) -> Any:
+        is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
+        return value[self.wrapped] if is_wrapped else value
 
 
 def read_schema(words: str, names: Mapping[str, Any]) -> Schema:

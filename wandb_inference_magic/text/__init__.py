@@ -5,7 +5,7 @@ This is the lowest layer.
 
 from __future__ import annotations
 
-from .json_text import json_bytes as json_bytes, read_json_text as read_json_text
+from .json_text import json_bytes as json_bytes, json_values as json_values, read_json_text as read_json_text
 from .plain import safe_plain as safe_plain, whole as whole
 from .redaction import (
     KEY_VARIABLES as KEY_VARIABLES,

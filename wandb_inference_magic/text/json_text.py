@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEEPEST: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
 LONGEST_INTEGER: Final = 1000
+_BRACKET: Final = re.compile(r"[\[{]")
 
 
 def json_bytes(document: Any, *, compact: bool = False) -> bytes:
@@ -29,12 +34,7 @@ def read_json_text(text: str | bytes) -> Any:
     ValueError
         If the text is not JSON, is nested too deeply, or has too many values.
     """
-    brackets, commas = _count(text, "[") + _count(text, "{"), 0
-    if len(text) > MANY_VALUES:
-        commas = _count(text, ",")
-    if brackets + commas > MANY_VALUES:
-        # Each value becomes an object many times larger than its text.
-        raise ValueError("too many values")
+    brackets = _brackets(text)
     try:
         document = _loaded(text)
     except RecursionError:
@@ -42,6 +42,70 @@ def read_json_text(text: str | bytes) -> Any:
     if brackets > DEEPEST:
         _check_depth(document)
     return document
+
+
+class _Uncounted(str):
+    """A text in which errors of the decoder count no lines: each would count them from the beginning of the text."""
+
+    __slots__ = ()
+
+    def count(self, *_: Any) -> int:
+        return 0
+
+    def rfind(self, *_: Any) -> int:
+        return 0
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """Yield the complete JSON objects and lists in a text, in order. The time is linear in the length of the text.
+
+    A value inside another one is not yielded, also if the other one breaks off: it is a part of an answer. A value that
+    is nested too deeply is passed over; if its end cannot be found, it is the end of the search.
+
+    Raises
+    ------
+    ValueError
+        If the text has too many values.
+    """
+    _brackets(text)
+    uncounted, end = _Uncounted(text), 0
+    while start := _BRACKET.search(text, end):
+        try:
+            value, end = _DECODER.raw_decode(uncounted, start.start())
+            _check_depth(value)
+        except json.JSONDecodeError as error:
+            end = _after_error(text, start.end(), error.pos)
+        except RecursionError:
+            return
+        except ValueError:
+            continue
+        else:
+            yield value
+
+
+def _after_error(text: str, begin: int, error: int) -> int:
+    """Return where to search on after a value that broke off. `begin` is the index of its second character."""
+    close = text.rfind('"', begin, error)
+    if close >= 0 and not text[close + 1 : error].strip():
+        # A string that broke off includes the beginning of the next value: `{"a": "b{"a": "bc"}`.
+        opening = text.rfind('"', begin, close)
+        if swallowed := _BRACKET.search(text, max(opening, begin), close):
+            return swallowed.start()
+    return max(error, begin)
+
+
+def _brackets(text: str | bytes) -> int:
+    """Return the number of opening brackets.
+
+    Raises
+    ------
+    ValueError
+        If the text has too many values. Each becomes an object many times larger than its text.
+    """
+    brackets = _count(text, "[") + _count(text, "{")
+    if len(text) > MANY_VALUES and brackets + _count(text, ",") > MANY_VALUES:
+        raise ValueError("too many values")
+    return brackets
 
 
 def _loaded(text: str | bytes) -> Any:
@@ -60,6 +124,9 @@ def _loaded(text: str | bytes) -> Any:
 
 def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < LONGEST_INTEGER else float(digits)
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=_integer)
 
 
 def _count(text: str | bytes, character: str) -> int:
