@@ -6,11 +6,13 @@ A new form is a new row. `tests/client/conformance` has an example of each, with
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .endings import is_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 Kind = Literal["text", "reasoning", "refusal", "unknown"]
 
@@ -59,11 +61,14 @@ _ERROR_FIELDS: Final = ("error", "errors", "detail", "error_message", "error_msg
 def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the first choice of a chunk or a completion. A chunk may be about another one only."""
     choices = chunk.get("choices")
-    if isinstance(choices, Mapping):
+    if isinstance(choices, dict):
         choices = [choices]
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not choices:
         return None
-    found = [choice for choice in choices if isinstance(choice, Mapping)]
+    only = choices[0]
+    if len(choices) == 1 and isinstance(only, dict) and only.get("index") == 0:
+        return only
+    found = [choice for choice in choices if isinstance(choice, dict)]
     first = (one for one in found if one.get("index") in (0, None, "0"))
     return next(first, None) or next((one for one in found if "message" in one), None)
 
@@ -71,7 +76,7 @@ def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
     for name in ("delta", "message"):
-        if isinstance(piece := choice.get(name), Mapping) and (piece or name == "message"):
+        if isinstance(piece := choice.get(name), dict) and (piece or name == "message"):
             return piece
         if isinstance(piece, str):
             return {"content": piece}
@@ -81,15 +86,16 @@ def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
     """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in."""
     for name in REASONING:
-        if found := [one for one in _parts(delta.get(name), "reasoning") if one[1]]:
-            yield from ((kind, value, name) for kind, value in found)
+        if (value := delta.get(name)) and (found := [one for one in _parts(value, "reasoning") if one[1]]):
+            yield from ((kind, text, name) for kind, text in found)
             break
-    is_thought = _at(delta, "extra_content", "google", "thought") is True
-    content = delta.get("content") or _at(delta, "audio", "transcript")
-    for kind, value in _parts(content, "reasoning" if is_thought else "text"):
-        yield kind, value, "content"
-    for kind, value in _parts(delta.get("refusal"), "refusal"):
-        yield kind, value, "refusal"
+    is_thought = "extra_content" in delta and _at(delta, "extra_content", "google", "thought") is True
+    if content := delta.get("content") or _at(delta.get("audio"), "transcript"):
+        for kind, text in _parts(content, "reasoning" if is_thought else "text"):
+            yield kind, text, "content"
+    if refusal := delta.get("refusal"):
+        for kind, text in _parts(refusal, "refusal"):
+            yield kind, text, "refusal"
     for name in NOT_SHOWN:
         if delta.get(name):
             yield "unknown", {name: delta[name]}, name
@@ -102,7 +108,7 @@ def _parts(value: Any, kind: Kind) -> Iterator[tuple[Kind, Any]]:
     elif isinstance(value, list):
         for one in value:
             yield from _parts(one, kind)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         yield from _of_part(value, kind)
     elif value is not None:
         yield "unknown", value
@@ -126,23 +132,23 @@ def _of_part(part: Mapping[str, Any], kind: Kind) -> Iterator[tuple[Kind, Any]]:
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     """Yield the tool calls of a delta, or the parts of them."""
     calls = delta.get("tool_calls")
-    calls = [calls] if isinstance(calls, Mapping) else calls
+    calls = [calls] if isinstance(calls, dict) else calls
     if isinstance(calls, list):
-        yield from (_call(call) for call in calls if isinstance(call, Mapping))
-    elif isinstance(call := delta.get("function_call"), Mapping):
+        yield from (_call(call) for call in calls if isinstance(call, dict))
+    elif isinstance(call := delta.get("function_call"), dict):
         yield _call(call)
     if isinstance(content := delta.get("content"), list):
         yield from (_call(part) for part in content if _is_call(part))
 
 
 def _is_call(part: object) -> bool:
-    return isinstance(part, Mapping) and part.get("type") in ("tool_use", "tool_call")
+    return isinstance(part, dict) and part.get("type") in ("tool_use", "tool_call")
 
 
 def _call(call: Mapping[str, Any]) -> CallPart:
     function = call.get("function")
     # Some services put the name and the arguments beside the id.
-    function = function if isinstance(function, Mapping) else call
+    function = function if isinstance(function, dict) else call
     index = call.get("index")
     arguments = next((function[name] for name in ("arguments", "input") if function.get(name) is not None), "")
     return CallPart(
@@ -155,9 +161,10 @@ def _call(call: Mapping[str, Any]) -> CallPart:
 
 def usage_in(chunk: Mapping[str, Any]) -> object:
     """Return the token counts of a chunk, wherever they are: an object for `Usage.read`, or None."""
+    if usage := chunk.get("usage"):
+        return usage
     choice = first_choice(chunk) or {}
-    places = (chunk.get("usage"), choice.get("usage"), _at(chunk, "x_groq", "usage"), chunk.get("timings"))
-    return next((found for found in places if found), None)
+    return choice.get("usage") or _at(chunk.get("x_groq"), "usage") or chunk.get("timings")
 
 
 def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -190,7 +197,7 @@ def is_known_object(chunk: Mapping[str, Any]) -> bool:
 
 def _at(value: Any, *names: str) -> Any:
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
