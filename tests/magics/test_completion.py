@@ -282,7 +282,7 @@ def snapshot_lines() -> list[str]:
 INVALID_LISTS: dict[str, Script] = {
     "refused": refused(500, "Internal error"),
     "a web page": page(),
-    "JSON of another form": lambda answer: answer.json(["not", {"a": "list"}, None]),
+    "JSON of another form": lambda answer: answer.json({"not": "a list"}),
     "cut": lambda answer: answer.cut(),
 }
 

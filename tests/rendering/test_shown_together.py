@@ -129,6 +129,13 @@ def test_marks_in_reasoning_and_text_do_not_form_a_pair(first: str, second: str)
     assert shown.endswith("</small>")
 
 
+def test_the_end_of_a_fenced_block_in_a_list_begins_none() -> None:
+    second = "`\\\\[` x\n\n````\n\\\\] <script>alert(1)</script>\n```*"
+    shown = reply_bundle(reply(second, "-  ~~~\n"))["text/markdown"]
+    assert problems(markdown2html_mistune(shown)) == []
+    assert "alert(1)" in shown
+
+
 @pytest.mark.parametrize(("first", "second"), HALVES)
 def test_a_pair_makes_code_of_its_first_paragraph_alone(first: str, second: str) -> None:
     shown = reply_bundle(reply(f"# Title\n\nSome *words*.\n\n{second}", f"I *think*.\n\n{first}"))["text/markdown"]

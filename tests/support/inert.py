@@ -170,6 +170,10 @@ HOSTILE = [
     "a\n:-\n`<img src=x> | y`",
     "> a\n> |-|\n> `<img src=x> | y`",
     "|a|b|\n|-|-|\n|~~c|d|\n|`e~~ <img src=x>`",
+    # A table right after a paragraph, in which a strikethrough begins.
+    "~~|\n|`~~<img src=x>`\n:-",
+    # A cell beyond the columns of its table, which only some parsers read as text.
+    "| a | b |\n|---|---|\n| x | y |~~|\n|`~~<img src=x>`",
     "|a|b|\n|-|-|\n|http://evil.example/x|`a`_`<img src=x>`",
     "http://evil.example/\u00a0`<img src=x>`",
     "<http://a.example/`x> `<img src=x>`",

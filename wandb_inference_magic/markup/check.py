@@ -76,7 +76,7 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
         The HTML tags that this package has added, in order. Only these may be present.
     """
     parser = _checking_parser()
-    for reading in readings(markdown, _unsure_marks(markdown)):
+    for reading in readings(markdown, *_found_by_parser(markdown)):
         if reading is None:
             return False
         tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
@@ -87,27 +87,28 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
     return True
 
 
-def _unsure_marks(markdown: str) -> list[int]:
-    """Return the positions of display maths delimiters that nbconvert's Markdown parser may skip, if that matters.
+def _found_by_parser(markdown: str) -> tuple[list[int], list[range]]:
+    """Return the positions of display maths delimiters that nbconvert's parser may skip, and of fenced blocks.
 
-    The parser matches delimiters anywhere in a paragraph, also in code. Its versions differ on which they skip. If one
-    is skipped, all code up to the next one becomes text. Delimiters at the start of a line are certain, and so are
-    those in code blocks.
+    Both are empty where they do not matter. The parser matches delimiters anywhere in a paragraph, also in code. Its
+    versions differ on which they skip. If one is skipped, all code up to the next one becomes text. Delimiters at the
+    start of a line are certain, and so are those in code blocks.
     """
     if _DISPLAY_MARK.search(markdown) is None:
-        return []
+        return [], []
     tokens = page_parser().parse(markdown)
     if not any(_COULD_ACT.search(token.content) for token in _all_tokens(tokens) if token.tag == "code"):
-        return []
+        return [], []
+    starts = [0, *(end.end() for end in re.finditer("\n", markdown)), len(markdown)]
+    blocks = (token.map for token in tokens if token.type == "fence" and token.map)
+    fences = [range(starts[first], starts[min(last, len(starts) - 1)]) for first, last in blocks]
     within = {number for token in tokens if token.type == "inline" and token.map for number in range(*token.map)}
     unsure: list[int] = []
-    start = 0
     for number, line in enumerate(markdown.split("\n")):
         if number in within:
             marks = (mark.start() for mark in _DISPLAY_MARK.finditer(line))
-            unsure += [start + mark for mark in marks if line[:mark].strip(" >")]
-        start += len(line) + 1
-    return unsure
+            unsure += [starts[number] + mark for mark in marks if line[:mark].strip(" >")]
+    return unsure, fences
 
 
 def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:

@@ -53,10 +53,11 @@ class Reading:
     keeps_dollars: bool = False
 
 
-def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | None]:
+def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] = ()) -> Iterator[Reading | None]:
     """Yield a text as it is, and as front ends that look for maths first read it; None if that is uncertain.
 
-    `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip.
+    `unsure` holds the positions of display maths delimiters that nbconvert's parser may see or skip. `fences` holds the
+    positions of fenced blocks, in lists and quotations too.
     """
     # The time of JupyterLab's search for code grows with the cube of the number of backticks.
     if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown or len(unsure) > _MOST_UNSURE:
@@ -68,7 +69,8 @@ def readings(markdown: str, unsure: Sequence[int] = ()) -> Iterator[Reading | No
     rounds = (False, True) if r"\\(" in markdown else (False,)
     passed_over = (marks for number in range(len(unsure) + 1) for marks in combinations(unsure, number))
     for marks, with_round, place in product(passed_over, rounds, ("", _WORDS, _BLOCK)):
-        found.append(_nbconvert_reading(markdown, marks, with_round=with_round, place=place))
+        for code in (None, fences):
+            found.append(_nbconvert_reading(markdown, marks, code, with_round=with_round, place=place))
     yield from dict.fromkeys(found)
 
 
@@ -126,12 +128,14 @@ def _put_back(taken: str) -> str:
     return f"{taken[1:-3]}{taken[-2:]}" if taken.startswith((r"\\(", r"\\[")) else taken
 
 
-def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_round: bool, place: str) -> Reading:
+def _nbconvert_reading(
+    markdown: str, passed_over: Collection[int], fences: Sequence[range] | None, *, with_round: bool, place: str
+) -> Reading:
     r"""Return text as nbconvert reads it: display maths is part of a paragraph.
 
     It is maths there, unless code begins before it: then it is text without line breaks (`_WORDS`). At the start of a
     paragraph it is a separate block, and what follows starts another block (`_BLOCK`). `\\(` counts only within a
-    paragraph (`with_round`).
+    paragraph (`with_round`). Without `fences`, each line that looks like the begin of a fenced block is one.
     """
     parts: list[str] = []
     maths: list[str] = []
@@ -140,7 +144,10 @@ def _nbconvert_reading(markdown: str, passed_over: Collection[int], *, with_roun
     while found := _NBCONVERT_STEP.search(markdown, position):
         position = found.end()
         if found["fence"]:
-            position = _end_of_fence(markdown, found)
+            position = _end_of_fence(markdown, found) if fences is None else position
+            continue
+        if block := next((one for one in fences or () if found.start() in one), None):
+            position = block.stop
             continue
         closer = closer_of(found["mark"])
         if closer in absent or found.start() in passed_over or (found["mark"] == r"\\(" and not with_round):

@@ -38,6 +38,8 @@ _DEFINITION_MARK: Final = re.compile(r"(\n *):(?=\s|$)")
 _DEFINITION: Final = re.compile(r"^ *:[ \t]", re.MULTILINE)
 # Stands for code that could be active, among the marks of `_dangers_in`.
 _ACTIVE: Final = "active"
+# Marks that have no meaning in a row's cells beyond the columns of its table, which only some parsers read as text.
+_EMPHASIS: Final = "`~*_"
 _CONTAINERS: Final = ("bullet_list_open", "ordered_list_open", "blockquote_open")
 
 
@@ -70,8 +72,11 @@ class Rewriting:
             elif token.map is not None:
                 self._rewrite(token, *token.map)
         # Another parser may show text that belongs to no token, such as a row's cells beyond the table's columns.
+        tables = [token.map for token in self._tokens if token.type == "table_open" and token.map]
+        rows = {number for start, end in tables for number in range(start, end)}
         for number, (line, cursor) in enumerate(zip(self._lines, self._cursors, strict=True)):
-            self._lines[number] = line[:cursor] + literal_line(line[cursor:])
+            rest = literal_line(line[cursor:])
+            self._lines[number] = line[:cursor] + (_without(_EMPHASIS, rest) if number in rows else rest)
         self._set_apart()
         return "\n".join(self._lines)
 
@@ -91,9 +96,9 @@ class Rewriting:
         self._may_be_maths = "\\" in table and table.count("$") > 1
 
     def _set_apart(self) -> None:
-        """Put a blank line after lists and quotations: parsers differ on what ends them without one."""
-        for (before, _), (_, start) in pairwise(top_blocks(self._tokens)):
-            if before in _CONTAINERS and self._source[start - 1].strip(" "):
+        """Put a blank line after lists and quotations and before tables: parsers differ on what ends a block."""
+        for (before, _), (block, start) in pairwise(top_blocks(self._tokens)):
+            if (before in _CONTAINERS or block == "table_open") and self._source[start - 1].strip(" "):
                 self._lines[start] = "\n" + self._lines[start]
 
     def _refuse_confusing_fences(self) -> None:
