@@ -59,7 +59,8 @@ class InferenceError(Exception):
     waits : tuple of (float, float), optional
         The seconds to wait before the next tries, each a range, if the service does not say.
     affects_all : bool, optional
-        Whether every other request would fail as well. Follows from the cause if it is not given.
+        Whether every other request would fail as well: False if the failure depends on the prompt. Follows from the
+        cause if it is not given.
 
     Notes
     -----
@@ -89,6 +90,7 @@ class InferenceError(Exception):
         self.retryable = retryable
         self.retry_after = retry_after
         self.waits = waits
+        self.depends_on_prompt = affects_all is False and cause != "network"
         is_lasting_fault = cause == "network" and not retryable
         self.affects_all = cause in AFFECT_ALL or is_lasting_fault if affects_all is None else affects_all
         self.show_traceback = False

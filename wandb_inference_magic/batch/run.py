@@ -19,7 +19,7 @@ from ..catalog import usd
 from ..client import pause
 from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
 from ..errors import InferenceError, quoted, shortened
-from ..messages import REPLY_TOKENS
+from ..messages import ENDS, REPLY_TOKENS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
 from ..session import NOTHING, Reservation
@@ -202,7 +202,7 @@ class BatchRun:
             if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
                 self.flawed += 1
-            else:
+            elif reply.finish_reason is None or reply.finish_reason in ENDS:
                 self._keep(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
         self.release(row)
         return False
@@ -337,10 +337,8 @@ class BatchRun:
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
     def relax_following_rows(self, refused: PreparedRequest, error: InferenceError) -> None:
-        """Relax the response format for the following rows, because the current one would be refused for each of them.
-
-        A row that was in flight may report the refusal of a format that is no longer requested; that is ignored.
-        """
+        """Relax the response format for the following rows, because the current one would be refused for each of them."""
+        # A row that was in flight may report the refusal of a format that is no longer requested.
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
         if (relaxed := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
@@ -360,8 +358,10 @@ class BatchRun:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
         self.done += 1
-        self._failures_in_a_row += 1
-        if error.affects_all or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
+        # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
+        self._failures_in_a_row += not error.depends_on_prompt
+        ends = error.affects_all and not (error.status == 403 and self._served_at)
+        if ends or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
             self.stopped = self.stopped or error
         elif key and not error.retryable and error.cause in ("request", "answer"):
             self._keep(key, Answer(error=str(error)))

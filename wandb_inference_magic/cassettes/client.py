@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from ..client import DONE, EXTENSION, LIMITED, ChunkReader, ServiceError, http_library, wait
 from ..errors import InferenceError
-from ..messages import REASONING, Timing
+from ..messages import ECHOED, REASONING, Timing
 from ..text import read_json_text, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
@@ -160,7 +160,7 @@ def _leave_out_reasoning(messages: Any) -> None:
     """Remove the reasoning that is sent back with the results of tools. Recordings of earlier versions lack it."""
     for message in messages if isinstance(messages, list) else ():
         if isinstance(message, dict) and message.get("role") == "assistant":
-            for name in REASONING:
+            for name in (*REASONING, *ECHOED):
                 message.pop(name, None)
 
 

@@ -12,10 +12,13 @@ from typing import Any, Final
 from ..errors import InferenceError, quoted
 from ..messages import Completeness, error_in, first_choice, is_known_object
 from ..text import read_json_text
-from .sse import DONE, Event, EventReader
+from .sse import DONE, ERROR_EVENTS, Event, EventReader
 
 Chunk = Mapping[str, Any]
 
+LONGEST_DONE: Final = 10
+LONGEST_KEEP_ALIVE: Final = 30
+_ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
@@ -55,6 +58,7 @@ class ChunkReader:
         self._first = b""
         self._document: list[bytes] = []
         self._has_begun = False
+        self._stray = ""
 
     @property
     def is_done(self) -> bool:
@@ -69,7 +73,7 @@ class ChunkReader:
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """Yield the chunks that these bytes complete."""
         if self._events is None and not self._is_document:
-            self._first += data
+            self._first = (self._first + data).lstrip(_BLANK)
             data = self._first
             if not self._knows_form():
                 return
@@ -87,13 +91,13 @@ class ChunkReader:
             for event in self._events.close():
                 yield from self._read(event)
         if not self.completeness.is_complete:
-            raise _cut_off()
+            raise _cut_off(self._stray)
         if not self.completeness.has_choice:
             raise _no_reply()
 
     def _knows_form(self) -> bool:
         """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
-        begin = self._first.lstrip(_BLANK)
+        begin = self._first
         if _EVENTS.match(begin):
             self._events = EventReader()
         elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
@@ -101,25 +105,28 @@ class ChunkReader:
         return self._events is not None or self._is_document
 
     def _read(self, event: Event) -> Iterator[Chunk]:
-        data = event.data.strip()
-        if self.is_done or not data:
+        data, name = event.data.strip(), event.name
+        if self.is_done or (not data and name not in ERROR_EVENTS):
             return
-        if data.strip('"') in (DONE, "DONE"):
+        if len(data) <= LONGEST_DONE and data.strip('"').upper() in (DONE, "DONE"):
             self.completeness.is_done = True
             return
         found = _parsed(data)
-        if event.name == "error":
-            raise ServiceError(data if found is None else found, has_begun=self._has_begun)
+        if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
+            raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
         if isinstance(found, Mapping):
             yield self._check(found)
+        elif name == "stray":
+            self._stray = self._stray or data
+            yield {"line": data}
         elif found is None and "\n" in data:
             # Events that are separated by one line end only.
             for line in data.split("\n"):
                 yield from self._read(Event("", line))
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
-        elif data != "null":
-            raise _not_readable() if self._has_begun else _not_a_reply(data)
+        elif found is None and not self.completeness.has_finished and not _is_keep_alive(data):
+            raise _not_readable(data) if self._has_begun else _not_a_reply(data)
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
         text = data.decode("utf-8", "replace").strip().removeprefix("\ufeff")
@@ -138,12 +145,14 @@ class ChunkReader:
             if not isinstance(chunk.get("choices"), list | Mapping) and not is_known_object(chunk):
                 raise _not_a_reply(text)
             yield checked
-        self.completeness.is_done = True
+        # A single chunk of a stream is not a whole answer.
+        choices = [first_choice(chunk) for chunk in chunks]
+        self.completeness.is_done = all("delta" not in choice for choice in choices if choice is not None)
 
     def _read_lines(self, text: str) -> Iterator[Chunk]:
         """Read a document whose every line is a chunk."""
         if _BEGUN_OBJECT.match(text) and text[-1] != "}":
-            raise _cut_off()
+            raise _cut_off(text)
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) == 1 or not isinstance(_parsed(lines[0]), Mapping):
             raise _not_a_reply(text)
@@ -167,10 +176,16 @@ def _parsed(data: str) -> Any:
         return None
 
 
-def _cut_off() -> InferenceError:
+def _is_keep_alive(data: str) -> bool:
+    """Return whether data that is not JSON says nothing: `ping`, `: still here`, `[PING]`."""
+    return len(data) <= LONGEST_KEEP_ALIVE and not _ERROR_WORDS.search(data) and not data.startswith(("{", "<"))
+
+
+def _cut_off(stray: str = "") -> InferenceError:
+    said = f' It sent: "{quoted(stray)}"' if stray else ""
     return InferenceError(
         "The reply stopped before its end.",
-        why="The service closed the connection in the middle.",
+        why=f"The service closed the connection in the middle.{said}",
         remedy="Run the cell again.",
         cause="reply",
         retryable=True,
@@ -186,10 +201,10 @@ def _no_reply() -> InferenceError:
     )
 
 
-def _not_readable() -> InferenceError:
+def _not_readable(data: str) -> InferenceError:
     return InferenceError(
         "A part of the reply could not be read.",
-        why="The service sent a line that is not of the form it should be.",
+        why=f'It sent a line that is not of the form it should be: "{quoted(data)}"',
         remedy="Run the cell again.",
         cause="reply",
         retryable=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..text import read_json_text
+from .retries import read_retry_after
 
 # The fields that have the words, in this order.
 WORDS: Final = (
@@ -26,6 +27,8 @@ WORDS: Final = (
     "exception",
     "title",
 )
+# The fields that have the place in the request.
+PLACES: Final = ("loc", "path", "location")
 STATUSES: Final = ("code", "status", "status_code", "statusCode", "http_code", "http_status", "error_code")
 TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object")
 # The status that a type of error stands for. Only letters and digits count.
@@ -43,6 +46,16 @@ STATUS_OF_TYPE: Final = {
     "insufficientquota": 402,
     "permissionerror": 403,
     "permissiondenied": 403,
+    "accessdeniedexception": 403,
+    "unauthorized": 401,
+    "validationexception": 400,
+    "invalidparameter": 400,
+    "datainspectionfailed": 400,
+    "arrearage": 402,
+    "throttlingexception": 429,
+    "serviceunavailableexception": 503,
+    "modelnotreadyexception": 503,
+    "internalserverexception": 500,
     "notfounderror": 404,
     "notfound": 404,
     "modelnotfound": 404,
@@ -71,13 +84,14 @@ STATUS_OF_TYPE: Final = {
 DEEPEST: Final = 6
 MOST_WORDS: Final = 2000
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
-_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])"
+_UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?|d(?:ays?)?)(?![a-z])"
 _WAIT: Final = re.compile(
     rf"(?:try again|retry|wait)\D{{0,30}}?((?:\d+(?:\.\d+)?\s*{_UNITS}\s*)+)",
     re.IGNORECASE,
 )
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s)", re.IGNORECASE)
-_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0}
+_PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", re.IGNORECASE)
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
+_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +158,7 @@ def _words(body: object, depth: int = 0) -> str:
         return "; ".join(dict.fromkeys(filter(None, (_words(one, depth + 1) for one in value[:3]))))
     if not isinstance(value, Mapping):
         return str(value)
-    if isinstance(value.get("loc"), list) and "msg" in value:
-        place = ".".join(str(one) for one in value["loc"] if one != "body")
-        return f"{place}: {value['msg']}" if place else str(value["msg"])
-    found = next(filter(None, (_words(value.get(name), depth + 1) for name in WORDS)), "")
+    found = _message(value, depth)
     # A gateway puts the words of the service behind it here.
     metadata = value.get("metadata")
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
@@ -157,12 +168,24 @@ def _words(body: object, depth: int = 0) -> str:
     return found or (json.dumps(value, ensure_ascii=False, default=str)[:MOST_WORDS] if value else "")
 
 
+def _message(value: Mapping[str, Any], depth: int) -> str:
+    """Return the message of an object, with the place in the request that it is about."""
+    place: list[object] = next(
+        (value[name] for name in PLACES if isinstance(value.get(name), list) and value[name]), []
+    )
+    messages = list(filter(None, (_words(value.get(name), depth + 1) for name in WORDS)))
+    # A short name of the error, beside what it means.
+    found = ": ".join(messages[:2]) if isinstance(value.get("error"), str) else next(iter(messages), "")
+    named = ".".join(str(one) for one in place if one != "body")
+    return f"{named}: {found}" if named and found else found
+
+
 def _text(text: str) -> str:
-    """Return a text, or the title of a web page."""
+    """Return a text, the title of a web page, or the text of another document with tags."""
     if not text.lstrip().startswith("<"):
         return text
     title = _TITLE.search(text[:20_000])
-    return re.sub(r"<[^>]*>", " ", title[2]) if title else ""
+    return re.sub(r"<[^>]*>", " ", title[2] if title else text[:20_000])
 
 
 def _code(objects: list[Mapping[str, Any]]) -> int | None:
@@ -183,12 +206,14 @@ def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
     for one in objects:
         for name, unit in (("retry_after", 1.0), ("retry_after_seconds", 1.0), ("retry_after_ms", 0.001)):
             given = one.get(name)
-            if isinstance(given, int | float) and not isinstance(given, bool) and given >= 0:
-                return given * unit
+            if (seconds := read_retry_after(str(given))) is not None:
+                return seconds * unit
         if isinstance(delay := one.get("retryDelay"), str) and (spans := _SPAN.findall(delay)):
             return _seconds(spans)
-    found = _WAIT.search(words)
-    return _seconds(_SPAN.findall(found[1])) if found else None
+    if found := _WAIT.search(words):
+        return _seconds(_SPAN.findall(found[1]))
+    plain = _PLAIN_WAIT.search(words)
+    return float(plain[1]) if plain else None
 
 
 def _seconds(spans: list[tuple[str, str]]) -> float:

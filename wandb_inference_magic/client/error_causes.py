@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from .retries import Waits
 
 # Statuses that may pass by themselves. Those from 520 are sent by gateways.
-PASSING: Final = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 531), 598, 599)
+PASSING: Final = (408, 409, 423, 424, 425, 429, 498, 499, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599)
 _SHORTEN: Final = "Shorten the prompt (--once, --new), or choose a model with a larger context: %wbmodels."
 _CHANGE: Final = "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new)."
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
+_TOO_MANY: Final = "{service} is getting too many requests at once."
 _NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
 _BUSY: Final = "Run the cell again in a minute or two, or choose another model with %wbmodels."
 
@@ -44,8 +45,8 @@ class ErrorForm:
         `wandb`: at W&B's endpoint only. `list`: for the list of models only.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
-    affects_all : bool
-        Whether every other request would be refused as well.
+    affects_all : bool or None
+        Whether every other request would be refused as well; False if it depends on the prompt, None if unknown.
     unless_waited : bool
         Only if the service does not say when to try again.
     """
@@ -58,7 +59,7 @@ class ErrorForm:
     why: str = ""
     at: str = ""
     waits: Waits | None = None
-    affects_all: bool = False
+    affects_all: bool | None = None
     unless_waited: bool = False
 
     def fits(self, status: int | None, words: str, places: Collection[str], *, asks_to_wait: bool) -> bool:
@@ -72,25 +73,35 @@ class ErrorForm:
 
 
 _QUOTA_WORDS: Final = (
-    r"insufficient[_ ](quota|balance|credit|funds)|exceeded your current quota|credit balance|out of credit|no credits"
-    r"|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add credits|arrears"
+    r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
+    r"|out of credit|no credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add (more )?credits"
+    r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-day|daily limit|recharge"
 )
 _LONG_WORDS: Final = (
     r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
     r"|(prompt|input|message)s? (is |are )?too (long|large)|maximum (context|prompt|input)|reduce the length"
+    r"|n_keep >= n_ctx|request too large"
 )
 _UNABLE_WORDS: Final = (
     r"(is|are) not supported|not supported by|unsupported|does(n't| not) support|not implemented"
     r"|failed to (parse|load|decode|process|initialize) (the )?(image|grammar|json|schema|samplers?|audio|prompt)"
-    r"|failed to parse grammar|image input|cannot be used with"
+    r"|failed to parse grammar|image input|cannot be used with|requires --jinja|jinja exception|roles must alternate"
+    r"|system role|generate parser for this template|custom grammar|json\.exception|invalid base64"
+    r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
 )
 _MODEL_WORDS: Final = (
-    r"\bmodels?\b.{0,80}(not (be )?(found|exist|available|served|supported|loaded|deployed)"
-    r"|unknown|invalid|no longer|retired|decommissioned|discontinued)"
-    r"|(no such|unknown|invalid|unsupported|not find|not have|does not know)( the)?.{0,20}\b(model|deployment)"
-    r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|\bmodel .{0,80}does(n't| not) exist"
+    r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not (be )?(found|exist|served|deployed)"
+    r"|unknown|no longer \w+|retired|decommissioned|discontinued|not a valid)"
+    r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
+    r"|(no such|unknown|could not find|not find|does not have|does not know|invalid)( the)? (model|deployment)\b"
+    r"(?! param)"
+    r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
-
+_PASSING_WORDS: Final = (
+    r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
+    r"|is (currently )?(loading|starting|being loaded)|\bstarting,|try again (later|in)|please retry"
+    r"|retry (later|after)"
+)
 CAUSES: Final = (
     ErrorForm(
         "network",
@@ -111,8 +122,9 @@ CAUSES: Final = (
         "refused",
         "{service} refused this prompt.",
         "Change the prompt, or choose another model with %wbmodels.",
-        (400, 403, 406, 422, 451, 500),
-        words=r"moderation|flagged|content[_ ](policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
+        (400, 403, 406, 422, 451, 500, None),
+        affects_all=False,
+        words=r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
         r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content",
     ),
     ErrorForm(
@@ -127,8 +139,9 @@ CAUSES: Final = (
         "key",
         "{service} did not accept the key.",
         "{key_remedy}",
-        (400, 403),
-        words=r"no connected db|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
+        (400, 403, None),
+        words=r"no connected db|unauthori[sz]ed|authentication"
+        r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
         why="{who}",
         affects_all=True,
@@ -144,7 +157,7 @@ CAUSES: Final = (
         "quota",
         "The account's credit or spending limit is used up.",
         "{quota_remedy}",
-        (400, 403, 429),
+        (400, 403, 429, 500, None),
         words=_QUOTA_WORDS,
         affects_all=True,
         unless_waited=True,
@@ -159,12 +172,14 @@ CAUSES: Final = (
         affects_all=True,
         unless_waited=True,
     ),
+    # Sent with a status that says otherwise.
+    ErrorForm("busy", _TOO_MANY, _BUSY, (400, 403, 404), _PASSING_WORDS, waits=SHORT),
     ErrorForm(
         "refused",
         "{service} refused the request.",
         "The service looks at the address of the machine that runs this kernel (for a hosted notebook, its host). "
         "Use it from a region it serves.",
-        (403, 451),
+        (403, 451, None),
         words=r"country|region|territory|location is not supported",
         affects_all=True,
     ),
@@ -191,6 +206,7 @@ CAUSES: Final = (
         "{service} refused the request.",
         "Change the prompt; if others are refused too, ask an administrator whether the account may use this model.",
         (403,),
+        affects_all=False,
     ),
     ErrorForm(
         "network",
@@ -204,7 +220,7 @@ CAUSES: Final = (
         "model",
         "{service} does not know the model {model!r}.",
         "{model_remedy}",
-        (400, 404, 410, 422),
+        (400, 404, 410, 422, 500, None),
         words=_MODEL_WORDS + "|the requested resource was not found",
         why="{model_why}",
         affects_all=True,
@@ -228,7 +244,8 @@ CAUSES: Final = (
         r"|nothing|file not found|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
         affects_all=True,
     ),
-    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS),
+    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),
+    ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (429,), "request too large", affects_all=False),
     ErrorForm(
         "request",
         _NOT_ACCEPTED,
@@ -239,7 +256,7 @@ CAUSES: Final = (
     ErrorForm("request", _NOT_ACCEPTED, _CHANGE, (400, 404, 405, 413, 415, 422, 501)),
     ErrorForm(
         "busy",
-        "{service} is getting too many requests at once.",
+        _TOO_MANY,
         "Wait a moment and run the cell again; run fewer at once.",
         (429,),
         why="The limit counts requests in flight per project, user and model.",
@@ -248,7 +265,7 @@ CAUSES: Final = (
     ),
     ErrorForm(
         "busy",
-        "{service} is getting too many requests at once.",
+        _TOO_MANY,
         "Wait a moment and run the cell again; run fewer at once.",
         (429,),
         waits=SHORT,

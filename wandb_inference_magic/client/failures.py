@@ -72,9 +72,11 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
 
 def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceError:
     headers, status = failure.response.headers, failure.status_code
-    body = read_error(failure.body)
-    if status >= 500 and body.code is not None and body.code < 500:
-        # A gateway that failed because the service behind it refused the request.
+    # The SDK keeps only a part of the body.
+    body = read_error(failure.response.text or failure.body)
+    is_behind = status >= 500 and body.code is not None and body.code < 500
+    if body.code is not None and (is_behind or (status == 400 and body.code in (429, 503))):
+        # A gateway whose status says less than that of the service behind it.
         status = body.code
     error = _error(status, body, asked_to_wait(headers), context)
     error.request_id = quoted(headers.get("x-request-id") or "") or None

@@ -71,7 +71,7 @@ def read_retry_after(header: str | None) -> float | None:
     if not header:
         return None
     with suppress(ValueError):
-        seconds = float(header)
+        seconds = float(header.strip().removesuffix("s"))
         return max(0.0, seconds) if isfinite(seconds) else None
     with suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(header).timestamp() - time())

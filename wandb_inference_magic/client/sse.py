@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 MOST_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
 # The extension of a response in which a cassette passes its clock.
+# Names of events that report an error.
+ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
+_FIELD: Final = re.compile(rb":|[A-Za-z][\w-]*:|[A-Za-z][\w-]*$")
+# Blanks, and byte order marks.
+_BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
 EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
@@ -47,13 +53,13 @@ class EventReader:
     -----
     The format is https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
     Unlike there, an event at the end of the stream counts even without a blank line after it, because servers
-    omit that line. A line `error: ...` is an event named so (llama.cpp), and a line of JSON is one without a name.
+    omit that line. A line `error: ...` is an event named so (llama.cpp), a line of JSON is one without a name, and any
+    other line that is no field is one named `stray`. Blank characters before a field are ignored.
     """
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._after_cr = False
-        self._is_first = True
         self._name = ""
         self._data: list[bytes] = []
         self._held = 0
@@ -70,9 +76,7 @@ class EventReader:
         yield from self._line(b"")
 
     def _line(self, line: bytes) -> Iterator[Event]:
-        if self._is_first:
-            # A byte order mark is not part of the first line.
-            line, self._is_first = line.removeprefix(b"\xef\xbb\xbf"), False
+        line = line.lstrip(_BEFORE_FIELD)
         if line.startswith(b"data:"):
             self._held += len(line)
             if self._held > MOST_EVENT:
@@ -84,8 +88,10 @@ class EventReader:
             yield Event("error", _decoded(line[6:]).strip())
         elif line.startswith(b"{"):
             yield Event("", _decoded(line))
+        elif line and not _FIELD.match(line):
+            yield Event("stray", _decoded(line))
         elif not line:
-            if self._data:
+            if self._data or self._name in ERROR_EVENTS:
                 yield Event(self._name, _decoded(b"\n".join(self._data)))
             self._name, self._held = "", 0
             self._data.clear()

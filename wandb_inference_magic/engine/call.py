@@ -109,7 +109,7 @@ class ModelCall:
                 again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
                 self.progress.waits = again, perf_counter() + seconds
                 await asyncio.sleep(seconds)
-                self.progress.waits = None
+                self.progress.waits, self.progress.builder = None, ReplyBuilder()
             else:
                 return
 

@@ -170,7 +170,8 @@ class _ChatRun:
             self._send()
             last = self._call.built()
             tools = self._spec.tools
-            if tools is None or not last.tool_calls:
+            # The arguments of a call that was cut are not what the model wanted.
+            if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return
             if rounds > MOST_ROUNDS:
                 raise _too_many_rounds(last)
@@ -219,7 +220,7 @@ def _allowed_to_answer(request: PreparedRequest, *, must: bool) -> PreparedReque
 
 def _identified(call: ToolCall, place: str) -> ToolCall:
     """Return a tool call that has an id. Some endpoints send none, and the tool's answer must name one."""
-    return call if call.id else type(call)(f"call-{place}", call.name, call.arguments)
+    return call if call.id else replace(call, id=f"call-{place}")
 
 
 def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
@@ -228,7 +229,12 @@ def _asking(reply: Reply, calls: list[ToolCall]) -> Message:
         "role": "assistant",
         "content": reply.text,
         "tool_calls": [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _as_object(call)}}
+            {
+                **call.extra,
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _as_object(call)},
+            }
             for call in calls
         ],
     }

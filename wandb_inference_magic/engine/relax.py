@@ -23,7 +23,7 @@ def relax_response_format(
     mode, with a schema or without one, only the instructions are sent.
     """
     form = sent.body.get("response_format")
-    if form is None or error.status not in (400, 404, 415, 422, 500, 501):
+    if form is None or error.status not in (None, 400, 404, 415, 422, 500, 501):
         return None
     if not any(word in str(error).lower() for word in SCHEMA_WORDS):
         return None

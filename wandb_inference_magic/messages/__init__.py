@@ -11,9 +11,10 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
-    from .endings import Completeness as Completeness
+    from .endings import ENDS as ENDS, Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .forms import (
+        ECHOED as ECHOED,
         REASONING as REASONING,
         error_in as error_in,
         first_choice as first_choice,
@@ -67,9 +68,9 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
-        "endings": ("Completeness",),
+        "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
-        "forms": ("REASONING", "error_in", "first_choice", "is_known_object"),
+        "forms": ("ECHOED", "REASONING", "error_in", "first_choice", "is_known_object"),
         "frames": ("data_frame",),
         "listener": (
             "CallProgress",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import shortened
 from ..text import redacted, safe_plain, whole
 from .endings import finish_meaning
-from .forms import delta_of, first_choice, is_known_object, read_calls, read_texts, usage_in
+from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, usage_in
 from .reply import Reply, is_cut
-from .think_tags import ThinkTags
+from .think_tags import BLANK, ThinkTags
 from .tokens import Usage
 from .tool_calls import ToolCallBuilder
 
@@ -78,7 +78,7 @@ class ReplyBuilder:
         self._tags = ThinkTags(self.text_pieces)
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
-        self._echo: Message = {}
+        self._echo: dict[str, list[Any]] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -89,7 +89,7 @@ class ReplyBuilder:
     def text(self) -> str:
         """The text received so far, without reasoning. If the model refused, its words."""
         text = self._joined("text", self.text_pieces)
-        text = text.strip() if self._tags.has_found else text
+        text = text.strip(BLANK) if self._tags.has_found else text
         return text or self.refusal
 
     @property
@@ -116,10 +116,13 @@ class ReplyBuilder:
         self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
+        if self.has_begun and not choice.get("delta") and self._repeats(delta):
+            return
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
-        if isinstance(details := delta.get("reasoning_details"), list):
-            self._echo["reasoning_details"] = [*self._echo.get("reasoning_details", ()), *details]
+        for name in ECHOED:
+            if value := delta.get(name):
+                self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
         for position, part in enumerate(read_calls(delta)):
             self._mark_first()
             self._tools.add(part, position)
@@ -130,7 +133,8 @@ class ReplyBuilder:
         except ValueError as nonsense:
             self.usage, self.nonsense = None, str(nonsense)
             return
-        if usage is not None:
+        # Some services send zeros after the counts.
+        if usage is not None and (usage.total_tokens or self.usage is None):
             self.usage, self.nonsense = usage, ""
 
     def estimated(self, usage: Usage) -> None:
@@ -154,6 +158,11 @@ class ReplyBuilder:
         """Whether the reply was cut by the limit that a budget added."""
         return is_cut(self.budget_limit, self.finish_reason, self.usage) and not self.is_replayed
 
+    def _repeats(self, message: Mapping[str, Any]) -> bool:
+        """Return whether a message repeats what has been streamed."""
+        content = message.get("content")
+        return content == self.text if content else bool(message.get("tool_calls") and self._tools.calls)
+
     def _add_part(self, kind: Kind, value: Any, name: str) -> None:
         if kind == "unknown":
             self._not_shown(value)
@@ -164,8 +173,8 @@ class ReplyBuilder:
         if kind == "refusal":
             self.refusal += whole(value)
         elif kind == "reasoning":
-            if name not in ("content", "reasoning_details"):
-                self._echo[name] = self._echo.get(name, "") + value
+            if name != "content" and name not in ECHOED:
+                self._echo.setdefault(name, []).append(value)
             self._add_text("reasoning", value)
         else:
             for part, text in self._tags.feed(value):
@@ -199,7 +208,10 @@ class ReplyBuilder:
     @property
     def echo(self) -> Message:
         """The reasoning in the form in which it came. Some models need it back with the results of their tools."""
-        return self._echo
+        return {
+            name: values if name in ECHOED and not isinstance(values[0], str) else "".join(values)
+            for name, values in self._echo.items()
+        }
 
     def _whole(self, kind: str, piece: str) -> str:
         """Return a piece with whole characters only. The first half of a split character is kept for the next piece."""

@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-# What services send as `finish_reason`, by its meaning in the OpenAI API. Compared in lower case.
+# What services send as `finish_reason`, by its meaning in the OpenAI API. Only letters count, without case.
 ENDS: Final = {
-    "stop": ("stop", "eos", "eos_token", "stop_sequence", "stop_token", "end_turn", "end", "complete", "completed"),
-    "length": ("length", "max_tokens", "max_length", "max_output_tokens", "model_length", "token_limit"),
-    "tool_calls": ("tool_calls", "tool_call", "tool_use", "function_call"),
-    "content_filter": (
-        "content_filter",
-        "content_filtered",
-        "safety",
-        "recitation",
-        "blocklist",
-        "prohibited_content",
-        "spii",
-        "image_safety",
-        "sensitive",
-        "refusal",
-        "guardrail_intervened",
-    ),
+    "stop": "stop stopped eos eostoken stopsequence stoptoken endturn end complete completed finish finished done",
+    "length": "length maxtokens maxlength maxlen maxoutputtokens maxnewtokens modellength tokenlimit lengthlimit"
+    " incomplete contextlengthexceeded contextwindowexceeded modelcontextwindowexceeded repetition",
+    "tool_calls": "toolcalls toolcall tooluse functioncall functioncalls",
+    "content_filter": "contentfilter contentfiltered safety recitation blocklist prohibitedcontent spii imagesafety"
+    " sensitive refusal moderation guardrailintervened errortoxic",
 }
 # With these the service says that it stopped because something went wrong.
 BROKEN: Final = (
-    "error",
-    "abort",
-    "aborted",
-    "cancelled",
-    "canceled",
-    "timeout",
-    "network_error",
-    "overloaded",
-    "engine_overloaded",
-    "insufficient_system_resource",
-    "malformed_function_call",
-    "unexpected_tool_call",
+    *("error", "errorlimit", "exception", "failed", "failure", "internalerror", "networkerror", "servererror"),
+    *("abort", "aborted", "cancelled", "canceled", "usercancel", "timeout", "timelimit"),
+    *("overloaded", "engineoverloaded", "insufficientsystemresource"),
+    *("malformedfunctioncall", "unexpectedtoolcall"),
 )
-_MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms}
+_MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
 
 
 def finish_meaning(reason: object) -> str | None:
     """Return a `finish_reason` in the words of the OpenAI API; one of unknown meaning as received; None for none."""
+    if isinstance(reason, dict):
+        reason = reason.get("type")
     if not isinstance(reason, str) or not reason.strip():
         return None
-    return _MEANINGS.get(reason.strip().lower(), reason)
+    return _MEANINGS.get(_letters(reason), reason)
 
 
 def is_broken(reason: object) -> bool:
     """Return whether a `finish_reason` says that the reply was stopped by an error."""
-    return isinstance(reason, str) and reason.strip().lower() in BROKEN
+    if isinstance(reason, dict):
+        reason = reason.get("type")
+    return isinstance(reason, str) and _letters(reason) in BROKEN
+
+
+def _letters(reason: str) -> str:
+    letters = re.sub(r"[^a-z]", "", reason.lower())
+    # `FinishReason.MAX_TOKENS`, `REASON_MAX_LEN`
+    return re.sub(r"^(finish)?reason", "", letters)
 
 
 @dataclass(slots=True)

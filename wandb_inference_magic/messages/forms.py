@@ -6,9 +6,12 @@ A new form is a new row. `tests/client/conformance` has an example of each, with
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..text import read_json_text
 from .endings import is_broken
 
 if TYPE_CHECKING:
@@ -19,12 +22,13 @@ Kind = Literal["text", "reasoning", "refusal", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class CallPart:
-    """A tool call, or a part of one. `arguments` is JSON text, whole or a part."""
+    """A tool call, or a part of one. `arguments` is JSON text, whole or a part; `extra` has its other fields."""
 
     index: int | None
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any]
 
 
 # The parts of a content list, by their `type`: what each is, and the field that has its text. None: it has no text.
@@ -50,12 +54,21 @@ PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
+# Fields that a model needs back as they came, with the results of its tools.
+ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
+_ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
+_OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
 NOT_SHOWN: Final = ("images",)
 # Objects without choices that have nothing to show, by their `type` or `object`.
 KEEP_ALIVE: Final = ("ping", "keepalive", "keep_alive", "keep-alive", "heartbeat")
 # The fields in which an object without choices has an error.
-_ERROR_FIELDS: Final = ("error", "errors", "detail", "error_message", "error_msg", "message", "msg", "exception")
+_ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_message", "error_msg", "exception")
+_WORDS: Final = ("message", "msg", "Message")
+_STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "event")
+# What these fields say where nothing is wrong.
+_FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true")
+_FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
 
 def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -115,7 +128,8 @@ def _parts(value: Any, kind: Kind) -> Iterator[tuple[Kind, Any]]:
 
 
 def _of_part(part: Mapping[str, Any], kind: Kind) -> Iterator[tuple[Kind, Any]]:
-    named = part.get("type", "text")
+    named = part.get("type") or "text"
+    named = named.lower() if isinstance(named, str) else ""
     if named not in PARTS:
         yield "unknown", part
         return
@@ -132,8 +146,11 @@ def _of_part(part: Mapping[str, Any], kind: Kind) -> Iterator[tuple[Kind, Any]]:
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:
     """Yield the tool calls of a delta, or the parts of them."""
     calls = delta.get("tool_calls")
+    if isinstance(calls, str):
+        with suppress(ValueError):
+            calls = read_json_text(calls)
     calls = [calls] if isinstance(calls, dict) else calls
-    if isinstance(calls, list):
+    if isinstance(calls, list) and calls:
         yield from (_call(call) for call in calls if isinstance(call, dict))
     elif isinstance(call := delta.get("function_call"), dict):
         yield _call(call)
@@ -150,13 +167,18 @@ def _call(call: Mapping[str, Any]) -> CallPart:
     # Some services put the name and the arguments beside the id.
     function = function if isinstance(function, dict) else call
     index = call.get("index")
-    arguments = next((function[name] for name in ("arguments", "input") if function.get(name) is not None), "")
+    arguments = next((function[name] for name in _ARGUMENTS if function.get(name) is not None), "")
     return CallPart(
-        index if isinstance(index, int) else None,
+        _number(index),
         _text(call.get("id")),
         _text(function.get("name")),
         arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+        {name: value for name, value in call.items() if name not in _OF_CALL},
     )
+
+
+def _number(index: Any) -> int | None:
+    return int(index) if isinstance(index, int | float) or str(index).isdecimal() else None
 
 
 def usage_in(chunk: Mapping[str, Any]) -> object:
@@ -171,20 +193,47 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the object that has the error which a chunk or a completion reports; None if it reports none."""
     choice = first_choice(chunk)
     if choice is None:
-        return chunk if chunk.get("error") or is_error_object(chunk) else None
-    found = next((one for one in (chunk, choice, delta_of(choice)) if one.get("error")), None)
-    if found is None and is_broken(choice.get("finish_reason")):
-        return {"message": f"The reply ended with {choice['finish_reason']!r}."}
-    return found
+        return _error_without_choice(chunk)
+    for one in (chunk, choice, delta_of(choice)):
+        if "error" in one and _is_error(one["error"]):
+            return one
+    reason = choice.get("finish_reason")
+    if not is_broken(reason):
+        return None
+    return reason if isinstance(reason, dict) else {"message": f"The reply ended with {reason!r}."}
 
 
-def is_error_object(chunk: Mapping[str, Any]) -> bool:
-    """Return whether an object without choices is an error."""
-    if "error" in (chunk.get("object"), chunk.get("type"), chunk.get("status")):
-        return True
-    if isinstance(chunk.get("choices"), list) or chunk.get("usage"):
-        return False
-    return any(isinstance(chunk.get(name), str | list) and chunk[name] for name in _ERROR_FIELDS)
+def _error_without_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if any(_is_error(chunk.get(name)) for name in _ERROR_FIELDS):
+        return chunk
+    status = chunk.get("base_resp")
+    if isinstance(status, dict) and str(status.get("status_code", 0)) not in _FINE:
+        return {"message": status.get("status_msg"), "code": status.get("status_code")}
+    for name, value in chunk.items():
+        if name.endswith(("Exception", "Error")) and value:
+            return {"type": name, "message": value}
+    states = [str(chunk[name]) for name in _STATES if chunk.get(name) is not None]
+    has_words = any(isinstance(chunk.get(name), str | dict | list) and chunk[name] for name in _WORDS)
+    fails = any(_FAILING.search(one) for one in states)
+    is_only_words = not set(chunk) - {*_WORDS, "id", "request_id", "requestId"}
+    if fails or (has_words and (is_only_words or any(_is_code(one) for one in states))):
+        return chunk
+    return None
+
+
+def _is_code(state: str) -> bool:
+    return state.lower() not in _FINE and state.isdecimal()
+
+
+def _is_error(value: object) -> bool:
+    """Return whether the value of a field for errors reports one. Some services always send the field."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _FINE
+    if isinstance(value, dict):
+        code = next((str(value[name]).lower() for name in _STATES if value.get(name) is not None), "")
+        has_words = any(isinstance(one, str | dict | list) and one for one in value.values())
+        return has_words and (not code or code not in _FINE)
+    return bool(value)
 
 
 def is_known_object(chunk: Mapping[str, Any]) -> bool:

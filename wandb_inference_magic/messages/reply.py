@@ -12,7 +12,7 @@ from .frames import data_frame
 from .tokens import writing_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .extract import CodeBlock
     from .tokens import Usage
@@ -25,11 +25,15 @@ BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call requested by the model: the tool's name and its arguments as the JSON text received."""
+    """A tool call requested by the model: the tool's name and its arguments as the JSON text received.
+
+    `extra` has its other fields. They are sent back with the tool's result.
+    """
 
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,38 +6,48 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     # A `restart` says that all text so far was reasoning.
     Part = tuple[Literal["text", "reasoning", "restart"], str]
 
-# The opening tag of each form, and its closing tag.
-TAGS: Final = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "[think]": "[/think]",
-    "<seed:think>": "</seed:think>",
-    "◁think▷": "◁/think▷",
-    "<|start_thinking|>": "<|end_thinking|>",
-    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
+_FINAL: Final = "<|channel|>final<|message|>"
+_HARMONY: Final = (f"<|end|><|start|>assistant{_FINAL}", f"<|start|>assistant{_FINAL}", f"<|end|>{_FINAL}", _FINAL)
+# The opening tag of each form, and its closing tags.
+TAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "<think>": ("</think>",),
+    "<thinking>": ("</thinking>",),
+    "<thought>": ("</thought>",),
+    "[think]": ("[/think]",),
+    "<seed:think>": ("</seed:think>",),
+    "<|begin_of_thought|>": ("<|end_of_thought|>",),
+    "◁think▷": ("◁/think▷",),
+    "<|start_thinking|>": ("<|end_thinking|>",),
+    "<|channel|>analysis<|message|>": _HARMONY,
+    "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
 # A template may open the block itself: then only the closing tag is received.
-_ALONE: Final = ("</think>", "</thinking>", "[/think]", "</seed:think>", "◁/think▷")
-_ANY: Final = re.compile("|".join(map(re.escape, (*TAGS, *_ALONE))), re.IGNORECASE)
-_OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), re.IGNORECASE)
+_ALONE: Final = ("</think>", "</thinking>", "[/think]", "</seed:think>", "◁/think▷", _FINAL)
+# Marks of the same templates that are no text. They count at the very beginning or the very end of one.
+_MARKS: Final = ("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>")
+_CASELESS: Final = re.IGNORECASE | re.ASCII
+_ANY: Final = re.compile("|".join(map(re.escape, (*TAGS, *_ALONE, *_MARKS))), _CASELESS)
+_OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)
 _FIRST: Final = "<[◁"
-_LONGEST: Final = max(map(len, (*TAGS, *TAGS.values())))
-_FENCE: Final = re.compile(r"^ {0,3}(`{3,}|~{3,})", re.MULTILINE)
+_LONGEST: Final = max(map(len, (*TAGS, *_HARMONY)))
+_FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+# Invisible characters count as blank.
+BLANK: Final = " \t\r\n\ufeff\u200b"
 # A text that names the tags more often than this is about them.
 MOST_TAGS: Final = 50
+_ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 class ThinkTags:
     """Takes a text in pieces, cut anywhere, and yields its parts.
 
-    An opening tag counts at the start of a line, a closing tag without an opening one anywhere. Tags in code are text.
+    An opening tag counts at the start of a line; after other text, only if its block is closed. A closing tag without
+    an opening one counts where a line or a sentence ends. Tags in code are text.
 
     Parameters
     ----------
@@ -47,18 +57,22 @@ class ThinkTags:
 
     def __init__(self, written: Sequence[str] = ()) -> None:
         self.written = written
-        # What may be the beginning of a tag, or blank characters beside one.
+        # What may be the beginning of a tag, blank characters beside one, or a block that is not closed yet.
         self._rest = ""
-        # The closing tag that is waited for.
-        self._closing = ""
+        # The closing tags that are waited for.
+        self._closing: tuple[str, ...] = ()
+        # Where the content of a block after other text begins in the rest, and how far it has been searched.
+        self._block = self._searched = 0
         self._seen = 0
         self._follows_tag = False
         self.has_found = False
 
     @property
     def held(self) -> Part:
-        """What has been taken and not yielded: a text that may be the beginning of a tag."""
-        return ("reasoning" if self._closing else "text"), self._rest
+        """What has been taken and not yielded."""
+        if self._rest.translate(_ASCII_LOWER) in _MARKS:
+            return "text", ""
+        return ("reasoning" if self._closing and not self._block else "text"), self._rest
 
     def feed(self, text: str) -> Iterator[Part]:
         """Take a piece, and yield the parts that it completes."""
@@ -71,47 +85,71 @@ class ThinkTags:
 
     def _within(self) -> list[Part] | None:
         """Return the next parts inside a block, or None if more text is needed."""
-        at = self._rest.lower().find(self._closing)
-        if at < 0:
-            return self._take("reasoning", len(self._rest) - _beginning(self._rest, (self._closing,))) or None
-        reasoning = self._take("reasoning", at)
-        self._close()
-        return reasoning
+        lower = self._rest[self._searched :].translate(_ASCII_LOWER)
+        found = [(at + self._searched, -len(tag), tag) for tag in self._closing if (at := lower.find(tag)) >= 0]
+        if found:
+            at, _, tag = min(found)
+            reasoning = self._take("reasoning", at)
+            if self._block:
+                reasoning = [("reasoning", reasoning[0][1][self._block :])]
+            self._close(tag)
+            return reasoning
+        unsure = _beginning(self._rest, self._closing)
+        if self._block:
+            self._searched = len(self._rest) - unsure
+            return None
+        return self._take("reasoning", len(self._rest) - unsure) or None
 
     def _outside(self) -> list[Part] | None:
         """Return the next parts outside of a block, or None if more text is needed."""
         if self._follows_tag:
-            self._rest = self._rest.lstrip()
+            self._rest = self._rest.lstrip(BLANK)
             self._follows_tag = not self._rest
         found = None if self._seen >= MOST_TAGS else _ANY.search(self._rest)
         if found is None:
-            begun = 0 if self._seen >= MOST_TAGS else _beginning(self._rest, (*TAGS, *_ALONE))
+            begun = 0 if self._seen >= MOST_TAGS else _beginning(self._rest, (*TAGS, *_ALONE, *_MARKS))
             return self._take("text", len(self._rest) - begun) or None
+        tag, end = found[0].translate(_ASCII_LOWER), found.end()
+        before = "".join((*self.written, self._rest[: found.start()]))
+        if tag not in TAGS and end == len(self._rest) and not _is_code(before):
+            # What follows decides.
+            return self._take("text", found.start()) or None
         self._seen += 1
-        tag, before = found[0].lower(), "".join((*self.written, self._rest[: found.start()]))
-        if tag in TAGS and _starts_line(before):
+        if tag in _MARKS:
             text = self._take("text", found.start())
-            self._rest, self._closing, self.has_found = self._rest[len(tag) :], TAGS[tag], True
+            if before.strip(BLANK) and self._rest[len(tag) :].strip(BLANK):
+                return [*text, *self._take("text", len(tag))]
+            self._close(tag)
             return text
-        if tag in TAGS or self.has_found or _OPENING.search(before) or _is_code(before):
-            return self._take("text", found.end())
+        if tag in TAGS and _starts_line(before):
+            return self._open(tag, found.start(), is_first=not before.strip(BLANK))
+        if tag in TAGS or self.has_found or _OPENING.search(before) or not _closes(before, self._rest[end:]):
+            return self._take("text", end)
         text = self._take("text", found.start())
-        self._closing = tag
-        self._close()
+        self._close(tag)
         return [*text, ("restart", "")]
+
+    def _open(self, tag: str, start: int, *, is_first: bool) -> list[Part]:
+        text = self._take("text", start)
+        self._closing = TAGS[tag]
+        if is_first:
+            self._rest, self.has_found = self._rest[len(tag) :], True
+        else:
+            self._block = self._searched = len(tag)
+        return text
 
     def _take(self, kind: Literal["text", "reasoning"], size: int) -> list[Part]:
         taken, self._rest = self._rest[:size], self._rest[size:]
         return [(kind, taken)] if taken else []
 
-    def _close(self) -> None:
-        self._rest, self._closing = self._rest[len(self._closing) :], ""
+    def _close(self, tag: str) -> None:
+        self._rest, self._closing, self._block, self._searched = self._rest[len(tag) :], (), 0, 0
         self._follows_tag = self.has_found = True
 
 
 def _beginning(text: str, tags: Sequence[str]) -> int:
     """Return the length of the end of a text that may be the beginning of a tag."""
-    end = text[-_LONGEST:].lower()
+    end = text[-_LONGEST:].translate(_ASCII_LOWER)
     for at, character in enumerate(end):
         if character in _FIRST and any(tag.startswith(end[at:]) for tag in tags):
             return len(end) - at
@@ -120,12 +158,23 @@ def _beginning(text: str, tags: Sequence[str]) -> int:
 
 def _starts_line(before: str) -> bool:
     """Return whether a tag after this text is at the start of a line, outside of a fenced block."""
-    return not before.rpartition("\n")[2].strip() and not _is_fenced(before)
+    return not before.rpartition("\n")[2].strip(BLANK) and not _is_fenced(before)
+
+
+def _closes(before: str, after: str) -> bool:
+    """Return whether a closing tag ends a block that the template began. It may also be named in prose."""
+    if _starts_line(before) or not after.partition("\n")[0].strip(BLANK):
+        return not _is_fenced(before) and before[-1:] not in ('"', "'", "`")
+    return not _is_code(before) and before[-1:] not in " \"'(`" and after[0] not in " <\"'`),.;"
 
 
 def _is_code(before: str) -> bool:
     """Return whether a tag after this text is in a code span or a fenced block."""
-    return before.rpartition("\n")[2].count("`") % 2 == 1 or _is_fenced(before)
+    paragraph = before.rpartition("\n\n")[2]
+    opened = ""
+    for ticks in re.findall("`+", paragraph):
+        opened = "" if ticks == opened else opened or ticks
+    return bool(opened) or _is_fenced(before)
 
 
 def _is_fenced(before: str) -> bool:

@@ -100,7 +100,9 @@ def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
 
 
 def _count(value: object) -> int:
-    """Return a token count as an int. Some services send it as a float."""
+    """Return a token count as an int. Some services send it as a float or as a text."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 12:
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         raise ValueError(_shown(value))
     if value != int(value):

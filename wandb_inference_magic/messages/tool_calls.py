@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ..text import read_json_text
 from .reply import ToolCall
@@ -20,6 +21,7 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class ToolCallBuilder:
@@ -30,36 +32,66 @@ class ToolCallBuilder:
 
     def add(self, part: CallPart, position: int) -> None:
         """Add a part. `position` is its place in its chunk, for a service that sends no index."""
+        call = self._continued(part, position)
+        if call is None:
+            call = _Call(position if part.index is None else part.index)
+            self._calls.append(call)
+        elif part.name and part.arguments == call.arguments and _is_object(call.arguments):
+            # Some services repeat the whole call at the end.
+            return
+        call.id = call.id or part.id
+        call.name = part.name or call.name
+        call.extra |= part.extra
+        # Some services send an empty object before the parts.
+        call.arguments = (
+            part.arguments if call.arguments == "{}" and part.arguments else call.arguments + part.arguments
+        )
+
+    def _continued(self, part: CallPart, position: int) -> _Call | None:
+        """Return the call that a part belongs to, or None if it begins one."""
+        if part.id and (same := next((one for one in self._calls if one.id == part.id), None)) is not None:
+            return None if _is_another(same, part) and part.name != same.name else same
+        if part.index is None and not part.name and not part.id and self._calls:
+            return self._calls[-1]
         index = position if part.index is None else part.index
         call = next((one for one in reversed(self._calls) if one.index == index), None)
-        if call is None or _begins_another(call, part):
-            call = _Call(index)
-            self._calls.append(call)
-        call.id = part.id or call.id
-        call.name = part.name or call.name
-        call.arguments += part.arguments
+        return None if call is None or _is_another(call, part) else call
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The tool calls received so far."""
-        return tuple(
-            ToolCall(one.id, one.name, one.arguments) for one in sorted(self._calls, key=lambda one: one.index)
-        )
+        ordered = sorted(self._calls, key=lambda one: one.index)
+        return tuple(ToolCall(one.id, one.name, _decoded(one.arguments), one.extra) for one in ordered)
 
 
-def _begins_another(call: _Call, part: CallPart) -> bool:
-    """Return whether a part with the index of a call belongs to another one. Some services number all calls 0.
+def _is_another(call: _Call, part: CallPart) -> bool:
+    """Return whether a part begins another call than the last one with its index. Some services number all calls 0.
 
-    Other services repeat the id and the name with each part of one call.
+    Other services repeat the name with each part of a call, or give each part an id of its own.
     """
+    if not part.name:
+        return bool(part.id and call.id) and _is_object(call.arguments)
     if part.id and call.id:
-        return part.id != call.id
-    return bool(part.name and part.arguments) and _is_json(call.arguments)
+        return True
+    if not call.arguments:
+        return part.name != call.name
+    return _is_object(call.arguments) and (bool(part.arguments) or part.name != call.name)
 
 
-def _is_json(text: str) -> bool:
+def _is_object(text: str) -> bool:
+    if not text.rstrip().endswith("}"):
+        return False
     try:
-        read_json_text(text)
+        return isinstance(read_json_text(text), dict)
     except ValueError:
         return False
-    return True
+
+
+def _decoded(arguments: str) -> str:
+    """Return arguments that were encoded twice as the object that they are."""
+    if arguments.startswith('"'):
+        with suppress(ValueError):
+            inner = read_json_text(arguments)
+            if isinstance(inner, str) and _is_object(inner):
+                return inner
+    return arguments
