@@ -337,7 +337,7 @@ class BatchRun:
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
     def relax_following_rows(self, refused: PreparedRequest, error: InferenceError) -> None:
-        """Relax the response format for the following rows, because the current one would be refused for each of them."""
+        """Relax the response format for the following rows: the current one would be refused for each of them."""
         # A row that was in flight may report the refusal of a format that is no longer requested.
         if refused.body.get("response_format") != self._base.body.get("response_format"):
             return
