@@ -30,7 +30,8 @@ from pydantic import BaseModel
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.tokens import estimate
-from wandb_inference_magic.prompts.values import LEFT_OUT, Image, as_prompt, cut, image_of
+from wandb_inference_magic.prompts.marked import LEFT_OUT, cut
+from wandb_inference_magic.prompts.values import Image, as_prompt, image_of
 
 pytestmark = pytest.mark.short
 
@@ -156,8 +157,10 @@ def _nested(depth: int) -> list[Any]:
 
 
 json_like = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.dates(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.dates(),
+    lambda inner: (
+        st.lists(inner | st.binary()) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner)
+    ),
     max_leaves=20,
 )
 

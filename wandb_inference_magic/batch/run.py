@@ -84,6 +84,8 @@ class BatchRun:
     flawed: int = 0
     reports: tuple[str, ...] = ()
     beside: int = 1
+    # The number of rows in whose prompts values were cut.
+    shortened: int = 0
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
@@ -238,6 +240,7 @@ class BatchRun:
         self.seconds.append(0.0)
         try:
             request = self._request(self._prompts(drawn))
+            self.shortened += request.cut_values > 0
         except InferenceError as error:
             self.errors[number] = str(error)
             self.done += 1
