@@ -55,10 +55,11 @@ class PromptEnvironment(Environment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute.startswith(_CALLED):
             return super().getattr(obj, attribute.removeprefix(_CALLED))
-        if is_labelled(obj) and attribute in obj:
+        has_keys = is_labelled(obj)
+        if has_keys and attribute in obj:
             return obj[attribute]
         value = super().getattr(obj, attribute)
-        if inspect.isroutine(value) and hasattr(type(obj), "__getitem__"):
+        if not has_keys and inspect.isroutine(value) and hasattr(type(obj), "__getitem__"):
             # A method that is not called is never meant: a column of a frame, a field of a record.
             with suppress(Exception):
                 return obj[attribute]
