@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import CO_NEWLOCALS
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .execution import ExecutionInfo
     from .last_error import LastError
-
-
-_OWN: Final = __name__.partition(".")[0]
 
 
 def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
@@ -49,11 +46,17 @@ def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
 
 
 def _calling_frame() -> FrameType | None:
-    """Return the frame of the code that called the magic: the innermost that is neither ours nor IPython's."""
+    """Return the frame of the code that called the magic: the one around the innermost frames of IPython."""
     frame: FrameType | None = sys._getframe()
-    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in (_OWN, "IPython"):
+    while frame is not None and not _is_ipython(frame):
+        frame = frame.f_back
+    while frame is not None and _is_ipython(frame):
         frame = frame.f_back
     return frame
+
+
+def _is_ipython(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("IPython.")
 
 
 def _frames_around(frame: FrameType) -> Iterator[FrameType]:

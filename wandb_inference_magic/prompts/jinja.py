@@ -19,6 +19,8 @@ _TRUTH: Final = "as truth"
 _ORDERED: Final = "as ordered"
 _TEXT: Final = "as text"
 _TEXTS: Final = "as texts"
+# The name for `self` in a compiled template.
+SELF: Final = "self_of_method"
 # Before the name of an attribute that is called.
 _CALLED: Final = "() "
 _TEXT_FILTERS: Final = (
@@ -68,6 +70,10 @@ class PromptEnvironment(Environment):
 
 def _adapted(tree: nodes.Template) -> nodes.Template:
     """Put the rules of the environment into a parsed template."""
+    if not any(tree.find_all(nodes.Block)):
+        # In Jinja2 it is the template, which is of use only with blocks. Here it is the object of a method.
+        for name in tree.find_all(nodes.Name):
+            name.name = SELF if name.name == "self" else name.name
     for node in list(tree.find_all(nodes.Node)):
         _adapt(node)
     if tree.environment is not None:

@@ -96,14 +96,17 @@ class Template:
         """The names that the template uses but does not define."""
         from jinja2.meta import find_undeclared_variables
 
-        return find_undeclared_variables(self._environment.parse(self._text))
+        from .jinja import SELF
+
+        found = find_undeclared_variables(self._environment.parse(self._text))
+        return {"self" if name == SELF else name for name in found}
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
-        pieces = _evaluated(lambda: [*self._compiled.generate(used)], names, self._what)
+        pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
         # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images, or none.
         split = [re.split(rf"{self._mark}(\d+)\ue001", piece.replace(_APART, "")) for piece in pieces]
         parts: list[dict[str, Any]] = []
@@ -184,9 +187,16 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
 def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     from jinja2 import Undefined
 
-    value = _environment(str).compile_expression(expression, undefined_to_none=False)(dict(names))
+    value = _environment(str).compile_expression(expression, undefined_to_none=False)(_passed(names))
     # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
+
+
+def _passed(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return names as a compiled template has them."""
+    from .jinja import SELF
+
+    return {SELF if name == "self" else name: value for name, value in names.items()}
 
 
 def with_images(content: Content, images: Sequence[Image]) -> Content:
@@ -233,7 +243,8 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     except UndefinedError as error:
         name = re.match(r"'([^']+)' is undefined", str(error))
         near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
-        raise _refused(f"{_line(error, what)}: {error}", near or remedy) from None
+        said = str(error).replace("self_of_method", "self")
+        raise _refused(f"{_line(error, what)}: {said}", near or remedy) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
