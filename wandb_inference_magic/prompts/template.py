@@ -17,7 +17,7 @@ from .marked import CutText, MarkedText, ValueText, cut
 from .values import as_prompt, image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jinja2 import Environment
 
@@ -107,19 +107,22 @@ class Template:
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
-        # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images, or none.
-        split = [re.split(rf"{self._mark}(\d+)\ue001", piece.replace(_APART, "")) for piece in pieces]
+        if _APART in self._text:
+            pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
+        return self._with_images(pieces) if self._images else MarkedText.joined(pieces)
+
+    def _with_images(self, pieces: Iterable[str]) -> Content:
         parts: list[dict[str, Any]] = []
         texts: list[str] = []
-        for piece, [text, *rest] in zip(pieces, split, strict=True):
-            texts.append(type(piece)(text) if not rest else text)
+        for piece in pieces:
+            # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images.
+            text, *rest = re.split(rf"{self._mark}(\d+)\ue001", piece)
+            texts.append(text if rest else piece)
             for number, following in zip(rest[::2], rest[1::2], strict=True):
                 parts += [{"type": "text", "text": MarkedText.joined(texts)}, self._images[int(number)].part]
                 texts = [following]
-        last = MarkedText.joined(texts)
-        if not parts:
-            return last
-        return [part for part in (*parts, {"type": "text", "text": last}) if part.get("text") != ""]
+        parts.append({"type": "text", "text": MarkedText.joined(texts)})
+        return [part for part in parts if part.get("text") != ""]
 
     def _piece(self, value: Any) -> Any:
         """Return a rendered value as text."""
