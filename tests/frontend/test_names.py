@@ -130,6 +130,14 @@ def test_a_variable_that_has_no_value_yet_is_undefined(shared: SharedKernel) -> 
     assert shared.service.chats == []
 
 
+def test_a_name_of_a_function_that_has_ended_is_not_taken_from_outside(shared: SharedKernel) -> None:
+    shared.kernel.run("txt = 'the notebook\\'s'")
+    inner = "    def ask():\n        %wbchat --once Say {{ txt }}\n    return ask"
+    run = shared.kernel.run(f"def outer(txt):\n{inner}\nouter('inner')()")
+    assert "'txt' is undefined" in run.error
+    assert shared.service.chats == []
+
+
 def test_a_class_does_not_lend_its_names_to_its_methods(shared: SharedKernel) -> None:
     shared.kernel.run("txt = 'the notebook\\'s'")
     method = "    def ask(self):\n        %wbchat --once Say {{ txt }}"

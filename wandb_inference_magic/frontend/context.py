@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import CO_NEWLOCALS
+from inspect import CO_NEWLOCALS, unwrap
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ..session import Command
@@ -37,7 +38,13 @@ def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
     names = dict(notebook)
     if frame.f_globals is not notebook:
         names |= frame.f_globals
-    for one in reversed([frame, *_frames_around(frame)]):
+    running = [frame, *_frames_around(frame)]
+    for code in _codes_around(frame):
+        if not any(one.f_code is code for one in running):
+            # This function has ended, and with it what the running one has not kept. A name outside is another one.
+            for name in (*code.co_varnames, *code.co_cellvars):
+                names.pop(name, None)
+    for one in reversed(running):
         # A variable that has no value yet hides the one of the same name outside.
         for name in (*one.f_code.co_varnames, *one.f_code.co_cellvars, *one.f_code.co_freevars):
             names.pop(name, None)
@@ -69,6 +76,25 @@ def _frames_around(frame: FrameType) -> Iterator[FrameType]:
             if code.co_flags & CO_NEWLOCALS:
                 yield outer
         outer = outer.f_back
+
+
+def _codes_around(frame: FrameType) -> list[CodeType]:
+    """Return the code of the functions in which that of a frame is defined, from the outside in. From Python 3.11."""
+    outermost, is_inside, _ = getattr(frame.f_code, "co_qualname", "").partition(".<locals>")
+    value: Any = frame.f_globals.get(outermost.partition(".")[0]) if is_inside else None
+    for name in outermost.split(".")[1:]:
+        value = getattr(value, name, None)
+    code = getattr(unwrap(value) if callable(value) else None, "__code__", None)
+    return _path(code, frame.f_code) if isinstance(code, CodeType) else []
+
+
+def _path(outer: CodeType, inner: CodeType) -> list[CodeType]:
+    for one in outer.co_consts:
+        if one is inner:
+            return [outer]
+        if isinstance(one, CodeType) and (found := _path(one, inner)):
+            return [outer, *found]
+    return []
 
 
 @dataclass(frozen=True)
