@@ -331,10 +331,12 @@ def _chat_spec(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, *
 
 
 def _image(value: Any) -> Image:
-    from .prompts import image_of
+    from .prompts import image_of, no_image_file
 
     if (image := image_of(value)) is not None:
         return image
+    if isinstance(value, str) and (problem := no_image_file(value)) is not None:
+        raise problem
     raise InferenceError(
         f"A value of type {type(value).__name__} is not an image.",
         remedy="Give a figure, a PIL image, the path of an image file, or an address.",

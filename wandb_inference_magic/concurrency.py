@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ def _forget_all() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
+THREAD_NAME: Final = "wb-event-loop"
 # Pyodide has one thread and cannot start another.
 HAS_THREADS: Final = sys.platform != "emscripten"
 
@@ -147,8 +149,14 @@ class EventLoop:
             # Imported on first use, because every package imports this module.
             import asyncio
 
-            loop = asyncio.new_event_loop()
-            thread = Thread(target=loop.run_forever, name="wb-event-loop", daemon=True)
+            # It would log which selector it uses.
+            logger = logging.getLogger("asyncio")
+            disabled, logger.disabled = logger.disabled, True
+            try:
+                loop = asyncio.new_event_loop()
+            finally:
+                logger.disabled = disabled
+            thread = Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True)
             thread.start()
             self._loop, self._thread = loop, thread
             return loop

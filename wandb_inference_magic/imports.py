@@ -1,7 +1,8 @@
-"""Imports that are lazy, or quiet."""
+"""Imports that are lazy, and libraries that are quiet."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from contextlib import contextmanager
@@ -47,6 +48,33 @@ def no_warnings() -> Iterator[None]:
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Disable what libraries log below the level of a warning, while they do a short piece of our work.
+
+    With `logging.basicConfig(level=DEBUG)`, which users call for their own code, some log each step of what they do.
+    The user's levels are in force again afterwards.
+
+    Parameters
+    ----------
+    *names : str
+        The loggers of the libraries. What is logged in other threads meanwhile is disabled too.
+    """
+    if not any(logging.getLogger(name).isEnabledFor(logging.INFO) for name in names):
+        yield
+        return
+    with _one_at_a_time:
+        loggers = [logging.getLogger(name) for name in names]
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def import_quietly(name: str) -> ModuleType:

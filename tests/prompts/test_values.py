@@ -30,7 +30,8 @@ from pydantic import BaseModel
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.tokens import estimate
-from wandb_inference_magic.prompts.values import LEFT_OUT, Image, as_prompt, cut, image_of
+from wandb_inference_magic.prompts.marked import LEFT_OUT, cut
+from wandb_inference_magic.prompts.values import Image, as_prompt, image_of
 
 pytestmark = pytest.mark.short
 
@@ -156,8 +157,10 @@ def _nested(depth: int) -> list[Any]:
 
 
 json_like = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary() | st.dates(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner),
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.dates(),
+    lambda inner: (
+        st.lists(inner | st.binary()) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner)
+    ),
     max_leaves=20,
 )
 
@@ -444,6 +447,89 @@ def test_a_subclass_is_shown_as_its_base() -> None:
         pass
 
     assert text_of(Frame({"a": [1]})).endswith("a\n1")
+
+
+class Described:
+    def _ai_repr_(self, **kwargs: Any) -> dict[str, Any]:
+        return {"image/png": base64.b64encode(png()).decode(), "text/plain": "described for models"}
+
+
+class DescribedDict(dict[str, int]):
+    def _ai_repr_(self, **kwargs: Any) -> str:
+        return "a dict described for models"
+
+
+class Pictured:
+    def _ai_repr_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"image/png": png()}, {}
+
+
+class DescribedLater:
+    async def _ai_repr_(self, **kwargs: Any) -> dict[str, Any]:
+        raise AssertionError("a coroutine is not run")
+
+    def __str__(self) -> str:
+        return "as text"
+
+
+class BadlyDescribed(DescribedLater):
+    def _ai_repr_(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        raise ValueError("no")
+
+
+def test_the_form_for_models_that_jupyter_proposes_is_used_after_registrations() -> None:
+    assert text_of(Described()) == "described for models"
+    assert text_of(DescribedDict(a=1)) == "a dict described for models"
+    assert text_of([Described(), DescribedDict(a=1)]) == '["described for models", "a dict described for models"]'
+    assert picture_of(Pictured()).size == (4, 3)
+    assert text_of(DescribedLater()) == text_of(BadlyDescribed()) == "as text"
+
+    class Registered(Described):
+        pass
+
+    as_prompt.register(Registered, lambda value: "registered")
+    assert text_of(Registered()) == "registered"
+
+
+class Nothing:
+    """An object with Python's own repr."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), io.StringIO("a"), sys.__stdout__,
+     [Nothing()], {"a": (one for one in "ab")}],
+    ids=lambda one: type(one).__name__,
+)  # fmt: skip
+def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -> None:
+    with pytest.raises(InferenceError) as refused:
+        as_prompt(value)
+    assert "no readable form" in refused.value.what
+    assert "as_prompt.register" in refused.value.remedy
+
+
+@pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "at 0x1f2e3d"])
+def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
+    assert text_of(text) == text
+    assert text_of(type("Own", (), {"__str__": lambda _: text})()) == text
+
+
+def test_numbers_of_numpy_are_written_shortly_in_json() -> None:
+    values = {
+        "f": np.float32(0.1), "l": np.longdouble(1.5), "i": np.int8(3), "b": np.bool_(True), "s": np.str_("s"),
+        "n": np.float32("nan"), "d": np.datetime64("2026-01-02T00:00:00.000000000"), "z": np.array(2.5),
+    }  # fmt: skip
+    assert json.loads(text_of(values)) == {
+        "f": 0.1, "l": 1.5, "i": 3, "b": True, "s": "s", "n": None, "d": "2026-01-02T00:00:00.000000000", "z": 2.5,
+    }  # fmt: skip
+
+
+def test_a_sparse_or_nested_frame_is_shown() -> None:
+    sparse = pd.DataFrame({"s": pd.arrays.SparseArray([0, 0, 1])})
+    assert text_of(sparse).split("\n")[1:] == ["Columns: s (Sparse[int64, 0])", "", "s", "0", "0", "1"]
+    inner = pd.DataFrame({"a": [1, 2]})
+    nested = pd.DataFrame({"f": [inner], "d": [{"k": None}], "b": [b"123"], "o": [Nothing()], "n": [None]})
+    assert text_of(nested).split("\n")[-1] == '"[DataFrame, 2 rows]","{""k"": null}",[3 bytes],[Nothing],'
 
 
 # Cutting -------------------------------------------------------------------------------------------------------------

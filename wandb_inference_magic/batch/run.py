@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from ..messages import Content, Message, PreparedRequest, Reply, Usage
+    from ..messages import Message, PreparedRequest, Reply, Usage
     from ..session import Budget, Command
     from .cache import AnswerCache
     from .rows import Rows
@@ -56,10 +56,10 @@ class BatchRun:
     there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
     made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
     was on a cassette. `retry_reason` is why rows are being retried, and `retry_at` when (`perf_counter`); the reason is
-    empty once a row is answered. `cut` is the
-    number of answers that were cut by the limit that a budget added. `flawed` is the number of
-    answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the counts
-    and costs of the calls. `beside` is the number of runs in progress at once, including this one.
+    empty once a row is answered. `cut` is the number of answers that were cut by the limit that a budget added.
+    `flawed` is the number of answers that were cut or refused; the reasons are in `errors`. `reports` describes
+    irregularities in the counts and costs of the calls. `beside` is the number of runs in progress at once, including
+    this one. `shortened` is the number of rows in whose prompts values were cut.
     """
 
     command: Command
@@ -84,6 +84,7 @@ class BatchRun:
     flawed: int = 0
     reports: tuple[str, ...] = ()
     beside: int = 1
+    shortened: int = 0
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
@@ -118,7 +119,7 @@ class BatchRun:
         with suppress(Exception):
             for row in islice(self.rows, SAMPLE):
                 with suppress(InferenceError):
-                    sample.append(self._request(prompts(row)).prompt_tokens)
+                    sample.append(for_prompt(self._base, prompts(row)).prompt_tokens)
         prompt = sum(sample) / len(sample) if sample else 0.0
         reply = self._usual_reply()
         price, rows = self.first.price, self.rows.length
@@ -237,16 +238,14 @@ class BatchRun:
         self.answers.append(None)
         self.seconds.append(0.0)
         try:
-            request = self._request(self._prompts(drawn))
+            request = for_prompt(self._base, self._prompts(drawn))
+            self.shortened += request.cut_values > 0
         except InferenceError as error:
             self.errors[number] = str(error)
             self.done += 1
             return None
         key = self._key(request.messages[-1]) if self.cache is not None else ""
         return None if self._is_kept(number, key) else RowCall(self, request, number, key)
-
-    def _request(self, prompt: Content) -> PreparedRequest:
-        return for_prompt(self._base, prompt)
 
     def _key(self, message: Message) -> str:
         """Return the key of a row's request in its original form, even if the response format was relaxed since."""

@@ -33,8 +33,8 @@ class BatchSpec:
         How to send the request. Its prompt is not used.
     names : mapping
         The notebook's names.
-    value_tokens : int
-        The approximate number of tokens to which a value in the prompt is truncated.
+    value_tokens : int or None
+        The approximate number of tokens to which a value in the prompt is truncated; None if it is not set.
     raw : bool
         Whether the text is used as it is, not as a template.
     concurrency : int or None
@@ -46,7 +46,7 @@ class BatchSpec:
     text: str
     chat: ChatSpec
     names: Mapping[str, Any]
-    value_tokens: int
+    value_tokens: int | None
     raw: bool = False
     concurrency: int | None = None
     retry_failed: bool = False

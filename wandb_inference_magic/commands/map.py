@@ -158,6 +158,8 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     yield f"{' · '.join(parts)}."
     if mapped.trace:
         yield f"Trace: {mapped.trace}"
+    if rows_cut := max(run.shortened for run in runs):
+        yield f"Values were cut in the prompts of {rows_cut:,} row{'s' * (rows_cut != 1)}; the cut shows there."
     yield from _money_lines(runs)
     rows: dict[str, list[int]] = {}
     for run in runs:

@@ -150,9 +150,12 @@ class WandbInference(Configurable):
     allow_images_from = List(
         Unicode(), help="Load images that a reply names from these hosts. Others become links."
     ).tag(config=True)
-    value_tokens = CInt(4000, help="Cut a value in a prompt (`{{ name }}`) to about so many tokens.").tag(
-        config=True, within=(10, 10**7)
-    )
+    value_tokens = CInt(
+        None,
+        allow_none=True,
+        help="Cut a value in a prompt (`{{ name }}`) to about so many tokens. None: only as far as the model's context "
+        "requires it.",
+    ).tag(config=True, within=(10, 10**7))
     weights = Unicode("", help="Use this GGUF file as the practice model instead of the packaged one.").tag(config=True)
     debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)
 
@@ -277,7 +280,7 @@ class Resolved:
     refresh_per_second: float
     catalog: bool
     allow_images_from: list[str]
-    value_tokens: int
+    value_tokens: int | None
     weights: str
     debug: bool
     sources: Mapping[str, str]

@@ -262,7 +262,8 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
     # Services refuse a history that contains an empty reply.
     if spec.thread is None or not reply.text:
         return
-    turn = Turn(spec.prompt, reply.text, *origin, system=spec.system)
+    # The prompt as it was sent: values in it may have been cut.
+    turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system)
     with session.threads.recording:
         # Chats in other Python threads may have started or continued the thread since this request was sent.
         begins = spec.new or spec.fork is not None

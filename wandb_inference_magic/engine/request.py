@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import thinking_parameters
@@ -13,10 +13,12 @@ from ..messages import (
     Origin,
     PreparedRequest,
     Thread,
+    estimate_messages,
     has_images,
     reply_limit,
     tokens_beside_messages,
 )
+from ..prompts import cut_values, fit_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,14 +111,17 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     thread = thread_of(command.session.threads, spec)
     place = thread.place(*origin)
     body = _parameters(spec, model, known, settings)
+    system = spec.system or thread.system_at(place) or settings.system or None
+    room = _room(body, known)
+    prompt, counted = fit_values(spec.prompt, None if room is None else room - _tokens_of(system))
     conversation = thread.conversation(
-        place,
-        spec.prompt,
-        spec.system or thread.system_at(place) or settings.system or None,
-        room=_room(body, known),
-        with_images=known is None or not _is_text_only(known),
+        place, prompt, system, room=room, with_images=known is None or not _is_text_only(known)
     )
-    left_out = conversation.left_out
+    notices = (
+        *_describe_left_out(conversation.left_out, known),
+        *_describe_cut(counted, known),
+        *_describe_cut(cut_values(spec.prompt), None),
+    )
     request = PreparedRequest(
         endpoint=endpoint,
         model=model,
@@ -124,8 +129,9 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         body={**body, "messages": conversation.messages},
         thread=thread,
         earlier=conversation.earlier,
-        notices=(_describe_left_out(left_out, known),) if left_out and known else (),
+        notices=notices,
         known=known,
+        cut_values=counted + cut_values(spec.prompt),
     )
     if spec.adds_json_mode:
         request = request.in_json_mode()
@@ -136,15 +142,20 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
 def for_prompt(first: PreparedRequest, prompt: Content) -> PreparedRequest:
     """Return a copy of a request with its last message replaced, for many prompts without a history.
 
+    What was cut in it is in its `cut_values`, not in its notices.
+
     Raises
     ------
     InferenceError
         If the prompt has an image and the model does not accept images, or if it is longer than the model's context.
     """
     _check_images(prompt, first.model, first.known)
-    request = first.with_body(messages=[*first.messages[:-1], {"role": "user", "content": prompt}])
+    room = _room(first.body, first.known)
+    others = first.messages[:-1]
+    content, counted = fit_values(prompt, None if room is None else room - estimate_messages(others))
+    request = first.with_body(messages=[*others, {"role": "user", "content": content}])
     _check_length(request)
-    return request
+    return replace(request, notices=(), cut_values=counted + cut_values(prompt))
 
 
 def thread_of(threads: Threads, spec: ChatSpec) -> Thread:
@@ -217,9 +228,24 @@ def _check_length(request: PreparedRequest) -> None:
     )
 
 
-def _describe_left_out(turns: int, known: Model) -> str:
+def _tokens_of(system: str | None) -> int:
+    return estimate_messages([{"content": system}]) if system else 0
+
+
+def _describe_left_out(turns: int, known: Model | None) -> tuple[str, ...]:
+    if not turns or known is None:
+        return ()
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    return f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent."
+    return (f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent.",)
+
+
+def _describe_cut(values: int, known: Model | None) -> tuple[str, ...]:
+    """Say that values were cut to fit the context of a model, or, where that is None, to `value_tokens`."""
+    if not values:
+        return ()
+    which = "A value in the prompt was" if values == 1 else f"{values} values in the prompt were"
+    why = f"fit the model's context of {known.context:,} tokens" if known else "the setting value_tokens"
+    return (f"{which} cut to {why}.",)
 
 
 def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:

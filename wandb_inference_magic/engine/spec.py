@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..prompts import Image, as_prompt, read_image, render, with_images
+from ..prompts import Image, as_prompt, read_image, render, with_images, with_text_after
 from ..schemas import read_schema, read_tools
 from .request import ChatSpec
 
@@ -25,7 +25,7 @@ def build_spec(
     names: Mapping[str, Any],
     *,
     thread: str,
-    value_tokens: int,
+    value_tokens: int | None,
     described_error: str = "",
 ) -> ChatSpec:
     """Return the ChatSpec for a magic's options and text.
@@ -38,8 +38,8 @@ def build_spec(
         The notebook's names.
     thread : str
         The thread to continue if the options do not name one.
-    value_tokens : int
-        The approximate number of tokens to which a value in the prompt is cut.
+    value_tokens : int or None
+        The approximate number of tokens to which a value in the prompt is cut; None if it is not set.
     described_error : str
         The notebook's last error, for `--error`.
 
@@ -105,9 +105,8 @@ def format_result(value: object) -> str:
 
 
 def _about_error(question: Content, described_error: str) -> Content:
-    if isinstance(question, str):
-        return f"{question.strip() or QUESTION}\n\n{described_error}"
-    return [*question, {"type": "text", "text": f"\n\n{described_error}"}]
+    is_empty = isinstance(question, str) and not question.strip()
+    return with_text_after(QUESTION if is_empty else question, f"\n\n{described_error}")
 
 
 def _check_together(options: ChatOptions) -> None:

@@ -5,7 +5,7 @@ This is the only layer below the commands that uses IPython and ipywidgets.
 
 from .canvas import Canvas as Canvas, is_notebook as is_notebook
 from .comparison import ComparisonView as ComparisonView
-from .context import MagicContext as MagicContext
+from .context import MagicContext as MagicContext, names_in_scope as names_in_scope
 from .execution import ExecutionInfo as ExecutionInfo
 from .last_error import LastError as LastError
 from .live import (

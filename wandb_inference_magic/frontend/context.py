@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import CO_NEWLOCALS, unwrap
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -18,6 +22,79 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .execution import ExecutionInfo
     from .last_error import LastError
+
+
+def names_in_scope(shell: InteractiveShell) -> Mapping[str, Any]:
+    """Return the names at the place where the running magic was called, as Python would look them up there.
+
+    They are those of the calling function, of the functions around it that are running, of its module, and of the
+    notebook. IPython passes a magic the names of its caller (`needs_local_scope`) only for a line magic, and not
+    those of the functions around it.
+    """
+    notebook: dict[str, Any] = shell.user_ns
+    frame = _calling_frame()
+    if frame is None or frame.f_locals is notebook:
+        return notebook
+    names = dict(notebook)
+    if frame.f_globals is not notebook:
+        names |= frame.f_globals
+    running = [frame, *_frames_around(frame)]
+    for code in _codes_around(frame):
+        if not any(one.f_code is code for one in running):
+            # This function has ended, and with it what the running one has not kept. A name outside is another one.
+            for name in (*code.co_varnames, *code.co_cellvars):
+                names.pop(name, None)
+    for one in reversed(running):
+        # A variable that has no value yet hides the one of the same name outside.
+        for name in (*one.f_code.co_varnames, *one.f_code.co_cellvars, *one.f_code.co_freevars):
+            names.pop(name, None)
+        names |= one.f_locals
+    return names
+
+
+def _calling_frame() -> FrameType | None:
+    """Return the frame of the code that called the magic: the one around the innermost frames of IPython."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not _is_ipython(frame):
+        frame = frame.f_back
+    while frame is not None and _is_ipython(frame):
+        frame = frame.f_back
+    return frame
+
+
+def _is_ipython(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("IPython.")
+
+
+def _frames_around(frame: FrameType) -> Iterator[FrameType]:
+    """Yield the running functions in which the code of a frame is defined, from the inside out."""
+    code, outer = frame.f_code, frame.f_back
+    while outer is not None:
+        if code in outer.f_code.co_consts:
+            code = outer.f_code
+            # A class body has names too, but functions defined in it do not see them.
+            if code.co_flags & CO_NEWLOCALS:
+                yield outer
+        outer = outer.f_back
+
+
+def _codes_around(frame: FrameType) -> list[CodeType]:
+    """Return the code of the functions in which that of a frame is defined, from the outside in. From Python 3.11."""
+    outermost, is_inside, _ = getattr(frame.f_code, "co_qualname", "").partition(".<locals>")
+    value: Any = frame.f_globals.get(outermost.partition(".")[0]) if is_inside else None
+    for name in outermost.split(".")[1:]:
+        value = getattr(value, name, None)
+    code = getattr(unwrap(value) if callable(value) else None, "__code__", None)
+    return _path(code, frame.f_code) if isinstance(code, CodeType) else []
+
+
+def _path(outer: CodeType, inner: CodeType) -> list[CodeType]:
+    for one in outer.co_consts:
+        if one is inner:
+            return [outer]
+        if isinstance(one, CodeType) and (found := _path(one, inner)):
+            return [outer, *found]
+    return []
 
 
 @dataclass(frozen=True)
@@ -35,11 +112,10 @@ class MagicContext:
         """What the magic works with: settings, cassette and endpoint, resolved once."""
         return Command(self.session)
 
-    @property
+    @cached_property
     def names(self) -> Mapping[str, Any]:
-        """The notebook's names."""
-        names: dict[str, Any] = self.shell.user_ns
-        return names
+        """The names at the place where the magic was called."""
+        return names_in_scope(self.shell)
 
     def put(self, name: str, value: object) -> None:
         """Assign a value to a name in the notebook."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from IPython.core.interactiveshell import InteractiveShell
+
+
+MOST_TOKENS: Final = 4000
 
 
 class LastError:
@@ -31,8 +34,8 @@ class LastError:
         if isinstance(last, BaseException) and not isinstance(last, InferenceError | Interrupted):
             self._before_ours = last
 
-    def describe(self, *, tokens: int) -> str:
-        """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens.
+    def describe(self, *, tokens: int | None) -> str:
+        """Return the failing cell and its traceback as Markdown, each cut to about `tokens` tokens (4,000 for None).
 
         Raises
         ------
@@ -40,6 +43,7 @@ class LastError:
             When no cell has failed yet.
         """
         self.failing()
+        tokens = tokens or MOST_TOKENS
         error = self._before_ours
         if error is None:
             raise InferenceError(

@@ -7,19 +7,20 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from markdown_it import MarkdownIt
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import CodeBlock, Markdown
 from rich.syntax import Syntax
 from rich.text import Text
 
+from ..markup import commonmark_parser
 from ..messages import pretty_json
 from ..rendering import PLAIN, lines_below, why_empty
 from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
@@ -201,4 +202,4 @@ class SafeMarkdown(Markdown):
 @cache
 def _parser() -> MarkdownIt:
     # rich's own parser would drop HTML.
-    return MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    return commonmark_parser(html=False).enable(["table", "strikethrough"])

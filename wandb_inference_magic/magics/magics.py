@@ -181,10 +181,11 @@ class InferenceMagics(Magics):
 
     def _render(self, value: str, option: str) -> str:
         """Render an option's value, with the same names as the prompt."""
+        from ..frontend import names_in_scope
         from ..prompts import render_text
 
         tokens = self.session.settings.value_tokens
-        return render_text(value, self.shell.user_ns, tokens=tokens, what=f"the option {option}")
+        return render_text(value, names_in_scope(self.shell), tokens=tokens, what=f"the option {option}")
 
     def _context(self, magic: str) -> MagicContext:
         from ..frontend import ExecutionInfo, MagicContext

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from .front_end_parsers import readings
-from .parser import accept_any, page_parser
+from .parser import accept_any, commonmark_parser, page_parser
 from .tex import is_ordinary_maths
 from .typeset import formulas, page_strings
 
@@ -39,9 +39,7 @@ _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 
 @cache
 def _checking_parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": True, "maxNesting": 60}).enable(["table", "strikethrough"])
+    parser = commonmark_parser(html=True, maxNesting=60).enable(["table", "strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.inline.ruler.before("escape", "maths", _kept_maths)
     return parser

@@ -7,6 +7,7 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from ..imports import quiet
 from . import maths
 
 if TYPE_CHECKING:
@@ -53,14 +54,25 @@ def accept_any(url: str) -> bool:  # noqa: ARG001
     return True
 
 
+def commonmark_parser(**options: Any) -> MarkdownIt:
+    """Return a parser for CommonMark. Every parser of this package is made here: none logs what it does."""
+    from markdown_it import MarkdownIt
+
+    class QuietParser(MarkdownIt):
+        def parse(self, src: str, env: Any = None) -> list[Token]:
+            # It logs each rule that it tries, thousands for a reply.
+            with quiet("markdown_it"):
+                return super().parse(src, env)
+
+    return QuietParser("commonmark", options)
+
+
 @cache
 def block_parser() -> MarkdownIt:
     """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
-    from markdown_it import MarkdownIt
     from markdown_it.rules_inline import autolink, backtick, image, link
 
-    options = {"html": False, "maxNesting": 60, "inline_definitions": True}
-    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser = commonmark_parser(html=False, maxNesting=60, inline_definitions=True).enable(["table", "strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)
@@ -73,9 +85,7 @@ def block_parser() -> MarkdownIt:
 @cache
 def page_parser() -> MarkdownIt:
     """Return the parser that converts safe Markdown to HTML. This package's tags stay tags; maths stays LaTeX."""
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    parser = commonmark_parser(html=True).enable(["table", "strikethrough"])
     maths.install(parser)
     parser.inline.ruler.before("escape", "maths", _marked_maths)
     for kind in (maths.BLOCK, "maths"):

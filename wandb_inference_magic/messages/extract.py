@@ -184,9 +184,9 @@ def _blocks(markdown: str) -> list[Token]:
 @cache
 def _parser() -> MarkdownIt:
     """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
-    from markdown_it import MarkdownIt
+    from ..markup import commonmark_parser
 
     # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.
-    parser = MarkdownIt("commonmark").enable("table").disable("reference")
+    parser = commonmark_parser().enable("table").disable("reference")
     parser.core.ruler.enableOnly(["normalize", "block"])
     return parser

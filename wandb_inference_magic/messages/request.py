@@ -35,7 +35,8 @@ class PreparedRequest:
     """A prepared ChatSpec: all that is needed to send it and to report the result.
 
     `body` includes the messages. `earlier` is how many of them come from the thread. `notices` is what the user
-    should know. `known` is what the catalog has about the model.
+    should know. `known` is what the catalog has about the model. `cut_values` is how many values in the prompt were
+    cut.
     """
 
     endpoint: Endpoint
@@ -46,6 +47,7 @@ class PreparedRequest:
     earlier: int = 0
     notices: tuple[str, ...] = ()
     known: Model | None = None
+    cut_values: int = 0
 
     @property
     def messages(self) -> list[Message]:

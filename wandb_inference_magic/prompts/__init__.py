@@ -3,7 +3,14 @@
 What a value becomes depends on its type: see `as_prompt`.
 """
 
+from .files import no_image_file as no_image_file
 from .images import Image as Image
+from .marked import (
+    cut as cut,
+    cut_values as cut_values,
+    fit_values as fit_values,
+    with_text_after as with_text_after,
+)
 from .template import (
     Template as Template,
     is_template as is_template,
@@ -12,4 +19,4 @@ from .template import (
     render_text as render_text,
     with_images as with_images,
 )
-from .values import as_prompt as as_prompt, cut as cut, image_of as image_of
+from .values import as_prompt as as_prompt, image_of as image_of

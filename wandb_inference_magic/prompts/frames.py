@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
 from io import StringIO
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import safe_plain
@@ -21,7 +27,29 @@ LONGEST_CELL: Final = 200
 MOST_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
 MOST_INFERRED: Final = 100_000
+LONGEST_REPR: Final = 500
+_SAYS_NOTHING: Final = re.compile(r"<[\w.<>, '-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value says that there is none: None, NaN, NaT, `pd.NA` or a null of another library."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant", "NullScalar"):
+        return True
+    if isinstance(value, Number | Decimal) or kind.__name__ in ("datetime64", "timedelta64"):
+        # NaN and NaT differ from themselves.
+        with suppress(Exception):
+            return bool(value != value)
+    return False
+
+
+def is_labelled(value: object) -> bool:
+    """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
+    series = getattr(sys.modules.get("pandas"), "Series", None)
+    return isinstance(value, Mapping) or (isinstance(series, type) and isinstance(value, series))
 
 
 def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
@@ -144,7 +172,26 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int])
 
 
 def _cell(value: Any) -> str:
-    text = str(value)
-    if value is None or text in ("nan", "NaT", "<NA>"):
+    if is_missing(value):
         return ""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return size_of(value)
+    if isinstance(value, dict | list | tuple):
+        with suppress(ValueError, RecursionError):
+            value = json.dumps(value, ensure_ascii=False, default=str)
+    elif hasattr(type(value), "columns") and hasattr(type(value), "shape"):
+        return f"[{type(value).__name__}, {len(value):,} rows]"
+    text = str(value)
+    if says_nothing(text):
+        return f"[{type(value).__name__}]"
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
+
+
+def size_of(data: bytes | bytearray | memoryview) -> str:
+    """Return what stands for binary data in a container or a frame."""
+    return f"[{memoryview(data).nbytes:,} bytes]"
+
+
+def says_nothing(text: str) -> bool:
+    """Return whether a repr names only a type and an address."""
+    return _SAYS_NOTHING.fullmatch(text[:LONGEST_REPR]) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64decode, b64encode
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
+from ..imports import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +20,9 @@ LONGEST_SIDE: Final = 2048
 LONGEST_FIGURE: Final = 1600
 LARGEST_FILE: Final = 20_000_000
 LARGEST_PNG: Final = 2_000_000
+# Where the EXIF data of a file is looked for: at its start, or in WebP at its end.
+LONGEST_HEAD: Final = 200_000
+ORIENTATION: Final = 0x0112
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -34,9 +39,23 @@ class Image:
 
 
 def image_from_bytes(data: bytes) -> Image | None:
-    """Return an image from a file's bytes, or None for a format that models do not read."""
+    """Return an image from a file's bytes, upright, or None for a format that models do not read."""
     kind = _kind(data)
-    return _image(kind, data) if kind else None
+    return (_turned(data) or _image(kind, data)) if kind else None
+
+
+def _turned(data: bytes) -> Image | None:
+    """Return the image of a file that says in its EXIF data that it is to be turned; None for any other."""
+    if not any(mark in data[:LONGEST_HEAD] or mark in data[-LONGEST_HEAD:] for mark in (b"Exif", b"eXIf", b"EXIF")):
+        return None
+    with suppress(Exception), quiet("PIL"):
+        # Without PIL, or where PIL cannot read it, the file is sent as it is.
+        from PIL import Image as Pillow
+
+        with Pillow.open(BytesIO(data)) as picture:
+            if picture.getexif().get(ORIENTATION, 1) != 1:
+                return image_from_pillow(picture)
+    return None
 
 
 def _image(kind: str, data: bytes) -> Image:
@@ -85,13 +104,32 @@ def image_from_png(value: object) -> Image | None:
         if draw is None:
             continue
         try:
-            drawn = draw(value)
-            drawn = drawn[0] if isinstance(drawn, tuple) else drawn
-            data = b64decode(drawn) if isinstance(drawn, str) else drawn
-        except Exception:  # noqa: BLE001 - what cannot draw itself (plotly without its engine) is shown as text
+            with quiet("matplotlib", "PIL"):
+                drawn = draw(value)
+        except Exception:  # noqa: BLE001 - what cannot draw itself is shown as text
             continue
-        if isinstance(data, bytes) and (image := image_from_bytes(data)):
+        if image := image_from_data(drawn[0] if isinstance(drawn, tuple) else drawn):
             return image
+    return None
+
+
+def image_from_data(drawn: object) -> Image | None:
+    """Return the image of a MIME bundle's value, which is bytes or base64; None if it is no image."""
+    with suppress(ValueError):
+        data = b64decode(drawn) if isinstance(drawn, str) else drawn
+        return image_from_bytes(data) if isinstance(data, bytes) else None
+    return None
+
+
+def image_from_artist(value: object) -> Image | None:
+    """Return the image of the matplotlib figure that a value is a part of, or that it holds; None for any other."""
+    known = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
+    if known is None:
+        return None
+    with suppress(Exception):
+        figure = getattr(value, "figure", None)
+        figure = getattr(figure, "figure", figure)
+        return image_from_figure(figure) if isinstance(figure, known) else None
     return None
 
 
@@ -99,7 +137,8 @@ def image_from_figure(figure: Any) -> Image:
     """Return the image of a matplotlib figure."""
     drawn = BytesIO()
     dpi = min(figure.dpi, LONGEST_FIGURE / max(*figure.get_size_inches(), 0.1))
-    figure.savefig(drawn, format="png", dpi=dpi)
+    with quiet("matplotlib", "PIL"):
+        figure.savefig(drawn, format="png", dpi=dpi)
     return _image("png", drawn.getvalue())
 
 
@@ -110,16 +149,19 @@ def image_from_axes(axes: Any) -> Image:
 
 
 def image_from_pillow(picture: Any) -> Image:
-    """Return the image of a PIL image."""
-    copy = _plain_mode(picture)
-    copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    drawn = BytesIO()
-    copy.save(drawn, format="PNG")
-    if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
-        return _image("png", drawn.getvalue())
-    drawn = BytesIO()
-    copy.convert("RGB").save(drawn, format="JPEG", quality=90)
-    return _image("jpeg", drawn.getvalue())
+    """Return the image of a PIL image, upright."""
+    from PIL import ImageOps
+
+    with quiet("PIL"):
+        copy = _plain_mode(ImageOps.exif_transpose(picture) or picture)
+        copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        drawn = BytesIO()
+        copy.save(drawn, format="PNG")
+        if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
+            return _image("png", drawn.getvalue())
+        drawn = BytesIO()
+        copy.convert("RGB").save(drawn, format="JPEG", quality=90)
+        return _image("jpeg", drawn.getvalue())
 
 
 def _plain_mode(picture: Any) -> Any:

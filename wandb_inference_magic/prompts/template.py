@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
+from .files import no_image_file
+from .frames import is_missing
 from .images import Image
-from .values import as_prompt, cut, image_of
+from .marked import CutText, MarkedText, ValueText, cut
+from .values import as_prompt, image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jinja2 import Environment
 
@@ -47,7 +50,7 @@ def is_template(text: str) -> bool:
     return any(piece["text"] is None for piece in _PIECE.finditer(text))
 
 
-def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the prompt") -> Content:
+def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, what: str = "the prompt") -> Content:
     """Render a template once. The result is never rendered again.
 
     Parameters
@@ -56,15 +59,16 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the
         A Jinja2 template. A text without an expression, a block or a comment is returned unchanged.
     names : mapping
         The notebook's names. Python's builtins are available too.
-    tokens : int
-        Each value is cut to about this many tokens, except in `{{ value | whole }}`.
+    tokens : int, optional
+        Each value is cut to about this many tokens, except in `{{ value | whole }}`. By default none is cut here, but
+        `fit_values` can cut them afterwards.
     what : str
         A name for the template in messages.
 
     Returns
     -------
     Content
-        A text, or a list of text and image parts if a value is an image.
+        A text, or a list of text and image parts if a value is an image. The texts know the places of their values.
 
     Raises
     ------
@@ -77,7 +81,7 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int, what: str = "the
 class Template:
     """A template that can be rendered many times, by one thread at a time. See `render`."""
 
-    def __init__(self, text: str, *, tokens: int, what: str = "the prompt") -> None:
+    def __init__(self, text: str, *, tokens: int | None = None, what: str = "the prompt") -> None:
         self._tokens = tokens
         self._what = what
         # The images of one rendering. Each leaves a unique mark with its number in the text.
@@ -92,21 +96,32 @@ class Template:
         """The names that the template uses but does not define."""
         from jinja2.meta import find_undeclared_variables
 
-        return find_undeclared_variables(self._environment.parse(self._text))
+        from .jinja import SELF
+
+        found = find_undeclared_variables(self._environment.parse(self._text))
+        return {"self" if name == SELF else name for name in found}
 
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
-        rendered = _evaluated(lambda: self._compiled.render(used), names, self._what).replace(_APART, "")
-        if not self._images:
-            return rendered
-        texts_and_numbers = re.split(rf"{self._mark}(\d+)\ue001", rendered)
-        parts = [
-            self._images[int(one)].part if position % 2 else {"type": "text", "text": one}
-            for position, one in enumerate(texts_and_numbers)
-        ]
+        pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
+        if _APART in self._text:
+            pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
+        return self._with_images(pieces) if self._images else MarkedText.joined(pieces)
+
+    def _with_images(self, pieces: Iterable[str]) -> Content:
+        parts: list[dict[str, Any]] = []
+        texts: list[str] = []
+        for piece in pieces:
+            # What Jinja2 has kept for later, such as `{% set %}...{% endset %}`, can hold several images.
+            text, *rest = re.split(rf"{self._mark}(\d+)\ue001", piece)
+            texts.append(text if rest else piece)
+            for number, following in zip(rest[::2], rest[1::2], strict=True):
+                parts += [{"type": "text", "text": MarkedText.joined(texts)}, self._images[int(number)].part]
+                texts = [following]
+        parts.append({"type": "text", "text": MarkedText.joined(texts)})
         return [part for part in parts if part.get("text") != ""]
 
     def _piece(self, value: Any) -> Any:
@@ -116,11 +131,17 @@ class Template:
         if isinstance(value, Undefined):
             return str(value)
         is_whole = isinstance(value, _Whole)
-        shown = as_prompt(value.value if is_whole else value)
+        value = value.value if is_whole else value
+        if is_missing(value):
+            return ""
+        shown = as_prompt(value)
         if isinstance(shown, Image):
             self._images.append(shown)
             return f"{self._mark}{len(self._images) - 1}\ue001"
-        return shown if is_whole else cut(shown, self._tokens)
+        if is_whole:
+            return shown
+        short = shown if self._tokens is None else cut(shown, self._tokens)
+        return ValueText(shown) if short is shown else CutText(short)
 
 
 def _apart(piece: re.Match[str]) -> str:
@@ -128,7 +149,7 @@ def _apart(piece: re.Match[str]) -> str:
     return piece[0] if piece["text"] is None else f"{piece[0][0]}{_APART}{piece[0][1]}"
 
 
-def render_text(text: str, names: Mapping[str, Any], *, tokens: int, what: str) -> str:
+def render_text(text: str, names: Mapping[str, Any], *, tokens: int | None, what: str) -> str:
     """Render a template whose result must be text, such as an option's value."""
     content = render(text, names, tokens=tokens, what=what)
     if isinstance(content, str):
@@ -148,19 +169,37 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
     """
     if (image := image_of(expression)) is not None:
         return image
+    problem = no_image_file(expression)
+    root = re.match(r"[^\W\d]\w*", expression)
+    if problem is not None and (root is None or root[0] not in names):
+        raise problem
     what = f"--image {shortened(expression)}"
-    value = _evaluated(lambda: _value_of(expression, names), names, what, remedy=AN_IMAGE)
-    if (image := _evaluated(lambda: image_of(value), names, what, remedy=AN_IMAGE)) is not None:
-        return image
+    try:
+        value = _evaluated(lambda: _value_of(expression, names), names, what, remedy=AN_IMAGE)
+        if (image := _evaluated(lambda: image_of(value), names, what, remedy=AN_IMAGE)) is not None:
+            return image
+    except InferenceError:
+        if problem is None:
+            raise
+        raise problem from None
+    if isinstance(value, str) and (problem := no_image_file(value)) is not None:
+        raise problem
     raise _refused(f"{what} is not an image, but of type {type(value).__name__}", AN_IMAGE)
 
 
 def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     from jinja2 import Undefined
 
-    value = _environment(str).compile_expression(expression, undefined_to_none=False)(dict(names))
+    value = _environment(str).compile_expression(expression, undefined_to_none=False)(_passed(names))
     # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
+
+
+def _passed(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return names as a compiled template has them."""
+    from .jinja import SELF
+
+    return {SELF if name == "self" else name: value for name, value in names.items()}
 
 
 def with_images(content: Content, images: Sequence[Image]) -> Content:
@@ -179,10 +218,10 @@ class _Whole:
 
 
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
-    from jinja2 import Environment, StrictUndefined
+    # Jinja2 is slow to import, and a prompt without a template does not need it.
+    from .jinja import PromptEnvironment
 
-    environment = Environment(
-        undefined=StrictUndefined,
+    environment = PromptEnvironment(
         finalize=finalize,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -207,9 +246,10 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     except UndefinedError as error:
         name = re.match(r"'([^']+)' is undefined", str(error))
         near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
-        raise _refused(f"{_line(error, what)}: {error}", near or remedy) from None
+        said = str(error).replace("self_of_method", "self")
+        raise _refused(f"{_line(error, what)}: {said}", near or remedy) from None
     except InferenceError as error:
-        raise _refused(f"{_line(error, what)}: {error.what}", error.remedy) from None
+        raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
         said = quoted(f"{type(error).__name__}: {error}")
         raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None

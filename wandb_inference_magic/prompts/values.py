@@ -6,7 +6,6 @@ A function that the user registered for a type comes before ours.
 
 from __future__ import annotations
 
-import codecs
 import inspect
 import json
 import sys
@@ -17,19 +16,24 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
-from ..messages import Reply, estimate
+from ..messages import Reply
 from ..text import safe_plain
-from . import frames, images
+from . import charts, frames, images
 from .arrays import describe_array
+from .files import describe_bytes, describe_path, home_resolved
 from .images import Image
+from .marked import LEFT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    Form = Callable[[Any], str | Image]
 
 MOST_ITEMS: Final = 1000
 MOST_NODES: Final = 20_000
@@ -37,31 +41,33 @@ DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
-LONGEST_FILE: Final = 10_000_000
-MOST_ENTRIES: Final = 200
-LEFT_OUT: Final = "[... {} left out ...]"
-# The start of a cut value is more informative than its end.
-HEAD_SHARE: Final = 2 / 3
+LONGEST_GEOMETRY: Final = 2000
+# The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
+_TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
+_IMAGE_TYPES: Final = ("image/png", "image/jpeg")
 
 
 @singledispatch
 def as_prompt(value: object) -> str | Image:
     """Return the form of a value in a prompt: a text or an image.
 
-    Register a custom type with `@as_prompt.register`.
+    Register a custom type with `@as_prompt.register`. A type that is not registered can have a method `_ai_repr_`, as
+    Jupyter's enhancement proposal 129 describes it; only one that is not a coroutine is used.
 
     Raises
     ------
     InferenceError
-        For a path that cannot be read or is not a text file.
+        For a path that cannot be read or is not a text file, and for a value that has no readable form.
     """
+    if (shown := _ai_form(value)) is not None:
+        return shown
     if form := _form_of(type(value)):
         return form(value)
     if is_dataclass(value) or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         return frames.describe_frame(value)
-    return images.image_from_png(value) or _words(value)
+    return images.image_from_png(value) or images.image_from_artist(value) or _readable(value)
 
 
 def image_of(value: object) -> Image | None:
@@ -69,39 +75,34 @@ def image_of(value: object) -> Image | None:
     if isinstance(value, str):
         if value.startswith(("https://", "http://", "data:image/")):
             return Image(value)
-        path = _home_resolved(Path(value))
+        path = home_resolved(Path(value))
         return images.image_at(path) if images.is_image_file(path) else None
     shown = as_prompt(value)
     return shown if isinstance(shown, Image) else None
 
 
-def cut(text: str, tokens: int) -> str:
-    """Return a text cut in the middle to about `tokens` tokens. A note there says how much is left out."""
-    whole = estimate(text)
-    if whole <= tokens or len(text) <= len(LEFT_OUT):
-        return text
-    room = int(len(text) * tokens / whole)
-    while True:
-        head, tail = text[: int(room * HEAD_SHARE)], text[len(text) - room + int(room * HEAD_SHARE) :]
-        # Cut between lines where one ends nearby.
-        if (end := head.rfind("\n", len(head) * 4 // 5)) >= 0:
-            head = head[:end]
-        tail = tail[tail.find("\n", 0, len(tail) // 5) + 1 :]
-        if estimate(head + tail) <= tokens or not room:
-            break
-        # The ends have more tokens per character than the rest.
-        room = room * 3 // 4
-    gap = LEFT_OUT.format(f"{len(text) - len(head) - len(tail):,} characters")
-    return f"{head.rstrip()}\n{gap}\n{tail.lstrip()}"
-
-
 # Python's own types ------------------------------------------------------------------------------------------
 
 
-@as_prompt.register
-def _(value: str) -> str:
-    # A subclass of str may override `__str__`. Use its text.
-    return str.__str__(value)
+def _register(*kinds: type) -> Callable[[Form], Form]:
+    """Register the form of types. A class made of one of them may have a form of its own, by `_ai_repr_`."""
+
+    def register(form: Form) -> Form:
+        def run(value: Any) -> str | Image:
+            shown = None if type(value) in kinds else _ai_form(value)
+            return form(value) if shown is None else shown
+
+        for kind in kinds:
+            as_prompt.register(kind, run)
+        return form
+
+    return register
+
+
+# A subclass of str may override `__str__`. Use its text.
+_register(str)(str.__str__)
+_register(Path)(describe_path)
+_register(bytes, bytearray, memoryview)(describe_bytes)
 
 
 @as_prompt.register
@@ -114,21 +115,19 @@ def _(value: Reply) -> str:
     return value.text
 
 
-@as_prompt.register
-def _(value: BaseException) -> str:
+@_register(BaseException)
+def _traceback(value: BaseException) -> str:
     return safe_plain("".join(traceback.format_exception(value))).strip()
 
 
+@_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str:
     plain = _Plain().of(value)
     line = json.dumps(plain, ensure_ascii=False)
     return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
 
 
-for _container in (dict, list, tuple, set, frozenset, deque):
-    as_prompt.register(_container, _json)
-
-
+@_register(FunctionType, MethodType, BuiltinFunctionType, type)
 def _source(value: Any) -> str:
     with suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(value)).rstrip()
@@ -138,64 +137,32 @@ def _source(value: Any) -> str:
     return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
-for _definition in (FunctionType, MethodType, BuiltinFunctionType, type):
-    as_prompt.register(_definition, _source)
-
-
-@as_prompt.register
-def _(value: ModuleType) -> str:
+@_register(ModuleType)
+def _module(value: ModuleType) -> str:
     return f"module {value.__name__}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
-@as_prompt.register
-def _(value: Path) -> str | Image:
-    path = _home_resolved(value)
+def _ai_form(value: object) -> str | Image | None:
+    """Return what a value's `_ai_repr_` gives; None if it has none, or nothing that is used here."""
+    describe = getattr(type(value), "_ai_repr_", None)
+    if not callable(describe) or inspect.iscoroutinefunction(describe):
+        return None
     try:
-        if path.is_dir():
-            return "\n".join(_entries(path))
-        if images.is_image_file(path):
-            return images.image_at(path)
-        with path.open("rb") as file:
-            start = file.read(LONGEST_FILE + 1)
-    except OSError as error:
-        raise _unreadable(path, error.strerror or str(error), "Check its name and folder.") from None
-    is_whole = len(start) <= LONGEST_FILE
-    encoding = _encoding(start, is_whole=is_whole)
-    if b"\x00" in start[:4096] and encoding != "utf-16":
-        raise _unreadable(path, "It holds no text.", "Read it yourself and put what matters into the prompt.")
-    # The cut may be inside a character.
-    text = codecs.getincrementaldecoder(encoding)("replace").decode(start[:LONGEST_FILE], final=is_whole)
-    return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
-
-
-def _encoding(start: bytes, *, is_whole: bool) -> str:
-    """Return the encoding of a file from its start: UTF-16, UTF-8, or else cp1252, used by older Windows programs."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start, final=is_whole)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8-sig"
-
-
-def _home_resolved(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        # There is no such user, so the name is taken literally.
-        return path
-
-
-def _entries(folder: Path) -> Iterator[str]:
-    names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
-    yield from names[:MOST_ENTRIES]
-    if len(names) > MOST_ENTRIES:
-        yield LEFT_OUT.format(f"{len(names) - MOST_ENTRIES:,} entries")
-
-
-def _unreadable(path: Path, why: str, remedy: str) -> InferenceError:
-    return InferenceError(f"{path} cannot be put into a prompt.", why=quoted(why), remedy=remedy, cause="option")
+        shown = describe(value)
+    except Exception:  # noqa: BLE001 - it is shown as without this method, as for IPython's `_repr_*_`
+        return None
+    if inspect.iscoroutine(shown):
+        shown.close()
+        return None
+    bundle = shown[0] if isinstance(shown, tuple) and shown else shown
+    if isinstance(bundle, str):
+        return str.__str__(bundle)
+    if not isinstance(bundle, dict):
+        return None
+    for one in _TEXT_TYPES:
+        if (text := bundle.get(one)) is not None:
+            return str.__str__(text) if isinstance(text, str) else _json(text)
+    return next((image for one in _IMAGE_TYPES if (image := images.image_from_data(bundle.get(one)))), None)
 
 
 class _Plain:
@@ -207,7 +174,9 @@ class _Plain:
 
     def of(self, value: Any) -> Any:
         self._nodes += 1
-        if value is None or isinstance(value, int | float | str):
+        if frames.is_missing(value):
+            return None
+        if isinstance(value, int | float | str):
             is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
             return _words(value) if is_huge else value
         if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
@@ -219,6 +188,8 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
+        if (shown := _ai_form(value)) is not None:
+            return "[image]" if isinstance(shown, Image) else shown
         if isinstance(value, dict):
             return self._of_dict(value)
         if isinstance(value, list | tuple | set | frozenset | deque):
@@ -230,15 +201,22 @@ class _Plain:
             return value.model_dump(mode="json")
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
+        if type(value).__name__ in ("datetime64", "timedelta64"):
+            return str(value)
+        if isinstance(value, Real) and hasattr(type(value), "dtype"):
+            # The shortest decimals, which for a float of 32 bits are not those of Python's float.
+            return int(value) if isinstance(value, Integral) else float(str(value))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
+        if isinstance(value, bytes | bytearray | memoryview):
+            return frames.size_of(value)
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         if form := _form_of(type(value)):
             shown = form(value)
             return "[image]" if isinstance(shown, Image) else shown
-        return safe_plain(_words(value))
+        return _readable(value)
 
     def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -247,6 +225,20 @@ class _Plain:
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
         return kept if len(value) <= MOST_ITEMS else {**kept, "...": _more(len(value))}
+
+
+def _readable(value: object) -> str:
+    """Return a value's own text. One that only names a type and an address is refused."""
+    text = safe_plain(_words(value))
+    if not frames.says_nothing(text):
+        return text
+    kind = type(value).__name__
+    raise InferenceError(
+        f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
+        remedy="Put what matters of it into the prompt, such as an attribute, or list(...) of a generator; or say with "
+        f"@as_prompt.register how a value of type {kind} reads.",
+        cause="option",
+    )
 
 
 def _words(value: object) -> str:
@@ -261,7 +253,17 @@ def _more(length: int) -> str:
 
 # Other packages' types ---------------------------------------------------------------------------------------
 
-_FORMS: Final[dict[str, Callable[[Any], str | Image]]] = {
+
+def _geometry(value: Any) -> str:
+    text = str(value.wkt)
+    if len(text) <= LONGEST_GEOMETRY:
+        return text
+    bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
+    left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
+    return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
+
+
+_FORMS: Final[dict[str, Form]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": frames.describe_pandas_series,
     "polars.DataFrame": frames.describe_frame,
@@ -271,12 +273,15 @@ _FORMS: Final[dict[str, Callable[[Any], str | Image]]] = {
     "numpy.ndarray": describe_array,
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
+    "altair.TopLevelMixin": charts.describe_altair,
+    "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
+    "shapely.geometry.base.BaseGeometry": _geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
 }
 
 
-def _form_of(kind: type) -> Callable[[Any], str | Image] | None:
+def _form_of(kind: type) -> Form | None:
     """Return the function for a type: registered with `as_prompt`, or for a type of `_FORMS`. None for any other."""
     registered = as_prompt.dispatch(kind)
     if registered is not as_prompt.dispatch(object):

@@ -13,6 +13,7 @@ from ..errors import InferenceError
 from ..messages import NullListener
 from .budget import Budget
 from .endpoints import resolve_endpoint
+from .session import hide_own_logs
 from .spans import open_telemetry, span
 from .tracing import ObservedCall, Trace
 
@@ -200,10 +201,12 @@ class Command:
                 cause="missing",
             )
         try:
-            return self.session.clients.own(self._client_options())
+            client = self.session.clients.own(self._client_options())
         except ImportError as failure:
             known = self.session.models.known(self.endpoint)
             raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
+        hide_own_logs()
+        return client
 
     def users_client(self) -> OpenAI:
         """Return the client for the user's own code. Its calls are counted, and checked against the budget."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+
+from ..concurrency import THREAD_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from .usage import UsageTracker
 
 T = TypeVar("T")
+
+# The libraries that send our requests.
+LOGGERS: Final = ("asyncio", "httpcore", "httpcore2", "httpx", "httpx2", "openai")
 
 
 class built_once(Generic[T]):  # noqa: N801 - used as a decorator
@@ -158,9 +164,31 @@ class Session:
         for name in ("tracing", "clients", "loop"):
             if name in self.__dict__:
                 getattr(self, name).close()
+        for logger in _loggers():
+            logger.removeFilter(_is_shown)
         from ..client import practice_server
 
         practice_server.stop()
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.threadName != THREAD_NAME
+
+
+def hide_own_logs() -> None:
+    """Hide what libraries log about our own requests, by a filter on their loggers.
+
+    It is known by its thread, the event loop's: what they log about the user's requests is shown, and no level changes.
+    """
+    if any(logging.getLogger(name).isEnabledFor(logging.INFO) for name in LOGGERS):
+        for logger in _loggers():
+            logger.addFilter(_is_shown)
+
+
+def _loggers() -> list[logging.Logger]:
+    """Return the loggers of the libraries. A filter holds for one logger, not for those below it."""
+    known = list(logging.root.manager.loggerDict.items())
+    return [one for name, one in known if isinstance(one, logging.Logger) and name.partition(".")[0] in LOGGERS]
 
 
 def _folder() -> Path:

@@ -1,0 +1,49 @@
+"""Values are cut only where the context of the model requires it, or `value_tokens` is set."""
+
+from __future__ import annotations
+
+from kernels import Kernel
+from service import Wandb, completion
+
+LONG = "".join(f"{number:04d} " for number in range(4000))
+
+
+def sent(wandb: Wandb) -> str:
+    return str(wandb.api.last.body["messages"][-1]["content"])
+
+
+def test_values_are_cut_only_as_far_as_the_context_requires(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    kernel.run(f"long = {LONG!r}")
+    # A context of 100,000 tokens, then one of 300.
+    run = kernel.run("%wbchat --once -m test/eyes Read {{ long }} well")
+    assert sent(wandb) == f"Read {LONG} well"
+    assert "was cut" not in run.text
+    run = kernel.run("%wbchat Read {{ long }} well")
+    assert sent(wandb).startswith("Read 0000 0001 ")
+    assert "characters left out ...]" in sent(wandb)
+    assert sent(wandb).endswith("3999  well")
+    assert len(sent(wandb)) < 225 * 4
+    assert "A value in the prompt was cut to fit the model's context of 300 tokens." in run.text
+    # The thread holds the prompt as it was sent, so that the next one has room.
+    kernel.run("%wbchat -m test/eyes And now?")
+    assert len(wandb.api.last.body["messages"][0]["content"]) < 225 * 4
+    # Text that is typed, or asked to be whole, is not cut.
+    before = len(wandb.api.chats)
+    for prompt in ("Read {{ long | whole }}", f"Read {LONG}"):
+        assert "has room for 300" in kernel.run(f"%%wbchat --once\n{prompt}").error
+    assert "was cut to fit" in kernel.run("%wbchat --once --dry-run Read {{ long }}").text
+    assert len(wandb.api.chats) == before
+
+    wandb.api.always = completion("Yes.")
+    run = kernel.run("rows = [long, 'short', long]\nget_ipython().run_cell_magic('wbmap', 'rows', 'Read {{ text }}')")
+    assert run.ok
+    assert "Values were cut in the prompts of 2 rows" in run.text
+    assert all(len(chat.body["messages"][-1]["content"]) < 225 * 4 for chat in wandb.api.chats[before:])
+    run = kernel.run("get_ipython().run_cell_magic('wbmap', 'rows -m test/eyes', 'Read {{ text }}')")
+    assert "Values were cut" not in run.text
+    assert f"Read {LONG}" in [chat.body["messages"][-1]["content"] for chat in wandb.api.chats]
+
+    kernel.run("%config WandbInference.value_tokens = 50")
+    run = kernel.run("%wbchat --once -m test/eyes Read {{ long }} and {{ long }}")
+    assert "2 values in the prompt were cut to the setting value_tokens." in run.text

@@ -1,0 +1,145 @@
+"""Which names a prompt sees: those of the place where the magic is called."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+from kernels import SharedKernel
+
+CASES = {
+    "function": """
+        def ask(txt):
+            reply = %wbchat --once Say {{ txt }} {{ other }}
+            return reply
+        ask("inner")
+    """,
+    "changed variable": """
+        def ask():
+            txt = "first"
+            txt = "inner"
+            %wbchat --once Say {{ txt }} {{ other }}
+        ask()
+    """,
+    "function inside a function": """
+        def outer(txt):
+            def ask():
+                %wbchat --once Say {{ txt }} {{ other }}
+            ask()
+        outer("inner")
+    """,
+    "closure that has the name": """
+        def outer(txt):
+            def ask():
+                len(txt)
+                %wbchat --once Say {{ txt }} {{ other }}
+            return ask
+        outer("inner")()
+    """,
+    "caller of the function": """
+        def ask():
+            %wbchat --once Say {{ inner }} {{ other }}
+        def caller():
+            txt = "the caller's"
+            ask()
+        inner = "inner"
+        caller()
+    """,
+    "method": """
+        class Asker:
+            txt = "the class's"
+            def ask(self, txt):
+                %wbchat --once Say {{ txt }} {{ self.other }}
+            other = "outer"
+        Asker().ask("inner")
+    """,
+    "comprehension": """
+        def ask():
+            return [get_ipython().run_line_magic("wbchat", "--once Say {{ txt }} {{ other }}") for txt in ["inner"]]
+        ask()
+    """,
+    "comprehension that uses a name of the function": """
+        def ask(txt):
+            return [get_ipython().run_line_magic("wbchat", "--once Say {{ txt }} {{ other }}") for _ in range(1)]
+        ask("inner")
+    """,
+    "lambda": """
+        (lambda txt: get_ipython().run_line_magic("wbchat", "--once Say {{ txt }} {{ other }}"))("inner")
+    """,
+    "generator": """
+        def ask(txt):
+            yield get_ipython().run_line_magic("wbchat", "--once Say {{ txt }} {{ other }}")
+        list(ask("inner"))
+    """,
+    "coroutine": """
+        async def ask(txt):
+            %wbchat --once Say {{ txt }} {{ other }}
+        await ask("inner")
+    """,
+    "cell magic": """
+        def ask(txt):
+            get_ipython().run_cell_magic("wbchat", "--once", "Say {{ txt }} {{ other }}")
+        ask("inner")
+    """,
+    "option": """
+        def ask(txt, how):
+            %wbchat --once --max-tokens {{ how }} Say {{ txt }} {{ other }}
+        ask("inner", 5)
+    """,
+    "timed": """
+        def ask(txt):
+            %time get_ipython().run_line_magic("wbchat", "--once --quiet Say {{ txt }} {{ other }}")
+        ask("inner")
+    """,
+    "map": """
+        def label(rows, txt):
+            get_ipython().run_cell_magic("wbmap", "rows --no-cache", "{{ text }} {{ txt }} {{ other }}")
+        label(["Say"], "inner")
+    """,
+    "module": """
+        import types
+        module = types.ModuleType("module")
+        exec('''
+        from IPython import get_ipython
+        txt = "inner"
+        def ask():
+            get_ipython().run_line_magic("wbchat", "--once Say {{ txt }} {{ other }}")
+        '''.replace("\\n        ", "\\n"), vars(module))
+        module.ask()
+    """,
+    "notebook": """
+        before, txt = txt, "inner"
+        %wbchat --once Say {{ txt }} {{ other }}
+        txt = before
+    """,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_prompt_sees_the_names_of_the_place_where_it_is_sent(shared: SharedKernel, case: str) -> None:
+    shared.kernel.run("txt = 'the notebook\\'s'; other = 'outer'; rows = ['wrong']")
+    run = shared.kernel.run(textwrap.dedent(CASES[case]).strip())
+    assert run.ok, run.error
+    assert [chat.body["messages"][-1]["content"] for chat in shared.service.chats] == ["Say inner outer"]
+
+
+def test_a_variable_that_has_no_value_yet_is_undefined(shared: SharedKernel) -> None:
+    shared.kernel.run("txt = 'the notebook\\'s'")
+    run = shared.kernel.run("def ask():\n    %wbchat --once Say {{ txt }}\n    txt = 'later'\nask()")
+    assert "'txt' is undefined" in run.error
+    assert shared.service.chats == []
+
+
+def test_a_name_of_a_function_that_has_ended_is_not_taken_from_outside(shared: SharedKernel) -> None:
+    shared.kernel.run("txt = 'the notebook\\'s'")
+    inner = "    def ask():\n        %wbchat --once Say {{ txt }}\n    return ask"
+    run = shared.kernel.run(f"def outer(txt):\n{inner}\nouter('inner')()")
+    assert "'txt' is undefined" in run.error
+    assert shared.service.chats == []
+
+
+def test_a_class_does_not_lend_its_names_to_its_methods(shared: SharedKernel) -> None:
+    shared.kernel.run("txt = 'the notebook\\'s'")
+    method = "    def ask(self):\n        %wbchat --once Say {{ txt }}"
+    assert shared.kernel.run(f"class Asker:\n    txt = 'the class\\'s'\n{method}\nAsker().ask()").ok
+    assert shared.service.last.body["messages"][-1]["content"] == "Say the notebook's"

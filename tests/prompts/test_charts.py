@@ -1,0 +1,69 @@
+"""Charts and geometries in prompts."""
+
+from __future__ import annotations
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import shapely
+from matplotlib import pyplot
+
+from wandb_inference_magic.prompts import Image, as_prompt
+
+FRAME = pd.DataFrame({"a": range(6000), "b": np.arange(6000) / 2, "config": "kept"})
+
+
+def text_of(value: object) -> str:
+    shown = as_prompt(value)
+    assert isinstance(shown, str)
+    return shown
+
+
+def test_an_altair_chart_is_its_specification_with_the_start_of_its_data() -> None:
+    chart = alt.Chart(FRAME, title="Growth").mark_line().encode(x="a:Q", y="b:Q")
+    for one in (chart, chart | chart, chart + chart, chart & chart):
+        text = text_of(one)
+        assert text.startswith("Altair chart, as Vega-Lite:\n{")
+        assert '"field": "b"' in text
+        assert '{"a": 0, "b": 0.0, "config": "kept"}' in text
+        assert "[... 5,980 more left out ...]" in text
+        assert len(text) < 5000
+    assert alt.data_transformers.options == {}
+
+
+def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:
+    figure = go.Figure(go.Scatter(x=FRAME["a"], y=FRAME["b"], name="line"), layout={"title": "Growth"})
+    figure.update_layout(template="plotly_dark")
+    text = text_of(figure)
+    assert text.startswith("Plotly figure, as JSON:\n{")
+    assert '"y": [0.0, 0.5, 1.0,' in text
+    assert text.count("[... 5,980 more left out ...]") == 2
+    assert '"title": {"text": "Growth"}' in text
+    assert len(text) < 2000
+    heat = text_of(go.Figure(go.Heatmap(z=np.arange(900).reshape(30, 30))))
+    assert "[0, 1, 2," in heat
+    assert "[... 10 more left out ...]" in heat
+    dates = text_of(go.Figure(go.Bar(x=pd.to_datetime(["2026-01-02"]), y=["u"])))
+    assert "2026-01-02" in dates
+
+
+def test_a_part_of_a_matplotlib_figure_is_the_picture_of_the_figure() -> None:
+    figure, axes = pyplot.subplots()
+    (line,) = axes.plot([1, 2])
+    grid = type("FacetGrid", (), {"figure": figure})()
+    for value in (figure, axes, line, grid):
+        assert isinstance(as_prompt(value), Image)
+    pyplot.close(figure)
+
+
+def test_a_geometry_is_its_text_shortened() -> None:
+    assert text_of(shapely.Point(1, 2)) == "POINT (1 2)"
+    assert text_of({"where": shapely.Point(1, 2)}) == '{"where": "POINT (1 2)"}'
+    text = text_of(shapely.Point(1, 2).buffer(3, quad_segs=500))
+    assert text.startswith("Polygon with bounds (-2, -1, 4, 5)\nPOLYGON ((4 2, ")
+    assert text.endswith("characters left out ...]")
+    assert len(text) < 2200
+    frame = text_of(pd.DataFrame({"n": [1], "geometry": [shapely.Point(1, 2).buffer(3, quad_segs=500)]}))
+    assert '1,"POLYGON ((4 2' in frame
+    assert len(frame) < 500

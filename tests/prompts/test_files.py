@@ -1,0 +1,181 @@
+"""Files and binary data in prompts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+from pathlib import Path
+
+import PIL.Image
+import pytest
+from matplotlib.figure import Figure
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.prompts import Image, as_prompt, read_image, render
+
+pytestmark = pytest.mark.short
+
+BINARY = [
+    ("report.pdf", b"%PDF-1.4\n%\xe2\xe3", "a PDF document", "pypdf"),
+    ("table.xlsx", b"PK\x03\x04abc", "an Excel workbook", "read_excel"),
+    ("letter.docx", b"PK\x03\x04abc", "a Word document", "docx"),
+    ("all.zip", b"PK\x03\x04abc", "a ZIP archive", "Unpack"),
+    ("table.parquet", b"PAR1\x15\x04", "a Parquet file", "read_parquet"),
+    ("table.csv.gz", b"\x1f\x8b\x08\x00", "a gzip archive", "Unpack"),
+    ("old.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Office document", "CSV"),
+    ("data.sqlite", b"SQLite format 3\x00", "a SQLite database", "read_sql"),
+    ("model.pkl", b"\x80\x04\x95\x01", "a pickle", "Load"),
+    ("array.npy", b"\x93NUMPY\x01\x00", "a NumPy array", "numpy.load"),
+    ("scan.bmp", b"BM" + bytes(60), "a BMP image", "PIL"),
+    ("photo.heic", b"\x00\x00\x00\x18ftypheic", "a HEIC or AVIF image", "PIL"),
+    ("talk.mp4", b"\x00\x00\x00\x18ftypisom", "an audio or video file", "transcript"),
+    ("other.bin", bytes(range(256)), "no text", "Read it yourself"),
+    ("small.bin", b"\x00\x01", "no text", "Read it yourself"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "kind", "remedy"), BINARY)
+def test_a_binary_file_is_refused_by_its_kind(tmp_path: Path, name: str, data: bytes, kind: str, remedy: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InferenceError) as refused:
+        render("{{ path }}", {"path": tmp_path / name})
+    assert name in refused.value.what
+    assert kind in refused.value.what
+    assert remedy in refused.value.remedy
+    assert "Nothing was sent" in refused.value.what
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_binary_values_are_never_sent_as_bytes(kind: type) -> None:
+    assert as_prompt(kind("café".encode())) == "café"
+    assert isinstance(as_prompt(kind(photo("png", orientation=1))), Image)
+    for data in (b"%PDF-1.4", bytes(range(256))):
+        with pytest.raises(InferenceError, match=f"type {kind.__name__}"):
+            as_prompt(kind(data))
+    assert as_prompt([kind(b"12345")]) == '["[5 bytes]"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("naïve café", "utf-8"),
+        ("naïve café", "utf-8-sig"),
+        ("naïve café", "cp1252"),
+        ("naïve café", "utf-16"),
+        ("naïve café", "utf-16-le"),
+        ("naïve café", "utf-16-be"),
+        ("naïve café", "utf-32"),
+        ("Привет, мир", "utf-8"),
+        ('<?xml version="1.0" encoding="koi8-r"?><a>Привет</a>', "koi8-r"),
+        ('<meta charset="shift_jis">こんにちは', "shift_jis"),
+        ("", "utf-8"),
+    ],
+)
+def test_a_text_file_is_read_in_its_encoding(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    assert as_prompt(tmp_path / "a.txt") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("Привет, мир", "cp1251"), ("こんにちは世界", "shift_jis"), ("你好世界", "gbk")]
+)
+def test_a_text_whose_encoding_cannot_be_told_is_refused(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    with pytest.raises(InferenceError, match="encoding that cannot be told"):
+        as_prompt(tmp_path / "a.txt")
+
+
+# Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def photo(format: str, orientation: int) -> bytes:
+    picture = PIL.Image.new("RGB", (40, 20), "red")
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    data = io.BytesIO()
+    picture.save(data, format, exif=exif)
+    return data.getvalue()
+
+
+def size_of(shown: object) -> tuple[int, int]:
+    assert isinstance(shown, Image)
+    return PIL.Image.open(io.BytesIO(base64.b64decode(shown.url.partition(",")[2]))).size
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize(("orientation", "size"), [(1, (40, 20)), (3, (40, 20)), (6, (20, 40)), (8, (20, 40))])
+def test_a_photo_is_sent_upright(tmp_path: Path, format: str, orientation: int, size: tuple[int, int]) -> None:
+    data = photo(format, orientation)
+    path = tmp_path / f"photo.{format}"
+    path.write_bytes(data)
+    picture = PIL.Image.open(path)
+    for value in (path, data, picture):
+        assert size_of(as_prompt(value)) == size
+    assert size_of(read_image(str(path), {})) == size
+    assert picture.size == (40, 20), "the user's own picture is not changed"
+
+
+def test_a_photo_that_needs_no_turning_is_sent_as_the_file_is(tmp_path: Path) -> None:
+    data = photo("jpeg", orientation=1)
+    assert as_prompt(data) == Image(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("./scan.bmp", "scan.bmp is not an image that models read, but a BMP image"),
+        ("scan.bmp", "but a BMP image"),
+        ("report.pdf", "but a PDF document"),
+        ("words.png", "but text"),
+        ("empty.png", "but an empty file"),
+        ("folder", "but a folder"),
+        ("nope.png", "There is no file nope.png"),
+        ("folder/nope.png", "There is no file folder/nope.png"),
+        ("~/nope.jpeg", "There is no file"),
+        ("number.png", "There is no file number.png"),
+        ("named", "There is no file nope.png"),
+        ("number", "of type int"),
+        ("number +", "unexpected"),
+    ],
+)
+def test_an_image_option_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, data in (
+        ("scan.bmp", b"BM" + bytes(60)),
+        ("report.pdf", b"%PDF-1.4"),
+        ("words.png", b"hello"),
+        ("empty.png", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InferenceError) as refused:
+        read_image(option, {"number": 1, "named": "nope.png"})
+    assert message in refused.value.what
+    assert "Nothing was sent" in refused.value.what
+
+
+def test_a_misspelled_image_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "figure.png").write_bytes(photo("png", orientation=1))
+    with pytest.raises(InferenceError) as refused:
+        read_image(str(tmp_path / "figrue.png"), {})
+    assert refused.value.remedy == "Did you mean figure.png?"
+
+
+def test_pictures_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    data = photo("png", orientation=6)
+    picture = PIL.Image.open(io.BytesIO(data))
+    figure = Figure()
+    figure.add_subplot().set_title("A title in a font that must be found")
+    caplog.set_level(logging.DEBUG)
+    for value in (data, picture, figure):
+        assert isinstance(as_prompt(value), Image)
+    assert [one for one in caplog.records if one.name.startswith(("PIL", "matplotlib"))] == []
+    assert logging.getLogger("PIL").level == logging.NOTSET
+
+
+def test_a_dict_with_bytes_is_json() -> None:
+    assert json.loads(str(as_prompt({"bytes": b"\x89PNG", "path": None}))) == {"bytes": "[4 bytes]", "path": None}

@@ -1,0 +1,121 @@
+"""Keys and missing values in templates."""
+
+from __future__ import annotations
+
+from collections import UserDict, defaultdict
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from wandb_inference_magic.prompts import render
+
+pytestmark = pytest.mark.short
+
+ORDER = {"items": ["pen", "ink"], "values": 3, "get": "g", "copy": {"keys": "k", "pop": "p"}}
+FRAME = pd.DataFrame({"items": ["pen", "ink"], "name": ["Ada", "Bob"], "count": [3, 4], "index": [7, 8]})
+
+
+def rendered(text: str, **names: Any) -> Any:
+    return render(text, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ order.items }} {{ order.values }} {{ order.get }}", '["pen", "ink"] 3 g'),
+        ("{{ order.copy.keys }}{{ order.copy.pop }}", "kp"),
+        ("{% for one in orders %}{{ one.values }}{{ one.copy.keys }};{% endfor %}", "3k;3k;"),
+        ("{{ orders | map(attribute='values') | sum }}", "6"),
+        ("{% for item in order.items %}{{ item }};{% endfor %}", "pen;ink;"),
+        ("{% if order.values > 2 %}many{% endif %}", "many"),
+        ("{{ users.items }}{{ counts.items }}", "u0"),
+        ("{% for _, row in frame.iterrows() %}{{ row.items }} {{ row.name }} {{ row.count }};{% endfor %}",
+         "pen Ada 3;ink Bob 4;"),
+        ("{% for row in frame.to_dict('records') %}{{ row.index }}{% endfor %}", "78"),
+        ("{% for row in rows.iter_rows(named=True) %}{{ row.items }}{% endfor %}", "12"),
+    ],
+)  # fmt: skip
+def test_a_key_comes_before_a_method_of_its_name(text: str, expected: str) -> None:
+    names = {
+        "order": ORDER,
+        "orders": [ORDER, ORDER],
+        "users": UserDict(items="u"),
+        "counts": defaultdict(int, items=0),
+        "frame": FRAME,
+        "rows": pl.DataFrame({"items": [1, 2]}),
+    }
+    assert rendered(text, **names) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{% for name, value in order.items() %}{{ name }};{% endfor %}", "items;values;get;copy;"),
+        ("{{ order.get('values') }} {{ order.get('none', 5) }}", "3 5"),
+        ("{{ order.keys() | list | length }}", "4"),
+        ("{{ word.upper() }} {{ word.title }}", "ADA"),
+        ("{{ frame.shape }} {{ frame['count'].sum() }}", "[2, 4] 7"),
+    ],
+)
+def test_a_method_that_is_called_is_the_method(text: str, expected: str) -> None:
+    assert rendered(text, order=ORDER, word="ada", frame=FRAME).startswith(expected)
+
+
+def test_looking_up_a_key_does_not_add_it() -> None:
+    counts: defaultdict[str, int] = defaultdict(int)
+    rendered("{{ counts.copy() }}{{ counts.copy | string | length }}", counts=counts)
+    assert counts == {}
+
+
+MISSING = [
+    None,
+    float("nan"),
+    np.float32("nan"),
+    np.datetime64("NaT"),
+    np.timedelta64("NaT"),
+    Decimal("NaN"),
+    pd.NaT,
+    pd.NA,
+    pl.Series([None, 1])[0],
+    np.ma.masked,
+]
+
+
+@pytest.mark.parametrize("value", MISSING, ids=[f"{type(one).__name__}-{one}" for one in MISSING])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[{{ x }}]", "[]"),
+        ("{% if x %}yes{% else %}no{% endif %}", "no"),
+        ("{% if not x %}no{% endif %}", "no"),
+        ("{% if x is none %}none{% endif %}{% if x is not none %}some{% endif %}", "none"),
+        ("{% if x and 1 %}yes{% elif x or 0 %}yes{% else %}no{% endif %}", "no"),
+        ("{% if x > 3 %}more{% elif 3 >= x %}less{% else %}neither{% endif %}", "neither"),
+        ("{{ 'yes' if x else 'no' }}", "no"),
+        ("{{ x | default('unknown') }} {{ x | d('unknown', true) }} {{ x or 'unknown' }}", "unknown unknown unknown"),
+        ("[{{ x | trim }}{{ x | upper }}{{ x | truncate(5) }}{{ 'a' ~ x }}]", "[a]"),
+        ("{{ [x, 1] | join(';') }}", ";1"),
+        ("{{ [x, 1] | select | list }} {{ [x, 1] | reject | list | length }}", "[1] 1"),
+        ("{% for one in [x, 1] if one %}{{ one }}{% endfor %}", "1"),
+        ("{{ row.x }}{{ row['x'] }}{% if row.x %}yes{% endif %}", ""),
+        ("{{ rows | selectattr('x') | list | length }}", "0"),
+        ("{{ row }}", '{"x": null}'),
+    ],
+)
+def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str) -> None:
+    assert rendered(text, x=value, row={"x": value}, rows=[{"x": value}]) == expected
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "", False, "nan", "None", float("inf"), np.float64(0)])
+def test_a_value_that_is_there_is_not_missing(value: Any) -> None:
+    assert rendered("{{ x }}|{{ x is none }}|{{ x | default('d') }}", x=value) == f"{value}|False|{value}"
+
+
+def test_a_row_of_a_frame_with_missing_values_is_read_as_its_dict_is() -> None:
+    frame = pd.DataFrame({"name": ["Ada", None], "age": pd.array([36, None], dtype="Int64"), "score": [1.5, None]})
+    text = "{{ row.name }}{% if row.age > 3 %} is {{ row.age }}{% endif %};"
+    assert rendered(f"{{% for _, row in frame.iterrows() %}}{text}{{% endfor %}}", frame=frame) == "Ada is 36;;"

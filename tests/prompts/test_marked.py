@@ -1,0 +1,95 @@
+"""How the values of a prompt are shortened until it fits."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from wandb_inference_magic.messages import estimate_messages
+from wandb_inference_magic.prompts import Image, cut_values, fit_values, render, with_text_after
+
+pytestmark = pytest.mark.short
+
+IMAGE = Image("data:image/png;base64,AAAA")
+LONG = "".join(f"{number:04d} " for number in range(20_000))
+
+
+def tokens_of(content: Any) -> int:
+    return estimate_messages([{"content": content}])
+
+
+def test_a_value_is_whole_where_there_is_room_or_none_is_known() -> None:
+    content = render("Read {{ text }} now", {"text": LONG})
+    for room in (None, 100_000):
+        assert fit_values(content, room) == (f"Read {LONG} now", 0)
+
+
+def test_the_longest_values_are_cut_visibly_and_nothing_else() -> None:
+    text = "Compare {{ a }} with {{ b }} and {{ short }}: " + "typed " * 100
+    content = render(text, {"a": LONG, "b": LONG[::-1], "short": "short value"})
+    fitted, counted = fit_values(content, 1000)
+    assert counted == 2
+    assert 900 < tokens_of(fitted) <= 1000
+    assert fitted.count("characters left out ...]") == 2
+    assert fitted.startswith("Compare 0000 0001")
+    assert fitted.endswith(" and short value: " + "typed " * 100)
+
+
+def test_whole_values_and_typed_text_are_never_cut() -> None:
+    content = render("{{ text | whole }} {{ other }}", {"text": LONG, "other": LONG})
+    fitted, counted = fit_values(content, 30_000)
+    assert counted == 1
+    assert fitted.startswith(LONG)
+    assert fit_values(content, 1000) == (f"{LONG} {LONG}", 0), "cutting would not be enough: it is refused elsewhere"
+    assert fit_values(LONG, 1000) == (LONG, 0)
+
+
+def test_values_around_pictures_are_cut_too() -> None:
+    content = render("{{ text }}{{ picture }} and {{ text }}", {"text": LONG, "picture": IMAGE})
+    fitted, counted = fit_values(content, 3000)
+    assert counted == 2
+    assert [part["type"] for part in fitted] == ["text", "image_url", "text"]
+    assert tokens_of(fitted) <= 3000
+
+
+def test_a_value_kept_for_later_is_read_as_it_is_and_cut_where_it_is_shown() -> None:
+    text = "{% set kept %}{{ text }}{% endset %}{{ kept | length }} {% if kept == text %}same{% endif %} {{ kept }}"
+    content = render(text, {"text": LONG})
+    assert str(content) == f"{len(LONG)} same {LONG}"
+    assert fit_values(content, 500)[1] == 1
+
+
+def test_a_text_can_be_added_to_a_rendered_one() -> None:
+    content = with_text_after(render("  {{ text }} ? ", {"text": LONG}), "\n\nThe error")
+    assert content == f"{LONG} ?\n\nThe error"
+    fitted, counted = fit_values(content, 500)
+    assert counted == 1
+    assert fitted.endswith("?\n\nThe error")
+
+
+def test_values_cut_by_the_setting_are_counted() -> None:
+    assert cut_values(render("{{ a }} {{ b }} {{ c | whole }}", {"a": LONG, "b": "b", "c": LONG}, tokens=50)) == 1
+    pictured = render("{{ a }}{{ picture }}", {"a": LONG, "picture": IMAGE}, tokens=50)
+    assert cut_values(pictured) == 1
+    assert cut_values("as typed") == 0
+
+
+def test_a_rendered_text_can_be_copied_to_another_process() -> None:
+    content = pickle.loads(pickle.dumps(render("{{ a }}", {"a": LONG})))
+    assert fit_values(content, 500)[1] == 1
+
+
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=3000)), max_size=5), st.integers(1, 2000))
+def test_what_is_cut_fits(pieces: list[tuple[str, str]], room: int) -> None:
+    typed = [text.replace("{", "(") for text, _ in pieces]
+    template = "".join(f"{text}{{{{ v{number} }}}}" for number, text in enumerate(typed))
+    content = render(template, {f"v{number}": value for number, (_, value) in enumerate(pieces)})
+    fitted, counted = fit_values(content, room)
+    assert type(fitted) is str
+    if counted:
+        assert tokens_of(fitted) <= room
+    else:
+        assert fitted == content

@@ -1,0 +1,88 @@
+"""Charts as text: the specification of an Altair chart or a Plotly figure, with the start of its data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The points of a list, or rows of a table, that are shown.
+MOST_POINTS: Final = 20
+ONE_LINE: Final = 100
+
+
+def describe_altair(chart: Any) -> str:
+    """Describe an Altair chart by its Vega-Lite specification."""
+    try:
+        specification = chart.to_dict()
+    except Exception as error:
+        if type(error).__name__ != "MaxRowsError":
+            raise
+        # A chart of more than 5,000 rows has a specification only where that limit is lifted.
+        with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
+            specification = chart.to_dict()
+    return f"Altair chart, as Vega-Lite:\n{_format(_without(specification, '$schema', 'config'))}"
+
+
+def describe_plotly(figure: Any) -> str:
+    """Describe a Plotly figure by its data and its layout."""
+    specification = dict(figure.to_plotly_json())
+    specification["layout"] = _without(specification.get("layout", {}), "template")
+    return f"Plotly figure, as JSON:\n{_format(specification)}"
+
+
+def _without(specification: Mapping[str, Any], *defaults: str) -> dict[str, Any]:
+    """Leave out what is the same in every chart."""
+    return {name: one for name, one in specification.items() if name not in defaults}
+
+
+def _format(specification: Any) -> str:
+    return _lines(_short(specification), "")
+
+
+def _short(value: Any) -> Any:
+    """Return a specification with short lists and without defaults, as JSON types."""
+    if isinstance(value, dict):
+        if "bdata" in value and "dtype" in value:
+            return _short(_numbers(value))
+        return {str(name): _short(one) for name, one in value.items()}
+    if hasattr(value, "tolist"):
+        # An array of NumPy, or one of its numbers. Only its start is converted.
+        length = len(value) if getattr(value, "shape", ()) else 0
+        shown = _short((value[:MOST_POINTS] if length else value).tolist())
+        return shown if length <= MOST_POINTS else [*shown, _more(length)]
+    if isinstance(value, list | tuple):
+        shown = [_short(one) for one in value[:MOST_POINTS]]
+        return shown if len(value) <= MOST_POINTS else [*shown, _more(len(value))]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _more(length: int) -> str:
+    return f"[... {length - MOST_POINTS:,} more left out ...]"
+
+
+def _numbers(packed: dict[str, Any]) -> Any:
+    """Return the array that Plotly has packed into text."""
+    import numpy as np
+
+    numbers = np.frombuffer(b64decode(packed["bdata"]), dtype=packed["dtype"])
+    shape = [int(one) for one in str(packed.get("shape", "")).split(",") if one.strip()]
+    return numbers.reshape(shape) if shape else numbers
+
+
+def _lines(value: Any, indent: str) -> str:
+    """Return a value as JSON in which what is short stands on one line."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(line) <= ONE_LINE or not isinstance(value, dict | list):
+        return line
+    inner = f"{indent}  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(name, ensure_ascii=False)}: {_lines(one, inner)}" for name, one in value.items()]
+        return f"{{\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}}}"
+    if not any(isinstance(one, dict | list) for one in value):
+        return line
+    return f"[\n{inner}" + f",\n{inner}".join(_lines(one, inner) for one in value) + f"\n{indent}]"

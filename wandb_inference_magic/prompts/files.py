@@ -1,0 +1,237 @@
+"""Files and binary data in prompts: text is decoded, images are images, and anything else is refused by its kind."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import InferenceError, did_you_mean, quoted
+from . import images
+from .marked import LEFT_OUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .images import Image
+
+LONGEST_FILE: Final = 10_000_000
+MOST_ENTRIES: Final = 200
+# The end of a file's name, by which a text is taken for a path.
+_SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# An encoding that the text itself names, as XML, HTML and Python have it.
+_DECLARED: Final = re.compile(rb"""(?:encoding|charset|coding)\s*[=:]\s*["']?([\w.-]{2,30})""")
+_BOMS: Final = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+_UNPACK: Final = "Unpack it, and put the path of a file from it into the prompt."
+_CONVERT: Final = (
+    "Convert it to a PNG, JPEG, GIF or WebP image, or open it with PIL and put that image into the prompt."
+)
+_LOAD: Final = "Load it, and put the value into the prompt."
+_TRANSCRIBE: Final = "Put its transcript into the prompt."
+# By the end of the name, for files that are ZIP archives inside or that have no signature.
+_BY_SUFFIX: Final = {
+    ".xlsx": ("an Excel workbook", "Read it with pandas.read_excel, and put the frame into the prompt."),
+    ".docx": ("a Word document", "Save it as text, or extract its text with python-docx."),
+    ".pptx": ("a PowerPoint presentation", "Save it as text, or extract its text with python-pptx."),
+    ".npz": ("a NumPy archive", "Load it with numpy.load, and put an array of it into the prompt."),
+}
+_BY_SIGNATURE: Final = (
+    (b"%PDF", "a PDF document", "Extract its text first, for example with pypdf, and put that into the prompt."),
+    (b"PK\x03\x04", "a ZIP archive", _UNPACK),
+    (b"PK\x05\x06", "a ZIP archive", _UNPACK),
+    (b"PAR1", "a Parquet file", "Read it with pandas.read_parquet, and put the frame into the prompt."),
+    (b"ARROW1", "an Arrow file", "Read it with pandas.read_feather, and put the frame into the prompt."),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"BZh", "a bzip2 archive", _UNPACK),
+    (b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"SQLite format 3", "a SQLite database", "Query it (pandas.read_sql), and put the result into the prompt."),
+    (b"\xd0\xcf\x11\xe0", "an old Office document", "Save it as text or CSV, and put that file into the prompt."),
+    (b"\x89HDF", "an HDF5 file", _LOAD),
+    (b"\x93NUMPY", "a NumPy array", "Load it with numpy.load, and put the array into the prompt."),
+    (b"\x80\x04", "a pickle", _LOAD),
+    (b"\x80\x05", "a pickle", _LOAD),
+    (b"BM", "a BMP image", _CONVERT),
+    (b"II*\x00", "a TIFF image", _CONVERT),
+    (b"MM\x00*", "a TIFF image", _CONVERT),
+    (b"\x00\x00\x01\x00", "an icon", _CONVERT),
+    (b"8BPS", "a Photoshop image", _CONVERT),
+    (b"ID3", "an audio file", _TRANSCRIBE),
+    (b"OggS", "an audio file", _TRANSCRIBE),
+    (b"fLaC", "an audio file", _TRANSCRIBE),
+    (b"RIFF", "an audio or video file", _TRANSCRIBE),
+    (b"\x7fELF", "a program", "Put its source into the prompt."),
+)  # fmt: skip
+_HEIC: Final = (b"ftyphei", b"ftypmif", b"ftypavif")
+
+
+def describe_path(value: Path) -> str | Image:
+    """Return the text of a file, its image, or the names in a folder.
+
+    Raises
+    ------
+    InferenceError
+        For a path that cannot be read, or whose file is neither text nor an image.
+    """
+    path = home_resolved(value)
+    try:
+        if path.is_dir():
+            return "\n".join(_entries(path))
+        if images.is_image_file(path):
+            return images.image_at(path)
+        with path.open("rb") as file:
+            data = file.read(LONGEST_FILE + 1)
+    except OSError as error:
+        raise _unreadable(str(path), error.strerror or str(error), "Check its name and folder.") from None
+    return _text(data, str(path), path.suffix)
+
+
+def describe_bytes(value: bytes | bytearray | memoryview) -> str | Image:
+    """Return the text or the image that binary data holds.
+
+    Raises
+    ------
+    InferenceError
+        If it holds neither.
+    """
+    data = bytes(value)
+    return images.image_from_bytes(data) or _text(data, f"A value of type {type(value).__name__}")
+
+
+def no_image_file(text: str) -> InferenceError | None:
+    """Return why a text that is the path of a file is no image, or None if it is no path."""
+    try:
+        path = home_resolved(Path(text))
+        is_there = path.exists()
+    except (OSError, ValueError):
+        return None
+    if is_there:
+        kind = "a folder" if path.is_dir() else _kind_at(path)
+        return InferenceError(
+            f"{path} is not an image that models read, but {kind}. Nothing was sent.",
+            remedy="Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
+            cause="option",
+        )
+    if "\n" in text or not (_SUFFIX.search(text) or text.startswith(("./", "../", "/", "~", ".\\", "..\\"))):
+        return None
+    return InferenceError(
+        f"There is no file {path} (in {Path.cwd()}). Nothing was sent.",
+        remedy=_near(path) or "Check its name and folder, or give a figure or a PIL image of the notebook.",
+        cause="option",
+    )
+
+
+def home_resolved(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        # There is no such user, so the name is taken literally.
+        return path
+
+
+def _near(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [one.name for one in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
+def _kind_at(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096)
+    except OSError as error:
+        return f"a file that cannot be read ({error.strerror or error})"
+    if not start:
+        return "an empty file"
+    kind, _ = _kind(start, path.suffix)
+    return kind or ("text" if _encoding(start, is_whole=False) else "a file of another kind")
+
+
+def _kind(start: bytes, suffix: str) -> tuple[str, str]:
+    """Return what kind of file this is, and what to do with it; empty if it is of no known binary kind."""
+    if start[4:12].startswith(_HEIC):
+        return "a HEIC or AVIF image", _CONVERT
+    if start[4:8] == b"ftyp":
+        return "an audio or video file", _TRANSCRIBE
+    for signature, kind, remedy in _BY_SIGNATURE:
+        # These two letters can also begin a text.
+        if start.startswith(signature) and (signature != b"BM" or b"\x00" in start[:64]):
+            is_zip = signature.startswith(b"PK")
+            return _BY_SUFFIX.get(suffix.lower(), (kind, remedy)) if is_zip else (kind, remedy)
+    return "", ""
+
+
+def _text(data: bytes, name: str, suffix: str = "") -> str:
+    """Return the text that the bytes stand for, up to `LONGEST_FILE` of them."""
+    kind, remedy = _kind(data[:4096], suffix)
+    if kind:
+        raise _unreadable(name, f"It is {kind}, not text.", remedy)
+    is_whole = len(data) <= LONGEST_FILE
+    encoding = _encoding(data[:LONGEST_FILE], is_whole=is_whole)
+    if encoding is None and _CONTROLS.search(data[:4096]):
+        raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
+    if encoding is None:
+        remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
+        raise _unreadable(name, "It is a text in an encoding that cannot be told.", remedy)
+    # The cut may be inside a character.
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(data[:LONGEST_FILE], final=is_whole)
+    return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"
+
+
+def _encoding(data: bytes, *, is_whole: bool) -> str | None:
+    """Return the encoding of a text; None if it is no text, or its encoding cannot be told.
+
+    It is what a byte order mark says, or UTF-8, or what the text itself declares, or cp1252, used by older Windows
+    programs, where most letters are plain ones.
+    """
+    for mark, encoding in _BOMS.items():
+        if data.startswith(mark):
+            return encoding
+    if b"\x00" in data:
+        return _utf16_without_mark(data[:4096])
+    for encoding in ("utf-8", _declared(data[:1024])):
+        try:
+            codecs.getincrementaldecoder(encoding)().decode(data, final=is_whole)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        return "utf-8-sig" if encoding == "utf-8" else encoding
+    others = sum(byte >= 0x80 for byte in data[:100_000])
+    letters = sum(bytes([byte]).isalpha() for byte in data[:100_000])
+    return "cp1252" if others <= letters and not _CONTROLS.search(data[:4096]) else None
+
+
+def _declared(start: bytes) -> str:
+    found = _DECLARED.search(start)
+    return found[1].decode() if found else ""
+
+
+def _utf16_without_mark(start: bytes) -> str | None:
+    """Return UTF-16 for a text whose every other byte is mostly null, as that of most Western texts is."""
+    pairs = len(start) // 2
+    for encoding, first in (("utf-16-le", 1), ("utf-16-be", 0)):
+        nulls = start[first::2].count(0)
+        if nulls > 0.7 * pairs and not _CONTROLS.search(start[1 - first :: 2]):
+            return encoding
+    return None
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
+    yield from names[:MOST_ENTRIES]
+    if len(names) > MOST_ENTRIES:
+        yield LEFT_OUT.format(f"{len(names) - MOST_ENTRIES:,} entries")
+
+
+def _unreadable(name: str, why: str, remedy: str) -> InferenceError:
+    return InferenceError(f"{name} cannot be put into a prompt.", why=quoted(why), remedy=remedy, cause="option")

@@ -1,0 +1,140 @@
+"""The Jinja2 environment of prompts: keys come before methods, and a missing value is false and empty."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, StrictUndefined, Undefined, nodes
+from typing_extensions import override
+
+from .frames import is_labelled, is_missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# The names of our own filters and tests have a space, so that no template can use them.
+_TRUTH: Final = "as truth"
+_ORDERED: Final = "as ordered"
+_TEXT: Final = "as text"
+_TEXTS: Final = "as texts"
+# The name for `self` in a compiled template.
+SELF: Final = "self_of_method"
+# Before the name of an attribute that is called.
+_CALLED: Final = "() "
+_TEXT_FILTERS: Final = (
+    *("capitalize", "center", "e", "escape", "indent", "lower", "replace", "string", "striptags", "title"),
+    *("trim", "truncate", "upper", "urlize", "wordcount", "wordwrap"),
+)
+
+
+class PromptEnvironment(Environment):
+    """An environment with two more rules.
+
+    `{{ row.items }}` is the value of the key `items`, in a dict and in a row of pandas; `{{ row.items() }}` calls the
+    method. A value that is missing (None, NaN, NaT, `pd.NA`) is false, is none, is less and greater than nothing, and
+    has no text.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(undefined=StrictUndefined, **options)
+        self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: _text, _TEXTS: _texts}
+        self.filters |= {"default": _default, "d": _default}
+        self.tests |= {"none": is_missing, _TRUTH: lambda value: bool(_truth(value))}
+
+    @override
+    def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
+        return _adapted(super().parse(source, name, filename))
+
+    @override
+    def from_string(self, source: str | nodes.Template, *args: Any, **options: Any) -> Any:
+        # An expression that was compiled by itself comes as a tree.
+        tree = self.parse(source) if isinstance(source, str) else _adapted(source)
+        return super().from_string(tree, *args, **options)
+
+    @override
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if attribute.startswith(_CALLED):
+            return super().getattr(obj, attribute.removeprefix(_CALLED))
+        has_keys = is_labelled(obj)
+        if has_keys and attribute in obj:
+            return obj[attribute]
+        value = super().getattr(obj, attribute)
+        if not has_keys and inspect.isroutine(value) and hasattr(type(obj), "__getitem__"):
+            # A method that is not called is never meant: a column of a frame, a field of a record.
+            with suppress(Exception):
+                return obj[attribute]
+        return value
+
+
+def _adapted(tree: nodes.Template) -> nodes.Template:
+    """Put the rules of the environment into a parsed template."""
+    if not any(tree.find_all(nodes.Block)):
+        # In Jinja2 it is the template, which is of use only with blocks. Here it is the object of a method.
+        for name in tree.find_all(nodes.Name):
+            name.name = SELF if name.name == "self" else name.name
+    for node in list(tree.find_all(nodes.Node)):
+        _adapt(node)
+    if tree.environment is not None:
+        tree.set_environment(tree.environment)
+    return tree
+
+
+def _adapt(node: nodes.Node) -> None:
+    """Put the filters for missing values around what a node uses."""
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
+        node.node.attr = _CALLED + node.node.attr
+    elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For) and node.test is not None:
+        node.test = _filtered(node.test, _TRUTH)
+    elif isinstance(node, nodes.Not):
+        node.node = _filtered(node.node, _TRUTH)
+    elif isinstance(node, nodes.And | nodes.Or):
+        node.left, node.right = _filtered(node.left, _TRUTH), _filtered(node.right, _TRUTH)
+    elif isinstance(node, nodes.Compare) and any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops):
+        node.expr = _filtered(node.expr, _ORDERED)
+        for one in node.ops:
+            one.expr = _filtered(one.expr, _ORDERED)
+    elif isinstance(node, nodes.Concat):
+        node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
+    elif isinstance(node, nodes.Filter) and node.node is not None:
+        if node.name in _TEXT_FILTERS:
+            node.node = _filtered(node.node, _TEXT)
+        elif node.name == "join":
+            node.node = _filtered(node.node, _TEXTS)
+        elif len(node.args) == {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}.get(node.name, -1):
+            node.args.append(nodes.Const(_TRUTH, lineno=node.lineno))
+
+
+def _filtered(node: Any, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+def _truth(value: Any) -> Any:
+    return None if is_missing(value) else value
+
+
+class _Unordered:
+    """Stands for a missing value in a comparison: it is neither less nor greater than any other."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    __gt__ = __le__ = __ge__ = __lt__
+
+
+def _ordered(value: Any) -> Any:
+    return _Unordered() if is_missing(value) else value
+
+
+def _text(value: Any) -> Any:
+    return "" if is_missing(value) else value
+
+
+def _texts(values: Iterable[Any]) -> list[Any]:
+    return [_text(one) for one in values]
+
+
+def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+    is_absent = isinstance(value, Undefined) or is_missing(value)
+    return default_value if is_absent or (boolean and not value) else value
