@@ -146,6 +146,7 @@ class MapOptions(AskOptions):
         integer(1, "a whole number from 1 to 1000", 1000),
     )
     limit: int | None = option("The first N rows alone, to try the prompt.", COUNT)
+    distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
     retry_failed: bool = option("Ask again for rows that failed for good before.")
     no_cache: bool = option("Neither use answers that were kept on disk nor keep these.")
 

@@ -14,4 +14,4 @@ from .progress import (
 )
 from .rows import read_rows as read_rows
 from .run import BatchRun as BatchRun
-from .spec import BatchSpec as BatchSpec
+from .spec import BatchSpec as BatchSpec, check_count as check_count

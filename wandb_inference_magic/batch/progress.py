@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import usd
 from ..errors import shortened
 from ..rendering import line_bundle, table_bundle
+from .start import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +41,11 @@ class MapProgress:
         self._runs = runs
         self._previewed = 0 if preview else PREVIEWED
         self._next = 0.0
-        estimate = ", ".join(f"{run.model}: {run.estimate()}" for run in runs)
+        expected = ", ".join(f"{run.model}: {estimate(run)}" for run in runs)
         if preview:
-            canvas.status(estimate)
+            canvas.status(expected)
         else:
-            canvas.show(line_bundle(estimate))
+            canvas.show(line_bundle(expected))
         self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
 
     def draw(self) -> None:

@@ -21,7 +21,7 @@ from ..batch import (
 from ..catalog import format_usd
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, Interrupted, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean, shortened
 from ..frontend import Spinner, cleared_on_error, is_notebook
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
@@ -66,6 +66,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         raw=options.raw,
         concurrency=options.concurrency,
         retry_failed=options.retry_failed,
+        distinct=options.distinct,
     )
     name = options.output or OUTPUT
     if is_dask(value):
@@ -87,19 +88,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     context.put(name, mapped.frame)
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
-    if mapped.interrupted:
-        raise Interrupted(f"The rows so far are in {name}. {_again(command)}")
-    if mapped.stopped is not None:
-        error = mapped.stopped
-        error.remedy = f"{error.remedy} The rows so far are in {name}. {_again(command)}".strip()
-        raise error
-
-
-def _again(command: Command) -> str:
-    cassette = command.cassette
-    if cassette is not None and not cassette.replays:
-        return "While a cassette records, the cell asks for every row again: the cassette holds them in one take."
-    return "Run the cell again to continue: no answer is asked for twice."
+    mapped.raise_if_incomplete(name)
 
 
 def _value_of(name: str, names: Mapping[str, Any]) -> Any:
@@ -147,6 +136,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     parts = [
         f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
         *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{shared:,} shared with equal rows"] if (shared := sum(run.shared for run in runs)) else []),
         *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
