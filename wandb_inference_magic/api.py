@@ -5,6 +5,7 @@ Importing `wandb_inference_magic` imports this module, so other packages are imp
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -234,7 +235,7 @@ def map_prompts(
     check_count("limit", limit, 0)
     if is_dask(frame):
         return map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
-    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache)
+    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache, warn=_warn)
     return _whole(mapped).frame
 
 
@@ -297,7 +298,7 @@ def compare_frame(
         repair=repair,
     )
     evaluation.check(rows, spec.chat.schema, truth=truth, field=field)
-    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache))
+    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache, warn=_warn))
     return evaluation.evaluated(mapped, rows, spec.chat.schema, truth=truth, field=field)
 
 
@@ -342,11 +343,19 @@ def _check_type(name: str, value: Any, kind: type, says: str, check: Callable[[A
         )
 
 
+def _warn(notice: str) -> None:
+    """Give a notice as a warning at the line of the user's code."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(notice, InferenceWarning, stacklevel=level)
+
+
 def _whole(mapped: Mapped) -> Mapped:
     """Return a complete result, with its notices as warnings. Raise the error that ended an incomplete one."""
     for notice in mapped.notices:
-        # The line of the user's code, which called `map_prompts` or `compare_frame`.
-        warnings.warn(notice, InferenceWarning, stacklevel=3)
+        if notice not in mapped.notices_before:
+            _warn(notice)
     mapped.raise_if_incomplete("`partial` of this error")
     return mapped
 

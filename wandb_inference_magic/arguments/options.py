@@ -145,6 +145,7 @@ class MapOptions(AskOptions):
         "says it is too many.",
         integer(1, "a whole number from 1 to 1000", 1000),
     )
+    dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")
     limit: int | None = option("The first N rows alone, to try the prompt.", COUNT)
     distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
     retry_failed: bool = option("Ask again for rows that failed for good before.")

@@ -15,3 +15,4 @@ from .progress import (
 from .rows import read_rows as read_rows
 from .run import BatchRun as BatchRun
 from .spec import BatchSpec as BatchSpec, check_count as check_count
+from .start import estimate as estimate, start_dry as start_dry

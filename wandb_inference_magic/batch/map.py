@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace."""
+    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace.
+
+    `notices_before` are those of the notices that there were before anything was sent.
+    """
 
     frame: Any
     runs: Sequence[BatchRun]
@@ -38,6 +41,7 @@ class Mapped:
     interrupted: bool = False
     trace: str = ""
     way_on: str = ""
+    notices_before: tuple[str, ...] = ()
 
     def raise_if_incomplete(self, place: str) -> None:
         """Raise the error or the interrupt that ended the run early, if one did.
@@ -77,10 +81,11 @@ def run_map(
     use_cache: bool = True,
     progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
     permits: Permits | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Mapped:
     """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
-    A model that is named twice is run once.
+    A model that is named twice is run once. `warn` is called with each notice that there is before anything is sent.
 
     Raises
     ------
@@ -96,6 +101,10 @@ def run_map(
         runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
         for run in runs:
             run.beside = len(runs)
+        before = tuple(dict.fromkeys(notice for run in runs for notice in run.all_notices))
+        if warn is not None:
+            for notice in before:
+                warn(notice)
         inputs = {"prompt": spec.text, "model": [run.model for run in runs], "rows": rows.length}
         trace, interrupted = Trace(), False
         try:
@@ -116,7 +125,7 @@ def run_map(
         notices += tuple(cache.notices)
     notices += trace.news()
     seconds, way_on = perf_counter() - started, _way_on(command, runs, use_cache=use_cache)
-    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link, way_on)
+    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link, way_on, before)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

@@ -326,9 +326,10 @@ class BatchRun:
             return
         if (relaxed := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
             self._base = relaxed
-            self._notice(*relaxed.notices)
+            self.notice(*relaxed.notices)
 
-    def _notice(self, *notices: str) -> None:
+    def notice(self, *notices: str) -> None:
+        """Add notices for the user."""
         # Called in the thread of the cell, and in that of the event loop.
         with self._lock:
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))

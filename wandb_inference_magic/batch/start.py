@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -16,12 +17,15 @@ from .run import BatchRun, not_drawn
 from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..session import Budget, Command
     from .cache import AnswerCache
     from .rows import Rows
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
+SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
 
@@ -30,6 +34,8 @@ def start(
     command: Command, rows: Rows, spec: BatchSpec, model: str | None, cache: AnswerCache | None
 ) -> BatchRun | None:
     """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
+
+    Its notices say what is likely a mistake.
 
     Raises
     ------
@@ -45,8 +51,38 @@ def start(
         return None
     first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
     run = BatchRun(command, rows, spec, first.model, first, cache)
-    _check_budget(command.budget, run)
+    run.notice(*_likely_mistakes(rows.columns, spec))
+    if not command.dry:
+        _check_budget(command.budget, run)
     return run
+
+
+def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str]) -> Iterator[BatchRun]:
+    """Yield a run for each model, to look at and not to send. Its notices say what would stop it.
+
+    Raises
+    ------
+    InferenceError
+        As `start`.
+    """
+    for model in dict.fromkeys(models) or (None,):
+        if run := start(command, rows, spec, model, None):
+            try:
+                _check_budget(command.budget, run)
+            except InferenceError as error:
+                run.notice(str(error))
+            yield run
+
+
+def _likely_mistakes(columns: Sequence[str], spec: BatchSpec) -> Iterator[str]:
+    names = spec.column_names()
+    if not columns or "row" in names or names & set(columns):
+        return
+    shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
+    braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
+    name = braced[0] if braced else columns[0]
+    means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {name} }}}}."
+    yield f"The prompt names no column of the frame, so that all rows may get the same prompt. Columns: {shown}.{means}"
 
 
 def estimate(run: BatchRun) -> Estimate:

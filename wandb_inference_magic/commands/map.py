@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,23 +20,27 @@ from ..batch import (
     map_lazily,
     read_rows,
     run_map,
+    start_dry,
 )
 from ..catalog import format_usd
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..frontend import Spinner, cleared_on_error, is_notebook
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
+from ..session import Command
+from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..arguments import MapOptions
+    from ..batch.rows import Rows
     from ..frontend import MagicContext
-    from ..session import Command
 
 OUTPUT: Final = "_wbmap"
+_A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
 SHOWN_ERRORS: Final = 3
 # How many of the rows with the same error are named.
 SHOWN_ROWS: Final = 5
@@ -51,7 +58,8 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     Interrupted
         When the user interrupts. The replies received so far are in the variable.
     """
-    command, canvas = context.command, context.canvas()
+    command = Command(context.session, dry=True) if options.dry_run else context.command
+    canvas = context.canvas()
     command.listener = Spinner(canvas)
     value = _value_of(frame, context.names)
     if not text.strip():
@@ -68,6 +76,10 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         retry_failed=options.retry_failed,
         distinct=options.distinct,
     )
+    if options.dry_run:
+        runs = list(start_dry(command, _rows_to_look_at(value, options.limit), spec, options.model))
+        canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+        return
     name = options.output or OUTPUT
     if is_dask(value):
         context.put(name, _lazily(command, options, value, spec))
@@ -91,21 +103,40 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     mapped.raise_if_incomplete(name)
 
 
-def _value_of(name: str, names: Mapping[str, Any]) -> Any:
-    if not name:
+def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
+    """Return the value of the expression that names the frame. It may be in quotes as a whole."""
+    if not expression:
         raise InferenceError(
             "%%wbmap needs to know whose rows: nothing was sent.",
             remedy="Name a DataFrame of the notebook behind it: %%wbmap reviews.",
             cause="option",
         )
-    if name in names:
-        return names[name]
-    raise InferenceError(
-        f"There is no {shortened(name)!r} in the notebook. Nothing was sent.",
-        remedy=did_you_mean(name, [one for one in names if not one.startswith("_")])
-        or "Put what you want to go over into a variable first, and name that.",
-        cause="option",
-    )
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        expression = inner if isinstance(inner := literal_eval(expression), str) else expression
+    try:
+        # A copy: names that the expression binds stay out of the notebook.
+        return eval(compile(expression.strip(), "<FRAME>", "eval"), dict(names))
+    except SyntaxError as error:
+        what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
+    except NameError as error:
+        name = str(getattr(error, "name", "") or expression)
+        near = did_you_mean(name, [one for one in names if not one.startswith("_")])
+        what, remedy = f"There is no {shortened(name)!r} in the notebook", near or _A_FRAME
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
+        remedy = "Try it in a cell of its own."
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
+
+
+def _rows_to_look_at(value: Any, limit: int | None) -> Rows:
+    """Return the rows of a value, if looking at them neither takes them away nor computes them."""
+    if is_dask(value) or isinstance(value, Iterator):
+        raise InferenceError(
+            f"To show rows of a {type(value).__name__}, they would be {'computed' if is_dask(value) else 'used up'}.",
+            remedy="Put some of them into a variable first, and name that.",
+            cause="option",
+        )
+    return read_rows(value, limit)
 
 
 def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) -> Any:
