@@ -7,10 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 
 import pytest
+from service import Service, completion
 
-from wandb_inference_magic.batch.cache import MB, Answer, AnswerCache
+from wandb_inference_magic.arguments import ConfigOptions
+from wandb_inference_magic.batch.cache import Answer, AnswerCache
+from wandb_inference_magic.commands.config import configure
+from wandb_inference_magic.errors import MB
+from wandb_inference_magic.session import current_session
 
 NO_DATABASE = b"This is no database, and long enough to be seen as none." * 100
 
@@ -23,6 +29,7 @@ def contents(path: Path) -> dict[str, str]:
 PUT_FAILURES = """
 import sys
 from pathlib import Path
+from types import ModuleType
 from wandb_inference_magic.batch.cache import Answer, AnswerCache
 cache = AnswerCache(Path(sys.argv[1]))
 for number in range(200):
@@ -169,3 +176,33 @@ def test_a_cleared_cache_is_empty_and_small(tmp_path: Path) -> None:
     assert cache.facts() == (0, None)
     assert cache.size() < 20_000
     cache.close()
+
+
+class Shown:
+    """A canvas that keeps what it shows."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def show(self, data: dict[str, str]) -> None:
+        self.text = data["text/plain"]
+
+
+def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) -> None:
+    service.always = completion("yes")
+    api.map_prompts(list("abc"), "{{ text }}")
+    session, canvas = current_session(), Shown()
+
+    def run(**options: object) -> str:
+        configure(session, ConfigOptions(**options), canvas)  # type: ignore[arg-type]
+        return canvas.text
+
+    shown = run(cache="show")
+    for part in ("answers.sqlite", "3", "MB", "oldest use", "at most 1,000 MB (cache_mb)", "any age"):
+        assert part in shown
+    assert "3 answers deleted." in run(cache="clear")
+    assert "0 answers deleted." in run(cache="clear")
+    session.settings.set(cache_mb=None, cache_days=30)
+    assert "any size, unused for at most 30 days (cache_days)" in run(cache="show")
+    api.map_prompts(list("abc"), "{{ text }}")
+    assert len(service.chats) == 6

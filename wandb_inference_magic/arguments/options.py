@@ -184,5 +184,8 @@ class ConfigOptions:
         "Replay replies as fast as they once came (recorded), or at-once.", choice(*PACES), long="--pace"
     )
     trace: str | None = option("Trace each call in this W&B Weave project (needs the extra `weave`), or off.", TRACE)
+    cache: str | None = option(
+        "Show the answers of %%wbmap that are kept on disk, or clear them.", choice("show", "clear"), alone="show"
+    )
     check: bool = option("Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("Forget what was set in this session, the key included.")

@@ -4,6 +4,7 @@ This includes the limit on requests in flight, the cache of answers, Dask suppor
 answers.
 """
 
+from .cache import open_cache as open_cache
 from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
 from .map import Mapped as Mapped, run_map as run_map
 from .progress import (

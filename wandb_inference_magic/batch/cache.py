@@ -16,7 +16,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..config import check_file
-from ..errors import quoted, shortened
+from ..errors import MB, quoted, shortened
 from ..text import read_json_text, whole
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 FOLDER: Final = "wandb_inference_magic"
 FILE: Final = "answers.sqlite"
-MB: Final = 1_000_000
 # In bytes. A row that is larger is not read.
 MOST_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
