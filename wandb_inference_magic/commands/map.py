@@ -22,7 +22,7 @@ from ..batch import (
     run_map,
     start_dry,
 )
-from ..catalog import format_usd
+from ..catalog import usd
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, did_you_mean, quoted, shortened
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = "_wbmap"
 _A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
+_LAZY: Final = (
+    "a Dask DataFrame: its rows are asked for when it is computed. What workers in other processes spend is not in "
+    "%wbusage."
+)
 SHOWN_ERRORS: Final = 3
 # How many of the rows with the same error are named.
 SHOWN_ROWS: Final = 5
@@ -83,7 +87,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     name = options.output or OUTPUT
     if is_dask(value):
         context.put(name, _lazily(command, options, value, spec))
-        canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
+        canvas.show(line_bundle(f"{name} is {_LAZY}"))
         return
     with cleared_on_error(canvas):
         mapped = run_map(
@@ -173,7 +177,7 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",
-        "cost unknown" if (cost := cost_of(runs)) is None else format_usd(cost),
+        "cost unknown" if (cost := cost_of(runs)) is None else usd(cost),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."
