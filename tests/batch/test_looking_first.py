@@ -142,7 +142,7 @@ def test_a_prompt_without_a_column_is_a_warning_with_the_columns(
 ) -> None:
     service.always = completion("yes")
     with pytest.warns(InferenceWarning, match=r"names no column.*review, stars") as found:
-        api.map_prompts([{"review": "a", "stars": 1}], prompt, names={"other": 3})
+        api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt, names={"other": 3})
     assert len(found) == 1
     assert found[0].filename == __file__
     if "{" in prompt:
@@ -152,7 +152,7 @@ def test_a_prompt_without_a_column_is_a_warning_with_the_columns(
 @pytest.mark.parametrize("prompt", ["{{ review }}", "{{ row }}", "{% if stars %}x{% endif %}", "{{ row.review }}"])
 def test_a_prompt_with_a_column_is_no_mistake(api: ModuleType, service: Service, prompt: str) -> None:
     service.always = completion("yes")
-    api.map_prompts([{"review": "a", "stars": 1}], prompt)
+    api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt)
 
 
 def test_the_warning_comes_before_anything_is_sent(api: ModuleType, service: Service) -> None:
@@ -161,7 +161,7 @@ def test_the_warning_comes_before_anything_is_sent(api: ModuleType, service: Ser
     with warnings.catch_warnings():
         warnings.simplefilter("error", InferenceWarning)
         with pytest.raises(InferenceWarning):
-            api.map_prompts(["a"], "Translate {text}")
+            api.map_prompts(["a", "b"], "Translate {text}")
     assert service.chats == []
 
 

@@ -51,7 +51,7 @@ def start(
         return None
     first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
     run = BatchRun(command, rows, spec, first.model, first, cache)
-    run.notice(*_likely_mistakes(rows.columns, spec))
+    run.notice(*_likely_mistakes(rows, spec))
     if not command.dry:
         _check_budget(command.budget, run)
     return run
@@ -74,9 +74,9 @@ def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[st
             yield run
 
 
-def _likely_mistakes(columns: Sequence[str], spec: BatchSpec) -> Iterator[str]:
-    names = spec.column_names()
-    if not columns or "row" in names or names & set(columns):
+def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
+    names, columns = spec.column_names(), rows.columns
+    if rows.length == 1 or not columns or "row" in names or names & set(columns):
         return
     shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
     braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
