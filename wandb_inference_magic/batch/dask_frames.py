@@ -15,7 +15,7 @@ from uuid import uuid4
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError
 from ..imports import import_quietly
-from ..session import Command, Session
+from ..session import Command, Session, current_session
 from .map import answer_columns, error_column, run_map
 from .rows import read_rows
 
@@ -180,6 +180,8 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
     traits = WandbInference()
     traits.set(**{name: value for name, value in settings if value not in (None, "")})
     session = Session(traits)
+    # In the user's own process, `%wbusage` counts what it spends.
+    session.count_with(current_session())
     for url, key in _shared_keys.items():
         session.keys.set(url, key)
     return session
@@ -241,8 +243,6 @@ def share_key(cluster_client: Any) -> None:
         If there is no key here.
     """
     from distributed import WorkerPlugin
-
-    from ..session import current_session
 
     endpoint = Command(current_session()).endpoint
     if endpoint.key is None:
