@@ -64,18 +64,14 @@ def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service)
     assert service.chats == []
 
 
-def test_the_keys_of_a_list_of_dicts_are_columns(kernel: Kernel, service: Service) -> None:
+def test_the_keys_of_a_list_of_dicts_are_columns(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad good")
-    kernel.run(
-        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
-        "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
-    )
-    run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
-    assert run.ok, run.error
-    assert kernel.value("table.agreement.tolist()") == [0.75]
-    kernel.run("records = df.to_dict('records')")
-    run = kernel.run("%%wbmap records --into label\n{{ label }}")
-    assert "would replace the column 'label'" in run.error
+    records = FRAME.to_dict("records")
+    table = api.compare_frame(records, "{{ text }}?", models=["test/x"], truth="label")
+    assert table.agreement.tolist() == [0.75]
+    out = api.map_prompts(records, "{{ text }}{{ label }}", model="test/x", into="label")
+    assert out.label.tolist() == FRAME.label.tolist()
+    assert out.label_2.tolist() == ["Good.", "Good.", "Bad.", "Good."]
 
 
 def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(api: ModuleType, service: Service) -> None:
