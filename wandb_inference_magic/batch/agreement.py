@@ -10,7 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
 from ..text import read_json_text
-from .columns import json_text, plain
+from .columns import is_missing, json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ NO_VALUE: Final = object()
 _Time = date | time | timedelta
 
 
-def is_missing(value: Any) -> bool:
+def has_no_value(value: Any) -> bool:
     """Return whether a value of a frame is missing: None, NaN, or the equivalents in pandas for other types."""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and value != value)
-    )
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return is_missing(value) or (isinstance(value, Real) and value != value)
 
 
 def compare_values(answers: Sequence[Any], known: Sequence[Any], kind: Kind | None = None) -> list[bool | None]:
@@ -68,8 +68,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
         What the schema says of them.
     """
     kind = kind or Kind(ANY)
-    if is_missing(one) or is_missing(other):
-        return is_missing(one) and is_missing(other)
+    if has_no_value(one) or has_no_value(other):
+        return has_no_value(one) and has_no_value(other)
     if isinstance(one, AnySet) or isinstance(other, AnySet):
         return _same_sets(plain(one), plain(other), kind.item)
     one, other = plain(one), plain(other)

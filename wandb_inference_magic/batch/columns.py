@@ -42,6 +42,11 @@ ONLY: Final = ""
 _FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, or what pandas has instead of it."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
 def plain(value: Any) -> Any:
     """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
 
@@ -57,6 +62,8 @@ def plain(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
+    if is_missing(value):
+        return None
     if isinstance(value, Enum):
         return _plain(value.value)
     for kind in (int, float):
@@ -148,6 +155,8 @@ class _Converter:
             self.reports[f"{kind.why}: they are JSON text"] = None
             return json_text(value)
         if kind.name == STRUCT:
+            # In a column of objects, parquet does not take one without a field if no other has one.
+            value = value or dict.fromkeys(list(kind.fields)[:1])
             return {name: self.cell(kind.fields[name], one) for name, one in value.items()}
         if kind.name == LIST:
             return [self.cell(kind.item or Kind(ANY), one) for one in value]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
-from .agreement import NO_VALUE, compare_values, is_missing
+from .agreement import NO_VALUE, compare_values, has_no_value
 from .columns import ONLY, schema_kinds
 from .kinds import STRUCT, Kind
 
@@ -110,7 +110,7 @@ def _column(rows: Rows, name: str) -> list[Any]:
         )
     # A dict of a list may lack the key.
     values = (row.get(name) for row in rows)
-    return [NO_VALUE if is_missing(value) else value for value in values]
+    return [NO_VALUE if has_no_value(value) else value for value in values]
 
 
 def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> None:

@@ -86,7 +86,8 @@ def run_map(
     finally:
         if cache is not None:
             cache.close()
-    # For a list or a generator, all columns are known only now.
+    # All columns of a list or a generator are known only now.
+    rows.read_rest()
     names, dropped, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs] or models)
     results = [(run.answers, run.errors) for run in runs]
     columns, reports = result_columns(results, spec.chat.schema, names, rows.length)

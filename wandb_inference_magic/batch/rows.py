@@ -38,6 +38,9 @@ class Rows(Protocol):
 
     def __iter__(self) -> Iterator[Row]: ...
 
+    def read_rest(self) -> None:
+        """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
+
     def answered_before(self, error: str) -> Sequence[str]:
         """Return the columns of an earlier run whose column of errors has this name, that one included.
 
@@ -117,6 +120,8 @@ class FrameRows:
         for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):
             yield dict(zip(self.columns, values, strict=True))
 
+    def read_rest(self) -> None: ...
+
     def answered_before(self, error: str) -> Sequence[str]:
         if error not in self._frame.columns:
             return ()
@@ -183,14 +188,15 @@ class ListRows:
                 self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
             yield self._drawn[number]
 
+    def read_rest(self) -> None:
+        if self.length is not None:
+            deque(self, maxlen=0)
+
     def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002 - not all rows are known
         return ()
 
     def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> Any:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
-        if self.length is not None:
-            # Rows that have not been read belong to the result too.
-            deque(self, maxlen=0)
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
         whole = {name: column.padded(size) for name, column in columns.items()}
