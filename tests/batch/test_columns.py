@@ -28,7 +28,9 @@ from python_processes import run_python
 from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
-from wandb_inference_magic.batch.columns import name_columns, plain, result_columns
+from wandb_inference_magic.batch.columns import Column, name_columns, plain, result_columns
+from wandb_inference_magic.batch.kinds import INTEGER, Kind, kind_of_schema, settled
+from wandb_inference_magic.batch.native_columns import arrow_type
 from wandb_inference_magic.batch.rows import read_rows
 from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
 
@@ -73,7 +75,8 @@ def framed(frame: Any, answers: list[Any], schema: Any, into: str = "reply") -> 
     rows.read_rest()
     names, dropped, renamed = name_columns(rows, schema, into, [])
     columns, reports = result_columns([(answers, {})], schema, names, rows.length)
-    return rows.with_columns(columns, dropped), (*renamed, *reports)
+    out, problems = rows.with_columns(columns, dropped)
+    return out, (*renamed, *reports, *problems)
 
 
 def values_of(frame: Any, name: str) -> list[Any]:
@@ -366,9 +369,6 @@ def test_a_json_schema_decides_the_types_of_columns_too(schema: dict[str, Any], 
         "point": {"type": "object", "properties": {"x": {"type": "integer"}}},
         "tree": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/tree"}}},
     }
-    from wandb_inference_magic.batch.kinds import kind_of_schema, settled
-    from wandb_inference_magic.batch.native_columns import arrow_type
-
     whole = {"type": "object", "properties": {"x": schema}, "$defs": definitions}
     assert str(arrow_type(settled(kind_of_schema(whole).fields["x"]))) == expected
 
@@ -460,6 +460,17 @@ def test_too_many_levels_or_fields_are_json_text(value: Any, why: str) -> None:
     out, notices = framed(pl.DataFrame({"text": ["a"]}), [{"x": value}], schema)
     assert json.loads(from_parquet(out)["x"][0]) == value
     assert notices == (f"'x' holds {why}: they are JSON text.",)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> None:
+    rows = read_rows(frame_of(library, {"text": ["a", "b"]}))
+    wrong = {"good": Column(Kind(INTEGER), [1, None]), "odd": Column(Kind(INTEGER), ["x", None])}
+    out, notices = rows.with_columns(wrong)
+    assert values_of(out, "good")[0] == 1
+    assert values_of(out, "odd")[0] == '"x"'
+    (notice,) = notices
+    assert notice.startswith("The column 'odd' is JSON text, because it cannot be built: ")
 
 
 def test_half_a_character_is_replaced_and_reported() -> None:

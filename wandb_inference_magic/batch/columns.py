@@ -141,6 +141,10 @@ class Column:
         """Return the column with so many values."""
         return replace(self, values=[*self.values, *[None] * (size - len(self.values))])
 
+    def in_json(self) -> Column:
+        """Return the column with its values as JSON text."""
+        return Column(Kind(JSON), [None if value is None else json_text(value) for value in self.values])
+
 
 class _Converter:
     """Converts plain values to those of a column, and collects what is to be reported of it."""

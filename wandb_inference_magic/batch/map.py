@@ -91,12 +91,13 @@ def run_map(
     names, dropped, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs] or models)
     results = [(run.answers, run.errors) for run in runs]
     columns, reports = result_columns(results, spec.chat.schema, names, rows.length)
+    frame, problems = rows.with_columns(columns, dropped)
     for run in runs:
         notices += tuple(one for one in run.notices if one not in notices)
-    notices += tuple(one for one in (*renamed, *reports) if one not in notices)
+    notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
     notices += trace.news()
     seconds = perf_counter() - started
-    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link)
+    return Mapped(frame, runs, seconds, notices, interrupted, trace.link)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

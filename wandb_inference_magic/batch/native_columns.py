@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import quoted
 from .kinds import (
     BOOLEAN,
     DATE,
@@ -23,6 +24,8 @@ from .kinds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from .columns import Column
     from .kinds import Kind
 
@@ -65,6 +68,19 @@ _ARRAYS: Final = {
 _PANDAS: Final = {DATETIME: "datetime64[us]", ZONED: "datetime64[us, UTC]", DURATION: "timedelta64[us]"}
 
 
+def built(columns: Mapping[str, Column], build: Callable[[Column], Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return columns built by a function, and notices about those that the library takes only as JSON text."""
+    made: dict[str, Any] = {}
+    notices = []
+    for name, column in columns.items():
+        try:
+            made[name] = build(column)
+        except Exception as error:  # noqa: BLE001 - answers that are paid for are not lost to a library's limits
+            made[name] = build(column.in_json())
+            notices.append(f"The column {name!r} is JSON text, because it cannot be built: {quoted(str(error))}.")
+    return made, notices
+
+
 def polars_type(kind: Kind) -> Any:
     """Return the type of polars for the values of a column."""
     import polars as pl
@@ -87,6 +103,13 @@ def arrow_type(kind: Kind) -> Any:
         return pa.list_(arrow_type(kind.item))
     name, *arguments = _ARROW[kind.name]
     return getattr(pa, name)(*arguments)
+
+
+def polars_series(column: Column) -> Any:
+    """Return a column as a Series of polars."""
+    import polars as pl
+
+    return pl.Series(column.values, dtype=polars_type(column.kind))
 
 
 def arrow_array(column: Column) -> Any:

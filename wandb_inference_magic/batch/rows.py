@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
 from ..messages import data_frame
-from .native_columns import arrow_array, pandas_array, polars_type
+from .native_columns import arrow_array, built, pandas_array, polars_series
 
 if TYPE_CHECKING:
     from .columns import Column
@@ -47,8 +47,8 @@ class Rows(Protocol):
         They are those without a value in a row that has an error.
         """
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> Any:
-        """Return the source of the rows with columns added and those in `dropped` left out."""
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+        """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
 
 
 def read_rows(value: Any, limit: int | None = None) -> Rows:
@@ -132,7 +132,7 @@ class FrameRows:
         names = [name for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
         return (*map(str, names), error)
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> Any:
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         import narwhals as nw
 
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
@@ -141,19 +141,20 @@ class FrameRows:
         if nw.dependencies.is_polars_dataframe(frame):
             import polars as pl
 
-            return frame.with_columns(
-                pl.Series(name, column.values, dtype=polars_type(column.kind)) for name, column in columns.items()
-            )
-        for name, column in columns.items():
-            frame = frame.append_column(name, [arrow_array(column)])
-        return frame
+            made, notices = built(columns, polars_series)
+            return frame.with_columns(pl.Series(name, one) for name, one in made.items()), notices
+        made, notices = built(columns, arrow_array)
+        for name, one in made.items():
+            frame = frame.append_column(name, [one])
+        return frame, notices
 
 
-def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> Any:
+def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
     frame = frame.copy(deep=False)
-    for name, column in columns.items():
-        frame[name] = pandas_array(column)
-    return frame
+    made, notices = built(columns, pandas_array)
+    for name, one in made.items():
+        frame[name] = one
+    return frame, notices
 
 
 @dataclass
@@ -195,7 +196,7 @@ class ListRows:
     def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002 - not all rows are known
         return ()
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> Any:
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
@@ -203,7 +204,7 @@ class ListRows:
         try:
             frame = data_frame(self._drawn)
         except InferenceError:
-            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)]
+            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)], []
         return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
 
 
