@@ -273,7 +273,10 @@ def compare_frame(
     pandas.DataFrame
         One row per model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` per row, tokens,
         `cost_usd` (without the answers kept from before) and the cost per 1,000 rows, and `agreement` from 0 to 1: the
-        share of rows answered as in `truth`, or the mean share of rows answered as another model did.
+        share of rows answered as in `truth`, or the mean share of rows answered as another model did. Rows without an
+        answer (`failed`) or without a value in `truth` (`no_truth`) are left out of it; `compared` is the number of
+        comparisons. Values are compared by what they mean: 1 and 1.0, dates and ISO texts, 0, 1, "yes" and "no" where
+        the schema says bool, lists and objects part by part, texts without regard to case.
 
     Raises
     ------

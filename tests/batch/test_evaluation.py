@@ -64,18 +64,14 @@ def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service)
     assert service.chats == []
 
 
-def test_the_keys_of_a_list_of_dicts_are_columns(kernel: Kernel, service: Service) -> None:
+def test_the_keys_of_a_list_of_dicts_are_columns(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad good")
-    kernel.run(
-        "import pandas as pd\nfrom wandb_inference_magic import compare_frame\n"
-        "df = pd.DataFrame({'text': list('abcd'), 'label': ['good', 'good', 'bad', 'bad']})"
-    )
-    run = kernel.run("table = compare_frame(df.to_dict('records'), '{{ text }}?', models=['test/x'], truth='label')")
-    assert run.ok, run.error
-    assert kernel.value("table.agreement.tolist()") == [0.75]
-    kernel.run("records = df.to_dict('records')")
-    run = kernel.run("%%wbmap records --into label\n{{ label }}")
-    assert "would replace the column 'label'" in run.error
+    records = FRAME.to_dict("records")
+    table = api.compare_frame(records, "{{ text }}?", models=["test/x"], truth="label")
+    assert table.agreement.tolist() == [0.75]
+    out = api.map_prompts(records, "{{ text }}{{ label }}", model="test/x", into="label")
+    assert out.label.tolist() == FRAME.label.tolist()
+    assert out.label_2.tolist() == ["Good.", "Good.", "Bad.", "Good."]
 
 
 def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(api: ModuleType, service: Service) -> None:
@@ -89,6 +85,52 @@ def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(api:
         table = api.compare_frame(frame, "{{ text }}?", models=["test/x"], truth=truth)
         assert table.agreement.tolist() == [0.5]
     assert table.from_cache.tolist() == [4]
+
+
+def test_a_truth_of_zeros_and_ones_is_compared_with_booleans(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion(
+        json.dumps({"good": one.received.body["messages"][-1]["content"][0] in "ab", "tags": ["x"]})
+    )(one)
+    frame = FRAME.assign(as_number=[1, 1, 0, 0], as_float=[1.0, None, 0.0, 1.0], as_text=["yes", "Yes", "no", "False"])
+    for truth, agreement, no_truth in [("as_number", 1.0, 0), ("as_float", 2 / 3, 1), ("as_text", 1.0, 0)]:
+        table = api.compare_frame(
+            frame, "{{ text }}?", models=["test/x"], truth=truth, field="good", schema="good bool, tags list"
+        )
+        assert table.agreement.tolist() == [agreement]
+        assert table[["no_truth", "compared", "failed"]].values.tolist() == [[no_truth, 4 - no_truth, 0]]
+
+
+def test_rows_that_failed_are_counted_and_not_compared(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good - bad bad", y="- - - -")
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x", "test/y"], truth="label")
+    assert table[["failed", "no_truth", "compared"]].values.tolist() == [[1, 0, 3], [4, 0, 0]]
+    assert table.agreement.isna().tolist() == [False, True]
+
+
+def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion('{"when": "2024-01-05", "price": 2.50, "tags": ["a", "B"]}')(one)
+    truth = [
+        {"when": pd.Timestamp("2024-01-05"), "price": 2.5, "tags": ["a", "b"]},
+        '{"tags": ["a", "b"], "when": "2024-01-05", "price": "2.5"}',
+        {"when": "2024-01-05", "price": 2.5, "tags": ["b", "a"]},
+        {"when": "2024-01-06", "price": 2.5, "tags": ["a", "b"]},
+    ]
+    table = api.compare_frame(
+        FRAME.assign(truth=truth),
+        "{{ text }}?",
+        models=["test/x"],
+        truth="truth",
+        schema="when date, price float, tags list",
+    )
+    assert table.agreement.tolist() == [0.5]
+
+
+def test_a_comparison_over_no_rows_has_typed_columns(api: ModuleType, service: Service) -> None:
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x"], truth="label", limit=0)
+    whole = api.compare_frame(FRAME.head(0), "{{ text }}?", models=["test/x"])
+    assert table.shape == whole.shape == (0, 12)
+    assert table.dtypes.astype(str)[["rows", "cost_usd", "agreement"]].tolist() == ["int64", "float64", "float64"]
+    assert service.chats == []
 
 
 def test_the_95th_percentile_is_not_above_the_slowest_row(kernel: Kernel, service: Service) -> None:

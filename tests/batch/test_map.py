@@ -212,8 +212,6 @@ def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Servi
         ("%%wbmap df\n{{ text", "Line 1 of the prompt"),
         ("%%wbmap\n{{ text }}", "whose rows"),
         ("%%wbmap number\n{{ text }}", "has no rows"),
-        ("%%wbmap df --into text\n{{ text }}", "would replace the column 'text'"),
-        ("%%wbmap df --schema 'text, n int'\n{{ text }}", "would replace the column 'text'"),
         ("%%wbmap df\n \n", "no prompt"),
     ],
 )

@@ -32,6 +32,13 @@ def replays() -> list[Any]:
     return found
 
 
+def plain_objects(results: dict[str, Any]) -> dict[str, Any]:
+    """Return results with the objects in the values of columns as dicts, which they are now."""
+    values = json.dumps(results.get("values", {}), ensure_ascii=False)
+    values = re.sub(r'"Review\(label=\'(\w+)\', score=(\d+)\)"', r'{"label": "\1", "score": \2}', values)
+    return results | ({"values": json.loads(values)} if "values" in results else {})
+
+
 @pytest.mark.parametrize(("fixtures", "notebook", "written"), replays())
 def test_files_of_an_earlier_version_are_used_without_a_request(
     fixtures: Path,
@@ -68,7 +75,7 @@ def test_files_of_an_earlier_version_are_used_without_a_request(
             if "%%wbmap" in before["cell"] and "--schema" in before["cell"]:
                 for one in (before, now):
                     one["shown"] = [re.sub(r"(?s)^row .*?\n(?=\d+ of )", "", text) for text in one["shown"] or []]
-            assert now == {part: before[part] for part in now}, f"{name}: {before['cell']}"
+            assert now == plain_objects({part: before[part] for part in now}), f"{name}: {before['cell']}"
             assert wandb.connected_to == [], f"{name}: a request was sent"
     changed = [one.name for one in fixtures.glob("*.jsonl") if one.read_bytes() != (tmp_path / one.name).read_bytes()]
     assert changed == []

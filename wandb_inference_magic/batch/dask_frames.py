@@ -6,27 +6,27 @@ from `share_key`. A single limit on the requests in flight applies to all worker
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cache
 from threading import Lock, Semaphore
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..config import CONCURRENCY, Key, WandbInference, check_key
-from ..errors import InferenceError
+from ..errors import InferenceError, shortened
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
-from .map import answer_columns, error_column, run_map
+from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
+from .map import run_map
+from .native_columns import pandas_array
 from .rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..schemas import Schema
     from .spec import BatchSpec, Permits
 
-# The pandas types for types of a JSON schema. Values of other types stay objects.
-DTYPES: Final = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
 
 _shared_keys: dict[str, Key] = {}
 _semaphores: dict[str, Semaphore] = {}
@@ -41,6 +41,7 @@ class Job:
     spec: BatchSpec
     model: str
     into: str
+    names: Names
     use_cache: bool
     limit_name: str
 
@@ -110,6 +111,9 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
             cause="budget",
         )
     columns = {str(name) for name in frame.columns}
+    (names,), _, notices = name_columns(_Columns(tuple(columns)), spec.chat.schema, into, ())
+    for notice in notices:
+        warnings.warn(notice, stacklevel=4)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
     job = Job(
@@ -117,10 +121,21 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
         model=model or command.model,
         into=into,
+        names=names,
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
     )
-    return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, []))
+    return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, [], {}))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of a frame whose values are not known yet: those of an earlier run are kept like any other."""
+
+    columns: Sequence[str]
+
+    def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002
+        return ()
 
 
 def _settings(command: Command, endpoint: str) -> dict[str, Any]:
@@ -153,25 +168,24 @@ def answer_partition(partition: Any, job: Job) -> Any:
     if mapped.stopped is not None:
         raise mapped.stopped
     run = mapped.runs[0] if mapped.runs else None
-    answers = [] if run is None else run.answers
-    errors = [] if run is None else [run.errors.get(number) for number in range(len(answers))]
-    return _typed(partition.copy(deep=False), job, answers, errors)
+    return _typed(partition.copy(deep=False), job, run.answers if run else [], run.errors if run else {})
 
 
-def _typed(frame: Any, job: Job, answers: list[Any], errors: list[str | None] | None = None) -> Any:
-    """Add the answer and error columns, each with the same type in every partition."""
-    import pandas as pd
+def _typed(frame: Any, job: Job, answers: list[Any], errors: Mapping[int, str]) -> Any:
+    """Add the answer and error columns, each with the same type in every partition.
 
-    types = _types(job.spec.chat.schema)
-    for name, values in answer_columns(answers, job.spec.chat.schema, job.into).items():
-        frame[name] = pd.Series(values, dtype=types.get(name, "object")).array
-    frame[error_column(job.into)] = pd.Series(errors or [], dtype="object").array
+    A value that the type cannot hold is in the error column.
+    """
+    schema, problems = job.spec.chat.schema, dict(errors)
+    kinds, values = schema_kinds(schema), plain_fields(answers, schema)
+    for field_name, name in job.names.answers.items():
+        column, others = typed_column(kinds[field_name], values[field_name])
+        frame[name] = pandas_array(column)
+        for number, text in others.items():
+            said = f"{name!r} cannot hold {shortened(text)}."
+            problems[number] = f"{problems[number]} {said}" if number in problems else said
+    frame[job.names.error] = pandas_array(reasons_column(problems, len(answers)))
     return frame
-
-
-def _types(schema: Schema | None) -> dict[str, str]:
-    fields = {} if schema is None else schema.fields
-    return {name: DTYPES[one["type"]] for name, one in fields.items() if one.get("type") in DTYPES}
 
 
 @cache

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import isnan
-from numbers import Integral, Real
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
-from .map import answer_columns
+from .agreement import NO_VALUE, compare_values, has_no_value
+from .columns import ONLY, schema_kinds
+from .kinds import STRUCT, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from .map import Mapped
     from .rows import Rows
     from .run import BatchRun
+
+
+# The columns of the result, with their types.
+TYPES: Final = {
+    **dict.fromkeys(("rows", "failed", "from_cache"), "int64"),
+    **dict.fromkeys(("seconds_median", "seconds_p95"), "float64"),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), "int64"),
+    **dict.fromkeys(("cost_usd", "cost_usd_per_1000_rows"), "float64"),
+    **dict.fromkeys(("no_truth", "compared"), "int64"),
+    "agreement": "float64",
+}
 
 
 def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> Any:
@@ -40,16 +51,23 @@ def evaluated(mapped: Mapped, rows: Rows, schema: Schema | None, *, truth: str |
     InferenceError
         If a column or a field does not exist.
     """
-    said = [_comparable(run, schema, field or truth) for run in mapped.runs]
+    kind, answers = _answers(mapped.runs, schema, field or truth)
     right = None if truth is None else _column(rows, truth)
     records = []
     for number, run in enumerate(mapped.runs):
-        others = [one for place, one in enumerate(said) if place != number]
-        agreement = (
-            _share(said[number], right) if right is not None else _mean([_share(said[number], o) for o in others])
-        )
-        records.append({"model": run.model, **_facts(run), "agreement": agreement})
-    return data_frame(records).set_index("model")
+        others = [one for place, one in enumerate(answers) if place != number] if right is None else [right]
+        found = [_known(compare_values(answers[number], other, kind)) for other in others]
+        counts = {"no_truth": sum(one is NO_VALUE for one in right or ()), "compared": sum(map(len, found))}
+        shares = [sum(one) / len(one) for one in found if one]
+        agreement = sum(shares) / len(shares) if shares else None
+        records.append({"model": run.model, **_facts(run), **counts, "agreement": agreement})
+    # Without a record, one of zeros gives the table its columns.
+    table = data_frame(records or [{"model": "", **dict.fromkeys(TYPES, 0)}]).astype(TYPES).set_index("model")
+    return table.iloc[: len(records)]
+
+
+def _known(found: Sequence[bool | None]) -> list[bool]:
+    return [same for same in found if same is not None]
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
@@ -68,35 +86,31 @@ def _facts(run: BatchRun) -> dict[str, Any]:
     }
 
 
-def _comparable(run: BatchRun, schema: Schema | None, field: str | None) -> list[str | None]:
-    """Return each row's answer in the form that is compared: case, outer blanks and final full stops are ignored."""
-    columns = answer_columns(run.answers, schema, "answer")
-    if field in columns:
-        columns = {field: columns[field]}
-    return [
-        None if answer is None else "\n".join(_folded(values[number]) for values in columns.values())
-        for number, answer in enumerate(run.answers)
-    ]
+def _answers(runs: Sequence[BatchRun], schema: Schema | None, field: str | None) -> tuple[Kind, list[list[Any]]]:
+    """Return the type of what is compared, and the answers of each run."""
+    kinds = schema_kinds(schema)
+    name = field if field in kinds else next(iter(kinds)) if len(kinds) == 1 else None
+    kind = Kind(STRUCT, kinds) if name is None else kinds[name]
+
+    def compared(answer: Any) -> Any:
+        if answer is None:
+            return NO_VALUE
+        if name in (None, ONLY):
+            return answer
+        # Not its plain form, in which a set is a list.
+        return answer.get(name) if isinstance(answer, dict) else getattr(answer, str(name), None)
+
+    return kind, [[compared(answer) for answer in run.answers] for run in runs]
 
 
-def _folded(value: Any) -> str:
-    # pandas stores whole numbers as floats in a column with missing values.
-    if isinstance(value, Real) and not isinstance(value, Integral) and (number := float(value)).is_integer():
-        return str(int(number))
-    return str(value).strip().rstrip(".").casefold()
-
-
-def _is_missing(value: Any) -> bool:
-    """Return whether a value of a frame is missing: None, NaN, or the equivalents in pandas for other types."""
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, Real) and isnan(value))
-
-
-def _column(rows: Rows, name: str) -> list[str | None]:
+def _column(rows: Rows, name: str) -> list[Any]:
     if name not in rows.columns:
         raise InferenceError(
             f"There is no column {name!r}. Nothing was sent.", remedy=did_you_mean(name, rows.columns), cause="option"
         )
-    return [None if _is_missing(row[name]) else _folded(row[name]) for row in rows]
+    # A dict of a list may lack the key.
+    values = (row.get(name) for row in rows)
+    return [NO_VALUE if has_no_value(value) else value for value in values]
 
 
 def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | None) -> None:
@@ -114,14 +128,3 @@ def check(rows: Rows, schema: Schema | None, *, truth: str | None, field: str | 
         raise InferenceError(
             f"The schema has no field {field!r}. Nothing was sent.", remedy=did_you_mean(field, fields), cause="option"
         )
-
-
-def _share(ours: Sequence[str | None], theirs: Sequence[str | None]) -> float | None:
-    """Return the share of rows that agree, among the rows where both have an answer."""
-    both = [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
-    return sum(a == b for a, b in both) / len(both) if both else None
-
-
-def _mean(shares: Sequence[float | None]) -> float | None:
-    known = [share for share in shares if share is not None]
-    return sum(known) / len(known) if known else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,15 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight, deferred_interrupts
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
 from ..session import Trace
-from ..text import whole
 from .cache import open_cache
+from .columns import name_columns, result_columns
 from .progress import MapProgress, cost_of
 from .start import start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from ..concurrency import Interrupts
-    from ..schemas import Schema
     from ..session import Command
     from .rows import Rows
     from .run import BatchRun, RowCall
@@ -93,7 +91,6 @@ def run_map(
         If the run cannot start.
     """
     models = list(dict.fromkeys(models))
-    _check_columns(rows, spec, into, models)
     # Answers that come from the cache would be missing on the cassette.
     cache, notices = open_cache(command.settings) if use_cache and command.cassette is None else (None, ())
     started = perf_counter()
@@ -101,6 +98,9 @@ def run_map(
         runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
         for run in runs:
             run.beside = len(runs)
+        if runs:
+            *_, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
+            runs[0].notice(*renamed)
         before = tuple(dict.fromkeys(notice for run in runs for notice in run.all_notices))
         if warn is not None:
             for notice in before:
@@ -118,14 +118,20 @@ def run_map(
     finally:
         if cache is not None:
             cache.close()
-    columns, dropped = _columns(runs, spec.chat.schema, into, rows.length)
+    # All columns of a list or a generator are known only now.
+    rows.read_rest()
+    names, dropped, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs] or models)
+    results = [(run.answers, run.errors) for run in runs]
+    columns, reports = result_columns(results, spec.chat.schema, names, rows.length)
+    frame, problems = rows.with_columns(columns, dropped)
     for run in runs:
         notices += tuple(one for one in run.all_notices if one not in notices)
     if cache is not None:
         notices += tuple(cache.notices)
+    notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
     notices += trace.news()
     seconds, way_on = perf_counter() - started, _way_on(command, runs, use_cache=use_cache)
-    return Mapped(rows.with_columns(columns, dropped), runs, seconds, notices, interrupted, trace.link, way_on, before)
+    return Mapped(frame, runs, seconds, notices, interrupted, trace.link, way_on, before)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
@@ -226,81 +232,3 @@ def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> s
         return "Run it again to continue: no answer is asked for twice, except what was cut."
     why = "" if use_cache else " (--no-cache)"
     return f"No answers were kept on disk{why}: run again, it asks for every row. Map the other rows alone to go on."
-
-
-# Columns -------------------------------------------------------------------------------------------------------
-
-
-def _names(schema: Schema | None, into: str) -> list[str]:
-    """Return the names of the columns for an answer."""
-    return list(schema.fields) if schema is not None and schema.fields else [into]
-
-
-def _check_columns(rows: Rows, spec: BatchSpec, into: str, models: Sequence[str]) -> None:
-    """Raise if the answers would replace a column that the prompt uses."""
-    if len(models) > 1:
-        return
-    taken = [name for name in _names(spec.chat.schema, into) if name in rows.columns and name in spec.column_names()]
-    if taken:
-        raise InferenceError(
-            f"The answers would replace the column {taken[0]!r}, which the prompt is made of. Nothing was sent.",
-            remedy="Name another field in the schema." if spec.chat.schema else "Name another column: --into NAME.",
-            cause="option",
-        )
-
-
-def _columns(
-    runs: Sequence[BatchRun], schema: Schema | None, into: str, length: int | None
-) -> tuple[dict[str, list[Any]], list[str]]:
-    """Return the columns to add, and the columns of an earlier run that are no longer valid."""
-    columns: dict[str, list[Any]] = {}
-    dropped = []
-    for run, suffix in zip(runs, _suffixes(runs), strict=True):
-        size = max(len(run.answers), length or 0)
-        for name, values in answer_columns(run.answers, schema, into).items():
-            columns[f"{name}{suffix}"] = values + [None] * (size - len(values))
-        errors = error_column(f"{into}{suffix}")
-        if run.errors:
-            columns[errors] = [run.errors.get(number) for number in range(size)]
-        else:
-            dropped.append(errors)
-    return columns, dropped
-
-
-def _suffixes(runs: Sequence[BatchRun]) -> list[str]:
-    """Return the suffixes that distinguish the columns of several models.
-
-    A suffix is the last part of the model's name, or the whole name if that part is not unique.
-    """
-    if len(runs) <= 1:
-        return [""] * len(runs)
-    short = [run.model.rpartition("/")[2] for run in runs]
-    return [f"_{name if short.count(name) == 1 else run.model}" for run, name in zip(runs, short, strict=True)]
-
-
-def error_column(into: str) -> str:
-    """Return the name of the column that says why a row has no answer."""
-    return f"{into}_error"
-
-
-def answer_columns(answers: Sequence[Any], schema: Schema | None, into: str) -> dict[str, list[Any]]:
-    """Return answers as columns: one per field if they are records, else a single one named `into`."""
-    if schema is None or not schema.fields:
-        return {into: [_plain(answer) for answer in answers]}
-    records = [{} if answer is None else _record(answer) for answer in answers]
-    return {name: [_plain(record.get(name)) for record in records] for name in schema.fields}
-
-
-def _record(answer: Any) -> Mapping[str, Any]:
-    if isinstance(answer, dict):
-        return answer
-    if is_dataclass(answer):
-        return {one.name: getattr(answer, one.name) for one in fields(answer)}
-    return dict(answer)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value in the form that is stored in a column."""
-    plain = value.value if isinstance(value, Enum) else value
-    # JSON can contain a lone surrogate, which a column of texts cannot hold.
-    return whole(plain) if isinstance(plain, str) else plain

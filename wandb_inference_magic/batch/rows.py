@@ -7,10 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
 from ..messages import data_frame
+from .native_columns import arrow_array, built, pandas_array, polars_series
+
+if TYPE_CHECKING:
+    from .columns import Column
 
 Row = Mapping[str, Any]
 
@@ -34,11 +38,17 @@ class Rows(Protocol):
 
     def __iter__(self) -> Iterator[Row]: ...
 
-    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
-        """Return the source of the rows with columns added.
+    def read_rest(self) -> None:
+        """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
 
-        A column of the same name is replaced. The columns in `dropped` are left out.
+    def answered_before(self, error: str) -> Sequence[str]:
+        """Return the columns of an earlier run whose column of errors has this name, that one included.
+
+        They are those without a value in a row that has an error.
         """
+
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+        """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
 
 
 def read_rows(value: Any, limit: int | None = None) -> Rows:
@@ -110,42 +120,41 @@ class FrameRows:
         for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):
             yield dict(zip(self.columns, values, strict=True))
 
-    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
+    def read_rest(self) -> None: ...
+
+    def answered_before(self, error: str) -> Sequence[str]:
+        if error not in self._frame.columns:
+            return ()
+        has_failed = ~self._frame[error].is_null()
+        if not all(isinstance(one, str) for one in self._frame.filter(has_failed)[error].to_list()):
+            # A column of the user's.
+            return ()
+        names = [name for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
+        return (*map(str, names), error)
+
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         import narwhals as nw
 
-        frame = self._frame.drop([name for name in dropped if name in self._frame.columns])
-        if nw.dependencies.is_pandas_like_dataframe(nw.to_native(frame)):
-            return _with_pandas_columns(nw.to_native(frame), columns)
-        backend = nw.get_native_namespace(frame)
-        return nw.to_native(frame.with_columns(*(_series(name, one, backend) for name, one in columns.items())))
+        frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
+        if nw.dependencies.is_pandas_like_dataframe(frame):
+            return _with_pandas_columns(frame, columns)
+        if nw.dependencies.is_polars_dataframe(frame):
+            import polars as pl
+
+            made, notices = built(columns, polars_series)
+            return frame.with_columns(pl.Series(name, one) for name, one in made.items()), notices
+        made, notices = built(columns, arrow_array)
+        for name, one in made.items():
+            frame = frame.append_column(name, [one])
+        return frame, notices
 
 
-def _series(name: str, values: Sequence[Any], backend: Any) -> Any:
-    import narwhals as nw
-
-    try:
-        return nw.new_series(name, list(values), backend=backend)
-    except (TypeError, ValueError):
-        # The values have several types, which such a column cannot hold.
-        words = [None if value is None else str(value) for value in values]
-        return nw.new_series(name, words, nw.String(), backend=backend)
-
-
-def _with_pandas_columns(frame: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
-    import pandas as pd
-
+def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
     frame = frame.copy(deep=False)
-    for name, values in columns.items():
-        column = pd.Series(list(values), dtype=object)
-        # Keep integers and booleans as they are if some values are missing.
-        frame[name] = column.convert_dtypes(convert_string=False).array if _is_plain(values) else column.array
-    return frame
-
-
-def _is_plain(values: Sequence[Any]) -> bool:
-    """Return whether a column holds only numbers or only booleans, apart from None."""
-    kinds = {type(value) for value in values if value is not None}
-    return bool(kinds) and (kinds == {bool} or kinds <= {int, float})
+    made, notices = built(columns, pandas_array)
+    for name, one in made.items():
+        frame[name] = one
+    return frame, notices
 
 
 @dataclass
@@ -161,8 +170,8 @@ class ListRows:
     def columns(self) -> Sequence[str]:
         # An error is stored, and raised again when the rows are read.
         with suppress(Exception):
-            return tuple(next(iter(self), ()))
-        return ()
+            next(iter(self), None)
+        return tuple(dict.fromkeys(str(name) for row in self._drawn for name in row))
 
     def __iter__(self) -> Iterator[Row]:
         for number in count():
@@ -180,21 +189,25 @@ class ListRows:
                 self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
             yield self._drawn[number]
 
-    def with_columns(self, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str] = ()) -> Any:
-        """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
+    def read_rest(self) -> None:
         if self.length is not None:
-            # Rows that have not been read belong to the result too.
             deque(self, maxlen=0)
+
+    def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002 - not all rows are known
+        return ()
+
+    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+        """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
-        whole = {name: [*values, *[None] * (size - len(values))] for name, values in columns.items()}
+        whole = {name: column.padded(size) for name, column in columns.items()}
         try:
             frame = data_frame(self._drawn)
         except InferenceError:
-            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)]
+            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)], []
         return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
 
 
-def _merged(row: Row, number: int, columns: Mapping[str, Sequence[Any]], dropped: Sequence[str]) -> dict[str, Any]:
+def _merged(row: Row, number: int, columns: Mapping[str, Column], dropped: Sequence[str]) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if name not in dropped}
-    return kept | {name: values[number] for name, values in columns.items()}
+    return kept | {name: column.values[number] for name, column in columns.items()}

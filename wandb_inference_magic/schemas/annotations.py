@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import typing
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import GenerateJsonSchema
 
 
 def has_quoted_name(annotation: Any) -> bool:
@@ -18,6 +21,26 @@ def has_quoted_name(annotation: Any) -> bool:
         return False
     arguments = get_args(annotation)
     return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
+
+
+@cache
+def object_schema_generator() -> type[GenerateJsonSchema]:
+    """Return the class by which pydantic describes the validated object, not the JSON that it is validated from."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class ObjectSchemaGenerator(GenerateJsonSchema):
+        def decimal_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002
+            return {"type": "string", "format": "decimal"}
+
+        def named_tuple_schema(self, schema: Any) -> dict[str, Any]:
+            fields = {one["name"]: self.generate_inner(one["schema"]) for one in schema["fields"]}
+            return {"type": "object", "properties": fields}
+
+        def p_arguments_schema(self, arguments: Any, var_args_schema: Any) -> dict[str, Any]:  # noqa: ARG002
+            # The fields of a named tuple in older versions of pydantic.
+            return self.kw_arguments_schema(arguments, None)
+
+    return ObjectSchemaGenerator
 
 
 def with_known_typed_dicts(annotation: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..messages import json_in
 from ..text import json_values
-from .annotations import has_quoted_name, with_known_typed_dicts
+from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check
 
@@ -72,6 +72,10 @@ class Schema:
     fields : mapping
         The answer's fields, each with its JSON schema. The keys are the attribute names of the object, also where the
         model receives aliases. Empty if the answer is one value.
+    object_schema : mapping
+        The JSON schema of what `check` returns. It differs from what is sent: fields have the names of the attributes,
+        named tuples are objects, decimals have the format `decimal`, and a text has a format only if it becomes a
+        Python value of that kind, such as a date.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Schema:
     check: Callable[[Any], Any]
     wrapped: str = ""
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    object_schema: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -219,10 +224,10 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
         json_schema = adapter.json_schema()
-        names = adapter.json_schema(by_alias=False).get("properties", ())
+        described = adapter.json_schema(by_alias=False, schema_generator=object_schema_generator())
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
-    return _schema(json_schema, name, lambda value: _validated(adapter, value), names)
+    return _schema(json_schema, name, lambda value: _validated(adapter, value), described)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -259,11 +264,11 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
             raise Mismatch(problems)
         return value
 
-    return _schema(copied, str(copied.get("title") or "answer"), check)
+    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
 
 
 def _schema(
-    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], names: Iterable[str] = ()
+    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], described: Mapping[str, Any]
 ) -> Schema:
     strict, is_strict = _strict(json_schema)
     properties = strict.get("properties", {})
@@ -278,9 +283,9 @@ def _schema(
             **definitions,
         }
     # Both list the fields in the same order.
-    fields = {} if wrapped else dict(zip(names or properties, properties.values(), strict=False))
+    fields = {} if wrapped else dict(zip(described.get("properties", ()), properties.values(), strict=False))
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
-    return Schema(schema_name, strict, is_strict, check, wrapped, fields)
+    return Schema(schema_name, strict, is_strict, check, wrapped, fields, described)
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

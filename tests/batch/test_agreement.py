@@ -1,0 +1,122 @@
+"""Whether an answer and a known value mean the same."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, strategies as st
+from pydantic import BaseModel
+
+from wandb_inference_magic.batch.agreement import NO_VALUE, compare_values, means_same
+from wandb_inference_magic.batch.kinds import BOOLEAN, Kind
+
+BOOL = Kind(BOOLEAN)
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+class Place(BaseModel):
+    city: str
+    size: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (True, 1, BOOL),
+        (False, 0.0, BOOL),
+        (True, np.int64(1), BOOL),
+        (True, "yes", BOOL),
+        (False, " No.", BOOL),
+        (True, "TRUE", BOOL),
+        (False, "0", BOOL),
+        (True, np.True_, None),
+        ("True", True, None),
+        (1, True, None),
+        (3, 3.0, None),
+        (0.1, Decimal("0.1"), None),
+        (Decimal("2.50"), 2.5, None),
+        (2.5, "2.50", None),
+        ("2.50.", 2.5, None),
+        (10**400, 10**400, None),
+        ("Good.", "good", None),
+        (Mood.GOOD, "Good", None),
+        (date(2024, 1, 5), "2024-01-05", None),
+        (date(2024, 1, 5), pd.Timestamp("2024-01-05"), None),
+        (datetime(2024, 1, 5, 10, tzinfo=timezone.utc), "2024-01-05T12:00:00+02:00", None),
+        (datetime(2024, 1, 5, 10), pd.Timestamp("2024-01-05 10:00", tz="UTC"), None),
+        (time(10, 30), "10:30", None),
+        (timedelta(days=1), pd.Timedelta(days=1), None),
+        (["a", 1], ["A", 1.0], None),
+        (["a", "b"], '["a", "b"]', None),
+        (("a", 1), np.array(["a", "1"]), None),
+        ({"b", "a"}, ["a", "b"], None),
+        ({"b", "a"}, '["a", "b"]', None),
+        ({"city": "Oslo", "size": None}, {"city": "oslo"}, None),
+        (Place(city="Oslo"), '{"city": "Oslo"}', None),
+        (Place(city="Oslo", size=2), {"city": "Oslo", "size": Decimal("2.0")}, None),
+        ([True, False], [1, "no"], Kind("list", item=BOOL)),
+        (None, float("nan"), None),
+        ([None], [pd.NA], None),
+    ],
+)
+def test_values_that_mean_the_same(one: Any, other: Any, kind: Kind | None) -> None:
+    assert means_same(one, other, kind)
+    assert means_same(other, one, kind)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (True, 0, BOOL),
+        (True, 2, BOOL),
+        (True, "maybe", BOOL),
+        (True, "yes", None),
+        ("yes", 1, None),
+        (1, 2, None),
+        (2**53, 2**53 + 1, None),
+        (1, "one", None),
+        (1, "sNaN", None),
+        (0, None, None),
+        ("", None, None),
+        ("None", None, None),
+        (date(2024, 1, 5), "2024-01-06", None),
+        (date(2024, 1, 5), datetime(2024, 1, 5, 1), None),
+        (date(2024, 1, 5), "soon", None),
+        (time(10), timedelta(hours=10), None),
+        (["a", "b"], ["b", "a"], None),
+        (["a"], ["a", "a"], None),
+        (["a"], "a", None),
+        ({"a"}, "a", None),
+        ({"a": 1}, {"a": 1, "b": 2}, None),
+        ({"a": 1}, [1], None),
+    ],
+)
+def test_values_that_mean_something_else(one: Any, other: Any, kind: Kind | None) -> None:
+    assert not means_same(one, other, kind)
+    assert not means_same(other, one, kind)
+
+
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.dates(), st.decimals()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=5,
+)
+
+
+@given(one=anything, other=anything, kind=st.sampled_from([None, BOOL]))
+def test_any_two_values_can_be_compared(one: Any, other: Any, kind: Kind | None) -> None:
+    assert means_same(one, other, kind) == means_same(other, one, kind)
+    assert means_same(one, one, kind)
+
+
+def test_a_row_without_an_answer_or_a_known_value_is_not_compared() -> None:
+    assert compare_values([1, NO_VALUE, None, None], [1, 1, NO_VALUE, 2]) == [True, None, None, False]

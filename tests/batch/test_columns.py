@@ -1,0 +1,652 @@
+"""Columns of answers: what is read back is what was answered, in every frame library and from parquet."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import field, make_dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from io import BytesIO
+from keyword import iskeyword
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, Union
+from uuid import UUID
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from pydantic import BaseModel, Json, RootModel, create_model
+from python_processes import run_python
+from service import Answer, Service, completion, refused
+from typing_extensions import TypedDict
+
+from wandb_inference_magic.batch.columns import Column, name_columns, plain, result_columns
+from wandb_inference_magic.batch.kinds import INTEGER, Kind, kind_of_schema, settled
+from wandb_inference_magic.batch.native_columns import arrow_type
+from wandb_inference_magic.batch.rows import read_rows
+from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
+
+# More by hand: PROPERTY_EXAMPLES=2000 uv run pytest tests/batch/test_columns.py -k property
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "100"))
+
+
+class Mood(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Mixed(Enum):
+    ONE = 1
+    A = "a"
+
+
+class Node(BaseModel):
+    value: int
+    children: list[Node] = []
+
+
+class Point(NamedTuple):
+    x: int
+    y: float = 0.5
+
+
+# Frames -------------------------------------------------------------------------------------------------------------
+
+
+def frame_of(library: str, data: Mapping[str, list[Any]]) -> Any:
+    makers = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "pyarrow": pa.table}
+    if library == "list":
+        return [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
+    return makers[library](dict(data))
+
+
+def framed(frame: Any, answers: list[Any], schema: Any, into: str = "reply") -> tuple[Any, tuple[str, ...]]:
+    """Return a frame with the columns of answers, and the notices."""
+    rows = read_rows(frame)
+    schema = schema if schema is None or isinstance(schema, Schema) else schema_of(schema)
+    rows.read_rest()
+    names, dropped, renamed = name_columns(rows, schema, into, [])
+    columns, reports = result_columns([(answers, {})], schema, names, rows.length)
+    out, problems = rows.with_columns(columns, dropped)
+    return out, (*renamed, *reports, *problems)
+
+
+def values_of(frame: Any, name: str) -> list[Any]:
+    if isinstance(frame, pd.DataFrame):
+        return frame[name].tolist()
+    return frame[name].to_pylist() if isinstance(frame, pa.Table) else frame[name].to_list()
+
+
+def from_parquet(frame: Any) -> Any:
+    """Return a frame as it comes back from a parquet file."""
+    file = BytesIO()
+    if isinstance(frame, pd.DataFrame):
+        frame.to_parquet(file)
+        assert list(pd.read_parquet(BytesIO(file.getvalue()))) == list(frame)
+        # Inside structs and lists, pandas itself reads whole numbers beside missing ones as floats, and times in UTC
+        # without their zone.
+        return pq.read_table(BytesIO(file.getvalue()))
+    if isinstance(frame, pl.DataFrame):
+        frame.write_parquet(file)
+        return pl.read_parquet(BytesIO(file.getvalue()))
+    pq.write_table(frame, file)
+    return pq.read_table(BytesIO(file.getvalue()))
+
+
+def type_of(frame: Any, name: str) -> str:
+    if isinstance(frame, pd.DataFrame):
+        return str(frame[name].dtype)
+    return str(frame.schema.field(name).type if isinstance(frame, pa.Table) else frame.schema[name])
+
+
+# What is read back --------------------------------------------------------------------------------------------------
+
+
+def in_json(value: Any) -> Any:
+    """Return an answered value as it is in JSON text."""
+    if isinstance(value, dict):
+        return {name: in_json(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [in_json(one) for one in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal | timedelta) else value
+
+
+def is_empty(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def is_same(read: Any, answered: Any) -> bool:
+    """Return whether a value that was read is the plain value that was answered."""
+    if hasattr(read, "tolist"):
+        read = read.tolist()
+    if answered is None or (isinstance(answered, float) and math.isnan(answered)):
+        return is_empty(read) or read == "NaN" or (isinstance(read, dict) and all(map(is_empty, read.values())))
+    if isinstance(read, str) and not isinstance(answered, str):
+        return json_equal(json.loads(read), in_json(answered))
+    if isinstance(answered, dict):
+        # A field that another row has is without a value here.
+        return isinstance(read, dict) and all(
+            is_same(read.get(name), answered.get(name)) for name in {**read, **answered}
+        )
+    if isinstance(answered, list):
+        return len(read) == len(answered) and all(map(is_same, read, answered))
+    if isinstance(answered, str):
+        return (
+            read == answered
+            or read == answered.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            or (json_equal(json.loads(read), answered))
+        )
+    if isinstance(answered, date) and not isinstance(answered, datetime):
+        return read == answered or read == datetime(answered.year, answered.month, answered.day)
+    return bool(read == answered) and isinstance(read, bool) == isinstance(answered, bool)
+
+
+def json_equal(one: Any, other: Any) -> bool:
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+# Schemas and values -------------------------------------------------------------------------------------------------
+
+Typed = tuple[Any, st.SearchStrategy[Any]]
+
+names = st.text("abcdeXYZ_", min_size=1, max_size=3).filter(
+    lambda name: not iskeyword(name) and not name.startswith("_") and not name.startswith("model")
+)
+texts = st.one_of(st.text(max_size=4), st.sampled_from(["\ud83d", "a\0b", "NaN", "null", "1", "", "[]", "�"]))
+keys = st.one_of(st.text(max_size=3), st.sampled_from(["", "a", "b", "\0", "a.b", "A", "\ud800"]))
+numbers = st.one_of(st.floats(), st.integers(-3, 3), st.sampled_from([1e308, 0.1, math.nan, math.inf, 2**53 + 1]))
+integers = st.one_of(
+    st.integers(-3, 3), st.integers(-(2**70), 2**70), st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1])
+)
+decimals = st.one_of(
+    st.decimals(allow_nan=False, allow_infinity=False).map(str), st.sampled_from(["1.10", "1e-20", "1E+20", "0"])
+)
+zones = st.sampled_from([None, timezone.utc, timezone(timedelta(hours=2)), timezone(timedelta(hours=-11, minutes=-30))])
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), integers, numbers, texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=3)),
+    max_leaves=6,
+)
+LEAVES: list[Typed] = [
+    (int, integers),
+    (float, numbers),
+    (bool, st.booleans()),
+    (str, texts),
+    (Decimal, decimals),
+    (date, st.dates().map(str)),
+    (datetime, st.datetimes(timezones=zones).map(datetime.isoformat)),
+    (time, st.times(timezones=st.sampled_from([None, timezone.utc])).map(time.isoformat)),
+    (timedelta, st.sampled_from(["P1D", "PT0.000001S", "-P3DT4H", "P999999999D"])),
+    (UUID, st.uuids().map(str)),
+    (bytes, st.text("ab", max_size=3)),
+    (Mood, st.sampled_from(["good", "bad"])),
+    (Mixed, st.sampled_from([1, "a"])),
+    (Literal["a", "b"], st.sampled_from("ab")),
+    (Literal[1, "a", None], st.sampled_from([1, "a", None])),
+    (Any, anything),
+    (dict, st.dictionaries(keys, anything, max_size=3)),
+    (list, st.lists(anything, max_size=3)),
+    (Json, st.just('{"a": [1, 2.5]}')),
+    (Node, st.sampled_from([{"value": 1}, {"value": 2, "children": [{"value": 3, "children": [{"value": 4}]}]}])),
+    (Point, st.sampled_from([[1, 2.5], [3]])),
+]
+
+
+def record_of(kind: str, fields: dict[str, Any]) -> Any:
+    if kind == "model":
+        return create_model("Record", **{name: (one, ...) for name, one in fields.items()})
+    if kind == "dataclass":
+        return make_dataclass("Record", [(name, one, field()) for name, one in fields.items()])
+    if kind == "named tuple":
+        return NamedTuple("Record", list(fields.items()))
+    return TypedDict("Record", fields)  # type: ignore[operator]
+
+
+@st.composite
+def composed(draw: st.DrawFn, inner: st.SearchStrategy[Typed]) -> Typed:
+    form = draw(st.sampled_from(["list", "dict", "optional", "union", "pair", "tuple", "set", "root", "record"]))
+    kind, values = draw(inner)
+    if form == "list":
+        return list[kind], st.lists(values, max_size=3)
+    if form == "dict":
+        return dict[str, kind], st.dictionaries(keys, values, max_size=3)
+    if form == "optional":
+        return Union[kind, None], st.one_of(st.none(), values)  # noqa: UP007
+    if form in ("union", "pair"):
+        other, others = draw(inner)
+        if form == "union":
+            return Union[kind, other], st.one_of(values, others)  # noqa: UP007
+        return tuple[kind, other], st.tuples(values, others).map(list)
+    if form == "tuple":
+        return tuple[kind, ...], st.lists(values, max_size=3)
+    if form == "set":
+        return set[int], st.lists(st.integers(-3, 3), max_size=3)
+    if form == "root":
+        return RootModel[kind], values
+    return draw(record(inner))
+
+
+@st.composite
+def record(draw: st.DrawFn, inner: st.SearchStrategy[Typed]) -> Typed:
+    fields = draw(st.dictionaries(names, inner, max_size=3))
+    kind = draw(st.sampled_from(["model", "dataclass", "named tuple", "typed dict"]))
+    values = st.fixed_dictionaries({name: one for name, (_, one) in fields.items()})
+    if kind == "named tuple":
+        values = values.map(lambda value: list(value.values()))
+    return record_of(kind, {name: one for name, (one, _) in fields.items()}), values
+
+
+types = st.recursive(st.sampled_from(LEAVES), lambda inner: composed(inner), max_leaves=6)
+
+
+@st.composite
+def schemas_and_answers(draw: st.DrawFn) -> tuple[Schema, list[Any]]:
+    annotation, values = draw(st.one_of(record(types), record(types), types))
+    try:
+        schema = schema_of(annotation if not isinstance(annotation, type) or annotation is not Any else dict[str, Any])
+    except Exception as error:
+        # A scalar type alone says nothing about an answer.
+        assert "not a schema" in str(error), error
+        schema = schema_of(list[annotation])
+        values = st.lists(values, max_size=2)
+    return schema, [read_by(schema, value) for value in draw(st.lists(st.one_of(st.none(), values), max_size=4))]
+
+
+def read_by(schema: Schema, value: Any) -> Any:
+    """Return the answer that a value is in JSON, or None if it is none."""
+    try:
+        return None if value is None else schema.read(json.dumps({schema.wrapped: value} if schema.wrapped else value))
+    except Mismatch:
+        # Pydantic takes no lone surrogate, for example.
+        return None
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(asked=schemas_and_answers())
+def test_property_what_is_read_back_is_what_was_answered(library: str, asked: tuple[Schema, list[Any]]) -> None:
+    schema, answers = asked
+    frame = frame_of(library, {"text": ["a"] * len(answers)})
+    out, _ = framed(frame, answers, schema)
+    for read in (out, from_parquet(out)):
+        assert values_of(read, "text") == ["a"] * len(answers)
+        for name in schema.fields or ["reply"]:
+            records = [plain(answer) for answer in answers]
+            expected = [one and one[name] for one in records] if schema.fields else records
+            found = values_of(read, name)
+            assert len(found) == len(expected)
+            for one, other in zip(found, expected, strict=True):
+                assert is_same(one, other), (name, one, other, type_of(read, name))
+
+
+# Types --------------------------------------------------------------------------------------------------------------
+
+SCALARS = "price float, n int, sure bool, label good|bad, when date, note text?"
+SCALAR_TYPES = {
+    "pandas": ["Float64", "Int64", "boolean", "object"],
+    "polars": ["Float64", "Int64", "Boolean", "Date"],
+    "pyarrow": ["double", "int64", "bool", "date32[day]"],
+}
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
+def test_the_schema_alone_decides_the_types_of_columns(library: str) -> None:
+    schema = schema_of(SCALARS)
+    whole = {"price": 1.0, "n": 1, "sure": True, "label": "good", "when": "2024-01-05", "note": None}
+    answers = [schema.read(json.dumps(whole)), schema.read(json.dumps(whole | {"price": 2}))]
+    for some in ([*answers, None], answers[:1] * 3, [None] * 3):
+        out, notices = framed(frame_of(library, {"text": ["a", "b", "c"]}), some, schema)
+        types = [type_of(out, name) for name in ("price", "n", "sure", "when")]
+        assert types == SCALAR_TYPES["pandas" if library == "list" else library]
+        assert type_of(out, "label") == type_of(out, "note") == type_of(out, "text")
+        assert notices == ()
+    empty = frame_of(library, {"text": []})
+    out, _ = framed(empty if library != "list" else pd.DataFrame({"text": []}), [], schema)
+    assert [type_of(out, name) for name in ("price", "n", "sure", "when")] == types
+    assert len(out) == 0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        (list[Point], "list<item: struct<x: int64, y: double>>"),
+        (Point, "struct<x: int64, y: double>"),
+        (tuple[int, ...], "list<item: int64>"),
+        (tuple[int, float], "list<item: double>"),
+        (set[str], "list<item: string>"),
+        (Union[int, float], "double"),  # noqa: UP007
+        (Union[int, str], "string"),  # noqa: UP007
+        (Decimal, "decimal128(38, 10)"),
+        (datetime, "timestamp[us]"),
+        (time, "time64[us]"),
+        (timedelta, "duration[us]"),
+        (UUID, "string"),
+        (Mood, "string"),
+        (Literal[1, 2], "int64"),
+        (Any, "string"),
+        (dict[str, float], "string"),
+        (RootModel[list[int]], "list<item: int64>"),
+        (list[list[Union[bool, None]]], "list<item: list<item: bool>>"),  # noqa: UP007
+    ],
+)
+def test_a_field_without_any_answer_has_a_type(annotation: Any, expected: str) -> None:
+    schema = schema_of(record_of("typed dict", {"x": annotation}))
+    out, notices = framed(pa.table({"text": ["a"]}), [None], schema)
+    assert type_of(out, "x") == expected
+    assert notices == ()
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "integer"}, "int64"),
+        ({"type": ["number", "null"]}, "double"),
+        ({"enum": ["a", "b"]}, "string"),
+        ({"const": 3}, "int64"),
+        ({"$ref": "#/$defs/point"}, "struct<x: int64>"),
+        ({"$ref": "#/$defs/tree"}, "struct<inner: string>"),
+        ({"$ref": "#/nowhere"}, "string"),
+        (
+            {"allOf": [{"$ref": "#/$defs/point"}, {"properties": {"y": {"type": "number"}}}]},
+            "struct<x: int64, y: double>",
+        ),
+        ({"type": "string", "anyOf": [{"minLength": 1}, {"pattern": "a"}]}, "string"),
+        ({"type": "integer", "anyOf": [{"minimum": 1}]}, "int64"),
+    ],
+)
+def test_a_json_schema_decides_the_types_of_columns_too(schema: dict[str, Any], expected: str) -> None:
+    definitions = {
+        "point": {"type": "object", "properties": {"x": {"type": "integer"}}},
+        "tree": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/tree"}}},
+    }
+    whole = {"type": "object", "properties": {"x": schema}, "$defs": definitions}
+    assert str(arrow_type(settled(kind_of_schema(whole).fields["x"]))) == expected
+
+
+def test_a_format_of_a_json_schema_does_not_make_a_text_a_date() -> None:
+    schema = schema_of({"type": "object", "properties": {"x": {"type": "string", "format": "date"}}})
+    out, notices = framed(pl.DataFrame({"text": ["a"]}), [schema.read('{"x": "2024-01-05"}')], schema)
+    assert out["x"].to_list() == ["2024-01-05"]
+    assert notices == ()
+
+
+# Values -------------------------------------------------------------------------------------------------------------
+
+
+class Address(BaseModel):
+    city: str
+    zip_code: int | None
+
+
+class Person(BaseModel):
+    name: str
+    address: Address
+    friends: list[Address]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
+def test_nested_answers_are_plain_structs_and_lists(library: str) -> None:
+    oslo, nowhere = {"city": "Oslo", "zip_code": 150}, {"city": "", "zip_code": None}
+    answer = Person(name="Ada", address=Address(**oslo), friends=[Address(**nowhere)])
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), [answer, None], Person)
+    for read in (out, from_parquet(out)):
+        assert values_of(read, "address") == [oslo, None]
+        assert [is_same(values_of(read, "friends")[0], [nowhere]), values_of(read, "friends")[1]] == [True, None]
+    assert notices == ()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_objects_with_other_keys_in_other_rows_keep_all_of_them(library: str) -> None:
+    schema = schema_of(record_of("typed dict", {"scores": dict[str, float]}))
+    answers: list[Any] = [{"scores": {"a": 1}}, {"scores": {"b": 2.5, "c": 3}}, None, {"scores": {}}]
+    out, _ = framed(frame_of(library, {"text": list("abcd")}), answers, schema)
+    for read in (out, from_parquet(out)):
+        found = [
+            one and {name: score for name, score in one.items() if score is not None}
+            for one in values_of(read, "scores")
+        ]
+        assert found == [{"a": 1.0}, {"b": 2.5, "c": 3.0}, None, {}]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    ("annotation", "values", "texts", "why"),
+    [
+        (int, [1, 2**70], ["1", str(2**70)], "whole numbers beyond 64 bits"),
+        (Union[int, str], [1, "a"], ["1", '"a"'], "values of several types"),  # noqa: UP007
+        (Any, [{"a": 1}, [1]], ['{"a": 1}', "[1]"], "values of several types"),
+        (list[Any], [[1, "a"], []], ['[1, "a"]', "[]"], "values of several types"),
+        (dict, [{}, {}], ["{}", "{}"], "objects without a field"),
+        (dict, [{"\0": 1}, {"a": 2}], ['{"\\u0000": 1}', '{"a": 2}'], "names of fields that no column can have"),
+        (Decimal, ["1e-20", "2"], ['"1E-20"', '"2"'], "decimals with too many digits"),
+        (
+            timedelta,
+            ["P999999999D", "P1D"],
+            ['"999999999 days, 0:00:00"', '"1 day, 0:00:00"'],
+            "durations that are too long",
+        ),
+        (time, ["10:00:00Z", "10:00:00"], ['"10:00:00+00:00"', '"10:00:00"'], "times with a time zone"),
+    ],
+)
+def test_values_that_no_column_holds_are_json_text_and_reported_once(
+    library: str, annotation: Any, values: list[Any], texts: list[str], why: str
+) -> None:
+    schema = schema_of(record_of("typed dict", {"x": annotation}))
+    answers = [schema.read(json.dumps({"x": value})) for value in values]
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
+    assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
+    assert notices == (f"'x' holds {why}: they are JSON text.",)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (json.loads("[" * 40 + "]" * 40), "objects that are nested too deeply"),
+        ({str(number): number for number in range(2000)}, "objects with too many different fields"),
+    ],
+)
+def test_too_many_levels_or_fields_are_json_text(value: Any, why: str) -> None:
+    schema = schema_of(record_of("typed dict", {"x": Any}))
+    out, notices = framed(pl.DataFrame({"text": ["a"]}), [{"x": value}], schema)
+    assert json.loads(from_parquet(out)["x"][0]) == value
+    assert notices == (f"'x' holds {why}: they are JSON text.",)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> None:
+    rows = read_rows(frame_of(library, {"text": ["a", "b"]}))
+    wrong = {"good": Column(Kind(INTEGER), [1, None]), "odd": Column(Kind(INTEGER), ["x", None])}
+    out, notices = rows.with_columns(wrong)
+    assert values_of(out, "good")[0] == 1
+    assert values_of(out, "odd")[0] == '"x"'
+    (notice,) = notices
+    assert notice.startswith("The column 'odd' is JSON text, because it cannot be built: ")
+
+
+def test_half_a_character_is_replaced_and_reported() -> None:
+    out, notices = framed(pl.DataFrame({"text": ["a", "b"]}), ["x\ud83d", "y"], None)
+    assert out["reply"].to_list() == ["x�", "y"]
+    assert notices == ("'reply' holds halves of characters: they are replaced.",)
+
+
+def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:
+    schema = schema_of("price float")
+    answers = [schema.read('{"price": NaN}'), None]
+    out, notices = framed(pd.DataFrame({"text": ["a", "b"]}), answers, schema)
+    assert out.price.isna().tolist() == [False, True]
+    assert values_of(framed(pl.DataFrame({"text": ["a", "b"]}), answers, schema)[0], "price")[1] is None
+    assert notices == ()
+
+
+def test_an_object_that_raises_is_text() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    assert plain(Odd()) == "<Odd>"
+    assert "Odd" in plain({"a": Odd()})
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow", "list"])
+def test_a_column_of_the_frame_is_kept_beside_a_field_of_its_name(library: str) -> None:
+    schema = schema_of("label good|bad, n int, n_reply int")
+    frame = frame_of(library, {"label": ["mine"], "n": [7]})
+    out, notices = framed(frame, [{"label": "good", "n": 1, "n_reply": 2}], schema)
+    found = {name: values_of(out, name)[0] for name in ("label", "label_reply", "n", "n_reply", "n_2")}
+    assert found == {"label": "mine", "label_reply": "good", "n": 7, "n_reply": 2, "n_2": 1}
+    assert notices == (
+        "The frame has a column 'label', which is kept: the answers are in 'label_reply'.",
+        "The frame has a column 'n', which is kept: the answers are in 'n_2'.",
+    )
+
+
+def test_a_column_that_only_a_later_row_has_is_kept_too() -> None:
+    out, notices = framed([{"text": "a"}, {"text": "b", "label": "mine"}], [{"label": "x"}, {"label": "y"}], "label")
+    assert out.label.tolist()[1] == "mine"
+    assert out.label_reply.tolist() == ["x", "y"]
+    assert len(notices) == 1
+
+
+def test_the_column_of_answers_and_that_of_errors_do_not_replace_others_either() -> None:
+    rows = read_rows(pd.DataFrame({"reply": ["mine"], "reply_2_error": [0.5], "reply_a": [1], "reply_error": [2]}))
+    names, replaced, notices = name_columns(rows, None, "reply", [])
+    assert [(dict(one.answers), one.error) for one in names] == [({"": "reply_2"}, "reply_2_error_2")]
+    assert replaced == ()
+    assert len(notices) == 2
+    names, _, _ = name_columns(rows, None, "reply", ["x/a", "x/b"])
+    assert [next(iter(one.answers.values())) for one in names] == ["reply_a_2", "reply_b"]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_only_the_columns_of_an_earlier_run_are_replaced(library: str) -> None:
+    earlier = {"text": ["a", "b"], "label": ["x", None], "note": ["mine", "too"], "reply_error": [None, "too odd"]}
+    out, notices = framed(frame_of(library, earlier), [{"label": "y", "note": "z"}] * 2, "label, note")
+    assert values_of(out, "label") == ["y", "y"]
+    assert values_of(out, "note") == ["mine", "too"]
+    assert values_of(out, "note_reply") == ["z", "z"]
+    assert "reply_error" not in list(out.columns if library != "pyarrow" else out.column_names)
+    assert notices[0] == "The columns of an earlier run are replaced: label, reply_error."
+
+
+# Whole runs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_row_without_an_answer_does_not_lose_the_nested_answers_of_others(
+    api: ModuleType, service: Service, library: str
+) -> None:
+    answer = {"name": "Ada", "address": {"city": "Oslo", "zip_code": 150}, "friends": []}
+
+    def reply(one: Answer) -> None:
+        is_odd = "b" in one.received.body["messages"][-1]["content"]
+        (refused(400, "too odd") if is_odd else completion(json.dumps(answer)))(one)
+
+    service.always = reply
+    out = api.map_prompts(frame_of(library, {"text": ["a", "b"]}), "Who is {{ text }}?", schema=Person)
+    assert values_of(out, "address") == [answer["address"], None]
+    assert "too odd" in values_of(out, "reply_error")[1]
+    assert values_of(from_parquet(out), "address") == [answer["address"], None]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_an_empty_frame_gets_the_typed_columns(api: ModuleType, service: Service, library: str) -> None:
+    empty = frame_of("pyarrow", {"text": pa.array([], pa.string())})
+    empty = {"pandas": empty.to_pandas, "polars": lambda: pl.from_arrow(empty), "pyarrow": lambda: empty}[library]()
+    out = api.map_prompts(empty, "{{ text }}?", schema=SCALARS)
+    assert [type_of(out, name) for name in ("price", "n", "sure", "when")] == SCALAR_TYPES[library]
+    both = api.map_prompts(empty, "{{ text }}?", model=["x/a", "x/b"])
+    assert type_of(both, "reply_a") == type_of(both, "reply_b") == type_of(empty, "text")
+    assert service.chats == []
+
+
+def test_a_kept_column_is_reported_before_anything_is_sent(api: ModuleType, service: Service) -> None:
+    from wandb_inference_magic.batch import BatchSpec, run_map
+    from wandb_inference_magic.engine import ChatSpec
+    from wandb_inference_magic.session import Command, current_session
+
+    service.always = completion('{"label": "good"}')
+    seen: list[tuple[int, tuple[str, ...]]] = []
+
+    class Progress:
+        def __init__(self, runs: Any) -> None:
+            seen.append((len(service.chats), runs[0].notices))
+
+        def draw(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    spec = BatchSpec("{{ label }}?", ChatSpec("", stream=False, schema=schema_of("label good|bad")), {}, 100)
+    rows = read_rows(pd.DataFrame({"label": ["mine"]}))
+    mapped = run_map(Command(current_session()), rows, spec, use_cache=False, progress=Progress)  # type: ignore[arg-type]
+    said = "The frame has a column 'label', which is kept: the answers are in 'label_reply'."
+    assert seen == [(0, (said,))]
+    assert mapped.notices == (said,)
+    assert mapped.frame.iloc[0].to_dict() == {"label": "mine", "label_reply": "good"}
+
+
+DASK = """
+import dask, dask.dataframe as dd, pandas as pd, warnings
+from pydantic import BaseModel
+from wandb_inference_magic import map_prompts
+dask.config.set(scheduler="synchronous")
+
+class Place(BaseModel):
+    city: str
+
+class Found(BaseModel):
+    n: int
+    size: float
+    place: Place
+    scores: dict[str, float]
+    text: str
+
+frame = pd.DataFrame({"text": ["a", "b", "c"]})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    out = map_prompts(dd.from_pandas(frame, npartitions=2), "{{ text }}", schema=Found)
+print([str(one.message) for one in caught if "column" in str(one.message)])
+done = out.compute()
+print(list(done), [str(done[name].dtype) for name in ("n", "size")], (done.dtypes == out.dtypes).all())
+print(done.place.tolist(), done.scores.tolist(), done.n.isna().tolist())
+print(done.reply_error.tolist())
+done.to_parquet("whole.parquet")
+print(pd.read_parquet("whole.parquet").place.tolist())
+out[["text", "n", "size", "text_reply", "reply_error"]].to_parquet("parts")
+print(dd.read_parquet("parts").compute()["size"].tolist())
+"""
+
+
+def test_partitions_of_dask_have_the_same_types_and_plain_values(
+    service: Service, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def reply(one: Answer) -> None:
+        row = one.received.body["messages"][-1]["content"]
+        found = {"n": 2**70 if row == "c" else 1, "size": 2, "place": {"city": row}, "scores": {row: 1}, "text": row}
+        (refused(400, "too odd") if row == "b" else completion(json.dumps(found)))(one)
+
+    service.always = reply
+    process = run_python("-c", DASK, environment=environment | service.environment, folder=tmp_path)
+    assert process.returncode == 0, process.stderr
+    warned, names, values, errors, whole, parts = process.stdout.splitlines()
+    assert "'text', which is kept: the answers are in 'text_reply'" in warned
+    assert names.startswith(
+        "['text', 'n', 'size', 'place', 'scores', 'text_reply', 'reply_error'] ['Int64', 'Float64'] True"
+    )
+    assert values == "[{'city': 'a'}, None, {'city': 'c'}] [{'a': 1.0}, None, {'c': 1.0}] [False, True, True]"
+    assert "too odd" in errors
+    assert f"'n' cannot hold {2**70}." in errors
+    assert whole == "[{'city': 'a'}, None, {'city': 'c'}]"
+    assert parts == "[2.0, <NA>, 2.0]"

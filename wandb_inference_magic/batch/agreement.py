@@ -1,0 +1,153 @@
+"""Whether two values mean the same: an answer and a known one, or the answers of two models."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AnySet
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final
+
+from ..text import read_json_text
+from .columns import is_missing, json_text, plain
+from .kinds import ANY, BOOLEAN, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import TypeAdapter
+
+_BOOLEANS: Final = {"true": True, "yes": True, "y": True, "t": True, "1": True} | {
+    "false": False, "no": False, "n": False, "f": False, "0": False,
+}  # fmt: skip
+# Stands for an answer or a known value that there is not.
+NO_VALUE: Final = object()
+_Time = date | time | timedelta
+
+
+def has_no_value(value: Any) -> bool:
+    """Return whether a value of a frame is missing: None, NaN, or the equivalents in pandas for other types."""
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return is_missing(value) or (isinstance(value, Real) and value != value)
+
+
+def compare_values(answers: Sequence[Any], known: Sequence[Any], kind: Kind | None = None) -> list[bool | None]:
+    """Return whether each answer means the same as what is known of its row; None where either is NO_VALUE.
+
+    Parameters
+    ----------
+    answers : sequence
+        The answers, or NO_VALUE for a row without one. None is an answer.
+    known : sequence
+        The right values, or the answers of another model.
+    kind : Kind, optional
+        What the schema says of them.
+    """
+    return [
+        None if one is NO_VALUE or other is NO_VALUE else means_same(one, other, kind)
+        for one, other in zip(answers, known, strict=False)
+    ]
+
+
+def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
+    """Return whether two values mean the same.
+
+    Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
+    in ISO form, a list or an object in JSON. Texts are compared without regard to case, outer blanks and final full
+    stops. Lists are compared item by item, sets without their order, objects field by field; a field that is missing is
+    the same as one without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only
+    where `kind` is boolean; 0 and 1 also beside a boolean.
+
+    Parameters
+    ----------
+    one, other : object
+        Values of any type, also those of a frame.
+    kind : Kind, optional
+        What the schema says of them.
+    """
+    kind = kind or Kind(ANY)
+    if has_no_value(one) or has_no_value(other):
+        return has_no_value(one) and has_no_value(other)
+    if isinstance(one, AnySet) or isinstance(other, AnySet):
+        return _same_sets(plain(one), plain(other), kind.item)
+    one, other = plain(one), plain(other)
+    if isinstance(one, str) != isinstance(other, str):
+        # A text is read as what the other value is.
+        one, other = (_read(one, other), other) if isinstance(one, str) else (one, _read(other, one))
+    if kind.name == BOOLEAN or isinstance(one, bool) or isinstance(other, bool):
+        return _same_booleans(one, other, with_words=kind.name == BOOLEAN)
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = {**one, **other}
+        fields = ((one.get(name), other.get(name), kind.fields.get(name) or kind.item) for name in names)
+        return all(means_same(*field) for field in fields)
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(means_same(*pair, kind.item) for pair in pairs)
+    if isinstance(one, _Time) and isinstance(other, _Time):
+        return bool(_moment(one) == _moment(other))
+    ours, theirs = _number(one), _number(other)
+    return ours == theirs if ours is not None and theirs is not None else _folded(one) == _folded(other)
+
+
+def _same_sets(one: Any, other: Any, kind: Kind | None) -> bool:
+    ours, theirs = (_read(value, []) if isinstance(value, str) else value for value in (one, other))
+    if not isinstance(ours, list) or not isinstance(theirs, list):
+        return False
+    pairs = ((ours, theirs), (theirs, ours))
+    return all(any(means_same(a, b, kind) for b in those) for these, those in pairs for a in these)
+
+
+def _same_booleans(one: Any, other: Any, *, with_words: bool) -> bool:
+    ours, theirs = (_boolean(value, with_words=with_words) for value in (one, other))
+    return ours == theirs if ours is not None and theirs is not None else _folded(one) == _folded(other)
+
+
+def _boolean(value: Any, *, with_words: bool) -> bool | None:
+    if isinstance(value, str):
+        return _BOOLEANS.get(_folded(value)) if with_words else None
+    return bool(value) if isinstance(value, int | float | Decimal) and value in (0, 1) else None
+
+
+def _number(value: Any) -> Decimal | None:
+    """Return a number in the digits in which it is written: 0.1 is the same as Decimal("0.1")."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _read(text: str, beside: Any) -> Any:
+    """Return a text as a value of the type of another one, or the text itself if it is none."""
+    try:
+        if isinstance(beside, dict | list):
+            return read_json_text(text)
+        if isinstance(beside, _Time):
+            kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
+            return _adapter(kind).validate_python(text.strip())
+        if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
+            number = Decimal(text.strip().rstrip("."))
+            return number if number.is_finite() else text
+    except (ValueError, InvalidOperation):
+        pass
+    return text
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _moment(value: _Time) -> Any:
+    if isinstance(value, datetime | time):
+        value = value.replace(tzinfo=value.tzinfo or timezone.utc)
+    elif isinstance(value, date):
+        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    return value
+
+
+def _folded(value: Any) -> str:
+    text = value if isinstance(value, str) else json_text(value)
+    return text.strip().rstrip(".").casefold()

@@ -1,0 +1,362 @@
+"""Columns of answers: their values in plain form, and their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import reduce
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..text import whole
+from .kinds import (
+    ANY,
+    BOOLEAN,
+    DECIMAL,
+    DURATION,
+    FLOAT,
+    INTEGER,
+    JSON,
+    LIST,
+    LONG,
+    STRING,
+    STRUCT,
+    Kind,
+    grown,
+    kind_of_schema,
+    settled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..schemas import Schema
+
+# Stands for the name of a field where an answer is no record.
+ONLY: Final = ""
+# The types that values do not change, and those that they hold.
+_FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, or what pandas has instead of it."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as dicts, lists and scalars: bool, int, float, str, Decimal and those of `datetime`.
+
+    Models, dataclasses and named tuples become dicts by the names of their fields. A value of any other type becomes
+    its text.
+    """
+    try:
+        return _plain(value)
+    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+        return _text_of(value)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
+        return value
+    if is_missing(value):
+        return None
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, Decimal | date | time | timedelta):
+        return value
+    if isinstance(value, AnySet):
+        # A set has another order in every process.
+        return sorted((_plain(one) for one in value), key=repr)
+    return _of_object(value)
+
+
+def _of_object(value: Any) -> Any:
+    from pydantic import BaseModel, RootModel
+
+    if isinstance(value, RootModel):
+        return _plain(value.root)
+    record: Mapping[Any, Any] | None = None
+    if isinstance(value, Mapping):
+        record = value
+    elif isinstance(value, BaseModel):
+        names = (*type(value).model_fields, *(value.model_extra or ()))
+        record = {name: getattr(value, name) for name in names}
+    elif is_dataclass(value):
+        record = {one.name: getattr(value, one.name, None) for one in fields(value)}
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        record = dict(zip(value._fields, value, strict=True))
+    if record is not None:
+        return {_name(name): _plain(one) for name, one in record.items()}
+    if isinstance(value, Sequence | Iterator):
+        return [_plain(one) for one in value]
+    # Numbers and arrays of NumPy.
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(getattr(value, "pattern", value))
+
+
+def _name(key: Any) -> str:
+    key = key.value if isinstance(key, Enum) else key
+    return key if type(key) is str else _text_of(key)
+
+
+def _text_of(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+        return f"<{type(value).__name__}>"
+
+
+def json_text(value: Any) -> str:
+    """Return a plain value as JSON text; dates, times and decimals are strings in it."""
+
+    def text(one: Any) -> str:
+        return str(one.isoformat() if isinstance(one, date | time) else one)
+
+    found = json.dumps(value, ensure_ascii=False, default=text)
+    # A lone surrogate can be escaped.
+    return found if whole(found) == found else json.dumps(value, default=text)
+
+
+# Columns ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The values of a column, all of one type; None where there is none."""
+
+    kind: Kind
+    values: list[Any]
+
+    def padded(self, size: int) -> Column:
+        """Return the column with so many values."""
+        return replace(self, values=[*self.values, *[None] * (size - len(self.values))])
+
+    def in_json(self) -> Column:
+        """Return the column with its values as JSON text."""
+        return Column(Kind(JSON), [None if value is None else json_text(value) for value in self.values])
+
+
+class _Converter:
+    """Converts plain values to those of a column, and collects what is to be reported of it."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, None] = {}
+
+    def cell(self, kind: Kind, value: Any) -> Any:
+        if value is None:
+            return None
+        if kind.name == JSON:
+            self.reports[f"{kind.why}: they are JSON text"] = None
+            return json_text(value)
+        if kind.name == STRUCT:
+            # In a column of objects, parquet does not take one without a field if no other has one.
+            value = value or dict.fromkeys(list(kind.fields)[:1])
+            return {name: self.cell(kind.fields[name], one) for name, one in value.items()}
+        if kind.name == LIST:
+            return [self.cell(kind.item or Kind(ANY), one) for one in value]
+        if kind.name in (INTEGER, LONG, FLOAT):
+            return float(value) if kind.name == FLOAT else int(value)
+        if kind.name == DECIMAL:
+            return Decimal(value)
+        if kind.name == STRING and (text := whole(value)) != value:
+            self.reports["halves of characters: they are replaced"] = None
+            return text
+        return value
+
+
+def column_of(kind: Kind, values: Sequence[Any]) -> tuple[Column, list[str]]:
+    """Return a column of plain values, and reports of the values that it cannot hold as they are.
+
+    Parameters
+    ----------
+    kind : Kind
+        What the schema says of the values.
+    values : sequence
+    """
+    converter = _Converter()
+    final = settled(reduce(grown, values, kind))
+    return Column(final, [converter.cell(final, value) for value in values]), list(converter.reports)
+
+
+def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
+    """Return the type of each field of an answer; that of an answer that is no record under ONLY."""
+    if schema is None:
+        return {ONLY: Kind(STRING)}
+    whole_kind = kind_of_schema(schema.object_schema)
+    if not schema.fields:
+        return {ONLY: whole_kind}
+    return {name: whole_kind.fields.get(name, Kind(ANY)) for name in schema.fields}
+
+
+def answer_columns(
+    answers: Sequence[Any], schema: Schema | None, names: Mapping[str, str]
+) -> tuple[dict[str, Column], list[str]]:
+    """Return answers as columns, and notices about values that a column cannot hold as they are.
+
+    Parameters
+    ----------
+    answers, schema
+    names : mapping
+        The name of the column for each field; for answers that are no records, that of their column under ONLY.
+    """
+    notices: list[str] = []
+    columns: dict[str, Column] = {}
+    kinds, values = schema_kinds(schema), plain_fields(answers, schema)
+    for field_name, name in names.items():
+        columns[name], reports = column_of(kinds[field_name], values[field_name])
+        notices += [f"{name!r} holds {report}." for report in reports]
+    return columns, notices
+
+
+def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:
+    """Return the plain values of each field of answers; those of answers that are no records under ONLY."""
+    values = [plain(answer) for answer in answers]
+    if schema is None or not schema.fields:
+        return {ONLY: values}
+    return {name: [one.get(name) if isinstance(one, dict) else None for one in values] for name in schema.fields}
+
+
+def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[Column, dict[int, str]]:
+    """Return a column whose type follows from the schema alone, and by row the values that it cannot hold.
+
+    A type that the schema leaves open is `any`: a column of objects.
+    """
+    if kind.name not in _FIXED:
+        return replace(column_of(kind, values)[0], kind=Kind(ANY)), {}
+    fits = [value is None or grown(kind, value).name in _FIXED[kind.name] for value in values]
+    column, _ = column_of(kind, [value if fit else None for value, fit in zip(values, fits, strict=True)])
+    others = {number: json_text(values[number]) for number, fit in enumerate(fits) if not fit}
+    return replace(column, kind=kind), others
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+
+class Table(Protocol):
+    """What the names of new columns depend on; `Rows` have it."""
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    def answered_before(self, error: str) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one model's columns in the result.
+
+    Attributes
+    ----------
+    answers : mapping
+        The column of each field, or that of the whole answer under ONLY.
+    error : str
+        The column that says why a row has no answer.
+    """
+
+    answers: Mapping[str, str]
+    error: str
+
+
+def name_columns(
+    rows: Table, schema: Schema | None, into: str, models: Sequence[str]
+) -> tuple[list[Names], tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns of each model, the columns that they replace, and notices.
+
+    A column of the frame is kept under its name: the column of the answers gets another one. Only the columns of an
+    earlier run are replaced.
+    """
+    wishes = {name: into if name == ONLY else _column_name(name) for name in schema_kinds(schema)}
+    suffixes = _suffixes(models)
+    errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
+    asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
+    replaced = tuple(name for error in errors for name in rows.answered_before(error) if name in asked)
+    taken = set(rows.columns) - set(replaced)
+    notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
+
+    def claim(name: str, others: Iterable[str], what: str) -> str:
+        free = name if name not in taken else next(one for one in others if one not in taken | asked)
+        taken.add(free)
+        if free != name:
+            notices.append(f"The frame has a column {name!r}, which is kept: {what} are in {free!r}.")
+        return free
+
+    names = []
+    for suffix in suffixes:
+        answers = {}
+        for field_name, wish in wishes.items():
+            name = f"{wish}{suffix}"
+            extended = [] if field_name == ONLY else [f"{name}_{into}"]
+            answers[field_name] = claim(name, chain(extended, _numbered(name)), "the answers")
+        error = error_column(answers.get(ONLY, f"{into}{suffix}"))
+        names.append(Names(answers, claim(error, _numbered(error), "the reasons why a row has no answer")))
+    return names, replaced, tuple(notices)
+
+
+def _column_name(name: str) -> str:
+    return whole(name).replace("\0", "\ufffd")
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return (f"{name}_{number}" for number in count(2))
+
+
+def _suffixes(models: Sequence[str]) -> list[str]:
+    """Return the suffixes that distinguish the columns of several models.
+
+    A suffix is the last part of the model's name, or the whole name if that part is not unique.
+    """
+    if len(models) <= 1:
+        return [""]
+    short = [model.rpartition("/")[2] for model in models]
+    return [f"_{name if short.count(name) == 1 else model}" for model, name in zip(models, short, strict=True)]
+
+
+def error_column(into: str) -> str:
+    """Return the name of the column that says why a row has no answer."""
+    return f"{into}_error"
+
+
+def result_columns(
+    results: Sequence[tuple[Sequence[Any], Mapping[int, str]]],
+    schema: Schema | None,
+    names: Sequence[Names],
+    length: int | None,
+) -> tuple[dict[str, Column], tuple[str, ...]]:
+    """Return the columns that runs add to their rows, and notices.
+
+    Parameters
+    ----------
+    results : sequence of tuple
+        The answers of each run, and its errors by row number. Empty if there are no rows.
+    schema
+    names : sequence of Names
+        The names of the columns of each run.
+    length : int or None
+        The number of rows, where it is known.
+    """
+    notices: dict[str, None] = {}
+    columns: dict[str, Column] = {}
+    for named, (answers, errors) in zip(names, results or [((), {})] * len(names), strict=True):
+        size = max(len(answers), length or 0)
+        made, reports = answer_columns(answers, schema, named.answers)
+        columns |= {name: column.padded(size) for name, column in made.items()}
+        if errors:
+            columns[named.error] = reasons_column(errors, size)
+        notices |= dict.fromkeys(reports)
+    return columns, tuple(notices)
+
+
+def reasons_column(errors: Mapping[int, str], size: int) -> Column:
+    """Return the column of the reasons, by row number, why rows have no answer."""
+    column, _ = column_of(Kind(STRING), [errors.get(number) for number in range(size)])
+    return column

@@ -1,0 +1,261 @@
+"""The types of columns of answers: what the schema says of them, widened by values that it did not foresee."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Context, Decimal
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final
+
+from ..text import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+# The names of the types. `integer` is one that every float holds; `long` needs 64 bits.
+ANY: Final = "any"
+BOOLEAN: Final = "boolean"
+INTEGER: Final = "integer"
+LONG: Final = "long"
+FLOAT: Final = "float"
+DECIMAL: Final = "decimal"
+STRING: Final = "string"
+DATE: Final = "date"
+TIME: Final = "time"
+DATETIME: Final = "datetime"
+ZONED: Final = "zoned datetime"
+# What a schema says of a date with a time: only the values tell whether they have a time zone.
+MOMENT: Final = "moment"
+DURATION: Final = "duration"
+LIST: Final = "list"
+STRUCT: Final = "struct"
+# JSON text, for values that no other type holds.
+JSON: Final = "JSON"
+
+# A decimal column has 38 digits, this many of them after the point.
+SCALE: Final = 10
+EXACT_IN_FLOAT: Final = 2**53
+DEEPEST: Final = 30
+MOST_FIELDS: Final = 1000
+MIXED: Final = "values of several types"
+# What a type becomes of which no values decide more.
+_USUAL: Final = {ANY: STRING, MOMENT: DATETIME}
+
+_JSON_TYPES: Final = {"boolean": BOOLEAN, "integer": INTEGER, "number": FLOAT, "string": STRING, "null": ANY}
+_FORMATS: Final = {"date": DATE, "time": TIME, "date-time": MOMENT, "duration": DURATION, "decimal": DECIMAL}
+_WIDER: Final = {
+    frozenset((INTEGER, LONG)): LONG,
+    frozenset((INTEGER, FLOAT)): FLOAT,
+    frozenset((INTEGER, DECIMAL)): DECIMAL,
+    frozenset((MOMENT, DATETIME)): DATETIME,
+    frozenset((MOMENT, ZONED)): ZONED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The type of a column, or of the values inside one.
+
+    Attributes
+    ----------
+    name : str
+    fields : mapping
+        The fields of a struct.
+    item : Kind or None
+        The type of a list's items, or of the fields of a struct that are not known in advance.
+    why : str
+        What makes it JSON text.
+    """
+
+    name: str
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+    item: Kind | None = None
+    why: str = ""
+
+
+_ANY: Final = Kind(ANY)
+
+
+def _json(why: str) -> Kind:
+    return Kind(JSON, why=why)
+
+
+def _list(item: Kind) -> Kind:
+    """Return the type of a list. A list of values of several types is JSON text as a whole."""
+    return item if item.name == JSON else Kind(LIST, item=item)
+
+
+# Types from a schema ------------------------------------------------------------------------------------------------
+
+
+def kind_of_schema(schema: Any, root: Any = None, within: tuple[str, ...] = ()) -> Kind:
+    """Return the type of the values that a JSON schema describes; `any` where it says nothing.
+
+    Parameters
+    ----------
+    schema : object
+        The JSON schema, whose formats are those of Python values (see `Schema.object_schema`).
+    root : object
+        The schema that references refer to. Defaults to `schema`.
+    within : tuple of str
+        The references that this schema is a part of: a type that contains itself ends there.
+    """
+    root = schema if root is None else root
+    if not isinstance(schema, Mapping):
+        return _ANY
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return _ANY if reference in within else kind_of_schema(_found(reference, root), root, (*within, reference))
+
+    def of(one: Any) -> Kind:
+        return kind_of_schema(one, root, within)
+
+    words = ("anyOf", "oneOf", "allOf")
+    found = reduce(_joined, (of(one) for word in words for one in _listed(schema.get(word))), _ANY)
+    types = schema.get("type")
+    if types == "object" or "properties" in schema:
+        return _joined(_struct(schema, of), found)
+    if found.name != ANY:
+        return found
+    if isinstance(types, list):
+        return reduce(_joined, (of({**schema, "type": one}) for one in types), _ANY)
+    if types == "array":
+        return _list(reduce(_joined, map(of, [*_listed(schema.get("prefixItems")), schema.get("items")])))
+    if "contentSchema" in schema:
+        return of(schema["contentSchema"])
+    if types == "string" and schema.get("format") in _FORMATS:
+        return Kind(_FORMATS[schema["format"]])
+    if types in _JSON_TYPES:
+        return Kind(_JSON_TYPES[types])
+    allowed = [schema["const"]] if "const" in schema else _listed(schema.get("enum"))
+    return reduce(grown, allowed, _ANY)
+
+
+def _struct(schema: Mapping[str, Any], of: Callable[[Any], Kind]) -> Kind:
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, Mapping) else {}
+    patterns = schema.get("patternProperties")
+    others = [schema.get("additionalProperties"), *(patterns.values() if isinstance(patterns, Mapping) else ())]
+    return Kind(STRUCT, {name: of(one) for name, one in known.items()}, reduce(_joined, map(of, others)))
+
+
+def _found(reference: str, root: Any) -> Any:
+    found = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _joined(one: Kind, other: Kind) -> Kind:
+    """Return the type that holds the values of both."""
+    if one == other or other.name == ANY or one.name == JSON:
+        return one
+    if one.name == ANY or other.name == JSON:
+        return other
+    if one.name == other.name == STRUCT:
+        names = dict.fromkeys((*one.fields, *other.fields))
+        both = {name: _joined(one.fields.get(name, _ANY), other.fields.get(name, _ANY)) for name in names}
+        return Kind(STRUCT, both, _joined(one.item or _ANY, other.item or _ANY))
+    if one.name == other.name == LIST:
+        return _list(_joined(one.item or _ANY, other.item or _ANY))
+    wider = _WIDER.get(frozenset((one.name, other.name)))
+    return Kind(wider) if wider else _json(MIXED)
+
+
+# Types from values --------------------------------------------------------------------------------------------------
+
+
+def grown(kind: Kind, value: Any, depth: int = 0) -> Kind:
+    """Return the type that holds a plain value besides the values of `kind`; `kind` itself if it does."""
+    if value is None or kind.name == JSON:
+        return kind
+    if depth == DEEPEST and isinstance(value, dict | list):
+        return _json("objects that are nested too deeply")
+    if isinstance(value, dict):
+        base = Kind(STRUCT, item=_ANY) if kind.name == ANY else kind
+        return _with_fields(base, value, depth) if base.name == STRUCT else _json(MIXED)
+    if isinstance(value, list):
+        base = Kind(LIST, item=_ANY) if kind.name == ANY else kind
+        if base.name != LIST:
+            return _json(MIXED)
+        old = base.item or _ANY
+        item = reduce(lambda known, one: grown(known, one, depth + 1), value, old)
+        return base if item is old else _list(item)
+    found = _scalar(kind, value)
+    return kind if found == kind.name else _joined(kind, found if isinstance(found, Kind) else Kind(found))
+
+
+def _with_fields(kind: Kind, value: Mapping[str, Any], depth: int) -> Kind:
+    new: dict[str, Kind] = {}
+    for name, one in value.items():
+        known = kind.fields.get(name)
+        if known is None and (whole(name) != name or "\0" in name):
+            return _json("names of fields that no column can have")
+        old = known or kind.item or _ANY
+        if (found := grown(old, one, depth + 1)) is not known:
+            new[name] = found
+    if not new:
+        return kind
+    merged = {**kind.fields, **new}
+    return (
+        _json("objects with too many different fields") if len(merged) > MOST_FIELDS else replace(kind, fields=merged)
+    )
+
+
+def _scalar(kind: Kind, value: Any) -> str | Kind:
+    """Return the type of a value that is no object and no list, as near to `kind` as possible."""
+    if isinstance(value, bool):
+        return BOOLEAN
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            return _json("whole numbers beyond 64 bits")
+        is_exact = -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT or (kind.name == FLOAT and int(float(value)) == value)
+        if is_exact and kind.name in (FLOAT, DECIMAL, LONG):
+            return kind.name
+        return INTEGER if is_exact else LONG
+    if isinstance(value, float):
+        # A JSON schema's integer may be written as 1.0.
+        is_whole = kind.name in (INTEGER, LONG) and value.is_integer()
+        return _scalar(kind, int(value)) if is_whole else FLOAT
+    if isinstance(value, Decimal):
+        is_held = value.is_finite() and value.adjusted() < 38 - SCALE and _rounded(value) == value
+        return DECIMAL if is_held else _json("decimals with too many digits")
+    if isinstance(value, datetime):
+        return _of_datetime(value)
+    if isinstance(value, time):
+        return TIME if value.tzinfo is None else _json("times with a time zone")
+    if isinstance(value, timedelta):
+        return DURATION if abs(value // timedelta(microseconds=1)) < 2**63 else _json("durations that are too long")
+    return DATE if isinstance(value, date) else STRING
+
+
+def _rounded(value: Decimal) -> Decimal:
+    return Context(prec=60).quantize(value, Decimal(1).scaleb(-SCALE))
+
+
+def _of_datetime(value: datetime) -> str | Kind:
+    if value.tzinfo is None:
+        return DATETIME
+    try:
+        value.astimezone(timezone.utc)
+    except OverflowError:
+        return _json("dates beyond the calendar")
+    return ZONED
+
+
+def settled(kind: Kind) -> Kind:
+    """Return a type that a column can have: one of texts where nothing is known of the values."""
+    if kind.name == STRUCT and not kind.fields:
+        return _json("objects without a field")
+    if kind.name == STRUCT:
+        return replace(kind, fields={name: settled(one) for name, one in kind.fields.items()})
+    if kind.name == LIST:
+        return _list(settled(kind.item or _ANY))
+    return Kind(_USUAL[kind.name]) if kind.name in _USUAL else kind
