@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 # Imported before the function of that name: a later import of the package would take its place.
 from . import client as _client  # noqa: F401
 from .api import chat, client, compare_frame, map_prompts, models
-from .errors import InferenceError
+from .errors import InferenceError, InferenceWarning
 from .imports import lazy_exports
 from .messages import display
 
@@ -29,6 +29,7 @@ _execution = object()
 
 __all__ = [
     "InferenceError",
+    "InferenceWarning",
     "Reply",
     "as_prompt",
     "chat",

@@ -5,14 +5,17 @@ Importing `wandb_inference_magic` imports this module, so other packages are imp
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .config import INTO
-from .errors import InferenceError
+from .errors import InferenceError, InferenceWarning, shortened
 from .session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from openai import OpenAI
 
@@ -149,6 +152,7 @@ def map_prompts(
     limit: int | None = None,
     cache: bool = True,
     retry_failed: bool = False,
+    distinct: bool = False,
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Any:
@@ -182,6 +186,9 @@ def map_prompts(
         Whether to use answers kept on disk, and to keep the new ones there.
     retry_failed : bool
         Whether to send the prompts again for rows that failed permanently before.
+    distinct : bool
+        Whether to send each different prompt once, and share the answer among equal rows. Otherwise each row is asked
+        by itself.
     names : mapping, optional
         Further names for the template, besides the row's columns.
     **parameters
@@ -195,11 +202,20 @@ def map_prompts(
     Raises
     ------
     InferenceError
-        When no request can be made, or the error of one row applies to all rows.
+        When no request can be made, or when the run stops early: the error of one row applies to all rows, or too many
+        rows in a row fail. Then its `partial` is the frame with the answers so far.
     KeyboardInterrupt
-        When it is interrupted. With `cache`, the answers received are kept on disk, unless a cassette is in use.
+        When it is interrupted; it has a `partial` too. With `cache`, the answers received are kept on disk, unless a
+        cassette is in use.
+
+    Warns
+    -----
+    InferenceWarning
+        About what is unusual in the result, for example that answers could not be kept on disk.
     """
-    from .batch import is_dask, map_lazily, read_rows, run_map
+    from .batch import check_count, is_dask, map_lazily, read_rows, run_map
+
+    _check_type("into", into, str, "a column's name", lambda name: name != "")
 
     command = _command()
     spec = _batch_spec(
@@ -208,16 +224,18 @@ def map_prompts(
         names=names,
         concurrency=concurrency,
         retry_failed=retry_failed,
+        distinct=distinct,
         system=system,
         think=think,
         parameters=parameters,
         schema=schema,
         repair=repair,
     )
-    models = [model] if isinstance(model, str) else list(model or ())
+    models = _models(model)
+    check_count("limit", limit, 0)
     if is_dask(frame):
         return map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
-    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache)
+    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache, warn=_warn)
     return _whole(mapped).frame
 
 
@@ -265,8 +283,10 @@ def compare_frame(
     InferenceError
         As for `map_prompts`, and for a column or field that does not exist.
     """
-    from .batch import evaluation, read_rows, run_map
+    from .batch import check_count, evaluation, read_rows, run_map
 
+    models = _models(models)
+    check_count("limit", limit, 0)
     rows = read_rows(frame, limit)
     command = _command()
     spec = _batch_spec(
@@ -281,7 +301,7 @@ def compare_frame(
         repair=repair,
     )
     evaluation.check(rows, spec.chat.schema, truth=truth, field=field)
-    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache))
+    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache, warn=_warn, report_columns=False))
     return evaluation.evaluated(mapped, rows, spec.chat.schema, truth=truth, field=field)
 
 
@@ -292,10 +312,14 @@ def _batch_spec(
     names: Mapping[str, Any] | None,
     concurrency: int | None,
     retry_failed: bool = False,
+    distinct: bool = False,
     **how: Any,
 ) -> BatchSpec:
     from .batch import BatchSpec
 
+    _check_type("prompt", prompt, str, "a text")
+    if names is not None:
+        _check_type("names", names, Mapping, "a dict of names")
     return BatchSpec(
         text=prompt,
         chat=_chat_spec("", stream=False, **how),
@@ -303,15 +327,39 @@ def _batch_spec(
         value_tokens=command.settings.value_tokens,
         concurrency=concurrency,
         retry_failed=retry_failed,
+        distinct=distinct,
     )
 
 
+def _models(model: str | Iterable[str] | None) -> list[str]:
+    models = [model] if isinstance(model, str) else model or ()
+    _check_type("model", models, Iterable, "the id of a model, or several")
+    for one in (models := list(models)):
+        _check_type("model", one, str, "the id of a model, or several")
+    return models
+
+
+def _check_type(name: str, value: Any, kind: type, says: str, check: Callable[[Any], bool] = lambda _: True) -> None:
+    if not isinstance(value, kind) or not check(value):
+        raise InferenceError(
+            f"{name} is {shortened(repr(value))}: it must be {says}. Nothing was sent.", cause="option"
+        )
+
+
+def _warn(notice: str) -> None:
+    """Give a notice as a warning at the line of the user's code."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(notice, InferenceWarning, stacklevel=level)
+
+
 def _whole(mapped: Mapped) -> Mapped:
-    """Return a complete result. Raise the error or interrupt that ended an incomplete one."""
-    if mapped.interrupted:
-        raise KeyboardInterrupt
-    if mapped.stopped is not None:
-        raise mapped.stopped
+    """Return a complete result, with its notices as warnings. Raise the error that ended an incomplete one."""
+    for notice in mapped.notices:
+        if notice not in mapped.notices_before:
+            _warn(notice)
+    mapped.raise_if_incomplete("`partial` of this error")
     return mapped
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .text import redacted, safe_plain
 
@@ -61,6 +61,11 @@ class InferenceError(Exception):
     affects_all : bool, optional
         Whether every other request would fail as well. Follows from the cause if it is not given.
 
+    Attributes
+    ----------
+    partial : object
+        The frame with the answers so far, if a run over rows ended early. None otherwise.
+
     Notes
     -----
     IPython shows what `_render_traceback_` returns instead of a traceback. The cell still counts as failed.
@@ -92,6 +97,7 @@ class InferenceError(Exception):
         is_lasting_fault = cause == "network" and not retryable
         self.affects_all = cause in AFFECT_ALL or is_lasting_fault if affects_all is None else affects_all
         self.show_traceback = False
+        self.partial: Any = None
         super().__init__(self.what)
 
     def __str__(self) -> str:
@@ -114,8 +120,17 @@ class InferenceError(Exception):
         return lines
 
 
+class InferenceWarning(UserWarning):
+    """A notice about a result, given as a warning from Python. In a notebook, the magics show it in the output."""
+
+
 class Interrupted(KeyboardInterrupt):
-    """The user interrupted the cell. It counts as failed, and shows one line instead of a traceback."""
+    """The user interrupted the cell. It counts as failed, and shows one line instead of a traceback.
+
+    `partial` is as in InferenceError.
+    """
+
+    partial: Any = None
 
     def _render_traceback_(self) -> list[str]:
         return [f"\x1b[1;31mInterrupted.\x1b[0m {self}"]

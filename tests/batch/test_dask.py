@@ -6,6 +6,7 @@ import pickle
 import threading
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 
 import pytest
 from python_processes import run_python
@@ -189,3 +190,16 @@ def test_an_option_that_dask_does_not_support_is_refused(
     }
     process = run_python("-c", program, environment=variables)
     assert "mapped whole, and by one model" in process.stdout, process.stderr
+
+
+def test_what_the_threads_of_this_process_spend_is_counted(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    from wandb_inference_magic.session import current_session
+
+    service.always = completion("yes")
+    frame = dd.from_pandas(pd.DataFrame({"text": list("abcd")}), npartitions=2)
+    assert api.map_prompts(frame, "{{ text }}").compute(scheduler="threads")["reply"].tolist() == ["yes"] * 4
+    total = current_session().usage.total()
+    assert (total.calls, total.usage.total_tokens) == (4, 4 * 15)

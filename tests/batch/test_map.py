@@ -380,7 +380,7 @@ def test_the_cache_contains_no_prompt_and_is_private_to_the_user(
     assert b"Another secret prompt" not in contents
 
 
-def test_an_unusable_cache_is_reported_and_does_not_stop_the_run(
+def test_a_damaged_cache_is_reported_and_begun_anew(
     mapper: Kernel, service: Service, environment: dict[str, str]
 ) -> None:
     mapper.run("%%wbmap df --limit 1\n{{ text }}")
@@ -390,8 +390,9 @@ def test_an_unusable_cache_is_reported_and_does_not_stop_the_run(
     file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
     run = mapper.run("%%wbmap df -o out\n{{ text }}")
     assert run.ok
-    assert "not kept on disk" in run.text
+    assert "answers.sqlite was damaged (file is not a database)" in run.text
     assert mapper.value("out.reply.tolist()") == ["<a>", "<b>", "<c>", "<d>"]
+    assert "4 kept from before" in mapper.run("%%wbmap df -o out\n{{ text }}").text
 
 
 ROWS = [
@@ -438,9 +439,6 @@ def test_a_cache_that_is_not_a_file_is_reported_with_its_name(mapper: Kernel, en
         run = mapper.run("%%wbmap df -o out\n{{ text }}")
         assert run.ok
         assert "not kept on disk" in run.text
-    file.unlink()
-    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
-    assert "answers.sqlite: file is not a database" in mapper.run("%%wbmap df -o out\n{{ text }}").text
 
 
 SCRIPT = """\

@@ -976,3 +976,75 @@ def test_credentials_in_an_address_are_not_recorded(kernel: Kernel, service: Ser
     assert kernel.run(call).ok
     assert "NotFoundError" in kernel.run(query).error
     assert len(service.received) == 2
+
+
+# Files that cannot be written ------------------------------------------------------------------------------------
+
+
+def take(path: Path, *texts: str) -> None:
+    lines = [line_of(Exchange("wandb", "/chat/completions", {"q": one}, 0.1, {"a": one})) for one in texts]
+    path.write_bytes(HEADER + b"".join(lines))
+
+
+def test_a_read_only_cassette_replays_what_it_holds_and_the_rest_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one")
+    # The superuser may write every file.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    cassette = Cassette(path, "auto", "at-once")
+    for _ in range(2):
+        found = cassette.find("wandb", "/chat/completions", {"q": "one"})
+        assert found is not None
+        assert found.document == {"a": "one"}
+        with pytest.raises(InferenceError, match=r"may not be written.*Nothing was sent"):
+            cassette.find("wandb", "/chat/completions", {"q": "two"})
+
+
+def test_a_cassette_that_could_not_be_written_goes_on_replaying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one")
+    cassette = Cassette(path, "auto", "at-once")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        cassette.add(Exchange("wandb", "/chat/completions", {"q": "two"}, 0.1, {"a": "two"}))
+    assert cassette.find("wandb", "/chat/completions", {"q": "one"}) is not None
+    with pytest.raises(InferenceError, match="cannot be used"):
+        cassette.find("wandb", "/chat/completions", {"q": "two"})
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+def test_an_earlier_take_is_kept_if_the_new_one_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one", "two")
+    before = path.read_bytes()
+    cassette = Cassette(path, "record", "at-once")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(step, full)
+    cassette.add(Exchange("wandb", "/chat/completions", {"q": "new"}, 0.1, {"a": "new"}))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(InferenceError, match="No space left"):
+        cassette.find("wandb", "/chat/completions", {"q": "next"})
+
+
+def test_a_new_take_replaces_the_earlier_one_with_its_first_exchange(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one", "two")
+    cassette = Cassette(path, "record", "at-once")
+    assert len(read_cassette(path).exchanges) == 2
+    for text in ("new", "newer"):
+        cassette.add(Exchange("wandb", "/chat/completions", {"q": text}, 0.1, {"a": text}))
+    assert [one.request["q"] for one in read_cassette(path).exchanges] == ["new", "newer"]

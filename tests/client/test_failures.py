@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 from kernels import Kernel, failing
-from service import Answer, Service, refused
+from service import MODEL, Answer, Service, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
@@ -135,3 +135,17 @@ def test_a_connection_that_breaks_after_done_does_not_break_the_reply(kernel: Ke
     run = kernel.run("%wbchat hi")
     assert run.ok, run.error
     assert kernel.value("_wbreply.incomplete") == ""
+
+
+def test_a_model_that_another_endpoint_does_not_list_is_sent_and_a_404_names_similar_ids(
+    api: ModuleType, service: Service
+) -> None:
+    assert MODEL in [model.id for model in api.models().models]
+    service.always = completion("from an alias")
+    assert api.chat("Hi", model="test/alias").text == "from an alias"
+    assert api.map_prompts(["a"], "{{ text }}", model="test/alias")["reply"].tolist() == ["from an alias"]
+    service.always = refused(404, "The model `test/model-c` does not exist")
+    with pytest.raises(InferenceError, match="Did you mean test/model-b or test/model-a") as raised:
+        api.chat("Hi", model="test/model-c")
+    assert raised.value.status == 404
+    assert service.chats[-1].body["model"] == "test/model-c"

@@ -124,12 +124,23 @@ def test_a_lora_can_be_chosen(kernel: Kernel, service: Service) -> None:
     assert service.last.body["model"] == "wandb-artifact:///team/project/name:latest"
 
 
-def test_an_unknown_model_is_refused_before_anything_is_sent(kernel: Kernel, service: Service) -> None:
+def test_a_model_that_the_list_does_not_have_is_chosen_with_advice(kernel: Kernel, service: Service) -> None:
     run = kernel.run("%wbmodels --use test/modle-b")
+    assert "does not list it. Did you mean test/model-b" in run.text
+    service.always = refused(404, "The model `test/modle-b` does not exist")
+    run = kernel.run("%wbchat hi")
     assert "Did you mean test/model-b" in run.error
-    run = kernel.run("%wbchat -m test/modle-b hi")
-    assert "Did you mean test/model-b" in run.error
-    assert service.chats == []
+    assert service.last.body["model"] == "test/modle-b"
+
+
+def test_a_model_that_wandb_does_not_list_is_refused_before_anything_is_sent(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    wandb.api.listing = listing("openai/gpt-oss-20b")
+    kernel = wandb_kernel(start_kernel, wandb)
+    assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbmodels --use openai/gpt-oss-2b").error
+    assert "Did you mean openai/gpt-oss-20b" in kernel.run("%wbchat -m openai/gpt-oss-2b hi").error
+    assert wandb.api.chats == []
 
 
 def test_a_retired_model_names_its_replacement(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:

@@ -20,6 +20,7 @@ from wandb_inference_magic.catalog.feeds import read_modelsdev
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.commands.usage import format_cost
 from wandb_inference_magic.config.endpoint import Endpoint
+from wandb_inference_magic.markup.literal import DOLLAR_APART
 from wandb_inference_magic.messages.builder import ReplyBuilder
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
@@ -113,11 +114,12 @@ def test_calls_are_shown_by_model_with_their_cost(kernel_with_catalog: Kernel, w
     shown = table(run)
     assert shown["test/small"][:4] == ["2", "2,000", "200", "800"]
     # 2,000 tokens at 1 USD per million, 800 at half of that price.
-    assert shown["test/small"][-1] == "0.0024 USD"
+    assert shown["test/small"][-1] == f"{DOLLAR_APART}0.0024"
     assert shown["total"][:4] == ["3", "3,000", "300", "1,200"]
-    assert shown["total"][-1] == "0.0036 USD"
+    assert shown["total"][-1] == f"{DOLLAR_APART}0.0036"
+    assert "$0.0036" in run.text
     assert "Prices: " in run.text
-    assert "$" not in run.outputs[0]["data"]["text/markdown"]
+    assert "$" not in run.outputs[0]["data"]["text/markdown"].replace(DOLLAR_APART, "")
     chart = run.outputs[1]
     assert set(chart["data"]) == {"image/png", "text/html", "text/plain"}
     assert chart["metadata"]["image/png"]["width"] < 800

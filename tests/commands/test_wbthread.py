@@ -13,7 +13,7 @@ from kernels import Kernel, SharedKernel
 from service import Service, Streamed, Wandb
 
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.thread_file import export, import_
 
 
@@ -249,3 +249,23 @@ def test_an_unknown_home_folder_is_reported() -> None:
         import_("odd", "~no-such-user/a.json")
     with pytest.raises(InferenceError, match="could not be written"):
         export(Thread("a"), "~no-such-user/a.json")
+
+
+@pytest.mark.parametrize("ending", ["md", "html", "json"])
+def test_an_export_that_fails_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    file = tmp_path / f"talk.{ending}"
+    file.write_text("before")
+    thread = Thread("main", turns=[Turn("half \ud83d", "of \udc00 a character")])
+    assert export(thread, str(file)).read_text(encoding="utf-8") != "before"
+    file.write_text("before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InferenceError, match="No space left"):
+        export(thread, str(file))
+    assert file.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [file]

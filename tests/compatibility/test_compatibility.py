@@ -69,6 +69,12 @@ def test_files_of_an_earlier_version_are_used_without_a_request(
             # The summary of a map now names the rows.
             if now.get("shown"):
                 now["shown"] = [re.sub(r"\bRows? [\d, ]+: ", "Failed: ", one) for one in now["shown"]]
+            # Costs have one form now, and a map shows the schema's columns. Its frame is compared as a value.
+            if before.get("shown"):
+                before["shown"] = [re.sub(r"\b(\d+\.\d+) USD\b", r"$\1", one) for one in before["shown"]]
+            if "%%wbmap" in before["cell"] and "--schema" in before["cell"]:
+                for one in (before, now):
+                    one["shown"] = [re.sub(r"(?s)^row .*?\n(?=\d+ of )", "", text) for text in one["shown"] or []]
             assert now == plain_objects({part: before[part] for part in now}), f"{name}: {before['cell']}"
             assert wandb.connected_to == [], f"{name}: a request was sent"
     changed = [one.name for one in fixtures.glob("*.jsonl") if one.read_bytes() != (tmp_path / one.name).read_bytes()]

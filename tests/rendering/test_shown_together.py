@@ -16,6 +16,7 @@ from wandb_inference_magic.markup.typeset import formulas
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.reply import reply_bundle
+from wandb_inference_magic.rendering.tables import table_bundle
 from wandb_inference_magic.rendering.thread_file import to_markdown
 
 NUMBER = 2000
@@ -170,3 +171,10 @@ def test_an_exported_markdown_file_is_inert() -> None:
     text = to_markdown(Thread("<b>x</b>", [Turn(hostile, hostile, system=hostile)], system=hostile))
     assert problems(markdown2html_mistune(text)) == []
     assert "image: a (evil.example)" in text
+
+
+def test_costs_in_a_table_and_below_it_are_not_maths() -> None:
+    """JupyterLab reads the text between two dollars of a paragraph as maths, in a table too."""
+    bundle = table_bundle(("model", "cost"), [("a", "$0.0024"), ("b", "$0.0012")], below="$0.0036 in all, $1.50 left.")
+    assert bundle["text/plain"].count("$") == 4
+    assert bundle["text/markdown"].replace(r"\$[](#)", "").count("$") == 0

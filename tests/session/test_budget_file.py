@@ -264,9 +264,7 @@ def test_wbusage_shows_which_spending_is_an_estimate(kernel_with_catalog: Kernel
     killed.reserve("a", lambda _: 0.5, lambda: 0.25, 1.0)
     kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
     assert kernel.run("%wbchat --max-tokens 10 hi").ok
-    assert (
-        "The budget file counts 0.25 USD for calls whose kernel was killed: an estimate." in kernel.run("%wbusage").text
-    )
+    assert "The budget file counts $0.25 for calls whose kernel was killed: an estimate." in kernel.run("%wbusage").text
     assert "$0.75 is left of the budget" in kernel.run("%wbchat --max-tokens 2000000 hi").error
     killed.settle("a", 0.0)
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-TextForm = Literal["none", "rest", "words"]
+TextForm = Literal["none", "rest", "words", "expression"]
 Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 # An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
+_QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
 _TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
 
@@ -123,7 +124,8 @@ def read_line(
     text : str
         `none`: no text is allowed on the line. `rest`: the text starts at the first word that is not an option,
         or after `--`, and goes to the end of the line unchanged; quotes and dashes in it have no special meaning.
-        `words`: words may come before, between and after the options.
+        `words`: words may come before, between and after the options. `expression`: as `words`, for the parts of a
+        Python expression, which keep their quotes; within brackets and quotes there are no options.
     render : callable, optional
         Called with each value and its option's name before the value is parsed. Returns the rendered value.
 
@@ -141,8 +143,12 @@ def read_line(
     values: dict[str, Any] = {}
     words: list[str] = []
     rest = line.strip()
-    while rest and (text == "words" or _OPTION.match(rest)):
+    while rest and (text in ("words", "expression") or _OPTION.match(rest)):
         is_option = _OPTION.match(rest)
+        if text == "expression" and not is_option:
+            word, rest = _next_part(rest)
+            words.append(word)
+            continue
         word, rest = _next_word(rest)
         if not is_option:
             words.append(word)
@@ -213,7 +219,7 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
             waiting = one if one is not None and one.needs_value and not equals else None
         elif waiting is not None:
             waiting = None
-        elif text == "words":
+        elif text in ("words", "expression"):
             words += 1
         else:
             return None
@@ -257,6 +263,21 @@ def _next_word(text: str) -> tuple[str, str]:
     except ValueError:
         raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.") from None
     return word, text[stream.tell() :].lstrip()
+
+
+def _next_part(text: str) -> tuple[str, str]:
+    """Split off the text before the first space that is outside quotes and brackets."""
+    depth = position = 0
+    while position < len(text):
+        if quoted := _QUOTED.match(text, position):
+            position = quoted.end()
+            continue
+        one = text[position]
+        if one.isspace() and depth <= 0:
+            break
+        depth += (one in "([{") - (one in ")]}")
+        position += 1
+    return text[:position], text[position:].lstrip()
 
 
 def _read_value(one: Option, value: Value, text: str) -> Any:

@@ -145,7 +145,9 @@ class MapOptions(AskOptions):
         "says it is too many.",
         integer(1, "a whole number from 1 to 1000", 1000),
     )
+    dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")
     limit: int | None = option("The first N rows alone, to try the prompt.", COUNT)
+    distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
     retry_failed: bool = option("Ask again for rows that failed for good before.")
     no_cache: bool = option("Neither use answers that were kept on disk nor keep these.")
 
@@ -182,5 +184,8 @@ class ConfigOptions:
         "Replay replies as fast as they once came (recorded), or at-once.", choice(*PACES), long="--pace"
     )
     trace: str | None = option("Trace each call in this W&B Weave project (needs the extra `weave`), or off.", TRACE)
+    cache: str | None = option(
+        "Show the answers of %%wbmap that are kept on disk, or clear them.", choice("show", "clear"), alone="show"
+    )
     check: bool = option("Call the service and say what works: key, project, models, a tiny reply.")
     reset: bool = option("Forget what was set in this session, the key included.")

@@ -104,7 +104,7 @@ In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
 
 MAP = Page(
     purpose="Put a prompt to a model for each row of a DataFrame, many at once; the answers become a column.",
-    usage={"%%wbmap FRAME [options]  + the prompt on the lines below": "words"},
+    usage={"%%wbmap FRAME [options]  + the prompt on the lines below": "expression"},
     options=MapOptions,
     notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
     "prompt is a template that sees the row's columns first ({{ text }}), then the notebook's names, and the whole row "

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from hashlib import sha256
+from pathlib import Path
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..config import check_file
+from ..errors import MB, quoted, shortened
 from ..text import read_json_text, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
+
+    from ..config import Resolved
+    from ..messages import Message, PreparedRequest
+
+T = TypeVar("T")
 
 FOLDER: Final = "wandb_inference_magic"
 FILE: Final = "answers.sqlite"
@@ -26,10 +34,20 @@ MOST_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
 # How long to wait while another kernel is writing.
 PATIENCE_SECONDS: Final = 30.0
+# When the cache is too large, so much of its limit stays, so that not every run has to delete answers.
+SHARE_LEFT: Final = 0.8
+# The size of a row besides its answer, in bytes.
+ROW_BYTES: Final = 120
+COLUMNS: Final = ["question", "answer", "kept_at"]
+# `kept_at` is when a run last used the answer. Version 0.1.0 writes the same three columns.
 _TABLE: Final = """
 create table if not exists answers (
     question text primary key, answer text not null, kept_at real not null
 ) without rowid
+"""
+_OLDEST: Final = """
+select question, length(answer) from answers
+where question not in (select question from used) order by kept_at
 """
 
 
@@ -56,13 +74,28 @@ def cache_file() -> Path:
     return user_cache_path(FOLDER, appauthor=False) / FILE
 
 
+def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]:
+    """Return the cache, or None and the notice that says why it cannot be used."""
+    try:
+        return AnswerCache(cache_file(), settings.cache_mb, settings.cache_days), ()
+    except (OSError, sqlite3.Error) as error:
+        return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+
+
 class AnswerCache:
     """A file of answers, stored by the keys of their requests. Several threads and several kernels may use it at once.
+
+    A damaged file is renamed, and a new one is begun; `notices` says so.
 
     Parameters
     ----------
     path : Path
         The file. It is created with its folder if it does not exist, readable only by the user.
+    most_mb : int, optional
+        The largest size in MB. When the cache is closed, it deletes the answers that were not used for the longest
+        time. It never deletes what was used since it was opened.
+    most_days : float, optional
+        After how many days an answer that is not used is deleted.
 
     Raises
     ------
@@ -70,14 +103,26 @@ class AnswerCache:
         If the file cannot be created or opened. Every method can raise these.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        check_file(path, MOST_FILE)
+    def __init__(self, path: Path, most_mb: int | None = None, most_days: float | None = None) -> None:
+        self.path = path
+        self.notices: list[str] = []
+        self._most_bytes = None if most_mb is None else most_mb * MB
+        self._most_seconds = None if most_days is None else most_days * 86_400
         self._lock = Lock()
+        self._used: set[str] = set()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+
+    def _open(self) -> None:
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        check_file(self.path, MOST_FILE)
+        self._inode = self.path.stat().st_ino
         # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
-        self._file = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+        self._file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
         # Text that is not UTF-8 is not an answer, but must not raise an error.
         self._file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
@@ -85,29 +130,199 @@ class AnswerCache:
             # This is safe if this program crashes. If the machine crashes, the last answers may be lost.
             self._file.execute("pragma synchronous = normal")
             self._file.execute(_TABLE)
+            if [row[1] for row in self._file.execute("pragma table_info(answers)")] != COLUMNS:
+                raise sqlite3.DatabaseError("its table has other columns")
         except sqlite3.Error as error:
             self._file.close()
-            raise sqlite3.DatabaseError(f"{path}: {error}") from None
+            raise type(error)(f"{self.path}: {error}") from None
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Rename a damaged file and open a new one. Raise an error that is not about damage, such as a full disk."""
+        # The others, such as OperationalError, are of subclasses.
+        if type(error) is not sqlite3.DatabaseError:
+            raise error
+        self._file.close()
+        # If it is another file by now, another kernel has done so already.
+        if self.path.stat().st_ino == self._inode:
+            aside = _free_name(self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}"))
+            for ending in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
+            self.path.replace(aside)
+            said = shortened(str(error).removeprefix(f"{self.path}: "), 100)
+            now = f"It is now {aside.name}, and a new one was begun."
+            self.notices.append(f"The cache of answers {self.path} was damaged ({said}). {now}")
+        self._open()
+
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            try:
+                return work(self._file)
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+                return work(self._file)
 
     def get(self, key: str) -> Answer | None:
         """Return the answer stored under a key, or None if there is none that can be read."""
-        asked = "select answer from answers where question = ? and length(answer) <= ?"
-        with self._lock, closing(self._file.execute(asked, (key, LONGEST_ANSWER))) as found:
-            row = found.fetchone()
-        return _read(row[0]) if row else None
+        found = self._do(lambda file: _found(file, key))
+        if found is not None:
+            self._used.add(key)
+        return found
 
     def put(self, key: str, answer: Answer) -> None:
-        """Store an answer. It replaces an earlier one."""
+        """Store an answer. It replaces an earlier one; a failure replaces only a failure."""
         kept = {name: value for name, value in asdict(answer).items() if value}
         # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
         row = (key, whole(json.dumps(kept, ensure_ascii=False)), time())
-        with self._lock:
-            self._file.execute("insert or replace into answers values (?, ?, ?)", row).close()
+
+        def write(file: sqlite3.Connection) -> None:
+            # Another process may have received an answer to the same request since this one looked.
+            file.execute("begin immediate")
+            try:
+                if not answer.error or (before := _found(file, key)) is None or before.error:
+                    file.execute("insert or replace into answers values (?, ?, ?)", row)
+                file.execute("commit")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    file.execute("rollback")
+                raise
+
+        self._do(write)
+        self._used.add(key)
+
+    def size(self) -> int:
+        """Return the number of bytes in use."""
+        return self._do(_bytes_used)
+
+    def facts(self) -> tuple[int, float | None]:
+        """Return the number of answers, and when the one was used that was not used for the longest time."""
+        count, oldest = self._do(lambda file: file.execute("select count(*), min(kept_at) from answers").fetchone())
+        return count, oldest
+
+    def clear(self) -> int:
+        """Delete all answers. Return their number."""
+        count = self._do(lambda file: file.execute("delete from answers").rowcount)
+        self._do(_shrink)
+        return count
 
     def close(self) -> None:
-        """Close the file."""
+        """Delete what is above the limits, and close the file."""
         with self._lock:
-            self._file.close()
+            try:
+                # An error here loses no answer: the limits are applied the next time.
+                with suppress(sqlite3.Error):
+                    self._apply_limits()
+            finally:
+                self._file.close()
+
+    def _apply_limits(self) -> None:
+        file, now = self._file, time()
+        file.execute("begin immediate")
+        file.execute("create temp table used (question text primary key) without rowid")
+        file.executemany("insert into used values (?)", ((key,) for key in self._used))
+        file.execute("update answers set kept_at = ? where question in (select question from used)", (now,))
+        if self._most_seconds is not None:
+            old = "delete from answers where kept_at < ? and question not in (select question from used)"
+            file.execute(old, (now - self._most_seconds,))
+        if self._most_bytes is not None and (size := _bytes_used(file)) > self._most_bytes:
+            unused, too_much = [], size - SHARE_LEFT * self._most_bytes
+            with closing(file.execute(_OLDEST)) as rows:
+                for key, length in rows:
+                    if too_much <= 0:
+                        break
+                    unused.append((key,))
+                    too_much -= length + ROW_BYTES
+            file.executemany("delete from answers where question = ?", unused)
+        file.execute("commit")
+        _shrink(file)
+
+
+def _found(file: sqlite3.Connection, key: str) -> Answer | None:
+    asked = "select answer from answers where question = ? and length(answer) <= ?"
+    with closing(file.execute(asked, (key, LONGEST_ANSWER))) as found:
+        row = found.fetchone()
+    return _read(row[0]) if row else None
+
+
+def _pragma(file: sqlite3.Connection, name: str) -> int:
+    return int(file.execute(f"pragma {name}").fetchone()[0])
+
+
+def _bytes_used(file: sqlite3.Connection) -> int:
+    return (_pragma(file, "page_count") - _pragma(file, "freelist_count")) * _pragma(file, "page_size")
+
+
+def _shrink(file: sqlite3.Connection) -> None:
+    """Give the disk back what was deleted, if that is a good part of the file."""
+    if _pragma(file, "freelist_count") > (1 - SHARE_LEFT) / 2 * _pragma(file, "page_count"):
+        # Another kernel that is writing prevents it. The next one that closes the cache tries again.
+        with suppress(sqlite3.OperationalError):
+            file.execute("vacuum")
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}-{number}")
+    return free
+
+
+class KeptAnswers:
+    """The cache as one run uses it: the keys of its rows, and their answers on disk.
+
+    Equal rows are asked one by one, so a key also holds which of the equal rows it is. The first one has the key of the
+    request alone, as version 0.1.0 wrote it.
+
+    Parameters
+    ----------
+    cache : AnswerCache or None
+    first : PreparedRequest
+        The request for the first row, in its original form, even if the response format is relaxed later.
+    """
+
+    def __init__(self, cache: AnswerCache | None, first: PreparedRequest) -> None:
+        self.cache = cache
+        # Why answers are no longer kept, although there was a cache.
+        self.failure = ""
+        self._first = first
+        self._seen: Counter[str] = Counter()
+
+    def key(self, message: Message) -> str:
+        """Return the key of the request with this message."""
+        messages = [*self._first.messages[:-1], message]
+        # Use the endpoint's name: the practice model has another address in every kernel.
+        return key_of(self._first.endpoint.name, {**self._first.body, "messages": messages})
+
+    def next_key(self, message: Message) -> str:
+        """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
+        if self.cache is None:
+            return ""
+        key = self.key(message)
+        before = self._seen[key]
+        self._seen[key] += 1
+        return key if not before else sha256(f"{key} {before}".encode()).hexdigest()
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer on disk, or None."""
+        if self.cache is None:
+            return None
+        try:
+            return self.cache.get(key)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return None
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Keep an answer on disk, if that is possible."""
+        if self.cache is None or not key:
+            return
+        try:
+            self.cache.put(key, answer)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
 
 
 def _read(kept: object) -> Answer | None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..config import CONCURRENCY, Key, WandbInference, check_key
-from ..errors import InferenceError, shortened
+from ..errors import InferenceError, InferenceWarning, shortened
 from ..imports import import_quietly
-from ..session import Command, Session
+from ..session import Command, Session, current_session
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
 from .map import run_map
 from .native_columns import pandas_array
@@ -113,7 +113,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
     columns = {str(name) for name in frame.columns}
     (names,), _, notices = name_columns(_Columns(tuple(columns)), spec.chat.schema, into, ())
     for notice in notices:
-        warnings.warn(notice, stacklevel=4)
+        warnings.warn(notice, InferenceWarning, stacklevel=4)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
     job = Job(
@@ -194,6 +194,8 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
     traits = WandbInference()
     traits.set(**{name: value for name, value in settings if value not in (None, "")})
     session = Session(traits)
+    # In the user's own process, `%wbusage` counts what it spends.
+    session.count_with(current_session())
     for url, key in _shared_keys.items():
         session.keys.set(url, key)
     return session
@@ -255,8 +257,6 @@ def share_key(cluster_client: Any) -> None:
         If there is no key here.
     """
     from distributed import WorkerPlugin
-
-    from ..session import current_session
 
     endpoint = Command(current_session()).endpoint
     if endpoint.key is None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from sqlite3 import Error as SqliteError
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight, deferred_interrupts
 from ..config import INTO
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, Interrupted
 from ..session import Trace
-from .cache import AnswerCache, cache_file
+from .cache import open_cache
 from .columns import name_columns, result_columns
 from .progress import MapProgress, cost_of
-from .run import BatchRun, RowCall, start
+from .start import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,12 +21,16 @@ if TYPE_CHECKING:
     from ..concurrency import Interrupts
     from ..session import Command
     from .rows import Rows
+    from .run import BatchRun, RowCall
     from .spec import BatchSpec, Permits
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace."""
+    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace.
+
+    `notices_before` are those of the notices that there were before anything was sent.
+    """
 
     frame: Any
     runs: Sequence[BatchRun]
@@ -35,6 +38,30 @@ class Mapped:
     notices: tuple[str, ...] = ()
     interrupted: bool = False
     trace: str = ""
+    way_on: str = ""
+    notices_before: tuple[str, ...] = ()
+
+    def raise_if_incomplete(self, place: str) -> None:
+        """Raise the error or the interrupt that ended the run early, if one did.
+
+        Its `partial` is the frame, and its message says how to go on.
+
+        Parameters
+        ----------
+        place : str
+            Where the user finds the frame.
+        """
+        said = f"The rows so far are in {place}. {self.way_on}"
+        error: InferenceError | Interrupted
+        if self.interrupted:
+            error = Interrupted(said)
+        elif self.stopped is not None:
+            error = self.stopped
+            error.remedy = f"{error.remedy} {said}".strip()
+        else:
+            return
+        error.partial = self.frame
+        raise error
 
     @property
     def stopped(self) -> InferenceError | None:
@@ -52,10 +79,13 @@ def run_map(
     use_cache: bool = True,
     progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
     permits: Permits | None = None,
+    warn: Callable[[str], None] | None = None,
+    report_columns: bool = True,
 ) -> Mapped:
     """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
-    A model that is named twice is run once.
+    A model that is named twice is run once. `warn` is called with each notice that there is before anything is sent.
+    With `report_columns`, the notices include the names and the forms of the columns of answers.
 
     Raises
     ------
@@ -64,15 +94,18 @@ def run_map(
     """
     models = list(dict.fromkeys(models))
     # Answers that come from the cache would be missing on the cassette.
-    cache, notices = _open_cache() if use_cache and command.cassette is None else (None, ())
+    cache, notices = open_cache(command.settings) if use_cache and command.cassette is None else (None, ())
     started = perf_counter()
     try:
         runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
         for run in runs:
             run.beside = len(runs)
-        if runs:
-            # Said before anything is sent.
-            *_, runs[0].notices = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
+        if report_columns:
+            report_names(runs, rows, spec, into)
+        before = tuple(dict.fromkeys(notice for run in runs for notice in run.all_notices))
+        if warn is not None:
+            for notice in before:
+                warn(notice)
         inputs = {"prompt": spec.text, "model": [run.model for run in runs], "rows": rows.length}
         trace, interrupted = Trace(), False
         try:
@@ -93,11 +126,21 @@ def run_map(
     columns, reports = result_columns(results, spec.chat.schema, names, rows.length)
     frame, problems = rows.with_columns(columns, dropped)
     for run in runs:
-        notices += tuple(one for one in run.notices if one not in notices)
-    notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
+        notices += tuple(one for one in run.all_notices if one not in notices)
+    if report_columns:
+        notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
+    if cache is not None:
+        notices += tuple(cache.notices)
     notices += trace.news()
-    seconds = perf_counter() - started
-    return Mapped(frame, runs, seconds, notices, interrupted, trace.link)
+    seconds, way_on = perf_counter() - started, _way_on(command, runs, use_cache=use_cache)
+    return Mapped(frame, runs, seconds, notices, interrupted, trace.link, way_on, before)
+
+
+def report_names(runs: Sequence[BatchRun], rows: Rows, spec: BatchSpec, into: str) -> None:
+    """Add notices to runs, before anything is sent, about columns of answers whose names the frame has already."""
+    if runs:
+        *_, notices = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
+        runs[0].notice(*notices)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:
@@ -188,8 +231,13 @@ def run_all(
                     permits.release()
 
 
-def _open_cache() -> tuple[AnswerCache | None, tuple[str, ...]]:
-    try:
-        return AnswerCache(cache_file()), ()
-    except (OSError, SqliteError) as error:
-        return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
+    """Return how to go on with a run that ended early."""
+    if command.cassette is not None:
+        if command.cassette.replays:
+            return "Run it again to continue: the cassette holds the answers so far."
+        return "While a cassette records, every row is asked for again: the cassette holds them in one take."
+    if all(run.keeps_answers for run in runs):
+        return "Run it again to continue: no answer is asked for twice, except what was cut."
+    why = "" if use_cache else " (--no-cache)"
+    return f"No answers were kept on disk{why}: run again, it asks for every row. Map the other rows alone to go on."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import usd
 from ..errors import shortened
 from ..rendering import line_bundle, table_bundle
+from .start import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PREVIEWED: Final = 3
 SHOWN_CHARACTERS: Final = 120
+# The fields of a schema that are shown.
+SHOWN_FIELDS: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
 
 
@@ -40,11 +43,13 @@ class MapProgress:
         self._runs = runs
         self._previewed = 0 if preview else PREVIEWED
         self._next = 0.0
-        estimate = ", ".join(f"{run.model}: {run.estimate()}" for run in runs)
+        expected = ", ".join(f"{run.model}: {estimate(run)}" for run in runs)
+        self._notices = " ".join(dict.fromkeys(notice for run in runs for notice in run.all_notices))
+        expected = f"{expected}. {self._notices}" if self._notices else expected
         if preview:
-            canvas.status(estimate)
+            canvas.status(expected)
         else:
-            canvas.show(line_bundle(estimate))
+            canvas.show(line_bundle(expected))
         self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
 
     def draw(self) -> None:
@@ -74,25 +79,43 @@ class MapProgress:
         rows = [row for run in self._runs for row in first_answers(run)][:PREVIEWED]
         if len(rows) > self._previewed:
             self._previewed = len(rows)
-            bundle = answers_bundle(self._runs, PREVIEWED)
-            self._canvas.preview(bundle, f"first answer: {rows[0][-1]}")
+            bundle = answers_bundle(self._runs, PREVIEWED, below=self._notices)
+            self._canvas.preview(bundle, f"first answer: {', '.join(rows[0][2:])}")
 
 
-def first_answers(run: BatchRun) -> list[tuple[str, str, str]]:
-    """Return the number, the model and the answer of the first rows that have an answer, formatted for display."""
+def first_answers(run: BatchRun) -> list[tuple[str, ...]]:
+    """Return the first rows that have an answer: the number, the model, and the values of the answer's columns."""
     found = [(number, answer) for number, answer in enumerate(run.answers[: 10 * PREVIEWED]) if answer is not None]
+    fields = _shown_fields(run)
     return [
-        (str(number + 1), run.model, shortened(" ".join(str(answer).split()), SHOWN_CHARACTERS))
+        (str(number + 1), run.model, *(_shown(value) for value in _values(answer, fields)))
         for number, answer in found[:PREVIEWED]
     ]
+
+
+def _shown_fields(run: BatchRun) -> list[str]:
+    schema = run.spec.chat.schema
+    return [] if schema is None else list(schema.fields)[:SHOWN_FIELDS]
+
+
+def _values(answer: Any, fields: Sequence[str]) -> list[Any]:
+    """Return the values of a record, or the answer alone if it is none."""
+    if not fields:
+        return [answer]
+    return [answer.get(name) if isinstance(answer, dict) else getattr(answer, name, None) for name in fields]
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else shortened(" ".join(str(value).split()), SHOWN_CHARACTERS)
 
 
 def answers_bundle(runs: Sequence[BatchRun], most: int | None = None, *, below: str = "") -> dict[str, Any]:
     """Return the first answers of runs as a table, with a column for the model if there are several runs."""
     rows = [row for run in runs for row in first_answers(run)][:most]
+    columns = _shown_fields(runs[0]) or ["answer"]
     if len(runs) > 1:
-        return table_bundle(("row", "model", "answer"), rows, below=below)
-    return table_bundle(("row", "answer"), [(number, answer) for number, _, answer in rows], below=below)
+        return table_bundle(("row", "model", *columns), rows, below=below)
+    return table_bundle(("row", *columns), [(number, *values) for number, _, *values in rows], below=below)
 
 
 def _bar(total: int | None) -> Any:

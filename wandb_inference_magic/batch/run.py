@@ -8,41 +8,34 @@ from __future__ import annotations
 
 from array import array
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from sqlite3 import Error as SqliteError
+from dataclasses import dataclass, field
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import usd
 from ..client import pause
-from ..engine import ModelCall, for_prompt, prepare_request, relax_response_format
-from ..errors import InferenceError, quoted, shortened
-from ..messages import REPLY_TOKENS
+from ..engine import ModelCall, for_prompt, relax_response_format
+from ..errors import InferenceError, quoted
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
 from ..session import NOTHING, Reservation
-from .cache import Answer, key_of
+from .cache import Answer, KeptAnswers
 from .limiter import Limiter
-from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from ..messages import Content, Message, PreparedRequest, Reply, Usage
-    from ..session import Budget, Command
+    from ..messages import Content, PreparedRequest, Reply, Usage
+    from ..session import Command
     from .cache import AnswerCache
     from .rows import Rows
+    from .spec import BatchSpec
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MOST_FAILURES: Final = 10
-SAMPLE: Final = 20
 # While a service fails for every row, the run waits for it at least this long.
 OUTAGE_SECONDS: Final = 300.0
-# The tokens of a short answer, used if nothing else is known.
-USUAL_REPLY_TOKENS: Final = 100
 # The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
 # than truncated answers.
 LEAST_REPLY_TOKENS: Final = 1024
@@ -54,12 +47,12 @@ class BatchRun:
 
     `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
     there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
-    made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `replayed` of those whose answer
-    was on a cassette. `retry_reason` is why rows are being retried, and `retry_at` when (`perf_counter`); the reason is
-    empty once a row is answered. `cut` is the
-    number of answers that were cut by the limit that a budget added. `flawed` is the number of
-    answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the counts
-    and costs of the calls. `beside` is the number of runs in progress at once, including this one.
+    made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `shared` of those that took it
+    from an equal row, `replayed` of those whose answer was on a cassette. `retry_reason` is why rows are being retried,
+    and `retry_at` when (`perf_counter`); the reason is empty once a row is answered. `cut` is the number of answers
+    that were cut by the limit that a budget added. `flawed` is the number of answers that were cut or refused; the
+    reasons are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `beside` is the
+    number of runs in progress at once, including this one.
     """
 
     command: Command
@@ -73,6 +66,7 @@ class BatchRun:
     seconds: array[float] = field(default_factory=lambda: array("f"))
     done: int = 0
     kept: int = 0
+    shared: int = 0
     replayed: int = 0
     usage: Usage = NOTHING
     cost: float | None = 0.0
@@ -89,6 +83,10 @@ class BatchRun:
         self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
+        self._kept_answers = KeptAnswers(self.cache, self.first)
+        # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
+        self._first_of: dict[str, int] = {}
+        self._waiting: dict[int, list[int]] = {}
         self._failures_in_a_row = 0
         self._drawn = iter(self.rows)
         self._has_drawn_all = False
@@ -109,33 +107,6 @@ class BatchRun:
     def failed(self) -> int:
         """The number of rows without an answer."""
         return len(self.errors) - self.flawed
-
-    def estimate(self) -> Estimate:
-        """Return an estimate of the whole run, made from the first rows."""
-        prompts = self.spec.prompts()
-        sample = []
-        # A row that cannot be read, or made into a prompt, is reported when its turn comes.
-        with suppress(Exception):
-            for row in islice(self.rows, SAMPLE):
-                with suppress(InferenceError):
-                    sample.append(self._request(prompts(row)).prompt_tokens)
-        prompt = sum(sample) / len(sample) if sample else 0.0
-        reply = self._usual_reply()
-        price, rows = self.first.price, self.rows.length
-        cost = None if price is None or rows is None else rows * price.cost(round(prompt), round(reply))
-        return Estimate(rows, prompt, reply, cost)
-
-    def _usual_reply(self) -> float:
-        """Return the approximate number of tokens in a reply.
-
-        It is the average of this model's replies in this session, if there are any, and at most the limit that is set.
-        """
-        longest = float(self.first.reply_limit or REPLY_TOKENS)
-        for endpoint, model, total in self.command.session.usage.by_model():
-            answered = total.calls - total.failed
-            if (endpoint, model) == (self.first.endpoint.name, self.model) and answered:
-                return min(total.usage.completion_tokens / answered, longest)
-        return min(float(USUAL_REPLY_TOKENS), longest)
 
     @property
     def is_over(self) -> bool:
@@ -203,7 +174,9 @@ class BatchRun:
                 self.errors[row.number] = flaw
                 self.flawed += 1
             else:
-                self._keep(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
+                self._kept_answers.put(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
+        for number in self._waiting.pop(row.number, ()):
+            self._share(row.number, number)
         self.release(row)
         return False
 
@@ -231,32 +204,51 @@ class BatchRun:
             return None
         except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
             # End the run with the answers so far.
-            self.stopped = _not_drawn(error, len(self.answers) + 1)
+            self.stopped = not_drawn(error, len(self.answers) + 1)
             return None
         number = len(self.answers)
         self.answers.append(None)
         self.seconds.append(0.0)
         try:
-            request = self._request(self._prompts(drawn))
+            request = self.request(self._prompts(drawn))
         except InferenceError as error:
             self.errors[number] = str(error)
             self.done += 1
             return None
-        key = self._key(request.messages[-1]) if self.cache is not None else ""
-        return None if self._is_kept(number, key) else RowCall(self, request, number, key)
+        if self.spec.distinct:
+            key = self._kept_answers.key(request.messages[-1])
+            if (first := self._first_of.setdefault(key, number)) != number:
+                self._wait_or_share(first, number)
+                return None
+        else:
+            key = self._kept_answers.next_key(request.messages[-1])
+        if self._is_kept(number, key):
+            return None
+        self._waiting[number] = []
+        return RowCall(self, request, number, key)
 
-    def _request(self, prompt: Content) -> PreparedRequest:
+    def _wait_or_share(self, first: int, number: int) -> None:
+        """Give a row the result of the first row with the same prompt, as soon as that has one."""
+        if first in self._waiting:
+            self._waiting[first].append(number)
+        else:
+            self._share(first, number)
+
+    def _share(self, first: int, number: int) -> None:
+        self.answers[number] = self.answers[first]
+        if first in self.errors:
+            self.errors[number] = self.errors[first]
+            self.flawed += self.answers[first] is not None
+        self.done += 1
+        self.shared += 1
+
+    def request(self, prompt: Content) -> PreparedRequest:
+        """Return the request for a row."""
         return for_prompt(self._base, prompt)
-
-    def _key(self, message: Message) -> str:
-        """Return the key of a row's request in its original form, even if the response format was relaxed since."""
-        messages = [*self.first.messages[:-1], message]
-        # Use the endpoint's name: the practice model has another address in every kernel.
-        return key_of(self.first.endpoint.name, {**self.first.body, "messages": messages})
 
     def _is_kept(self, number: int, key: str) -> bool:
         """Use a row's cached result, and return whether there was one."""
-        kept = self._look_up(key)
+        kept = self._kept_answers.get(key)
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
         if kept.error:
@@ -271,26 +263,15 @@ class BatchRun:
         self.kept += 1
         return True
 
-    def _look_up(self, key: str) -> Answer | None:
-        if self.cache is None:
-            return None
-        try:
-            return self.cache.get(key)
-        except SqliteError as error:
-            self._give_up_cache(error)
-            return None
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether its answers are on disk."""
+        return self._kept_answers.cache is not None
 
-    def _keep(self, key: str, answer: Answer) -> None:
-        if self.cache is None:
-            return
-        try:
-            self.cache.put(key, answer)
-        except SqliteError as error:
-            self._give_up_cache(error)
-
-    def _give_up_cache(self, error: Exception) -> None:
-        self.cache = None
-        self._notice(f"Answers are no longer kept on disk: {shortened(str(error), 100)}.")
+    @property
+    def all_notices(self) -> tuple[str, ...]:
+        """The notices for the user, with those of the cache."""
+        return tuple(filter(None, (*self.notices, self._kept_answers.failure)))
 
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
@@ -345,9 +326,10 @@ class BatchRun:
             return
         if (relaxed := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
             self._base = relaxed
-            self._notice(*relaxed.notices)
+            self.notice(*relaxed.notices)
 
-    def _notice(self, *notices: str) -> None:
+    def notice(self, *notices: str) -> None:
+        """Add notices for the user."""
         # Called in the thread of the cell, and in that of the event loop.
         with self._lock:
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
@@ -361,13 +343,18 @@ class BatchRun:
         self.errors[number] = str(error)
         self.done += 1
         self._failures_in_a_row += 1
-        if error.affects_all or self._failures_in_a_row >= max(MOST_FAILURES, self.limiter.most):
-            self.stopped = self.stopped or error
+        most = max(MOST_FAILURES, self.limiter.most)
+        if error.affects_all or self._failures_in_a_row >= most:
+            reason = "every other row would fail as well" if error.affects_all else f"{most} rows in a row failed"
+            if self.stopped is None:
+                error.why = f"{error.why} The run stopped: {reason}.".strip()
+                self.stopped = error
         elif key and not error.retryable and error.cause in ("request", "answer"):
-            self._keep(key, Answer(error=str(error)))
+            self._kept_answers.put(key, Answer(error=str(error)))
 
 
-def _not_drawn(error: Exception, number: int) -> InferenceError:
+def not_drawn(error: Exception, number: int) -> InferenceError:
+    """Return the error for a row that its source does not give."""
     said = quoted(f"{type(error).__name__}: {error}")
     return InferenceError(
         f"Row {number} cannot be read: the source of the rows raised {said}.",
@@ -405,46 +392,3 @@ class RowCall(ModelCall):
         if seconds is not None:
             run.retry_reason, run.retry_at = error.what, perf_counter() + seconds
         return seconds
-
-
-def start(
-    command: Command,
-    rows: Rows,
-    spec: BatchSpec,
-    model: str | None,
-    cache: AnswerCache | None,
-) -> BatchRun | None:
-    """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
-
-    Raises
-    ------
-    InferenceError
-        If the run cannot succeed: no key, an unknown model, a first row that cannot be read, a template that fails on
-        it, or a cost above the budget.
-    """
-    try:
-        row = next(iter(rows), None)
-    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        raise _not_drawn(error, 1) from None
-    if row is None:
-        return None
-    first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
-    run = BatchRun(command, rows, spec, first.model, first, cache)
-    _check_budget(command.budget, run)
-    return run
-
-
-def _check_budget(budget: Budget, run: BatchRun) -> None:
-    rest = budget.left
-    if rest is None:
-        return
-    with Reservation(budget) as hold:
-        hold.reserve(run.first)
-    estimate = run.estimate()
-    if estimate.cost is not None and estimate.cost > rest:
-        raise InferenceError(
-            f"This would cost about {usd(estimate.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
-            why=f"{estimate}.".capitalize(),
-            remedy=f"Try fewer rows first: --limit. {budget.remedy}",
-            cause="budget",
-        )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import ChainMap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..catalog import usd
 from ..client import practice_server as local
 from ..config import CONCURRENCY
+from ..errors import InferenceError, shortened
 from ..prompts import Template, is_template
 
 if TYPE_CHECKING:
@@ -18,6 +20,30 @@ if TYPE_CHECKING:
     from ..engine import ChatSpec
     from ..messages import Content
     from .rows import Row
+
+
+MOST_AT_ONCE: Final = 1000
+
+
+def check_count(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise if a parameter is neither None nor a whole number in a range.
+
+    Raises
+    ------
+    InferenceError
+    """
+    if value is None:
+        return
+    # A truth value is a number in Python.
+    number = int(value) if isinstance(value, Integral) and str(value) not in ("True", "False") else least - 1
+    if least <= number <= (most or number):
+        return
+    words = f"from {least} to {most:,}" if most else f"from {least} on"
+    raise InferenceError(
+        f"{name} is {shortened(repr(value))}: it is a whole number {words}. Nothing was sent.",
+        remedy="Give such a number, or leave it out.",
+        cause="option",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +67,13 @@ class BatchSpec:
         The maximum number of requests in flight. With None, the default that `at_once` returns.
     retry_failed : bool
         Whether to retry rows that failed permanently before.
+    distinct : bool
+        Whether rows with the same prompt share one answer.
+
+    Raises
+    ------
+    InferenceError
+        If the concurrency is not a whole number in its range.
     """
 
     text: str
@@ -50,6 +83,10 @@ class BatchSpec:
     raw: bool = False
     concurrency: int | None = None
     retry_failed: bool = False
+    distinct: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("concurrency", self.concurrency, 1, MOST_AT_ONCE)
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import chain, zip_longest
 from os import SEEK_END
 from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from ..config import replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, without_json_mode
 from ..text import hidden
@@ -135,9 +137,8 @@ class Cassette:
             In mode `replay`, if the request was not recorded. The message names the first difference from the next
             recorded request. Also if an earlier exchange could not be recorded.
         """
-        if self._failure is not None:
-            raise self._failure
         if not self.replays:
+            self._check_failure()
             return None
         request = hidden(request, self._secrets())
         keys = [key_of(endpoint, path, request)]
@@ -151,7 +152,23 @@ class Cassette:
                 return self._exchanges[number]
             if self.mode == "replay":
                 raise self._not_recorded(endpoint, path, request)
+            self._check_failure()
+            if not self._may_be_written():
+                raise InferenceError(
+                    f"The cassette {self.path.name} may not be written, and it does not hold this request. "
+                    "Nothing was sent.",
+                    why=self._why(endpoint, path, request),
+                    remedy="Make the file writable, name another one, or set it aside: %wbconfig --mode off.",
+                    cause="missing",
+                )
         return None
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _may_be_written(self) -> bool:
+        return os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
 
     def add(self, exchange: Exchange) -> None:
         """Record an exchange without secrets. If the file cannot be written, the next request reports the error."""
@@ -169,22 +186,27 @@ class Cassette:
     def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""
         if not self._is_prepared:
+            if self.mode == "record":
+                # An earlier take is kept until the first exchange of this one is on disk.
+                replace_file(self.path, HEADER + line)
+                self._is_prepared = True
+                return
             self._prepare()
             self._is_prepared = True
         with self.path.open("ab", buffering=0) as file:
             file.write(line)
 
     def _prepare(self) -> None:
-        """Write the header of a new file, start anew in mode `record`, or cut off a last line left by a crash."""
+        """Write the header of a new file, or cut off a last line left by a crash."""
         self.path.touch()
-        found = Recorded() if self.mode == "record" else read_cassette(self.path)
+        found = read_cassette(self.path)
         if found.version < VERSION:
             rewrite(self.path)
             return
         with self.path.open("r+b") as file:
             size = file.seek(0, SEEK_END)
             # If the file is larger than when it was read, another kernel has added to it.
-            keep = found.whole if self.mode == "record" or size == found.size else size
+            keep = found.whole if size == found.size else size
             if keep < size:
                 file.truncate(keep)
             file.seek(max(0, keep - 1))

@@ -221,11 +221,6 @@ def usd(amount: float | None) -> str:
     return f"${amount:.{decimals}f}"
 
 
-def format_usd(amount: float | None) -> str:
-    """Return an amount as `0.02 USD`: in a table, JupyterLab reads the text between two dollars as maths."""
-    return f"{usd(amount).replace('$', '')} USD" if amount else usd(amount)
-
-
 def _price_digits(amount: float) -> str:
     """Return a price to six significant digits, with at least two decimals and never an exponent."""
     from decimal import Decimal

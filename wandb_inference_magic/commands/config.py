@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import fields
+from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
 from ..config import SETTING_NAMES, WANDB_URL, expanded
 from ..engine import ChatSpec, run_chat
-from ..errors import InferenceError
+from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
 from ..messages import NullListener
 from ..rendering import table_bundle
@@ -43,6 +45,9 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         _ask_for_key(session)
     if options.check:
         _check(session, canvas)
+        return
+    if options.cache:
+        canvas.show(_cache_table(session, clear=options.cache == "clear"))
         return
     canvas.show(settings_table(session, only=_shown_after(values) if values and not options.reset else ()))
 
@@ -101,6 +106,43 @@ def _ask_for_key(session: Session) -> None:
             "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
             cause="key",
         )
+
+
+def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
+    """Return the facts of the cache of answers as a table, after it was cleared if `clear` is set."""
+    # Imported here, because the settings are shown without it.
+    from ..batch import open_cache
+
+    settings = session.settings.resolve()
+    cache, notices = open_cache(settings)
+    if cache is None:
+        raise InferenceError(*notices, remedy="Check the file and its folder.", cause="option")
+    try:
+        cleared = cache.clear() if clear else None
+        count, oldest = cache.facts()
+        size = f"{cache.size() / MB:,.1f} MB"
+    except sqlite3.Error as error:
+        raise InferenceError(
+            f"The cache of answers {cache.path} cannot be read.",
+            why=quoted(str(error)),
+            remedy="Try again when no other kernel writes to it, or delete the file.",
+            cause="option",
+        ) from None
+    finally:
+        cache.close()
+    limits = (
+        "any size" if settings.cache_mb is None else f"at most {settings.cache_mb:,} MB (cache_mb)",
+        "any age" if settings.cache_days is None else f"unused for at most {settings.cache_days:g} days (cache_days)",
+    )
+    rows = [
+        ("file", str(cache.path)),
+        ("answers", f"{count:,}"),
+        ("size", size),
+        *([("oldest use", f"{datetime.fromtimestamp(oldest):%Y-%m-%d %H:%M}")] if oldest else []),
+        ("limits", ", ".join(limits)),
+    ]
+    below = "" if cleared is None else f"{cleared:,} answer{'s' * (cleared != 1)} deleted."
+    return table_bundle(("cache", "value"), rows, below=" ".join((below, *cache.notices)).strip())
 
 
 def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,24 +19,33 @@ from ..batch import (
     is_dask,
     map_lazily,
     read_rows,
+    report_names,
     run_map,
+    start_dry,
 )
-from ..catalog import format_usd
+from ..catalog import usd
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, Interrupted, did_you_mean, shortened
+from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..frontend import Spinner, cleared_on_error, is_notebook
 from ..messages import BUDGET_REMEDY
 from ..rendering import line_bundle
+from ..session import Command
+from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..arguments import MapOptions
+    from ..batch.rows import Rows
     from ..frontend import MagicContext
-    from ..session import Command
 
 OUTPUT: Final = "_wbmap"
+_A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
+_LAZY: Final = (
+    "a Dask DataFrame: its rows are asked for when it is computed. What workers in other processes spend is not in "
+    "%wbusage."
+)
 SHOWN_ERRORS: Final = 3
 # How many of the rows with the same error are named.
 SHOWN_ROWS: Final = 5
@@ -51,7 +63,8 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     Interrupted
         When the user interrupts. The replies received so far are in the variable.
     """
-    command, canvas = context.command, context.canvas()
+    command = Command(context.session, dry=True) if options.dry_run else context.command
+    canvas = context.canvas()
     command.listener = Spinner(canvas)
     value = _value_of(frame, context.names)
     if not text.strip():
@@ -66,11 +79,18 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         raw=options.raw,
         concurrency=options.concurrency,
         retry_failed=options.retry_failed,
+        distinct=options.distinct,
     )
+    if options.dry_run:
+        rows = _rows_to_look_at(value, options.limit)
+        runs = list(start_dry(command, rows, spec, options.model))
+        report_names(runs, rows, spec, options.into or INTO)
+        canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+        return
     name = options.output or OUTPUT
     if is_dask(value):
         context.put(name, _lazily(command, options, value, spec))
-        canvas.show(line_bundle(f"{name} is a Dask DataFrame: its rows are asked for when it is computed."))
+        canvas.show(line_bundle(f"{name} is {_LAZY}"))
         return
     with cleared_on_error(canvas):
         mapped = run_map(
@@ -87,36 +107,43 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     context.put(name, mapped.frame)
     canvas.clear()
     canvas.show(summary_bundle(mapped, name))
-    if mapped.interrupted:
-        raise Interrupted(f"The rows so far are in {name}. {_again(command)}")
-    if mapped.stopped is not None:
-        error = mapped.stopped
-        error.remedy = f"{error.remedy} The rows so far are in {name}. {_again(command)}".strip()
-        raise error
+    mapped.raise_if_incomplete(name)
 
 
-def _again(command: Command) -> str:
-    cassette = command.cassette
-    if cassette is not None and not cassette.replays:
-        return "While a cassette records, the cell asks for every row again: the cassette holds them in one take."
-    return "Run the cell again to continue: no answer is asked for twice."
-
-
-def _value_of(name: str, names: Mapping[str, Any]) -> Any:
-    if not name:
+def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
+    """Return the value of the expression that names the frame. It may be in quotes as a whole."""
+    if not expression:
         raise InferenceError(
             "%%wbmap needs to know whose rows: nothing was sent.",
             remedy="Name a DataFrame of the notebook behind it: %%wbmap reviews.",
             cause="option",
         )
-    if name in names:
-        return names[name]
-    raise InferenceError(
-        f"There is no {shortened(name)!r} in the notebook. Nothing was sent.",
-        remedy=did_you_mean(name, [one for one in names if not one.startswith("_")])
-        or "Put what you want to go over into a variable first, and name that.",
-        cause="option",
-    )
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        expression = inner if isinstance(inner := literal_eval(expression), str) else expression
+    try:
+        # A copy: names that the expression binds stay out of the notebook.
+        return eval(compile(expression.strip(), "<FRAME>", "eval"), dict(names))
+    except SyntaxError as error:
+        what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
+    except NameError as error:
+        name = str(getattr(error, "name", "") or expression)
+        near = did_you_mean(name, [one for one in names if not one.startswith("_")])
+        what, remedy = f"There is no {shortened(name)!r} in the notebook", near or _A_FRAME
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
+        remedy = "Try it in a cell of its own."
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
+
+
+def _rows_to_look_at(value: Any, limit: int | None) -> Rows:
+    """Return the rows of a value, if looking at them neither takes them away nor computes them."""
+    if is_dask(value) or isinstance(value, Iterator):
+        raise InferenceError(
+            f"To show rows of a {type(value).__name__}, they would be {'computed' if is_dask(value) else 'used up'}.",
+            remedy="Put some of them into a variable first, and name that.",
+            cause="option",
+        )
+    return read_rows(value, limit)
 
 
 def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) -> Any:
@@ -147,12 +174,13 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
     parts = [
         f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
         *([f"{kept:,} kept from before"] if (kept := sum(run.kept for run in runs)) else []),
+        *([f"{shared:,} shared with equal rows"] if (shared := sum(run.shared for run in runs)) else []),
         *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
         f"{mapped.seconds:.1f} s",
-        "cost unknown" if (cost := cost_of(runs)) is None else format_usd(cost),
+        "cost unknown" if (cost := cost_of(runs)) is None else usd(cost),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."

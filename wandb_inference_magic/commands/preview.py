@@ -3,51 +3,90 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import usd
 from ..client import STREAMED
+from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..rendering import MARKDOWN, PLAIN
 from ..text import safe_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from ..batch import BatchRun
     from ..markup import Part
     from ..messages import Content, Message, PreparedRequest
 
 REPLY: int = 1000
+# How many rows of a map are shown.
+SHOWN_PROMPTS: int = 3
 
 
 def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict[str, Any]:
     """Return what requests would send as a MIME bundle: each message unchanged, then the parameters."""
-    previews = [_preview(request, stream=stream) for request in requests]
+    return _bundle([_preview(request, stream=stream) for request in requests])
+
+
+def _bundle(previews: Sequence[tuple[list[Part], str]]) -> dict[str, Any]:
     return {
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
         PLAIN: "\n\n".join(plain for _, plain in previews),
     }
 
 
+def rows_preview_bundle(runs: Sequence[BatchRun]) -> dict[str, Any]:
+    """Return what runs over rows would send as a MIME bundle: the first prompts, the parameters, an estimate."""
+    # A chat has this module too, and needs no rows.
+    from ..batch import estimate
+
+    first = runs[0]
+    summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {estimate(run)}." for run in runs]
+    blocks = [(_title(message), _format_content(message)) for message in first.first.messages[:-1]]
+    blocks += [(f"row {number}", text) for number, text in enumerate(_first_prompts(first), 1)]
+    blocks.append(("parameters", _format_parameters(first.first, stream=False)))
+    notices = list(dict.fromkeys(notice for run in runs for notice in run.all_notices))
+    return _bundle([_document(summaries, blocks, notices)])
+
+
+def _first_prompts(run: BatchRun) -> Iterator[str]:
+    prompts = run.spec.prompts()
+    for row in islice(run.rows, SHOWN_PROMPTS):
+        try:
+            yield _format_content(run.request(prompts(row)).messages[-1])
+        except InferenceError as error:
+            yield f"[not sent: {error}]"
+
+
 def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
-    parameters = json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
     blocks = [(_title(message), _format_content(message)) for message in request.messages]
-    blocks.append(("parameters", parameters))
-    summary = _summary(request)
-    below = [*request.notices]
-    parts: list[Part] = [f"**{safe_inline(summary)}**"]
+    blocks.append(("parameters", _format_parameters(request, stream=stream)))
+    return _document([_summary(request)], blocks, request.notices)
+
+
+def _document(
+    summaries: Sequence[str], blocks: Sequence[tuple[str, str]], below: Sequence[str]
+) -> tuple[list[Part], str]:
+    parts: list[Part] = ["\n\n".join(f"**{safe_inline(one)}**" for one in summaries)]
     for title, text in blocks:
         parts += [f"\n\n**{safe_inline(title)}**\n\n", Untrusted(fenced(text, "text"))]
     parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]
-    plain = [summary, *(f"--- {title}\n{text}" for title, text in blocks)]
+    plain = [*summaries, *(f"--- {title}\n{text}" for title, text in blocks)]
     return [*parts, "\n\n"], safe_plain("\n\n".join([*plain, *below]))
 
 
 def _summary(request: PreparedRequest) -> str:
     tokens = request.prompt_tokens
-    where = "the practice model" if request.endpoint.is_local else request.endpoint.url
-    return f"Nothing was sent. To {request.model} at {where}: about {tokens:,} tokens, {_cost(request, tokens)}."
+    return (
+        f"Nothing was sent. To {request.model} at {_where(request)}: about {tokens:,} tokens, {_cost(request, tokens)}."
+    )
+
+
+def _where(request: PreparedRequest) -> str:
+    return "the practice model" if request.endpoint.is_local else request.endpoint.url
 
 
 def _cost(request: PreparedRequest, tokens: int) -> str:
@@ -59,6 +98,10 @@ def _cost(request: PreparedRequest, tokens: int) -> str:
     if most := request.reply_limit:
         return f"at most about {usd(price.cost(tokens, most))}"
     return f"about {usd(price.cost(tokens, 0))} and {usd(price.cost(0, REPLY))} for each {REPLY:,} tokens of the reply"
+
+
+def _format_parameters(request: PreparedRequest, *, stream: bool) -> str:
+    return json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
 
 
 def _parameters(body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import format_usd, usd
+from ..catalog import usd
 from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
@@ -74,7 +74,7 @@ def _shared(session: Session) -> str:
         if (shared := session.spending.get(session.settings.budget_file)) is not None and (
             estimated := shared.estimated()
         ):
-            return f"The budget file counts {format_usd(estimated)} for calls whose kernel was killed: an estimate."
+            return f"The budget file counts {usd(estimated)} for calls whose kernel was killed: an estimate."
     return ""
 
 
@@ -112,8 +112,8 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
 def format_cost(total: Total) -> str:
     """Return the cost of calls as text for a table cell. An unknown price is never shown as 0."""
     if not total.unpriced:
-        return format_usd(total.cost)
-    return f"at least {format_usd(total.cost)}" if total.cost else "unknown"
+        return usd(total.cost)
+    return f"at least {usd(total.cost)}" if total.cost else "unknown"
 
 
 def _notes(total: Total, price_source: str, shared: str) -> list[str]:

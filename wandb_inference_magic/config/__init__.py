@@ -17,7 +17,12 @@ from .credentials import (
     secrets_in as secrets_in,
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
-from .files import check_file as check_file, expanded as expanded, read_file as read_file
+from .files import (
+    check_file as check_file,
+    expanded as expanded,
+    read_file as read_file,
+    replace_file as replace_file,
+)
 from .key import Key as Key, check_key as check_key
 from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
 from .proxies import Proxy as Proxy, find_proxy as find_proxy, names_proxies as names_proxies

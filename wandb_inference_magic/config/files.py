@@ -1,10 +1,11 @@
-"""Read files that others may have written, but no endless files and no pipes, which could block."""
+"""Read files that others may have written, but no endless files and no pipes, which could block. Write files whole."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -55,3 +56,44 @@ def read_file(path: Path, most: int) -> bytes:
         # The file has grown since the check, or is a system file that does not report its size.
         raise OSError(errno.EFBIG, f"It is larger than {most:,} bytes")
     return data
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file beside `path` and rename it. After any error, the file that was there is unchanged.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written, or the file that is there may not be.
+    """
+    # Imported when a file is written: loading the extension needs neither.
+    from shutil import copymode
+    from tempfile import NamedTemporaryFile
+
+    # A link stays a link.
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        # A pipe or a device, such as /dev/stdout. A folder raises an error.
+        path.write_bytes(data)
+        return
+    is_new = not path.exists()
+    if not is_new and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "The file may not be written")
+    beside = NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new", delete=False)  # noqa: SIM115
+    try:
+        with beside:
+            beside.write(data)
+            beside.flush()
+            os.fsync(beside.fileno())
+        if is_new:
+            # As `open` does, which a temporary file does not.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(beside.name).chmod(0o666 & ~umask)
+        else:
+            copymode(path, beside.name)
+        Path(beside.name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(beside.name).unlink()
+        raise

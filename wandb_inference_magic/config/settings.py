@@ -153,6 +153,14 @@ class WandbInference(Configurable):
     value_tokens = CInt(4000, help="Cut a value in a prompt (`{{ name }}`) to about so many tokens.").tag(
         config=True, within=(10, 10**7)
     )
+    cache_mb = CInt(
+        1000,
+        allow_none=True,
+        help="Keep at most so many MB of `%%wbmap` answers on disk; the least recently used go first. None: no limit.",
+    ).tag(config=True, within=(1, 10**6))
+    cache_days = CFloat(
+        None, allow_none=True, help="Delete answers on disk that no run has used for so many days. None: never."
+    ).tag(config=True, within=(0, 36_500))
     weights = Unicode("", help="Use this GGUF file as the practice model instead of the packaged one.").tag(config=True)
     debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)
 
@@ -278,6 +286,8 @@ class Resolved:
     catalog: bool
     allow_images_from: list[str]
     value_tokens: int
+    cache_mb: int | None
+    cache_days: float | None
     weights: str
     debug: bool
     sources: Mapping[str, str]

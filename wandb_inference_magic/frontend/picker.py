@@ -49,7 +49,9 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
         chosen = _by_number(session, options.use)
         session.models.check(chosen, endpoint)
         session.settings.set(model=chosen)
-        canvas.show(line_bundle(f"Model for the next chats: {chosen}"))
+        is_unlisted = catalog.live and not endpoint.is_wandb and catalog.find(chosen) is None
+        note = f". The endpoint does not list it. {catalog.describe_unknown(chosen).remedy}" if is_unlisted else ""
+        canvas.show(line_bundle(f"Model for the next chats: {chosen}{note}"))
         return
     models = _matching(catalog, text)
     if options.output:

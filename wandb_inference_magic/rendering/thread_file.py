@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import expanded, read_file
+from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import Untrusted, quotation, safe_document, safe_inline
 from ..messages import Thread, Turn
@@ -41,7 +41,7 @@ def export(thread: Thread, file: str) -> Path:
             cause="option",
         )
     try:
-        path.write_text(whole(write(thread)), encoding="utf-8")
+        replace_file(path, whole(write(thread)).encode())
     except OSError as error:
         raise _not_usable("written", path, error) from None
     return path

@@ -156,7 +156,7 @@ class Models:
         )
 
     def check(self, model: str, endpoint: Endpoint) -> None:
-        """Raise an error for a model that the endpoint is known not to have, before anything is sent.
+        """Raise an error for a model that W&B or the practice model is known not to have, before anything is sent.
 
         Raises
         ------
@@ -172,7 +172,8 @@ class Models:
                     cause="model",
                 )
             return
-        known = self._catalogs.get(endpoint.url)
+        # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
+        known = self._catalogs.get(endpoint.url) if endpoint.is_wandb else None
         if known is None or not known.live or model.startswith("wandb-artifact:///"):
             return
         found = known.find(model)

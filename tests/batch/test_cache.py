@@ -1,0 +1,208 @@
+"""The cache of answers: keys, failures, damage and limits."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from threading import Thread
+from types import ModuleType
+
+import pytest
+from service import Service, completion
+
+from wandb_inference_magic.arguments import ConfigOptions
+from wandb_inference_magic.batch.cache import Answer, AnswerCache
+from wandb_inference_magic.commands.config import configure
+from wandb_inference_magic.errors import MB
+from wandb_inference_magic.session import current_session
+
+NO_DATABASE = b"This is no database, and long enough to be seen as none." * 100
+
+
+def contents(path: Path) -> dict[str, str]:
+    with sqlite3.connect(path) as file:
+        return dict(file.execute("select question, answer from answers").fetchall())
+
+
+PUT_FAILURES = """
+import sys
+from pathlib import Path
+from types import ModuleType
+from wandb_inference_magic.batch.cache import Answer, AnswerCache
+cache = AnswerCache(Path(sys.argv[1]))
+for number in range(200):
+    cache.put(str(number), Answer(error="refused"))
+cache.close()
+"""
+
+
+def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    cache.put("k", Answer("good", seconds=1.5))
+    cache.put("k", Answer(error="refused"))
+    assert cache.get("k") == Answer("good", seconds=1.5)
+    cache.put("f", Answer(error="refused"))
+    cache.put("f", Answer(error="refused for another reason"))
+    assert cache.get("f") == Answer(error="refused for another reason")
+    cache.put("f", Answer("good"))
+    assert cache.get("f") == Answer("good")
+
+
+def test_a_failure_of_another_process_replaces_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    keys = [str(number) for number in range(200)]
+    other = subprocess.Popen([sys.executable, "-c", PUT_FAILURES, str(path)])
+    cache = AnswerCache(path)
+    for key in keys:
+        cache.put(key, Answer("good"))
+    assert other.wait(60) == 0
+    assert [cache.get(key) for key in keys] == [Answer("good")] * len(keys)
+    cache.close()
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(NO_DATABASE)
+    Path(f"{path}{ending}").write_bytes(NO_DATABASE)
+    cache = AnswerCache(path)
+    cache.put("k", Answer("good"))
+    (notice,) = cache.notices
+    assert str(path) in notice
+    cache.close()
+    assert contents(path) == {"k": '{"text": "good"}'}
+    (aside,) = (one for one in tmp_path.glob("answers.sqlite.damaged-*") if not one.name.endswith("-wal"))
+    assert aside.name in notice
+    assert aside.read_bytes() == NO_DATABASE
+
+
+def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    with sqlite3.connect(path) as file:
+        file.execute("create table answers (a, b)")
+    cache = AnswerCache(path)
+    cache.put("k", Answer("good"))
+    assert "other columns" in cache.notices[0]
+    assert len(list(tmp_path.glob("answers.sqlite.damaged-*"))) == 1
+
+
+def test_a_file_that_is_damaged_while_it_is_open_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    cache = AnswerCache(path)
+    for number in range(300):
+        cache.put(f"{number:064}", Answer("x" * 1000))
+    cache.close()
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    cache = AnswerCache(path)
+    assert cache.get(f"{5:064}") is None
+    cache.put("k", Answer("good"))
+    assert cache.get("k") == Answer("good")
+    assert "malformed" in cache.notices[0]
+    assert len(cache.notices) == 1
+    cache.close()
+
+
+def test_two_that_find_the_same_damage_begin_one_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(NO_DATABASE)
+    found: list[str] = []
+
+    def use(key: str) -> None:
+        cache = AnswerCache(path)
+        cache.put(key, Answer("good"))
+        found.extend(cache.notices)
+        cache.close()
+
+    threads = [Thread(target=use, args=(str(number),)) for number in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(60)
+    assert found
+    assert contents(path)
+
+
+def test_the_least_recently_used_answers_go_when_the_cache_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    for run in range(4):
+        cache = AnswerCache(path, most_mb=1)
+        for number in range(30):
+            cache.put(f"{run} {number}", Answer("x" * 10_000))
+        cache.close()
+    left = contents(path)
+    assert path.stat().st_size <= MB
+    assert {f"3 {number}" for number in range(30)} <= set(left)
+    assert not any(key.startswith("0 ") for key in left)
+
+
+def test_what_the_last_run_used_is_never_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    cache = AnswerCache(path)
+    for number in range(300):
+        cache.put(str(number), Answer("x" * 10_000))
+    cache.close()
+    with sqlite3.connect(path) as file:
+        file.execute("update answers set kept_at = 0")
+    cache = AnswerCache(path, most_mb=1, most_days=1)
+    used = [str(number) for number in range(200)]
+    for key in used:
+        assert cache.get(key)
+    cache.close()
+    assert set(contents(path)) == set(used)
+
+
+def test_answers_have_no_age_limit_unless_one_is_set(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    cache = AnswerCache(path)
+    cache.put("old", Answer("good"))
+    cache.close()
+    with sqlite3.connect(path) as file:
+        file.execute("update answers set kept_at = 0")
+    AnswerCache(path, most_mb=1).close()
+    assert set(contents(path)) == {"old"}
+    AnswerCache(path, most_days=30).close()
+    assert contents(path) == {}
+
+
+def test_a_cleared_cache_is_empty_and_small(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    for number in range(100):
+        cache.put(str(number), Answer("x" * 10_000))
+    assert cache.facts()[0] == 100
+    assert cache.clear() == 100
+    assert cache.facts() == (0, None)
+    assert cache.size() < 20_000
+    cache.close()
+
+
+class Shown:
+    """A canvas that keeps what it shows."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def show(self, data: dict[str, str]) -> None:
+        self.text = data["text/plain"]
+
+
+def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) -> None:
+    service.always = completion("yes")
+    api.map_prompts(list("abc"), "{{ text }}")
+    session, canvas = current_session(), Shown()
+
+    def run(**options: object) -> str:
+        configure(session, ConfigOptions(**options), canvas)  # type: ignore[arg-type]
+        return canvas.text
+
+    shown = run(cache="show")
+    for part in ("answers.sqlite", "3", "MB", "oldest use", "at most 1,000 MB (cache_mb)", "any age"):
+        assert part in shown
+    assert "3 answers deleted." in run(cache="clear")
+    assert "0 answers deleted." in run(cache="clear")
+    session.settings.set(cache_mb=None, cache_days=30)
+    assert "any size, unused for at most 30 days (cache_days)" in run(cache="show")
+    api.map_prompts(list("abc"), "{{ text }}")
+    assert len(service.chats) == 6

@@ -1,0 +1,188 @@
+"""What is said before anything is sent: dry runs, likely mistakes, and which frame is meant."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+
+import pytest
+from kernels import Kernel, SharedKernel
+from service import Answer, Service, completion
+
+from wandb_inference_magic import InferenceError, InferenceWarning
+from wandb_inference_magic.arguments import MapOptions, read_line
+from wandb_inference_magic.commands.map import _value_of
+
+FRAME = """\
+import pandas as pd
+df = pd.DataFrame({"review": list("abcde"), "stars": [1, 2, 3, 4, 5]})
+frames = {"a": df, "a b": df.head(1), "-x": df}
+calls = []
+def make(n, *, why="-m x"):
+    calls.append(n)
+    return df.head(n)
+"""
+
+
+def echo(one: Answer) -> None:
+    completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
+
+
+@pytest.fixture
+def mapper(shared: SharedKernel) -> SharedKernel:
+    shared.service.always = echo
+    assert shared.kernel.run(FRAME).ok
+    return shared
+
+
+# Which frame -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "frame"),
+    [
+        ("df", "df"),
+        ("df.head(40) -o out", "df.head(40)"),
+        ('frames["a"]', 'frames["a"]'),
+        ("--limit 3 frames['a b'] -o out", "frames['a b']"),
+        ('frames["-x"] --limit 3', 'frames["-x"]'),
+        ("df[df.stars > -n] --limit 2", "df[df.stars > -n]"),
+        ("make(3, why='a -o \" (') -o out", "make(3, why='a -o \" (')"),
+        ("df.query('stars > 2') --into x", "df.query('stars > 2')"),
+        ("[row for row in rows if row] --into x", "[row for row in rows if row]"),
+        ('{"a": 1}["a"] --into x', '{"a": 1}["a"]'),
+        (r'f("a \" -o b") -o out', r'f("a \" -o b")'),
+        ("a or b --limit 2", "a or b"),
+        ("df.head( --limit 3", "df.head( --limit 3"),
+        ("-- df", "df"),
+    ],
+)
+def test_the_frame_is_any_expression_among_the_options(line: str, frame: str) -> None:
+    assert read_line(MapOptions, "%%wbmap", line, text="expression")[1] == frame
+
+
+@pytest.mark.parametrize("expression", ["'df'", '"df"', """'d["k"]["df"]'""", "df", "(df)", "df if True else None"])
+def test_the_expression_may_be_quoted_as_a_whole(expression: str) -> None:
+    frame = object()
+    assert _value_of(expression, {"df": frame, "d": {"k": {"df": frame}}}) is frame
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("dg", "There is no 'dg' in the notebook"),
+        ("[df, dg]", "There is no 'dg' in the notebook"),
+        ("df.heda(4)", "raised AttributeError"),
+        ("1 / 0", "raised ZeroDivisionError: division by zero"),
+        ("df.head(", "is not a Python expression"),
+        ("df = 3", "is not a Python expression"),
+        ("import os", "is not a Python expression"),
+        ("a\x00b", "null"),
+        ("[" * 5000, "Nothing was sent"),
+        ("await df", "Nothing was sent"),
+        ("", "whose rows"),
+    ],
+)
+def test_an_expression_that_fails_is_one_short_error(expression: str, expected: str) -> None:
+    with pytest.raises(InferenceError, match=r"Nothing was sent|nothing was sent") as raised:
+        _value_of(expression, {"df": "x", "dh": 1})
+    assert expected in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+def test_the_expression_is_evaluated_once_and_binds_nothing(mapper: SharedKernel) -> None:
+    run = mapper.kernel.run("%%wbmap make((nn := 2), why='-o x') -o out\n{{ review }}")
+    assert run.ok, run.error
+    assert mapper.kernel.value("[calls, len(out), 'nn' in globals()]") == [[2], 2, False]
+
+
+# Dry runs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_the_first_prompts_and_sends_nothing(mapper: SharedKernel) -> None:
+    run = mapper.kernel.run("%%wbmap df --dry-run -s 'Be brief.' -t 0.5 -o dry\nIs {{ review }} good?")
+    assert run.ok, run.error
+    for part in ("Nothing was sent", "5 rows", "tokens each", "cost unknown", "Is a good?", "Is b good?", "Is c good?"):
+        assert part in run.text
+    assert "Be brief." in run.text
+    assert '"temperature": 0.5' in run.text
+    assert "Is d good?" not in run.text
+    assert mapper.service.chats == []
+    assert not mapper.kernel.value("'dry' in globals()")
+    text = mapper.kernel.run("%%wbmap df --dry-run --schema 'review, stars int'\n{{ review }}").text
+    assert "'stars', which is kept: the answers are in 'stars_reply'." in text
+
+
+def test_a_dry_run_of_several_models_estimates_each(mapper: SharedKernel) -> None:
+    text = mapper.kernel.run("%%wbmap df --dry-run -m x/a -m x/b --limit 2\n{{ review }}").text
+    assert "To x/a at" in text
+    assert "To x/b at" in text
+    assert text.count("--- row 1") == 1
+    assert mapper.service.chats == []
+
+
+def test_a_dry_run_shows_why_a_row_would_not_be_sent(mapper: SharedKernel) -> None:
+    text = mapper.kernel.run("%%wbmap df --dry-run\n{{ 1 // (stars - 2) }}").text
+    assert "[not sent: " in text
+    assert "ZeroDivisionError" in text
+
+
+def test_a_dry_run_takes_no_row_of_an_iterator(mapper: SharedKernel) -> None:
+    mapper.kernel.run("rows = iter(['x', 'y'])")
+    assert "used up" in mapper.kernel.run("%%wbmap rows --dry-run\n{{ text }}").error
+    assert mapper.kernel.value("list(rows)") == ["x", "y"]
+
+
+# Likely mistakes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Translate {review}", "Translate.", "{{ 1 + 1 }} {review}", "{{ other }} { review }"]
+)
+def test_a_prompt_without_a_column_is_a_warning_with_the_columns(
+    api: ModuleType, service: Service, prompt: str
+) -> None:
+    service.always = completion("yes")
+    with pytest.warns(InferenceWarning, match=r"names no column.*review, stars") as found:
+        api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt, names={"other": 3})
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    if "{" in prompt:
+        assert "{{ review }}" in str(found[0].message)
+
+
+@pytest.mark.parametrize("prompt", ["{{ review }}", "{{ row }}", "{% if stars %}x{% endif %}", "{{ row.review }}"])
+def test_a_prompt_with_a_column_is_no_mistake(api: ModuleType, service: Service, prompt: str) -> None:
+    service.always = completion("yes")
+    api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt)
+
+
+def test_the_warning_comes_before_anything_is_sent(api: ModuleType, service: Service) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InferenceWarning)
+        with pytest.raises(InferenceWarning):
+            api.map_prompts(["a", "b"], "Translate {text}")
+    assert service.chats == []
+
+
+def test_the_magic_shows_the_warning_from_the_start_to_the_summary(mapper: SharedKernel) -> None:
+    run = mapper.kernel.run("%%wbmap df -o out\nTranslate {review}")
+    assert run.ok
+    assert "names no column" in json.dumps([one.content for one in run.messages][:2])
+    assert "names no column" in run.text
+    assert "names no column" in mapper.kernel.run("%%wbmap df --dry-run\nTranslate {review}").text
+
+
+# What is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_the_result_shows_the_columns_of_the_schema(kernel: Kernel, service: Service) -> None:
+    kernel.run(FRAME)
+    service.always = completion('{"label": "good", "why": "It says so."}')
+    run = kernel.run("%%wbmap df -o out --schema 'label, why'\n{{ review }}")
+    assert run.ok, run.error
+    assert run.text.splitlines()[0].split() == ["row", "label", "why"]
+    assert run.text.splitlines()[2].split() == ["1", "good", "It", "says", "so."]
+    assert "{'label'" not in run.text

@@ -1,0 +1,280 @@
+"""Each row of a run has an answer of its own, and nothing paid for is lost: from Python, over a real socket."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pickle
+import sqlite3
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from service import Answer, Service, completion, refused
+
+from wandb_inference_magic import InferenceError, InferenceWarning
+
+
+class Numbered:
+    """A script: each answer is another number. The requests with the numbers in `refused` are refused."""
+
+    def __init__(self, *refused_numbers: int) -> None:
+        self._numbers = itertools.count()
+        self._refused = refused_numbers
+        self._lock = threading.Lock()
+
+    def __call__(self, one: Answer) -> None:
+        with self._lock:
+            number = next(self._numbers)
+        (refused(400, "not this one") if number in self._refused else completion(f"answer {number}"))(one)
+
+
+def answers(frame: Any) -> list[Any]:
+    return [None if one is None or one != one else one for one in frame["reply"].tolist()]
+
+
+# Equal rows ----------------------------------------------------------------------------------------------------
+
+
+def test_equal_rows_are_asked_one_by_one_and_a_new_run_gives_each_its_own_answer(
+    api: ModuleType, service: Service
+) -> None:
+    service.always = Numbered(17)
+    rows = ["Throw a die."] * 60
+    first = api.map_prompts(rows, "{{ text }}", temperature=1)
+    assert len(service.chats) == 60
+    assert len({one for one in answers(first) if one}) == 59
+    assert first["reply_error"].notna().sum() == 1
+    again = api.map_prompts(rows, "{{ text }}", temperature=1)
+    assert len(service.chats) == 60
+    assert answers(again) == answers(first)
+    assert again["reply_error"].tolist() == first["reply_error"].tolist()
+
+
+def test_more_equal_rows_than_before_keep_the_answers_there_are(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+    first = api.map_prompts(["a", "b", "a"], "{{ text }}")
+    again = api.map_prompts(["a", "b", "a", "a"], "{{ text }}")
+    assert answers(again)[:3] == answers(first)
+    assert len(service.chats) == 4
+
+
+def test_retrying_failed_equal_rows_asks_for_those_alone(api: ModuleType, service: Service) -> None:
+    service.always = Numbered(1, 3)
+    first = api.map_prompts(["a"] * 5, "{{ text }}", concurrency=1)
+    again = api.map_prompts(["a"] * 5, "{{ text }}", concurrency=1, retry_failed=True)
+    assert len(service.chats) == 7
+    assert [new for old, new in zip(answers(first), answers(again), strict=True) if old] == [
+        one for one in answers(first) if one
+    ]
+    assert None not in answers(again)
+
+
+def test_distinct_asks_each_different_prompt_once(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+    found = answers(api.map_prompts(["a", "b", "a", "b", "a"], "{{ text }}", distinct=True, cache=False))
+    assert len(service.chats) == 2
+    assert found == [found[0], found[1]] * 2 + [found[0]]
+    assert found[0] != found[1]
+
+
+def test_distinct_rows_share_failures_and_answers_on_disk_too(api: ModuleType, service: Service) -> None:
+    service.always = Numbered(0)
+    for _ in range(2):
+        frame = api.map_prompts(["a", "a", "b", "b"], "{{ text }}", distinct=True, concurrency=1)
+        assert answers(frame) == [None, None, "answer 1", "answer 1"]
+        assert "not this one" in frame["reply_error"][0]
+        assert frame["reply_error"][0] == frame["reply_error"][1]
+    assert len(service.chats) == 2
+
+
+def test_distinct_uses_the_answers_of_runs_without_it(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+    first = answers(api.map_prompts(["a"], "{{ text }}"))
+    assert answers(api.map_prompts(["a", "a"], "{{ text }}", distinct=True)) == first * 2
+    assert len(service.chats) == 1
+
+
+def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Service) -> None:
+    from wandb_inference_magic.batch import read_rows, run_map
+    from wandb_inference_magic.batch.spec import BatchSpec
+    from wandb_inference_magic.commands.map import summary_bundle
+    from wandb_inference_magic.engine import ChatSpec
+    from wandb_inference_magic.session import Command, current_session
+
+    service.always = Numbered()
+    spec = BatchSpec("{{ text }}", ChatSpec("", stream=False, thread=None), {}, 4000, distinct=True)
+    mapped = run_map(Command(current_session()), read_rows(["a", "a", "a", "b"]), spec)
+    text = summary_bundle(mapped, "out")["text/plain"]
+    assert "4 of 4 rows answered" in text
+    assert "2 shared with equal rows" in text
+
+
+# What ends early -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_stops_early_raises_with_the_frame_so_far(api: ModuleType, service: Service) -> None:
+    service.then(completion("one"), completion("two"))
+    service.always = refused(401, "bad key")
+    with pytest.raises(InferenceError) as raised:
+        api.map_prompts(list("abcd"), "{{ text }}", concurrency=1)
+    assert answers(raised.value.partial) == ["one", "two", None, None]
+    said = str(raised.value)
+    assert "The run stopped: every other row would fail as well" in said
+    assert "`partial`" in said
+    assert "no answer is asked for twice" in said
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert answers(again.partial) == answers(raised.value.partial)
+    service.always = completion("rest")
+    asked = len(service.chats)
+    assert answers(api.map_prompts(list("abcd"), "{{ text }}", concurrency=1)) == ["one", "two", "rest", "rest"]
+    assert len(service.chats) == asked + 2
+
+
+def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: ModuleType, service: Service) -> None:
+    service.always = refused(400, "no")
+    with pytest.raises(InferenceError, match=r"The run stopped: 10 rows in a row failed\.") as raised:
+        api.map_prompts(list("abcdefghijklmnop"), "{{ text }}", concurrency=1)
+    assert raised.value.partial["reply_error"].notna().sum() == 10
+    assert len(service.chats) == 10
+
+
+def test_without_a_cache_a_run_that_stops_does_not_promise_to_continue(api: ModuleType, service: Service) -> None:
+    service.always = refused(401, "bad key")
+    with pytest.raises(InferenceError) as raised:
+        api.map_prompts(list("abcd"), "{{ text }}", concurrency=1, cache=False)
+    assert "asked for twice" not in str(raised.value)
+    assert "No answers were kept on disk" in str(raised.value)
+
+
+def test_an_interrupted_map_has_the_frame_so_far(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+
+    def rows() -> Any:
+        yield from ("a", "b")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        api.map_prompts(rows(), "{{ text }}", concurrency=1, cache=False)
+    assert len(raised.value.partial) == 2  # type: ignore[attr-defined]
+    assert "No answers were kept on disk" in str(raised.value)
+
+
+# Arguments -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, 2.5, "4", True, float("nan")])
+def test_a_concurrency_that_is_no_whole_number_above_zero_is_refused(
+    api: ModuleType, service: Service, value: object
+) -> None:
+    for call in (api.map_prompts, api.compare_frame):
+        more = {"models": ["test/model-a"]} if call is api.compare_frame else {}
+        with pytest.raises(InferenceError, match="concurrency is"):
+            call(["a"], "{{ text }}", concurrency=value, **more)
+    assert service.chats == []
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, "4", True])
+def test_a_limit_that_is_no_number_of_rows_is_refused(api: ModuleType, service: Service, value: object) -> None:
+    for call in (api.map_prompts, api.compare_frame):
+        more = {"models": ["test/model-a"]} if call is api.compare_frame else {}
+        with pytest.raises(InferenceError, match="limit is"):
+            call(["a"], "{{ text }}", limit=value, **more)
+    assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"prompt": None}, "prompt"),
+        ({"model": 5}, "model"),
+        ({"model": ["a", None]}, "model"),
+        ({"into": ""}, "into"),
+        ({"into": 3}, "into"),
+        ({"names": ["x"]}, "names"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_refused(
+    api: ModuleType, service: Service, arguments: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(InferenceError, match=f"{expected} is"):
+        api.map_prompts(["a"], **({"prompt": "{{ text }}"} | arguments))
+    assert service.chats == []
+
+
+def test_numpy_numbers_are_whole_numbers_too(api: ModuleType, service: Service) -> None:
+    import numpy as np
+
+    service.always = Numbered()
+    assert len(api.map_prompts(list("abc"), "{{ text }}", concurrency=np.int64(2), limit=np.int32(2))) == 2
+
+
+# Where rows are read -------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_database_cursor_are_read_in_the_thread_that_made_it(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+    database = sqlite3.connect(":memory:")
+    database.row_factory = sqlite3.Row
+    database.execute("create table reviews (text)")
+    database.executemany("insert into reviews values (?)", [(str(number),) for number in range(50)])
+    cursor = (dict(row) for row in database.execute("select text from reviews"))
+    assert None not in answers(api.map_prompts(cursor, "{{ text }}", concurrency=8))
+    plain = database.execute("select text from reviews limit 20")
+    plain.row_factory = None
+    assert len(api.map_prompts(plain, "{{ text[0] }}", concurrency=8)) == 20
+    assert len(service.chats) == 50 + 20 - 20
+
+
+def test_rows_of_a_generator_are_read_in_the_calling_thread(api: ModuleType, service: Service) -> None:
+    service.always = Numbered()
+    threads: set[int] = set()
+
+    def rows() -> Any:
+        for number in range(40):
+            threads.add(threading.get_ident())
+            yield {"n": number}
+
+    api.map_prompts(rows(), "{{ n }}", concurrency=8)
+    assert threads == {threading.get_ident()}
+
+
+# The cache from Python -----------------------------------------------------------------------------------------
+
+
+def test_a_damaged_cache_is_a_warning_and_is_begun_anew(
+    api: ModuleType, service: Service, environment: dict[str, str]
+) -> None:
+    service.always = Numbered()
+    api.map_prompts(["a"], "{{ text }}")
+    (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
+    file.write_bytes(b"This is no database, and long enough to be seen as none." * 100)
+    with pytest.warns(InferenceWarning, match="was damaged") as warned:
+        api.map_prompts(["a"], "{{ text }}")
+    assert warned[0].filename == __file__
+    api.map_prompts(["a"], "{{ text }}")
+    assert len(service.chats) == 2
+
+
+def test_an_answer_that_was_cut_is_marked_and_asked_for_again(api: ModuleType, service: Service) -> None:
+    def cut(one: Answer) -> None:
+        message = {"role": "assistant", "content": "half an"}
+        one.json({"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+
+    service.always = cut
+    for times in (1, 2):
+        frame = api.map_prompts(["a"], "{{ text }}")
+        assert answers(frame) == ["half an"]
+        assert "cut" in frame["reply_error"][0]
+        assert len(service.chats) == times
+
+
+def test_a_schema_with_equal_rows_gives_each_row_its_own_values(api: ModuleType, service: Service) -> None:
+    numbers = itertools.count()
+    service.always = lambda one: completion(json.dumps({"n": f"{next(numbers)}"}))(one)
+    first = api.map_prompts(["a"] * 6, "{{ text }}", schema="n", concurrency=1)
+    assert sorted(first["n"]) == list("012345")
+    assert api.map_prompts(["a"] * 6, "{{ text }}", schema="n")["n"].tolist() == first["n"].tolist()
+    assert len(service.chats) == 6

@@ -1,0 +1,130 @@
+"""Before a run: what it would take, what is likely a mistake in it, and whether it can begin at all."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from ..catalog import usd
+from ..engine import prepare_request
+from ..errors import InferenceError
+from ..messages import REPLY_TOKENS
+from ..session import Reservation
+from .run import BatchRun, not_drawn
+from .spec import BatchSpec, Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..session import Budget, Command
+    from .cache import AnswerCache
+    from .rows import Rows
+
+# How many rows an estimate is made from.
+SAMPLE: Final = 20
+SHOWN_COLUMNS: Final = 10
+# The tokens of a short answer, used if nothing else is known.
+USUAL_REPLY_TOKENS: Final = 100
+
+
+def start(
+    command: Command, rows: Rows, spec: BatchSpec, model: str | None, cache: AnswerCache | None
+) -> BatchRun | None:
+    """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
+
+    Its notices say what is likely a mistake.
+
+    Raises
+    ------
+    InferenceError
+        If the run cannot succeed: no key, an unknown model, a first row that cannot be read, a template that fails on
+        it, or a cost above the budget.
+    """
+    try:
+        row = next(iter(rows), None)
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        raise not_drawn(error, 1) from None
+    if row is None:
+        return None
+    first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
+    run = BatchRun(command, rows, spec, first.model, first, cache)
+    run.notice(*_likely_mistakes(rows, spec))
+    if not command.dry:
+        _check_budget(command.budget, run)
+    return run
+
+
+def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[str]) -> Iterator[BatchRun]:
+    """Yield a run for each model, to look at and not to send. Its notices say what would stop it.
+
+    Raises
+    ------
+    InferenceError
+        As `start`.
+    """
+    for model in dict.fromkeys(models) or (None,):
+        if run := start(command, rows, spec, model, None):
+            try:
+                _check_budget(command.budget, run)
+            except InferenceError as error:
+                run.notice(str(error))
+            yield run
+
+
+def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
+    names, columns = spec.column_names(), rows.columns
+    if rows.length == 1 or not columns or "row" in names or names & set(columns):
+        return
+    shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
+    braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
+    name = braced[0] if braced else columns[0]
+    means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {name} }}}}."
+    yield f"The prompt names no column of the frame, so that all rows may get the same prompt. Columns: {shown}.{means}"
+
+
+def estimate(run: BatchRun) -> Estimate:
+    """Return an estimate of the whole run, made from the first rows."""
+    prompts = run.spec.prompts()
+    sample = []
+    # A row that cannot be read, or made into a prompt, is reported when its turn comes.
+    with suppress(Exception):
+        for row in islice(run.rows, SAMPLE):
+            with suppress(InferenceError):
+                sample.append(run.request(prompts(row)).prompt_tokens)
+    prompt = sum(sample) / len(sample) if sample else 0.0
+    reply = _usual_reply(run)
+    price, rows = run.first.price, run.rows.length
+    cost = None if price is None or rows is None else rows * price.cost(round(prompt), round(reply))
+    return Estimate(rows, prompt, reply, cost)
+
+
+def _usual_reply(run: BatchRun) -> float:
+    """Return the approximate number of tokens in a reply.
+
+    It is the average of this model's replies in this session, if there are any, and at most the limit that is set.
+    """
+    longest = float(run.first.reply_limit or REPLY_TOKENS)
+    for endpoint, model, total in run.command.session.usage.by_model():
+        answered = total.calls - total.failed
+        if (endpoint, model) == (run.first.endpoint.name, run.model) and answered:
+            return min(total.usage.completion_tokens / answered, longest)
+    return min(float(USUAL_REPLY_TOKENS), longest)
+
+
+def _check_budget(budget: Budget, run: BatchRun) -> None:
+    rest = budget.left
+    if rest is None:
+        return
+    with Reservation(budget) as hold:
+        hold.reserve(run.first)
+    expected = estimate(run)
+    if expected.cost is not None and expected.cost > rest:
+        raise InferenceError(
+            f"This would cost about {usd(expected.cost)}, and {usd(rest)} is left of the budget. Nothing was sent.",
+            why=f"{expected}.".capitalize(),
+            remedy=f"Try fewer rows first: --limit. {budget.remedy}",
+            cause="budget",
+        )
