@@ -301,7 +301,7 @@ def compare_frame(
         repair=repair,
     )
     evaluation.check(rows, spec.chat.schema, truth=truth, field=field)
-    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache, warn=_warn))
+    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache, warn=_warn, report_columns=False))
     return evaluation.evaluated(mapped, rows, spec.chat.schema, truth=truth, field=field)
 
 

@@ -32,6 +32,7 @@ from wandb_inference_magic.batch.columns import Column, name_columns, plain, res
 from wandb_inference_magic.batch.kinds import INTEGER, Kind, kind_of_schema, settled
 from wandb_inference_magic.batch.native_columns import arrow_type
 from wandb_inference_magic.batch.rows import read_rows
+from wandb_inference_magic.errors import InferenceWarning
 from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
 
 # More by hand: PROPERTY_EXAMPLES=2000 uv run pytest tests/batch/test_columns.py -k property
@@ -573,28 +574,16 @@ def test_an_empty_frame_gets_the_typed_columns(api: ModuleType, service: Service
 
 
 def test_a_kept_column_is_reported_before_anything_is_sent(api: ModuleType, service: Service) -> None:
-    from wandb_inference_magic.batch import BatchSpec, run_map
-    from wandb_inference_magic.engine import ChatSpec
-    from wandb_inference_magic.session import Command, current_session
-
     service.always = completion('{"label": "good"}')
-    seen: list[tuple[int, tuple[str, ...]]] = []
-
-    class Progress:
-        def __init__(self, runs: Any) -> None:
-            seen.append((len(service.chats), runs[0].notices))
-
-        def draw(self) -> None: ...
-
-        def close(self) -> None: ...
-
-    spec = BatchSpec("{{ label }}?", ChatSpec("", stream=False, schema=schema_of("label good|bad")), {}, 100)
-    rows = read_rows(pd.DataFrame({"label": ["mine"]}))
-    mapped = run_map(Command(current_session()), rows, spec, use_cache=False, progress=Progress)  # type: ignore[arg-type]
-    said = "The frame has a column 'label', which is kept: the answers are in 'label_reply'."
-    assert seen == [(0, (said,))]
-    assert mapped.notices == (said,)
-    assert mapped.frame.iloc[0].to_dict() == {"label": "mine", "label_reply": "good"}
+    frame = pd.DataFrame({"label": ["mine"]})
+    # Warnings are errors in tests.
+    with pytest.raises(InferenceWarning, match="'label', which is kept: the answers are in 'label_reply'"):
+        api.map_prompts(frame, "{{ label }}?", schema="label good|bad")
+    assert service.chats == []
+    with pytest.warns(InferenceWarning) as warned:
+        out = api.map_prompts(frame, "{{ label }}?", schema="label good|bad")
+    assert len(warned) == 1
+    assert out.iloc[0].to_dict() == {"label": "mine", "label_reply": "good"}
 
 
 DASK = """

@@ -10,7 +10,7 @@ import pytest
 from kernels import Kernel
 from service import Answer, Service, completion, refused, usage
 
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.errors import InferenceError, InferenceWarning
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
@@ -54,6 +54,9 @@ def test_with_a_schema_the_field_with_the_name_of_the_truth_column_is_compared(
     schema = "label good|bad, why text"
     table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x", "test/y"], truth="label", schema=schema)
     assert table.agreement.tolist() == [1.0, 0.75]
+    # The frame is not returned, so that a column of it with the name of a field is no news.
+    table = api.compare_frame(FRAME, "{{ text }}?", models=["test/x"], truth="label", schema=schema)
+    assert table.agreement.tolist() == [1.0]
 
 
 def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service) -> None:
@@ -69,7 +72,8 @@ def test_the_keys_of_a_list_of_dicts_are_columns(api: ModuleType, service: Servi
     records = FRAME.to_dict("records")
     table = api.compare_frame(records, "{{ text }}?", models=["test/x"], truth="label")
     assert table.agreement.tolist() == [0.75]
-    out = api.map_prompts(records, "{{ text }}{{ label }}", model="test/x", into="label")
+    with pytest.warns(InferenceWarning, match="'label', which is kept: the answers are in 'label_2'"):
+        out = api.map_prompts(records, "{{ text }}{{ label }}", model="test/x", into="label")
     assert out.label.tolist() == FRAME.label.tolist()
     assert out.label_2.tolist() == ["Good.", "Good.", "Bad.", "Good."]
 

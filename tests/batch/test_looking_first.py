@@ -109,6 +109,8 @@ def test_a_dry_run_shows_the_first_prompts_and_sends_nothing(mapper: SharedKerne
     assert "Is d good?" not in run.text
     assert mapper.service.chats == []
     assert not mapper.kernel.value("'dry' in globals()")
+    text = mapper.kernel.run("%%wbmap df --dry-run --schema 'review, stars int'\n{{ review }}").text
+    assert "'stars', which is kept: the answers are in 'stars_reply'." in text
 
 
 def test_a_dry_run_of_several_models_estimates_each(mapper: SharedKernel) -> None:

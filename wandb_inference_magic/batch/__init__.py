@@ -6,7 +6,7 @@ answers.
 
 from .cache import open_cache as open_cache
 from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
-from .map import Mapped as Mapped, run_map as run_map
+from .map import Mapped as Mapped, report_names as report_names, run_map as run_map
 from .progress import (
     MapProgress as MapProgress,
     answers_bundle as answers_bundle,

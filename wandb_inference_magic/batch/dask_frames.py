@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..config import CONCURRENCY, Key, WandbInference, check_key
-from ..errors import InferenceError, shortened
+from ..errors import InferenceError, InferenceWarning, shortened
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
@@ -113,7 +113,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
     columns = {str(name) for name in frame.columns}
     (names,), _, notices = name_columns(_Columns(tuple(columns)), spec.chat.schema, into, ())
     for notice in notices:
-        warnings.warn(notice, stacklevel=4)
+        warnings.warn(notice, InferenceWarning, stacklevel=4)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
     job = Job(

@@ -80,10 +80,12 @@ def run_map(
     progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
     permits: Permits | None = None,
     warn: Callable[[str], None] | None = None,
+    report_columns: bool = True,
 ) -> Mapped:
     """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
     A model that is named twice is run once. `warn` is called with each notice that there is before anything is sent.
+    With `report_columns`, the notices include the names and the forms of the columns of answers.
 
     Raises
     ------
@@ -98,9 +100,8 @@ def run_map(
         runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
         for run in runs:
             run.beside = len(runs)
-        if runs:
-            *_, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
-            runs[0].notice(*renamed)
+        if report_columns:
+            report_names(runs, rows, spec, into)
         before = tuple(dict.fromkeys(notice for run in runs for notice in run.all_notices))
         if warn is not None:
             for notice in before:
@@ -126,12 +127,20 @@ def run_map(
     frame, problems = rows.with_columns(columns, dropped)
     for run in runs:
         notices += tuple(one for one in run.all_notices if one not in notices)
+    if report_columns:
+        notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
     if cache is not None:
         notices += tuple(cache.notices)
-    notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
     notices += trace.news()
     seconds, way_on = perf_counter() - started, _way_on(command, runs, use_cache=use_cache)
     return Mapped(frame, runs, seconds, notices, interrupted, trace.link, way_on, before)
+
+
+def report_names(runs: Sequence[BatchRun], rows: Rows, spec: BatchSpec, into: str) -> None:
+    """Add notices to runs, before anything is sent, about columns of answers whose names the frame has already."""
+    if runs:
+        *_, notices = name_columns(rows, spec.chat.schema, into, [run.model for run in runs])
+        runs[0].notice(*notices)
 
 
 def _facts(run: BatchRun) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..batch import (
     is_dask,
     map_lazily,
     read_rows,
+    report_names,
     run_map,
     start_dry,
 )
@@ -81,7 +82,9 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         distinct=options.distinct,
     )
     if options.dry_run:
-        runs = list(start_dry(command, _rows_to_look_at(value, options.limit), spec, options.model))
+        rows = _rows_to_look_at(value, options.limit)
+        runs = list(start_dry(command, rows, spec, options.model))
+        report_names(runs, rows, spec, options.into or INTO)
         canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
         return
     name = options.output or OUTPUT
