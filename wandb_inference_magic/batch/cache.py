@@ -142,17 +142,20 @@ class AnswerCache:
         if type(error) is not sqlite3.DatabaseError:
             raise error
         self._file.close()
-        # If it is another file by now, another kernel has done so already.
-        if self.path.stat().st_ino == self._inode:
-            aside = _free_name(self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}"))
-            for ending in ("-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
-            self.path.replace(aside)
-            said = shortened(str(error).removeprefix(f"{self.path}: "), 100)
-            now = f"It is now {aside.name}, and a new one was begun."
-            self.notices.append(f"The cache of answers {self.path} was damaged ({said}). {now}")
+        # If it is another file by now, or is being renamed, another kernel does so.
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self._set_aside(shortened(str(error).removeprefix(f"{self.path}: "), 100))
         self._open()
+
+    def _set_aside(self, said: str) -> None:
+        aside = _free_name(self.path.with_name(f"{FILE}.damaged-{datetime.now():%Y%m%d-%H%M%S}"))
+        self.path.replace(aside)
+        for ending in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
+        now = f"It is now {aside.name}, and a new one was begun."
+        self.notices.append(f"The cache of answers {self.path} was damaged ({said}). {now}")
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
