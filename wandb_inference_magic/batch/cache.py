@@ -33,6 +33,7 @@ FILE: Final = "answers.sqlite"
 MOST_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
 # How long to wait while another kernel is writing.
+TRIES: Final = 5
 PATIENCE_SECONDS: Final = 30.0
 # When the cache is too large, so much of its limit stays, so that not every run has to delete answers.
 SHARE_LEFT: Final = 0.8
@@ -117,10 +118,17 @@ class AnswerCache:
             self._begin_anew(error)
 
     def _open(self) -> None:
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        check_file(self.path, MOST_FILE)
-        self._inode = self.path.stat().st_ino
+        for number in range(TRIES):
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            try:
+                check_file(self.path, MOST_FILE)
+                self._inode = self.path.stat().st_ino
+                break
+            except FileNotFoundError:
+                # Another kernel has renamed it at this moment, because it was damaged.
+                if number == TRIES - 1:
+                    raise
         # Each statement is its own transaction, so that a written answer survives if the kernel is killed.
         self._file = sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
         # Text that is not UTF-8 is not an answer, but must not raise an error.
