@@ -134,7 +134,9 @@ class AnswerCache:
         # Text that is not UTF-8 is not an answer, but must not raise an error.
         self._file.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
-            self._file.execute("pragma journal_mode = wal")
+            # This does not wait. The mode belongs to the file: it is enough if another kernel is setting it.
+            with suppress(sqlite3.OperationalError):
+                self._file.execute("pragma journal_mode = wal")
             # This is safe if this program crashes. If the machine crashes, the last answers may be lost.
             self._file.execute("pragma synchronous = normal")
             self._file.execute(_TABLE)
