@@ -30,6 +30,7 @@ BAD: dict[str, list[str]] = {
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
     "markdown|text|json|html": ["md", "''", "Markdown"],
     "first|all": ["''", "none", "ALL"],
+    "show|clear": ["''", "empty", "Show"],
     "record|replay|auto|off": ["''", "play", "Record"],
     "recorded|at-once": ["''", "fast"],
     "TEAM/PROJECT|off": ["team", "a/b/c", "''", "on"],

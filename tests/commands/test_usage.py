@@ -215,7 +215,7 @@ def test_the_count_equals_that_of_the_server_for_many_mixed_calls(kernel: Kernel
 
 # Invalid counts ------------------------------------------------------------------------------------------
 
-INVALID_COUNTS = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"12"', "12.5", "1000000001", "[]", "{}")
+INVALID_COUNTS = ("-9", "1" + 400 * "0", "1e999", "-Infinity", "NaN", "true", '"x"', "12.5", "1000000001", "[]", "{}")
 
 
 def with_usage(text: str, text_of_reply: str = "Hello there.") -> Callable[[Answer], None]:

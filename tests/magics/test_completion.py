@@ -112,6 +112,7 @@ def test_options_are_completed(kernel_with_models: Kernel) -> None:
                 "--mode",
                 "--pace",
                 "--trace",
+                "--cache",
                 "--reset",
             )
         ],
