@@ -76,7 +76,7 @@ MISSING = [
     float("nan"),
     np.float32("nan"),
     np.datetime64("NaT"),
-    np.timedelta64("NaT"),
+    np.timedelta64("NaT", "s"),
     Decimal("NaN"),
     pd.NaT,
     pd.NA,

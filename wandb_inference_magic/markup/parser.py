@@ -70,9 +70,10 @@ def commonmark_parser(**options: Any) -> MarkdownIt:
 @cache
 def block_parser() -> MarkdownIt:
     """Return the parser for replies: CommonMark with tables and maths. HTML is only text."""
+    # Before the import below: it waits while another thread imports the package, which is not whole until then.
+    parser = commonmark_parser(html=False, maxNesting=60, inline_definitions=True).enable(["table", "strikethrough"])
     from markdown_it.rules_inline import autolink, backtick, image, link
 
-    parser = commonmark_parser(html=False, maxNesting=60, inline_definitions=True).enable(["table", "strikethrough"])
     parser.validateLink = accept_any  # type: ignore[method-assign]
     parser.core.ruler.enableOnly(["normalize", "block"])
     maths.install(parser)

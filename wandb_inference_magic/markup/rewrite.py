@@ -205,9 +205,9 @@ class Rewriting:
         self._fence_off(start, end)
 
     def _inline(self, content: str) -> str:
+        parser = block_parser()
         from markdown_it.rules_inline import StateInline
 
-        parser = block_parser()
         spans: list[Span] = []
         self._env["spans"] = spans
         state = self._env["state"] = StateInline(content, parser, self._env, [])
