@@ -75,7 +75,7 @@ MISSING = [
     None,
     float("nan"),
     np.float32("nan"),
-    np.datetime64("NaT"),
+    np.datetime64("NaT", "s"),
     np.timedelta64("NaT", "s"),
     Decimal("NaN"),
     pd.NaT,
