@@ -95,9 +95,8 @@ class InferenceError(Exception):
         self.retryable = retryable
         self.retry_after = retry_after
         self.waits = waits
-        self.depends_on_prompt = affects_all is False and cause != "network"
-        is_lasting_fault = cause == "network" and not retryable
-        self.affects_all = cause in AFFECT_ALL or is_lasting_fault if affects_all is None else affects_all
+        self.depends_on_prompt = affects_all is False
+        self.affects_all = cause in AFFECT_ALL if affects_all is None else affects_all
         self.show_traceback = False
         self.partial: Any = None
         super().__init__(self.what)

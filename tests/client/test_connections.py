@@ -105,7 +105,7 @@ UNUSABLE = {
     "SOCKS": ({"ALL_PROXY": "socks5://user:pa55word@h:1080"}, ("ALL_PROXY", "pip install socksio", "NO_PROXY")),
     "SOCKS, lower case": ({"https_proxy": "socks5h://h:1080"}, ("https_proxy", "pip install socksio")),
     "a scheme of no proxy": ({"HTTPS_PROXY": "ftp://user:pa55word@h:1"}, ("HTTPS_PROXY", "http, https, socks5")),
-    "a scheme nobody knows": ({"all_proxy": "socks://h:1080"}, ("all_proxy", "http, https, socks5")),
+    "an unknown scheme": ({"all_proxy": "socks://h:1080"}, ("all_proxy", "http, https, socks5")),
     "no port": ({"HTTPS_PROXY": "h:port"}, ("HTTPS_PROXY", "a host and a port")),
     "no certificate file": ({"SSL_CERT_FILE": "/nowhere/ca.pem"}, ("SSL_CERT_FILE=/nowhere/ca.pem: No such file",)),
     "no certificate folder": ({"SSL_CERT_DIR": "/nowhere/certs"}, ("SSL_CERT_DIR=/nowhere/certs: No certificate",)),

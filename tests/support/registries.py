@@ -1,4 +1,4 @@
-"""Servers that nobody here wrote, installed from the package registries when a test needs them."""
+"""Third-party servers, installed from the package registries when a test needs them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
         DONE as DONE,
         EXTENSION as EXTENSION,
         LIMITED as LIMITED,
-        is_stream as is_stream,
     )
     from .stream import (
         STREAMED as STREAMED,
@@ -39,7 +38,7 @@ __getattr__ = lazy_exports(
         "failures": ("FailureContext", "to_inference_error"),
         "http": ("ClientOptions", "Clients", "certificates", "http_library"),
         "retries": ("pause", "wait"),
-        "sse": ("DONE", "EXTENSION", "LIMITED", "is_stream"),
+        "sse": ("DONE", "EXTENSION", "LIMITED"),
         "stream": ("STREAMED", "fetch_feed", "fetch_model_list", "stream_chat"),
     },
 )

@@ -40,6 +40,18 @@ _NETWORK_REMEDY: Final = (
 
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
+    error = _described(failure, endpoint)
+    if error is not None and not error.retryable and not _is_timeout(failure):
+        # The way stays closed, whatever is sent.
+        error.affects_all = True
+    return error
+
+
+def _is_timeout(failure: Exception) -> bool:
+    return type(failure).__name__ == "APITimeoutError"
+
+
+def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if isinstance(failure, ImportError):
         return _not_importable(failure)
     # Imported here: the SDK takes long, and may be what cannot be imported.
@@ -59,7 +71,6 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
-            affects_all=False,
         )
     # The server closed a connection that was kept for the next request, at the moment in which that was sent.
     is_stale = failure.message != BROKE_OFF and "disconnected without sending" in _describe_cause(beneath)

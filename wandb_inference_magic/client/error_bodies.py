@@ -164,6 +164,9 @@ def _words(body: object, depth: int = 0) -> str:
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
     if raw and raw not in found:
         return f"{found}: {raw}" if found else raw
+    if not found and all(isinstance(one, str | list) for one in value.values()):
+        # The fields of the request, with what is wrong with each.
+        found = "; ".join(f"{name}: {_words(one, depth + 1)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
     return found or (json.dumps(value, ensure_ascii=False, default=str)[:MOST_WORDS] if value else "")
 

@@ -192,7 +192,7 @@ class Offers:
             # Returns at once if the list was fetched before.
             if models.failure(command.endpoint) is None:
                 models.catalog(command)
-        except Exception:  # noqa: BLE001 - nobody asked for the list yet: the chat that needs it will tell
+        except Exception:  # noqa: BLE001 - the list was not requested yet: a chat reports it
             return
 
 
