@@ -108,6 +108,8 @@ def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
     [
         ("two words", "holds a space"),
         ("a\nb", "holds a line break"),
+        ("key\n", "holds a line break"),
+        ("\r\nkey", "holds a line break"),
         ("clé", "holds a character that cannot be part of a key"),
         ("a\x00b", "holds a null character"),
         ("\u201ckey\u201d", "has typographic quotes in it"),

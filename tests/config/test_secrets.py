@@ -268,7 +268,7 @@ def test_a_replay_asks_no_secret_store(start_kernel: Callable[..., Kernel], wand
 
 def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
     """In an id, in the name of a model, in the list of models: all of these are saved with the notebook."""
-    kernel = start_kernel(**service.environment, WANDB_INFERENCE_API_KEY=f"{KEY}\n")
+    kernel = start_kernel(**service.environment, WANDB_INFERENCE_API_KEY=f" {KEY} ")
     kernel.run("%load_ext wandb_inference_magic\nfrom wandb_inference_magic import models")
     service.listing = listing(MODEL, KEY, f"team/{KEY[:20]}")
 

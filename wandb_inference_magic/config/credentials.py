@@ -140,7 +140,8 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
     for place in places:
         try:
             found = place.read()
-            value = found.strip() if isinstance(found, str) else ""
+            # A line break around a key comes from a file or a paste that was not meant: it is reported, not removed.
+            value = found.strip(" \t") if isinstance(found, str) and found.strip() else ""
             if fault := key_fault(value):
                 raise _UnusableError(f"{IGNORED}{fault}")
         except (FileNotFoundError, NotADirectoryError):
