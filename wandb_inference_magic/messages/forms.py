@@ -178,7 +178,8 @@ def _call(call: Mapping[str, Any]) -> CallPart:
 
 
 def _number(index: Any) -> int | None:
-    return int(index) if isinstance(index, int | float) or str(index).isdecimal() else None
+    # `0`, `0.0` or `"0"`.
+    return int(float(index)) if re.fullmatch(r"\d{1,9}(\.0)?", str(index)) else None
 
 
 def usage_in(chunk: Mapping[str, Any]) -> object:
