@@ -210,10 +210,15 @@ class Kernel:
 
     def join_threads_since(self, before: Collection[int]) -> None:
         """Wait until all threads that are not in `before` have ended, including threads that they started."""
-        # The session's event loop and its executor's threads live as long as the session, tqdm's monitor even longer.
-        lasting = "(one.name.startswith(('wb-event-loop', 'asyncio_')) or type(one).__name__ == 'TMonitor')"
+        # The session's event loop and its executor's threads live as long as the session, tqdm's monitor and the
+        # thread in which pyzmq releases messages of over 64 kB even longer.
+        lasting = (
+            "(one.name.startswith(('wb-event-loop', 'asyncio_'))"
+            " or type(one).__name__ in ('TMonitor', 'GarbageCollectorThread'))"
+        )
         new = f"__import__('threading').enumerate() if one.native_id not in {set(before)} and not {lasting}"
-        while still_alive := self.value(f"{{one.name: one.join(60) or one.is_alive() for one in {new}}}"):
+        joined = f"{{(one.name, type(one).__name__): one.join(60) or one.is_alive() for one in {new}}}"
+        while still_alive := self.value(joined):
             assert not any(still_alive.values()), still_alive
 
     def interrupt(self) -> None:
