@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, current_thread, main_thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
 from weakref import WeakSet
 
@@ -56,6 +56,8 @@ HAS_THREADS: Final = sys.platform != "emscripten"
 SECONDS_BETWEEN_LOOKS: Final = 0.1
 # A coroutine that ignores its cancellation is no longer waited for after this time.
 SECONDS_TO_CANCEL: Final = 2.0
+# How long `InFlight.take` waits for others to end.
+SECONDS_TO_GATHER: Final = 0.008
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
 
@@ -320,7 +322,10 @@ class InFlight(Generic[K]):
         self._running[key] = self._loop.begin(coroutine, ended=lambda: self._ended.put(key))
 
     def take(self, seconds: float) -> Iterator[tuple[K, Exception | None]]:
-        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long."""
+        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long.
+
+        After a wait it takes several at once: each change between this thread and that of the event loop costs time.
+        """
         if not HAS_THREADS:
             tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
             _wait_here(tasks, seconds if self._ended.empty() else 0)
@@ -328,6 +333,8 @@ class InFlight(Generic[K]):
         with suppress(Empty):
             while True:
                 key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
+                if seconds and len(self._running) > 1:
+                    sleep(SECONDS_TO_GATHER)
                 seconds = 0
                 yield key, self._error(key)
 

@@ -94,10 +94,13 @@ def test_the_bytes_for_the_front_end_grow_linearly(kernel: Kernel, service: Serv
 
 def test_the_bytes_for_a_single_long_block_grow_about_linearly(kernel: Kernel, service: Service) -> None:
     received_bytes(kernel, service, 100, paragraph=40)
+
     # The pauses between drawings grow, so the position of a reply's end within a pause changes the result by up to
     # one drawing, and a machine that pauses adds one more. With a constant refresh rate the factor would be 4.
-    twice, once = (min(received_bytes(kernel, service, tokens, 10**6) for _ in range(2)) for tokens in (10_000, 5000))
-    assert twice <= 2.8 * once
+    def growth() -> float:
+        return received_bytes(kernel, service, 10_000, 10**6) / received_bytes(kernel, service, 5000, 10**6)
+
+    assert any(growth() <= 2.8 for _ in range(3))
 
 
 def test_other_output_of_the_cell_is_not_changed(kernel: Kernel, service: Service) -> None:

@@ -189,18 +189,21 @@ class AnswerCache:
         row = (key, whole(json.dumps(kept, ensure_ascii=False)), time())
 
         def write(file: sqlite3.Connection) -> None:
+            file.execute("insert or replace into answers values (?, ?, ?)", row)
+
+        def write_failure(file: sqlite3.Connection) -> None:
             # Another process may have received an answer to the same request since this one looked.
             file.execute("begin immediate")
             try:
-                if not answer.error or (before := _found(file, key)) is None or before.error:
-                    file.execute("insert or replace into answers values (?, ?, ?)", row)
+                if (before := _found(file, key)) is None or before.error:
+                    write(file)
                 file.execute("commit")
             except BaseException:
                 with suppress(sqlite3.Error):
                     file.execute("rollback")
                 raise
 
-        self._do(write)
+        self._do(write_failure if answer.error else write)
         self._used.add(key)
 
     def size(self) -> int:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from functools import cached_property
 from threading import Lock
 from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import Condition
+    from collections.abc import AsyncIterator
 
 
 class Limiter:
@@ -22,11 +29,32 @@ class Limiter:
         self._allowed = float(most)
         self._cut_at = 0.0
         self._lock = Lock()
+        # Used on the event loop only.
+        self._taken = 0
 
     @property
     def allowed(self) -> int:
         """The number of requests that may be in flight now."""
         return int(self._allowed)
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot and hold it inside the `async with` block. Runs on the event loop."""
+        async with self._change:
+            await self._change.wait_for(lambda: self._taken < self.allowed)
+            self._taken += 1
+        try:
+            yield
+        finally:
+            async with self._change:
+                self._taken -= 1
+                self._change.notify(max(self.allowed - self._taken, 0))
+
+    @cached_property
+    def _change(self) -> Condition:
+        from asyncio import Condition
+
+        return Condition()
 
     def refused(self, started: float) -> None:
         """Halve the limit, because the service refused a request as one too many.

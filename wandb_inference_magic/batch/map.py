@@ -200,6 +200,10 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
+    if permits is not None:
+        # A row that waits for its turn here would hold a permit.
+        for run in runs:
+            run.prepares_ahead = False
 
     def send(row: RowCall) -> None:
         if permits is not None:

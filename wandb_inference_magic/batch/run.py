@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from openai import AsyncOpenAI
+
     from ..messages import Content, PreparedRequest, Reply, Usage
     from ..session import Command
     from .cache import AnswerCache
@@ -97,6 +99,13 @@ class BatchRun:
         # A row that waits for a slot or for the budget.
         self._pending: RowCall | None = None
         self._in_flight: set[RowCall] = set()
+        # Whether more rows are prepared than may be sent, so that the next request never waits for this thread. A
+        # budget is divided among the rows that are started.
+        self.prepares_ahead = self.command.budget.limit is None
+        # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
+        self.is_halted = False
+        # Rows whose requests have failed, and whose failures `end` has not seen yet.
+        self.new_failures: set[RowCall] = set()
         self._started = perf_counter()
         self._served_at = 0.0
         self._lock = Lock()
@@ -150,11 +159,17 @@ class BatchRun:
 
     @property
     def _free(self) -> int:
-        """The number of requests that may be sent now."""
-        return max(self.limiter.allowed - len(self._in_flight), 0)
+        """The number of rows that may be started now."""
+        allowed = self.limiter.allowed
+        return max(allowed + self.prepares_ahead * allowed // 2 - len(self._in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
+        self.new_failures.discard(row)
+        if not row.was_sent:
+            if self.is_halted:
+                self.release(row)
+            return not self.is_halted
         try:
             if failure is not None:
                 raise failure
@@ -349,6 +364,7 @@ class BatchRun:
         most = max(MOST_FAILURES, self.limiter.most)
         ends = error.affects_all and not (error.status == 403 and self._served_at)
         if ends or self._failures_in_a_row >= most:
+            self.is_halted = True
             reason = "every other row would fail as well" if ends else f"{most} rows in a row failed"
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
@@ -376,6 +392,20 @@ class RowCall(ModelCall):
         self.number = number
         self.key = key
         self.is_repaired = False
+        self.was_sent = False
+
+    async def send(self, client: AsyncOpenAI) -> None:
+        run = self.run
+        async with run.limiter.slot():
+            # A failure may be everyone's: `end` decides that before more is sent.
+            self.was_sent = not run.is_halted and not run.new_failures
+            if not self.was_sent:
+                return
+            try:
+                await super().send(client)
+            except Exception:
+                run.new_failures.add(self)
+                raise
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)

@@ -19,7 +19,7 @@ from .values import as_prompt, image_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from jinja2 import Environment
+    from jinja2 import Environment, Template as CompiledTemplate
 
     from ..messages import Content
 
@@ -89,7 +89,13 @@ class Template:
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
-        self._compiled = _evaluated(lambda: self._environment.from_string(self._text), {}, what)
+        self._compiled = _evaluated(self._compile, {}, what)
+
+    def _compile(self) -> CompiledTemplate:
+        # Each rendering copies the globals.
+        used = {name: value for name, value in self._environment.globals.items() if name in self.names}
+        self._environment.globals = used
+        return self._environment.from_string(self._text)
 
     @cached_property
     def names(self) -> set[str]:

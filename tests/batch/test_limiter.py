@@ -1,0 +1,103 @@
+"""How many requests are in flight at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+
+from wandb_inference_magic.batch.limiter import Limiter
+
+
+class Slots:
+    """Holders of slots. Each holds its slot until it is released."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        self.held: list[int] = []
+        self._released: dict[int, asyncio.Event] = {}
+
+    async def hold(self, number: int) -> None:
+        self._released[number] = asyncio.Event()
+        async with self._limiter.slot():
+            self.held.append(number)
+            await self._released[number].wait()
+            self.held.remove(number)
+
+    async def release(self, number: int) -> None:
+        self._released[number].set()
+        await settled()
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test on an event loop of its own."""
+
+    @wraps(test)
+    def run(**arguments: Any) -> None:
+        asyncio.run(test(**arguments))
+
+    return run
+
+
+async def settled() -> None:
+    """Let every task run until it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@in_loop
+async def test_as_many_hold_a_slot_as_are_allowed_in_their_order() -> None:
+    slots = Slots(Limiter(2))
+    tasks = [asyncio.create_task(slots.hold(number)) for number in range(4)]
+    await settled()
+    assert slots.held == [0, 1]
+    await slots.release(1)
+    assert slots.held == [0, 2]
+    for number in (0, 2, 3):
+        await slots.release(number)
+    await asyncio.gather(*tasks)
+
+
+@in_loop
+async def test_a_lower_limit_applies_to_those_that_wait() -> None:
+    limiter = Limiter(4)
+    slots = Slots(limiter)
+    tasks = [asyncio.create_task(slots.hold(number)) for number in range(6)]
+    await settled()
+    limiter.refused(started=float("inf"))
+    await slots.release(0)
+    await slots.release(1)
+    assert slots.held == [2, 3]
+    await slots.release(2)
+    assert slots.held == [3, 4]
+    for number in (3, 4, 5):
+        await slots.release(number)
+    await asyncio.gather(*tasks)
+
+
+@in_loop
+async def test_one_that_is_cancelled_leaves_its_place_and_its_slot() -> None:
+    slots = Slots(Limiter(1))
+    tasks = [asyncio.create_task(slots.hold(number)) for number in range(4)]
+    await settled()
+    tasks[1].cancel()
+    await settled()
+    tasks[0].cancel()
+    await settled()
+    assert slots.held[-1] == 2
+    await slots.release(2)
+    await slots.release(3)
+    assert [task.cancelled() for task in tasks] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_the_limit_is_raised_again_slowly(most: int) -> None:
+    limiter = Limiter(most)
+    limiter.refused(started=float("inf"))
+    assert limiter.allowed == max(most // 2, 1)
+    for _ in range(4 * most):
+        limiter.served()
+    assert limiter.allowed == most
