@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from types import ModuleType
 
+import pandas as pd
 import pytest
 from kernels import Kernel, SharedKernel
 from service import Answer, Service, completion
@@ -12,6 +13,7 @@ from service import Answer, Service, completion
 from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.arguments import MapOptions, read_line
 from wandb_inference_magic.commands.map import _value_of
+from wandb_inference_magic.session import current_session
 
 FRAME = """\
 import pandas as pd
@@ -186,3 +188,16 @@ def test_the_result_shows_the_columns_of_the_schema(kernel: Kernel, service: Ser
     assert run.text.splitlines()[0].split() == ["row", "label", "why"]
     assert run.text.splitlines()[2].split() == ["1", "good", "It", "says", "so."]
     assert "{'label'" not in run.text
+
+
+@pytest.mark.parametrize("rows", [{"text": ["short", "long " * 900]}, ["short", "long " * 900], iter(["long " * 900])])
+def test_values_that_will_be_cut_are_reported_before_anything_is_sent(
+    api: ModuleType, service: Service, rows: object
+) -> None:
+    source = pd.DataFrame(rows) if isinstance(rows, dict) else rows
+    # `api` has a new session, so that this lasts as long as the test.
+    current_session().settings.value_tokens = 50
+    # Warnings are errors in tests.
+    with pytest.raises(InferenceWarning, match="Some values are longer than the setting value_tokens allows"):
+        api.map_prompts(source, "Read {{ text }}")
+    assert service.chats == []

@@ -38,6 +38,9 @@ class Rows(Protocol):
 
     def __iter__(self) -> Iterator[Row]: ...
 
+    def longest(self) -> Row | None:
+        """Return the row with the longest texts, or None if rows would have to be made for that."""
+
     def read_rest(self) -> None:
         """Read the rows that were not read, so far as they belong to the result: `columns` are all of its columns."""
 
@@ -80,7 +83,7 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
     if isinstance(frame, nw.DataFrame):
         return FrameRows(frame if limit is None else frame.head(limit))
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        return ListRows(islice(value, limit), _length(value, limit))
+        return ListRows(islice(value, limit), _length(value, limit), isinstance(value, list | tuple))
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
@@ -119,6 +122,9 @@ class FrameRows:
     def __iter__(self) -> Iterator[Row]:
         for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):
             yield dict(zip(self.columns, values, strict=True))
+
+    def longest(self) -> Row | None:
+        return max(self, key=_text_length, default=None)
 
     def read_rest(self) -> None: ...
 
@@ -159,10 +165,14 @@ def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any
 
 @dataclass
 class ListRows:
-    """The rows of an iterable of texts or of dicts. Rows that were read are kept for the result."""
+    """The rows of an iterable of texts or of dicts. Rows that were read are kept for the result.
+
+    With `is_made`, all of them are there already.
+    """
 
     source: Iterator[Any]
     length: int | None
+    is_made: bool = False
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
 
@@ -189,6 +199,9 @@ class ListRows:
                 self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
             yield self._drawn[number]
 
+    def longest(self) -> Row | None:
+        return max(self, key=_text_length, default=None) if self.is_made else None
+
     def read_rest(self) -> None:
         if self.length is not None:
             deque(self, maxlen=0)
@@ -206,6 +219,10 @@ class ListRows:
         except InferenceError:
             return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)], []
         return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
+
+
+def _text_length(row: Row) -> int:
+    return sum(len(value) for value in row.values() if isinstance(value, str))
 
 
 def _merged(row: Row, number: int, columns: Mapping[str, Column], dropped: Sequence[str]) -> dict[str, Any]:

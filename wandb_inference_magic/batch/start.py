@@ -51,7 +51,7 @@ def start(
         return None
     first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
     run = BatchRun(command, rows, spec, first.model, first, cache)
-    run.notice(*_likely_mistakes(rows, spec))
+    run.notice(*_likely_mistakes(rows, spec), *_values_to_cut(run))
     if not command.dry:
         _check_budget(command.budget, run)
     return run
@@ -83,6 +83,21 @@ def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
     name = braced[0] if braced else columns[0]
     means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {name} }}}}."
     yield f"The prompt names no column of the frame, so that all rows may get the same prompt. Columns: {shown}.{means}"
+
+
+def _values_to_cut(run: BatchRun) -> Iterator[str]:
+    """Say that values will be cut, if they are in the first row or in the one with the longest texts."""
+    context = run.first.known and run.first.known.context
+    if context is None and run.spec.value_tokens is None:
+        return
+    cut = run.first.cut_values
+    # A row that cannot be made into a prompt is reported when its turn comes.
+    with suppress(Exception):
+        if not cut and (longest := run.rows.longest()) is not None:
+            cut = run.request(run.spec.prompts()(longest)).cut_values
+    if cut:
+        limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"
+        yield f"Some values are longer than {limit} allows: they are cut."
 
 
 def estimate(run: BatchRun) -> Estimate:
