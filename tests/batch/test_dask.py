@@ -203,3 +203,26 @@ def test_what_the_threads_of_this_process_spend_is_counted(api: ModuleType, serv
     assert api.map_prompts(frame, "{{ text }}").compute(scheduler="threads")["reply"].tolist() == ["yes"] * 4
     total = current_session().usage.total()
     assert (total.calls, total.usage.total_tokens) == (4, 4 * 15)
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_equal_rows_of_different_partitions_are_asked_each_and_never_again(
+    api: ModuleType, service: Service, scheduler: str
+) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    def numbered(one: Answer) -> None:
+        completion(f"answer {len(service.chats)}")(one)
+
+    service.always = numbered
+    frame = pd.DataFrame({"text": ["same"] * 6})
+    lazy = api.map_prompts(dd.from_pandas(frame, npartitions=3), "{{ text }}", concurrency=1)
+    first = lazy.compute(scheduler=scheduler)["reply"].tolist()
+    assert len(service.chats) == len(set(first)) == 6
+    # The same computation, one with other partitions, and one without Dask.
+    assert lazy.compute(scheduler=scheduler)["reply"].tolist() == first
+    again = api.map_prompts(dd.from_pandas(frame, npartitions=2), "{{ text }}").compute(scheduler=scheduler)
+    assert sorted(again["reply"]) == sorted(first)
+    assert sorted(api.map_prompts(frame, "{{ text }}")["reply"]) == sorted(first)
+    assert len(service.chats) == 6

@@ -46,6 +46,13 @@ create table if not exists answers (
     question text primary key, answer text not null, kept_at real not null
 ) without rowid
 """
+# Which part of a run, such as a partition of Dask, has a row with this key.
+_CLAIMS: Final = """
+create table if not exists claims (
+    run text, question text, part integer not null, made_at real not null, primary key (run, question)
+) without rowid
+"""
+SECONDS_OF_CLAIMS: Final = 30 * 86_400
 _OLDEST: Final = """
 select question, length(answer) from answers
 where question not in (select question from used) order by kept_at
@@ -140,6 +147,7 @@ class AnswerCache:
             # This is safe if this program crashes. If the machine crashes, the last answers may be lost.
             self._file.execute("pragma synchronous = normal")
             self._file.execute(_TABLE)
+            self._file.execute(_CLAIMS)
             if [row[1] for row in self._file.execute("pragma table_info(answers)")] != COLUMNS:
                 raise sqlite3.DatabaseError("its table has other columns")
         except sqlite3.Error as error:
@@ -206,6 +214,16 @@ class AnswerCache:
         self._do(write_failure if answer.error else write)
         self._used.add(key)
 
+    def claim(self, key: str, part: Part) -> bool:
+        """Return whether a key belongs to this part of a run, which it does if no other part has claimed it before."""
+
+        def write(file: sqlite3.Connection) -> bool:
+            file.execute("insert or ignore into claims values (?, ?, ?, ?)", (part.run, key, part.number, time()))
+            asked = "select part from claims where run = ? and question = ?"
+            return bool(file.execute(asked, (part.run, key)).fetchone()[0] == part.number)
+
+        return self._do(write)
+
     def size(self) -> int:
         """Return the number of bytes in use."""
         return self._do(_bytes_used)
@@ -237,6 +255,7 @@ class AnswerCache:
         file.execute("create temp table used (question text primary key) without rowid")
         file.executemany("insert into used values (?)", ((key,) for key in self._used))
         file.execute("update answers set kept_at = ? where question in (select question from used)", (now,))
+        file.execute("delete from claims where made_at < ?", (now - SECONDS_OF_CLAIMS,))
         if self._most_seconds is not None:
             old = "delete from answers where kept_at < ? and question not in (select question from used)"
             file.execute(old, (now - self._most_seconds,))
@@ -283,6 +302,14 @@ def _free_name(path: Path) -> Path:
     return free
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
+
+    run: str
+    number: int
+
+
 class KeptAnswers:
     """The cache as one run uses it: the keys of its rows, and their answers on disk.
 
@@ -294,10 +321,13 @@ class KeptAnswers:
     cache : AnswerCache or None
     first : PreparedRequest
         The request for the first row, in its original form, even if the response format is relaxed later.
+    part : Part, optional
+        The part of a run that uses it: equal rows of different parts have different keys too.
     """
 
-    def __init__(self, cache: AnswerCache | None, first: PreparedRequest) -> None:
+    def __init__(self, cache: AnswerCache | None, first: PreparedRequest, part: Part | None = None) -> None:
         self.cache = cache
+        self._part = part
         # Why answers are no longer kept, although there was a cache.
         self.failure = ""
         self._first = first
@@ -314,9 +344,21 @@ class KeptAnswers:
         if self.cache is None:
             return ""
         key = self.key(message)
-        before = self._seen[key]
-        self._seen[key] += 1
-        return key if not before else sha256(f"{key} {before}".encode()).hexdigest()
+        while True:
+            before = self._seen[key]
+            self._seen[key] += 1
+            own = key if not before else sha256(f"{key} {before}".encode()).hexdigest()
+            if self._is_ours(own):
+                return own
+
+    def _is_ours(self, key: str) -> bool:
+        if self._part is None or self.cache is None:
+            return True
+        try:
+            return self.cache.claim(key, self._part)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return True
 
     def get(self, key: str) -> Answer | None:
         """Return the answer on disk, or None."""

@@ -17,6 +17,7 @@ from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, shortened
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
+from .cache import Part
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
 from .map import run_map
 from .native_columns import pandas_array
@@ -146,7 +147,7 @@ def _settings(command: Command, endpoint: str) -> dict[str, Any]:
     return settings | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
 
 
-def answer_partition(partition: Any, job: Job) -> Any:
+def answer_partition(partition: Any, job: Job, partition_info: Mapping[str, Any] | None = None) -> Any:
     """Return a partition with the answers for its rows. This runs on a worker.
 
     Raises
@@ -159,7 +160,7 @@ def answer_partition(partition: Any, job: Job) -> Any:
     mapped = run_map(
         Command(session),
         read_rows(partition),
-        job.spec,
+        replace(job.spec, part=Part(job.limit_name, (partition_info or {}).get("number", 0))),
         models=(job.model,),
         into=job.into,
         use_cache=job.use_cache,

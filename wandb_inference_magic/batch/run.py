@@ -88,7 +88,7 @@ class BatchRun:
         self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
-        self._kept_answers = KeptAnswers(self.cache, self.first)
+        self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part)
         # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
         self._first_of: dict[str, int] = {}
         self._waiting: dict[int, list[int]] = {}
