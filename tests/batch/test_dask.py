@@ -12,6 +12,8 @@ import pytest
 from python_processes import run_python
 from service import Answer, Service, completion, refused
 
+from wandb_inference_magic import InferenceError
+
 KEY = "a-key-that-must-not-travel"
 
 # Dask starts threads, event loops and loggers: it runs in another process than the tests.
@@ -226,3 +228,16 @@ def test_equal_rows_of_different_partitions_are_asked_each_and_never_again(
     assert sorted(again["reply"]) == sorted(first)
     assert sorted(api.map_prompts(frame, "{{ text }}")["reply"]) == sorted(first)
     assert len(service.chats) == 6
+
+
+def test_a_budget_that_is_set_later_is_kept_too(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    from wandb_inference_magic.session import current_session
+
+    lazy = api.map_prompts(dd.from_pandas(pd.DataFrame({"text": ["a", "b"]}), npartitions=1), "{{ text }}")
+    current_session().settings.budget = 1.0
+    with pytest.raises(InferenceError, match="There is a budget, and it cannot be kept for a Dask DataFrame"):
+        lazy.compute(scheduler="threads")
+    assert service.chats == []

@@ -103,14 +103,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
             remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
             cause="option",
         )
-    if command.budget.is_set and not command.costs_nothing:
-        raise InferenceError(
-            "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
-            "calls. Nothing was sent.",
-            remedy="Compute the frame first (frame.compute()), or remove the budget, and its file if there is one: "
-            "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
-            cause="budget",
-        )
+    _refuse_budget(command)
     columns = {str(name) for name in frame.columns}
     (names,), _, notices = name_columns(_Columns(tuple(columns)), spec.chat.schema, into, ())
     for notice in notices:
@@ -127,6 +120,17 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         limit_name=f"wbmap-{uuid4().hex}",
     )
     return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, [], {}))
+
+
+def _refuse_budget(command: Command) -> None:
+    if command.budget.is_set and not command.costs_nothing:
+        raise InferenceError(
+            "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
+            "calls. Nothing was sent.",
+            remedy="Compute the frame first (frame.compute()), or remove the budget, and its file if there is one: "
+            "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
+            cause="budget",
+        )
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,8 @@ def answer_partition(partition: Any, job: Job, partition_info: Mapping[str, Any]
     InferenceError
         For an error that would affect every row. Answers already received are kept on the worker's disk.
     """
+    # One may have been set since the frame was made.
+    _refuse_budget(Command(current_session()))
     session = _session(tuple(sorted(job.settings.items())))
     permits = _permits(job.limit_name, job.spec.concurrency or CONCURRENCY)
     mapped = run_map(
