@@ -278,3 +278,9 @@ def test_a_schema_with_equal_rows_gives_each_row_its_own_values(api: ModuleType,
     assert sorted(first["n"]) == list("012345")
     assert api.map_prompts(["a"] * 6, "{{ text }}", schema="n")["n"].tolist() == first["n"].tolist()
     assert len(service.chats) == 6
+
+
+def test_columns_that_are_called_like_a_function_of_python_are_columns(api: ModuleType, service: Service) -> None:
+    rows = [{"id": 7, "input": "hello", "type": "cat", "max": 3, "range": "far"}]
+    api.map_prompts(rows, "{{ id }} {{ input }} {{ type }} {{ max }} {{ range }}")
+    assert service.last.body["messages"][-1]["content"] == "7 hello cat 3 far"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections import UserDict, defaultdict
 from decimal import Decimal
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from jinja2.defaults import DEFAULT_NAMESPACE
 
-from wandb_inference_magic.prompts import render
+from wandb_inference_magic.prompts import Template, render
 
 pytestmark = pytest.mark.short
 
@@ -119,3 +121,15 @@ def test_a_row_of_a_frame_with_missing_values_is_read_as_its_dict_is() -> None:
     frame = pd.DataFrame({"name": ["Ada", None], "age": pd.array([36, None], dtype="Int64"), "score": [1.5, None]})
     text = "{{ row.name }}{% if row.age > 3 %} is {{ row.age }}{% endif %};"
     assert rendered(f"{{% for _, row in frame.iterrows() %}}{text}{{% endfor %}}", frame=frame) == "Ada is 36;;"
+
+
+@pytest.mark.parametrize("name", sorted({*vars(builtins), *DEFAULT_NAMESPACE} - {"None", "True", "False"}))
+def test_a_name_of_the_notebook_comes_before_the_one_that_python_has(name: str) -> None:
+    assert Template(f"{{{{ {name} }}}}").render({name: "mine"}) == "mine"
+    assert Template(f"{{% if {name} %}}{{{{ [{name}][0] }}}}{{% endif %}}").render({name: "mine"}) == "mine"
+    assert Template(f"{{{{ {name} }}}}").names == {name}
+
+
+def test_pythons_names_are_there() -> None:
+    text = "{{ len(x) }} {{ sorted(x) }} {{ dict(a=max(x)) }} {{ isinstance(x, list) }} {{ range(2) | list }}"
+    assert Template(text).render({"x": [2, 1]}) == '2 [1, 2] {"a": 2} True [0, 1]'

@@ -93,18 +93,18 @@ class Template:
 
     def _compile(self) -> CompiledTemplate:
         # Each rendering copies the globals.
-        used = {name: value for name, value in self._environment.globals.items() if name in self.names}
-        self._environment.globals = used
+        self._environment.globals = {name: value for name, value in _globals().items() if name in self.names}
         return self._environment.from_string(self._text)
 
     @cached_property
     def names(self) -> set[str]:
-        """The names that the template uses but does not define."""
+        """The names that the template uses but does not define, those of Python's builtins included."""
         from jinja2.meta import find_undeclared_variables
 
         from .jinja import SELF
 
-        found = find_undeclared_variables(self._environment.parse(self._text))
+        # It leaves out names that the environment has as globals: this one has none.
+        found = find_undeclared_variables(_environment(str).parse(self._text))
         return {"self" if name == SELF else name for name in found}
 
     def render(self, names: Mapping[str, Any]) -> Content:
@@ -196,7 +196,9 @@ def read_image(expression: str, names: Mapping[str, Any]) -> Image:
 def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     from jinja2 import Undefined
 
-    value = _environment(str).compile_expression(expression, undefined_to_none=False)(_passed(names))
+    environment = _environment(str)
+    environment.globals = _globals()
+    value = environment.compile_expression(expression, undefined_to_none=False)(_passed(names))
     # An undefined name raises only when it is used.
     return str(value) if isinstance(value, Undefined) else value
 
@@ -235,9 +237,16 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
         # With optimization, constants are rendered when the template is compiled, which changes the order of images.
         optimized=False,
     )
-    environment.globals = {**vars(builtins), **environment.globals}
+    environment.globals = {}
     environment.filters["whole"] = _Whole
     return environment
+
+
+def _globals() -> dict[str, Any]:
+    """Return the names that every template has besides its own."""
+    from jinja2.defaults import DEFAULT_NAMESPACE
+
+    return {**vars(builtins), **DEFAULT_NAMESPACE}
 
 
 def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, remedy: str = AS_IT_STANDS) -> T:
