@@ -143,6 +143,11 @@ class EventLoop:
             return _RunningHere(coroutine, ended)
         return _RunningInThread(self._start(), coroutine, wake or Event(), ended)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a loop of its own has been started."""
+        return self._loop is not None
+
     def _start(self) -> asyncio.AbstractEventLoop:
         """Start the thread if necessary, and return its loop."""
         with self._lock:

@@ -20,6 +20,8 @@ from .magics import InferenceMagics
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ..session import Session
+
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
 NEEDED: Final = (
     "configparser",
@@ -57,7 +59,7 @@ def load(shell: InteractiveShell, execution: object) -> None:
     completion.install(shell, session)
     # Where no thread can be started (Pyodide), the first chat imports all that itself.
     with suppress(RuntimeError):
-        Thread(target=_import_ahead, name="wandb-inference-import", daemon=True).start()
+        Thread(target=_import_ahead, args=(session,), name="wandb-inference-import", daemon=True).start()
 
 
 # The execution of the package's module at the last `unload`.
@@ -83,7 +85,7 @@ def unload(shell: InteractiveShell, execution: object) -> None:
     end_session()
 
 
-def _import_ahead() -> None:
+def _import_ahead(session: Session) -> None:
     """Import and create what the first chat needs while the user is still reading. The chat reports any failure."""
     try:
         for name in NEEDED:
@@ -94,6 +96,9 @@ def _import_ahead() -> None:
         # The first call creates the parsers.
         sanitize_markdown("**ready**")
         for name in LATER:
+            # A chat that runs has what it needs, and would only be slower meanwhile.
+            if session.loop.is_running:
+                return
             importlib.import_module(name)
         certificates()
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
