@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, current_thread, main_thread
@@ -56,7 +56,7 @@ HAS_THREADS: Final = sys.platform != "emscripten"
 SECONDS_BETWEEN_LOOKS: Final = 0.1
 # A coroutine that ignores its cancellation is no longer waited for after this time.
 SECONDS_TO_CANCEL: Final = 2.0
-# How long `InFlight.take` waits for others to end.
+# How long `InFlight.take` waits for others to end: each change between its thread and that of the loop costs time.
 SECONDS_TO_GATHER: Final = 0.008
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
@@ -327,21 +327,18 @@ class InFlight(Generic[K]):
         self._running[key] = self._loop.begin(coroutine, ended=lambda: self._ended.put(key))
 
     def take(self, seconds: float) -> Iterator[tuple[K, Exception | None]]:
-        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long.
-
-        After a wait it takes several at once: each change between this thread and that of the event loop costs time.
-        """
+        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long."""
         if not HAS_THREADS:
             tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
             _wait_here(tasks, seconds if self._ended.empty() else 0)
             seconds = 0
         with suppress(Empty):
+            key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
+            if seconds and len(self._running) > 1:
+                sleep(SECONDS_TO_GATHER)
             while True:
-                key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
-                if seconds and len(self._running) > 1:
-                    sleep(SECONDS_TO_GATHER)
-                seconds = 0
                 yield key, self._error(key)
+                key = self._ended.get_nowait()
 
     def _error(self, key: K) -> Exception | None:
         try:
@@ -361,11 +358,8 @@ class InFlight(Generic[K]):
 
 def run_once(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on an event loop of its own and return its result, while this thread waits."""
-    loop = EventLoop()
-    try:
+    with closing(EventLoop()) as loop:
         return loop.run(coroutine)
-    finally:
-        loop.close()
 
 
 async def _end_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -201,3 +201,25 @@ def test_values_that_will_be_cut_are_reported_before_anything_is_sent(
     with pytest.raises(InferenceWarning, match="Some values are longer than the setting value_tokens allows"):
         api.map_prompts(source, "Read {{ text }}")
     assert service.chats == []
+
+
+def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"city": ["Paris", "Rome", "Paris"], "year": [1, 1, 2], "people": [3, 4, 5]})
+    prompts = {
+        "{{ city }}: {{ people }}": frame.groupby("city").sum(numeric_only=True)[["people"]],
+        "{{ city }} {{ year }} {{ people }} {{ row }}": frame.set_index(["city", "year"]),
+        # A column comes before the index, and the index before the notebook.
+        "{{ people }} {{ city }}": frame.set_index(frame.people.rename("people") * 10),
+        "{{ row[0] }} {{ row['0'] }}": pd.DataFrame([["a", "b"]]),
+    }
+    sent = []
+    for prompt, rows in prompts.items():
+        answered = api.map_prompts(rows, prompt, names={"city": "of the notebook", "year": 0}, concurrency=1)
+        assert list(answered.columns) == [*rows.columns, "reply"]
+        sent.append([chat.body["messages"][-1]["content"] for chat in service.chats[sum(map(len, sent)) :]])
+    assert sent == [
+        ["Paris: 8", "Rome: 4"],
+        ['Paris 1 3 {"people": 3}', 'Rome 1 4 {"people": 4}', 'Paris 2 5 {"people": 5}'],
+        ["3 Paris", "4 Rome", "5 Paris"],
+        ["a a"],
+    ]

@@ -107,8 +107,8 @@ MAP = Page(
     usage={"%%wbmap FRAME [options]  + the prompt on the lines below": "expression"},
     options=MapOptions,
     notes="FRAME is a DataFrame or Series (pandas, polars, pyarrow, Dask), or a list of texts or of dicts. The "
-    "prompt is a template that sees the row's columns first ({{ text }}), then the notebook's names, and the whole row "
-    "as `row`. "
+    "prompt is a template that sees the row's columns first ({{ text }}), then its index, then the notebook's names, "
+    "and the whole row as `row`. "
     "Answers are kept on disk as they come: interrupt when you like, and run the cell again to continue.",
     examples="""\
 In [1]: %%wbmap reviews -o labelled --schema "label good|bad, why text" --limit 20

@@ -6,7 +6,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count, islice, repeat
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
@@ -18,9 +19,29 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+
+class FrameRow(dict[str, Any]):
+    """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
+
+    `index` has the values of the index by the names of its levels, so far as they have names of their own.
+    """
+
+    index: Mapping[str, Any] = MappingProxyType({})
+
+    def __missing__(self, name: object) -> Any:
+        if isinstance(name, str) or str(name) not in self:
+            raise KeyError(name)
+        return self[str(name)]
+
+
 # The name of the only column of a list of texts, or of a Series without a name.
 TEXT: Final = "text"
 ROWS_AT_ONCE: Final = 1000
+
+
+def index_of(row: Row) -> Mapping[str, Any]:
+    """Return the values of a row's index by the names of its levels."""
+    return row.index if isinstance(row, FrameRow) else {}
 
 
 class Rows(Protocol):
@@ -120,8 +141,22 @@ class FrameRows:
         _check_names(self.columns)
 
     def __iter__(self) -> Iterator[Row]:
-        for values in self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE):
-            yield dict(zip(self.columns, values, strict=True))
+        rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
+        for values, index in zip(rows, self._index(), strict=False):
+            row = FrameRow(zip(self.columns, values, strict=True))
+            row.index = index
+            yield row
+
+    def _index(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the values of the index for each row."""
+        import narwhals as nw
+
+        index = nw.maybe_get_index(self._frame)
+        names = [] if index is None else [None if one is None else str(one) for one in index.names]
+        own = [(name, place) for place, name in enumerate(names) if name is not None and name not in self.columns]
+        for value in index if own and index is not None else repeat(()):
+            values = value if len(names) > 1 else (value,)
+            yield {name: values[place] for name, place in own}
 
     def longest(self) -> Row | None:
         return max(self, key=_text_length, default=None)

@@ -12,6 +12,7 @@ from ..client import practice_server as local
 from ..config import CONCURRENCY
 from ..errors import InferenceError, shortened
 from ..prompts import Template, is_template
+from .rows import index_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,7 +99,7 @@ class BatchSpec:
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)
         names = dict(self.names)
-        return lambda row: template.render(ChainMap({"row": row}, dict(row), names))
+        return lambda row: template.render(ChainMap({"row": row}, dict(row), dict(index_of(row)), names))
 
     def at_once(self, endpoint: Endpoint) -> int:
         """Return the maximum number of requests in flight.
