@@ -6,12 +6,15 @@ import ast
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
+
+from wandb_inference_magic import InferenceError
 
 RunScript = Callable[..., Any]
 
@@ -192,3 +195,18 @@ def test_an_error_without_a_response_has_no_status(run_script: RunScript) -> Non
     assert "could not be reached" in what
     assert why
     assert remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("modl", "model"), ("sytem", "system"), ("shema", "schema"), ("tool", "tools")]
+)
+def test_a_misspelt_argument_is_not_sent_to_the_service(
+    api: ModuleType, service: Service, name: str, meant: str
+) -> None:
+    for call in (api.chat, lambda prompt, **options: api.map_prompts(["a"], prompt, **options)):
+        with pytest.raises(InferenceError, match=rf"no argument {name}[\s\S]*Did you mean {meant}\?"):
+            call("Hi {{ text }}", **{name: "x"})
+    assert service.chats == []
+    # A parameter of the service whose name is like none of ours.
+    api.chat("Hi", top_k=3, min_p=0.1, repetition_penalty=1.1, guided_json={"type": "object"}, n_probs=1)
+    assert service.last.body["guided_json"] == {"type": "object"}

@@ -153,13 +153,16 @@ def too_large(most: float) -> InferenceError:
     )
 
 
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string."""
+def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str:
+    """Return `Did you mean X or Y?` for the names nearest to `wrong`, or an empty string.
+
+    `least` is the similarity that a name must have, from 0 to 1.
+    """
     # Imported when a name is wrong, so that loading the extension is fast.
     from difflib import get_close_matches
 
     by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=0.6)
+    near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=least)
     return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
 
 

@@ -251,6 +251,7 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
         ("a, a", "given twice"),
         (" , ", "no fields"),
         ("3x int", "begins with no name"),
+        ("{type:object,properties:{a:{type:integer}}}", "Put a JSON schema in single quotes"),
         ("__import__('os').system('false')", "is not a"),
         ("print(1)", "is not a"),
         ("Person.Nope", "AttributeError: Nope"),

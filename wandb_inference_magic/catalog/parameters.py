@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..errors import InferenceError
+from ..errors import InferenceError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,15 +54,21 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# Arguments of `chat` and `map_prompts` that the service does not know. One that is misspelt would be sent to it.
+_ARGUMENTS: Final = ("model", "system", "thread", "think", "images", "schema", "tools")
+
+
 def check_parameter(name: str, *, in_python: bool = False) -> None:
-    """Raise an error for a parameter that is set elsewhere.
+    """Raise an error for a parameter that is set elsewhere, or is probably a misspelt argument.
 
     Raises
     ------
     InferenceError
-        If it is set elsewhere. The error says where.
+        The error says where it is set, or what was probably meant.
     """
     on_line, in_code = _ELSEWHERE.get(name, ("", ""))
     if remedy := in_code if in_python else on_line:
         where = "as a parameter of the service" if in_python else "with --param"
         raise InferenceError(f"{name} is not set {where}. Nothing was sent.", remedy=remedy, cause="option")
+    if in_python and name not in _ARGUMENTS and (near := did_you_mean(name, _ARGUMENTS, least=0.8)):
+        raise InferenceError(f"There is no argument {name}. Nothing was sent.", remedy=near, cause="option")

@@ -53,7 +53,8 @@ def _split(text: str) -> list[str]:
 def _field(part: str) -> tuple[str, Any]:
     found = _FIELD.fullmatch(part)
     if found is None:
-        raise _refused(f"{shortened(part)!r} is not a field: it begins with no name.")
+        quotes = "Put a JSON schema in single quotes, or give the name of a variable that holds it." * ("{" in part)
+        raise _refused(f"{shortened(part)!r} is not a field: it begins with no name.", quotes)
     kind = _kind(found["kind"].strip())
     return found["name"], kind | None if found["early"] or found["late"] else kind
 
