@@ -14,7 +14,7 @@ import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
 from environments import clean_environment, with_sitecustomize
 from hypothesis import settings
-from kernels import Kernel, SharedKernel, running_kernel
+from kernels import Kernel, SharedKernel, quick_kernel
 from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
 from service import Service, Wandb, listing
@@ -80,7 +80,7 @@ def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callab
     with ExitStack() as stack:
 
         def start(**variables: str) -> Kernel:
-            return stack.enter_context(running_kernel(environment | variables, tmp_path))
+            return stack.enter_context(quick_kernel(environment | variables, tmp_path))
 
         yield start
 
@@ -141,7 +141,7 @@ def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedK
     folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
-        running_kernel(clean_environment(folder) | service.environment, folder) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment, folder) as kernel,
     ):
         assert kernel.run("%load_ext wandb_inference_magic").ok
         yield SharedKernel(kernel, service)

@@ -16,7 +16,7 @@ from threading import Event
 
 import pytest
 from environments import clean_environment, with_sitecustomize
-from kernels import Kernel, running_kernel
+from kernels import Kernel, quick_kernel
 from service import MODEL, Answer, Script, Service, Streamed, Wandb, chunk, completion, page, refused
 
 # All tests share one kernel.
@@ -252,7 +252,7 @@ def kernel(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) ->
         "WANDB_INFERENCE_BASE_URL": shared_service.url,
         "WANDB_INFERENCE_MODEL": MODEL,
     }
-    with running_kernel(environment, folder) as kernel:
+    with quick_kernel(environment, folder) as kernel:
         kernel.run("%load_ext wandb_inference_magic")
         kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 1.5")
         yield kernel

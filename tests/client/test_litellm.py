@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from environments import clean_environment
-from kernels import Kernel, failing, running_kernel
+from kernels import Kernel, failing, quick_kernel
 from litellm_proxy import MASTER_KEY, running_litellm
 from llama_server import ENDLESS, KEY, MODEL, TOOL, TOOLS_TEMPLATE, LlamaServer, running_llama
 
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kernel(gateway: Gateway, folder: Path) -> Iterator[Kernel]:
-    with running_kernel(clean_environment(folder) | gateway.environment, folder) as kernel:
+    with quick_kernel(clean_environment(folder) | gateway.environment, folder) as kernel:
         # With one retry, an error that is retried although it cannot pass costs two seconds.
         assert kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.max_retries = 1").ok
         yield kernel

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from environments import clean_environment
-from kernels import Kernel, failing, running_kernel
+from kernels import Kernel, failing, quick_kernel
 from llama_server import ENDLESS, KEY, MODEL, TOOL, TOOLS_TEMPLATE, LlamaServer, running_llama
 
 # All tests share one server and one kernel.
@@ -29,7 +29,7 @@ def llama() -> Iterator[LlamaServer]:
 @pytest.fixture(scope="module")
 def kernel(llama: LlamaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     folder = tmp_path_factory.mktemp("llama")
-    with running_kernel(clean_environment(folder) | llama.environment, folder) as kernel:
+    with quick_kernel(clean_environment(folder) | llama.environment, folder) as kernel:
         # With one retry, an error that is retried although it cannot pass costs two seconds.
         assert kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.max_retries = 1").ok
         yield kernel

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from kernel_forks import can_fork, forked_kernel
 
 from wandb_inference_magic.errors import InferenceError
 
@@ -126,8 +127,8 @@ def plain(text: str) -> str:
 class Kernel:
     """A kernel in its own process, used as a front end does."""
 
-    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
-        self.manager = manager
+    def __init__(self, pid: int, client: BlockingKernelClient) -> None:
+        self.pid = pid
         self.client = client
 
     def start(self, code: str, *, cell_id: str | None = None, allow_stdin: bool = False) -> str:
@@ -225,10 +226,6 @@ class Kernel:
         """Send the kernel the signal that Kernel > Interrupt sends."""
         os.kill(self.pid, signal.SIGINT)
 
-    @property
-    def pid(self) -> int:
-        return int(self.manager.provisioner.pid)
-
 
 def _packed(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode()
@@ -241,16 +238,38 @@ def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]
     with TemporaryDirectory(prefix="kernel-") as sockets:
         manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=f"{sockets}/kernel.json")
         manager.start_kernel(env=environment, cwd=str(folder))
-        client = manager.client()
-        client.start_channels()
         try:
-            client.wait_for_ready(timeout=PATIENCE)
-            yield Kernel(manager, client)
+            with _connected(manager.client()) as client:
+                yield Kernel(int(manager.provisioner.pid), client)
         finally:
-            client.stop_channels()
             manager.shutdown_kernel(now=True)
             manager.cleanup_resources()
             manager.context.destroy(linger=0)
+
+
+@contextmanager
+def quick_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
+    """Do as `running_kernel`, in a process that has imported much already, if the environment allows it."""
+    if not can_fork(environment):
+        with running_kernel(environment, folder) as kernel:
+            yield kernel
+        return
+    with forked_kernel(environment, folder) as (pid, connection_file):
+        client = BlockingKernelClient(connection_file=connection_file)
+        client.load_connection_file()
+        with _connected(client):
+            yield Kernel(pid, client)
+        client.context.destroy(linger=0)
+
+
+@contextmanager
+def _connected(client: BlockingKernelClient) -> Iterator[BlockingKernelClient]:
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=PATIENCE)
+        yield client
+    finally:
+        client.stop_channels()
 
 
 @dataclass(frozen=True)

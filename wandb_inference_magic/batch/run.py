@@ -261,6 +261,12 @@ class BatchRun:
         self.done += 1
         self.shared += 1
 
+    def in_current_form(self, request: PreparedRequest) -> PreparedRequest:
+        """Return the request for a row in the response format of now, which may be easier than when it was made."""
+        if request.body.get("response_format") == self._base.body.get("response_format"):
+            return request
+        return self.request(request.messages[-1]["content"])
+
     def request(self, prompt: Content) -> PreparedRequest:
         """Return the request for a row."""
         return for_prompt(self._base, prompt)
@@ -401,6 +407,8 @@ class RowCall(ModelCall):
             self.was_sent = not run.is_halted and not run.new_failures
             if not self.was_sent:
                 return
+            if not self.is_repaired:
+                self.sent = run.in_current_form(self.sent)
             try:
                 await super().send(client)
             except Exception:

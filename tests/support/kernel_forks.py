@@ -1,0 +1,131 @@
+"""Kernels that are forked from a process which has imported what each kernel imports: that is most of their start.
+
+Run as a program, this module is that process. It starts and ends kernels at the request of the tests' process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+# Modules of others, which start no threads.
+IMPORTED = (
+    "ipykernel.kernelapp",
+    "IPython.core.completer",
+    "openai",
+    "anyio._backends._asyncio",
+    "jinja2",
+    "markdown_it",
+)
+# The interpreter reads these when it starts, and the SDK when it is imported.
+READ_AT_START = ("PYTHON", "OPENAI_LOG")
+
+
+def can_fork(environment: dict[str, str]) -> bool:
+    """Return whether a kernel with this environment can be forked: all variables but a few are read later."""
+    return hasattr(os, "fork") and not any(name.startswith(READ_AT_START) for name in environment)
+
+
+class Forks:
+    """The process that kernels are forked from."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, connection_file: str, environment: dict[str, str], folder: Path) -> int:
+        """Start a kernel and return its process id."""
+        return self._ask({"file": connection_file, "environment": environment, "folder": str(folder)})
+
+    def end(self, pid: int) -> None:
+        """End a kernel, and wait until its process has ended."""
+        self._ask({"end": pid})
+
+    def _ask(self, what: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps(what), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+@cache
+def forks() -> Forks:
+    """Return this process's one. It ends when this process does."""
+    return Forks()
+
+
+@contextmanager
+def forked_kernel(environment: dict[str, str], folder: Path) -> Iterator[tuple[int, str]]:
+    """Start a kernel with exactly this environment, working in `folder`, and end it afterwards.
+
+    Yields its process id, and the path of its connection file.
+    """
+    from jupyter_client.connect import write_connection_file
+
+    with TemporaryDirectory(prefix="kernel-") as sockets:
+        file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
+        pid = forks().start(file, environment, folder)
+        try:
+            yield pid, file
+        finally:
+            forks().end(pid)
+
+
+# In the process that kernels are forked from -----------------------------------------------------------------------
+
+
+def serve() -> None:
+    for name in IMPORTED:
+        __import__(name)
+    # What kernels print does not belong to the conversation.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in iter(sys.stdin.readline, ""):
+        asked = json.loads(line)
+        if "end" in asked:
+            os.kill(asked["end"], signal.SIGKILL)
+            os.waitpid(asked["end"], 0)
+            print(asked["end"], file=answers, flush=True)
+            continue
+        parent = os.getpid()
+        if pid := os.fork():
+            print(pid, file=answers, flush=True)
+            continue
+        answers.close()
+        run_kernel(asked, parent)
+        return
+
+
+def run_kernel(asked: dict[str, Any], parent: int) -> None:
+    """Become the kernel that was asked for."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0)
+    os.environ.clear()
+    # A kernel ends itself when its parent does.
+    os.environ.update(asked["environment"] | {"JPY_PARENT_PID": str(parent)})
+    time.tzset()
+    os.chdir(asked["folder"])
+    random.seed()
+    # This module's folder is not on the path of a kernel.
+    sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
+    sys.argv[:] = ["ipykernel_launcher", "-f", asked["file"]]
+    from ipykernel.kernelapp import IPKernelApp
+
+    IPKernelApp.launch_instance()
+
+
+if __name__ == "__main__":
+    serve()
