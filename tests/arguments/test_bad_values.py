@@ -21,6 +21,8 @@ from wandb_inference_magic.errors import InferenceError
 BAD: dict[str, list[str]] = {
     "NUMBER": ["x", "''", "nan", "inf", "-1", "2.5", "1,5", "0x1"],
     "N": ["x", "''", "1.5", "nan", "1e99"],
+    "TOKENS": ["x", "''", "-1", "128g", "128k+", "1e3", "k"],
+    "price|context|name|newest": ["''", "cost", "Price"],
     "SECONDS": ["x", "0", "-1", "nan", "inf", "''"],
     "TEXT": ["''", "'  '"],
     "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class"],

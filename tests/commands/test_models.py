@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from kernels import Kernel, Run, SharedKernel
+from known_models import TOGGLE, feed_entry
 from service import Answer, Script, Service, Wandb, listing, refused
 
 FEED = {
@@ -69,7 +70,10 @@ def test_the_live_list_is_joined_with_the_public_feed(start_kernel: Callable[...
     wandb.feed.documents[FEED_PATH] = FEED
     kernel = wandb_kernel(start_kernel, wandb)
     run = run_wbmodels_interactively(kernel)
-    assert set(run.output["data"]) == {WIDGET, "text/markdown", "text/plain"}
+    picker, chosen = run.outputs
+    assert set(picker["data"]) == {WIDGET, "text/markdown", "text/plain"}
+    # A saved notebook does not show widgets.
+    assert chosen["data"]["text/plain"] == "Model for the next chats: openai/gpt-oss-20b"
     for expected in ("new/unheard-of", "0.05 / 0.20", "262k", "text, image", "W&B's public feed", "← chosen"):
         assert expected in run.text
     (request,) = wandb.feed.received
@@ -179,7 +183,18 @@ def test_the_parts_of_the_picker_have_a_gap_when_they_wrap(kernel: Kernel) -> No
     assert row["grid_gap"] == "2px 8px"
 
 
-DETAILS = "import gc, ipywidgets\ndetails = [one.value for one in gc.get_objects() if type(one) is ipywidgets.HTML]"
+FIND = """
+import gc
+from ipywidgets import HTML, Dropdown, Text, VBox
+from wandb_inference_magic.frontend.picker_list import ModelList
+dropdown, search, listed = (next(one for one in gc.get_objects() if issubclass(type(one), kind))
+    for kind in (Dropdown, Text, ModelList))
+box = next(one for one in gc.get_objects() if type(one) is VBox and len(one.children) == 1)
+answers = []
+listed.send = answers.append
+def say(**message):
+    listed._handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})
+"""
 
 
 def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
@@ -188,48 +203,162 @@ def test_the_picker_shows_the_facts_that_are_known(start_kernel: Callable[..., K
     kernel = wandb_kernel(start_kernel, wandb)
     kernel.run("%wbconfig --model Qwen/Qwen3.8-27B")
     run_wbmodels_interactively(kernel)
-    kernel.run(DETAILS)
-    (shown,) = (one for one in kernel.value("details") if "<b>" in one)
-    for words in ("context <b>262k tokens</b>", " per million tokens</b>", "takes <b>text, image</b>"):
-        assert words in shown
-
-
-def test_the_picker_says_nothing_of_facts_that_are_not_known(kernel: Kernel) -> None:
-    run_wbmodels_interactively(kernel)
-    kernel.run(DETAILS)
-    shown = "".join(kernel.value("details"))
-    assert "Nothing is known of this model." in shown
-    assert "unknown" not in shown
+    assert kernel.run(FIND).ok
+    unknown, known = kernel.value("listed.models")
+    assert unknown["facts"] == []
+    assert (unknown["price"], unknown["images"], unknown["tools"], unknown["reasoning"]) == (None,) * 4
+    assert dict(known["facts"]) == {
+        "context": "262k tokens",
+        "price": "$0.40 / $3.00 per million tokens",
+        "takes": "text, image",
+    }
+    assert known["images"] is True
+    # The fall-back has the same facts, of the chosen model.
+    assert kernel.value("any('<b>262k tokens</b>' in one.value for one in gc.get_objects() if type(one) is HTML)")
 
 
 @pytest.mark.short
-def test_the_dropdown_and_the_setting_follow_each_other(kernel: Kernel, service: Service) -> None:
+def test_the_picker_and_the_setting_follow_each_other(kernel: Kernel, service: Service) -> None:
     run_wbmodels_interactively(kernel)
-    kernel.run(
-        "import gc, ipywidgets\n"
-        "dropdown, search, use = (next(one for one in gc.get_objects() if type(one) is kind)\n"
-        "    for kind in (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Button))"
-    )
-    assert kernel.value("dropdown.value") == "test/model-a"
-    kernel.run("dropdown.value = 'test/model-b'")
-    kernel.run("%wbchat hi")
-    assert service.last.body["model"] == "test/model-b"
+    assert kernel.run(FIND).ok
+    both = "(dropdown.value, listed.chosen)"
+    assert kernel.value(both) == ("test/model-a", "test/model-a")
+    # The list replaces the fall-back once the front end has loaded its code.
+    assert kernel.value("box.children == (listed,)") is False
+    kernel.run("say(ready=True)")
+    assert kernel.value("box.children == (listed,)") is True
     for change, model in (
-        ("%wbconfig --model test/model-a", "test/model-a"),
-        ("%config WandbInference.model = 'test/model-b'", "test/model-b"),
-        ("%wbmodels --use test/model-a", "test/model-a"),
+        ("dropdown.value = 'test/model-b'", "test/model-b"),
+        ("say(choose='test/model-a')", "test/model-a"),
+        ("%wbconfig --model test/model-b", "test/model-b"),
+        ("%config WandbInference.model = 'test/model-a'", "test/model-a"),
+        ("%wbmodels --use test/model-b", "test/model-b"),
+        ("search.value = 'team/unlisted'; dropdown.value = 'team/unlisted'", "team/unlisted"),
     ):
-        kernel.run(change)
-        assert kernel.value("dropdown.value") == model
-    kernel.run("search.value = 'wandb-artifact:///team/project/name'")
-    assert kernel.value("use.layout.display") is None
-    kernel.run("use.click()")
-    assert kernel.value("(dropdown.value, use.layout.display)") == (
-        "wandb-artifact:///team/project/name",
-        "none",
-    )
+        assert kernel.run(change).ok
+        assert kernel.value(both) == (model, model), change
+        assert kernel.value("listed.command") == f"%wbmodels --use {model}"
+        kernel.run("%wbchat --once hi")
+        assert service.last.body["model"] == model
+    kernel.run("say(choose='not an id'); say(choose=5); say(other=1)")
+    answers = kernel.value("answers")
+    assert answers[0] == {"answer": ""}
+    assert "'not an id' is not a model id" in answers[1]["answer"]
+    assert len(answers) == 2
     assert kernel.run("%unload_ext wandb_inference_magic").ok
-    assert kernel.value("dropdown.disabled") is True
+    assert kernel.value("(dropdown.disabled, listed.alive)") == (True, False)
+
+
+@pytest.mark.parametrize("broken", ["None", "types.ModuleType('anywidget')"])
+def test_without_anywidget_there_is_a_dropdown(kernel: Kernel, broken: str) -> None:
+    kernel.run(f"import sys, types\nsys.modules['anywidget'] = {broken}")
+    run = run_wbmodels_interactively(kernel)
+    assert WIDGET in run.outputs[0]["data"]
+    kernel.run(
+        "import gc, ipywidgets\nfound = [one.value for one in gc.get_objects() if type(one) is ipywidgets.Dropdown]"
+    )
+    assert kernel.value("found") == ["test/model-a"]
+
+
+def test_the_chosen_id_is_in_the_notebook_as_text(kernel: Kernel) -> None:
+    run = run_wbmodels_interactively(kernel)
+    shown = run.of("display_data")[-1].content
+    changed = kernel.run("%wbconfig --model test/model-b").of("update_display_data")
+    assert [one.content["transient"] for one in changed] == [shown["transient"]]
+    assert changed[0].content["data"]["text/plain"] == (
+        "Model for the next chats: test/model-b. A restarted kernel does not know this choice. "
+        "To keep it, put this line into a cell: %wbmodels --use test/model-b"
+    )
+
+
+def compared(kernel: Kernel, line: str) -> list[str]:
+    """Return the ids that a line of `%wbmodels` lists, in their order."""
+    assert kernel.run(f"%wbmodels {line} -o found").ok
+    return list(kernel.value("list(found['id'])"))
+
+
+def test_models_are_sorted_and_filtered_by_their_facts(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = wandb_kernel(start_kernel, wandb)
+    wandb.api.listing = listing(*(str(one["id"]) for one in COMPARED))
+    wandb.feed.documents[FEED_PATH] = {"wandb": {"models": {str(one["id"]): one for one in COMPARED}}}
+    everything = ["a/cheap", "b/eyes", "c/large", "d/unknown"]
+    assert compared(kernel, "") == everything
+    assert compared(kernel, "--sort price") == everything
+    assert compared(kernel, "--sort context") == ["c/large", "b/eyes", "a/cheap", "d/unknown"]
+    assert compared(kernel, "--sort newest") == ["b/eyes", "c/large", "a/cheap", "d/unknown"]
+    assert compared(kernel, "images --sort price --min-context 128k") == ["b/eyes", "c/large"]
+    assert compared(kernel, "--min-context 200k") == ["c/large"]
+    # A description is not a fact. The words match what is shown, and `+` is at least.
+    for words, ids in {
+        "image": ["b/eyes", "c/large"],
+        "tools": ["a/cheap"],
+        "reasoning": ["c/large"],
+        "131k": ["b/eyes"],
+        "100k+": ["b/eyes", "c/large"],
+        "$2.00": ["b/eyes"],
+        "no": ["a/cheap", "d/unknown"],
+    }.items():
+        assert compared(kernel, words) == ids, words
+    assert "at least 2.0M" in kernel.run("%wbmodels --min-context 2M").error
+    # The table has the same facts.
+    text = kernel.run("%wbmodels --table --sort newest").text
+    assert text.index("b/eyes") < text.index("a/cheap")
+    assert kernel.value("(found['released'][0], bool(found['tools'][0]))") == ("2026-01-01", True)
+
+
+COMPARED = (
+    feed_entry(
+        "a/cheap", 32_000, tool_call=True, reasoning=False, release_date="2026-01-01", description="Blind: no images"
+    ),
+    feed_entry("b/eyes", 131_072, "image", price=2.0, tool_call=False, reasoning=False, release_date="2026-09-01"),
+    feed_entry(
+        "c/large", 1_048_576, "image", price=3.0, reasoning=True, reasoning_options=[TOGGLE], release_date="2026-03-01"
+    ),
+    {"id": "d/unknown", "release_date": "soon"},
+)
+
+
+def test_a_model_is_found_by_its_name_at_wandbs_endpoint(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    kernel = wandb_kernel(start_kernel, wandb)
+    kernel.run("%wbchat -m gpt-oss-20b hi")
+    assert wandb.api.last.body["model"] == "openai/gpt-oss-20b"
+    # The snapshot knows it: no list was requested.
+    assert len(wandb.api.received) == 1
+    wandb.api.listing = listing(
+        "openai/gpt-oss-20b", "new/Brand-New", "a/twice", "b/twice", "Qwen/Qwen3.8-27B", "Qwen/Qwen4"
+    )
+    for line, model in (
+        ("%wbchat -m brand-new hi", "new/Brand-New"),
+        ("%wbmodels --use qwen4\n%wbchat hi", "Qwen/Qwen4"),
+        ("%wbconfig --model Qwen3.8-27B\n%wbchat hi", "Qwen/Qwen3.8-27B"),
+    ):
+        assert kernel.run(line).ok
+        assert wandb.api.last.body["model"] == model
+    sent = len(wandb.api.chats)
+    for name, candidates in {"qwen": "Qwen/Qwen3.8-27B, Qwen/Qwen4", "twice": "a/twice, b/twice"}.items():
+        refused_run = kernel.run(f"%wbchat -m {name} hi")
+        assert f"'{name}' is not the name of one model" in refused_run.error
+        assert f"2 ids hold it: {candidates}." in refused_run.error
+    assert "Did you mean" in kernel.run("%wbchat -m openai/gpt-oss-2b hi").error
+    assert len(wandb.api.chats) == sent
+    kernel.run("%wbchat -m gpt-oss-20b -m openai/gpt-oss-20b hi")
+    assert len(wandb.api.chats) == sent + 1
+
+
+def test_a_name_is_an_id_at_other_endpoints_and_in_a_replay(
+    kernel: Kernel, service: Service, start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    service.listing = listing("test/model-a", "test/model-b")
+    kernel.run("%wbmodels --table\n%wbchat -m model-b hi")
+    assert service.last.body["model"] == "model-b"
+    replaying = wandb_kernel(start_kernel, wandb)
+    replaying.run("%wbconfig --cassette talk.jsonl --mode record\n%wbchat --once -m openai/gpt-oss-20b hi")
+    replaying.run("%wbconfig --mode replay")
+    assert replaying.run("%wbchat --once -m openai/gpt-oss-20b hi").ok
+    run = replaying.run("%wbchat --once -m gpt-oss-20b hi")
+    assert "does not hold this request" in run.error
+    assert "model" in run.error
+    assert len(wandb.api.chats) == 1
 
 
 def test_an_endpoint_with_one_model_needs_no_choice(start_kernel: Callable[..., Kernel], service: Service) -> None:

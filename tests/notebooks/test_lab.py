@@ -40,57 +40,6 @@ df["price"].median()
 """
 
 
-def test_a_model_is_picked_with_mouse_and_keyboard_and_used(
-    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
-) -> None:
-    """The main task: the request that reaches the service contains the chosen model."""
-    wandb_hosts.api.always = Streamed(pieces(ANSWER), per_second=40, counted=usage(31, 118))
-    lab = Lab.open(
-        server,
-        page,
-        f"main-job-{path[:3]}.ipynb",
-        ["%load_ext wandb_inference_magic", "%wbmodels", "%%wbchat -t 0.2\nWhat is a median, and why use it?"],
-        path=path,
-    )
-    lab.run(0)
-    expect(lab.output(0)).to_have_count(0)
-    lab.run(1)
-    picker = lab.output(1)
-    dropdown = picker.get_by_role("combobox", name="Model")
-    search = picker.get_by_role("textbox", name="Search")
-    expect(dropdown).to_have_value(re.compile("openai/gpt-oss-20b"))
-
-    # With the mouse: the facts beside the dropdown change.
-    dropdown.select_option("zai-org/GLM-5.3-Flash")
-    expect(picker).to_contain_text("1.0M")
-    expect(picker).to_contain_text("text, image")
-    lab.run(2)
-    assert wandb_hosts.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
-
-    # With the keyboard only: search, Tab to the dropdown, open it, move down, choose.
-    search.focus()
-    expect(dropdown.locator("option")).to_have_count(4)
-    page.keyboard.type("llama")
-    # The models that match, and the current one.
-    expect(dropdown.locator("option")).to_have_text(["zai-org/GLM-5.3-Flash", "meta-llama/Llama-3.1-8B-Instruct"])
-    page.keyboard.press("Tab")
-    expect(dropdown).to_be_focused()
-    page.keyboard.press("Space")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    expect(picker).to_contain_text("131k")
-    lab.run(2)
-    assert wandb_hosts.api.last.body["model"] == "meta-llama/Llama-3.1-8B-Instruct"
-
-    # A change of the setting in any other way changes the dropdown.
-    search.fill("")
-    lab.cell(2).locator(".cm-content").click()
-    page.keyboard.press("Control+a")
-    page.keyboard.type("%wbconfig --model Qwen/Qwen3.8-27B")
-    lab.run(2)
-    expect(dropdown).to_have_value(re.compile("Qwen/Qwen3.8-27B"))
-
-
 def test_the_reply_grows_and_ends_as_one_tidy_output(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
     """The text grows while it streams. In the end it is rendered once, as a whole, with its footer."""
     gate = Event()

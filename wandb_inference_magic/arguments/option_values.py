@@ -8,7 +8,7 @@ from ast import literal_eval
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import check_model_id, check_parameter
+from ..catalog import check_model_id, check_parameter, read_tokens
 from ..config import BUDGETS, SECONDS, check_endpoint, check_project, check_trace, one_of
 from ..errors import InferenceError, shortened
 from ..text import read_json_text
@@ -109,6 +109,7 @@ PARAMETER = Value(
     "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", _read_parameter
 )
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
+TOKENS = Value("TOKENS", "a number of tokens, such as 128k or 1M", read_tokens)
 ENDPOINT = Value(
     "wandb|local|URL",
     "wandb, local (the practice model on this machine), auto, or a URL",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalog import THINK
+from ..catalog import SORTS, THINK
 from ..config import MODES, PACES, TEMPERATURES
 from .line import option
 from .option_values import (
@@ -18,6 +18,7 @@ from .option_values import (
     TEXT,
     THREAD,
     TIMEOUT,
+    TOKENS,
     TRACE,
     USD,
     VARIABLE,
@@ -125,6 +126,12 @@ class ModelsOptions:
 
     table: bool = option("A static table instead of the picker.")
     refresh: bool = option("Ask the service again instead of using the list already fetched.")
+    sort: str | None = option(
+        "The order: the cheapest first (input and output added), the largest context, the name, or the newest; if "
+        "none, by price in the picker, and by name in the table and the DataFrame.",
+        choice(*SORTS),
+    )
+    min_context: int | None = option("Only models with at least so much context.", TOKENS)
     use: str | None = option("Choose this model, by its id or its number in the table.", MODEL)
     output: str | None = option("Put the list into this variable, as a DataFrame.", VARIABLE, short="-o")
 

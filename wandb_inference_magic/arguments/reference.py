@@ -92,14 +92,17 @@ MODELS = Page(
     purpose="See the models and pick one.",
     usage={"%wbmodels [text] [options]": "words"},
     options=ModelsOptions,
-    notes="Shows a dropdown with a search box; choosing sets the model for the next %%wbchat at once. With text, "
-    "only the models whose facts hold all its words. Where no dropdown can be shown, a table.",
+    notes="Shows a dropdown that opens as a list with a search box; choosing sets the model for the next %%wbchat at "
+    "once. With text, only the models that match all its words: parts of names and facts, `images`, `tools`, "
+    "`reasoning`, or `128k+` for at least that context. Where no dropdown can be shown, a table.",
     examples="""\
 In [1]: %wbmodels
 
-In [2]: %wbmodels qwen --table
+In [2]: %wbmodels images --sort price --min-context 128k
 
-In [3]: %wbmodels --use zai-org/GLM-5.3-Flash""",
+In [3]: %wbmodels qwen --table
+
+In [4]: %wbmodels --use zai-org/GLM-5.3-Flash""",
 )
 
 MAP = Page(

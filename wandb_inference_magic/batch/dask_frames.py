@@ -113,7 +113,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
     job = Job(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
-        model=model or command.model,
+        model=command.model_id(model) if model else command.model,
         into=into,
         names=names,
         use_cache=use_cache,

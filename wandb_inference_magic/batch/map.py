@@ -92,7 +92,7 @@ def run_map(
     InferenceError
         If the run cannot start.
     """
-    models = list(dict.fromkeys(models))
+    models = command.model_ids(models)
     # Answers that come from the cache would be missing on the cassette.
     cache, notices = open_cache(command.settings) if use_cache and command.cassette is None else (None, ())
     started = perf_counter()

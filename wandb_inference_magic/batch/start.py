@@ -66,7 +66,7 @@ def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[st
     InferenceError
         As `start`.
     """
-    for model in dict.fromkeys(models) or (None,):
+    for model in command.model_ids(models) or (None,):
         if run := start(command, rows, spec, model, None):
             try:
                 _check_budget(command.budget, run)

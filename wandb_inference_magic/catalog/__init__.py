@@ -11,16 +11,20 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .feeds import read_listing as read_listing, read_modelsdev as read_modelsdev, snapshot as snapshot
-    from .ids import check_model_id as check_model_id
+    from .ids import SORTS as SORTS, check_model_id as check_model_id, read_tokens as read_tokens
     from .models import (
         Catalog as Catalog,
         Model as Model,
         Price as Price,
+        describe_flag as describe_flag,
         describe_reasoning as describe_reasoning,
         format_context as format_context,
         format_price as format_price,
+        format_short as format_short,
         join as join,
+        price_to_sort_by as price_to_sort_by,
         rows as rows,
+        searched_texts as searched_texts,
         usd as usd,
     )
     from .parameters import SAMPLING as SAMPLING, check_parameter as check_parameter
@@ -30,7 +34,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "feeds": ("read_listing", "read_modelsdev", "snapshot"),
-        "ids": ("check_model_id",),
+        "ids": ("SORTS", "check_model_id", "read_tokens"),
         "models": (
             "Catalog",
             "Model",
@@ -38,7 +42,11 @@ __getattr__ = lazy_exports(
             "format_context",
             "join",
             "format_price",
+            "describe_flag",
             "describe_reasoning",
+            "format_short",
+            "price_to_sort_by",
+            "searched_texts",
             "rows",
             "usd",
         ),

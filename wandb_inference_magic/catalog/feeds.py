@@ -6,6 +6,7 @@ The formats of the feeds are those in service.md (facts as of 2026-10-07). Anyth
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
@@ -103,6 +104,7 @@ def _of_modelsdev(key: str, entry: Mapping[str, Any]) -> Model:
         structured=_flag(entry.get("structured_output")),
         description=_text(entry.get("description")),
         lifecycle=_text(entry.get("status")),
+        released=_date(entry.get("release_date")),
     )
 
 
@@ -159,6 +161,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _text(value: object) -> str:
     return value[:LONGEST_TEXT] if isinstance(value, str) else ""
+
+
+def _date(value: object) -> str:
+    return _text(value) if re.fullmatch(r"\d{4}-\d\d-\d\d", _text(value)) else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The ids of models: whether a text can be one, and whether it is the address of a LoRA.
+"""What users type about models: ids, sizes of contexts, the names of orders.
 
-Separate from `models`, so that checking an id does not import the catalog.
+Separate from `models`, so that checking an option does not import the catalog.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from typing import Final
 from ..errors import InferenceError
 
 LORA: Final = "wandb-artifact:"
+# The orders in which models are listed.
+SORTS: Final = ("price", "context", "name", "newest")
+
+_TOKENS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([km]?)", re.IGNORECASE)
+_UNITS: Final = {"": 1, "k": 1000, "m": 1_000_000}
 
 
 def check_model_id(text: str) -> str:
@@ -45,3 +50,25 @@ def is_model_id(text: str) -> bool:
 def is_lora(id: str) -> bool:
     """Whether an id is the address of a LoRA. No list contains those."""
     return id.startswith(LORA)
+
+
+def read_tokens(text: str) -> int:
+    """Return a number of tokens written as `128k`, `1M` or `131072`.
+
+    Raises
+    ------
+    ValueError
+        If the text is not such a number.
+    """
+    found = _TOKENS.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(text)
+    return round(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def least_context(word: str) -> int | None:
+    """Return the tokens of a search word such as `128k+`, or None if the word is not of that form."""
+    try:
+        return read_tokens(word[:-1]) if word.endswith("+") else None
+    except ValueError:
+        return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, did_you_mean
-from .ids import is_lora
+from .ids import is_lora, least_context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Model:
     """What is known about one model. None and empty mean not known.
 
     `available` tells whether the endpoint lists it now. `reasoning` is one of the snapshot's values.
-    `lifecycle` is the feed's value: `general-availability`, `deprecated`, `retired`.
+    `lifecycle` is the feed's value: `general-availability`, `deprecated`, `retired`. `released` is a date in ISO form.
     """
 
     id: str
@@ -54,6 +54,16 @@ class Model:
     description: str = ""
     available: bool | None = None
     lifecycle: str = ""
+    released: str = ""
+
+    @property
+    def takes_images(self) -> bool | None:
+        return "image" in self.input if self.input else None
+
+    @property
+    def thinks(self) -> bool | None:
+        """Whether it reasons, or can do so."""
+        return None if describe_reasoning(self.reasoning) == "unknown" else self.reasoning != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +84,33 @@ class Catalog:
         """Return the model with that id. Ids are case-sensitive."""
         return next((model for model in self.models if model.id == id), None)
 
-    def matching(self, text: str) -> list[Model]:
-        """Return the models whose id, name, description and input modalities together contain all words of `text`."""
+    def matching(self, text: str, *, sort: str = "name", min_context: int = 0) -> list[Model]:
+        """Return the models that all words of `text` match, in the order that `sort` names.
+
+        A word matches a part of the model's id, name, description or facts. `images`, `tools` and `reasoning` match the
+        models that are known to have it, and `128k+` those with at least that context.
+
+        Parameters
+        ----------
+        text : str
+        sort : str
+            One of SORTS. A model whose value is not known comes last.
+        min_context : int
+            The smallest context, in tokens. A model whose context is not known has none.
+        """
         words = text.lower().split()
-        return [model for model in self.models if all(word in _searched(model) for word in words)]
+        found = [
+            model
+            for model in self.models
+            if (model.context or 0) >= min_context and all(_matches(model, word) for word in words)
+        ]
+        # The models are in the order of their names, and sorting keeps the order of equal ones.
+        return found if sort == "name" else sorted(found, key=SORT_KEYS[sort])
+
+    def named(self, name: str) -> list[str]:
+        """Return the ids whose last part is `name`, ignoring case."""
+        folded = name.casefold()
+        return [model.id for model in self.models if model.id.rpartition("/")[2].casefold() == folded]
 
     def describe_unknown(self, id: str) -> InferenceError:
         """Return the error for an id that the endpoint does not have. It names the replacement, or similar ids."""
@@ -93,8 +126,46 @@ class Catalog:
         return InferenceError(f"There is no model {id!r} at this endpoint.", why=why, remedy=remedy, cause="model")
 
 
-def _searched(model: Model) -> str:
-    return " ".join((model.id, model.name, model.description, *model.input)).lower()
+# Search ------------------------------------------------------------------------------------------------
+
+
+def _matches(model: Model, word: str) -> bool:
+    least = least_context(word)
+    if least is not None:
+        return (model.context or 0) >= least
+    names, everything = searched_texts(model)
+    fact = {
+        "image": model.takes_images,
+        "images": model.takes_images,
+        "tools": model.tools,
+        "reasoning": model.thinks,
+    }.get(word)
+    # A description may say that a model does not have something.
+    return fact or word in (everything if fact is None else names)
+
+
+def searched_texts(model: Model) -> tuple[str, str]:
+    """Return the names of a model, and all that a search looks through, in lower case."""
+    names = f"{model.id} {model.name}".lower()
+    facts = (*model.input, format_context(model.context), format_price(model.price), format_short(model))
+    return names, " ".join((names, model.description, *facts)).lower()
+
+
+def price_to_sort_by(model: Model) -> float | None:
+    """Return the price of a million tokens in and a million out."""
+    return None if model.price is None else model.price.input + model.price.output
+
+
+SORT_KEYS: Final[Mapping[str, Callable[[Model], tuple[bool, Any]]]] = {
+    "price": lambda model: _unknown_last(price_to_sort_by(model)),
+    "context": lambda model: _unknown_last(-model.context if model.context else None),
+    "name": lambda model: _unknown_last(model.id.lower()),
+    "newest": lambda model: _unknown_last(-int(model.released.replace("-", "")) if model.released else None),
+}
+
+
+def _unknown_last(value: Any) -> tuple[bool, Any]:
+    return value is None, 0 if value is None else value
 
 
 def _named_alike(id: str, ids: Sequence[str]) -> str:
@@ -204,6 +275,17 @@ def format_price(price: Price | None) -> str:
     return "unknown" if price is None else f"${_price_digits(price.input)} / ${_price_digits(price.output)}"
 
 
+def format_short(model: Model) -> str:
+    """Return context and price as `131k · $0.03/0.13`, with what is known of them."""
+    facts = (format_context(model.context) if model.context else "", format_price(model.price) if model.price else "")
+    return " · ".join(filter(None, facts)).replace(" / $", "/")
+
+
+def describe_flag(flag: bool | None) -> str:
+    """Return a fact that may not be known, as `yes`, `no` or `unknown`."""
+    return "unknown" if flag is None else "yes" if flag else "no"
+
+
 def usd(amount: float | None) -> str:
     """Return an amount in USD: `$0.00012`, `$1.50`; `free` for 0; `unknown` for None and non-finite numbers.
 
@@ -230,7 +312,7 @@ def _price_digits(amount: float) -> str:
 
 
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:
-    """Return the models as plain rows for a DataFrame. Numbers stay numbers."""
+    """Return the models as plain rows for a DataFrame. Numbers stay numbers. README documents the columns."""
     return [
         {
             "id": model.id,
@@ -247,6 +329,7 @@ def rows(models: Sequence[Model]) -> list[dict[str, object]]:
             "structured": model.structured,
             "available": model.available,
             "lifecycle": model.lifecycle,
+            "released": model.released,
             "description": model.description,
         }
         for model in models

@@ -64,7 +64,7 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
 
 def _models(command: Command, options: ChatOptions) -> list[str]:
     """Return the models that the options name, without duplicates."""
-    named = list(options.model)
+    named = command.model_ids(options.model)
     if options.models_like is not None:
         found = [model.id for model in _catalog(command).matching(options.models_like)]
         if not found:

@@ -194,7 +194,9 @@ class WandbInference(Configurable):
             )
         before = self.config
         try:
-            super().update_config(config)
+            # An observer sees the source of the new value too, which the configuration tells.
+            with self.hold_trait_notifications():
+                super().update_config(config)
         except TraitError:
             self.config = before
             raise

@@ -104,7 +104,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         prompt alone is longer than the model's context, or the thread to fork does not exist.
     """
     endpoint, models, settings = command.endpoint, command.session.models, command.settings
-    model = spec.model or command.model
+    model = command.model_id(spec.model) if spec.model else command.model
     models.check(model, endpoint)
     known = models.known(endpoint).find(model)
     _check_images(spec.prompt, model, known)

@@ -1,11 +1,22 @@
-"""Show the models and choose one, with a dropdown and search box or a static table."""
+"""Show the models and choose one, with a dropdown that opens as a list, or a static table."""
 
 from __future__ import annotations
 
 from html import escape
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import check_model_id, describe_reasoning, format_context, format_price, rows
+from ..catalog import (
+    check_model_id,
+    describe_flag,
+    describe_reasoning,
+    format_context,
+    format_price,
+    price_to_sort_by,
+    rows,
+    searched_texts,
+)
+from ..config import SESSION
 from ..errors import InferenceError, did_you_mean
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
@@ -24,7 +35,7 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .context import MagicContext
 
-HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "reasoning")
+HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "tools", "reasoning")
 
 
 def show_models(context: MagicContext, options: ModelsOptions, text: str) -> None:
@@ -46,14 +57,12 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     endpoint = command.endpoint
     catalog = session.models.catalog(command, refresh=options.refresh)
     if options.use is not None:
-        chosen = _by_number(session, options.use)
-        session.models.check(chosen, endpoint)
-        session.settings.set(model=chosen)
+        chosen = _choose(command, _by_number(session, options.use))
         is_unlisted = catalog.live and not endpoint.is_wandb and catalog.find(chosen) is None
         note = f". The endpoint does not list it. {catalog.describe_unknown(chosen).remedy}" if is_unlisted else ""
         canvas.show(line_bundle(f"Model for the next chats: {chosen}{note}"))
         return
-    models = _matching(catalog, text)
+    models = _matching(catalog, text, options)
     if options.output:
         # Nothing is shown, and no status line is left.
         canvas.discard()
@@ -63,8 +72,25 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
     numbered = not is_notebook(shell)
     bundle = models_table(models, catalog, endpoint, command.model_or_none, numbered=numbered)
     if context.cell.is_interactive and is_notebook(shell) and not options.table:
-        bundle = {WIDGET: widget_view(Picker(session, catalog, endpoint, text).widget.model_id), **bundle}
+        picker = Picker(context, catalog, options, text)
+        canvas.show({WIDGET: widget_view(picker.widget.model_id), **bundle})
+        picker.show_choice()
+        return
     canvas.show(bundle)
+
+
+def _choose(command: Command, model: str) -> str:
+    """Set the model for the next chats, and return its id.
+
+    Raises
+    ------
+    InferenceError
+        If the endpoint does not have it.
+    """
+    model = command.model_id(check_model_id(model))
+    command.session.models.check(model, command.endpoint)
+    command.session.settings.set(model=model)
+    return model
 
 
 def _by_number(session: Session, use: str) -> str:
@@ -80,8 +106,8 @@ def _by_number(session: Session, use: str) -> str:
     )
 
 
-def _matching(catalog: Catalog, text: str) -> list[Model]:
-    models = catalog.matching(text)
+def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model]:
+    models = catalog.matching(text, sort=options.sort or "name", min_context=options.min_context or 0)
     if models:
         return models
     if not catalog.models:
@@ -92,8 +118,9 @@ def _matching(catalog: Catalog, text: str) -> list[Model]:
             cause="model",
         )
     words = {word for model in catalog.models for word in (model.id, *model.id.replace("/", "-").split("-"))}
+    least = f" with a context of at least {format_context(options.min_context)}" if options.min_context else ""
     raise InferenceError(
-        f"No model matches {text!r}.",
+        f"No model matches {text!r}{least}." if text else f"No model{least} is known.",
         remedy=did_you_mean(text, words) or "%wbmodels without a text shows them all.",
         cause="model",
     )
@@ -115,21 +142,46 @@ def models_table(
     return table_bundle(headings, rows, above=_describe_practice_model(endpoint), below=below)
 
 
-def _facts(model: Model, endpoint: Endpoint) -> tuple[str, str, str, str]:
+def _facts(model: Model, endpoint: Endpoint) -> tuple[str, ...]:
     price = "free" if endpoint.is_free else format_price(model.price)
-    return format_context(model.context), price, ", ".join(model.input), describe_reasoning(model.reasoning)
+    takes, tools = ", ".join(model.input), describe_flag(model.tools)
+    return format_context(model.context), price, takes, tools, describe_reasoning(model.reasoning)
 
 
-def _known_facts(model: Model, endpoint: Endpoint) -> dict[str, str]:
-    """Return the facts that are known of a model, by their names."""
-    context, price, takes, reasoning = _facts(model, endpoint)
+def _known_facts(model: Model, endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Return the names of the facts that are known of a model, each with the fact."""
+    context, price, takes, tools, reasoning = _facts(model, endpoint)
     facts = {
         "context": f"{context} tokens" if model.context else "",
         "price": price if endpoint.is_free else f"{price} per million tokens" if model.price else "",
         "takes": takes,
-        "reasoning": "" if reasoning == "unknown" else reasoning,
+        "tools": tools,
+        "reasoning": reasoning,
+        "released": model.released,
     }
-    return {name: fact for name, fact in facts.items() if fact}
+    return [(name, fact) for name, fact in facts.items() if fact not in ("", "unknown")]
+
+
+def _row(model: Model, endpoint: Endpoint) -> dict[str, Any]:
+    """Return what the list shows of a model, sorts by and searches through."""
+    price = ["free", "free"] if endpoint.is_free else format_price(model.price).split(" / ")
+    names, search = searched_texts(model)
+    return {
+        "id": model.id,
+        "context": format_context(model.context),
+        "tokens": model.context,
+        "in": price[0],
+        "out": price[-1],
+        "price": 0 if endpoint.is_free else price_to_sort_by(model),
+        "images": model.takes_images,
+        "tools": model.tools,
+        "reasoning": model.thinks,
+        "thinks": describe_reasoning(model.reasoning),
+        "released": model.released,
+        "names": names,
+        "search": search,
+        "facts": _known_facts(model, endpoint),
+    }
 
 
 def _plain_facts(model: Model, endpoint: Endpoint) -> list[str]:
@@ -151,85 +203,153 @@ def _describe_source(catalog: Catalog) -> str:
 
 
 class Picker:
-    """A dropdown of the models with a search box and the facts of the chosen model.
+    """A dropdown of the models, which opens as a list with a search box.
 
-    Choosing a model sets the `model` setting. Changing that setting in another way updates the dropdown. For an id that
-    is not in the list (a LoRA), type it into the search box and click the button that appears. `widget` shows it all.
+    `widget` shows it: first a dropdown of ipywidgets, then, once the front end has loaded the code of the list, the
+    list. Choosing a model sets the `model` setting, and changing that setting in another way updates the picker.
     """
 
-    def __init__(self, session: Session, catalog: Catalog, endpoint: Endpoint, text: str = "") -> None:
+    def __init__(self, context: MagicContext, catalog: Catalog, options: ModelsOptions, text: str) -> None:
         import ipywidgets as widgets
 
-        self._session = session
+        self._session = context.session
         self._catalog = catalog
-        self._endpoint = endpoint
+        self._endpoint = context.command.endpoint
+        # Below the widgets, which a saved notebook does not show: the chosen id, as text.
+        self._below = context.canvas()
+        source = " ".join((_describe_practice_model(self._endpoint), _describe_source(catalog))).strip()
+        self._fallback = Fallback(self, text, source)
+        self.widget = widgets.VBox([self._fallback.widget])
+        self._list = self._new_list(options, text, source)
+        self._update()
+        self._session.settings.observe(self._changed, "model")
+        self._session.on_close(self._close)
+
+    def _new_list(self, options: ModelsOptions, text: str, source: str) -> Any:
+        """Return the widget of the list, or None where anywidget is missing or does not fit this ipywidgets."""
+        try:
+            from .picker_list import ModelList
+        except (ImportError, AttributeError):
+            return None
+        models = self._catalog.models
+        shown = ModelList(
+            models=[_row(model, self._endpoint) for model in models],
+            source=source,
+            start={
+                "text": text,
+                "sort": options.sort or "price",
+                "least": options.min_context or 0,
+            },
+        )
+        shown.on_msg(self._received)
+        return shown
+
+    def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if content.get("ready"):
+            self.widget.children = (self._list,)
+        elif isinstance(content.get("choose"), str):
+            self._list.send({"answer": self.choose(content["choose"])})
+
+    def choose(self, model: str) -> str:
+        """Set the model for the next chats. Return the error if the endpoint does not have it."""
+        try:
+            _choose(Command(self._session, dry=True), model)
+        except InferenceError as error:
+            return str(error)
+        return ""
+
+    def matching(self, text: str) -> list[Model]:
+        return self._catalog.matching(text)
+
+    def describe(self, model: str) -> str:
+        """Return the known facts of a model as HTML."""
+        found = self._catalog.find(model)
+        facts = _known_facts(found, self._endpoint) if found else []
+        cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts)
+        return cells or ("Nothing is known of this model." if model else "")
+
+    def show_choice(self) -> None:
+        """Show the chosen id below the widgets. Later calls replace it."""
+        command = Command(self._session, dry=True)
+        chosen = command.model_or_none
+        if chosen is None:
+            self._below.show(line_bundle("No model is chosen."))
+        elif command.settings.sources["model"] != SESSION:
+            self._below.show(line_bundle(f"Model for the next chats: {chosen}"))
+        else:
+            why = "A restarted kernel does not know this choice. To keep it, put this line into a cell:"
+            self._below.show(line_bundle(f"Model for the next chats: {chosen}. {why} {_use(chosen)}"))
+
+    def _update(self) -> None:
+        chosen = Command(self._session, dry=True).model_or_none or ""
+        self._fallback.offer(chosen)
+        if self._list is not None:
+            self._list.chosen, self._list.command = chosen, _use(chosen) if chosen else ""
+
+    def _changed(self, _change: Any) -> None:
+        self._update()
+        self.show_choice()
+
+    def _close(self) -> None:
+        self._session.settings.unobserve(self._changed, "model")
+        self._fallback.disable()
+        if self._list is not None:
+            self._list.alive = False
+
+
+def _use(model: str) -> str:
+    return f"%wbmodels --use {quote(model)}"
+
+
+class Fallback:
+    """A dropdown of ipywidgets with a search box, for front ends that cannot load the code of the list.
+
+    An id that is not in the list (a LoRA) is offered once it is typed into the search box.
+    """
+
+    def __init__(self, picker: Picker, text: str, source: str) -> None:
+        import ipywidgets as widgets
+
+        self._picker = picker
+        self._chosen = ""
+        self._dropdown = widgets.Dropdown(description="Model", layout=widgets.Layout(width="32em", max_width="100%"))
         self._search = widgets.Text(
             value=text,
             description="Search",
             placeholder="part of a name, or any model id",
             layout=widgets.Layout(width="22em"),
         )
-        self._dropdown = widgets.Dropdown(description="Model", layout=widgets.Layout(width="32em", max_width="100%"))
-        self._use = widgets.Button(layout=widgets.Layout(width="auto", display="none"))
         self._details = widgets.HTML()
-        source = widgets.HTML(_small(" ".join((_describe_practice_model(endpoint), _describe_source(catalog)))))
         row = widgets.HBox(
-            [self._search, self._dropdown, self._use],
+            [self._dropdown, self._search],
             layout=widgets.Layout(flex_flow="row wrap", grid_gap="2px 8px"),
         )
-        self.widget = widgets.VBox([row, self._details, source])
-        self._dropdown.observe(self._chosen, "value")
-        self._offer()
-        self._search.observe(self._searched, "value")
-        self._use.on_click(self._typed_id_used)
-        session.settings.observe(self._offer, "model")
-        session.on_close(self._close)
+        self.widget = widgets.VBox([row, self._details, widgets.HTML(_line(f"<small>{escape(source)}</small>"))])
+        self._dropdown.observe(self._picked, "value")
+        self._search.observe(lambda _change: self.offer(self._chosen), "value")
 
-    def _offer(self, _change: Any = None) -> None:
+    def offer(self, chosen: str) -> None:
         """Offer the models that match the search, and always the current model."""
-        chosen = Command(self._session, dry=True).model_or_none
-        ids = [model.id for model in self._catalog.matching(self._search.value)]
-        if chosen and chosen not in ids:
-            ids.insert(0, chosen)
-        options = [] if chosen else [("choose a model", "")]
-        options += [(one, one) for one in ids]
+        self._chosen, typed = chosen, self._search.value.strip()
+        ids = [model.id for model in self._picker.matching(typed)]
+        options = [(one, one) for one in dict.fromkeys((chosen, *ids) if chosen not in ids else ids)]
+        if not ids and typed != chosen and _is_model_id(typed):
+            options.append((f"Use {typed}", typed))
         # A dropdown with new options selects the first one by itself. That is not the user's choice.
-        self._dropdown.unobserve(self._chosen, "value")
-        self._dropdown.options = options
-        self._dropdown.value = chosen or ""
-        self._dropdown.observe(self._chosen, "value")
-        self._describe()
+        self._dropdown.unobserve(self._picked, "value")
+        self._dropdown.options = [(label or "choose a model", one) for label, one in options]
+        self._dropdown.value = chosen
+        self._dropdown.observe(self._picked, "value")
+        self._details.value = _line(self._picker.describe(chosen))
 
-    def _describe(self) -> None:
-        chosen = self._dropdown.value
-        model = self._catalog.find(chosen) if chosen else None
-        facts = {} if model is None else _known_facts(model, self._endpoint)
-        if not facts:
-            self._details.value = _small("Nothing is known of this model." if chosen else "")
-            return
-        cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts.items())
-        self._details.value = f'<div style="line-height: 1.5">{cells}</div>'
+    def _picked(self, change: Any) -> None:
+        error = self._picker.choose(change["new"])
+        if error:
+            self.offer(self._chosen)
+            self._details.value = _line(escape(error))
 
-    def _chosen(self, change: Any) -> None:
-        if change["new"] and change["new"] != Command(self._session, dry=True).model_or_none:
-            self._session.settings.set(model=change["new"])
-        self._describe()
-
-    def _searched(self, _change: Any) -> None:
-        self._offer()
-        typed = self._search.value.strip()
-        is_new = bool(typed) and self._catalog.find(typed) is None and not self._catalog.matching(typed)
-        self._use.description = f"Use {typed}"
-        self._use.layout.display = None if is_new and _is_model_id(typed) else "none"
-
-    def _typed_id_used(self, _button: Any) -> None:
-        self._session.settings.set(model=self._search.value.strip())
-        self._search.value = ""
-
-    def _close(self) -> None:
-        self._session.settings.unobserve(self._offer, "model")
-        for widget in (self._search, self._dropdown, self._use):
-            widget.disabled = True
+    def disable(self) -> None:
+        self._dropdown.disabled = self._search.disabled = True
 
 
 def _is_model_id(text: str) -> bool:
@@ -240,5 +360,5 @@ def _is_model_id(text: str) -> bool:
     return True
 
 
-def _small(text: str) -> str:
-    return f'<div style="line-height: 1.5"><small>{escape(text)}</small></div>'
+def _line(html: str) -> str:
+    return f'<div style="line-height: 1.5">{html}</div>'

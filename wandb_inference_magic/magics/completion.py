@@ -20,7 +20,7 @@ from ..config import WANDB_URL, Endpoint, is_wandb, notebook_secrets, resolve_ke
 from ..errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
@@ -103,7 +103,8 @@ class Offers:
         if unfinished.value_of is not None:
             value = unfinished.value_of.value
         elif word.startswith("-") or (text == "none" and not word):
-            return _result(word, _matching([flag for one in unfinished.left for flag in one.flags], word), "param")
+            flags = _matching([flag for one in unfinished.left for flag in one.flags], word)
+            return _result(word, dict.fromkeys(flags), "param")
         else:
             value = None if unfinished.words else page.first
         return _nothing() if value is None else self._values(value, word)
@@ -112,17 +113,21 @@ class Offers:
         names = self._names(value)
         if names is None:
             return _nothing()
+        facts = names if isinstance(names, dict) else {}
         quote, fragment = (word[0], word[1:]) if word[:1] in ("'", '"') else ("", word)
         if value.completes == "callable":
             *before, fragment = fragment.split(",")
             names = [name for name in names if name not in before]
         # A dash begins an option, so the value before it is missing.
         matching = [] if word.startswith("-") else _matching(names, fragment)
-        written = (_written(name, quote) for name in matching)
-        return _result(fragment, [text for text in written if text is not None])
+        written = {text: facts.get(name) for name in matching if (text := _written(name, quote)) is not None}
+        return _result(fragment, written, value.completes or "value")
 
-    def _names(self, value: Value) -> list[str] | None:
-        """Return the possible values, or None where IPython's own completions apply: text and files."""
+    def _names(self, value: Value) -> Iterable[str] | None:
+        """Return the possible values, or None where IPython's own completions apply: text and files.
+
+        A dict gives the facts that are shown beside a value.
+        """
         if value.words:
             return list(value.words)
         if value.completes in ("", "file"):
@@ -143,19 +148,23 @@ class Offers:
 
     # Models
 
-    def _models(self) -> list[str]:
+    def _models(self) -> dict[str, str]:
+        """Return the ids, each with the facts shown beside it: `131k · $0.03/0.13`."""
+        from ..catalog import format_short
+
         try:
             endpoint = self._endpoint()
         except InferenceError:
             # The magic itself reports an invalid setting.
-            return []
+            return {}
         if endpoint.is_local:
-            return [endpoint.default_model]
+            return {endpoint.default_model: "free"}
         catalog = self._session.models.known(endpoint)
         if HAS_THREADS and not catalog.live and (not endpoint.is_wandb or endpoint.key is not None):
             self._fetch(endpoint).join(_PATIENCE)
             catalog = self._session.models.known(endpoint)
-        return [model.id for model in catalog.models]
+        # JupyterLab breaks the facts at a space, and draws the second line over the next id.
+        return {model.id: format_short(model).replace(" ", "\N{NO-BREAK SPACE}") for model in catalog.models}
 
     def _endpoint(self) -> Endpoint:
         """Return the current endpoint without prompting the user.
@@ -244,9 +253,10 @@ def _is_kind(kind: str, value: object) -> bool:
     return kind != "type" or issubclass(type(value), type | dict | GenericAlias)
 
 
-def _result(fragment: str, texts: list[str], kind: str | None = None) -> Result:
+def _result(fragment: str, texts: Mapping[str, str | None], kind: str) -> Result:
+    """Return completions, each with the facts to show beside it, or with the kind of all where there are none."""
     return {
-        "completions": [SimpleCompletion(text, type=kind) for text in texts] or _Claim(),
+        "completions": [SimpleCompletion(text, type=facts or kind) for text, facts in texts.items()] or _Claim(),
         "matched_fragment": fragment,
         "suppress": True,
         "ordered": True,

@@ -18,7 +18,7 @@ from .spans import open_telemetry, span
 from .tracing import ObservedCall, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from openai import AsyncOpenAI, OpenAI
@@ -91,7 +91,27 @@ class Command:
     @cached_property
     def model(self) -> str:
         """The model that a chat uses if it names none. Raises InferenceError if the user must choose one."""
-        return self.settings.model or self.session.models.default(self)
+        if self.settings.model:
+            return self.model_id(self.settings.model)
+        return self.session.models.default(self)
+
+    def model_id(self, name: str) -> str:
+        """Return the id of a model that the user has named, at W&B's endpoint also without its maker: `gpt-oss-20b`.
+
+        With a cassette the name is the id, so that a replay does not depend on which models there are.
+
+        Raises
+        ------
+        InferenceError
+            With the ids that hold the name, if it is not the name of exactly one.
+        """
+        if self.cassette is not None or not self.endpoint.is_wandb:
+            return name
+        return self.session.models.full_id(name, self)
+
+    def model_ids(self, names: Iterable[str]) -> list[str]:
+        """Return the ids of the models that the user has named, each once. Raises InferenceError as `model_id` does."""
+        return list(dict.fromkeys(map(self.model_id, names)))
 
     @property
     def model_or_none(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
 from ..config import FEED_URL
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The statuses of an endpoint that has no list of models.
 NO_LIST: Final = (404, 405, 501)
+# So many ids are named in an error.
+MOST_NAMED: Final = 12
 
 
 class Context(Protocol):
@@ -32,6 +34,9 @@ class Context(Protocol):
 
     @property
     def settings(self) -> Resolved: ...
+
+    @property
+    def dry(self) -> bool: ...
 
     @property
     def listener(self) -> Waiting: ...
@@ -179,6 +184,34 @@ class Models:
         found = known.find(model)
         if found is None or found.available is False:
             raise known.describe_unknown(model)
+
+    def full_id(self, name: str, command: Context) -> str:
+        """Return the id at W&B's endpoint whose last part is `name`; `name` itself if it may be an id.
+
+        Raises
+        ------
+        InferenceError
+            If several ids end so, or none does and some hold the name.
+        """
+        if "/" in name:
+            return name
+        catalog = self.known(command.endpoint)
+        # The snapshot may be older than the model.
+        if len(catalog.named(name)) != 1 and not catalog.live and not command.dry:
+            catalog = self.catalog(command)
+        named = catalog.named(name)
+        if len(named) == 1 or catalog.find(name):
+            return name if catalog.find(name) else named[0]
+        found = named or [model.id for model in catalog.models if name.casefold() in model.id.casefold()]
+        if not found:
+            return name
+        several = f"{len(found)} ids hold it" if len(found) > 1 else "This id holds it"
+        raise InferenceError(
+            f"{shortened(name)!r} is not the name of one model. Nothing was sent.",
+            why=f"{several}: {', '.join(found[:MOST_NAMED])}{', ...' if len(found) > MOST_NAMED else ''}.",
+            remedy=f"Name one of them, such as -m {found[0]}; %wbmodels compares them.",
+            cause="model",
+        )
 
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
         """Return the price of a model, or None if it is not known."""
