@@ -38,7 +38,7 @@ def main() -> None:
 def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Yield each measure with its name, not yet taken."""
     yield from in_kernels(service, short=short)
-    yield "dropdown", lambda: dropdown(100 if short else 1000)
+    yield "dropdown", lambda: dropdown(1 if short else 20, 100 if short else 1000)
     yield "map", lambda: map_figure(60 if short else 5000, 1 if short else 3)
 
 

@@ -34,6 +34,7 @@ FEED = {
                 "reasoning": True,
                 "reasoning_options": [{"type": "toggle"}, {"type": "effort", "values": ["low", "high"]}],
                 "tool_call": True,
+                "release_date": "2026-09-01",
                 "cost": {"input": 1.5, "output": 3, "cache_read": 0.5},
                 "limit": {"context": 131072, "output": 4096},
                 "modalities": {"input": ["text", "image"], "output": ["text"]},
@@ -68,6 +69,7 @@ def test_the_feed_is_read_and_malformed_entries_do_no_harm() -> None:
         reasoning="toggle-on",
         reasoning_efforts=("low", "high"),
         tools=True,
+        released="2026-09-01",
     )
     assert models["a/odd"] == Model(id="a/odd")
     assert "a/broken" not in models

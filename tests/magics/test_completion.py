@@ -96,6 +96,8 @@ def test_options_are_completed(kernel_with_models: Kernel) -> None:
         # On the line of %wbmodels the search text may be anywhere.
         "%wbmodels qwen --ta|": ["%wbmodels qwen --table"],
         "%wbmodels --table qwen --re|": ["%wbmodels --table qwen --refresh"],
+        "%wbmodels --min|": ["%wbmodels --min-context"],
+        "%wbmodels images --sort n|": [f"%wbmodels images --sort {one}" for one in ("name", "newest")],
         "%wbconfig --ch|": ["%wbconfig --check"],
         "%wbconfig --check |": [
             f"%wbconfig --check {flag}"
@@ -146,6 +148,24 @@ def test_models_are_completed(kernel_with_models: Kernel) -> None:
         "%wbchat -m --|": [],
     }
     assert differences(kernel_with_models, expected) == {}
+
+
+def test_context_and_price_are_beside_a_model(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    wandb.api.listing = listing("openai/gpt-oss-20b", "new/unheard-of")
+    kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic\n%wbmodels --table")
+    assert beside(kernel, "%wbchat -m ") == {
+        # JupyterLab breaks the facts at an ordinary space.
+        "openai/gpt-oss-20b": "131k\u00a0·\u00a0$0.03/0.13",
+        "new/unheard-of": "model",
+    }
+    assert beside(kernel, "%wbmodels --sort ") == dict.fromkeys(("price", "context", "name", "newest"), "value")
+
+
+def beside(kernel: Kernel, code: str) -> dict[str, str]:
+    """Press Tab at the end of the code, and return what a front end shows beside each completion."""
+    content = kernel.client.complete(code, len(code), reply=True, timeout=PATIENCE)["content"]
+    return {one["text"]: one["type"] for one in content["metadata"]["_jupyter_types_experimental"]}
 
 
 def test_choices_and_threads_are_completed(kernel_with_models: Kernel) -> None:
