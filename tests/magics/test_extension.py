@@ -63,7 +63,8 @@ import builtins, sys, threading
 heavy, real = [], builtins.__import__
 def watching(name, *args, **kwargs):
     if threading.current_thread() is threading.main_thread() and name.split(".")[0] in (
-        "openai", "anywidget", "ipywidgets", "pandas", "jinja2", "markdown_it", "xllamacpp", "httpx", "httpx2", "pydantic"):
+        "anywidget", "openai", "ipywidgets", "pandas", "jinja2", "markdown_it", "xllamacpp", "httpx", "httpx2",
+        "pydantic"):
         heavy.append(name)
     return real(name, *args, **kwargs)
 builtins.__import__ = watching
