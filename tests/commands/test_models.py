@@ -240,6 +240,10 @@ def test_the_picker_and_the_setting_follow_each_other(kernel: Kernel, service: S
         assert kernel.value("listed.command") == f"%wbmodels --use {model}"
         kernel.run("%wbchat --once hi")
         assert service.last.body["model"] == model
+    assert kernel.value("listed.note") == ""
+    # A page that is loaded again no longer updates the text below the picker.
+    kernel.run("say(ready=True)\n%wbmodels --use test/model-a")
+    assert "run the cell again" in kernel.value("listed.note")
     kernel.run("say(choose='not an id'); say(choose=5); say(other=1)")
     answers = kernel.value("answers")
     assert answers[0] == {"answer": ""}

@@ -68,7 +68,7 @@ class View {
       this.key(event);
       event.stopPropagation();
     });
-    for (const name of ["chosen", "command", "alive"]) model.on(`change:${name}`, () => this.describe());
+    for (const name of ["chosen", "command", "note", "alive"]) model.on(`change:${name}`, () => this.describe());
     model.on("msg:custom", (message) => this.answered(message.answer));
     // JupyterLab sends this when the kernel restarts or is replaced.
     model.on("comm_live_update", () => this.leave());
@@ -89,6 +89,7 @@ class View {
     this.copying.addEventListener("click", () => this.copy());
     this.facts = make("div", "facts");
     this.status = make("div", "status", { role: "status" });
+    this.note = make("div", "note");
     this.search = make("input", "search", {
       type: "text", role: "combobox", "aria-label": "Search", "aria-autocomplete": "list", "aria-expanded": "true",
       "aria-controls": id("list"), placeholder: "words: llama, images, 128k+, or any model id", spellcheck: "false",
@@ -108,7 +109,7 @@ class View {
     this.panel.hidden = true;
     this.root = make("div", "root", {},
       make("div", "row", {}, make("span", "label", { id: id("label") }, "Model"), this.button, this.copying),
-      this.panel, this.facts, this.status, make("div", "source", {}, this.model.get("source")));
+      this.panel, this.facts, this.status, this.note, make("div", "source", {}, this.model.get("source")));
     // Notebook 7 looks for shortcuts before the keys come here, such as the arrow keys.
     for (const one of this.root.querySelectorAll("button, input, [tabindex]")) {
       one.setAttribute("data-lm-suppress-shortcuts", "true");
@@ -150,6 +151,7 @@ class View {
     this.facts.replaceChildren(...(facts.length ? facts : [chosen && "Nothing is known of this model."]));
     this.copying.hidden = !this.model.get("command");
     this.copying.title = "A restarted kernel does not know this choice. This line, in a cell, keeps it.";
+    this.note.textContent = this.model.get("note");
     if (!this.model.get("alive")) this.leave();
     if (this.isOpen) this.paint();
   }

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .context import MagicContext
 
+RELOADED: Final = (
+    "If the line below names another model, run the cell again: it has not changed since the page was reloaded."
+)
 HEADINGS: Final = ("model", "context", "USD per million in / out", "takes", "tools", "reasoning")
 
 
@@ -221,6 +224,7 @@ class Picker:
         self._fallback = Fallback(self, text, source)
         self.widget = widgets.VBox([self._fallback.widget])
         self._list = self._new_list(options, text, source)
+        self._is_reloaded = False
         self._update()
         self._session.settings.observe(self._changed, "model")
         self._session.on_close(self._close)
@@ -246,6 +250,7 @@ class Picker:
 
     def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if content.get("ready"):
+            self._is_reloaded = self.widget.children == (self._list,)
             self.widget.children = (self._list,)
         elif isinstance(content.get("choose"), str):
             self._list.send({"answer": self.choose(content["choose"])})
@@ -288,6 +293,9 @@ class Picker:
 
     def _changed(self, _change: Any) -> None:
         self._update()
+        if self._is_reloaded:
+            # A front end forgets with the page which outputs the kernel may update.
+            self._list.note = RELOADED
         self.show_choice()
 
     def _close(self) -> None:

@@ -27,4 +27,5 @@ class ModelList(AnyWidget):
     source = Unicode().tag(sync=True)
     chosen = Unicode().tag(sync=True)
     command = Unicode().tag(sync=True)
+    note = Unicode().tag(sync=True)
     alive = Bool(True).tag(sync=True)
