@@ -71,7 +71,7 @@ def test_updates_refer_to_shown_outputs_and_one_output_remains(
 
 def test_the_picker_has_a_table_for_front_ends_without_widgets(kernel: Kernel) -> None:
     """Colab shows the richest form that it supports: the output has a table beside the widget."""
-    data = run(kernel, "colab", "one", "%wbmodels").output["data"]
+    data = run(kernel, "colab", "one", "%wbmodels").outputs[0]["data"]
     assert data["text/markdown"].startswith("| model |")
     assert "test/model-b" in data["text/plain"]
 
