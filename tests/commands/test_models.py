@@ -335,6 +335,7 @@ def test_a_model_is_found_by_its_name_at_wandbs_endpoint(start_kernel: Callable[
         ("%wbchat -m brand-new hi", "new/Brand-New"),
         ("%wbmodels --use qwen4\n%wbchat hi", "Qwen/Qwen4"),
         ("%wbconfig --model Qwen3.8-27B\n%wbchat hi", "Qwen/Qwen3.8-27B"),
+        ("%%wbmap ['a'] -m gpt-oss-20b\n{{ text }}", "openai/gpt-oss-20b"),
     ):
         assert kernel.run(line).ok
         assert wandb.api.last.body["model"] == model

@@ -63,11 +63,15 @@ class View {
     this.build();
     el.append(this.root);
     this.describe();
-    // Shortcuts of the notebook do not apply inside.
-    this.root.addEventListener("keydown", (event) => {
+    // The notebook's own keys, such as the arrow keys and single letters, do not apply inside, but Ctrl+S does. Notebook 7
+    // looks for them at the document, before they come to an element.
+    this.onKey = (event) => {
+      if (!event.composedPath().includes(this.root) || event.ctrlKey || event.metaKey) return;
+      if ((event.key === "Enter" && event.shiftKey) || (event.key === "Escape" && !this.isOpen)) return;
       this.key(event);
       event.stopPropagation();
-    });
+    };
+    window.addEventListener("keydown", this.onKey, true);
     for (const name of ["chosen", "command", "note", "alive"]) model.on(`change:${name}`, () => this.describe());
     model.on("msg:custom", (message) => this.answered(message.answer));
     // JupyterLab sends this when the kernel restarts or is replaced.
@@ -110,10 +114,6 @@ class View {
     this.root = make("div", "root", {},
       make("div", "row", {}, make("span", "label", { id: id("label") }, "Model"), this.button, this.copying),
       this.panel, this.facts, this.status, this.note, make("div", "source", {}, this.model.get("source")));
-    // Notebook 7 looks for shortcuts before the keys come here, such as the arrow keys.
-    for (const one of this.root.querySelectorAll("button, input, [tabindex]")) {
-      one.setAttribute("data-lm-suppress-shortcuts", "true");
-    }
   }
 
   tools(start) {
@@ -301,8 +301,7 @@ class View {
   // Keys ----------------------------------------------------------------------------------------------------
 
   key(event) {
-    const { key, target } = event;
-    if (event.ctrlKey || event.metaKey) return;
+    const [key, target] = [event.key, event.composedPath()[0]];
     if (target === this.button && !this.isOpen) {
       // A letter opens the list and is searched for. Enter and Space press the button.
       if (key !== "ArrowDown" && key !== "ArrowUp" && (key.length > 1 || key === " " || event.altKey)) return;
@@ -330,6 +329,7 @@ export default {
     const view = new View(model, el);
     return () => {
       clearTimeout(view.waiting);
+      window.removeEventListener("keydown", view.onKey, true);
       view.resizing.disconnect();
     };
   },
