@@ -253,7 +253,7 @@ def test_the_picker_and_the_setting_follow_each_other(kernel: Kernel, service: S
     assert kernel.value("(dropdown.disabled, listed.alive)") == (True, False)
 
 
-@pytest.mark.parametrize("broken", ["None", "types.ModuleType('anywidget')"])
+@pytest.mark.parametrize("broken", ["None", "types.ModuleType('anywidget')", "types.SimpleNamespace(AnyWidget=int)"])
 def test_without_anywidget_there_is_a_dropdown(kernel: Kernel, broken: str) -> None:
     kernel.run(f"import sys, types\nsys.modules['anywidget'] = {broken}")
     run = run_wbmodels_interactively(kernel)
@@ -262,6 +262,15 @@ def test_without_anywidget_there_is_a_dropdown(kernel: Kernel, broken: str) -> N
         "import gc, ipywidgets\nfound = [one.value for one in gc.get_objects() if type(one) is ipywidgets.Dropdown]"
     )
     assert kernel.value("found") == ["test/model-a"]
+
+
+def test_the_table_beside_a_picker_of_many_models_is_short(kernel: Kernel, service: Service) -> None:
+    service.listing = listing(*(f"test/model-{number:04}" for number in range(150)))
+    run = run_wbmodels_interactively(kernel)
+    beside = run.outputs[0]["data"]["text/markdown"]
+    assert beside.count("test/model-") == 100
+    assert "50 more: %wbmodels --table" in run.outputs[0]["data"]["text/plain"]
+    assert kernel.run("%wbmodels --table").output["data"]["text/markdown"].count("test/model-") == 150
 
 
 def test_the_chosen_id_is_in_the_notebook_as_text(kernel: Kernel) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .canvas import Canvas
     from .context import MagicContext
 
+# So many rows has the table that a front end without widgets shows. It is saved in each notebook.
+MOST_BESIDE: Final = 100
 RELOADED: Final = (
     "If the line below names another model, run the cell again: it has not changed since the page was reloaded."
 )
@@ -72,14 +74,14 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
         shell.user_ns[options.output] = data_frame(rows(models))
         return
     session.listed_models = [model.id for model in models]
-    numbered = not is_notebook(shell)
-    bundle = models_table(models, catalog, endpoint, command.model_or_none, numbered=numbered)
-    if context.cell.is_interactive and is_notebook(shell) and not options.table:
-        picker = Picker(context, catalog, options, text)
-        canvas.show({WIDGET: widget_view(picker.widget.model_id), **bundle})
-        picker.show_choice()
+    in_use = command.model_or_none
+    if options.table or not context.cell.is_interactive or not is_notebook(shell):
+        canvas.show(models_table(models, catalog, endpoint, in_use, numbered=not is_notebook(shell)))
         return
-    canvas.show(bundle)
+    picker = Picker(context, catalog, options, text)
+    table = models_table(models, catalog, endpoint, in_use, most=MOST_BESIDE)
+    canvas.show({WIDGET: widget_view(picker.widget.model_id), **table})
+    picker.show_choice()
 
 
 def _choose(command: Command, model: str) -> str:
@@ -130,14 +132,26 @@ def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model
 
 
 def models_table(
-    models: Sequence[Model], catalog: Catalog, endpoint: Endpoint, chosen: str | None, *, numbered: bool = False
+    models: Sequence[Model],
+    catalog: Catalog,
+    endpoint: Endpoint,
+    chosen: str | None,
+    *,
+    numbered: bool = False,
+    most: int | None = None,
 ) -> dict[str, Any]:
-    """Return the models as a static table with the chosen model marked. With `numbered`, number the rows to pick by."""
+    """Return the models, or the first `most` of them, as a static table with the chosen model marked.
+
+    With `numbered`, number the rows to pick by.
+    """
     headings: Sequence[str] = HEADINGS
     rows = [
-        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint)) for model in models
+        (f"{model.id} ← chosen" if model.id == chosen else model.id, *_plain_facts(model, endpoint))
+        for model in models[:most]
     ]
     below = _describe_source(catalog)
+    if len(rows) < len(models):
+        below = f"{len(models) - len(rows):,} more: %wbmodels --table. {below}"
     if numbered:
         headings = ("#", *headings)
         rows = [(str(number), *row) for number, row in enumerate(rows, 1)]
@@ -230,21 +244,15 @@ class Picker:
         self._session.on_close(self._close)
 
     def _new_list(self, options: ModelsOptions, text: str, source: str) -> Any:
-        """Return the widget of the list, or None where anywidget is missing or does not fit this ipywidgets."""
+        """Return the widget of the list, or None where anywidget is missing, too old or too new."""
+        start = {"text": text, "sort": options.sort or "price", "least": options.min_context or 0}
+        models = [_row(model, self._endpoint) for model in self._catalog.models]
         try:
             from .picker_list import ModelList
-        except (ImportError, AttributeError):
+
+            shown = ModelList(models=models, source=source, start=start)
+        except Exception:  # noqa: BLE001 - whatever is wrong with it, the dropdown remains
             return None
-        models = self._catalog.models
-        shown = ModelList(
-            models=[_row(model, self._endpoint) for model in models],
-            source=source,
-            start={
-                "text": text,
-                "sort": options.sort or "price",
-                "least": options.min_context or 0,
-            },
-        )
         shown.on_msg(self._received)
         return shown
 
