@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from wandb_inference_magic.batch.limiter import Limiter
+from wandb_inference_magic.concurrency import run_once
 
 
 class Slots:
@@ -33,11 +34,11 @@ class Slots:
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an asynchronous test on an event loop of its own."""
+    """Run an asynchronous test on an event loop of its own. In this thread the browser's may be running."""
 
     @wraps(test)
     def run(**arguments: Any) -> None:
-        asyncio.run(test(**arguments))
+        run_once(test(**arguments))
 
     return run
 

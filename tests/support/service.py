@@ -349,6 +349,8 @@ class Wandb:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Of Python's default of 5, connections that are opened at the same moment are refused now and then.
+    request_queue_size = 128
 
     def __init__(
         self,

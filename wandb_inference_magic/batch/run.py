@@ -207,9 +207,11 @@ class BatchRun:
                 self._count(call)
 
     def release_all(self) -> list[RowCall]:
-        """Release the rows in flight, whose requests have been cancelled, and return them."""
+        """Release and return the rows in flight, whose requests have been cancelled. Keep the answers there are."""
         rows = list(self._in_flight)
         for row in rows:
+            if row.is_answered:
+                self.end(row, None)
             self.release(row)
         return rows
 
@@ -399,6 +401,8 @@ class RowCall(ModelCall):
         self.key = key
         self.is_repaired = False
         self.was_sent = False
+        # Its task ends a little later.
+        self.is_answered = False
 
     async def send(self, client: AsyncOpenAI) -> None:
         run = self.run
@@ -409,11 +413,13 @@ class RowCall(ModelCall):
                 return
             if not self.is_repaired:
                 self.sent = run.in_current_form(self.sent)
+            self.is_answered = False
             try:
                 await super().send(client)
             except Exception:
                 run.new_failures.add(self)
                 raise
+            self.is_answered = True
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)
