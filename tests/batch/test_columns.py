@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import field, make_dataclass
 from datetime import date, datetime, time, timedelta, timezone
@@ -560,6 +561,25 @@ def test_a_row_without_an_answer_does_not_lose_the_nested_answers_of_others(
     assert values_of(out, "address") == [answer["address"], None]
     assert "too odd" in values_of(out, "reply_error")[1]
     assert values_of(from_parquet(out), "address") == [answer["address"], None]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_an_interrupt_does_not_lose_the_nested_answers_so_far(api: ModuleType, service: Service, library: str) -> None:
+    answer = {"name": "Ada", "address": {"city": "Oslo", "zip_code": 150}, "friends": []}
+
+    def reply(one: Answer) -> None:
+        if "b" in one.received.body["messages"][-1]["content"]:
+            os.kill(os.getpid(), signal.SIGINT)
+        completion(json.dumps(answer))(one)
+
+    service.always = reply
+    frame = frame_of(library, {"text": ["a", "b", "c"]})
+    with pytest.raises(KeyboardInterrupt) as raised:
+        api.map_prompts(frame, "Who is {{ text }}?", schema=Person, concurrency=1)
+    partial = raised.value.partial  # type: ignore[attr-defined]
+    assert values_of(partial, "address")[0] == answer["address"]
+    assert values_of(partial, "address")[2] is None
+    assert values_of(from_parquet(partial), "address") == values_of(partial, "address")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])

@@ -8,6 +8,7 @@ import pickle
 import sqlite3
 import threading
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
+from wandb_inference_magic.session import current_session
 
 
 class Numbered:
@@ -139,6 +141,25 @@ def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: Modul
         api.map_prompts(list("abcdefghijklmnop"), "{{ text }}", concurrency=1)
     assert raised.value.partial["reply_error"].notna().sum() == 10
     assert len(service.chats) == 10
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(280, False), (400, True)])
+def test_a_run_waits_five_minutes_for_a_service_that_fails(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, seconds: float, ends: bool
+) -> None:
+    """The clock of the run goes ahead with each failure, by `seconds` in all."""
+    failing, ahead = 8, [0.0]
+
+    def fail(one: Answer) -> None:
+        ahead[0] += seconds / failing
+        refused(503, "overloaded", Retry_After="0")(one)
+
+    monkeypatch.setattr("wandb_inference_magic.batch.run.perf_counter", lambda: perf_counter() + ahead[0])
+    current_session().settings.set(max_retries=1)
+    service.then(*[fail] * failing)
+    service.always = Numbered()
+    frame = api.map_prompts(list("abcdef"), "{{ text }}", concurrency=2, cache=False)
+    assert (None in answers(frame)) is ends
 
 
 def test_without_a_cache_a_run_that_stops_does_not_promise_to_continue(api: ModuleType, service: Service) -> None:

@@ -74,6 +74,23 @@ def test_several_threads_and_event_loops_can_call_at_once(run: Callable[[str], l
 
 
 @NEEDS_FORK
+def test_what_a_child_spends_is_counted_by_the_child_alone(run: Callable[[str], list[str]]) -> None:
+    """README says that the parent's `%wbusage` does not have it. A child starts with a copy of its counts."""
+    code = (
+        "from wandb_inference_magic.session import current_session\n"
+        "ask(0)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    ask(1), ask(2)\n"
+        "    print(current_session().usage.total().calls, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+        "print(current_session().usage.total().calls)\n"
+    )
+    assert run(code) == ["3", "1"]
+
+
+@NEEDS_FORK
 def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Callable[[str], list[str]]) -> None:
     code = (
         "from wandb_inference_magic.session import current_session\n"

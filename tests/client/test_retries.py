@@ -6,11 +6,12 @@ import json
 from email.utils import formatdate
 from time import time
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel
-from service import Answer, Service, Streamed, chunk, refused
+from service import Answer, Script, Service, Streamed, chunk, completion, refused
 
 from wandb_inference_magic.client.retries import pause, read_retry_after
 from wandb_inference_magic.errors import InferenceError
@@ -60,7 +61,7 @@ def test_any_retry_after_header_is_read(header: str) -> None:
     read_retry_after(header)
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
 def test_a_busy_service_is_retried(api: ModuleType, service: Service, status: int) -> None:
     service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
     assert api.chat("hi").text == "Hello there."
@@ -99,6 +100,53 @@ def test_nothing_is_retried_after_text_has_been_shown(kernel: Kernel, service: S
     service.then(cut)
     assert not kernel.run("%wbchat hi").ok
     assert len(service.chats) == 1
+
+
+def with_json(body: Any, status: int = 200, **headers: str) -> Script:
+    return lambda answer: answer.json(body, status, **headers)
+
+
+MAY_PASS = {
+    "408": refused(408, "Request timed out", Retry_After="0"),
+    "a rate limit with status 200": with_json({"error": {"message": "Rate limit exceeded", "code": 429}}),
+    "a quota that comes back": refused(429, "Resource has been exhausted (e.g. check quota).", Retry_After="1"),
+}
+
+
+@pytest.mark.parametrize("name", MAY_PASS)
+def test_what_may_pass_is_tried_again_by_a_chat_and_a_map(api: ModuleType, service: Service, name: str) -> None:
+    service.always = completion("Yes.")
+    for call in (
+        lambda: api.chat("hi", stream=False).text,
+        lambda: api.map_prompts(["a"], "{{ text }}", cache=False)["reply"][0],
+    ):
+        service.then(MAY_PASS[name])
+        assert call() == "Yes."
+    assert len(service.chats) == 4
+
+
+def context_too_small(answer: Answer) -> None:
+    answer.start()
+    words = "the request exceeds the available context size"
+    answer.event({"error": {"code": 400, "type": "exceed_context_size_error", "message": words}})
+    answer.end()
+
+
+CANNOT_PASS = {
+    "exceeds the available context size": context_too_small,
+    "image input is not supported": refused(500, "image input is not supported"),
+}
+
+
+@pytest.mark.parametrize("words", CANNOT_PASS)
+def test_an_error_that_cannot_pass_is_reported_at_once_whatever_its_status(
+    api: ModuleType, service: Service, words: str
+) -> None:
+    service.always = CANNOT_PASS[words]
+    with pytest.raises(InferenceError, match=words):
+        api.chat("hi")
+    assert words in api.map_prompts(["a"], "{{ text }}", cache=False)["reply_error"][0]
+    assert len(service.chats) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])

@@ -207,6 +207,17 @@ def test_every_option_is_sent(kernel: Kernel, service: Service) -> None:
     }
 
 
+@pytest.mark.parametrize("stream", ["", "--no-stream"])
+def test_a_refusal_is_said_to_be_one(kernel: Kernel, service: Service, stream: str) -> None:
+    words = "I can't help."
+    service.then(completion("", refusal=words))
+    run = kernel.run(f"%wbchat {stream} hi")
+    assert "I can't help" in markdown(run)
+    assert "the model refused" in run.text
+    assert "No text came" not in run.text
+    assert kernel.value("(_wbreply.text, _wbreply.refusal)") == (words, words)
+
+
 def test_a_reply_in_one_piece_is_shown(kernel: Kernel, service: Service) -> None:
     service.then(completion("All at once.", reasoning="hm"))
     run = kernel.run("%wbchat --no-stream hi")

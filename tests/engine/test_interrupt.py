@@ -170,6 +170,28 @@ def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
     assert kernel.run(line).ok
 
 
+def test_an_interrupt_while_the_finished_reply_is_drawn_says_that_it_is_complete(
+    kernel: Kernel, service: Service
+) -> None:
+    kernel.run(
+        "import os, signal\n"
+        "publisher = get_ipython().display_pub\n"
+        "publish = publisher.publish\n"
+        "def interrupted(data, *more, **named):\n"
+        # The footer belongs to the finished reply alone.
+        "    if '12 + 3 tokens' in str(data):\n"
+        "        publisher.publish = publish\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return publish(data, *more, **named)\n"
+        "publisher.publish = interrupted"
+    )
+    run = kernel.run("%wbchat Before")
+    assert "Interrupted. The reply is complete: it is in _wbreply and in the thread" in run.error
+    assert kernel.value("(_wbreply.text, _wbreply.incomplete)") == ("Hello there.", "")
+    assert kernel.run("%wbchat And now").ok
+    assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+
+
 def test_an_answer_is_kept_when_its_repair_is_interrupted(kernel: Kernel, service: Service) -> None:
     gate = Event()
     service.then(Streamed(["no JSON at all"]), Streamed(gate=gate, hold_after=0))

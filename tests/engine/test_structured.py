@@ -76,6 +76,20 @@ def test_reasoning_between_tags_is_no_part_of_the_answer(kernel: Kernel, service
     assert "I need" not in json.dumps(service.last.body)
 
 
+def test_reasoning_between_tags_is_in_no_frame_and_no_next_cell(kernel: Kernel, service: Service) -> None:
+    service.always = completion(f"<think>\nI need {{...}}.\n```python\nx = 0\n```\n</think>\n\n{GOOD}")
+    assert kernel.run('rows = ["Ada"]').ok
+    for schema, found in (
+        ('--schema "name, age int"', {"text": "Ada", "name": "Ada", "age": 36}),
+        ("", {"reply": GOOD}),
+    ):
+        assert kernel.run(f"%%wbmap rows -o out {schema}\nWho was {{{{ text }}}}?").ok
+        assert kernel.value("out.to_dict('records')") == [{"text": "Ada"} | found]
+    service.always = completion("<think>\n```python\nx = 0\n```\n</think>\n\n```python\nx = 1\n```")
+    run = kernel.run("%%wbchat --code --no-stream\nCode, please")
+    assert [one["text"] for one in run.reply["payload"] if one["source"] == "set_next_input"] == ["x = 1"]
+
+
 def test_text_that_turns_out_to_be_reasoning_is_shown_as_reasoning(kernel: Kernel, service: Service) -> None:
     gate = Event()
     service.then(Streamed(["Let me see.\n\n", "Yes.\n\n", "</think>\n\nFour it is."], gate=gate, hold_after=2))

@@ -177,6 +177,26 @@ def test_functions_named_in_contributing_exist() -> None:
         assert pkgutil.resolve_name(f"wandb_inference_magic.{name}"), name
 
 
+def test_every_test_named_in_the_table_of_cases_exists() -> None:
+    """A renamed test would leave a case without its proof."""
+    table = (ROOT / "tests" / "CASES.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-E])(\d+) \| .* \| (.*) \|$", table, re.MULTILINE)
+    numbers = {"A": 27, "B": 11, "C": 15, "D": 8, "E": 13}
+    assert [(area, int(number)) for area, number, _ in rows] == [
+        (area, number) for area, last in numbers.items() for number in range(1, last + 1)
+    ]
+    for area, number, shown_by in rows:
+        named = re.findall(r"`([^`]+)`", shown_by)
+        tests = [name for name in named if "::" in name]
+        forms = [name for name in named if name.endswith(".txt")]
+        assert tests or forms, f"{area}{number}"
+        for test in tests:
+            path, _, function = test.partition("::")
+            assert f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), test
+        for form in forms:
+            assert (ROOT / "tests" / "client" / "conformance" / form).exists(), form
+
+
 def test_only_an_endpoint_compares_its_kind() -> None:
     """An endpoint says whether it is W&B's, local or free. A fourth kind must not need changes in forty places."""
     for path in (ROOT / "wandb_inference_magic").rglob("*.py"):

@@ -6,6 +6,7 @@ import logging
 from types import ModuleType
 
 import pytest
+from kernels import Kernel
 from service import Service, completion
 
 from wandb_inference_magic.markup import page_parser, safe_document, split_finished
@@ -41,6 +42,13 @@ def test_the_end_of_a_session_leaves_no_filter(api: ModuleType, caplog: pytest.L
     known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     assert len(known) > 10
     assert not any("wandb_inference_magic" in getattr(each, "__module__", "") for one in known for each in one.filters)
+
+
+def test_a_chat_in_a_notebook_that_logs_everything_shows_no_log(kernel: Kernel) -> None:
+    kernel.run("import logging\nlogging.basicConfig(level=logging.DEBUG, force=True)")
+    run = kernel.run("%wbchat hi")
+    assert run.ok
+    assert run.of("stream") == []
 
 
 def test_parsing_a_reply_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
