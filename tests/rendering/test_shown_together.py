@@ -29,7 +29,13 @@ TAGS = frozenset(
     input dl dt dd details summary small
     """.split()  # noqa: SIM905
 )
-SKIPPED = {"code", "pre"}
+SKIPPED = {"code", "pre", "math"}
+MATHML = frozenset(
+    """
+    math menclose mfrac mi mn mo mover mpadded mphantom mroot mrow mspace msqrt mstyle msub msubsup msup mtable mtd
+    mtext mtr munder munderover
+    """.split()  # noqa: SIM905
+)
 
 
 class PageCheck(HTMLParser):
@@ -42,10 +48,17 @@ class PageCheck(HTMLParser):
         self._skipped = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in TAGS:
+        if tag not in TAGS | MATHML:
             self.active.append(f"<{tag}>")
         for name, value in attrs:
-            self._check(tag, name, value or "")
+            if tag in MATHML:
+                # Sizes, colours and the like: nothing that is an address, a style or a handler.
+                if re.match(r"on|href|src|style|class|id|xlink|action", name) or not re.fullmatch(
+                    r"[\w.+# -]*", value or ""
+                ):
+                    self.active.append(f"<{tag} {name}={value!r}>")
+            else:
+                self._check(tag, name, value or "")
         if tag == "br":
             self.strings[-1] += "\n"
             return

@@ -1,8 +1,8 @@
 """Rewrite a reply, block by block, so that no Markdown parser finds anything active in it.
 
 A reply is shown by parsers that differ (marked, markdown-it, mistune, cmark) and that may not sanitise. So Markdown is
-rewritten, not filtered: outside code there is no `<` (except around a dollar), images are links, links go only to the web, and nothing refers
-to another place in the text.
+rewritten, not filtered: outside code there is no `<`, except around a dollar, images are links, links go only to the
+web, and nothing refers to another place in the text.
 """
 
 from __future__ import annotations
