@@ -284,6 +284,14 @@ def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wan
     assert kernel_with_catalog.value("_wbreply.notices") == (notice,)
 
 
+def test_an_image_that_a_model_cannot_see_is_announced(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run("%wbchat -m test/eyes --image data:image/png;base64,iVBORw0KGgo= See")
+    run = kernel_with_catalog.run("%wbchat And?")
+    assert sent(wandb.api)[0] == "See[image]"
+    assert "This model reads text only: the images of earlier turns were not sent" in run.text
+    assert "text only" not in kernel_with_catalog.run("%wbchat --once And?").text
+
+
 def test_a_prompt_that_is_longer_than_the_context_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     run = kernel_with_catalog.run(f"%wbchat {'y' * 2000}")
     assert "about 504 tokens" in run.error
