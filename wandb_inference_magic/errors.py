@@ -111,7 +111,7 @@ class InferenceError(Exception):
         if self.show_traceback:
             shown = redacted("".join(traceback.format_exception(self)))
             return [safe_plain(line) for line in shown.splitlines()]
-        lines = [f"\x1b[1;31m{self.what}\x1b[0m"]
+        lines = [f"\x1b[1m{self.what}\x1b[0m"]
         if self.why:
             lines.append(self.why)
         if self.remedy:
@@ -134,7 +134,7 @@ class Interrupted(KeyboardInterrupt):
     partial: Any = None
 
     def _render_traceback_(self) -> list[str]:
-        return [f"\x1b[1;31mInterrupted.\x1b[0m {self}"]
+        return [f"\x1b[1mInterrupted.\x1b[0m {self}"]
 
 
 def _rebuild(state: dict[str, object]) -> InferenceError:

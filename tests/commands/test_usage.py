@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from base64 import b64decode
+import re
 from collections.abc import Callable
 from contextlib import suppress
-from io import BytesIO
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel, Run, SharedKernel, plain
-from PIL import Image
 from service import MODEL, Answer, Endless, Service, Streamed, Wandb, chunk, completion, refused, usage
 
 from wandb_inference_magic.catalog.feeds import read_modelsdev
@@ -42,10 +40,12 @@ def table(run: Run) -> dict[str, list[str]]:
 
 
 @pytest.mark.short
-def test_a_chart_has_an_image_and_a_text_form() -> None:
+def test_a_chart_has_a_table_with_bars_and_a_text_form() -> None:
     data = chart_bundle(["a/one", "b/three"], [Measure("seconds", [1.0, 2.0], "{:.1f} s".format)])
-    picture = Image.open(BytesIO(b64decode(data["image/png"])))
-    assert picture.width > picture.height > 50
+    assert re.findall(r"([^<>]+)<div style=.border-top:7px solid;width:(\d+)px", data["text/html"]) == [
+        ("1.0 s", "55"),
+        ("2.0 s", "110"),
+    ]
     lines = data["text/plain"].splitlines()
     assert lines[0] == "seconds"
     assert lines[1].split() == ["a/one", "█" * 12, "1.0", "s"]
@@ -64,19 +64,20 @@ def test_an_unknown_value_has_no_bar_in_a_chart() -> None:
     assert "unknown" in data["text/plain"].splitlines()[1]
     assert "seconds" not in data["text/plain"]
     assert "\x1b" not in data["text/plain"]
-    assert "image/png" in data
+    assert data["text/html"].count("border-top") == 1
+    assert "<code>b$x$</code>" in data["text/html"]
     assert chart_bundle(["a"], [Measure("cost", [None], str)]) == {}
     assert chart_bundle([], [Measure("cost", [], str)]) == {}
 
 
-def test_a_chart_leaves_matplotlib_unchanged() -> None:
-    import matplotlib as mpl
-    from matplotlib import pyplot
-
-    before, figures = dict(mpl.rcParams), pyplot.get_fignums()
-    chart_bundle(["a"], [Measure("seconds", [1.0], str)])
-    assert dict(mpl.rcParams) == before
-    assert pyplot.get_fignums() == figures
+def test_a_large_chart_is_small_and_escapes_names() -> None:
+    words = "{:.2f}".format
+    models = [f"some-vendor/Some-Model-{number}-120B-Instruct" for number in range(11)]
+    measures = [Measure(f"tokens a second {number}", [1.5] * 12, words) for number in range(4)]
+    data = chart_bundle(["<img src=x>", *models], measures)
+    assert len(data["text/html"]) < 5000
+    assert "&lt;img src=x&gt;" in data["text/html"]
+    assert "<img" not in data["text/html"]
 
 
 # Counting ----------------------------------------------------------------------------------------------
@@ -121,8 +122,7 @@ def test_calls_are_shown_by_model_with_their_cost(kernel_with_catalog: Kernel, w
     assert "Prices: " in run.text
     assert "$" not in run.outputs[0]["data"]["text/markdown"].replace(DOLLAR_APART, "")
     chart = run.outputs[1]
-    assert set(chart["data"]) == {"image/png", "text/html", "text/plain"}
-    assert chart["metadata"]["image/png"]["width"] < 800
+    assert set(chart["data"]) == {"text/html", "text/plain"}
     assert "tokens a second" in chart["data"]["text/plain"]
 
 

@@ -13,8 +13,10 @@ from kernels import Kernel, SharedKernel
 from service import Service, Streamed, Wandb
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.thread import Thread, Turn
-from wandb_inference_magic.rendering.thread_file import export, import_
+from wandb_inference_magic.rendering.thread_file import export, import_, to_markdown
+from wandb_inference_magic.rendering.thread_page import to_html
 
 
 def sent(service: Service) -> list[Any]:
@@ -115,8 +117,72 @@ def test_wbthread_shows_a_conversation_rendered_and_inert(kernel: Kernel, servic
     kernel.run("%wbchat a *plain* <b>prompt</b>")
     data = kernel.run("%wbthread --show").output["data"]
     assert "**bold** &lt;img src=x>" in data["text/markdown"]
-    assert "> a \\*plain\\* &lt;b>prompt&lt;/b>" in data["text/markdown"]
-    assert data["text/plain"] == "[turn 1] a *plain* <b>prompt</b>\n\n**bold** <img src=x>"
+    assert "<blockquote>\n\na *plain* &lt;b>prompt&lt;/b>" in data["text/markdown"]
+    # With model, time and cost, as below the reply itself.
+    assert re.search(r"<small>test/model-a · 12 \+ 3 tokens · [\d.]+ s · cost unknown</small>", data["text/markdown"])
+    assert data["text/plain"].startswith("[turn 1] a *plain* <b>prompt</b>\n\n**bold** <img src=x>\n\n[test/model-a · ")
+
+
+SOURCE = "def mean(values):\n    # of __all__\n    return sum(values) / len(values)"
+
+
+def test_a_thread_is_shown_to_be_read(kernel: Kernel, service: Service) -> None:
+    """Code and frames stand as such, long ones folded; JSON is indented; tool calls and images are there."""
+    queue_replies(service, '{"a": [1, 2]}', "B")
+    kernel.run(f"import pandas as pd, inspect\nframe = pd.DataFrame({{'n': range(40)}})\nsource = {SOURCE!r}")
+    kernel.run("%%wbchat\nExplain\nthis: $5 and $6\n\n{{ source }}\n\n{{ frame }}\n\nBriefly, \\(x^2\\).")
+    kernel.run("%wbchat --image data:image/png;base64,iVBORw0KGgo= See")
+    shown = kernel.run("%wbthread --show").output["data"]["text/markdown"]
+    assert "Explain  \nthis: <span>\\$</span>5 and <span>\\$</span>6\n" in shown
+    assert f"```python\n{SOURCE}\n```" in shown
+    folded = re.search(r"<details><summary>(\d+) lines</summary>\n\n```text\nDataFrame, 40 rows", shown)
+    assert folded
+    assert "Briefly, $x^2$." in shown
+    assert '```json\n{\n  "a": [\n    1,\n    2\n  ]\n}\n```' in shown
+    assert "![image](data:image/png;base64,iVBORw0KGgo=)" in shown
+
+
+def test_tool_calls_of_a_turn_are_shown(kernel: Kernel, service: Service) -> None:
+    thread = Thread("main", [Turn("hi", "Done.", answer=answer_with_a_step())])
+    assert "- `add(a=1)` → `2`\n\nDone." in to_markdown(thread)
+    assert "<code>add(a=1)</code>" in to_html(thread)
+
+
+def answer_with_a_step() -> Reply:
+    step = ToolStep(ToolCall("1", "add", '{"a": 1}'), "2", True, 0.1)
+    return Reply("Done.", "m", "m", "wandb", steps=(step,))
+
+
+def test_a_turn_is_edited(kernel: Kernel, service: Service) -> None:
+    """Its prompt comes as it was sent, and the next chat of a new cell replaces that turn alone."""
+    kernel.run("%%wbchat -s Briefly.\none {{ '{{ 1 }}' }}", cell_id="c1")
+    kernel.run("%%wbchat\ntwo", cell_id="c2")
+    run = kernel.run("%wbthread --edit 1", cell_id="c3")
+    assert "Turn 1 of main is in a new cell." in run.text
+    (payload,) = run.reply["payload"]
+    assert payload["text"] == "%%wbchat --raw -s Briefly.\none {{ 1 }}"
+    queue_replies(service, "New.", "Newer.")
+    assert "turn 1" in kernel.run("%%wbchat --raw\nuno {{ 1 }}", cell_id="c4").text
+    assert sent(service) == ["Briefly.", "uno {{ 1 }}"]
+    kernel.run("%%wbchat\nthree", cell_id="c5")
+    assert sent(service) == ["Briefly.", "uno {{ 1 }}", "New.", "two", "Hello there.", "three"]
+    # The new cell has the turn now.
+    kernel.run("%%wbchat -s Briefly.\neins", cell_id="c4")
+    assert sent(service) == ["Briefly.", "eins"]
+    assert "The thread main has 3 turns, so there is no turn 4." in kernel.run("%wbthread --edit 4").error
+    # Without cell ids the prompt is shown, to be copied.
+    assert "%%wbchat --raw\ntwo" in kernel.run("%wbthread --edit 2").text
+
+
+def test_the_formulas_of_a_page_need_no_script() -> None:
+    hostile = r"$\text{<img src=x>}$ and $\href{javascript:alert(1)}{x}$ and $\sqrt{x}$ and $\ce{H2O}$, or $5 and $6."
+    page = to_html(Thread("main", [Turn("hi", hostile)]))
+    assert '<math display="inline"><mrow><msqrt>' in page
+    assert "<mtext>" not in page or "&lt;img" in page
+    assert "<code>$\\ce{H2O}$</code>" in page
+    assert "<img" not in page
+    assert "href" not in page.replace("\\href", "")
+    assert "<span>$</span>5 and <span>$</span>6." in page
 
 
 def test_turns_are_undone_cleared_and_deleted(kernel: Kernel, service: Service) -> None:
@@ -154,10 +220,15 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     assert "has turns already" in kernel.run(f"%wbthread again --import {tmp_path}/talk.json").error
     kernel.run(f"%wbthread --export {tmp_path}/talk.md")
     text = (tmp_path / "talk.md").read_text()
-    assert "## Turn 1\n\n> System: Be brief.\n\n**Prompt**\n\none\n\n**Reply**\n\nA $x$ **b**\n\n## Turn 2" in text
+    assert text.startswith(
+        "# main\n\n## Turn 1\n\n> System: Be brief.\n\n**Prompt**\n\n<blockquote>\n\none\n\n\n\n</blockquote>\n\n"
+        "**Reply**\n\nA $x$ **b**\n\n<small>test/model-a"
+    )
+    assert "## Turn 2" in text
     kernel.run(f"%wbthread --export {tmp_path}/talk.html")
     page = (tmp_path / "talk.html").read_text()
-    assert '<div class="system">Be brief.</div>' in page
+    assert "System: Be brief." in page
+    assert "<mi>x</mi>" in page
     assert "<strong>b</strong>" in page
     unknown = kernel.run(f"%wbthread --export {tmp_path}/talk.docx").error
     assert "talk.docx has the ending .docx: it does not say in which form to export." in unknown
@@ -211,6 +282,14 @@ def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wan
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
     assert kernel_with_catalog.value("_wbreply.notices") == (notice,)
+
+
+def test_an_image_that_a_model_cannot_see_is_announced(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel_with_catalog.run("%wbchat -m test/eyes --image data:image/png;base64,iVBORw0KGgo= See")
+    run = kernel_with_catalog.run("%wbchat And?")
+    assert sent(wandb.api)[0] == "See[image]"
+    assert "This model reads text only: the images of earlier turns were not sent" in run.text
+    assert "text only" not in kernel_with_catalog.run("%wbchat --once And?").text
 
 
 def test_a_prompt_that_is_longer_than_the_context_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:

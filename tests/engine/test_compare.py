@@ -27,7 +27,7 @@ def by_model(service: Service, **scripts: Any) -> None:
 def columns(run: Run) -> dict[str, Any]:
     """Return the output with the replies. Fail if there is more below it than their chart."""
     first, *charts = run.outputs
-    assert all(set(one["data"]) == {"text/plain", "image/png", "text/html"} for one in charts)
+    assert all(set(one["data"]) == {"text/plain", "text/html"} for one in charts)
     assert len(charts) <= 1
     return first
 
@@ -94,7 +94,7 @@ def test_a_chart_is_shown_below_after_all_have_answered(kernel: Kernel, service:
         assert title in text
     assert "cost" not in text, "no price is known"
     assert re.search(r"test/a +█{24} 40\n +test/b +█{12} 20", text)
-    assert kernel.value("'matplotlib.pyplot' in __import__('sys').modules") is False
+    assert kernel.value("'matplotlib' in __import__('sys').modules") is False
 
 
 def test_a_model_that_fails_does_not_affect_the_others(kernel: Kernel, service: Service) -> None:

@@ -192,11 +192,16 @@ def test_a_conversation_exported_as_a_page_sends_no_request(page: Page, tmp_path
     expect(page.locator("h1")).to_have_text("<b>talk</b>")
     assert page.locator("img, script, iframe").count() == 0
     assert page.locator("a[href^='javascript']").count() == 0
-    expect(page.locator(".prompt").first).to_have_text(HOSTILE)
-    reply = page.locator(".reply").last
-    expect(reply.locator("strong").first).to_have_text("median")
-    expect(reply.locator("pre")).to_contain_text('df["price"].median()')
-    expect(reply.locator("td").first).to_have_text("mean")
+    expect(page.locator("blockquote").last).to_have_text("What is a median?")
+    reply = page.locator("main")
+    expect(reply.locator("strong").filter(has_text="median")).to_have_count(1)
+    expect(reply.locator("pre").last).to_contain_text('df["price"].median()')
+    expect(reply.locator("td").filter(has_text="mean")).to_have_count(1)
+    # Formulas are drawn without a script, in the size of the text.
+    expect(reply.locator("math")).to_have_count(2)
+    box = reply.locator("msub").first.bounding_box()
+    assert box is not None
+    assert 8 < box["height"] < 40
     keep_screenshot(page, "thread-page")
 
 
@@ -219,7 +224,7 @@ def test_several_models_are_shown_side_by_side(server: JupyterServer, wandb_host
     lab.run(1)
     # The replies and their chart.
     expect(lab.output(1)).to_have_count(2)
-    expect(lab.output(1).nth(1).get_by_role("img")).to_be_visible()
+    expect(lab.output(1).nth(1).get_by_role("cell", name=MODELS[0])).to_be_visible()
     columns = lab.output(1).first.locator("td[valign=top]")
     expect(columns).to_have_count(2)
     expect(columns.nth(0).locator("pre")).to_contain_text('df["price"].median()')

@@ -318,7 +318,6 @@ def test_the_installed_package_loads_works_and_unloads(
         "%wbmodels --table": "test/model-b",
         "%wbconfig": service.url,
         "%wbchat hi": "Hello there.",
-        # The chart of a comparison is text if there is no matplotlib.
         "%wbchat -m test/model-a -m test/model-b hi": "tokens a second",
         "%wbthread --show": "Hello there.",
         "%wbusage": "test/model-b",

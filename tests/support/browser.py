@@ -94,7 +94,8 @@ class JupyterServer:
         """Write a notebook as another tool would: the outputs of these cells have no signature of this server."""
         for number in cells:
             for output in saved["cells"][number]["outputs"]:
-                output["metadata"]["touched"] = True
+                if "metadata" in output:
+                    output["metadata"]["touched"] = True
         (self.folder / name).write_text(json.dumps(saved))
 
     @contextmanager

@@ -15,6 +15,8 @@ from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.reply import reply_bundle, reply_parts
 from wandb_inference_magic.rendering.side_by_side import Column, side_by_side_bundle
 from wandb_inference_magic.rendering.tables import table_bundle
+from wandb_inference_magic.rendering.thread_file import to_markdown
+from wandb_inference_magic.rendering.thread_page import to_html
 
 URL = "http://evil.example/x"
 MARKS = [
@@ -52,7 +54,8 @@ class Maker:
     def composites(self, number: int) -> Iterator[Composite]:
         for _ in range(number):
             self._used = []
-            data = self._random.choice([self._reply, self._reply, self._comparison, self._thread, self._table])()
+            writers = [self._reply, self._reply, self._comparison, self._thread, self._page, self._table]
+            data = self._random.choice(writers)()
             yield Composite(data["text/markdown"], data.get("text/html", ""), tuple(self._used))
 
     def _reply(self) -> dict[str, str]:
@@ -63,7 +66,15 @@ class Maker:
         return side_by_side_bundle([Column("m", reply_parts(self._one_reply()), "") for _ in range(3)])
 
     def _thread(self) -> dict[str, str]:
-        return conversation_bundle(Thread("main", [Turn(self._text(), self._text()) for _ in range(2)]))
+        return conversation_bundle(self._turns())
+
+    def _page(self) -> dict[str, str]:
+        thread = self._turns()
+        body = to_html(thread).partition("<main>")[2].partition("</main>")[0]
+        return {"text/markdown": to_markdown(thread), "text/html": body}
+
+    def _turns(self) -> Thread:
+        return Thread("main", [Turn(self._text(), self._text(), answer=self._one_reply()) for _ in range(2)])
 
     def _table(self) -> dict[str, str]:
         return table_bundle(("a", "b"), [(self._text()[:200], self._text()[:200]) for _ in range(3)], below="*$*")

@@ -25,7 +25,8 @@ def parsed(markdown: str) -> Iterator[Token]:
 
 def assert_inert(markdown: str) -> None:
     for token in parsed(markdown):
-        assert not token.type.startswith("html"), token
+        # The element that keeps dollars apart.
+        assert not token.type.startswith("html") or token.content in ("<span>", "</span>"), token
         if token.type == "image":
             assert re.match(r"data:image/(png|jpeg|gif|webp);base64,", str(token.attrs["src"]), re.IGNORECASE), token
         if token.type == "link_open":

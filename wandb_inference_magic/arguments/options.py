@@ -112,6 +112,10 @@ class ThreadOptions:
 
     show: bool = option("Show the whole conversation, rendered.")
     undo: bool = option("Take the last turn back.")
+    edit: int | None = option(
+        "Put the prompt of turn N into a new cell; the next chat of a new cell replaces that turn.",
+        integer(1, "the number of a turn"),
+    )
     clear: bool = option("Take all turns away; the name stays.")
     delete: bool = option("Delete the thread.")
     export: str | None = option(

@@ -1,28 +1,29 @@
-"""Run `%wbthread`: list the threads, switch, show, undo, clear, delete, export and import."""
+"""Run `%wbthread`: list the threads, switch, show, undo, edit, clear, delete, export and import."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError, shortened
-from ..markup import Untrusted, quotation, safe_document, safe_inline
-from ..messages import DEFAULT_THREAD, Thread, estimate_messages
-from ..rendering import MARKDOWN, PLAIN, line_bundle, table_bundle, thread_file
+from ..frontend import next_cells
+from ..markup import Untrusted, fenced, safe_document, safe_inline
+from ..messages import DEFAULT_THREAD, CodeBlock, Thread, estimate_messages, has_images
+from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
 from ..text import safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..arguments import ThreadOptions
-    from ..frontend import Canvas
-    from ..markup import Part
+    from ..frontend import MagicContext
     from ..session import Session
 
-ACTIONS = ("show", "undo", "clear", "delete", "export", "import_")
+ACTIONS = ("show", "undo", "edit", "clear", "delete", "export", "import_")
 PROMPT_SHOWN = 60
 
 
-def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) -> None:
+def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     """Run `%wbthread` with its options and report the result.
 
     Raises
@@ -30,13 +31,14 @@ def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) 
     InferenceError
         For a thread that does not exist, a file that cannot be used, and more than one action at once.
     """
+    session, canvas = context.session, context.canvas()
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
         raise InferenceError(
             "%wbthread does one thing at a time.", remedy="Give one option, and the others after it.", cause="option"
         )
     if chosen:
-        canvas.show(_act(session, chosen[0], options, name or session.threads.current))
+        canvas.show(_act(context, chosen[0], options, name or session.threads.current))
         return
     if not name:
         canvas.show(threads_table(session))
@@ -46,7 +48,8 @@ def manage(session: Session, options: ThreadOptions, name: str, canvas: Canvas) 
     canvas.show(line_bundle(f"The next chats continue the thread {name} ({_count(turns)})."))
 
 
-def _act(session: Session, action: str, options: ThreadOptions, name: str) -> dict[str, Any]:
+def _act(context: MagicContext, action: str, options: ThreadOptions, name: str) -> dict[str, Any]:
+    session = context.session
     if action == "import_":
         return _import(session, name, options.import_ or "")
     # The current thread is valid before its first turn: a notebook may begin with --clear.
@@ -59,6 +62,8 @@ def _act(session: Session, action: str, options: ThreadOptions, name: str) -> di
         return line_bundle(f"The thread {name} ({_count(len(thread.turns))}) is in {path}.")
     if action == "undo":
         return _undo(thread)
+    if action == "edit":
+        return _edit(context, thread, options.edit or 0)
     if action == "clear":
         session.threads[name] = Thread(name)
         return line_bundle(f"The thread {name} is empty now.")
@@ -79,9 +84,36 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
 def _undo(thread: Thread) -> dict[str, Any]:
     if not thread.turns:
         raise InferenceError(f"The thread {thread.name} has no turn to take back.", cause="option")
-    turn = thread.turns.pop()
+    turn, thread.edited = thread.turns.pop(), None
     left = _count(len(thread.turns))
     return line_bundle(f"Undone: {shortened(_one_line(turn.words), PROMPT_SHOWN)!r}. {thread.name} has {left}.")
+
+
+def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
+    """Put the prompt of a turn into a new cell, and have the next chat of a new cell replace that turn."""
+    if number > len(thread.turns):
+        raise InferenceError(
+            f"The thread {thread.name} has {_count(len(thread.turns))}, so there is no turn {number}.",
+            remedy=f"%wbthread {thread.name} --show shows them with their numbers.",
+            cause="option",
+        )
+    turn = thread.turns[number - 1]
+    # The prompt as it was sent: it is no template.
+    line = "%%wbchat --raw" + f" --thread {shlex.quote(thread.name)}" * (thread.name != context.session.threads.current)
+    if turn.system and not any(mark in turn.system for mark in ("\n", "{{", "{%")):
+        # In the cell, so that it stays when the cell is run once more.
+        line += f" -s {shlex.quote(turn.system)}"
+    text = f"{line}\n{turn.words}"
+    is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
+    thread.edited = number
+    words = (
+        f"Turn {number} of {thread.name} is {'below, to copy into a' if is_by_hand else 'in a'} new cell. "
+        "Change it and run the cell: its reply replaces the old one. The turns after it stay as they are."
+    )
+    if has_images(turn.prompt):
+        words += " Its images are not in the cell: add them with --image."
+    shown = safe_document([f"{safe_inline(words)}\n\n", *([Untrusted(fenced(text, "text"))] if is_by_hand else [])])
+    return {MARKDOWN: shown.strip("\n"), PLAIN: safe_plain(f"{words}\n\n{text}" if is_by_hand else words)}
 
 
 def _delete(session: Session, name: str) -> dict[str, Any]:
@@ -109,21 +141,15 @@ def threads_table(session: Session) -> dict[str, Any]:
 
 
 def conversation_bundle(thread: Thread, allow_images_from: Collection[str] = ()) -> dict[str, Any]:
-    """Return a whole thread as a MIME bundle. Replies are rendered; prompts are shown unchanged."""
-    parts: list[Part] = []
-    plain = []
-    systems = [("System", thread.system)] if thread.system else []
-    for number, turn in enumerate(thread.turns, 1):
-        systems += [("System", turn.system)] if turn.system else []
-        for title, text in systems:
-            parts.append(f"**{title}:** {safe_inline(text)}\n\n")
-            plain.append(f"[{title}] {safe_plain(text)}")
-        systems = []
-        parts += [f"**Turn {number}**\n\n{quotation(turn.words)}\n\n", Untrusted(turn.reply), "\n\n"]
-        plain += [f"[turn {number}] {safe_plain(turn.words)}", safe_plain(turn.reply)]
+    """Return a whole thread as a MIME bundle. Prompts and replies are rendered."""
     if not thread.turns:
         return line_bundle(f"The thread {thread.name} has no turns yet.")
-    return {MARKDOWN: safe_document(parts, allow_images_from).strip("\n"), PLAIN: "\n\n".join(plain)}
+    plain = [f"[System] {safe_plain(thread.system)}"] if thread.system else []
+    for number, turn in enumerate(thread.turns, 1):
+        plain += [f"[System] {safe_plain(turn.system)}"] if turn.system else []
+        reply = safe_plain(turn.reply) if turn.answer is None else reply_plain(turn.answer)
+        plain += [f"[turn {number}] {safe_plain(turn.words)}", reply]
+    return {MARKDOWN: safe_document(thread_parts(thread), allow_images_from).strip("\n"), PLAIN: "\n\n".join(plain)}
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import usd
 from ..errors import InferenceError
 from ..messages import data_frame
-from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
+from ..rendering import Measure, chart_bundle, line_bundle, table_bundle
 from ..session import Command, Total, usage_rows
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
             )
         )
         # A single bar has nothing to compare with.
-        chart = _chart(by_model) if len(by_model) > 1 else {}
-        canvas.append_below(chart, chart_metadata(chart))
+        canvas.append_below(_chart(by_model) if len(by_model) > 1 else {})
     else:
         canvas.show(line_bundle(f"Nothing has been sent since {_when(usage.since)}."))
     if options.reset:

@@ -263,7 +263,8 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
     if spec.thread is None or not reply.text:
         return
     # The prompt as it was sent: values in it may have been cut.
-    turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system)
+    answer = replace(reply, messages=(), logprobs=())
+    turn = Turn(request.messages[-1]["content"], reply.text, *origin, system=spec.system, answer=answer)
     with session.threads.recording:
         # Chats in other Python threads may have started or continued the thread since this request was sent.
         begins = spec.new or spec.fork is not None

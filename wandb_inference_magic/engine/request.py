@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 NOWHERE: Final = Origin()
+UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent, each stands there as [image]."
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,10 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     system = spec.system or thread.system_at(place) or settings.system or None
     room = _room(body, known)
     prompt, counted = fit_values(spec.prompt, None if room is None else room - _tokens_of(system))
-    conversation = thread.conversation(
-        place, prompt, system, room=room, with_images=known is None or not _is_text_only(known)
-    )
+    sees = known is None or not _is_text_only(known)
+    conversation = thread.conversation(place, prompt, system, room=room, with_images=sees)
     notices = (
+        *([] if sees or not any(has_images(turn.prompt) for turn in thread.turns[: place.before]) else [UNSEEN]),
         *_describe_left_out(conversation.left_out, known),
         *_describe_cut(counted, known),
         *_describe_cut(cut_values(spec.prompt), None),

@@ -11,7 +11,6 @@ from ..rendering import (
     Column,
     Measure,
     chart_bundle,
-    chart_metadata,
     reply_parts,
     reply_plain,
     side_by_side_bundle,
@@ -72,8 +71,7 @@ class ComparisonView(Spinner):
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
         self._canvas.show(side_by_side_bundle(columns, self._allowed), facts)
         if not interrupted:
-            chart = _chart(replies)
-            self._canvas.append_below(chart, chart_metadata(chart))
+            self._canvas.append_below(_chart(replies))
 
 
 def _chart(replies: Sequence[Reply]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console, Group
@@ -13,14 +13,16 @@ from rich.markdown import CodeBlock, Markdown
 from rich.syntax import Syntax
 from rich.text import Text
 
-from ..markup import commonmark_parser
+from ..markup import page_parser, sanitize_markdown, to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, lines_below, why_empty
 from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
+    from collections.abc import Iterator
+
+    from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
@@ -190,16 +192,38 @@ class _Code(CodeBlock):
 
 
 class SafeMarkdown(Markdown):
-    """Renders the untrusted Markdown of a reply. HTML is shown as text, and the address of a link is always visible."""
+    """Renders untrusted Markdown, read as for a notebook: HTML is text, addresses are visible, and maths is text."""
 
     elements: ClassVar[dict[str, Any]] = {**Markdown.elements, "fence": _Code, "code_block": _Code}
 
     def __init__(self, text: str) -> None:
         super().__init__("", hyperlinks=False, code_theme=THEME)
-        self.parsed = _parser().parse(safe_plain(text))
+        self.parsed = [
+            shown for token in page_parser().parse(sanitize_markdown(text)) for shown in _terminal_tokens(token)
+        ]
 
 
-@cache
-def _parser() -> MarkdownIt:
-    # rich's own parser would drop HTML.
-    return commonmark_parser(html=False).enable(["table", "strikethrough"])
+def _terminal_tokens(token: Token) -> Iterator[Token]:
+    """Yield a token as rich can show it."""
+    if token.type == "maths_block":
+        line = replace(token, type="inline", children=[_maths_token(token)])
+        yield from (
+            replace(token, type="paragraph_open", nesting=1),
+            line,
+            replace(token, type="paragraph_close", nesting=-1),
+        )
+    elif token.type == "maths":
+        yield _maths_token(token)
+    elif token.type == "image":
+        yield replace(token, type="text", tag="", content=f"[image: {token.content}]", children=None)
+    elif token.type != "html_inline":
+        children = token.children and [shown for child in token.children for shown in _terminal_tokens(child)]
+        yield replace(token, children=children)
+
+
+def _maths_token(token: Token) -> Token:
+    """Return maths as text with the characters that Unicode has or, if that is not possible, as code."""
+    text = to_text(token.content)
+    if text is None:
+        return replace(token, type="code_inline", tag="code", block=False)
+    return replace(token, type="text", content=text, block=False)

@@ -129,7 +129,7 @@ class InferenceMagics(Magics):
         from ..commands.threads import manage
 
         options, name = self._read(ThreadOptions, "%wbthread", line, templates=True)
-        manage(self.session, options, name, self._context("wbthread").canvas())
+        manage(self._context("wbthread"), options, name)
 
     @no_var_expand
     @cell_magic

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .blocks import split_finished as split_finished
 from .check import is_link as is_link, is_ordinary as is_ordinary
 from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline
+from .mathml import to_text as to_text
 from .parser import commonmark_parser as commonmark_parser, page_parser as page_parser
 from .sanitize import (
     Part as Part,

@@ -34,6 +34,8 @@ _DISPLAY_MARK: Final = re.compile(r"(?<!\\)\$\$|\\\\\[|\\begin\{")
 # What could be active if it were not in code.
 _COULD_ACT: Final = re.compile(r"[<\]]")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]*>?")
+# The element around a dollar (`literal.DOLLAR_APART`). It has no attributes, so it is harmless wherever it is.
+_BARE_SPAN: Final = ("<span>", "</span>")
 _LINK: Final = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 
 
@@ -57,8 +59,8 @@ def _kept_maths(state: StateInline, silent: bool) -> bool:
 
 
 def tags_in(markup: str) -> list[str]:
-    """Return the HTML tags in a text, in order."""
-    return _TAG.findall(markup)
+    """Return the HTML tags in a text, in order, without bare spans."""
+    return [tag for tag in _TAG.findall(markup) if tag not in _BARE_SPAN]
 
 
 def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequence[str] = ()) -> bool:

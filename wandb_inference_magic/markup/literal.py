@@ -30,9 +30,9 @@ _TYPESET_MARK: Final = re.compile(r"(\\(?:[(\[]|(?:begin|ref|eqref)(?![A-Za-z]))
 # Some parsers start a block after a task's checkbox.
 _TASK_BOX: Final = re.compile(r"^\[(?=[ xX]\]\s+(?:[>#+=|-]|\d+[.)]|\*\s|~~~|```))", re.MULTILINE)
 # JupyterLab removes the backslash before a dollar, then looks for maths between two dollars. It does not look across
-# an element's boundaries, and an empty link is the only element that shows nothing.
+# an element's boundaries. GitHub's documentation names the same element for this.
 DOLLAR: Final = r"\$"
-DOLLAR_APART: Final = r"\$[](#)"
+DOLLAR_APART: Final = r"<span>\$</span>"
 
 
 def safe_inline(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..imports import quiet
 from . import maths
+from .mathml import to_mathml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,12 +86,15 @@ def block_parser() -> MarkdownIt:
 
 @cache
 def page_parser() -> MarkdownIt:
-    """Return the parser that converts safe Markdown to HTML. This package's tags stay tags; maths stays LaTeX."""
+    """Return the parser that reads safe Markdown where this package renders it: as HTML, and in a terminal.
+
+    This package's tags stay tags, and maths is a token.
+    """
     parser = commonmark_parser(html=True).enable(["table", "strikethrough"])
     maths.install(parser)
     parser.inline.ruler.before("escape", "maths", _marked_maths)
     for kind in (maths.BLOCK, "maths"):
-        parser.add_render_rule(kind, _as_written)
+        parser.add_render_rule(kind, _write_maths)
     return parser
 
 
@@ -107,9 +111,13 @@ def _marked_maths(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _as_written(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
+def _write_maths(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, env: Any) -> str:
+    """Write maths as LaTeX. Write it as MathML, or as code, if `env` says so: for pages without MathJax."""
     token = tokens[index]
-    return f"<p>{escape(token.content)}</p>\n" if token.block else escape(token.content)
+    shown = escape(token.content)
+    if env.get("mathml"):
+        shown = to_mathml(token.content) or f"<code>{shown}</code>"
+    return f"<p>{shown}</p>\n" if token.block else shown
 
 
 def _recorded(kind: str, rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:

@@ -1,8 +1,8 @@
 """Rewrite a reply, block by block, so that no Markdown parser finds anything active in it.
 
 A reply is shown by parsers that differ (marked, markdown-it, mistune, cmark) and that may not sanitise. So Markdown is
-rewritten, not filtered: outside code there is no `<`, images are links, links go only to the web, and nothing refers
-to another place in the text.
+rewritten, not filtered: outside code there is no `<`, except around a dollar, images are links, links go only to the
+web, and nothing refers to another place in the text.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class Rewriting:
         for start, end, replacement in sorted([*edits, *tex_marks(content, edits)]):
             if start < position:
                 raise CannotRewriteError
-            text = literal(content[position:start], apart=apart and start not in labels)
+            text = literal(content[position:start], apart=apart)
             text = _undefining(text, begins_line=position == 0 or content[position - 1] == "\n")
             text = _without(crossing, text)
             if start < len(content) or (crossing and self._table):

@@ -10,7 +10,7 @@ from .tokens import estimate_messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .reply import Content, Message
+    from .reply import Content, Message, Reply
 
 DEFAULT_THREAD = "main"
 
@@ -27,7 +27,8 @@ class Turn(NamedTuple):
 
     `cell` is the id of the notebook cell it came from, and `execution` is the id of that cell's run. A cell that is run
     again replaces its own turns. A cell that chats several times in one run has several turns. `system` is the
-    system prompt of the thread from this turn on, or None if the turn did not change it.
+    system prompt of the thread from this turn on, or None if the turn did not change it. `answer` is what is known
+    about the reply, None for an imported one.
     """
 
     prompt: Content
@@ -35,6 +36,7 @@ class Turn(NamedTuple):
     cell: str | None = None
     execution: str | None = None
     system: str | None = None
+    answer: Reply | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -64,11 +66,15 @@ class Conversation(NamedTuple):
 
 @dataclass
 class Thread:
-    """A named list of turns. `system` is its initial system prompt; an imported thread can have one."""
+    """A named list of turns. `system` is its initial system prompt; an imported thread can have one.
+
+    `edited` is the number of the turn that the next chat of a new cell replaces.
+    """
 
     name: str
     turns: list[Turn] = field(default_factory=list)
     system: str | None = None
+    edited: int | None = None
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
@@ -85,7 +91,7 @@ class Thread:
         """
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
-            return Place(len(self.turns))
+            return Place(len(self.turns)) if self.edited is None else Place(self.edited - 1, 1)
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
         if of_this_run:
             return Place(of_this_run[-1] + 1)
@@ -93,7 +99,9 @@ class Thread:
 
     def system_at(self, place: Place) -> str | None:
         """Return the system prompt that applies at a place: the last one set before it, or the initial one."""
-        given = [turn.system for turn in self.turns[: place.before] if turn.system is not None]
+        # An edited turn keeps its own.
+        end = place.before + (self.edited == place.before + 1)
+        given = [turn.system for turn in self.turns[:end] if turn.system is not None]
         return given[-1] if given else self.system
 
     def conversation(
@@ -125,7 +133,11 @@ class Thread:
 
     def record(self, place: Place, turn: Turn) -> int:
         """Insert a finished turn at its place and return its number, counted from 1."""
-        if place.replaced:
+        if self.edited == place.before + 1 <= len(self.turns):
+            old = self.turns.pop(place.before)
+            turn = turn if turn.system is not None else turn._replace(system=old.system)
+            self.edited = None
+        elif place.replaced:
             self.turns = [
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
             ]

@@ -5,7 +5,7 @@ This package does not depend on a front end. All its output is made safe by `mar
 
 from __future__ import annotations
 
-from .chart import Measure as Measure, chart_bundle as chart_bundle, chart_metadata as chart_metadata
+from .chart import Measure as Measure, chart_bundle as chart_bundle
 from .reply import (
     BLANK as BLANK,
     MARKDOWN as MARKDOWN,
@@ -22,3 +22,4 @@ from .reply import (
 )
 from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
 from .tables import line_bundle as line_bundle, table_bundle as table_bundle
+from .thread_parts import thread_parts as thread_parts

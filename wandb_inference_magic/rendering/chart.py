@@ -1,12 +1,9 @@
-"""A small chart that compares models: always as text, and drawn with matplotlib if it is installed."""
+"""A small chart that compares models: an HTML table with bars, and text."""
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
 from html import escape
-from io import BytesIO
-from itertools import zip_longest
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,14 +13,9 @@ from .reply import HTML, PLAIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-PNG: Final = "image/png"
 BAR_CHARACTERS: Final = 24
-MOST_MODELS: Final = 12
-PANELS_A_ROW: Final = 2
-# The image has twice the resolution of an older screen and is shown at half its size.
-FINE: Final = 2
-DPI: Final = 100
-COLOUR: Final = "#3b6fb6"
+BAR_PIXELS: Final = 110
+MOST_MODELS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +33,21 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     Parameters
     ----------
     models : sequence of str
-        Their ids. Only the first twelve are drawn.
+        Their ids. Only the first ten are drawn.
     measures : sequence of Measure
         Drawn side by side. A measure without any known value is left out.
 
     Returns
     -------
     dict
-        Always `text/plain`. If matplotlib is installed, also `image/png`, and `text/html` that contains it. Empty if
-        there is nothing to draw.
+        `text/plain` and `text/html`. Empty if there is nothing to draw.
     """
     names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
     drawn = [replace(one, values=[*map(_finite, one.values[: len(names)])]) for one in measures]
     known = [one for one in drawn if any(value is not None for value in one.values)]
     if not known:
         return {}
-    bundle: dict[str, Any] = {PLAIN: _as_text(names, known)}
-    try:
-        bundle[PNG] = b64encode(_image(names, known)).decode()
-    except Exception:  # noqa: BLE001 - a failed drawing must not lose a comparison that was paid for
-        return bundle
-    # Front ends show a PNG without alternative text. Untrusted notebooks and GitHub do not show this HTML.
-    bundle[HTML] = f'<img alt="{escape(bundle[PLAIN])}" width="{_width(bundle)}" src="data:{PNG};base64,{bundle[PNG]}">'
-    return bundle
-
-
-def chart_metadata(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a chart's image: its display width and its alternative text."""
-    return {PNG: {"width": _width(data), "alt": data[PLAIN]}} if PNG in data else {}
-
-
-def _width(data: dict[str, Any]) -> int:
-    # A PNG's width is in its header, bytes 16 to 19 (PNG specification, section 11.2.2).
-    return int.from_bytes(b64decode(data[PNG][:64])[16:20], "big") // FINE
+    return {PLAIN: _as_text(names, known), HTML: _as_html(names, known)}
 
 
 def _finite(value: float | None) -> float | None:
@@ -89,60 +63,32 @@ def _as_text(names: Sequence[str], measures: Sequence[Measure]) -> str:
     width = max(map(len, names))
     blocks = []
     for measure in measures:
-        largest = max(value for value in measure.values if value is not None)
         lines = [measure.title]
-        for name, value in zip(names, measure.values, strict=True):
-            share = (value or 0.0) / largest if largest > 0 else 0.0
+        for name, value, share in zip(names, measure.values, _shares(measure), strict=True):
             bar = "█" * round(share * BAR_CHARACTERS)
             lines.append(f"  {name:<{width}}  {bar}{' ' * bool(bar)}{_words(measure, value)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
-def _image(names: Sequence[str], measures: Sequence[Measure]) -> bytes:
-    """Return the chart as a PNG. Raise what matplotlib raises, for example if it is not installed."""
-    # pyplot is not used, so that the user's current figure and backend do not change.
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    own: dict[Any, Any] = {
-        "font.size": 9,
-        "font.family": ["sans-serif"],
-        "text.usetex": False,
-        "text.parse_math": False,
-    }
-    # The user's style may use white text, which is invisible on this chart's white background.
-    with style.context(["default", own]):
-        rows, columns = -(-len(measures) // PANELS_A_ROW), min(len(measures), PANELS_A_ROW)
-        size = (2.0 + 2.4 * columns, rows * (0.5 + 0.3 * len(names)))
-        figure = Figure(figsize=size, dpi=DPI * FINE, layout="constrained")
-        FigureCanvasAgg(figure)
-        # Opaque, because the text is dark and the page may be dark too.
-        figure.set_facecolor("white")
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        panels[0, 0].invert_yaxis()
-        for panel, measure in zip_longest(panels.flat, measures):
-            if measure is None:
-                panel.set_visible(False)
-            else:
-                _draw_panel(panel, names, measure)
-        image = BytesIO()
-        figure.savefig(image, format="png", dpi=DPI * FINE)
-    return image.getvalue()
+def _shares(measure: Measure) -> list[float]:
+    """Return the length of each bar as a share of the longest."""
+    largest = max(value for value in measure.values if value is not None)
+    return [(value or 0.0) / largest if largest > 0 else 0.0 for value in measure.values]
 
 
-def _draw_panel(panel: Any, names: Sequence[str], measure: Measure) -> None:
-    values = [value or 0.0 for value in measure.values]
-    places = range(len(names))
-    bars = panel.barh(places, values, height=0.62, color=COLOUR)
-    labels = [_words(measure, value) for value in measure.values]
-    panel.bar_label(bars, labels=labels, padding=3, fontsize=8, color="#333333")
-    panel.set_yticks(places, names)
-    # Leave space for the label after the longest bar.
-    panel.set_xlim(0, (max(values) or 1.0) * 1.45)
-    panel.set_xticks([])
-    panel.set_title(measure.title, fontsize=9, loc="left", color="#333333")
-    panel.tick_params(length=0)
-    panel.spines[["top", "right", "bottom"]].set_visible(False)
-    panel.spines["left"].set_color("#999999")
+def _as_html(names: Sequence[str], measures: Sequence[Measure]) -> str:
+    """Return the chart as a table. A bar is a border without a colour: it has the text's, in any theme."""
+    rows = [["model", *(escape(one.title) for one in measures)]]
+    # MathJax leaves code alone.
+    rows += [[f"<code>{escape(name)}</code>"] for name in names]
+    for measure in measures:
+        for row, value, share in zip(rows[1:], measure.values, _shares(measure), strict=True):
+            bar = f'<div style="border-top:7px solid;width:{share * BAR_PIXELS:.0f}px"></div>' if share else ""
+            row.append(f"{escape(_words(measure, value))}{bar}")
+    head, *body = (_row("th" if number == 0 else "td", row) for number, row in enumerate(rows))
+    return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f'<{tag} style="text-align:left">{cell}</{tag}>' for cell in cells) + "</tr>"

@@ -90,14 +90,17 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     return {MARKDOWN: markdown, **plain}
 
 
-def reply_parts(reply: Reply) -> list[Part]:
-    """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`."""
+def reply_parts(reply: Reply, text: str = "") -> list[Part]:
+    """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`.
+
+    `text` is shown instead of the reply's own, if it is given.
+    """
     parts: list[Part] = []
     if reply.reasoning.strip():
         # The blank lines end the HTML, so that front ends read the content as Markdown.
         parts += ["<details><summary>Reasoning</summary>\n\n", Untrusted(reply.reasoning.strip())]
         parts.append("\n\n</details>\n\n")
-    text = reply.text.strip("\n")
+    text = text or reply.text.strip("\n")
     parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
     return [*parts, *_footer(reply)]
 
@@ -195,14 +198,13 @@ def status_markdown(words: str) -> str:
     return f"<small>⏳ {safe_inline(words)}</small>"
 
 
-def markdown_to_html(markdown: str) -> str:
-    """Render Markdown made by `safe_document` as static HTML. Maths is kept as LaTeX.
+def markdown_to_html(markdown: str, *, mathml: bool = False) -> str:
+    """Render Markdown made by `safe_document` as static HTML. Maths is kept as LaTeX, or becomes MathML.
 
     JupyterLab also renders maths in HTML, so the maths is checked here too.
     """
-
     parser = page_parser()
     tokens = parser.parse(markdown)
     if not is_ordinary(tokens):
         return f"<pre>{escape(markdown)}</pre>"
-    return str(parser.renderer.render(tokens, parser.options, {}))
+    return str(parser.renderer.render(tokens, parser.options, {"mathml": mathml}))

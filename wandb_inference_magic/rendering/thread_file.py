@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
-from ..markup import Untrusted, quotation, safe_document, safe_inline
+from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn
 from ..text import read_json_text, whole
 from .thread_page import to_html
+from .thread_parts import thread_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..markup import Part
     from ..messages import Message
 
 
@@ -86,16 +86,7 @@ def to_json(thread: Thread) -> str:
 
 def to_markdown(thread: Thread) -> str:
     """Return a thread as Markdown, made safe because the viewer that opens the file may render everything in it."""
-    parts: list[Part] = [f"# {safe_inline(thread.name)}\n\n"]
-    if thread.system:
-        parts.append(quotation(f"System: {thread.system}") + "\n\n")
-    for number, turn in enumerate(thread.turns, 1):
-        parts.append(f"## Turn {number}\n\n")
-        if turn.system:
-            parts.append(quotation(f"System: {turn.system}") + "\n\n")
-        parts += ["**Prompt**\n\n", Untrusted(turn.words.strip("\n")), "\n\n"]
-        parts += ["**Reply**\n\n", Untrusted(turn.reply.strip("\n")), "\n\n"]
-    return safe_document(parts).rstrip("\n") + "\n"
+    return safe_document([f"# {safe_inline(thread.name)}\n\n", *thread_parts(thread)]).rstrip("\n") + "\n"
 
 
 def from_messages(name: str, document: Any) -> Thread:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from ..markup import sanitize_markdown
+from ..markup import safe_document
 from ..text import safe_plain
 from .reply import markdown_to_html
+from .thread_parts import thread_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..messages import Thread
 
 # A second protection besides the safe text: the page may load nothing and run nothing.
@@ -19,19 +18,24 @@ POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE: Final = """\
 :root { color-scheme: light dark; }
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }
-.prompt, .system { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem .9rem; }
-.prompt, .system { border-left: .25rem solid #3b6fb6; }
-.system { border-color: #888; font-style: italic; }
+blockquote { margin: 1rem 0; padding: .1rem .9rem; border-left: .25rem solid #3b6fb6; overflow-wrap: anywhere; }
+small { opacity: .8; }
+img { max-width: 100%; }
 pre { overflow-x: auto; padding: .6rem .9rem; background: #8882; }
 table { border-collapse: collapse; }
 th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: left; }
+math[display="block"] { margin: .6rem 0; overflow-x: auto; }
+menclose { border: 1px solid; padding: .2em; }
+mtd[columnalign="left"] { text-align: left; }
+mtd[columnalign="right"] { text-align: right; }
+[mathvariant="bold"], [mathvariant="bold-italic"] { font-weight: bold; }
 """
 
 
 def to_html(thread: Thread) -> str:
-    """Return a thread as the text of an HTML page. Maths is kept as LaTeX."""
+    """Return a thread as the text of an HTML page. Maths is MathML, so that the page needs no script."""
     title = escape(safe_plain(thread.name))
-    body = "\n".join(_body(thread))
+    body = markdown_to_html(safe_document(thread_parts(thread)), mathml=True)
     return f"""\
 <!DOCTYPE html>
 <html lang="en">
@@ -51,18 +55,3 @@ def to_html(thread: Thread) -> str:
 </body>
 </html>
 """
-
-
-def _body(thread: Thread) -> Iterator[str]:
-    if thread.system:
-        yield _words("system", thread.system)
-    for number, turn in enumerate(thread.turns, 1):
-        yield f"<h2>Turn {number}</h2>"
-        if turn.system:
-            yield _words("system", turn.system)
-        yield _words("prompt", turn.words)
-        yield f'<div class="reply">\n{markdown_to_html(sanitize_markdown(turn.reply))}</div>'
-
-
-def _words(kind: str, text: str) -> str:
-    return f'<div class="{kind}">{escape(safe_plain(text))}</div>'
