@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import usd
 from ..errors import shortened
 from ..rendering import line_bundle, table_bundle
+from ..text import duration
 from .start import estimate
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
         figures["at once"] = str(sum(run.limiter.allowed for run in runs))
     if reason := next((run.retry_reason for run in runs if run.retry_reason), ""):
         left = ceil(max(run.retry_at for run in runs) - perf_counter())
-        figures["trying again"] = f"in {left} s: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
+        figures["trying again"] = f"in {duration(left)}: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
     return figures
 
 

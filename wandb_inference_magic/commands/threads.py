@@ -8,7 +8,7 @@ from ..errors import InferenceError, shortened
 from ..markup import Untrusted, quotation, safe_document, safe_inline
 from ..messages import DEFAULT_THREAD, Thread, estimate_messages
 from ..rendering import MARKDOWN, PLAIN, line_bundle, table_bundle, thread_file
-from ..text import safe_plain
+from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -131,4 +131,4 @@ def _one_line(text: str) -> str:
 
 
 def _count(turns: int) -> str:
-    return f"{turns} turn{'s' * (turns != 1)}"
+    return counted(turns, "turn")

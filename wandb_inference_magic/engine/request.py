@@ -64,6 +64,8 @@ class ChatSpec:
         Whether the answer must be JSON. It is requested in JSON mode.
     tools : Toolbox or None
         The functions the model may call.
+    notices : tuple of str
+        What the user should know about the prompt.
     """
 
     prompt: Content
@@ -80,6 +82,7 @@ class ChatSpec:
     repair: bool = True
     json: bool = False
     tools: Toolbox | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def adds_json_mode(self) -> bool:
@@ -118,6 +121,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
         place, prompt, system, room=room, with_images=known is None or not _is_text_only(known)
     )
     notices = (
+        *spec.notices,
         *_describe_left_out(conversation.left_out, known),
         *_describe_cut(counted, known),
         *_describe_cut(cut_values(spec.prompt), None),

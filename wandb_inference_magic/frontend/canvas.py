@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
-from ..rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
+from ..rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, side_by_side_bundle, status_markdown
 from ..text import safe_plain
 from .output_widget import Redrawn, takes_output
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..markup import Part
     from ..messages import Reply
+    from ..rendering import Column
 
 # A long block is redrawn only after it has grown by a fraction of its length. The amount of data sent then stays in
 # proportion to the reply, however long a single block becomes.
@@ -55,6 +56,9 @@ class Canvas(Protocol):
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        """Show several replies. They replace the status or the preview."""
 
     def clear(self) -> None:
         """Remove all output of the cell when the next output appears. Do nothing if the cell has other outputs."""
@@ -194,6 +198,9 @@ class NotebookCanvas(BlockCanvas):
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self._draw(data, metadata)
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        self._draw(side_by_side_bundle(columns, self._images), metadata)
 
     def clear(self) -> None:
         if self._owns_cell:

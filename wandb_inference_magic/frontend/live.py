@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..messages import CallProgress
+from ..text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,11 +150,11 @@ class LiveUpdater(Spinner):
 
 def describe_wait(doing: str, waited: float) -> str:
     """Return a status line, or an empty string if the wait has just begun. `waited` is in seconds."""
-    return "" if waited < QUIET_SECONDS else f"{doing} · {waited:.0f} s"
+    return "" if waited < QUIET_SECONDS else f"{doing} · {duration(round(waited))}"
 
 
 def describe_retry(progress: CallProgress) -> str:
     """Return why and when a request will be sent again, or an empty string if it will not."""
     if progress.waits is None or (left := progress.waits[1] - perf_counter()) <= 0:
         return ""
-    return f"{progress.waits[0]} in {ceil(left)} s"
+    return f"{progress.waits[0]} in {duration(ceil(left))}"

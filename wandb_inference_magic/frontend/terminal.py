@@ -20,10 +20,13 @@ from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from markdown_it import MarkdownIt
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
+    from ..rendering import Column
     from .canvas import Canvas
 
 
@@ -62,6 +65,9 @@ class _Printing:
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self.discard()
         print(data[PLAIN])
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        self.show({PLAIN: "\n\n".join(one.whole for one in columns)}, metadata)
 
     def clear(self) -> None:
         """Do nothing: printed text stays."""
@@ -125,6 +131,17 @@ class RichCanvas(_Printing, BlockCanvas):
             self._print(self._rendered(rest if reply.text else why_empty(reply)))
         for line in lines_below(reply):
             self._console.print(line, style="dim")
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
+        self.discard()
+        for number, column in enumerate(columns):
+            self._console.print(
+                *[""] * bool(number), Text(safe_plain(column.heading), style="bold underline"), sep="\n"
+            )
+            if column.plain:
+                self._print(self._rendered(column.plain))
+            for line in column.below:
+                self._console.print(line, style="dim")
 
     def _print_json(self, reply: Reply) -> None:
         pretty = pretty_json(reply.text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
+from ..text import counted, duration
 from . import display
 from .extract import code_blocks, to_records
 from .frames import data_frame
@@ -158,9 +159,9 @@ class Reply:
 
     def __repr__(self) -> str:
         words = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
-        tokens = f"{self.usage.completion_tokens} tokens" if self.usage else "tokens not counted"
+        tokens = counted(self.usage.completion_tokens, "token") if self.usage else "tokens not counted"
         state = f", {self.incomplete}" if self.incomplete else ""
-        return f"<Reply {words!r} from {self.model}, {tokens}, {self.seconds:.1f} s{state}>"
+        return f"<Reply {words!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
 
     @property
     def code_blocks(self) -> tuple[CodeBlock, ...]:

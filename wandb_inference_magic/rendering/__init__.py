@@ -14,7 +14,7 @@ from .reply import (
     lines_below as lines_below,
     reply_bundle as reply_bundle,
     reply_parts as reply_parts,
-    reply_plain as reply_plain,
+    reply_text as reply_text,
     status_markdown as status_markdown,
     step_markdown as step_markdown,
     why_empty as why_empty,

@@ -7,11 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ..catalog import usd
+from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, pretty_json
-from ..text import read_json_text, safe_plain
+from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,17 +37,17 @@ def footer(reply: Reply) -> str:
     """Return the footer of a reply as plain text: model, tokens, seconds, cost, turn."""
     is_local = reply.endpoint == "local"
     about = "about " if reply.usage_is_estimate else ""
-    cost = "cost unknown" if reply.cost is None else f"{about if reply.cost else ''}{usd(reply.cost)}"
+    cost = f"{about if reply.cost else ''}{describe_cost(reply.cost)}"
     turn = "" if reply.turn is None else f"turn {reply.turn}"
     earlier = reply.earlier_messages
     parts = [
         f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens" if reply.usage else "",
-        f"{reply.seconds:.1f} s",
+        duration(reply.seconds),
         "free" if is_local else cost,
         "replayed" if reply.replayed else "",
-        f"{reply.calls} calls" if reply.calls > 1 else "",
+        counted(reply.calls, "call") if reply.calls > 1 else "",
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
-        f"{earlier} earlier message{'s' * (earlier != 1)}" if turn and earlier else "",
+        counted(earlier, "earlier message") if turn and earlier else "",
         "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
         "the model refused" if reply.refusal else "",
         ENDINGS.get(reply.finish_reason or "", ""),
@@ -179,9 +179,14 @@ def _footer(reply: Reply) -> list[Part]:
 
 def reply_plain(reply: Reply) -> str:
     """Return a reply with its footer as plain text."""
+    return "\n\n".join((reply_text(reply), "\n".join(lines_below(reply))))
+
+
+def reply_text(reply: Reply) -> str:
+    """Return a reply with its steps as plain text, without its footer."""
     steps = safe_plain("".join(_format_step(step) for step in reply.steps)).strip()
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
-    return "\n\n".join(part for part in (steps, text, "\n".join(lines_below(reply))) if part)
+    return f"{steps}\n\n{text}" if steps else text
 
 
 def lines_below(reply: Reply) -> list[str]:
