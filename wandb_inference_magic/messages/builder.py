@@ -251,7 +251,7 @@ class ReplyBuilder:
         cost = None
         if price is not None and self.usage is not None:
             used = self.usage
-            cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+            cost = used.cost(price)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,

@@ -16,6 +16,8 @@ from ..errors import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..catalog import Price
+
 # A larger number is not a valid token count for one call.
 MOST_TOKENS: Final = 10**9
 
@@ -55,6 +57,10 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def cost(self, price: Price) -> float:
+        """Return what these tokens cost, in USD."""
+        return price.cost(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
