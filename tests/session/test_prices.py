@@ -1,4 +1,4 @@
-"""Prices come from W&B's public feed once, in the background after the first reply; earlier calls get their cost then."""
+"""Prices come from W&B's public feed once, after the first reply; calls made before get their cost then."""
 
 from __future__ import annotations
 
