@@ -98,9 +98,13 @@ class JupyterServer:
         (self.folder / name).write_text(json.dumps(saved))
 
     @contextmanager
-    def running(self) -> Iterator[JupyterServer]:
+    def running(self, python: str | Path = sys.executable) -> Iterator[JupyterServer]:
+        """Run the server. `python` may be that of another environment: the kernels' is this one."""
+        kernel = Path(self._environment["JUPYTER_DATA_DIR"]) / "kernels" / "python3" / "kernel.json"
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        _write(kernel, {"argv": argv, "display_name": "Python 3", "language": "python", "metadata": {"debugger": True}})
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
+            str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
         ]  # fmt: skip
@@ -187,7 +191,11 @@ class Lab:
         while time.monotonic() < deadline:
             for session in self.server.api("sessions"):
                 kernel = session["kernel"]
-                if session["path"] == self.name and kernel["execution_state"] == "idle" and kernel["connections"]:
+                if (
+                    session["path"].endswith(self.name)
+                    and kernel["execution_state"] == "idle"
+                    and kernel["connections"]
+                ):
                     return
             self.page.wait_for_timeout(100)
         raise AssertionError("the notebook's kernel never became idle")

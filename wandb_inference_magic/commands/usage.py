@@ -11,7 +11,7 @@ from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, chart_metadata, line_bundle, table_bundle
 from ..session import Command, Total, usage_rows
-from ..text import counted, duration
+from ..text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..frontend import MagicContext
     from ..session import Session
 
-HEADINGS: Final = ("model", "calls", "prompt", "cached", "completion", "time", "tokens a second", "cost")
+HEADINGS: Final = ("model", "calls", "prompt", "cached", "completion", "seconds", "tokens a second", "cost")
 NO_TOKENS: Final = ("", "", "")
 
 ByModel = list[tuple[str, str, Total]]
@@ -82,7 +82,7 @@ def _shared(session: Session) -> str:
 def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
     rows = [_row(_describe_model(endpoint, model), one) for endpoint, model, one in by_model]
     if total.failed:
-        rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, duration(total.failed_seconds), "", ""))
+        rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, f"{total.failed_seconds:,.1f}", "", ""))
     if len(by_model) > 1:
         rows.append(_row("total", total))
     return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
@@ -103,7 +103,7 @@ def _row(name: str, total: Total) -> tuple[str, ...]:
         f"{about}{total.usage.prompt_tokens:,}",
         f"{total.usage.cached_tokens:,}",
         f"{about}{total.usage.completion_tokens:,}",
-        duration(total.seconds),
+        f"{total.seconds:,.1f}",
         "" if speed is None else f"{speed:,.0f}",
         format_cost(total),
     )

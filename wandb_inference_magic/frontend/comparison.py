@@ -17,6 +17,7 @@ from ..rendering import (
     reply_text,
     side_by_side_bundle,
     status_markdown,
+    thinking_markdown,
 )
 from ..text import duration
 from .canvas import GROWTH, LONG_BLOCK
@@ -104,8 +105,10 @@ def _column(one: CallProgress) -> Column:
         return Column(one.model, reply_parts(one.ended), "")
     if one.error is not None:
         return Column(one.model, [f"*{safe_inline(one.error.what)}*"], "")
-    text = one.builder.text.strip()
-    return Column(one.model, [Untrusted(text) if text else status_markdown(_describe(one))], "")
+    text, status = one.builder.text.strip(), status_markdown(_describe(one))
+    if text:
+        return Column(one.model, [Untrusted(text), f"\n\n{status}"], "")
+    return Column(one.model, [thinking_markdown(_describe(one), one.builder.reasoning)], "")
 
 
 def _final_column(one: CallProgress, reply: Reply) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console, Group
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from ..markup import commonmark_parser
 from ..messages import pretty_json
-from ..rendering import PLAIN, lines_below, why_empty
+from ..rendering import PLAIN, ending, lines_below, why_empty
 from ..text import safe_plain
 from .canvas import BlockCanvas
 
@@ -54,6 +55,12 @@ class _Printing:
 
     def status(self, words: str) -> None:
         """Do nothing: a printed status could not be removed."""
+
+    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
+        self.status(words)
+
+    def thought(self, summary: str) -> None:
+        """Do nothing: the reasoning is in the Reply."""
 
     def discard(self) -> None:
         """End what is being drawn. Text printed afterwards stays."""
@@ -97,6 +104,14 @@ class RichCanvas(_Printing, BlockCanvas):
     def status(self, words: str) -> None:
         line = Text(safe_plain(words), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
+
+    def thinking(self, words: str, reasoning: str) -> None:
+        lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
+        self._redraw(Text("\n".join((safe_plain(words), *(f"│ {line}" for line in lines))), style="dim"))
+
+    def thought(self, summary: str) -> None:
+        self.discard()
+        self._console.print(f"[{summary}: _wbreply.reasoning]\n", style="dim")
 
     def append(self, text: str) -> None:
         self._given += len(text)

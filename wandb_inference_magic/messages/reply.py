@@ -96,6 +96,8 @@ class Reply:
         The cost in USD: 0.0 for the practice model, None if the price or the usage is unknown.
     seconds, seconds_to_first : float, float or None
         The time from sending the request to the end, and to the first piece of reasoning, text or a tool call.
+    seconds_thinking : float or None
+        The time from the first piece of reasoning to the first piece of text, or None if it is not known.
     messages : tuple of dict
         The messages that were sent; those of the last call if there were several.
     calls : int
@@ -137,6 +139,7 @@ class Reply:
     cost: float | None = None
     seconds: float = 0.0
     seconds_to_first: float | None = None
+    seconds_thinking: float | None = None
     messages: tuple[Message, ...] = ()
     calls: int = 1
     steps: tuple[ToolStep, ...] = ()
@@ -259,6 +262,7 @@ def added_up(replies: Sequence[Reply]) -> Reply:
         cost=sum(costs) if len(costs) == len(replies) else None,
         seconds=sum(reply.seconds for reply in replies),
         seconds_to_first=replies[0].seconds_to_first,
+        seconds_thinking=sum(reply.seconds_thinking or 0.0 for reply in replies) or None,
         calls=len(replies),
         replayed=all(reply.replayed for reply in replies),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,13 @@ COUNTS: Final = (
     ),
 )
 
+REASONING_COUNTS: Final = (
+    "completion_tokens_details.reasoning_tokens",
+    "output_tokens_details.reasoning_tokens",
+    "reasoning_tokens",
+    "thoughtsTokenCount",
+)
+
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
 PER_MESSAGE: Final = 4
@@ -48,11 +56,15 @@ _WORDS: Final = r"(?: |(?<![A-Za-z0-9]))[A-Z]?[a-z]{1,12}(?![A-Za-z0-9])"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one call, as counted by the endpoint; `prompt_tokens` includes the cached tokens."""
+    """The tokens of one call, as counted by the endpoint.
+
+    `prompt_tokens` includes the cached tokens, `completion_tokens` those of the reasoning (0 if they were not counted).
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -67,6 +79,7 @@ class Usage:
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @classmethod
@@ -90,7 +103,11 @@ class Usage:
             return None
         if (counts[2] or 0) > counts[0]:
             raise ValueError(_shown(counts[2]))
-        return cls(counts[0], counts[1], counts[2] or 0)
+        reasoning = 0
+        with suppress(ValueError):
+            # Of no weight: nothing is paid by it.
+            reasoning = min(_count(_first(chunk, REASONING_COUNTS) or 0), counts[1])
+        return cls(counts[0], counts[1], counts[2] or 0, reasoning)
 
 
 def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:

@@ -10,6 +10,7 @@ from .reply import (
     BLANK as BLANK,
     MARKDOWN as MARKDOWN,
     PLAIN as PLAIN,
+    ending as ending,
     format_tool_call as format_tool_call,
     lines_below as lines_below,
     reply_bundle as reply_bundle,
@@ -17,6 +18,9 @@ from .reply import (
     reply_text as reply_text,
     status_markdown as status_markdown,
     step_markdown as step_markdown,
+    thinking_markdown as thinking_markdown,
+    thought as thought,
+    thought_parts as thought_parts,
     why_empty as why_empty,
     why_flawed as why_flawed,
 )

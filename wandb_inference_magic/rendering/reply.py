@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
-from ..messages import BUDGET_REMEDY, pretty_json
+from ..messages import BUDGET_REMEDY, estimate, pretty_json
 from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ BLANK: Final = " "
 # The most characters shown of a tool call, and of its result.
 SHOWN: Final = 200
 
+
+# The last characters of the reasoning that are shown while a model thinks, and how: two lines, the last ones.
+SHOWN_REASONING: Final = 400
+LAST_LINES: Final = (
+    "display: flex; flex-direction: column-reverse; overflow: hidden; height: 2.5em; line-height: 1.25; "
+    "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
+)
 
 # The finish reasons that the footer reports.
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
@@ -93,13 +100,25 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
 def reply_parts(reply: Reply) -> list[Part]:
     """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`."""
     parts: list[Part] = []
-    if reply.reasoning.strip():
-        # The blank lines end the HTML, so that front ends read the content as Markdown.
-        parts += ["<details><summary>Reasoning</summary>\n\n", Untrusted(reply.reasoning.strip())]
-        parts.append("\n\n</details>\n\n")
+    if reasoning := reply.reasoning.strip():
+        counted_tokens = reply.usage.reasoning_tokens if reply.usage and not reply.usage_is_estimate else 0
+        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), Untrusted(reasoning))
     text = reply.text.strip("\n")
     parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
     return [*parts, *_footer(reply)]
+
+
+def thought(reasoning: str, seconds: float | None, tokens: int = 0) -> str:
+    """Return the summary of a model's reasoning: `Thought for 3 s · 412 tokens`. Without `tokens`, an estimate."""
+    time = "Thought" if seconds is None else f"Thought for {duration(seconds if seconds < 1 else round(seconds))}"
+    return f"{time} · {'' if tokens else 'about '}{counted(tokens or estimate(reasoning), 'token')}"
+
+
+def thought_parts(summary: str, content: Part) -> list[Part]:
+    """Return reasoning folded under its summary, and set apart from the answer when it is opened."""
+    # The blank lines end the HTML, so that front ends read the content as Markdown.
+    opening = f"<details><summary>{safe_inline(summary)}</summary>\n\n<blockquote>\n\n"
+    return [opening, content, "\n\n</blockquote>\n\n</details>\n\n"]
 
 
 def _steps(reply: Reply) -> list[Part]:
@@ -198,6 +217,24 @@ def lines_below(reply: Reply) -> list[str]:
 def status_markdown(words: str) -> str:
     """Return the line shown until the first text of the answer is received."""
     return f"<small>⏳ {safe_inline(words)}</small>"
+
+
+def thinking_markdown(words: str, reasoning: str) -> str:
+    """Return the status line of a model that thinks, with the last lines of its reasoning below.
+
+    The whole has a fixed height, which is not more than that of the shortest reply, so that nothing below moves.
+    """
+    return (
+        f'{status_markdown(words)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
+        if reasoning.strip()
+        else status_markdown(words)
+    )
+
+
+def ending(reasoning: str) -> str:
+    """Return the last words of reasoning on one line: as many as two lines of a wide window hold."""
+    words = " ".join(safe_plain(reasoning[-2 * SHOWN_REASONING :]).split())
+    return words if len(words) <= SHOWN_REASONING else f"… {words[-SHOWN_REASONING:].partition(' ')[2]}"
 
 
 def markdown_to_html(markdown: str) -> str:
