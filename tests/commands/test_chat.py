@@ -220,7 +220,7 @@ def test_reasoning_is_separate_from_the_text_and_folded(kernel: Kernel, service:
     service.then(Streamed(["42"], reasoning=["Let me ", "think."], reasoning_name=name))
     run = kernel.run("%wbchat hi")
     assert kernel.value("(_wbreply.text, _wbreply.reasoning)") == ("42", "Let me think.")
-    assert "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n42" in markdown(run)
+    assert "tokens</summary>\n\n<blockquote>\n\nLet me think.\n\n</blockquote>\n\n</details>\n\n42" in markdown(run)
     assert "think" not in run.output["data"]["text/plain"]
 
 

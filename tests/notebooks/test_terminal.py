@@ -98,6 +98,20 @@ def test_several_replies_are_rendered_as_one_is(terminal: Terminal, service: Ser
     assert "tokens a second" in printed, "the chart"
 
 
+def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(terminal: Terminal, service: Service) -> None:
+    gate = Event()
+    thoughts = [f"Thought {number} about it. " for number in range(60)]
+    service.then(Streamed(["Four it is."], reasoning=thoughts, reasoning_gate=gate))
+    terminal.type("%wbchat hi")
+    terminal.child.expect_exact("is thinking · 1 s · 240 words")
+    terminal.child.expect("│ .*Thought 59 about it")
+    gate.set()
+    printed = terminal.answer()
+    assert re.search(
+        r"\[Thought for 1 s · about \d+ tokens: _wbreply\.reasoning\]\n\nFour it is\.\n\[test/model-a", printed
+    )
+
+
 def test_errors_are_short(terminal: Terminal, service: Service) -> None:
     service.then(refused(401, "Invalid Authentication"))
     printed = terminal.run("%wbchat hi")
