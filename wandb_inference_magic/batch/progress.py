@@ -23,6 +23,7 @@ SHOWN_CHARACTERS: Final = 120
 # The fields of a schema that are shown.
 SHOWN_FIELDS: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
+STILL_ASKED: Final = "⏳ The first answers; the other rows are still asked."
 
 
 class MapProgress:
@@ -80,7 +81,8 @@ class MapProgress:
         rows = [row for run in self._runs for row in first_answers(run)][:PREVIEWED]
         if len(rows) > self._previewed:
             self._previewed = len(rows)
-            bundle = answers_bundle(self._runs, PREVIEWED, below=self._notices)
+            # The output of a page that is reloaded stays like this.
+            bundle = answers_bundle(self._runs, PREVIEWED, below=f"{STILL_ASKED} {self._notices}".strip())
             self._canvas.preview(bundle, f"first answer: {', '.join(rows[0][2:])}")
 
 

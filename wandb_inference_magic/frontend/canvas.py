@@ -39,9 +39,10 @@ GROWTH: Final = 1 / 8
 GROWING: Final = "still being written · after a reload, %wbthread --show has all of it"
 # What stands in for the reasoning until the reply is complete: it can be long, and a growing block is drawn often.
 LATER: Final = "*It is shown when the reply is complete.*"
-# Blocks that front ends draw with space above. Between two outputs, that space would be added to the one below.
-_WITH_SPACE: Final = re.compile(r"\s*(?:#{1,6}\s|[-*+]\s|\d{1,9}[.)]\s|>|`{3}|~{3}|[-*_]{3})")
-_LESS_SPACE: Final = '<div style="margin-bottom: -1em"></div>\n\n'
+# Blocks that front ends draw with space above. Between two outputs, that would be added to the space below the first.
+_WITH_SPACE: Final = re.compile(r"\s*(?:(?P<more>#{1,6}\s|`{3}|~{3})|[-*+]\s|\d{1,9}[.)]\s|>|[-*_]{3})")
+# The last line of the blocks with more space below than others, in em, as JupyterLab has it.
+_MORE_BELOW: Final = ((re.compile(r"`{3}|~{3}"), 1.45), (re.compile(r"#\s"), 1.5), (re.compile(r"##\s"), 1.2))
 # The last element of an output has less space below. This one takes its place, and nothing else.
 _END: Final = '\n\n<div style="clear: both"></div>'
 # As tall as the reasoning that was shown there, and of no width.
@@ -49,6 +50,16 @@ _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 
 # The markup at the start of a block, before any text: a fence with its language, or the dash of a list item.
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*)\s*")
+
+
+def _less_space(above: str, text: str) -> list[Part]:
+    """Return what takes away the space above a text that stands below another one, so that it is not there twice."""
+    found = _WITH_SPACE.match(text)
+    if found is None:
+        return []
+    last = above.rstrip().rpartition("\n")[2]
+    space = next((space for begins, space in _MORE_BELOW if begins.match(last)), 1.0) if found["more"] else 1.0
+    return [f'<div style="margin-bottom: -{space}em"></div>\n\n']
 
 
 class Canvas(Protocol):
@@ -187,7 +198,8 @@ class NotebookCanvas(BlockCanvas):
         # The output of the growing block, and the one below it: the status, or that the reply grows.
         self._id = self._below = ""
         self._says = ""
-        self._has_left = False
+        # The blocks left last.
+        self._left = ""
         # What is above the text of the growing block: the folded reasoning, or space.
         self._above: list[Part] = []
 
@@ -196,11 +208,11 @@ class NotebookCanvas(BlockCanvas):
 
     def thinking(self, words: str, reasoning: str) -> None:
         self._say(f"{words}{reasoning}", thinking_markdown(words, reasoning))
-        if self._has_left:
+        if self._left:
             self._above = [_AS_TALL]
 
     def thought(self, summary: str) -> None:
-        if not self._has_left and not self._open.strip():
+        if not self._left and not self._open.strip():
             self._above = thought_parts(summary, LATER)
 
     def _say(self, says: str, markdown: str) -> None:
@@ -213,7 +225,7 @@ class NotebookCanvas(BlockCanvas):
 
     def _leave(self, text: str) -> None:
         self._draw_open(text)
-        self._id, self._above, self._has_left = "", [], True
+        self._id, self._above, self._left = "", [], text
 
     def _draw_open(self, text: str) -> None:
         if not self._owns_cell:
@@ -222,8 +234,8 @@ class NotebookCanvas(BlockCanvas):
         if not self._id:
             # The block takes the place of the line below the last one, once that line is there again: at any moment
             # the output says that it grows, and none of its lines moves up.
-            if self._has_left and not self._above and _WITH_SPACE.match(text):
-                self._above = [_LESS_SPACE]
+            if self._left and not self._above:
+                self._above = _less_space(self._left, text)
             if not self._below:
                 self.status(GROWING)
             self._id, self._below, self._says = self._below, "", ""
