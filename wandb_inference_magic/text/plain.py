@@ -20,7 +20,7 @@ _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 # JupyterLab breaks longer lines of errors inside words. A window of 700 pixels shows as many characters.
-MESSAGE_WIDTH: Final = 76
+MESSAGE_WIDTH: Final = 72
 
 
 def wrapped(text: str, indent: str = "") -> str:
