@@ -12,8 +12,8 @@ from ..client import practice_server as local
 from ..config import CONCURRENCY
 from ..errors import InferenceError, shortened
 from ..prompts import Template, is_template
-from .rows import index_of
 from ..text import counted
+from .rows import index_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
