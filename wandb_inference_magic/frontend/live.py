@@ -108,6 +108,7 @@ class LiveUpdater(Spinner):
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
         self._notice_restart()
+        self._fold()
         self._canvas.finish(reply)
 
     def discard(self) -> None:
