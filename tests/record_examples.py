@@ -43,7 +43,11 @@ def practice_model() -> Iterator[tuple[dict[str, str], str]]:
     yield {}, ""
 
 
+# The cassettes whose names are not those of their notebooks, because only the first cells are answered from them.
+CASSETTES: Final = {"quickstart": "quickstart-example.jsonl"}
+RESET: Final = "%wbconfig --reset"
 RECORDED: Final[dict[str, Callable[[], Any]]] = {
+    "quickstart": stand_ins,
     "exploring": stand_ins,
     "comparing": stand_ins,
     "tools": stand_ins,
@@ -56,7 +60,9 @@ def record(name: str) -> None:
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     (cell,) = (cell for cell in notebook.cells if REPLAY in cell.source and "%wbconfig" in cell.source)
     cell.source = cell.source.replace(REPLAY, RECORD)
-    cassette = EXAMPLES / f"{name}.jsonl"
+    cassette = EXAMPLES / CASSETTES.get(name, f"{name}.jsonl")
+    ends = [number for number, cell in enumerate(notebook.cells) if cell.source == RESET]
+    notebook.cells[min(ends, default=len(notebook.cells)) :] = []
     with RECORDED[name]() as (variables, url), tempfile.TemporaryDirectory() as home:
         client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}})
         client.execute(env=clean_environment(Path(home)) | variables)

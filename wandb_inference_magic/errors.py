@@ -5,12 +5,14 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .text import redacted, safe_plain
+from .text import redacted, safe_plain, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST_QUOTE: Final = 200
+# Of the second and later lines of a sentence in a message.
+INDENT: Final = "  "
 MB: Final = 1_000_000
 # Only this many characters of a long text are read.
 LONGEST_READ: Final = 20_000
@@ -111,14 +113,20 @@ class InferenceError(Exception):
         if self.show_traceback:
             shown = redacted("".join(traceback.format_exception(self)))
             return [safe_plain(line) for line in shown.splitlines()]
-        lines = [f"\x1b[1m{self.what}\x1b[0m"]
+        # Front ends end styles at the end of a line, or not: each line has its own.
+        lines = [f"\x1b[1m{line}\x1b[0m" for line in wrapped(self.what, INDENT).split("\n")]
         if self.why:
-            lines.append(self.why)
+            lines.append(wrapped(self.why, INDENT))
         if self.remedy:
-            lines.append(f"\x1b[1mWhat to do:\x1b[0m {self.remedy}")
+            head, _, rest = wrapped(f"What to do: {self.remedy}", INDENT).partition(":")
+            lines.append(f"\x1b[1m{head}:\x1b[0m{rest}")
         if self.request_id:
             lines.append(f"\x1b[2mRequest id: {self.request_id}\x1b[0m")
         return lines
+
+
+class HelpRequested(Exception):  # noqa: N818 - not a failure
+    """`--help` is on the line of a magic."""
 
 
 class InferenceWarning(UserWarning):
@@ -134,7 +142,8 @@ class Interrupted(KeyboardInterrupt):
     partial: Any = None
 
     def _render_traceback_(self) -> list[str]:
-        return [f"\x1b[1mInterrupted.\x1b[0m {self}"]
+        head, _, rest = wrapped(f"Interrupted. {self}", INDENT).partition(".")
+        return [f"\x1b[1m{head}.\x1b[0m{rest}"]
 
 
 def _rebuild(state: dict[str, object]) -> InferenceError:

@@ -8,11 +8,11 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.arguments.line import declared_options, options_behind, read_line
 from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions
-from wandb_inference_magic.arguments.reference import PAGES
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.arguments.reference import MAGICS, PAGES
+from wandb_inference_magic.errors import HelpRequested, InferenceError
 
 pytestmark = pytest.mark.short
 
@@ -194,6 +194,8 @@ def test_every_flag_is_declared_once_and_has_help(declared: type) -> None:
 def test_any_line_is_read_or_refused_with_a_message(line: str) -> None:
     try:
         options, text = chat(line)
+    except HelpRequested:
+        assert "-h" in line
     except InferenceError as error:
         assert error.cause == "option"
         assert str(error)
@@ -209,3 +211,29 @@ def test_any_line_is_read_or_refused_with_a_message(line: str) -> None:
 )
 def test_text_after_an_option_is_not_changed(text: str) -> None:
     assert chat(f"-t 1 {text}") == (ChatOptions(temperature=1.0), text)
+
+
+@pytest.mark.parametrize("line", ["-h", "--help", "-t 1 --help", "--help what", "-h -t"])
+def test_help_is_an_option_of_every_magic(line: str) -> None:
+    for page, text in MAGICS.values():
+        given = line if page.options is ChatOptions else line.removeprefix("-t 1 ")
+        with pytest.raises(HelpRequested):
+            read_line(page.options, "%magic", given, text=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Explain it. -t 0.2", "-t 0.2"),
+        ("Explain it -t 0.2 --max-tokens=5", "-t 0.2 --max-tokens=5"),
+        ("Explain it --new", "--new"),
+        ("Explain -t of tar", ""),
+        ("Explain it -t hot", ""),
+        ("What does --raw do", ""),
+        ("A dash - or two -- at the end --", ""),
+        ("--new at the front", ""),
+        ("It's -5 degrees -t 1", "-t 1"),
+    ],
+)
+def test_options_behind_the_text_are_found(text: str, expected: str) -> None:
+    assert options_behind(ChatOptions, text) == expected

@@ -9,7 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from kernels import Kernel, Run
+from kernels import Kernel, Run, SharedKernel
 from service import MODEL, Service, Streamed, completion, usage
 
 WORDS = [f"word{number} " for number in range(500)]
@@ -231,7 +231,7 @@ def test_reasoning_is_separate_from_the_text_and_folded(kernel: Kernel, service:
     service.then(Streamed(["42"], reasoning=["Let me ", "think."], reasoning_name=name))
     run = kernel.run("%wbchat hi")
     assert kernel.value("(_wbreply.text, _wbreply.reasoning)") == ("42", "Let me think.")
-    assert "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n42" in markdown(run)
+    assert "tokens</summary>\n\n<blockquote>\n\nLet me think.\n\n</blockquote>\n\n</details>\n\n42" in markdown(run)
     assert "think" not in run.output["data"]["text/plain"]
 
 
@@ -289,3 +289,21 @@ def test_a_reply_that_ends_before_its_last_block_is_drawn_is_shown_once(kernel: 
     service.then(Streamed(["First.\n\n**"]))
     run = kernel.run("%%wbchat\nhi")
     assert run.output["data"]["text/plain"].startswith("First.")
+
+
+def test_options_behind_the_text_are_sent_and_said_to_be(kernel: Kernel, service: Service) -> None:
+    run = kernel.run("%wbchat --once Explain it -t 0.2")
+    assert service.last.body["messages"][-1]["content"] == "Explain it -t 0.2"
+    assert "temperature" not in service.last.body
+    assert "[-t 0.2 was sent as text: options come before the text.]" in run.text
+    assert "was sent as text" not in kernel.run("%%wbchat --once\nExplain it -t 0.2").text
+
+
+def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:
+    for line in ("%wbchat -h", "%%wbchat --help", "%%wbchat -t 1 -h\nHello"):
+        run = shared.kernel.run(line)
+        assert run.ok
+        assert "  -t, --temperature NUMBER\n      0 for the likeliest words" in run.text
+        assert max(map(len, run.text.splitlines())) <= 82
+    assert "FRAME" in shared.kernel.run("%%wbmap --help").text
+    assert shared.service.received == []

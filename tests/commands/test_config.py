@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kernels import Kernel, Run, SharedKernel
-from service import Service, Wandb, page, refused
+from service import Service, Wandb, listing, page, refused
 
 
 def setting(run: Run, name: str) -> tuple[str, str]:
     """Return the value and the source of a setting as shown in the table."""
-    (row,) = [line for line in run.text.splitlines() if line.startswith(f"{name} ")]
+    rows = [line for line in run.text.splitlines() if line.startswith(f"{name} ")]
+    if not rows:
+        # One of those at their default, which are listed below the table.
+        found = re.search(rf"\b{name} \(([^)]*)\)[,.]", " ".join(run.text.split()))
+        return (found[1] if found else ""), "default"
+    (row,) = rows
     cells = [cell.strip() for cell in row.split("  ") if cell.strip()]
     return cells[1], cells[2] if len(cells) > 2 else ""
 
@@ -81,6 +87,7 @@ def test_an_invalid_setting_is_refused(shared: SharedKernel, line: str, expected
 
 @pytest.mark.short
 def test_the_key_is_entered_masked_and_never_shown(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    wandb.api.listing = listing("openai/gpt-oss-20b")
     kernel = start_kernel(**wandb.environment)
     kernel.run("%load_ext wandb_inference_magic")
     request = kernel.start("%wbconfig --key", allow_stdin=True)
@@ -89,7 +96,8 @@ def test_the_key_is_entered_masked_and_never_shown(start_kernel: Callable[..., K
     assert "forge.coreweave.com/settings" in stdin_request["prompt"]
     kernel.client.input("typed-secret-key")
     run = kernel.finish(request)
-    assert setting(run, "key") == ("found, not shown", "typed in")
+    assert "✓ key       typed in, kept for this session\n" in run.text
+    assert "✓ reply     " in run.text
     assert "typed-secret-key" not in str(run)
     assert kernel.run("%wbchat hi").ok
     assert wandb.api.last.headers["authorization"] == "Bearer typed-secret-key"
@@ -137,7 +145,45 @@ def test_check_lists_what_does_not_work_and_fails(kernel: Kernel, service: Servi
     service.always = refused(401, "Invalid Authentication")
     run = kernel.run("%wbconfig --check")
     assert not run.ok
-    assert "✗ failed" in run.text
+    assert "✓ endpoint" in run.text
+    assert "✗ key       The endpoint" in run.text
+    assert "✓ models" in run.text
+    assert "– reply     not checked" in run.text
+    assert "did not accept the key" in run.error
+
+
+def test_check_marks_the_reply_or_the_endpoint_that_fails(kernel: Kernel, service: Service) -> None:
+    service.always = refused(402, "no credit")
+    run = kernel.run("%wbconfig --check")
+    assert not run.ok
+    assert "✓ models    2 listed" in run.text
+    assert "✗ reply" in run.text
+    kernel.run("%wbconfig --endpoint http://127.0.0.1:9/v1")
+    assert "✗ endpoint  The endpoint" in kernel.run("%wbconfig --check").text
+
+
+def test_settings_at_their_default_are_folded(kernel: Kernel) -> None:
+    kernel.run("%wbconfig --timeout 77")
+    shown = kernel.run("%wbconfig").output["data"]
+    table, _, folded = shown["text/markdown"].partition("<details>")
+    assert "| timeout | 77 | set in this session |" in table
+    assert "default" not in table.replace("budget | not set | default", "").replace("project | not set | default", "")
+    assert re.match(r"<summary>\d+ settings at their default</summary>\n\n\| setting \|", folded)
+    assert "| max\\_retries | 3 | default |" in folded
+    assert "settings at their default: system (not set), " in shown["text/plain"]
+
+
+def test_a_typed_key_that_is_refused_is_said_to_be(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
+    wandb.api.always = refused(401, "Invalid Authentication")
+    wandb.api.listing = listing("openai/gpt-oss-20b")
+    kernel = start_kernel(**wandb.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    request = kernel.start("%wbconfig --key", allow_stdin=True)
+    kernel.client.get_stdin_msg(timeout=60)
+    kernel.client.input("typed-secret-key")
+    run = kernel.finish(request)
+    assert not run.ok
+    assert "✗ key       " in run.text
     assert "did not accept the key" in run.error
 
 
@@ -159,6 +205,8 @@ BAD_INPUT = [
     ("%%wbchat tell me\nhi", "options only"),
     ("%wbchat --tempreature 1 hi", "Did you mean --temperature"),
     ("%wbchat -m '' hi", "--model"),
+    ("# Ask it\n\n%%wbchat -t 1\nHello there", "%%wbchat is not on the first line of the cell"),
+    ("# Ask it\n%%wbmap df\nHello there", "Move the comment"),
 ]
 
 

@@ -102,7 +102,8 @@ def test_text_that_turns_out_to_be_reasoning_is_shown_as_reasoning(kernel: Kerne
     assert gate.is_set()
     assert len(run.outputs) == 1
     shown = run.outputs[0]["data"]["text/markdown"]
-    assert re.search(r"(?s)^<details><summary>Reasoning</summary>\n\nLet me see\..*</details>\s*Four it is\.", shown)
+    folded = r"(?s)^<details><summary>Thought.* tokens</summary>\n\n<blockquote>\n\nLet me see\..*</details>"
+    assert re.search(folded + r"\s*Four it is\.", shown)
     assert "The text above" not in shown
 
 

@@ -116,8 +116,11 @@ def test_options_are_completed(kernel_with_models: Kernel) -> None:
                 "--trace",
                 "--cache",
                 "--reset",
+                "-h",
+                "--help",
             )
         ],
+        "%wbchat --he|": ["%wbchat --help"],
     }
     assert differences(kernel_with_models, expected) == {}
 

@@ -59,7 +59,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], L
 
         @cache
         def run(name: str) -> LiveRun:
-            folder = tmp_path_factory.mktemp(name)
+            folder = shutil.copytree(EXAMPLES, tmp_path_factory.mktemp(name) / "examples")
             environment = clean_environment(folder) | wandb.environment
             recording = environment | RECORDING | {"WANDB_INFERENCE_CASSETTE_MODE": "record"}
             notebook = executed(nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4), recording, folder)
@@ -73,7 +73,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], L
 def test_the_quickstart_runs_without_a_key(live: Callable[[str], LiveRun]) -> None:
     notebook = live("quickstart").notebook
     chats = [cell for cell in notebook.cells if "wbchat" in cell.source and cell.cell_type == "code"]
-    assert len(chats) == 3
+    assert len(chats) == 4
+    # The first thing seen is good, and said to be an example: in the reply, and as the model in its footer.
+    example = chats.pop(0).outputs[0].data["text/plain"]
+    assert example.startswith("*An example, written by hand.*\n\nA p-value says")
+    assert re.search(r"\[example/written-by-hand · .* · replayed\]$", example)
     for cell in chats:
         output = cell.outputs[0]
         assert set(output.data) == {"text/markdown", "text/plain"}
@@ -135,11 +139,12 @@ def test_an_example_replays_without_network(
     tmp_path: Path,
 ) -> None:
     run = live(path.stem)
-    shutil.copy(run.folder / CASSETTE, tmp_path)
+    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    shutil.copy(run.folder / CASSETTE, folder)
     offline = environment | RECORDING | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
-    first, second = (executed(nbformat.read(path, as_version=4), offline, tmp_path) for _ in range(2))
+    first, second = (executed(nbformat.read(path, as_version=4), offline, folder) for _ in range(2))
     assert shown(first) == shown(second)
-    assert without_replay_marks(shown(first)) == shown(run.notebook)
+    assert without_replay_marks(shown(first)) == without_replay_marks(shown(run.notebook))
     assert shown(first) != shown(run.notebook), "a replay is marked as such"
 
 
@@ -160,13 +165,13 @@ def test_a_recorded_example_needs_neither_key_nor_network(
 
 
 def test_every_cassette_belongs_to_an_example_that_can_be_recorded() -> None:
-    assert {path.stem for path in RECORDED} == set(record_examples.RECORDED)
+    assert {path.stem for path in RECORDED} | set(record_examples.CASSETTES) == set(record_examples.RECORDED)
 
 
 def test_the_cassettes_contain_the_replies_of_the_stand_ins() -> None:
     answers = set()
-    for path in RECORDED:
-        for exchange in read_cassette(path.with_suffix(".jsonl")).exchanges:
+    for path in EXAMPLES.glob("*.jsonl"):
+        for exchange in read_cassette(path).exchanges:
             if exchange.endpoint == record_examples.STAND_IN_URL:
                 answers.add(answer_of(exchange))
     assert answers == {written.text for written in stand_in.WRITTEN}, "run: uv run python tests/record_examples.py"

@@ -89,7 +89,8 @@ def test_a_headless_run_saves_complete_outputs(jupyter: Run, service: Service, t
         assert [set(one.data) for one in chart] == [{"text/html", "text/plain"}] * (cell is compared)
     data = chat.outputs[0].data
     assert data["text/markdown"].startswith(
-        "<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>\n\n**Hi**"
+        "<details><summary>Thought · about 4 tokens</summary>\n\n"
+        "<blockquote>\n\nLet me think.\n\n</blockquote>\n\n</details>\n\n**Hi**"
     )
     assert "The end. test/model-a" in data["text/markdown"]
     assert re.search(r"<small>test/model-a · 12 \+ 3 tokens · .* s · .*turn 1</small>$", data["text/markdown"])
@@ -160,7 +161,7 @@ def test_the_exported_markdown_is_complete_and_inert(jupyter: Run, service: Serv
     process = jupyter("jupyter", "nbconvert", "--execute", "--to", "markdown", "n.ipynb", "--output=out")
     assert process.returncode == 0, process.stderr
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert text.count("<details><summary>Reasoning</summary>\n\nLet me think.\n\n</details>") == 3
+    assert text.count("tokens</summary>\n\n<blockquote>\n\nLet me think.\n\n</blockquote>\n\n</details>") == 3
     assert "| test/model-a ← chosen | unknown |" in text
     assert text.index("**test/a**") < text.index("**test/b**") < text.index("The end. test/a")
     assert text.count("12 + 3 tokens") == 3

@@ -74,6 +74,43 @@ def test_models_are_a_table_to_pick_from(terminal: Terminal, service: Service) -
     assert "numbers 1 to 2" in terminal.run("%wbmodels --use 9")
 
 
+def test_tables_fit_the_terminal(terminal: Terminal) -> None:
+    wide = terminal.run("%wbconfig")
+    terminal.resize(50)
+    printed = terminal.run("%wbconfig")
+    assert all(len(line) <= 50 for line in printed.splitlines())
+    # A long value takes several lines of its column.
+    assert re.search(r"^model +test/model-a +WANDB_INFERENCE_MODEL$", wide, re.MULTILINE)
+    assert re.search(r"^model +test/model-a +WANDB_INF\w+\n +\w+\n", printed, re.MULTILINE), printed
+
+
+def test_several_replies_are_rendered_as_one_is(terminal: Terminal, service: Service) -> None:
+    service.always = Streamed(["Some **bold** words.\n\n```python\nx = 1\n```\n"])
+    terminal.type("%wbchat -m test/model-a -m test/model-b hi")
+    raw = terminal.raw_answer()
+    printed = terminal.seen(raw)
+    assert raw.count("\x1b[1mbold\x1b[0m") == 2
+    assert printed.count("Some bold words.") == 2
+    assert re.search(
+        r"^test/model-a\nSome bold words\.\n\nx = 1\n\[test/model-a · 12 \+ 3 tokens", printed, re.MULTILINE
+    )
+    assert "```" not in printed
+    assert "tokens a second" in printed, "the chart"
+
+
+def test_the_last_lines_of_the_reasoning_are_shown_while_the_model_thinks(terminal: Terminal, service: Service) -> None:
+    gate = Event()
+    thoughts = [f"Thought {number} about it. " for number in range(60)]
+    service.then(Streamed(["Four it is."], reasoning=thoughts, reasoning_gate=gate))
+    terminal.type("%wbchat hi")
+    terminal.child.expect_exact("is thinking · 1 s · 240 words")
+    terminal.child.expect_exact("Thought 59 about it")
+    gate.set()
+    raw = terminal.raw_answer()
+    assert re.search(r"\[Thought for [\d.]+ s · about \d+ tokens: _wbreply\.reasoning\]", raw)
+    assert "Four it is." in raw
+
+
 def test_errors_are_short(terminal: Terminal, service: Service) -> None:
     service.then(refused(401, "Invalid Authentication"))
     printed = terminal.run("%wbchat hi")

@@ -110,8 +110,8 @@ def test_models_are_shown_below_each_other_with_a_text_chart(terminal: Terminal,
     service.always = answer
     printed = terminal.run("%wbchat -m test/a -m test/b Who are you?")
     first, second = (
-        r"=== test/a ===\n\nI am \*\*a\*\*\.\n\n\[test/a · ",
-        r"=== test/b ===\n\nI am \*\*b\*\*\.\n\n\[test/b · ",
+        r"test/a\nI am a\.\n\[test/a · ",
+        r"test/b\nI am b\.\n\[test/b · ",
     )
     assert re.search(rf"{first}.*{second}", printed, re.DOTALL), printed
     chart = printed.rpartition("[test/b")[2]

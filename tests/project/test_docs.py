@@ -16,7 +16,7 @@ import write_reference
 from IPython.core.oinspect import getdoc
 
 import wandb_inference_magic
-from wandb_inference_magic.arguments.line import declared_options, read_line
+from wandb_inference_magic.arguments.line import HELP, declared_options, read_line
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.config.settings import Resolved, WandbInference
@@ -61,7 +61,7 @@ def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) ->
     page, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
         # An option that is only mentioned, without its value.
-        assert line.strip() in {flag for one in declared_options(page.options) for flag in one.flags}
+        assert line.strip() in {flag for one in (*declared_options(page.options), HELP) for flag in one.flags}
         return
     read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel, SharedKernel
@@ -88,6 +89,30 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
     assert message in refused.value.what
     assert refused.value.what.endswith("Nothing was sent.")
     assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("{{ reveiw }}", "review is a column of df: write df.review."),
+        ("{{ df.reveiw }}", "Did you mean review?"),
+        ("{{ df.zzz }}", "It has review, my label."),
+        ("{{ mylabel }}", "write df['my label']."),
+        ("{{ config.colour }}", "Did you mean color?"),
+        ("{{ zzz }}", "If it is a variable, run the cell that defines it first. To send braces as they are: --raw"),
+    ],
+)
+def test_an_undefined_name_is_answered_with_what_there_is(text: str, remedy: str) -> None:
+    frame = pd.DataFrame({"review": ["good"], "my label": [1]})
+    with pytest.raises(InferenceError) as refused:
+        render(text, {"df": frame, "_hidden": frame, "config": {"color": 1}})
+    assert remedy in refused.value.remedy
+
+
+def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
+    with pytest.raises(InferenceError) as refused:
+        render("{{ zzz }}", {"row": {"review": "good", "label": 1}, "review": "good", "label": 1})
+    assert refused.value.remedy.startswith("The columns are review, label. If it is a variable, run the cell")
 
 
 def test_a_long_value_is_cut_visibly_unless_the_whole_filter_is_used() -> None:

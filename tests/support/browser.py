@@ -99,15 +99,23 @@ class JupyterServer:
         (self.folder / name).write_text(json.dumps(saved))
 
     @contextmanager
-    def running(self) -> Iterator[JupyterServer]:
+    def running(self, python: str | Path = sys.executable) -> Iterator[JupyterServer]:
+        """Run the server. `python` may be that of another environment: the kernels' is this one."""
+        environment = dict(self._environment)
+        if python != sys.executable:
+            kernel = Path(environment["JUPYTER_DATA_DIR"]) / "kernels" / "python3" / "kernel.json"
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            _write(kernel, {"argv": argv, "display_name": "Python 3", "language": "python"})
+            # It counts before the kernel of the other environment.
+            environment["JUPYTER_PREFER_ENV_PATH"] = "0"
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
+            str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
         ]  # fmt: skip
         # A socket name may have at most 107 bytes, and those of the kernels are in this folder.
         with TemporaryDirectory(prefix="jupyter-") as runtime, (self.folder.parent / "jupyter.log").open("wb") as log:
-            environment = self._environment | {"JUPYTER_RUNTIME_DIR": runtime}
+            environment |= {"JUPYTER_RUNTIME_DIR": runtime}
             process = subprocess.Popen(command, env=environment, cwd=self.folder, stdout=log, stderr=log)
             try:
                 self._wait(process)
@@ -188,7 +196,11 @@ class Lab:
         while time.monotonic() < deadline:
             for session in self.server.api("sessions"):
                 kernel = session["kernel"]
-                if session["path"] == self.name and kernel["execution_state"] == "idle" and kernel["connections"]:
+                if (
+                    session["path"].endswith(self.name)
+                    and kernel["execution_state"] == "idle"
+                    and kernel["connections"]
+                ):
                     return
             self.page.wait_for_timeout(100)
         raise AssertionError("the notebook's kernel never became idle")

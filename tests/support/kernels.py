@@ -17,7 +17,7 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from kernel_forks import can_fork, forked_kernel
 
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.errors import INDENT, InferenceError
 
 if TYPE_CHECKING:
     from service import Service
@@ -57,7 +57,7 @@ class Run:
     def error(self) -> str:
         """The error that the user reads, without colours. Fails if there is none or more than one."""
         (message,) = self.of("error")
-        return plain("\n".join(message.content["traceback"]))
+        return unwrapped(message.content["traceback"])
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ def _output(kind: str, content: dict[str, Any]) -> dict[str, Any]:
     if kind == "stream":
         return {"type": kind, "data": {"text/plain": content["text"]}}
     if kind == "error":
-        return {"type": kind, "data": {"text/plain": plain("\n".join(content["traceback"]))}}
+        return {"type": kind, "data": {"text/plain": unwrapped(content["traceback"])}}
     return {
         "type": kind,
         "data": content["data"],
@@ -115,7 +115,12 @@ def failing(call: Callable[[], object]) -> str:
     """Run a call that must fail with an InferenceError, and return the text that a notebook shows for the error."""
     with pytest.raises(InferenceError) as caught:
         call()
-    return plain("\n".join(caught.value._render_traceback_()))
+    return unwrapped(caught.value._render_traceback_())
+
+
+def unwrapped(traceback: list[str]) -> str:
+    """Return an error's text without colours, each of its sentences on one line."""
+    return plain("\n".join(traceback)).replace(f"\n{INDENT}", " ")
 
 
 def plain(text: str) -> str:

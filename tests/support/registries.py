@@ -50,12 +50,22 @@ def npm_package(name: str, folder: Path) -> Path:
     return folder / "node_modules" / name[: name.rindex("@")]
 
 
-def tool_environment(requirement: str) -> Path:
-    """Install a Python package in its own environment, which uv's cache keeps, and return its folder of programs."""
+def tool_environment(requirement: str, *others: str) -> Path:
+    """Install Python packages in their own environment, which uv's cache keeps, and return its folder of programs."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         unavailable(f"{requirement} needs uv: pip install uv")
-    run = (uv, "tool", "run", "--quiet", "--python", sys.executable, "--from", requirement)
+    run = (
+        uv,
+        "tool",
+        "run",
+        "--quiet",
+        "--python",
+        sys.executable,
+        "--from",
+        requirement,
+        *(f"--with={one}" for one in others),
+    )
     return Path(_install(requirement, *run, "python", "-c", "import sys; print(sys.executable)")).parent
 
 

@@ -105,12 +105,13 @@ class Streamed:
     """A script: a streamed reply.
 
     `gate` holds the stream after `hold_after` pieces until the test sets it. `per_second` is the pace.
-    `sent_last` is set after the last piece was sent.
+    `reasoning_gate` holds it after the reasoning. `sent_last` is set after the last piece was sent.
     """
 
     pieces: Iterable[str] = ("Hello", " there", ".")
     reasoning: Iterable[str] = ()
     reasoning_name: str = "reasoning"
+    reasoning_gate: threading.Event | None = None
     finish: str | None = "stop"
     counted: dict[str, Any] | None = field(default_factory=lambda: usage(12, 3))
     model: str | None = None
@@ -127,6 +128,8 @@ class Streamed:
         answer.event(chunk({"role": "assistant", "content": ""}, **more))
         for piece in self.reasoning:
             answer.event(chunk({self.reasoning_name: piece}, **more))
+        if self.reasoning_gate is not None:
+            assert self.reasoning_gate.wait(60), "the test never opened the gate"
         start = time.perf_counter()
         for number, piece in enumerate(self.pieces):
             if self.gate is not None and number == self.hold_after:

@@ -14,7 +14,9 @@ from typing import Any, Final
 from service import Answer, Service, Streamed, calling, completion, listing, refused, usage
 
 QUICK, CAREFUL, EYES = "stand-in/quick", "stand-in/careful", "stand-in/eyes"
-WORDS_PER_SECOND: Final = {QUICK: 60.0, CAREFUL: 30.0, EYES: 40.0}
+# The model that the first cell of quickstart.ipynb names.
+BY_HAND = "example/written-by-hand"
+WORDS_PER_SECOND: Final = {QUICK: 60.0, CAREFUL: 30.0, EYES: 40.0, BY_HAND: 40.0}
 # The average number of characters in a token of English text.
 CHARACTERS_PER_TOKEN: Final = 4
 
@@ -37,6 +39,20 @@ def _json(to: str, model: str = "", **answer: Any) -> Written:
 
 
 WRITTEN: Final = (
+    # quickstart.ipynb
+    Written(
+        "What does a p-value say?",
+        "*An example, written by hand.*\n\n"
+        "A p-value says **how surprising the data would be** if nothing were going on:\n\n"
+        "$$p = P(\\text{data at least this extreme} \\mid H_0)$$\n\n"
+        "| p | reads as | does not say |\n|---|---|---|\n"
+        "| 0.40 | no surprise | that there is no effect |\n"
+        "| 0.01 | a surprise | that the effect is large |\n\n"
+        "In code:\n\n"
+        "```python\nfrom scipy.stats import ttest_ind\n\nttest_ind(treated, control).pvalue\n```\n\n"
+        "It is *not* the probability that the hypothesis is true.",
+        BY_HAND,
+    ),
     # exploring.ipynb
     Written(
         "What stands out in this data?",

@@ -7,6 +7,7 @@ from .line import (
     TextForm as TextForm,
     Value as Value,
     declared_options as declared_options,
+    options_behind as options_behind,
     read_line as read_line,
     read_unfinished as read_unfinished,
 )

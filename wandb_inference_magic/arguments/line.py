@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ..errors import InferenceError, did_you_mean, shortened
+from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,10 @@ class Option:
         if self.value is None:
             return flags
         return f"{flags} {self.value.name}" if self.alone is None else f"{flags} [{self.value.name}]"
+
+
+# What every magic takes. It has no field: `read_line` raises HelpRequested.
+HELP = Option("help", ("-h", "--help"), "Show this help; do nothing else.", None, repeats=False, alone=None)
 
 
 def option(
@@ -138,6 +143,8 @@ def read_line(
     ------
     InferenceError
         For an unknown or repeated option, a missing or invalid value, or text where none is allowed.
+    HelpRequested
+        For `--help` or `-h`.
     """
     known = _by_flag(declared)
     values: dict[str, Any] = {}
@@ -156,6 +163,8 @@ def read_line(
         if word == "--":
             break
         flag, equals, given = word.partition("=")
+        if word in HELP.flags:
+            raise HelpRequested
         if flag not in known:
             raise _unknown(magic, flag, known)
         one = known[flag]
@@ -170,6 +179,21 @@ def read_line(
     if rest and text == "none":
         raise _stray(magic, rest, known)
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
+
+
+def options_behind(declared: type, text: str) -> str:
+    """Return the options that a text ends with, as they are written, or an empty string.
+
+    They are text, since options come first, but may have been meant as options.
+    """
+    words = list(re.finditer(r"\S+", text))
+    for number, word in enumerate(words):
+        if number and _OPTION.match(word[0]):
+            with suppress(InferenceError, HelpRequested):
+                behind = text[word.start() :]
+                if read_line(declared, "", behind)[0] != declared():
+                    return behind.strip()
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +227,7 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
         None within the text that goes to the end of the line, and where nothing valid can follow.
     """
     known = _by_flag(declared)
-    left = declared_options(declared)
+    left = [*declared_options(declared), HELP]
     waiting: Option | None = None
     words = 0
     rest = line.lstrip()
@@ -290,7 +314,7 @@ def _read_value(one: Option, value: Value, text: str) -> Any:
 
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
-    near = did_you_mean(flag, known)
+    near = did_you_mean(flag, [*known, HELP.name])
     return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
 
 

@@ -177,7 +177,7 @@ class UsageOptions:
 class ConfigOptions:
     """Options of %wbconfig."""
 
-    key: bool = option("Ask for the key, without showing it. Kept for this session only.")
+    key: bool = option("Ask for the key, without showing it, and check it as --check does. Kept for this session only.")
     project: str | None = option("The W&B project that the usage is counted for.", PROJECT)
     model: str | None = option("The model for the next chats.", MODEL, short="-m")
     endpoint: str | None = option("The service spoken to.", ENDPOINT)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import indent
 from typing import TYPE_CHECKING
 
-from .line import Value, declared_options
+from ..text import wrapped
+from .line import HELP, Value, declared_options
 from .option_values import THREAD as THREAD_NAME
 from .options import ChatOptions, ConfigOptions, MapOptions, ModelsOptions, ThreadOptions, UsageOptions
 
@@ -156,9 +158,9 @@ MAGICS: Mapping[str, tuple[Page, TextForm]] = {
 
 def help_text(page: Page) -> str:
     """Return a magic's docstring: purpose, usage, options, notes, examples."""
-    rows = [(one.usage, one.help) for one in declared_options(page.options)]
-    width = max(len(usage) for usage, _ in rows)
-    options = "\n".join(f"  {usage:<{width}}  {words}" for usage, words in rows)
+    rows = [(one.usage, wrapped(one.help)) for one in (*declared_options(page.options), HELP)]
+    options = "\n".join(f"  {usage}\n{indent(words, ' ' * 6)}" for usage, words in rows)
     usage = "\n".join(f"  {line}" for line in page.usage)
     examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())
-    return f"{page.purpose}\n\n{usage}\n\n{page.notes}\n\nOptions:\n{options}\n\nExamples:\n{examples}\n"
+    parts = (wrapped(page.purpose), usage, wrapped(page.notes), f"Options:\n{options}", f"Examples:\n{examples}")
+    return "\n\n".join(parts) + "\n"

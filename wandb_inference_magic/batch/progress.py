@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..catalog import usd
 from ..errors import shortened
 from ..rendering import line_bundle, table_bundle
+from ..text import duration
 from .start import estimate
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SHOWN_CHARACTERS: Final = 120
 # The fields of a schema that are shown.
 SHOWN_FIELDS: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
+STILL_ASKED: Final = "⏳ The first answers; the other rows are still asked."
 
 
 class MapProgress:
@@ -79,7 +81,8 @@ class MapProgress:
         rows = [row for run in self._runs for row in first_answers(run)][:PREVIEWED]
         if len(rows) > self._previewed:
             self._previewed = len(rows)
-            bundle = answers_bundle(self._runs, PREVIEWED, below=self._notices)
+            # The output of a page that is reloaded stays like this.
+            bundle = answers_bundle(self._runs, PREVIEWED, below=f"{STILL_ASKED} {self._notices}".strip())
             self._canvas.preview(bundle, f"first answer: {', '.join(rows[0][2:])}")
 
 
@@ -141,7 +144,7 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
         figures["at once"] = str(sum(run.limiter.allowed for run in runs))
     if reason := next((run.retry_reason for run in runs if run.retry_reason), ""):
         left = ceil(max(run.retry_at for run in runs) - perf_counter())
-        figures["trying again"] = f"in {left} s: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
+        figures["trying again"] = f"in {duration(left)}: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
     return figures
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..catalog import usd
+from ..catalog import describe_cost
 from ..client import practice_server as local
 from ..config import CONCURRENCY
 from ..errors import InferenceError, shortened
 from ..prompts import Template, is_template
+from ..text import counted
 from .rows import index_of
 
 if TYPE_CHECKING:
@@ -128,9 +129,9 @@ class Estimate:
     cost: float | None
 
     def __str__(self) -> str:
-        rows = "rows of unknown number" if self.rows is None else f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        rows = "rows of unknown number" if self.rows is None else counted(self.rows, "row")
         each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
-        cost = "cost unknown" if self.cost is None else usd(self.cost)
+        cost = describe_cost(self.cost)
         return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config import replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, without_json_mode
-from ..text import hidden
+from ..text import counted, hidden
 from .file import HEADER, VERSION, Recorded, key_of, line_of, read_cassette, unusable, without_secrets
 from .upgrade import rewrite
 
@@ -100,7 +100,7 @@ class Cassette:
 
     def __str__(self) -> str:
         count = len(self._exchanges)
-        text = f"{self.path.name}, {count:,} exchange{'s' * (count != 1)}"
+        text = f"{self.path.name}, {counted(count, 'exchange')}"
         return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:

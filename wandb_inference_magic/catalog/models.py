@@ -303,6 +303,11 @@ def usd(amount: float | None) -> str:
     return f"${amount:.{decimals}f}"
 
 
+def describe_cost(amount: float | None) -> str:
+    """Return a cost as part of a sentence: as `usd` has it, or `cost unknown`."""
+    return "cost unknown" if usd(amount) == "unknown" else usd(amount)
+
+
 def _price_digits(amount: float) -> str:
     """Return a price to six significant digits, with at least two decimals and never an exponent."""
     from decimal import Decimal

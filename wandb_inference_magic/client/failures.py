@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, quoted
-from ..text import hidden, library_message
+from ..text import duration, hidden, library_message
 from .chunks import ServiceError
 from .connection_failures import describe_connection_failure
 from .error_bodies import ErrorBody, read_error
@@ -103,7 +103,7 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     fields = _Fields(context, status)
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
     if asked is not None and asked > LONGEST_SECONDS and form.waits:
-        why.append(f"It asks to wait {_duration(asked)} before the next try, which is longer than this waits.")
+        why.append(f"It asks to wait {duration(asked)} before the next try, which is longer than this waits.")
     return InferenceError(
         form.what.format_map(fields),
         why=" ".join(filter(None, why)),
@@ -134,10 +134,6 @@ class _Fields(dict[str, object]):
             return f"See {BILLING_URL}." if context.endpoint.is_wandb else "Ask the people who run the endpoint."
         unknown = context.catalog.describe_unknown(context.model)
         return {"model_why": unknown.why, "model_remedy": unknown.remedy}[name]
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _who(context: FailureContext) -> str:

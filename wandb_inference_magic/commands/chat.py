@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..arguments import ChatOptions, options_behind
 from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
 from ..engine.compare import run_comparison
 from ..errors import InferenceError, shortened
@@ -15,15 +16,23 @@ from ..session import Command
 from .preview import preview_bundle
 
 if TYPE_CHECKING:
-    from ..arguments import ChatOptions
     from ..catalog import Catalog
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
     from ..messages import ComparisonListener, Listener, Reply
 
 
-def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list[Reply] | None:
+def chat(
+    context: MagicContext, options: ChatOptions, text: str, *, is_line: bool = False
+) -> Reply | list[Reply] | None:
     """Send the prompt and draw the reply, or show what would be sent.
+
+    Parameters
+    ----------
+    context, options, text
+        The magic's context, its options and its text.
+    is_line : bool
+        Whether the text is on the line of the options, behind them.
 
     Returns
     -------
@@ -47,6 +56,8 @@ def chat(context: MagicContext, options: ChatOptions, text: str) -> Reply | list
         value_tokens=tokens,
         described_error=context.last_error.describe(tokens=tokens) if options.error else "",
     )
+    if is_line and (behind := options_behind(ChatOptions, text)):
+        spec = replace(spec, notices=(f"{shortened(behind)} was sent as text: options come before the text.",))
     canvas = context.canvas(_format(options))
     if not options.quiet:
         command.listener = Spinner(canvas)

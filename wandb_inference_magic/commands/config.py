@@ -9,22 +9,25 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import SETTING_NAMES, WANDB_URL, expanded
+from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, expanded
 from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
 from ..messages import NullListener
 from ..rendering import table_bundle
 from ..session import Command, has_no_list
+from ..text import counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from ..config import Endpoint
     from ..frontend import Canvas
     from ..session import Session
 
 HEADINGS: Final = ("check", "found")
+SETTING_HEADINGS: Final = ("setting", "value", "from")
+ALWAYS_SHOWN: Final = ("endpoint", "key", "project", "model", "budget")
 SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)
 
 
@@ -43,8 +46,8 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
         _set(session, values, canvas)
     if options.key:
         _ask_for_key(session)
-    if options.check:
-        _check(session, canvas)
+    if options.check or options.key:
+        _check(session, canvas, needs_reply=options.check)
         return
     if options.cache:
         canvas.show(_cache_table(session, clear=options.cache == "clear"))
@@ -141,12 +144,15 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
         *([("oldest use", f"{datetime.fromtimestamp(oldest):%Y-%m-%d %H:%M}")] if oldest else []),
         ("limits", ", ".join(limits)),
     ]
-    below = "" if cleared is None else f"{cleared:,} answer{'s' * (cleared != 1)} deleted."
+    below = "" if cleared is None else f"{counted(cleared, 'answer')} deleted."
     return table_bundle(("cache", "value"), rows, below=" ".join((below, *cache.notices)).strip())
 
 
 def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
-    """Return a table of every setting (or `only` some) with its value and source. The key's value is never shown."""
+    """Return a table of every setting (or `only` some) with its value and source. The key's value is never shown.
+
+    Settings at their default are folded, but for those that every user has to do with.
+    """
     command = Command(session, dry=True)
     settings, endpoint = command.settings, command.endpoint
     rows = [
@@ -160,7 +166,15 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
         if name == "cassette" and command.cassette is not None:
             value = str(command.cassette)
         rows.append((name, _format_value(value), source))
-    return table_bundle(("setting", "value", "from"), [row for row in rows if not only or row[0] in only])
+    if only:
+        return table_bundle(SETTING_HEADINGS, [row for row in rows if row[0] in only])
+    folded = [row for row in rows if row[0] not in ALWAYS_SHOWN and row[2] == DEFAULT]
+    return table_bundle(
+        SETTING_HEADINGS,
+        [row for row in rows if row not in folded],
+        folded=folded,
+        summary=f"{len(folded)} settings at their default",
+    )
 
 
 def _key_source(session: Session, endpoint: Endpoint) -> str:
@@ -193,28 +207,33 @@ def _format_value(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check(session: Session, canvas: Canvas) -> None:
-    """Show what works, one line per check. The first failure ends the check and raises."""
+def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:
+    """Show what works, one line per item. The first failure is marked, ends the check and raises.
+
+    Without `needs_reply`, no reply is asked for where no model is chosen.
+    """
     command = Command(session)
     if command.costs_nothing:
-        endpoint = _describe_endpoint(command.endpoint)
-        rows = [("✓ endpoint", endpoint), ("✓ cassette", f"{command.cassette} to replay; nothing is called")]
-        canvas.show(table_bundle(HEADINGS, rows))
+        endpoint, key = _describe_endpoint(command.endpoint), _describe_key(command)
+        replay = f"{command.cassette} to replay; nothing is called"
+        canvas.show(table_bundle(HEADINGS, [("✓ endpoint", endpoint), ("✓ key", key), ("✓ cassette", replay)]))
         return
     # The check is of the live service, and its exchanges must not be recorded in the cassette.
-    _check_service(Command(session, uses_cassette=False), canvas)
-
-
-def _check_service(command: Command, canvas: Canvas) -> None:
+    command = Command(session, uses_cassette=False)
     command.listener = Spinner(canvas)
-    endpoint = command.endpoint
-    rows: list[tuple[str, str]] = []
+    found: dict[str, tuple[str, str]] = {}
     failure: InferenceError | None = None
-    try:
-        rows.extend(_findings(command, endpoint, canvas))
-    except InferenceError as error:
-        rows.append(("✗ failed", error.what))
-        failure = error
+    items = CHECKS if needs_reply or command.model_or_none else CHECKS[:-1]
+    for item, check in items:
+        try:
+            is_good, said = check(command, canvas)
+            found[item] = f"{'✓' if is_good else '✗'} {item}", said
+        except InferenceError as error:
+            # A request for the models shows too that the key is wrong, or that nothing answers at the endpoint.
+            failed = {"key": "key", "network": "endpoint"}.get(error.cause, item)
+            found[failed], failure = (f"✗ {failed}", error.what), error
+            break
+    rows = [found.get(item, (f"– {item}", "not checked")) for item, _ in items]
     canvas.show(table_bundle(HEADINGS, rows))
     if failure is not None:
         raise failure
@@ -232,18 +251,32 @@ class _Checking(NullListener):
             self._canvas.status(line)
 
 
-def _findings(command: Command, endpoint: Endpoint, canvas: Canvas) -> Iterator[tuple[str, str]]:
-    yield "✓ endpoint", _describe_endpoint(endpoint)
-    yield "✓ key", _key_source(command.session, endpoint) or "none is needed or none is set"
-    yield "✓ project", endpoint.project or "not set: the account's own is used"
+def _describe_key(command: Command) -> str:
+    source = _key_source(command.session, command.endpoint)
+    return f"{source}, kept for this session" if source == TYPED else source or "none is needed or none is set"
+
+
+def _check_models(command: Command, canvas: Canvas) -> tuple[bool, str]:  # noqa: ARG001
     models = command.session.models
     catalog = models.catalog(command, refresh=True)
-    if (failure := models.failure(endpoint)) is None:
-        yield ("✓ models", f"{len(catalog.models)} listed") if catalog.live else ("✗ models", catalog.note)
-    elif has_no_list(failure):
-        yield "✗ models", f"{failure.what} {failure.why}".strip()
-    else:
-        raise failure
+    if (failure := models.failure(command.endpoint)) is None:
+        return catalog.live, f"{len(catalog.models):,} listed" if catalog.live else catalog.note
+    if has_no_list(failure):
+        return False, f"{failure.what} {failure.why}".strip()
+    raise failure
+
+
+def _check_reply(command: Command, canvas: Canvas) -> tuple[bool, str]:
     spec = ChatSpec("Reply with the word: ready", model=command.model, parameters=(("max_tokens", 16),), thread=None)
     reply = run_chat(command, spec, listener=_Checking(canvas))
-    yield "✓ reply", f"{reply.model} answered in {reply.seconds:.1f} s"
+    return True, f"{reply.model} answered in {duration(reply.seconds)}"
+
+
+# Each item returns whether it is good, and what was found, or raises InferenceError.
+CHECKS: Final[tuple[tuple[str, Callable[[Command, Canvas], tuple[bool, str]]], ...]] = (
+    ("endpoint", lambda command, _: (True, _describe_endpoint(command.endpoint))),
+    ("key", lambda command, _: (True, _describe_key(command))),
+    ("project", lambda command, _: (True, command.endpoint.project or "not set: the account's own is used")),
+    ("models", _check_models),
+    ("reply", _check_reply),
+)

@@ -23,14 +23,16 @@ from ..batch import (
     run_map,
     start_dry,
 )
-from ..catalog import usd
+from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..errors import InferenceError, quoted, shortened
 from ..frontend import Spinner, cleared_on_error, is_notebook
 from ..messages import BUDGET_REMEDY
+from ..prompts import how_to_define
 from ..rendering import line_bundle
 from ..session import Command
+from ..text import counted, duration
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
@@ -127,8 +129,7 @@ def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
         what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
     except NameError as error:
         name = str(getattr(error, "name", "") or expression)
-        near = did_you_mean(name, [one for one in names if not one.startswith("_")])
-        what, remedy = f"There is no {shortened(name)!r} in the notebook", near or _A_FRAME
+        what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
         what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
         remedy = "Try it in a cell of its own."
@@ -179,15 +180,15 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
-        f"{mapped.seconds:.1f} s",
-        "cost unknown" if (cost := cost_of(runs)) is None else usd(cost),
+        duration(mapped.seconds),
+        describe_cost(cost_of(runs)),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."
     if mapped.trace:
         yield f"Trace: {mapped.trace}"
     if rows_cut := max(run.shortened for run in runs):
-        yield f"Values were cut in the prompts of {rows_cut:,} row{'s' * (rows_cut != 1)}; the cut shows there."
+        yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut shows there."
     yield from _money_lines(runs)
     rows: dict[str, list[int]] = {}
     for run in runs:
@@ -207,7 +208,7 @@ def _format_rows(numbers: Sequence[int]) -> str:
 def _money_lines(runs: Sequence[BatchRun]) -> Iterator[str]:
     """Yield lines about answers cut by the budget and about unusual token counts and costs."""
     if cut := sum(run.cut for run in runs):
-        answers = "1 answer" if cut == 1 else f"{cut:,} answers"
+        answers = counted(cut, "answer")
         yield f"The budget's limit on replies cut {answers}; what is cut is not kept on disk. {BUDGET_REMEDY}"
     reports = list(dict.fromkeys(report for run in runs for report in run.reports))
     yield from reports[:SHOWN_REPORTS]

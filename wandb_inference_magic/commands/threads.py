@@ -10,7 +10,7 @@ from ..frontend import next_cells
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..messages import DEFAULT_THREAD, CodeBlock, Thread, estimate_messages, has_images
 from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
-from ..text import safe_plain
+from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -157,4 +157,4 @@ def _one_line(text: str) -> str:
 
 
 def _count(turns: int) -> str:
-    return f"{turns} turn{'s' * (turns != 1)}"
+    return counted(turns, "turn")

@@ -11,6 +11,7 @@ from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, line_bundle, table_bundle
 from ..session import Command, Total, usage_rows
+from ..text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,8 +81,7 @@ def _shared(session: Session) -> str:
 def _table(by_model: ByModel, total: Total, since: str, *sources: str) -> dict[str, Any]:
     rows = [_row(_describe_model(endpoint, model), one) for endpoint, model, one in by_model]
     if total.failed:
-        failed = f"{total.failed_seconds:,.1f}"
-        rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, failed, "", ""))
+        rows.append(("of these failed", f"{total.failed:,}", *NO_TOKENS, f"{total.failed_seconds:,.1f}", "", ""))
     if len(by_model) > 1:
         rows.append(_row("total", total))
     return table_bundle(HEADINGS, rows, above=since, below=" ".join(_notes(total, *sources)))
@@ -118,8 +118,9 @@ def format_cost(total: Total) -> str:
 def _notes(total: Total, price_source: str, shared: str) -> list[str]:
     notes = []
     if total.estimates:
-        calls = "1 call" if total.estimates == 1 else f"{total.estimates:,} calls"
-        notes.append(f"The endpoint did not count the tokens of {calls}: those are estimates.")
+        notes.append(
+            f"The endpoint did not count the tokens of {counted(total.estimates, 'call')}: those are estimates."
+        )
     if total.unpriced:
         notes.append("Some prices are not known.")
     if total.cost and price_source:

@@ -23,12 +23,13 @@ from .files import (
     read_file as read_file,
     replace_file as replace_file,
 )
-from .key import Key as Key, check_key as check_key
+from .key import TYPED as TYPED, Key as Key, check_key as check_key
 from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
 from .proxies import Proxy as Proxy, find_proxy as find_proxy, names_proxies as names_proxies
 from .settings import (
     BUDGETS as BUDGETS,
     CONCURRENCY as CONCURRENCY,
+    DEFAULT as DEFAULT,
     FEED_URL as FEED_URL,
     FILE as FILE,
     INTO as INTO,

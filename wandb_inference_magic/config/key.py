@@ -12,6 +12,8 @@ from ..text import remember
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# The source of a key that was asked for.
+TYPED: Final = "typed in"
 # A JWT with many claims has a few thousand characters; servers take about 8,000 in a header.
 LONGEST_KEY: Final = 8000
 
@@ -25,7 +27,7 @@ class Key:
     value : str
         The secret itself.
     source : str
-        Where it was found, as text for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, `typed in`.
+        Where it was found, as text for users: `WANDB_API_KEY`, `~/.netrc (api.wandb.ai)`, TYPED.
     """
 
     value: InitVar[str]

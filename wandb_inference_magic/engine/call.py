@@ -111,6 +111,7 @@ class ModelCall:
                 await asyncio.sleep(seconds)
                 self.progress.waits, self.progress.builder = None, ReplyBuilder()
             else:
+                self._command.session.models.fetch_prices(self._command, client)
                 return
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
@@ -211,7 +212,9 @@ class ModelCall:
             # A repair of which nothing has been received: the answer before it is what there is.
             parts = [*parts[:-2], replace(parts[-2], incomplete=incomplete)]
         reply = added_up(parts)
-        return replace(reply, notices=notices_below(reply, *self.sent.notices))
+        reply = replace(reply, notices=notices_below(reply, *self.sent.notices))
+        self._command.session.models.price_later(reply)
+        return reply
 
     def built(self, incomplete: str = "") -> Reply:
         """Return what has been received for the current request as a Reply."""

@@ -65,6 +65,8 @@ class ChatSpec:
         Whether the answer must be JSON. It is requested in JSON mode.
     tools : Toolbox or None
         The functions the model may call.
+    notices : tuple of str
+        What the user should know about the prompt.
     """
 
     prompt: Content
@@ -81,6 +83,7 @@ class ChatSpec:
     repair: bool = True
     json: bool = False
     tools: Toolbox | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def adds_json_mode(self) -> bool:
@@ -119,6 +122,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     conversation = thread.conversation(place, prompt, system, room=room, with_images=sees)
     notices = (
         *([] if sees or not any(has_images(turn.prompt) for turn in thread.turns[: place.before]) else [UNSEEN]),
+        *spec.notices,
         *_describe_left_out(conversation.left_out, known),
         *_describe_cut(counted, known),
         *_describe_cut(cut_values(spec.prompt), None),

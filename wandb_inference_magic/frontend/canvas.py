@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
-from ..rendering import BLANK, MARKDOWN, PLAIN, reply_bundle, status_markdown
+from ..rendering import (
+    BLANK,
+    MARKDOWN,
+    PLAIN,
+    reply_bundle,
+    side_by_side_bundle,
+    status_markdown,
+    thinking_markdown,
+    thought_parts,
+)
 from ..text import safe_plain
 from .output_widget import Redrawn, takes_output
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..markup import Part
     from ..messages import Reply
+    from ..rendering import Column
 
 # A long block is redrawn only after it has grown by a fraction of its length. The amount of data sent then stays in
 # proportion to the reply, however long a single block becomes.
@@ -25,8 +35,31 @@ LONG_BLOCK: Final = 2000
 GROWTH: Final = 1 / 8
 
 
+# Shown below a reply while it grows. A page that is reloaded meanwhile, or saved, keeps it.
+GROWING: Final = "still being written · after a reload, %wbthread --show has all of it"
+# What stands in for the reasoning until the reply is complete: it can be long, and a growing block is drawn often.
+LATER: Final = "*It is shown when the reply is complete.*"
+# Blocks that front ends draw with space above. Between two outputs, that would be added to the space below the first.
+_WITH_SPACE: Final = re.compile(r"\s*(?:(?P<more>#{1,6}\s|`{3}|~{3})|[-*+]\s|\d{1,9}[.)]\s|>|[-*_]{3})")
+# The last line of the blocks with more space below than others, in em, as JupyterLab has it.
+_MORE_BELOW: Final = ((re.compile(r"`{3}|~{3}"), 1.45), (re.compile(r"#\s"), 1.5), (re.compile(r"##\s"), 1.2))
+# The last element of an output has less space below. This one takes its place, and nothing else.
+_END: Final = '\n\n<div style="clear: both"></div>'
+# As tall as the reasoning that was shown there, and of no width.
+_AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
+
 # The markup at the start of a block, before any text: a fence with its language, or the dash of a list item.
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*)\s*")
+
+
+def _less_space(above: str, text: str) -> list[Part]:
+    """Return what takes away the space above a text that stands below another one, so that it is not there twice."""
+    found = _WITH_SPACE.match(text)
+    if found is None:
+        return []
+    last = above.rstrip().rpartition("\n")[2]
+    space = next((space for begins, space in _MORE_BELOW if begins.match(last)), 1.0) if found["more"] else 1.0
+    return [f'<div style="margin-bottom: -{space}em"></div>\n\n']
 
 
 class Canvas(Protocol):
@@ -34,6 +67,12 @@ class Canvas(Protocol):
 
     def status(self, words: str) -> None:
         """Show a status line while there is no text."""
+
+    def thinking(self, words: str, reasoning: str) -> None:
+        """Show a status line, and below it the end of the reasoning so far."""
+
+    def thought(self, summary: str) -> None:
+        """Fold the reasoning. The text that is added next follows it."""
 
     def append(self, text: str) -> None:
         """Add received text. Show it at once or together with later text."""
@@ -55,6 +94,9 @@ class Canvas(Protocol):
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        """Show several replies. They replace the status or the preview."""
 
     def clear(self) -> None:
         """Remove all output of the cell when the next output appears. Do nothing if the cell has other outputs."""
@@ -153,19 +195,57 @@ class NotebookCanvas(BlockCanvas):
         self._format = format
         self._images = allow_images_from
         self._outputs = 0
-        self._id = ""
+        # The output of the growing block, and the one below it: the status, or that the reply grows.
+        self._id = self._below = ""
+        self._says = ""
+        # The blocks left last.
+        self._left = ""
+        # What is above the text of the growing block: the folded reasoning, or space.
+        self._above: list[Part] = []
 
     def status(self, words: str) -> None:
-        above: list[Part] = [self._part(self._open), "\n\n"] if self._open.strip() else []
-        self._draw({MARKDOWN: safe_document([*above, status_markdown(words)], self._images)})
+        self._say(words, status_markdown(words))
+
+    def thinking(self, words: str, reasoning: str) -> None:
+        self._say(f"{words}{reasoning}", thinking_markdown(words, reasoning))
+        if self._left:
+            self._above = [_AS_TALL]
+
+    def thought(self, summary: str) -> None:
+        if not self._left and not self._open.strip():
+            self._above = thought_parts(summary, LATER)
+
+    def _say(self, says: str, markdown: str) -> None:
+        """Show a line below the growing block."""
+        if not self._owns_cell:
+            self._draw(self._document(self._open, [markdown]))
+        elif says != self._says:
+            self._says = says
+            self._below = self._put(self._below, {MARKDOWN: safe_document([markdown])})
 
     def _leave(self, text: str) -> None:
         self._draw_open(text)
-        self._id = ""
+        self._id, self._above, self._left = "", [], text
 
     def _draw_open(self, text: str) -> None:
+        if not self._owns_cell:
+            self._draw(self._document(text, [status_markdown(GROWING)]))
+            return
+        if not self._id:
+            # The block takes the place of the line below the last one, once that line is there again: at any moment
+            # the output says that it grows, and none of its lines moves up.
+            if self._left and not self._above:
+                self._above = _less_space(self._left, text)
+            if not self._below:
+                self.status(GROWING)
+            self._id, self._below, self._says = self._below, "", ""
+        self.status(GROWING)
+        self._put(self._id, self._document(text, [_END]))
+
+    def _document(self, text: str, below: list[Part]) -> dict[str, Any]:
         # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
-        self._draw({MARKDOWN: safe_document([self._part(text)], self._images).strip("\n") or BLANK})
+        parts = [*self._above, self._part(text), "\n\n", *below] if text.strip() or self._above else below
+        return {MARKDOWN: safe_document(parts, self._images).strip("\n") or BLANK}
 
     def _part(self, text: str) -> Untrusted:
         return Untrusted(text if self._format == "markdown" else fenced(safe_plain(text), "text"))
@@ -175,18 +255,22 @@ class NotebookCanvas(BlockCanvas):
             self._redrawn.draw(data, metadata or {})
             self._outputs, self._id = 1, "redrawn"
             return
-        update = bool(self._id)
-        if not update:
-            self._id = uuid4().hex
-            self._outputs += 1
-        self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": self._id}, update=update)
+        self._id = self._put(self._id or self._below, data, metadata)
+
+    def _put(self, id: str, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> str:
+        """Draw in the output of that id, or in a new one. Return its id."""
+        update = bool(id)
+        id = id or uuid4().hex
+        self._outputs += not update
+        self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": id}, update=update)
+        return id
 
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
-        if self._outputs > 1 or (self._outputs and not self._id):
+        if self._outputs > 1:
             # Finished blocks are still shown. `wait` keeps them on screen until the final output replaces them.
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._id = ""
+            self._id = self._below = ""
         self._draw(data, {"wandb_inference": reply.facts()})
 
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
@@ -195,10 +279,13 @@ class NotebookCanvas(BlockCanvas):
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         self._draw(data, metadata)
 
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        self._draw(side_by_side_bundle(columns, self._images), metadata)
+
     def clear(self) -> None:
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._id, self._outputs = "", 0
+            self._id, self._below, self._says, self._outputs = "", "", "", 0
 
     def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         if data:

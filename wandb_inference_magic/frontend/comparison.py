@@ -11,11 +11,14 @@ from ..rendering import (
     Column,
     Measure,
     chart_bundle,
+    lines_below,
     reply_parts,
-    reply_plain,
+    reply_text,
     side_by_side_bundle,
     status_markdown,
+    thinking_markdown,
 )
+from ..text import duration
 from .canvas import GROWTH, LONG_BLOCK
 from .live import Spinner, describe_retry
 
@@ -69,7 +72,7 @@ class ComparisonView(Spinner):
         """Draw the result of every model, and a chart unless the comparison was interrupted."""
         columns = [_final_column(one, reply) for one, reply in zip(models, replies, strict=True)]
         facts = {"wandb_inference": {"compared": [one.facts() for one in replies]}}
-        self._canvas.show(side_by_side_bundle(columns, self._allowed), facts)
+        self._canvas.show_columns(columns, facts)
         if not interrupted:
             self._canvas.append_below(_chart(replies))
 
@@ -100,16 +103,18 @@ def _column(one: CallProgress) -> Column:
         return Column(one.model, reply_parts(one.ended), "")
     if one.error is not None:
         return Column(one.model, [f"*{safe_inline(one.error.what)}*"], "")
-    text = one.builder.text.strip()
-    return Column(one.model, [Untrusted(text) if text else status_markdown(_describe(one))], "")
+    text, status = one.builder.text.strip(), status_markdown(_describe(one))
+    if text:
+        return Column(one.model, [Untrusted(text), f"\n\n{status}"], "")
+    return Column(one.model, [thinking_markdown(_describe(one), one.builder.reasoning)], "")
 
 
 def _final_column(one: CallProgress, reply: Reply) -> Column:
     """Return the column that shows a model's result: its reply, or its error if it has no text."""
     if one.error is None or reply.text:
-        return Column(one.model, reply_parts(reply), reply_plain(reply))
+        return Column(one.model, reply_parts(reply), reply_text(reply), lines_below(reply))
     failure = str(one.error)
-    return Column(one.model, [f"*{safe_inline(failure)}*"], f"[{failure}]")
+    return Column(one.model, [f"*{safe_inline(failure)}*"], "", [f"[{failure}]"])
 
 
 def _describe(one: CallProgress) -> str:
@@ -120,7 +125,7 @@ def _describe(one: CallProgress) -> str:
         return "failed"
     if waits := describe_retry(one):
         return waits
-    waited = f"{perf_counter() - one.builder.started:.0f} s"
+    waited = duration(round(perf_counter() - one.builder.started))
     if size := _size(one):
         return f"{size:,} characters, {waited}"
     return f"thinking, {waited}" if one.builder.reasoning_pieces else f"waiting, {waited}"

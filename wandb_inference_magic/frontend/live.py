@@ -8,6 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..messages import CallProgress
+from ..rendering import thought
+from ..text import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 # No status line is shown if the reply starts within this time.
 QUIET_SECONDS: Final = 0.8
 SETTLE_SECONDS: Final = 1.0
+# The characters of a line of reasoning, and how many of its last ones are kept to be shown.
+LINE: Final = 80
+LONGEST_ENDING: Final = 2000
 
 
 class Spinner:
@@ -65,10 +70,7 @@ class LiveUpdater(Spinner):
     def __init__(self, canvas: Canvas, *, per_second: float) -> None:
         super().__init__(canvas)
         self.interval = 1 / per_second
-        self._progress = CallProgress("")
-        self._pieces = self._progress.builder.text_pieces
-        self._taken = 0
-        self._reasoning_taken = self._words_thought = 0
+        self.start(CallProgress(""))
         self._last_text = 0.0
         self._status = ""
 
@@ -78,6 +80,7 @@ class LiveUpdater(Spinner):
         self._pieces = progress.builder.text_pieces
         self._taken, self._status = 0, ""
         self._reasoning_taken = self._words_thought = 0
+        self._ending, self._ending_shown, self._has_thought = "", 0, False
 
     def redraw(self) -> None:
         """Draw the text received since the last time or, if there has been none for a while, why."""
@@ -85,7 +88,7 @@ class LiveUpdater(Spinner):
         if self._take(now):
             return
         if not self._taken:
-            self._show_status(self._status_line(now - self._progress.builder.started))
+            self._wait(now - self._progress.builder.started)
         elif now - self._last_text > SETTLE_SECONDS:
             self._last_text = now
             self._canvas.flush()
@@ -105,6 +108,7 @@ class LiveUpdater(Spinner):
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
         self._notice_restart()
+        self._fold()
         self._canvas.finish(reply)
 
     def discard(self) -> None:
@@ -119,6 +123,7 @@ class LiveUpdater(Spinner):
             return False
         self._taken += len(new)
         self._last_text = now
+        self._fold()
         self._canvas.append("".join(new))
         return True
 
@@ -136,24 +141,41 @@ class LiveUpdater(Spinner):
             self._status = line
             self._canvas.status(line)
 
-    def _status_line(self, waited: float) -> str:
+    def _wait(self, waited: float) -> None:
+        """Show what is waited for, or what the model thinks."""
         if waits := describe_retry(self._progress):
-            return waits
+            self._show_status(waits)
+            return
         new = self._progress.builder.reasoning_pieces[self._reasoning_taken :]
         self._reasoning_taken += len(new)
-        self._words_thought += sum(piece.count(" ") for piece in new)
         model = self._progress.model
-        thinking = f"{model} is thinking · {self._words_thought:,} words"
-        return describe_wait(thinking if self._words_thought else f"waiting for {model}", waited)
+        if not self._reasoning_taken:
+            self._show_status(describe_wait(f"waiting for {model}", waited))
+            return
+        self._words_thought += sum(piece.count(" ") for piece in new)
+        self._ending = f"{self._ending}{''.join(new)}"[-LONGEST_ENDING:]
+        self._ending_shown += sum(map(len, new))
+        line = describe_wait(f"{model} is thinking", waited)
+        # Draw whole lines, not each word: what is sent stays in proportion to the reasoning.
+        if line and (line != self._status or self._ending_shown >= LINE):
+            self._status, self._ending_shown = line, 0
+            self._canvas.thinking(f"{line} · {counted(self._words_thought, 'word')}", self._ending)
+
+    def _fold(self) -> None:
+        """Fold the reasoning before the text, once."""
+        builder = self._progress.builder
+        if builder.reasoning_pieces and not self._has_thought:
+            self._has_thought = True
+            self._canvas.thought(thought(builder.reasoning, builder.seconds_thinking))
 
 
 def describe_wait(doing: str, waited: float) -> str:
     """Return a status line, or an empty string if the wait has just begun. `waited` is in seconds."""
-    return "" if waited < QUIET_SECONDS else f"{doing} · {waited:.0f} s"
+    return "" if waited < QUIET_SECONDS else f"{doing} · {duration(round(waited))}"
 
 
 def describe_retry(progress: CallProgress) -> str:
     """Return why and when a request will be sent again, or an empty string if it will not."""
     if progress.waits is None or (left := progress.waits[1] - perf_counter()) <= 0:
         return ""
-    return f"{progress.waits[0]} in {ceil(left)} s"
+    return f"{progress.waits[0]} in {duration(ceil(left))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import Console, Group
@@ -15,17 +16,18 @@ from rich.text import Text
 
 from ..markup import page_parser, sanitize_markdown, to_text
 from ..messages import pretty_json
-from ..rendering import PLAIN, lines_below, why_empty
+from ..rendering import PLAIN, ending, lines_below, why_empty
 from ..text import safe_plain
 from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from ..messages import Reply
+    from ..rendering import Column
     from .canvas import Canvas
 
 
@@ -54,6 +56,12 @@ class _Printing:
     def status(self, words: str) -> None:
         """Do nothing: a printed status could not be removed."""
 
+    def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
+        self.status(words)
+
+    def thought(self, summary: str) -> None:
+        """Do nothing: the reasoning is in the Reply."""
+
     def discard(self) -> None:
         """End what is being drawn. Text printed afterwards stays."""
         raise NotImplementedError
@@ -64,6 +72,9 @@ class _Printing:
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         self.discard()
         print(data[PLAIN])
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
+        self.show({PLAIN: "\n\n".join(one.whole for one in columns)}, metadata)
 
     def clear(self) -> None:
         """Do nothing: printed text stays."""
@@ -93,6 +104,14 @@ class RichCanvas(_Printing, BlockCanvas):
     def status(self, words: str) -> None:
         line = Text(safe_plain(words), style="dim")
         self._redraw(Group(self._rendered(self._open), line) if self._open.strip() else line)
+
+    def thinking(self, words: str, reasoning: str) -> None:
+        lines = wrap(ending(reasoning), max(self._console.width - 2, 10))[-2:]
+        self._redraw(Text("\n".join((safe_plain(words), *(f"│ {line}" for line in lines))), style="dim"))
+
+    def thought(self, summary: str) -> None:
+        self.discard()
+        self._console.print(f"[{summary}: _wbreply.reasoning]\n", style="dim")
 
     def append(self, text: str) -> None:
         self._given += len(text)
@@ -127,6 +146,17 @@ class RichCanvas(_Printing, BlockCanvas):
             self._print(self._rendered(rest if reply.text else why_empty(reply)))
         for line in lines_below(reply):
             self._console.print(line, style="dim")
+
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
+        self.discard()
+        for number, column in enumerate(columns):
+            self._console.print(
+                *[""] * bool(number), Text(safe_plain(column.heading), style="bold underline"), sep="\n"
+            )
+            if column.plain:
+                self._print(self._rendered(column.plain))
+            for line in column.below:
+                self._console.print(line, style="dim")
 
     def _print_json(self, reply: Reply) -> None:
         pretty = pretty_json(reply.text)

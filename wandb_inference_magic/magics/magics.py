@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
-from ..errors import InferenceError, Interrupted
+from ..errors import HelpRequested, InferenceError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,9 @@ def _reported(method: Method) -> Method:
     def run(self: InferenceMagics, line: str, cell: str | None = None) -> Any:
         try:
             return method(self, line) if cell is None else method(self, line, cell)
+        except HelpRequested:
+            print(_help(method.__name__))
+            return None
         except (InferenceError, KeyboardInterrupt) as error:
             self.last_error.failing()
             if isinstance(error, InferenceError):
@@ -95,7 +98,7 @@ class InferenceMagics(Magics):
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
         context = self._context("wbchat")
-        answer = chat(context, options, prompt)
+        answer = chat(context, options, prompt, is_line=cell is None)
         if not options.quiet and not context.cell.is_callback:
             self._shown(answer)
         if cell is not None or context.cell.is_bare_expression("wbchat", line):

@@ -1,4 +1,8 @@
-"""Pass `%wbchat what is pandas?` to the magic. IPython would treat the final `?` as a help request."""
+"""Give the magics the lines that IPython would not.
+
+`%wbchat what is pandas?`, whose final `?` it would treat as a help request; `%%wbchat --help` without a body, which it
+would refuse; and a magic below a comment, which it would not take for a magic, so that the error would be about Python.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign
+
+from ..errors import InferenceError
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -53,14 +59,40 @@ class QuestionAssign(MagicAssign):  # type: ignore[misc,unused-ignore]
 
 
 _TRANSFORMS = (QuestionLine, QuestionAssign)
+_CELL_MAGIC = re.compile(r"%%(wb(?:chat|map|eval))\b(.*)")
+
+
+def rewrite_cell_magic(lines: list[str]) -> list[str]:
+    """Return the lines of a cell, or a call in their place, if its cell magic is below a comment or asks for help."""
+    above = next((number for number, line in enumerate(lines) if line.strip() and line.lstrip()[0] != "#"), 0)
+    found = _CELL_MAGIC.match(lines[above]) if lines else None
+    if found is None:
+        return lines
+    if above:
+        return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{found[1]}')\n"]
+    if found[2].strip() in ("-h", "--help") and not "".join(lines[1:]).strip():
+        return [f"get_ipython().run_cell_magic({found[1]!r}, '--help', '\\n')\n"]
+    return lines
+
+
+def refuse_comment(magic: str) -> None:
+    """Raise the error for a cell with a comment above its magic."""
+    raise InferenceError(
+        f"{magic} is not on the first line of the cell: a comment is above it. Nothing was sent.",
+        why="IPython takes a cell magic from the first line only.",
+        remedy=f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt.",
+        cause="option",
+    )
 
 
 def install(shell: InteractiveShell) -> None:
     """Add the transforms to the shell. Its existing transforms are not changed."""
+    shell.input_transformer_manager.line_transforms.insert(0, rewrite_cell_magic)
     shell.input_transformer_manager.token_transformers.extend(_TRANSFORMS)
 
 
 def uninstall(shell: InteractiveShell) -> None:
     """Remove the transforms."""
+    shell.input_transformer_manager.line_transforms.remove(rewrite_cell_magic)
     transforms = shell.input_transformer_manager.token_transformers
     transforms[:] = [transform for transform in transforms if transform not in _TRANSFORMS]

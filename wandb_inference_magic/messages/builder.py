@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MOST_UNKNOWN: Final = 3
 MOST_QUOTED: Final = 100
+# A model that thinks does so for longer.
+SHORTEST_SECONDS: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -60,6 +62,9 @@ class ReplyBuilder:
     def __init__(self) -> None:
         self.started = perf_counter()
         self.first_at: float | None = None
+        # When the reasoning began, and the text after it.
+        self._thinks_from: float | None = None
+        self._thinks_to: float | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.usage_is_estimate = False
@@ -97,6 +102,15 @@ class ReplyBuilder:
         """The reasoning received so far."""
         reasoning = self._joined("reasoning", self.reasoning_pieces)
         return reasoning.strip() if self._tags.has_found else reasoning
+
+    @property
+    def seconds_thinking(self) -> float | None:
+        """The seconds from the first piece of reasoning to the first piece of text or the end, or None if unknown."""
+        if self._thinks_from is None:
+            return None
+        end = self.now() if self._thinks_to is None else self._thinks_to
+        # A reply that came in one piece does not say.
+        return end - self._thinks_from if end - self._thinks_from > SHORTEST_SECONDS else None
 
     @property
     def seconds(self) -> float:
@@ -184,12 +198,17 @@ class ReplyBuilder:
                     self._add_text(part, text)
 
     def _add_text(self, kind: Literal["text", "reasoning"], text: str) -> None:
+        if kind == "reasoning":
+            self._thinks_from = self.now() if self._thinks_from is None else self._thinks_from
+        elif self._thinks_to is None and text.strip():
+            self._thinks_to = self.now()
         pieces = self.text_pieces if kind == "text" else self.reasoning_pieces
         pieces.append(self._whole(kind, text))
 
     def _restart(self) -> None:
         """Take all text so far as reasoning: the end of a block was received that had no beginning."""
         self.reasoning_pieces.extend(self.text_pieces)
+        self._thinks_from, self._thinks_to = self.first_at, None
         self.text_pieces = []
         self._tags.written = self.text_pieces
 
@@ -251,7 +270,7 @@ class ReplyBuilder:
         cost = None
         if price is not None and self.usage is not None:
             used = self.usage
-            cost = price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+            cost = used.cost(price)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -269,6 +288,7 @@ class ReplyBuilder:
             cost=cost,
             seconds=self.seconds,
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
+            seconds_thinking=self.seconds_thinking,
             messages=tuple(messages),
             request_id=self.arrival.request_id,
             notices=self.notices,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
+from ..text import counted, duration
 from . import display
 from .extract import code_blocks, to_records
 from .frames import data_frame
@@ -95,6 +96,8 @@ class Reply:
         The cost in USD: 0.0 for the practice model, None if the price or the usage is unknown.
     seconds, seconds_to_first : float, float or None
         The time from sending the request to the end, and to the first piece of reasoning, text or a tool call.
+    seconds_thinking : float or None
+        The time from the first piece of reasoning to the first piece of text, or None if it is not known.
     messages : tuple of dict
         The messages that were sent; those of the last call if there were several.
     calls : int
@@ -136,6 +139,7 @@ class Reply:
     cost: float | None = None
     seconds: float = 0.0
     seconds_to_first: float | None = None
+    seconds_thinking: float | None = None
     messages: tuple[Message, ...] = ()
     calls: int = 1
     steps: tuple[ToolStep, ...] = ()
@@ -158,9 +162,9 @@ class Reply:
 
     def __repr__(self) -> str:
         words = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
-        tokens = f"{self.usage.completion_tokens} tokens" if self.usage else "tokens not counted"
+        tokens = counted(self.usage.completion_tokens, "token") if self.usage else "tokens not counted"
         state = f", {self.incomplete}" if self.incomplete else ""
-        return f"<Reply {words!r} from {self.model}, {tokens}, {self.seconds:.1f} s{state}>"
+        return f"<Reply {words!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
 
     @property
     def code_blocks(self) -> tuple[CodeBlock, ...]:
@@ -258,6 +262,7 @@ def added_up(replies: Sequence[Reply]) -> Reply:
         cost=sum(costs) if len(costs) == len(replies) else None,
         seconds=sum(reply.seconds for reply in replies),
         seconds_to_first=replies[0].seconds_to_first,
+        seconds_thinking=sum(reply.seconds_thinking or 0.0 for reply in replies) or None,
         calls=len(replies),
         replayed=all(reply.replayed for reply in replies),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,8 @@ from ..errors import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ..catalog import Price
 
 # A larger number is not a valid token count for one call.
 MOST_TOKENS: Final = 10**9
@@ -33,6 +36,13 @@ COUNTS: Final = (
     ),
 )
 
+REASONING_COUNTS: Final = (
+    "completion_tokens_details.reasoning_tokens",
+    "output_tokens_details.reasoning_tokens",
+    "reasoning_tokens",
+    "thoughtsTokenCount",
+)
+
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
 PER_MESSAGE: Final = 4
@@ -46,21 +56,30 @@ _WORDS: Final = r"(?: |(?<![A-Za-z0-9]))[A-Z]?[a-z]{1,12}(?![A-Za-z0-9])"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one call, as counted by the endpoint; `prompt_tokens` includes the cached tokens."""
+    """The tokens of one call, as counted by the endpoint.
+
+    `prompt_tokens` includes the cached tokens, `completion_tokens` those of the reasoning (0 if they were not counted).
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    def cost(self, price: Price) -> float:
+        """Return what these tokens cost, in USD."""
+        return price.cost(self.prompt_tokens, self.completion_tokens, self.cached_tokens)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @classmethod
@@ -84,7 +103,11 @@ class Usage:
             return None
         if (counts[2] or 0) > counts[0]:
             raise ValueError(_shown(counts[2]))
-        return cls(counts[0], counts[1], counts[2] or 0)
+        reasoning = 0
+        with suppress(ValueError):
+            # Of no weight: nothing is paid by it.
+            reasoning = min(_count(_first(chunk, REASONING_COUNTS) or 0), counts[1])
+        return cls(counts[0], counts[1], counts[2] or 0, reasoning)
 
 
 def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:

@@ -13,6 +13,7 @@ from .marked import (
 )
 from .template import (
     Template as Template,
+    how_to_define as how_to_define,
     is_template as is_template,
     read_image as read_image,
     render as render,

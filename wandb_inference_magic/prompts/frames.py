@@ -13,7 +13,7 @@ from io import StringIO
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
-from ..text import safe_plain
+from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,6 +50,14 @@ def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     series = getattr(sys.modules.get("pandas"), "Series", None)
     return isinstance(value, Mapping) or (isinstance(series, type) and isinstance(value, series))
+
+
+def columns_of(value: object) -> list[str]:
+    """Return the names of a frame's columns. Empty for any other value, of which nothing is read, and a lazy frame."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow", "dask") or "Frame" not in kind.__name__:
+        return []
+    return [] if kind.__name__ == "LazyFrame" else [one for one in value.columns if isinstance(one, str)]  # type: ignore[attr-defined]
 
 
 def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
@@ -149,10 +157,10 @@ def _described(
 
 
 def _heading(kind: str, length: int | None, width: int) -> str:
-    columns = f"{width:,} column{'s' * (width != 1)}"
+    columns = counted(width, "column")
     if length is None:
         return f"{kind}, {columns}; its first rows, at most {HEAD_ROWS}:"
-    size = f"{length:,} row{'s' * (length != 1)}"
+    size = counted(length, "row")
     if kind != "Series":
         size = f"{size} x {columns}"
     is_cut = length > HEAD_ROWS + TAIL_ROWS

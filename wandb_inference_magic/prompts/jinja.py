@@ -6,7 +6,8 @@ import inspect
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import Environment, StrictUndefined, Undefined, nodes
+from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
+from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
@@ -29,6 +30,20 @@ _TEXT_FILTERS: Final = (
 )
 
 
+class _Undefined(StrictUndefined):
+    """A name or an attribute that is not there. The error for its use has both: `name`, and the object as `owner`."""
+
+    __slots__ = ()
+
+    def __init__(self, hint: str | None = None, obj: Any = missing, name: str | None = None, **others: Any) -> None:
+        def undefined(message: str | None = None) -> UndefinedError:
+            error = UndefinedError(message)
+            vars(error).update(name=name, owner=None if obj is missing else obj)
+            return error
+
+        super().__init__(hint, obj, name, **{"exc": undefined, **others})
+
+
 class PromptEnvironment(Environment):
     """An environment with two more rules.
 
@@ -38,7 +53,7 @@ class PromptEnvironment(Environment):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(undefined=StrictUndefined, **options)
+        super().__init__(undefined=_Undefined, **options)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: _text, _TEXTS: _texts}
         self.filters |= {"default": _default, "d": _default}
         self.tests |= {"none": is_missing, _TRUTH: lambda value: bool(_truth(value))}

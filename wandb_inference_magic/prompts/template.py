@@ -5,19 +5,22 @@ from __future__ import annotations
 import builtins
 import re
 import traceback
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from .files import no_image_file
-from .frames import is_missing
+from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
 from .marked import CutText, MarkedText, ValueText, cut
 from .values import as_prompt, image_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from jinja2 import Environment, Template as CompiledTemplate
 
@@ -39,7 +42,10 @@ _PIECE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
+DEFINE: Final = "If it is a variable, run the cell that defines it first."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
+# The most columns or keys named in a message.
+MOST_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
 # A marker that occurs in no text except where it is inserted.
 _APART: Final = f"\ue000{uuid4().hex}\ue001"
@@ -259,15 +265,46 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
         raise _refused(f"{where}: {error.message}", remedy) from None
     except UndefinedError as error:
-        name = re.match(r"'([^']+)' is undefined", str(error))
-        near = did_you_mean(name[1], [one for one in names if not one.startswith("_")]) if name else ""
         said = str(error).replace("self_of_method", "self")
-        raise _refused(f"{_line(error, what)}: {said}", near or remedy) from None
+        help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))
+        help = f"{help} {remedy}".strip() if help in ("", DEFINE) else help
+        raise _refused(f"{_line(error, what)}: {said}", help) from None
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
         said = quoted(f"{type(error).__name__}: {error}")
         raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None
+
+
+def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str:
+    """Return what to do about a name that is undefined among `names`, or not in `owner`; empty if nothing is known."""
+    if not isinstance(name, str):
+        return ""
+    if owner is not None:
+        labels = _labels(owner)
+        return did_you_mean(name, labels) or _listed("It has", labels)
+    if near := did_you_mean(name, [one for one in names if not one.startswith("_")]):
+        return near
+    if isinstance(row := names.get("row"), Mapping):
+        return f"{_listed('The columns are', _labels(row))} {DEFINE}"
+    for owner, value in list(names.items()):
+        if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1)):
+            written = f"{owner}.{columns[0]}" if columns[0].isidentifier() else f"{owner}[{columns[0]!r}]"
+            return f"{shortened(columns[0])} is a column of {owner}: write {written}."
+    return DEFINE
+
+
+def _labels(value: Any) -> list[str]:
+    """Return the columns of a frame, or the keys of a dict or of a row."""
+    keys = islice(value.keys(), MOST_NAMES) if is_labelled(value) else ()
+    return [key for key in keys if isinstance(key, str)] or columns_of(value)
+
+
+def _listed(head: str, labels: Sequence[str]) -> str:
+    if not labels:
+        return ""
+    more = ", ..." if len(labels) > MOST_LISTED else ""
+    return f"{head} {', '.join(map(shortened, labels[:MOST_LISTED]))}{more}."
 
 
 def _line(error: BaseException, what: str) -> str:

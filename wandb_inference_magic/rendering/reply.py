@@ -7,11 +7,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ..catalog import usd
+from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
-from ..messages import BUDGET_REMEDY, pretty_json
-from ..text import read_json_text, safe_plain
+from ..messages import BUDGET_REMEDY, estimate, pretty_json
+from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +29,13 @@ BLANK: Final = " "
 SHOWN: Final = 200
 
 
+# The last characters of the reasoning that are shown while a model thinks, and how: two lines, the last ones.
+SHOWN_REASONING: Final = 400
+LAST_LINES: Final = (
+    "display: flex; flex-direction: column-reverse; overflow: hidden; height: 2.5em; line-height: 1.25; "
+    "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
+)
+
 # The finish reasons that the footer reports.
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
 
@@ -37,17 +44,17 @@ def footer(reply: Reply) -> str:
     """Return the footer of a reply as plain text: model, tokens, seconds, cost, turn."""
     is_local = reply.endpoint == "local"
     about = "about " if reply.usage_is_estimate else ""
-    cost = "cost unknown" if reply.cost is None else f"{about if reply.cost else ''}{usd(reply.cost)}"
+    cost = f"{about if reply.cost else ''}{describe_cost(reply.cost)}"
     turn = "" if reply.turn is None else f"turn {reply.turn}"
     earlier = reply.earlier_messages
     parts = [
         f"{about}{reply.usage.prompt_tokens:,} + {reply.usage.completion_tokens:,} tokens" if reply.usage else "",
-        f"{reply.seconds:.1f} s",
+        duration(reply.seconds),
         "free" if is_local else cost,
         "replayed" if reply.replayed else "",
-        f"{reply.calls} calls" if reply.calls > 1 else "",
+        counted(reply.calls, "call") if reply.calls > 1 else "",
         f"{turn} of {reply.thread}" if turn and reply.thread not in (None, "main") else turn,
-        f"{earlier} earlier message{'s' * (earlier != 1)}" if turn and earlier else "",
+        counted(earlier, "earlier message") if turn and earlier else "",
         "" if reply.budget_limit is None else f"at most {reply.budget_limit:,} tokens by the budget",
         "the model refused" if reply.refusal else "",
         ENDINGS.get(reply.finish_reason or "", ""),
@@ -96,13 +103,25 @@ def reply_parts(reply: Reply, text: str = "") -> list[Part]:
     `text` is shown instead of the reply's own, if it is given.
     """
     parts: list[Part] = []
-    if reply.reasoning.strip():
-        # The blank lines end the HTML, so that front ends read the content as Markdown.
-        parts += ["<details><summary>Reasoning</summary>\n\n", Untrusted(reply.reasoning.strip())]
-        parts.append("\n\n</details>\n\n")
+    if reasoning := reply.reasoning.strip():
+        counted_tokens = reply.usage.reasoning_tokens if reply.usage and not reply.usage_is_estimate else 0
+        parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), Untrusted(reasoning))
     text = text or reply.text.strip("\n")
     parts += [*_steps(reply), Untrusted(text) if text.strip() else f"*{safe_inline(why_empty(reply))}*"]
     return [*parts, *_footer(reply)]
+
+
+def thought(reasoning: str, seconds: float | None, tokens: int = 0) -> str:
+    """Return the summary of a model's reasoning: `Thought for 3 s · 412 tokens`. Without `tokens`, an estimate."""
+    time = "Thought" if seconds is None else f"Thought for {duration(seconds if seconds < 1 else round(seconds))}"
+    return f"{time} · {'' if tokens else 'about '}{counted(tokens or estimate(reasoning), 'token')}"
+
+
+def thought_parts(summary: str, content: Part) -> list[Part]:
+    """Return reasoning folded under its summary, and set apart from the answer when it is opened."""
+    # The blank lines end the HTML, so that front ends read the content as Markdown.
+    opening = f"<details><summary>{safe_inline(summary)}</summary>\n\n<blockquote>\n\n"
+    return [opening, content, "\n\n</blockquote>\n\n</details>\n\n"]
 
 
 def _steps(reply: Reply) -> list[Part]:
@@ -182,9 +201,14 @@ def _footer(reply: Reply) -> list[Part]:
 
 def reply_plain(reply: Reply) -> str:
     """Return a reply with its footer as plain text."""
+    return "\n\n".join((reply_text(reply), "\n".join(lines_below(reply))))
+
+
+def reply_text(reply: Reply) -> str:
+    """Return a reply with its steps as plain text, without its footer."""
     steps = safe_plain("".join(_format_step(step) for step in reply.steps)).strip()
     text = safe_plain(reply.text).strip("\n") or why_empty(reply)
-    return "\n\n".join(part for part in (steps, text, "\n".join(lines_below(reply))) if part)
+    return f"{steps}\n\n{text}" if steps else text
 
 
 def lines_below(reply: Reply) -> list[str]:
@@ -196,6 +220,24 @@ def lines_below(reply: Reply) -> list[str]:
 def status_markdown(words: str) -> str:
     """Return the line shown until the first text of the answer is received."""
     return f"<small>⏳ {safe_inline(words)}</small>"
+
+
+def thinking_markdown(words: str, reasoning: str) -> str:
+    """Return the status line of a model that thinks, with the last lines of its reasoning below.
+
+    The whole has a fixed height, which is not more than that of the shortest reply, so that nothing below moves.
+    """
+    return (
+        f'{status_markdown(words)}<span style="{LAST_LINES}"><span>{safe_inline(ending(reasoning))}</span></span>'
+        if reasoning.strip()
+        else status_markdown(words)
+    )
+
+
+def ending(reasoning: str) -> str:
+    """Return the last words of reasoning on one line: as many as two lines of a wide window hold."""
+    words = " ".join(safe_plain(reasoning[-2 * SHOWN_REASONING :]).split())
+    return words if len(words) <= SHOWN_REASONING else f"… {words[-SHOWN_REASONING:].partition(' ')[2]}"
 
 
 def markdown_to_html(markdown: str, *, mathml: bool = False) -> str:

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading and the text below it, as parts of a Markdown document and as plain text."""
+    """A heading and the text below it, as parts of a Markdown document and as plain text.
+
+    `below` are lines of plain text under that, such as a reply's footer, which the parts contain too.
+    """
 
     heading: str
     parts: Sequence[Part]
     plain: str
+    below: Sequence[str] = ()
+
+    @property
+    def whole(self) -> str:
+        """All text as plain text, with its heading."""
+        return "\n\n".join(filter(None, (f"=== {safe_plain(self.heading)} ===", self.plain, "\n".join(self.below))))
 
 
 def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
@@ -34,7 +43,7 @@ def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection
         rows += _row("td", [one.parts for one in group])
     return {
         MARKDOWN: safe_document(["<table>\n", *rows, "</table>"], allow_images_from),
-        PLAIN: "\n\n".join(f"=== {safe_plain(one.heading)} ===\n\n{one.plain}" for one in columns),
+        PLAIN: "\n\n".join(one.whole for one in columns),
     }
 
 

@@ -11,6 +11,7 @@ from ..config import (
     FILE,
     PROJECT_VARIABLE,
     SESSION,
+    TYPED,
     WANDB_URL,
     Endpoint,
     Key,
@@ -122,7 +123,7 @@ class Keys:
         whose = "W&B (made at forge.coreweave.com/settings)" if is_wandb(url) else url
         ignored = "".join(f"{note}. " for note in self.ignored(url))
         typed = self.ask_secret(f"{ignored}Key for {whose}: ") or ""
-        return self.set(url, Key(typed, "typed in")) if typed.strip() else None
+        return self.set(url, Key(typed, TYPED)) if typed.strip() else None
 
     def secrets(self) -> tuple[str, ...]:
         """Return the known keys and proxy passwords. No part of them may be written or traced."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakSet
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
-from ..config import FEED_URL
+from ..config import FEED_URL, is_wandb
 from ..errors import InferenceError, quoted, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from openai import AsyncOpenAI
 
-    from ..catalog import Price
-    from ..concurrency import EventLoop
+    from ..cassettes import Cassette
+    from ..catalog import Model, Price
+    from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
-    from ..messages import Waiting
+    from ..messages import Reply, Waiting
+
+    # Takes the endpoint's name and the model's id.
+    Prices = Callable[[str, str], Price | None]
 
 
 # The statuses of an endpoint that has no list of models.
@@ -44,6 +51,9 @@ class Context(Protocol):
     @property
     def loop(self) -> EventLoop: ...
 
+    @property
+    def cassette(self) -> Cassette | None: ...
+
     def client(self) -> AsyncOpenAI: ...
 
 
@@ -55,15 +65,23 @@ def has_no_list(failure: InferenceError) -> bool:
 class Models:
     """What is known about the models of each endpoint. A list is fetched once."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_prices: Callable[[Prices], None] = lambda _: None) -> None:
         self._catalogs: dict[str, Catalog] = {}
         # Why the last request for an endpoint's list failed.
         self._failures: dict[str, InferenceError] = {}
+        self._on_prices = on_prices
+        # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
+        self._feed: Mapping[str, Model] | None = None
+        self._by_feed: Catalog | None = None
+        self._fetching: Running[None] | None = None
+        # The replies whose price is not known yet.
+        self._unpriced: WeakSet[Reply] = WeakSet()
 
     def forget(self) -> None:
         """Discard the fetched lists."""
         self._catalogs.clear()
         self._failures.clear()
+        self._feed = self._by_feed = self._fetching = None
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
@@ -75,7 +93,9 @@ class Models:
             return Catalog(models=(local.facts(endpoint.default_model),), live=True)
         if endpoint.url in self._catalogs:
             return self._catalogs[endpoint.url]
-        return join(None, None, snapshot()) if endpoint.is_wandb else join([], None, None)
+        if not endpoint.is_wandb:
+            return join([], None, None)
+        return self._by_feed or join(None, None, snapshot())
 
     def catalog(self, command: Context, *, refresh: bool = False) -> Catalog:
         """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
@@ -124,7 +144,48 @@ class Models:
         feed = None
         if command.settings.catalog:
             feed, _ = self._try(lambda: fetched(lambda client: fetch_feed(client, FEED_URL), read_modelsdev), endpoint)
+        if feed is not None:
+            self._take_feed(feed)
         return join(listing, feed, snapshot(), notes=notes)
+
+    def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
+        """Fetch W&B's public feed in the background. Called after a reply; does nothing if it was called before.
+
+        Nothing is fetched for other endpoints, and where a cassette is in use: it records or replays what is sent.
+        """
+        if self._feed is not None or self._fetching is not None:
+            return
+        if command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
+            self._fetching = command.loop.begin(self._fetch_feed(client))
+
+    async def _fetch_feed(self, client: AsyncOpenAI) -> None:
+        from ..client import fetch_feed
+
+        # %wbmodels tries again.
+        with suppress(Exception):
+            self._take_feed(read_modelsdev(await fetch_feed(client, FEED_URL)))
+
+    def _take_feed(self, feed: Mapping[str, Model]) -> None:
+        self._feed, self._by_feed = feed, join(None, feed, snapshot())
+        for url, known in list(self._catalogs.items()):
+            if is_wandb(url):
+                listing = [model.id for model in known.models] if known.live else None
+                self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
+        self._on_prices(self._price_in_feed)
+        for reply in list(self._unpriced):
+            price = self._price_in_feed(reply.endpoint, reply.asked_model)
+            if price is not None and reply.usage is not None:
+                reply.cost = reply.usage.cost(price)
+                self._unpriced.discard(reply)
+
+    def _price_in_feed(self, endpoint: str, model: str) -> Price | None:
+        found = self._feed.get(model) if self._feed and endpoint == "wandb" else None
+        return found.price if found else None
+
+    def price_later(self, reply: Reply) -> None:
+        """Set the cost of a reply, whose price is not known, when it is."""
+        if reply.cost is None:
+            self._unpriced.add(reply)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
         """Return what was fetched, or None and the error."""

@@ -115,7 +115,7 @@ class Session:
         """What is known about the models of each endpoint."""
         from .models import Models
 
-        return Models()
+        return Models(lambda price: self.usage.price_earlier(price))
 
     @built_once
     def threads(self) -> Threads:

@@ -46,7 +46,8 @@ class Call:
 class Total:
     """The sum of several calls. Failed calls count in `calls` too, with what they used before they failed.
 
-    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls, and `estimates`
+    `cost` is the cost in USD of the calls whose price is known, `unpriced` the number of other calls,
+    which used `unpriced_usage`, and `estimates`
     the number of calls whose tokens the endpoint did not count. `writing_tokens` were received in `writing_seconds`,
     without the wait for the first.
     """
@@ -63,6 +64,7 @@ class Total:
     writing_seconds: float = 0.0
     cost: float = 0.0
     unpriced: int = 0
+    unpriced_usage: Usage = NOTHING
     estimates: int = 0
 
     def add(self, call: Call) -> None:
@@ -80,7 +82,9 @@ class Total:
             self.writing_tokens += call.usage.completion_tokens
             self.writing_seconds += writing_seconds(call.seconds, call.seconds_to_first)
         self.cost += call.cost or 0.0
-        self.unpriced += call.cost is None
+        if call.cost is None:
+            self.unpriced += 1
+            self.unpriced_usage += call.usage
         self.estimates += call.is_estimate
 
     def __add__(self, other: Total) -> Total:
@@ -124,6 +128,14 @@ class UsageTracker:
         """Count a call that has ended."""
         with self._lock:
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
+
+    def price_earlier(self, price: Callable[[str, str], Price | None]) -> None:
+        """Add the cost of the calls whose price was not known. `price` takes the endpoint's name and the model's id."""
+        with self._lock:
+            for (endpoint, model), total in self.totals.items():
+                if total.unpriced and (found := price(endpoint, model)) is not None:
+                    total.cost += total.unpriced_usage.cost(found)
+                    total.unpriced, total.unpriced_usage = 0, NOTHING
 
     def left(self, limit: float) -> float:
         """Return the USD left of `limit`, less those reserved for calls in flight."""
@@ -243,7 +255,7 @@ def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[
 def _cost(usage: Usage, price: Price | None) -> float | None:
     if usage == NOTHING:
         return 0.0
-    return None if price is None else price.cost(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+    return None if price is None else usage.cost(price)
 
 
 def usage_rows(by_model: Sequence[tuple[str, str, Total]]) -> list[dict[str, Any]]:

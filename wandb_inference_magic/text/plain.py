@@ -19,6 +19,23 @@ _LINE_ENDS: Final = str.maketrans({"\u2028": " ", "\u2029": " ", "\ufeff": ""})
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
+# JupyterLab breaks longer lines of errors inside words. A window of 700 pixels shows as many characters.
+MESSAGE_WIDTH: Final = 72
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """Return a text in lines that break at words, each but the first after `indent`. A long word stays whole."""
+    # Imported for messages only, so that loading is fast.
+    from shutil import get_terminal_size
+    from textwrap import fill
+
+    width = min(get_terminal_size((MESSAGE_WIDTH, 24)).columns, MESSAGE_WIDTH)
+    return "\n".join(
+        fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
 def whole(text: str) -> str:
     """Return a text of whole characters: surrogate pairs are joined, lone surrogates are replaced."""
     if _SURROGATES.search(text) is None:

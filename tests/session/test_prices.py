@@ -1,0 +1,93 @@
+"""Prices come from W&B's public feed once, after the first reply; calls made before get their cost then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from known_models import known_model_environment
+from service import Service, Wandb, refused
+
+from wandb_inference_magic.session import current_session
+
+
+def fetched() -> None:
+    """Wait until the fetch in the background has ended."""
+    fetching = current_session().models._fetching
+    assert fetching is not None
+    while not fetching.wait(1):
+        pass
+    fetching.result()
+
+
+def feeds(wandb: Wandb) -> int:
+    return len(wandb.feed.received)
+
+
+def test_the_first_reply_gets_its_cost_when_the_feed_has_come(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    first = api.chat("hi")
+    # 12 prompt tokens at 1 USD per million, 3 of the reply at half of it.
+    expected = pytest.approx((12 * 1.0 + 3 * 0.5) / 1e6)
+    fetched()
+    assert first.cost == expected
+    (_, _, total), *_ = current_session().usage.by_model()
+    assert (total.cost, total.unpriced) == (expected, 0)
+    assert api.chat("again").cost == expected
+    assert feeds(wandb) == 1
+    assert wandb.feed.received[0].headers.get("authorization") is None
+    # The endpoint's list is not taken as known.
+    assert [model.id for model in api.models().models] == ["test/eyes", "test/small", "test/thinker"]
+
+
+def test_a_feed_that_fails_is_asked_for_once_and_disturbs_nothing(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    wandb.feed.documents.clear()
+    wandb.feed.always = refused(500, "down")
+    assert api.chat("hi").cost is None
+    fetched()
+    assert api.chat("hi").cost is None
+    assert current_session().usage.total().unpriced == 2
+    assert feeds(wandb) == 1
+
+
+def test_a_list_that_was_fetched_without_the_feed_gets_its_facts(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    documents = dict(wandb.feed.documents)
+    wandb.feed.documents.clear()
+    assert {model.price for model in api.models().models} == {None}
+    wandb.feed.documents.update(documents)
+    api.chat("hi")
+    fetched()
+    assert None not in {model.price for model in api.models().models}
+
+
+@pytest.mark.parametrize("why", ["another endpoint", "catalog off", "a cassette", "already known"])
+def test_nothing_is_fetched(
+    start_api: Callable[..., ModuleType], wandb: Wandb, service: Service, tmp_path: Path, why: str
+) -> None:
+    environment = known_model_environment(wandb)
+    if why == "another endpoint":
+        environment |= service.environment
+    api = start_api(**environment)
+    settings = current_session().settings
+    if why == "catalog off":
+        settings.catalog = False
+    if why == "a cassette":
+        settings.cassette = str(tmp_path / "class.jsonl")
+        api.chat("hi")
+        settings.cassette_mode = "replay"
+    if why == "already known":
+        api.models()
+    before = feeds(wandb)
+    api.chat("hi")
+    assert current_session().models._fetching is None
+    assert feeds(wandb) == before
