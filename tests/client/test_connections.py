@@ -53,8 +53,8 @@ def check(canvas: Shown | None = None) -> None:
 
 
 WAYS: dict[str, Callable[[ModuleType], object]] = {
-    "chat": lambda api: api.chat("hi", model="m"),
-    "map": lambda api: api.map_prompts([str(n) for n in range(20)], "{{ text }}", model="m", cache=False),
+    "chat": lambda api: api.chat("hi", model="test/m"),
+    "map": lambda api: api.map_prompts([str(n) for n in range(20)], "{{ text }}", model="test/m", cache=False),
     "models": lambda api: api.models(refresh=True),
     "check": lambda _: check(),
 }
@@ -64,7 +64,7 @@ ALL_WAYS = {**WAYS, "client": lambda api: api.client()}
 
 def errors(api: ModuleType, ways: dict[str, Callable[[ModuleType], object]] = WAYS) -> Iterator[str]:
     """Yield the error of each way to use the endpoint. None of them is tried again, or shows a password."""
-    current_session().settings.set(model="m", timeout=5)
+    current_session().settings.set(model="test/m", timeout=5)
     for way in ways.values():
         with pytest.raises(InferenceError) as caught:
             way(api)

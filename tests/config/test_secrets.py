@@ -57,7 +57,7 @@ def test_a_whole_run_leaves_the_key_nowhere(environment: dict[str, str], wandb: 
 def test_a_typed_key_is_in_no_history(
     start_kernel: Callable[..., Kernel], wandb: Wandb, environment: dict[str, str]
 ) -> None:
-    kernel = start_kernel(**wandb.environment)
+    kernel = start_kernel(**wandb.environment, WANDB_INFERENCE_MODEL=MODEL)
     kernel.run("%load_ext wandb_inference_magic")
     request = kernel.start("%wbconfig --key", allow_stdin=True)
     kernel.client.get_stdin_msg(timeout=60)

@@ -56,6 +56,7 @@ class Run:
     @property
     def error(self) -> str:
         """The error that the user reads, without colours. Fails if there is none or more than one."""
+        assert len(self.of("error")) == 1, (self.reply, self.messages)
         (message,) = self.of("error")
         return unwrapped(message.content["traceback"])
 
