@@ -223,3 +223,20 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
         ["3 Paris", "4 Rome", "5 Paris"],
         ["a a"],
     ]
+
+
+@pytest.mark.parametrize("is_dask", [False, True])
+def test_an_answer_does_not_take_the_name_of_an_index(api: ModuleType, service: Service, is_dask: bool) -> None:
+    service.always = completion('{"city": "a city", "size": 3}')
+    frame = pd.DataFrame({"city": ["Paris", "Rome"], "people": [3, 4]}).groupby("city").sum()
+    if is_dask:
+        import dask.dataframe as dd
+
+        frame = dd.from_pandas(frame, npartitions=1)
+    with pytest.warns(
+        InferenceWarning, match="has an index 'city', which is kept: the answers are in 'city_"
+    ):
+        out = api.map_prompts(frame, "{{ city }} {{ people }}", schema="city, size int")
+    out = out.compute(scheduler="synchronous") if is_dask else out
+    # Both names twice would be refused here.
+    assert list(out.reset_index().columns)[:4] == ["city", "people", "city_reply", "size"]

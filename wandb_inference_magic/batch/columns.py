@@ -248,6 +248,9 @@ class Table(Protocol):
     @property
     def columns(self) -> Sequence[str]: ...
 
+    @property
+    def index_names(self) -> Sequence[str]: ...
+
     def answered_before(self, error: str) -> Sequence[str]: ...
 
 
@@ -280,14 +283,15 @@ def name_columns(
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
     asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
     replaced = tuple(name for error in errors for name in rows.answered_before(error) if name in asked)
-    taken = set(rows.columns) - set(replaced)
+    taken = {*rows.columns, *rows.index_names} - set(replaced)
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
 
     def claim(name: str, others: Iterable[str], what: str) -> str:
         free = name if name not in taken else next(one for one in others if one not in taken | asked)
         taken.add(free)
         if free != name:
-            notices.append(f"The frame has a column {name!r}, which is kept: {what} are in {free!r}.")
+            place = "an index" if name in rows.index_names else "a column"
+            notices.append(f"The frame has {place} {name!r}, which is kept: {what} are in {free!r}.")
         return free
 
     names = []

@@ -105,7 +105,8 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         )
     _refuse_budget(command)
     columns = {str(name) for name in frame.columns}
-    (names,), _, notices = name_columns(_Columns(tuple(columns)), spec.chat.schema, into, ())
+    index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
+    (names,), _, notices = name_columns(_Columns(tuple(columns), index_names), spec.chat.schema, into, ())
     for notice in notices:
         warnings.warn(notice, InferenceWarning, stacklevel=4)
     # The graph holds only those of the notebook's names that the prompt uses.
@@ -138,6 +139,7 @@ class _Columns:
     """The columns of a frame whose values are not known yet: those of an earlier run are kept like any other."""
 
     columns: Sequence[str]
+    index_names: Sequence[str]
 
     def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002
         return ()

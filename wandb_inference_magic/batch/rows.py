@@ -48,7 +48,7 @@ class Rows(Protocol):
     """Rows that can be iterated in order, repeatedly.
 
     `length` is the number of rows, or None if it is known only after iteration. `columns` holds the names of the
-    columns, as far as they are known in advance.
+    columns, as far as they are known in advance, and `index_names` those of the levels of an index.
     """
 
     @property
@@ -56,6 +56,9 @@ class Rows(Protocol):
 
     @property
     def columns(self) -> Sequence[str]: ...
+
+    @property
+    def index_names(self) -> Sequence[str]: ...
 
     def __iter__(self) -> Iterator[Row]: ...
 
@@ -135,28 +138,32 @@ class FrameRows:
     """The rows of a data frame."""
 
     def __init__(self, frame: Any) -> None:
+        import narwhals as nw
+
         self._frame = frame
         self.length: int | None = len(frame)
         self.columns: Sequence[str] = [str(name) for name in frame.columns]
         _check_names(self.columns)
+        index = nw.maybe_get_index(frame)
+        self._index = () if index is None else index
+        # By the names of the levels, so far as they have names of their own: the place of each.
+        self._levels = {
+            str(name): place
+            for place, name in enumerate(getattr(index, "names", ()))
+            if name is not None and str(name) not in self.columns
+        }
+
+    @property
+    def index_names(self) -> Sequence[str]:
+        return list(self._levels)
 
     def __iter__(self) -> Iterator[Row]:
         rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
-        for values, index in zip(rows, self._index(), strict=False):
+        for values, label in zip(rows, self._index if self._levels else repeat(None), strict=False):
             row = FrameRow(zip(self.columns, values, strict=True))
-            row.index = index
+            labels = label if getattr(self._index, "nlevels", 1) > 1 else (label,)
+            row.index = {name: labels[place] for name, place in self._levels.items()}
             yield row
-
-    def _index(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the values of the index for each row."""
-        import narwhals as nw
-
-        index = nw.maybe_get_index(self._frame)
-        names = [] if index is None else [None if one is None else str(one) for one in index.names]
-        own = [(name, place) for place, name in enumerate(names) if name is not None and name not in self.columns]
-        for value in index if own and index is not None else repeat(()):
-            values = value if len(names) > 1 else (value,)
-            yield {name: values[place] for name, place in own}
 
     def longest(self) -> Row | None:
         return max(self, key=_text_length, default=None)
@@ -208,6 +215,7 @@ class ListRows:
     source: Iterator[Any]
     length: int | None
     is_made: bool = False
+    index_names: Sequence[str] = ()
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
 

@@ -13,7 +13,6 @@ from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..session import Reservation
-from .rows import index_of
 from .run import BatchRun, not_drawn
 from .spec import BatchSpec, Estimate
 
@@ -77,7 +76,7 @@ def start_dry(command: Command, rows: Rows, spec: BatchSpec, models: Sequence[st
 
 def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
     names, columns = spec.column_names(), rows.columns
-    if rows.length == 1 or not columns or "row" in names or names & {*columns, *index_of(next(iter(rows)))}:
+    if rows.length == 1 or not columns or "row" in names or names & {*columns, *rows.index_names}:
         return
     shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
     braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
