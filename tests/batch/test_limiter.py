@@ -19,17 +19,19 @@ class Slots:
     def __init__(self, limiter: Limiter) -> None:
         self._limiter = limiter
         self.held: list[int] = []
-        self._released: dict[int, asyncio.Event] = {}
+        self.released: dict[int, asyncio.Event] = {}
 
     async def hold(self, number: int) -> None:
-        self._released[number] = asyncio.Event()
+        self.released[number] = asyncio.Event()
         async with self._limiter.slot():
             self.held.append(number)
-            await self._released[number].wait()
-            self.held.remove(number)
+            try:
+                await self.released[number].wait()
+            finally:
+                self.held.remove(number)
 
     async def release(self, number: int) -> None:
-        self._released[number].set()
+        self.released[number].set()
         await settled()
 
 
@@ -88,17 +90,35 @@ async def test_one_that_is_cancelled_leaves_its_place_and_its_slot() -> None:
     await settled()
     tasks[0].cancel()
     await settled()
-    assert slots.held[-1] == 2
+    assert slots.held == [2]
     await slots.release(2)
     await slots.release(3)
     assert [task.cancelled() for task in tasks] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("most", [1, 3])
-def test_the_limit_is_raised_again_slowly(most: int) -> None:
+@pytest.mark.parametrize("at", range(8))
+@in_loop
+async def test_one_that_is_cancelled_in_its_turn_passes_the_turn_on(at: int) -> None:
+    """At whatever step of the loop: before its turn, in it, or with its slot."""
+    slots = Slots(Limiter(1))
+    tasks = [asyncio.create_task(slots.hold(number)) for number in range(3)]
+    await settled()
+    slots.released[0].set()
+    for step in range(20):
+        await asyncio.sleep(0)
+        if step == at:
+            tasks[1].cancel()
+    await settled()
+    assert slots.held == [2]
+    await slots.release(2)
+
+
+@pytest.mark.parametrize(
+    ("most", "served", "allowed"), [(8, 0, 4), (8, 3, 4), (8, 5, 5), (8, 40, 8), (1, 0, 1), (1, 4, 1)]
+)
+def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed: int) -> None:
     limiter = Limiter(most)
     limiter.refused(started=float("inf"))
-    assert limiter.allowed == max(most // 2, 1)
-    for _ in range(4 * most):
+    for _ in range(served):
         limiter.served()
-    assert limiter.allowed == most
+    assert limiter.allowed == allowed

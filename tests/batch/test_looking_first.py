@@ -233,9 +233,7 @@ def test_an_answer_does_not_take_the_name_of_an_index(api: ModuleType, service: 
         import dask.dataframe as dd
 
         frame = dd.from_pandas(frame, npartitions=1)
-    with pytest.warns(
-        InferenceWarning, match="has an index 'city', which is kept: the answers are in 'city_"
-    ):
+    with pytest.warns(InferenceWarning, match="has an index 'city', which is kept: the answers are in 'city_"):
         out = api.map_prompts(frame, "{{ city }} {{ people }}", schema="city, size int")
     out = out.compute(scheduler="synchronous") if is_dask else out
     # Both names twice would be refused here.

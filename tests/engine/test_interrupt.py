@@ -115,7 +115,7 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
     )
     kernel.run("%wbchat Before")
     threads = kernel.threads()
-    interrupted = 0
+    interrupted = unshown = 0
     for number in range(INTERRUPTS):
         cell, script = list(KINDS.values())[number % len(KINDS)]
         service.always = script()
@@ -124,23 +124,24 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
         run = kernel.run(interrupted_after(delay, cell))
         service.always = Streamed()
         is_kept = run.ok and "wbmap" not in cell and "-m" not in cell
-        if not run.ok and not run.of("error"):
-            # The signal met IPython while it showed what the cell raised.
-            assert kernel.run("%wbchat --quiet --new Before").ok
-            continue
-        if not run.ok and ("Interrupted" in run.error or "KeyboardInterrupt" in run.error):
+        # The signal can meet IPython while it shows what the cell raised: then no error is shown.
+        error = run.error if run.of("error") else ""
+        unshown += not run.ok and not error
+        if "Interrupted" in error or "KeyboardInterrupt" in error:
             interrupted += 1
-            is_kept = "The reply is complete" in run.error
+            is_kept = "The reply is complete" in error
         # An interrupted answer is not part of the conversation, unless the cell says that the reply is complete.
         assert kernel.run("%wbchat --quiet And now").ok
-        assert prompts_sent(service) == ["Before", *(["Go on"] if is_kept else []), "And now"], (number, cell)
+        conversations = [["Before", *kept, "And now"] for kept in (["Go on"], [])]
+        assert prompts_sent(service) in (conversations[not is_kept :][:1] if run.ok or error else conversations)
         # The signal may also meet the lines of the cell that start the timer.
-        is_ours = not run.ok and "Traceback" in run.error and "wandb_inference_magic" in run.error
+        is_ours = "Traceback" in error and "wandb_inference_magic" in error
         assert not is_ours, (number, cell, run.messages)
         # The mark of a status line.
         assert "⏳" not in json.dumps(run.outputs, ensure_ascii=False), (number, cell, run.outputs)
         assert kernel.run("%wbchat --quiet --new Before").ok
     assert interrupted > INTERRUPTS / 3
+    assert unshown <= 1 + INTERRUPTS // 50
     assert kernel.value("1 + 1") == 2
     kernel.run(
         "import asyncio, psutil\nfrom wandb_inference_magic.session import current_session\n"

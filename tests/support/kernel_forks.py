@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,12 +29,12 @@ IMPORTED = (
     "markdown_it",
 )
 # The interpreter reads these when it starts, and the SDK when it is imported.
-READ_AT_START = ("PYTHON", "OPENAI_LOG")
+READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
 
 
 def can_fork(environment: dict[str, str]) -> bool:
     """Return whether a kernel with this environment can be forked: all variables but a few are read later."""
-    return hasattr(os, "fork") and not any(name.startswith(READ_AT_START) for name in environment)
+    return sys.platform == "linux" and not any(name.startswith(READ_AT_START) for name in environment)
 
 
 class Forks:
@@ -42,7 +42,11 @@ class Forks:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__],
+            env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def start(self, connection_file: str, environment: dict[str, str], folder: Path) -> int:
@@ -57,7 +61,9 @@ class Forks:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(what), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        assert answer, "the process that kernels are forked from has ended"
+        return int(answer)
 
 
 @cache
@@ -95,12 +101,16 @@ def serve() -> None:
     for line in iter(sys.stdin.readline, ""):
         asked = json.loads(line)
         if "end" in asked:
-            os.kill(asked["end"], signal.SIGKILL)
+            # With the processes that the kernel has started.
+            os.killpg(asked["end"], signal.SIGKILL)
             os.waitpid(asked["end"], 0)
             print(asked["end"], file=answers, flush=True)
             continue
         parent = os.getpid()
         if pid := os.fork():
+            # The child does so too: whoever is first.
+            with suppress(PermissionError):
+                os.setpgid(pid, pid)
             print(pid, file=answers, flush=True)
             continue
         answers.close()
@@ -110,7 +120,9 @@ def serve() -> None:
 
 def run_kernel(asked: dict[str, Any], parent: int) -> None:
     """Become the kernel that was asked for."""
-    os.setsid()
+    # The parent may have put this process into a group of its own already.
+    with suppress(PermissionError):
+        os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0)
     os.environ.clear()

@@ -57,7 +57,7 @@ class Run:
     def error(self) -> str:
         """The error that the user reads, without colours. Fails if there is none or more than one."""
         assert len(self.of("error")) == 1, (self.reply, self.messages)
-        (message,) = self.of("error")
+        message = self.of("error")[0]
         return unwrapped(message.content["traceback"])
 
     @property

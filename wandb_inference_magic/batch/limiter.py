@@ -41,14 +41,22 @@ class Limiter:
     async def slot(self) -> AsyncIterator[None]:
         """Wait for a slot and hold it inside the `async with` block. Runs on the event loop."""
         async with self._change:
-            await self._change.wait_for(lambda: self._taken < self.allowed)
+            try:
+                await self._change.wait_for(lambda: self._taken < self.allowed)
+            except BaseException:
+                # One that is cancelled in its turn passes the turn on.
+                self._wake()
+                raise
             self._taken += 1
         try:
             yield
         finally:
             async with self._change:
                 self._taken -= 1
-                self._change.notify(max(self.allowed - self._taken, 0))
+                self._wake()
+
+    def _wake(self) -> None:
+        self._change.notify(max(self.allowed - self._taken, 0))
 
     @cached_property
     def _change(self) -> Condition:

@@ -88,7 +88,7 @@ class Catalog:
         """Return the models that all words of `text` match, in the order that `sort` names.
 
         A word matches a part of the model's id, name, description or facts. `images`, `tools` and `reasoning` match the
-        models that are known to have it, and `128k+` those with at least that context.
+        models with that feature, and `128k+` those with at least that context.
 
         Parameters
         ----------
