@@ -56,8 +56,6 @@ HAS_THREADS: Final = sys.platform != "emscripten"
 SECONDS_BETWEEN_LOOKS: Final = 0.1
 # A coroutine that ignores its cancellation is no longer waited for after this time.
 SECONDS_TO_CANCEL: Final = 2.0
-# How long `InFlight.take` waits for others to end: each change between its thread and that of the loop costs time.
-SECONDS_TO_GATHER: Final = 0.008
 # A second interrupt is not deferred if the first has waited for this long.
 SECONDS_OF_PATIENCE: Final = 2.0
 
@@ -326,16 +324,19 @@ class InFlight(Generic[K]):
         """Start a coroutine."""
         self._running[key] = self._loop.begin(coroutine, ended=lambda: self._ended.put(key))
 
-    def take(self, seconds: float) -> Iterator[tuple[K, Exception | None]]:
-        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long."""
+    def take(self, seconds: float, *, gather: float = 0.0) -> Iterator[tuple[K, Exception | None]]:
+        """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long.
+
+        After a wait, `gather` is how long to wait for others: each change between two threads costs time.
+        """
         if not HAS_THREADS:
             tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
             _wait_here(tasks, seconds if self._ended.empty() else 0)
             seconds = 0
         with suppress(Empty):
             key = self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait()
-            if seconds and len(self._running) > 1:
-                sleep(SECONDS_TO_GATHER)
+            if seconds and gather and len(self._running) > 1:
+                sleep(gather)
             while True:
                 yield key, self._error(key)
                 key = self._ended.get_nowait()

@@ -241,3 +241,18 @@ def test_a_budget_that_is_set_later_is_kept_too(api: ModuleType, service: Servic
     with pytest.raises(InferenceError, match="There is a budget, and it cannot be kept for a Dask DataFrame"):
         lazy.compute(scheduler="threads")
     assert service.chats == []
+
+
+def test_a_part_of_a_frame_is_computed_first_and_nothing_is_paid_twice(api: ModuleType, service: Service) -> None:
+    """Dask numbers the partitions that it computes: those of a part begin at 0 again."""
+    import dask.dataframe as dd
+    import pandas as pd
+
+    service.always = echo
+    frame = pd.DataFrame({"text": ["same", "b", "c", "same", "e", "f"]})
+    lazy = api.map_prompts(dd.from_pandas(frame, npartitions=3), "{{ text }}", concurrency=1)
+    assert lazy.tail(2)["reply"].tolist() == ["<e>", "<f>"]
+    assert len(service.chats) == 2
+    assert lazy.partitions[1].compute(scheduler="synchronous")["reply"].tolist() == ["<c>", "<same>"]
+    assert lazy.compute(scheduler="threads")["reply"].tolist() == [f"<{text}>" for text in frame.text]
+    assert len(service.chats) == 6

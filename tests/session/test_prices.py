@@ -15,11 +15,7 @@ from wandb_inference_magic.session import current_session
 
 def fetched() -> None:
     """Wait until the fetch in the background has ended."""
-    fetching = current_session().models._fetching
-    assert fetching is not None
-    while not fetching.wait(1):
-        pass
-    fetching.result()
+    assert current_session().models.wait_for_prices(60)
 
 
 def feeds(wandb: Wandb) -> int:
@@ -89,5 +85,5 @@ def test_nothing_is_fetched(
         api.models()
     before = feeds(wandb)
     api.chat("hi")
-    assert current_session().models._fetching is None
+    assert not current_session().models.wait_for_prices(1)
     assert feeds(wandb) == before

@@ -52,7 +52,7 @@ create table if not exists claims (
     run text, question text, part integer not null, made_at real not null, primary key (run, question)
 ) without rowid
 """
-SECONDS_OF_CLAIMS: Final = 30 * 86_400
+SECONDS_OF_CLAIMS: Final = 86_400.0
 _OLDEST: Final = """
 select question, length(answer) from answers
 where question not in (select question from used) order by kept_at
@@ -217,12 +217,14 @@ class AnswerCache:
     def claim(self, key: str, part: Part) -> bool:
         """Return whether a key belongs to this part of a run, which it does if no other part has claimed it before."""
 
-        def write(file: sqlite3.Connection) -> bool:
-            file.execute("insert or ignore into claims values (?, ?, ?, ?)", (part.run, key, part.number, time()))
+        def claimed(file: sqlite3.Connection) -> bool:
             asked = "select part from claims where run = ? and question = ?"
-            return bool(file.execute(asked, (part.run, key)).fetchone()[0] == part.number)
+            if (found := file.execute(asked, (part.run, key)).fetchone()) is None:
+                file.execute("insert or ignore into claims values (?, ?, ?, ?)", (part.run, key, part.number, time()))
+                found = file.execute(asked, (part.run, key)).fetchone()
+            return bool(found[0] == part.number)
 
-        return self._do(write)
+        return self._do(claimed)
 
     def size(self) -> int:
         """Return the number of bytes in use."""
@@ -236,6 +238,7 @@ class AnswerCache:
     def clear(self) -> int:
         """Delete all answers. Return their number."""
         count = self._do(lambda file: file.execute("delete from answers").rowcount)
+        self._do(lambda file: file.execute("delete from claims"))
         self._do(_shrink)
         return count
 

@@ -26,6 +26,7 @@ from .rows import read_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..config import Resolved
     from .spec import BatchSpec, Permits
 
 
@@ -103,7 +104,8 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
             remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
             cause="option",
         )
-    _refuse_budget(command)
+    if not command.costs_nothing:
+        _refuse_budget(command.settings)
     columns = {str(name) for name in frame.columns}
     index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
     (names,), _, notices = name_columns(_Columns(tuple(columns), index_names), spec.chat.schema, into, ())
@@ -120,11 +122,20 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
     )
-    return frame.map_partitions(answer_partition, job, meta=_typed(frame._meta.copy(), job, [], {}))
+    meta = _typed(frame._meta.copy(), job, [], {})
+    return frame.map_partitions(answer_partition, _numbers(frame), job, meta=meta, align_dataframes=False)
 
 
-def _refuse_budget(command: Command) -> None:
-    if command.budget.is_set and not command.costs_nothing:
+def _numbers(frame: Any) -> Any:
+    """Return a series that has each partition's number in the same partition, also if only some are computed."""
+    import dask.dataframe as dd
+    import pandas as pd
+
+    return dd.from_pandas(pd.Series(range(frame.npartitions)), npartitions=frame.npartitions, sort=False)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def _refuse_budget(settings: Resolved) -> None:
+    if settings.budget is not None or settings.budget_file:
         raise InferenceError(
             "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
             "calls. Nothing was sent.",
@@ -153,7 +164,7 @@ def _settings(command: Command, endpoint: str) -> dict[str, Any]:
     return settings | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
 
 
-def answer_partition(partition: Any, job: Job, partition_info: Mapping[str, Any] | None = None) -> Any:
+def answer_partition(partition: Any, numbers: Any, job: Job) -> Any:
     """Return a partition with the answers for its rows. This runs on a worker.
 
     Raises
@@ -161,14 +172,15 @@ def answer_partition(partition: Any, job: Job, partition_info: Mapping[str, Any]
     InferenceError
         For an error that would affect every row. Answers already received are kept on the worker's disk.
     """
-    # One may have been set since the frame was made.
-    _refuse_budget(Command(current_session()))
-    session = _session(tuple(sorted(job.settings.items())))
+    command = Command(_session(tuple(sorted(job.settings.items()))))
+    if not command.costs_nothing:
+        # One may have been set since the frame was made.
+        _refuse_budget(current_session().settings.resolve())
     permits = _permits(job.limit_name, job.spec.concurrency or CONCURRENCY)
     mapped = run_map(
-        Command(session),
+        command,
         read_rows(partition),
-        replace(job.spec, part=Part(job.limit_name, (partition_info or {}).get("number", 0))),
+        replace(job.spec, part=Part(job.limit_name, int(numbers.iloc[0]))),
         models=(job.model,),
         into=job.into,
         use_cache=job.use_cache,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight, deferred_interrupts
 from ..config import INTO
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .rows import Rows
     from .run import BatchRun, RowCall
     from .spec import BatchSpec, Permits
+
+
+# How long to wait for more answers, after the first one: each change between two threads costs time.
+SECONDS_TO_GATHER: Final = 0.008
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
+    gather = SECONDS_TO_GATHER if permits is None and all(run.prepares_ahead for run in runs) else 0.0
     if permits is not None:
         # A row that waits for its turn here would hold a permit.
         for run in runs:
@@ -211,7 +216,7 @@ def run_all(
         in_flight.start(row, row.send(client))
 
     def take(seconds: float) -> None:
-        for row, failure in in_flight.take(seconds):
+        for row, failure in in_flight.take(seconds, gather=gather):
             if row.run.end(row, failure):
                 in_flight.start(row, row.send(client))
             elif permits is not None:

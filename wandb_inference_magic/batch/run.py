@@ -166,6 +166,7 @@ class BatchRun:
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
         self.new_failures.discard(row)
+        row.is_answered = False
         if not row.was_sent:
             if self.is_halted:
                 self.release(row)
@@ -401,23 +402,23 @@ class RowCall(ModelCall):
         self.key = key
         self.is_repaired = False
         self.was_sent = False
-        # Its task ends a little later.
+        # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
 
     async def send(self, client: AsyncOpenAI) -> None:
         run = self.run
         async with run.limiter.slot():
-            # A failure may be everyone's: `end` decides that before more is sent.
+            # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
             self.was_sent = not run.is_halted and not run.new_failures
             if not self.was_sent:
                 return
             if not self.is_repaired:
                 self.sent = run.in_current_form(self.sent)
-            self.is_answered = False
             try:
                 await super().send(client)
-            except Exception:
-                run.new_failures.add(self)
+            except InferenceError as error:
+                if not error.depends_on_prompt:
+                    run.new_failures.add(self)
                 raise
             self.is_answered = True
 

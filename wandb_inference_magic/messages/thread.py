@@ -133,11 +133,14 @@ class Thread:
 
     def record(self, place: Place, turn: Turn) -> int:
         """Insert a finished turn at its place and return its number, counted from 1."""
-        if self.edited == place.before + 1 <= len(self.turns):
+        is_new_cell = turn.cell is None or all(one.cell != turn.cell for one in self.turns)
+        if is_new_cell and self.edited == place.before + 1 <= len(self.turns):
             old = self.turns.pop(place.before)
             turn = turn if turn.system is not None else turn._replace(system=old.system)
             self.edited = None
         elif place.replaced:
+            if self.edited is not None and place.before < self.edited <= place.before + place.replaced:
+                self.edited = None
             self.turns = [
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
             ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
@@ -65,7 +65,8 @@ def has_no_list(failure: InferenceError) -> bool:
 class Models:
     """What is known about the models of each endpoint. A list is fetched once."""
 
-    def __init__(self, on_prices: Callable[[Prices], None] = lambda _: None) -> None:
+    def __init__(self, on_prices: Callable[[Prices], None]) -> None:
+        self._lock = Lock()
         self._catalogs: dict[str, Catalog] = {}
         # Why the last request for an endpoint's list failed.
         self._failures: dict[str, InferenceError] = {}
@@ -82,6 +83,12 @@ class Models:
         self._catalogs.clear()
         self._failures.clear()
         self._feed = self._by_feed = self._fetching = None
+        # Another thread of the parent process may have held it.
+        self._lock = Lock()
+
+    def wait_for_prices(self, seconds: float) -> bool:
+        """Wait until the fetch in the background has ended. Return whether there was one and it has ended."""
+        return self._fetching is not None and self._fetching.wait(seconds)
 
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
@@ -119,7 +126,9 @@ class Models:
             return self.known(endpoint)
         if endpoint.url not in self._catalogs or refresh:
             with command.listener.waiting("asking the endpoint for its models") as redraw:
-                self._catalogs[endpoint.url] = self._fetch(command, redraw)
+                fetched = self._fetch(command, redraw)
+            with self._lock:
+                self._catalogs[endpoint.url] = fetched
         return self._catalogs[endpoint.url]
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
@@ -162,30 +171,39 @@ class Models:
         from ..client import fetch_feed
 
         # %wbmodels tries again.
-        with suppress(Exception):
-            self._take_feed(read_modelsdev(await fetch_feed(client, FEED_URL)))
+        try:
+            feed = read_modelsdev(await fetch_feed(client, FEED_URL))
+        except Exception:  # noqa: BLE001 - whatever went wrong, prices stay unknown
+            return
+        self._take_feed(feed)
 
     def _take_feed(self, feed: Mapping[str, Model]) -> None:
-        self._feed, self._by_feed = feed, join(None, feed, snapshot())
-        for url, known in list(self._catalogs.items()):
-            if is_wandb(url):
-                listing = [model.id for model in known.models] if known.live else None
-                self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
+        # The thread of a cell can store a list, or build a reply, at the same moment.
+        with self._lock:
+            self._feed, self._by_feed = feed, join(None, feed, snapshot())
+            for url, known in self._catalogs.items():
+                if is_wandb(url):
+                    listing = [model.id for model in known.models] if known.live else None
+                    self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
+            unpriced, self._unpriced = list(self._unpriced), WeakSet()
         self._on_prices(self._price_in_feed)
-        for reply in list(self._unpriced):
-            price = self._price_in_feed(reply.endpoint, reply.asked_model)
-            if price is not None and reply.usage is not None:
-                reply.cost = reply.usage.cost(price)
-                self._unpriced.discard(reply)
+        for reply in unpriced:
+            self.price_later(reply)
 
     def _price_in_feed(self, endpoint: str, model: str) -> Price | None:
         found = self._feed.get(model) if self._feed and endpoint == "wandb" else None
         return found.price if found else None
 
     def price_later(self, reply: Reply) -> None:
-        """Set the cost of a reply, whose price is not known, when it is."""
-        if reply.cost is None:
-            self._unpriced.add(reply)
+        """Set the cost of a reply whose price was not known, now or when it is."""
+        if reply.cost is not None:
+            return
+        with self._lock:
+            price = self._price_in_feed(reply.endpoint, reply.asked_model)
+            if price is not None and reply.usage is not None:
+                reply.cost = reply.usage.cost(price)
+            elif self._feed is None:
+                self._unpriced.add(reply)
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
         """Return what was fetched, or None and the error."""

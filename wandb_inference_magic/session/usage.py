@@ -110,6 +110,8 @@ class UsageTracker:
     # The worst-case cost of each call in flight, by holder.
     _held: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
+    # The prices that became known later, by the endpoint's name and the model's id.
+    _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
 
     def __post_init__(self) -> None:
         forget_in_children(self)
@@ -127,11 +129,17 @@ class UsageTracker:
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
         with self._lock:
+            if call.cost is None and (price := self._later(call.endpoint, call.model)) is not None:
+                call = replace(call, cost=call.usage.cost(price))
             self.totals.setdefault((call.endpoint, call.model), Total()).add(call)
 
     def price_earlier(self, price: Callable[[str, str], Price | None]) -> None:
-        """Add the cost of the calls whose price was not known. `price` takes the endpoint's name and the model's id."""
+        """Add the cost of the calls whose price was not known, now and when they are counted.
+
+        `price` takes the endpoint's name and the model's id.
+        """
         with self._lock:
+            self._later = price
             for (endpoint, model), total in self.totals.items():
                 if total.unpriced and (found := price(endpoint, model)) is not None:
                     total.cost += total.unpriced_usage.cost(found)
