@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pickle
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -305,3 +307,34 @@ def test_columns_that_are_called_like_a_function_of_python_are_columns(api: Modu
     rows = [{"id": 7, "input": "hello", "type": "cat", "max": 3, "range": "far"}]
     api.map_prompts(rows, "{{ id }} {{ input }} {{ type }} {{ max }} {{ range }}")
     assert service.last.body["messages"][-1]["content"] == "7 hello cat 3 far"
+
+
+def test_an_interrupt_while_a_repair_waits_is_no_failure_for_good(api: ModuleType, service: Service) -> None:
+    others, end = threading.Semaphore(0), threading.Event()
+
+    def answer(one: Answer) -> None:
+        if "row 0" in str(one.received.body["messages"][0]["content"]):
+            completion('{"label": 7}')(one)
+            return
+        others.release()
+        end.wait(60)
+        completion('{"label": "good"}')(one)
+
+    def interrupt() -> None:
+        # Two others have the slots by now, so that the repair of the first row waits.
+        for _ in range(2):
+            others.acquire(timeout=60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    service.always = answer
+    rows = [f"row {number}" for number in range(6)]
+    stopping = threading.Thread(target=interrupt)
+    stopping.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            api.map_prompts(rows, "{{ text }}", schema="label good|bad", concurrency=2)
+    finally:
+        end.set()
+        stopping.join()
+    service.always = completion('{"label": "bad"}')
+    assert api.map_prompts(rows, "{{ text }}", schema="label good|bad")["label"].tolist()[0] == "bad"

@@ -97,3 +97,15 @@ def test_images_of_earlier_turns_are_sent_unless_the_model_reads_text_only(with_
     thread = Thread("main", [Turn([{"type": "text", "text": "See "}, IMAGE], "A dot.")])
     sent = thread.conversation(thread.place(None, None), "And?", None, with_images=with_images).messages
     assert sent[0]["content"] == ([{"type": "text", "text": "See "}, IMAGE] if with_images else "See [image]")
+
+
+def test_the_own_cell_of_an_edited_turn_replaces_all_its_turns() -> None:
+    thread = Thread("main")
+    say(thread, "p1", "a", "run 1")
+    say(thread, "p2", "b", "run 2")
+    say(thread, "p3", "b", "run 2")
+    thread.edited = 2
+    assert say(thread, "new", "b", "run 3") == ["p1", "re p1", "new"]
+    assert [turn.prompt for turn in thread.turns] == ["p1", "new"]
+    # What was to be edited is gone: another cell goes on.
+    assert say(thread, "next", "c", "run 4") == ["p1", "re p1", "new", "re new", "next"]

@@ -10,7 +10,10 @@ import pytest
 from known_models import known_model_environment
 from service import Service, Wandb, refused
 
+from wandb_inference_magic.catalog import Price
+from wandb_inference_magic.messages import Usage
 from wandb_inference_magic.session import current_session
+from wandb_inference_magic.session.usage import Call, UsageTracker
 
 
 def fetched() -> None:
@@ -87,3 +90,26 @@ def test_nothing_is_fetched(
     api.chat("hi")
     assert not current_session().models.wait_for_prices(1)
     assert feeds(wandb) == before
+
+
+def test_calls_that_were_prepared_before_the_prices_came_get_their_cost(
+    start_api: Callable[..., ModuleType], wandb: Wandb
+) -> None:
+    """The rest of a map, and the next round of a chat with tools."""
+    api = start_api(**known_model_environment(wandb))
+    answered = api.map_prompts([str(number) for number in range(12)], "{{ text }}", concurrency=1)
+    fetched()
+    assert len(answered) == 12
+    # Without an end: the feed came during the run, at the latest after it.
+    (_, _, total), *_ = current_session().usage.by_model()
+    assert (total.calls, total.unpriced) == (12, 0)
+    assert total.cost == pytest.approx(12 * (12 * 1.0 + 3 * 0.5) / 1e6)
+
+
+def test_a_call_that_is_counted_after_the_prices_came_has_its_cost() -> None:
+    tracker = UsageTracker()
+    tracker.price_earlier(lambda endpoint, model: Price(1.0, 0.5) if endpoint == "wandb" else None)
+    for endpoint in ("wandb", "http://other.example"):
+        tracker.count(Call("test/a", endpoint, "answered", Usage(12, 3), cost=None))
+    totals = {endpoint: (total.cost, total.unpriced) for endpoint, _, total in tracker.by_model()}
+    assert totals == {"wandb": (pytest.approx(13.5e-6), 0), "http://other.example": (0.0, 1)}
