@@ -352,7 +352,7 @@ def test_a_model_is_found_by_its_name_at_wandbs_endpoint(start_kernel: Callable[
     for name, candidates in {"qwen": "Qwen/Qwen3.8-27B, Qwen/Qwen4", "twice": "a/twice, b/twice"}.items():
         refused_run = kernel.run(f"%wbchat -m {name} hi")
         assert f"'{name}' is not the name of one model" in refused_run.error
-        assert f"2 ids hold it: {candidates}." in refused_run.error
+        assert f"2 ids contain it: {candidates}." in refused_run.error
     assert "Did you mean" in kernel.run("%wbchat -m openai/gpt-oss-2b hi").error
     assert len(wandb.api.chats) == sent
     kernel.run("%wbchat -m gpt-oss-20b -m openai/gpt-oss-20b hi")

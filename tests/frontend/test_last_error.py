@@ -66,3 +66,11 @@ def test_a_very_long_error_is_cut(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbchat --error").ok
     assert len(sent(service)) < 50_000
     assert "left out" in sent(service)
+
+
+def test_an_error_of_this_package_in_python_code_does_not_hide_the_one_before(kernel: Kernel, service: Service) -> None:
+    for refused_cell in ("# a comment\n%%wbchat\nhi", "from wandb_inference_magic import chat\nchat('hi', modl='x')"):
+        kernel.run("1 / 0")
+        assert "Nothing was sent" in kernel.run(refused_cell).error
+        kernel.run("%wbchat --once --error Why?")
+        assert "ZeroDivisionError" in str(service.last.body["messages"])

@@ -23,7 +23,7 @@ SHOWN_CHARACTERS: Final = 120
 # The fields of a schema that are shown.
 SHOWN_FIELDS: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
-STILL_ASKED: Final = "⏳ The first answers; the other rows are still asked."
+STILL_ASKED: Final = "⏳ The first answers. The other rows are still running."
 
 
 class MapProgress:

@@ -103,7 +103,8 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     if turn.system and not any(mark in turn.system for mark in ("\n", "{{", "{%")):
         # In the cell, so that it stays when the cell is run once more.
         line += f" -s {shlex.quote(turn.system)}"
-    text = f"{line}\n{turn.words}"
+    pieces = [{"type": "text", "text": turn.prompt}] if isinstance(turn.prompt, str) else turn.prompt
+    text = f"{line}\n{''.join(piece['text'] for piece in pieces if piece['type'] == 'text')}"
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
     thread.edited = number
     words = (

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 NOWHERE: Final = Origin()
-UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent, each stands there as [image]."
+UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent, each was replaced by [image]."
 
 
 @dataclass(frozen=True, slots=True)

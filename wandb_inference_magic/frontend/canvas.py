@@ -36,8 +36,8 @@ GROWTH: Final = 1 / 8
 
 
 # Shown below a reply while it grows. A page that is reloaded meanwhile, or saved, keeps it.
-GROWING: Final = "still being written · after a reload, %wbthread --show has all of it"
-# What stands in for the reasoning until the reply is complete: it can be long, and a growing block is drawn often.
+GROWING: Final = "still being written"
+# Shown in place of the reasoning until the reply is complete: it can be long, and a growing block is drawn often.
 LATER: Final = "*It is shown when the reply is complete.*"
 # Blocks that front ends draw with space above. Between two outputs, that would be added to the space below the first.
 _WITH_SPACE: Final = re.compile(r"\s*(?:(?P<more>#{1,6}\s|`{3}|~{3})|[-*+]\s|\d{1,9}[.)]\s|>|[-*_]{3})")

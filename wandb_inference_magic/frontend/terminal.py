@@ -247,6 +247,8 @@ def _terminal_tokens(token: Token) -> Iterator[Token]:
     elif token.type == "image":
         yield replace(token, type="text", tag="", content=f"[image: {token.content}]", children=None)
     elif token.type != "html_inline":
+        # A character that was written as an entity is decoded only here.
+        token = replace(token, content=safe_plain(token.content))
         children = token.children and [shown for child in token.children for shown in _terminal_tokens(child)]
         yield replace(token, children=children)
 

@@ -5,6 +5,7 @@ What a call needs is imported on the first call, or in advance by a thread of th
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -206,8 +207,11 @@ class InferenceMagics(Magics):
             self._fresh.append(answer)
 
     def before_cell(self, info: Any = None) -> None:
-        """Record the id that IPython received for the cell it is about to run."""
+        """Record the id that IPython received for the cell it is about to run, and the error before it."""
         self._own_cell_id = getattr(info, "cell_id", None)
+        # An error of this package that the cell raises, as Python code, would take its place.
+        if getattr(sys, "last_value", None) is not None:
+            self.last_error.failing()
 
     def after_cell(self, _result: object = None) -> None:
         """Allow the replies of the finished cell to be displayed again, because their output belongs to that cell."""

@@ -70,8 +70,8 @@ def rewrite_cell_magic(lines: list[str]) -> list[str]:
         return lines
     if above:
         return [f"__import__('importlib').import_module({__name__!r}).refuse_comment('%%{found[1]}')\n"]
-    if found[2].strip() in ("-h", "--help") and not "".join(lines[1:]).strip():
-        return [f"get_ipython().run_cell_magic({found[1]!r}, '--help', '\\n')\n"]
+    if {"-h", "--help"} & set(found[2].split()) and not "".join(lines[1:]).strip():
+        return [f"get_ipython().run_cell_magic({found[1]!r}, {found[2].strip()!r}, '\\n')\n"]
     return lines
 
 
@@ -93,6 +93,7 @@ def install(shell: InteractiveShell) -> None:
 
 def uninstall(shell: InteractiveShell) -> None:
     """Remove the transforms."""
-    shell.input_transformer_manager.line_transforms.remove(rewrite_cell_magic)
+    rewriting = shell.input_transformer_manager.line_transforms
+    rewriting[:] = [transform for transform in rewriting if transform is not rewrite_cell_magic]
     transforms = shell.input_transformer_manager.token_transformers
     transforms[:] = [transform for transform in transforms if transform not in _TRANSFORMS]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-LARGEST_DATA_IMAGE: Final = 2_000_000
+LARGEST_DATA_IMAGE: Final = 2_700_000
 _DATA_IMAGE: Final = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+", re.IGNORECASE)
 # The rules of nbconvert's `MathInlineParser` (`markdown_mistune.py`), in the same order.
 _NBCONVERT_MATHS: Final = re.compile(

@@ -6,24 +6,21 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..markup import Untrusted, fenced, quotation
-from ..messages import pretty_json
+from ..messages import content_text, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..markup import Part
     from ..messages import Content, Thread, Turn
 
 # Longer code and frames are folded.
 MOST_LINES: Final = 25
-# Fenced code, as it is; source code and a frame, as `prompts` writes values.
-_AS_SUCH: Final = re.compile(
-    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*\n(?:.*\n)*? {0,3}(?P=fence)[`~]*[ \t]*$"
-    r"|(?P<python>^(?:@\w.*\n)*(?:async def|def|class) \w.*:.*(?:\n(?:[ \t]+.*|(?=\n+[ \t])|[)\]].*))+)"
-    r"|(?P<frame>^\w+, [\d,]+ rows?\b.*:\n(?:.+\n)*\n(?:.+(?:\n|\Z))+)",
-    re.MULTILINE,
-)
+_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+_DEFINITION: Final = re.compile(r"(?:async def|def|class) \w+\s*[(:\[].*")
+# The heading of a frame, as `prompts` writes it.
+_FRAME: Final = re.compile(r"\w+, [\d,]+ rows?\b.*:")
 
 
 def thread_parts(thread: Thread) -> list[Part]:
@@ -50,17 +47,69 @@ def _prompt(prompt: Content) -> Iterator[Part]:
     """Yield a prompt: its text as Markdown whose lines end where they were written to end, and its images."""
     pieces: list[dict[str, Any]] = [{"type": "text", "text": prompt}] if isinstance(prompt, str) else prompt
     for piece in pieces:
-        if piece["type"] != "text":
-            yield Untrusted(f"![image]({piece['image_url']['url']})")
-            yield "\n\n"
+        if piece["type"] == "text":
+            yield from _text(piece["text"].strip("\n").split("\n"))
             continue
-        text, position = piece["text"].strip("\n"), 0
-        for found in _AS_SUCH.finditer(text):
-            yield from _lines(text[position : found.start()])
-            block = found[0].strip("\n")
-            yield from _folded(block if found["fence"] else fenced(block, "python" if found["python"] else "text"))
-            position = found.end()
-        yield from _lines(text[position:])
+        image = piece.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        # An imported thread can have pieces of other kinds.
+        yield Untrusted(f"![image]({url})" if isinstance(url, str) else content_text([piece]))
+        yield "\n\n"
+
+
+def _text(lines: list[str]) -> Iterator[Part]:
+    """Yield the lines of a prompt: fenced code as it is, Python code and frames fenced, and the rest as Markdown."""
+    plain: list[str] = []
+    unclosed: dict[str, int] = {}
+    at = 0
+    while at < len(lines):
+        language, end = _block(lines, at, unclosed)
+        if language is None:
+            plain += lines[at:end]
+        else:
+            yield from _lines("\n".join(plain))
+            block = "\n".join(lines[at:end])
+            yield from _folded(fenced(block, language) if language else block)
+            plain = []
+        at = end
+    yield from _lines("\n".join(plain))
+
+
+def _block(lines: list[str], at: int, unclosed: dict[str, int]) -> tuple[str | None, int]:
+    """Return the language of the block that begins at a line, and the line after it.
+
+    The language is empty for one that is fenced already, and None for lines that are no such block. `unclosed` has the
+    length of the shortest fence of each kind that is known to be without an end.
+    """
+    if found := _FENCE.match(lines[at]):
+        mark, length = found[1][0], len(found[1])
+        if length < unclosed.get(mark, length + 1):
+            closing = re.compile(rf" {{0,3}}{re.escape(mark)}{{{length},}}[ \t]*")
+            for end in range(at + 1, len(lines)):
+                if closing.fullmatch(lines[end]):
+                    return "", end + 1
+            unclosed[mark] = length
+        return None, at + 1
+    start = at
+    while start < len(lines) and re.match(r"@\w", lines[start]):
+        start += 1
+    if start < len(lines) and _DEFINITION.fullmatch(lines[start]):
+        end = _skip(lines, start + 1, lambda line: not line or line[0] in " \t)]")
+        while not lines[end - 1].strip():
+            end -= 1
+        if end > start + 1:
+            return "python", end
+    if _FRAME.fullmatch(lines[at]):
+        blank = _skip(lines[: at + MOST_LINES], at + 1, bool)
+        has_values = not any(lines[blank : blank + 1]) and any(lines[blank + 1 : blank + 2])
+        if has_values:
+            return "text", _skip(lines, blank + 1, bool)
+    return None, max(start, at + 1)
+
+
+def _skip(lines: list[str], at: int, belongs: Callable[[str], object]) -> int:
+    """Return the first line from `at` on that does not belong."""
+    return next((number for number in range(at, len(lines)) if not belongs(lines[number])), len(lines))
 
 
 def _lines(text: str) -> list[Part]:

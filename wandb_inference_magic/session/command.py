@@ -103,7 +103,7 @@ class Command:
         Raises
         ------
         InferenceError
-            With the ids that hold the name, if it is not the name of exactly one.
+            With the ids that contain the name, if it is not the name of exactly one.
         """
         if self.cassette is not None or not self.endpoint.is_wandb:
             return name

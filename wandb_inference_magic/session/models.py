@@ -270,7 +270,7 @@ class Models:
         Raises
         ------
         InferenceError
-            If several ids end so, or none does and some hold the name.
+            If several ids end with the name, or none does and some contain it.
         """
         if "/" in name:
             return name
@@ -284,7 +284,7 @@ class Models:
         found = named or [model.id for model in catalog.models if name.casefold() in model.id.casefold()]
         if not found:
             return name
-        several = f"{len(found)} ids hold it" if len(found) > 1 else "This id holds it"
+        several = f"{len(found)} ids contain it" if len(found) > 1 else "This id contains it"
         raise InferenceError(
             f"{shortened(name)!r} is not the name of one model. Nothing was sent.",
             why=f"{several}: {', '.join(found[:MOST_NAMED])}{', ...' if len(found) > MOST_NAMED else ''}.",
