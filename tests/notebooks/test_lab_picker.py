@@ -84,7 +84,7 @@ def test_the_cheapest_model_with_images_and_128k_takes_at_most_four_actions(
     chat(lab)
     assert wandb_hosts.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
 
-    # The words match every fact that is shown, and the arrow keys move. A screen reader is told which option it is.
+    # The words match every fact that is shown, and the arrow keys move. Screen readers announce the option.
     dropdown.press("Enter")
     search.fill("131k reasoning")
     expect(picker).to_contain_text("3 of 20")
