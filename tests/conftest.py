@@ -75,12 +75,20 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_kernel(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+def imported() -> tuple[str, ...]:
+    """Modules of others that kernels have imported at their start. Folders whose tests map frames have more."""
+    return ()
+
+
+@pytest.fixture
+def start_kernel(
+    environment: dict[str, str], tmp_path: Path, imported: tuple[str, ...]
+) -> Iterator[Callable[..., Kernel]]:
     """Start kernels with the test's environment and with additional variables."""
     with ExitStack() as stack:
 
         def start(**variables: str) -> Kernel:
-            return stack.enter_context(quick_kernel(environment | variables, tmp_path))
+            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *imported))
 
         yield start
 
@@ -176,7 +184,7 @@ def tracing_kernel(
     )
     assert kernel.run("%load_ext wandb_inference_magic").ok
     yield kernel
-    # Weave asks PyPI whether there is a newer version of it, as the README says. It contacts no other host.
+    # Weave asks PyPI whether there is a newer version of it, as docs/security.md says. It contacts no other host.
     assert set(wandb.connected_to) <= {"pypi.org"}
 
 

@@ -1,8 +1,9 @@
 """Chat with the models of the W&B Inference service in a notebook cell.
 
-`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%wbmodels`, `%wbthread`, `%wbusage` and `%wbconfig`.
-The same features are available from Python as `chat`, `map_prompts`, `models` and `client`. `compare_frame` compares
-models. `as_prompt` defines how a value is written in a prompt, and can be extended.
+`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%%wbeval`, `%wbmodels`, `%wbthread`, `%wbusage` and
+`%wbconfig`.
+The same features are available from Python as `chat`, `map_prompts`, `evaluate`, `models` and `client`.
+`as_prompt` defines how a value is written in a prompt, and can be extended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 # Imported before the function of that name: a later import of the package would take its place.
 from . import client as _client  # noqa: F401
-from .api import chat, client, compare_frame, map_prompts, models
+from .api import chat, client, evaluate, map_prompts, models
 from .errors import InferenceError, InferenceWarning
 from .imports import lazy_exports
 from .messages import display
@@ -34,7 +35,7 @@ __all__ = [
     "as_prompt",
     "chat",
     "client",
-    "compare_frame",
+    "evaluate",
     "load_ipython_extension",
     "map_prompts",
     "models",
@@ -56,7 +57,15 @@ def _bundle(reply: Reply) -> dict[str, Any]:
     return reply_bundle(reply)
 
 
+def _review_bundle(review: Any) -> dict[str, Any]:
+    # Imported when a Review is first shown.
+    from .frontend import review_bundle
+
+    return review_bundle(review)
+
+
 display.renderer = _bundle
+display.reviewer = _review_bundle
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -1,4 +1,4 @@
-"""The Python API, for use without a magic: `chat`, `map_prompts`, `compare_frame`, `models`, `client`.
+"""The Python API, for use without a magic: `chat`, `map_prompts`, `evaluate`, `models`, `client`.
 
 Importing `wandb_inference_magic` imports this module, so other packages are imported inside the functions.
 """
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from .batch import BatchSpec, Mapped
+    from .batch import BatchSpec, Job, PreparedRuns, Ran
     from .catalog import Catalog
-    from .engine import ChatSpec
-    from .messages import Content, Reply
-    from .prompts import Image
+    from .evaluation import Evaluation
+    from .messages import Reply
     from .session import Command
+
+# Where the user finds what there is.
+_PARTIAL = "`partial` of this error"
 
 
 def _command() -> Command:
@@ -117,13 +119,13 @@ def chat(
     InferenceError
         For any failure, with its cause and what to do next.
     """
-    from .engine import format_result, run_chat
-    from .prompts import with_images
+    from .engine import format_result, run_chat, spec_from_python
+    from .prompts import image_given, with_images
     from .schemas import toolbox_of
 
     functions = [tools] if callable(tools) else list(tools)
-    spec = _chat_spec(
-        with_images(prompt, [_image(one) for one in images]),
+    spec = spec_from_python(
+        with_images(prompt, [image_given(one) for one in images]),
         model=model,
         system=system,
         parameters=parameters,
@@ -153,6 +155,7 @@ def map_prompts(
     cache: bool = True,
     retry_failed: bool = False,
     distinct: bool = False,
+    background: bool = False,
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Any:
@@ -189,6 +192,9 @@ def map_prompts(
     distinct : bool
         Whether to send each different prompt once, and share the answer among equal rows. Otherwise each row is asked
         by itself.
+    background : bool
+        Whether to return a Job at once, which runs beside the notebook. In a script, and wherever no interactive front
+        end is attached, it has ended when it is returned.
     names : mapping, optional
         Further names for the template, besides the row's columns.
     **parameters
@@ -197,7 +203,8 @@ def map_prompts(
     Returns
     -------
     object
-        The same kind of frame. For an iterable, a pandas DataFrame, or a list of dicts without pandas.
+        The same kind of frame. For an iterable, a pandas DataFrame, or a list of dicts without pandas. With
+        `background`, a Job.
 
     Raises
     ------
@@ -213,7 +220,7 @@ def map_prompts(
     InferenceWarning
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
-    from .batch import check_count, is_dask, map_lazily, read_rows, run_map
+    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_job, map_lazily, read_rows
 
     _check_type("into", into, str, "a column's name", lambda name: name != "")
 
@@ -234,75 +241,153 @@ def map_prompts(
     models = _models(model)
     check_count("limit", limit, 0)
     if is_dask(frame):
-        return map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
-    mapped = run_map(command, read_rows(frame, limit), spec, models=models, into=into, use_cache=cache, warn=_warn)
-    return _whole(mapped).frame
+        lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
+        return _begun(command, dask_job(command, "map_prompts", lazy)) if background else lazy
+    rows = read_rows(frame, limit, copy=background)
+    if background:
+        check_rows(rows)
+    prepared = PreparedMap(command, rows, spec, models=models, into=into, use_cache=cache)
+    if background:
+        return _begun(
+            command,
+            map_job(command, "map_prompts", prepared, place="the job's frame()"),
+            prepared.prepared,
+        )
+    mapped = prepared.run(warn=_warn)
+    _end(mapped.ran, mapped.ended_early(_PARTIAL))
+    return mapped.frame
 
 
-def compare_frame(
+def evaluate(
     frame: Any,
-    prompt: str,
+    prompt: str | None,
     *,
-    models: Sequence[str],
-    truth: str | None = None,
-    field: str | None = None,
+    truth: str,
+    models: str | Sequence[str] | None = None,
+    prompts: Mapping[str, str] | Sequence[str] | str | None = None,
     schema: Any = None,
+    field: str | None = None,
+    samples: int = 1,
+    scorer: str | Callable[[Any, Any], Any] | None = None,
+    judge: str | None = None,
+    stop_when_clear: bool = False,
     repair: bool = True,
     system: str | None = None,
     think: str | None = None,
     concurrency: int | None = None,
     limit: int | None = None,
     cache: bool = True,
+    background: bool = False,
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
-) -> Any:
-    """Send the same prompts to several models and compare them, to choose one for a labelling job.
+) -> Evaluation | Job:
+    """Test models and prompts on rows with known answers, and say what the rows tell of their difference.
+
+    The candidates are all models with all prompts.
 
     Parameters
     ----------
-    frame, prompt, schema, repair, system, think, concurrency, limit, cache, names, **parameters
+    frame, schema, repair, system, think, concurrency, limit, cache, background, names, **parameters
         As for `map_prompts`.
-    models : sequence of str
-    truth : str, optional
-        The column with the right answers. Without one, the models are compared with each other.
+    prompt : str or None
+        A Jinja2 template, as for `map_prompts`. With None, the `prompts` alone.
+    truth : str
+        The column with the right answers. Rows without one are left out.
+    models : str or sequence of str, optional
+    prompts : mapping of str, or sequence of str, optional
+        Further templates, by name or in order.
     field : str, optional
         The field of the schema to compare. Defaults to the field with the same name as `truth`, else to all fields.
+    samples : int
+        How often each row is asked. A row stays one observation.
+    scorer : str or callable, optional
+        `equal` (the default: what the values mean), `exact` (case and blanks count), `precision`, `recall` or `f1` of
+        lists and sets, `error` of numbers, or a function of an answer and the truth that returns a number from 0 to 1.
+    judge : str, optional
+        A model that says which answer is better, asked in both orders; the comparisons follow it. Rows without truth
+        are asked too; on those with one, its agreement with the truth is reported.
+    stop_when_clear : bool
+        Whether to ask the rows in random order, and to stop when the comparison is decided.
 
     Returns
     -------
-    pandas.DataFrame
-        One row per model: `rows`, `failed`, `from_cache`, `seconds_median` and `seconds_p95` per row, tokens,
-        `cost_usd` (without the answers kept from before) and the cost per 1,000 rows, and `agreement` from 0 to 1: the
-        share of rows answered as in `truth`, or the mean share of rows answered as another model did. Rows without an
-        answer (`failed`) or without a value in `truth` (`no_truth`) are left out of it; `compared` is the number of
-        comparisons. Values are compared by what they mean: 1 and 1.0, dates and ISO texts, 0, 1, "yes" and "no" where
-        the schema says bool, lists and objects part by part, texts without regard to case.
+    Evaluation or Job
+        With `summary`, `comparisons`, `rows` and `disagreements`; it shows itself. `review()` corrects the truth by
+        hand, `reviewed()` scores with it, `to_weave()` publishes it. With `background`, a Job.
 
     Raises
     ------
     InferenceError
-        As for `map_prompts`, and for a column or field that does not exist.
+        As for `map_prompts`, with the Evaluation so far as its `partial`; and for a column or field that does not
+        exist.
     """
-    from .batch import check_count, evaluation, read_rows, run_map
-
-    models = _models(models)
-    check_count("limit", limit, 0)
-    rows = read_rows(frame, limit)
-    command = _command()
-    spec = _batch_spec(
-        command,
-        prompt,
-        names=names,
-        concurrency=concurrency,
-        system=system,
-        think=think,
-        parameters=parameters,
-        schema=schema,
-        repair=repair,
+    from .batch import check_count, read_rows
+    from .evaluation import (
+        EvaluationSpec,
+        PreparedEvaluation,
+        ended_early,
+        evaluation_job,
+        named_prompts,
+        scorer_of,
     )
-    evaluation.check(rows, spec.chat.schema, truth=truth, field=field)
-    mapped = _whole(run_map(command, rows, spec, models=models, use_cache=cache, warn=_warn, report_columns=False))
-    return evaluation.evaluated(mapped, rows, spec.chat.schema, truth=truth, field=field)
+
+    if prompt is not None:
+        _check_type("prompt", prompt, str, "a text")
+    _check_type("truth", truth, str, "a column's name")
+    check_count("limit", limit, 0)
+    check_count("samples", samples, 1)
+    command, texts = _command(), named_prompts(prompt, prompts or ())
+    asked = [
+        _batch_spec(
+            command,
+            text,
+            names=names,
+            concurrency=concurrency,
+            system=system,
+            think=think,
+            parameters=parameters,
+            schema=schema,
+            repair=repair,
+        )
+        for text in texts.values()
+    ]
+    spec = EvaluationSpec(
+        asked,
+        list(texts),
+        command.model_ids(_models(models)),
+        truth,
+        field,
+        int(samples),
+        scorer_of(scorer),
+        stop_when_clear,
+        judge,
+    )
+    prepared = PreparedEvaluation(command, read_rows(frame, limit, copy=background), spec, use_cache=cache)
+    if background:
+        return _begun(
+            command,
+            evaluation_job(command, "evaluate", prepared, place="the job's frame()"),
+            prepared.prepared,
+        )
+    evaluation, ran = prepared.run(warn=_warn)
+    _end(ran, ended_early(evaluation, ran, _PARTIAL))
+    return evaluation
+
+
+def _begun(command: Command, job: Job, prepared: PreparedRuns | None = None) -> Job:
+    """Return a job that was started, or that has run here, because no interactive front end is attached."""
+    from .batch import HERE, can_run_beside
+
+    for notice in prepared.notices if prepared else ():
+        _warn(notice)
+    if can_run_beside(command):
+        if prepared is not None:
+            prepared.render_all()
+        job.start()
+    else:
+        _warn(HERE)
+        job.start_here()
+    return job
 
 
 def _batch_spec(
@@ -316,13 +401,14 @@ def _batch_spec(
     **how: Any,
 ) -> BatchSpec:
     from .batch import BatchSpec
+    from .engine import spec_from_python
 
     _check_type("prompt", prompt, str, "a text")
     if names is not None:
         _check_type("names", names, Mapping, "a dict of names")
     return BatchSpec(
         text=prompt,
-        chat=_chat_spec("", stream=False, **how),
+        chat=spec_from_python("", stream=False, **how),
         names=names or {},
         value_tokens=command.settings.value_tokens,
         concurrency=concurrency,
@@ -354,42 +440,10 @@ def _warn(notice: str) -> None:
     warnings.warn(notice, InferenceWarning, stacklevel=level)
 
 
-def _whole(mapped: Mapped) -> Mapped:
-    """Return a complete result, with its notices as warnings. Raise the error that ended an incomplete one."""
-    for notice in mapped.notices:
-        if notice not in mapped.notices_before:
+def _end(ran: Ran, error: BaseException | None) -> None:
+    """Give the notices of runs as warnings, and raise the error that ended them early, if one did."""
+    for notice in ran.notices:
+        if notice not in ran.before:
             _warn(notice)
-    mapped.raise_if_incomplete("`partial` of this error")
-    return mapped
-
-
-def _chat_spec(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:
-    from .catalog import SAMPLING, check_parameter
-    from .engine import ChatSpec
-    from .schemas import schema_of
-
-    for name in parameters:
-        check_parameter(name, in_python=True)
-    # NumPy numbers are not JSON.
-    parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
-    return ChatSpec(
-        prompt=prompt,
-        parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
-        extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),
-        schema=None if schema is None else schema_of(schema),
-        **{"thread": None, **how},
-    )
-
-
-def _image(value: Any) -> Image:
-    from .prompts import image_of, no_image_file
-
-    if (image := image_of(value)) is not None:
-        return image
-    if isinstance(value, str) and (problem := no_image_file(value)) is not None:
-        raise problem
-    raise InferenceError(
-        f"A value of type {type(value).__name__} is not an image.",
-        remedy="Give a figure, a PIL image, the path of an image file, or an address.",
-        cause="option",
-    )
+    if error is not None:
+        raise error

@@ -33,6 +33,8 @@ Cause = Literal[
     "missing",  # something needed is missing: a package, the practice model, a request in the cassette
 ]
 
+# What validators and scorers of the user can raise besides exceptions: it ends one row, not the run.
+LEAVING: Final = (SystemExit, GeneratorExit)
 # Errors with these causes do not depend on the prompt.
 AFFECT_ALL: Final = ("key", "quota", "budget", "refused", "model", "missing")
 
@@ -103,6 +105,11 @@ class InferenceError(Exception):
         self.partial: Any = None
         super().__init__(self.what)
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same prompt would fail again later. An address that is not found says nothing about a prompt."""
+        return not self.retryable and self.cause in ("request", "answer") and self.status not in (404, 405, 410)
+
     def __str__(self) -> str:
         return " ".join(part for part in (self.what, self.why, self.remedy) if part)
 
@@ -157,7 +164,7 @@ def too_large(most: float) -> InferenceError:
     """Return the error for an answer, or part of one, of more than `most` bytes."""
     return InferenceError(
         f"The answer is larger than {most / MB:,.0f} MB; the rest was not read.",
-        remedy="Check the endpoint: %wbconfig shows it. A reply is limited with --max-tokens.",
+        remedy="Check the endpoint: %wbconfig shows it. --max-tokens limits a reply.",
         cause="reply",
     )
 

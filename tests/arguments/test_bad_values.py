@@ -8,6 +8,7 @@ from wandb_inference_magic.arguments.line import Option, declared_options, read_
 from wandb_inference_magic.arguments.options import (
     ChatOptions,
     ConfigOptions,
+    EvalOptions,
     MapOptions,
     ModelsOptions,
     ThreadOptions,
@@ -38,6 +39,8 @@ BAD: dict[str, list[str]] = {
     "TEAM/PROJECT|off": ["team", "a/b/c", "''", "on"],
     "USD": ["''", "free", "-1", "nan"],
     "COLUMN": ["''"],
+    "FIELD": ["''"],
+    "SCORER": ["''"],
     "|".join(THINK): ["''", "hard", "On"],
 }
 # These accept any text. Whether it names something is checked later, when it is looked up.
@@ -52,8 +55,9 @@ ANY_TEXT = (
     "--import",
     "--budget-file",
     "--cassette",
+    "--prompt",
 )
-DECLARED = (ChatOptions, MapOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
+DECLARED = (ChatOptions, MapOptions, EvalOptions, ThreadOptions, ModelsOptions, UsageOptions, ConfigOptions)
 
 CASES = [
     (declared, one, bad)

@@ -90,7 +90,7 @@ def test_a_text_that_begins_like_json_is_given_as_json() -> None:
 def test_a_value_that_has_lost_its_quotation_marks_is_refused(line: str) -> None:
     with pytest.raises(InferenceError) as caught:
         chat(line)
-    assert "the value of response_format looks like JSON, and is not" in caught.value.what
+    assert "the value of response_format looks like JSON, but is not" in caught.value.what
     assert """--param 'response_format={"key": "value"}'""" in caught.value.remedy
 
 
@@ -141,8 +141,8 @@ def test_a_value_may_be_negative() -> None:
         ("--max-tokens 0 hi", ["a whole number above 0"]),
         ("--max-tokens 1.5 hi", ["a whole number above 0"]),
         ("--seed 1" + "0" * 400 + " hi", ["a whole number"]),
-        ("-t", ["--temperature lacks its value", "a number"]),
-        ("-t --new hi", ["--temperature lacks its value"]),
+        ("-t", ["--temperature needs a value", "a number"]),
+        ("-t --new hi", ["--temperature needs a value"]),
         ("--new=yes hi", ["--new takes no value"]),
         ("-o 2x hi", ["--output", "a variable's name"]),
         ("-s ' ' hi", ["--system", "a text in quotes"]),

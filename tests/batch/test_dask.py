@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pickle
 import threading
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from types import ModuleType
+from typing import Any
 
 import pytest
 from python_processes import run_python
@@ -27,18 +29,16 @@ from wandb_inference_magic import InferenceError, map_prompts
 
 frame = pd.DataFrame({{"text": [f"row {{n}}" for n in range(40)], "n": range(40)}}, index=range(100, 140))
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=2, processes={processes}, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             lazy = dd.from_pandas(frame, npartitions=4)
             {code}
 """
 
 
-def on_cluster(
-    service: Service, environment: dict[str, str], folder: Path, code: str, *, processes: bool = True, **variables: str
-) -> str:
+def on_cluster(service: Service, environment: dict[str, str], folder: Path, code: str, **variables: str) -> str:
     program = folder / "program.py"
-    program.write_text(CLUSTER.format(processes=processes, code=code.replace("\n", "\n            ")))
+    program.write_text(CLUSTER.format(code=code.replace("\n", "\n            ")))
     variables = environment | service.environment | variables
     process = run_python(str(program), environment=variables, folder=folder, timeout=240)
     assert process.returncode == 0, process.stderr[-4000:]
@@ -78,9 +78,11 @@ def test_partitions_are_mapped_lazily_on_the_workers(
     assert len(service.chats) == 40
 
 
-def test_nothing_is_sent_before_it_is_computed(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
-    code = "map_prompts(lazy, '{{ text }}')"
-    on_cluster(service, environment, tmp_path, code, processes=False, WANDB_INFERENCE_API_KEY=KEY)
+def test_nothing_is_sent_before_it_is_computed(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    api.map_prompts(dd.from_pandas(pd.DataFrame({"text": ["a"]}), npartitions=1), "{{ text }}")
     assert service.chats == []
 
 
@@ -130,9 +132,10 @@ def test_the_key_is_not_part_of_the_graph(service: Service, environment: dict[st
     assert {chat.headers["authorization"] for chat in service.chats} == {f"Bearer {KEY}"}
 
 
-def test_a_schema_gives_typed_columns_in_every_partition(
-    service: Service, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_schema_gives_typed_columns_in_every_partition(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
     def answer(one: Answer) -> None:
         if "row 7" in one.received.body["messages"][-1]["content"]:
             refused(400, "too odd")(one)
@@ -140,16 +143,11 @@ def test_a_schema_gives_typed_columns_in_every_partition(
             completion('{"label": "good", "score": 3}')(one)
 
     service.always = answer
-    out = on_cluster(
-        service,
-        environment,
-        tmp_path,
-        "out = map_prompts(lazy, '{{ text }}', schema='label good|bad, score int')\n"
-        "done = out.compute()\n"
-        "print(str(out.score.dtype), str(done.score.dtype), done.score.sum(), done.reply_error.notna().sum())",
-        WANDB_INFERENCE_API_KEY=KEY,
-    )
-    assert out.split() == ["Int64", "Int64", "117", "1"]
+    frame = pd.DataFrame({"text": [f"row {n}" for n in range(40)]})
+    lazy = api.map_prompts(dd.from_pandas(frame, npartitions=4), "{{ text }}", schema="label good|bad, score int")
+    done = lazy.compute(scheduler="threads")
+    assert (str(lazy.score.dtype), str(done.score.dtype)) == ("Int64", "Int64")
+    assert (done.score.sum(), done.reply_error.notna().sum()) == (117, 1)
 
 
 def test_an_error_for_all_rows_fails_the_computation(
@@ -175,23 +173,14 @@ def test_the_repr_of_the_key_plugin_does_not_show_the_key() -> None:
     assert KEY in str(vars(pickle.loads(pickle.dumps(plugin))))
 
 
-@pytest.mark.parametrize("option", ["limit=3", "model=['a', 'b']"])
-def test_an_option_that_dask_does_not_support_is_refused(
-    service: Service, environment: dict[str, str], option: str, tmp_path: Path
-) -> None:
-    program = (
-        "import dask.dataframe as dd, pandas as pd\n"
-        "from wandb_inference_magic import InferenceError, map_prompts\n"
-        "lazy = dd.from_pandas(pd.DataFrame({'text': ['a']}), npartitions=1)\n"
-        f"try:\n    map_prompts(lazy, '{{{{ text }}}}', {option})\n"
-        "except InferenceError as error:\n    print(error.what)\n"
-    )
-    variables = environment | {
-        "WANDB_INFERENCE_BASE_URL": service.url,
-        "WANDB_INFERENCE_API_KEY": KEY,
-    }
-    process = run_python("-c", program, environment=variables)
-    assert "mapped whole, and by one model" in process.stdout, process.stderr
+@pytest.mark.parametrize("option", [{"limit": 3}, {"model": ["a", "b"]}])
+def test_an_option_that_dask_does_not_support_is_refused(api: ModuleType, option: dict[str, Any]) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    lazy = dd.from_pandas(pd.DataFrame({"text": ["a"]}), npartitions=1)
+    with pytest.raises(InferenceError, match="only be mapped as a whole and by one model"):
+        api.map_prompts(lazy, "{{ text }}", **option)
 
 
 def test_what_the_threads_of_this_process_spend_is_counted(api: ModuleType, service: Service) -> None:
@@ -205,6 +194,37 @@ def test_what_the_threads_of_this_process_spend_is_counted(api: ModuleType, serv
     assert api.map_prompts(frame, "{{ text }}").compute(scheduler="threads")["reply"].tolist() == ["yes"] * 4
     total = current_session().usage.total()
     assert (total.calls, total.usage.total_tokens) == (4, 4 * 15)
+
+
+def test_threads_share_one_session_which_ends_with_that_of_the_process(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dask.dataframe as dd
+    import pandas as pd
+
+    from wandb_inference_magic.config import WandbInference
+    from wandb_inference_magic.session import end_session
+
+    def loops() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name == "wb-event-loop"]
+
+    service.always = completion("yes")
+    before = len(loops())
+    frame = dd.from_pandas(pd.DataFrame({"text": list("abcdefgh")}), npartitions=8)
+    lazy = api.map_prompts(frame, "{{ text }}")
+    # Every thread is at this point before one goes on, if they do not wait for each other.
+    together = threading.Barrier(4)
+
+    def build() -> WandbInference:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)
+        return WandbInference()
+
+    monkeypatch.setattr("wandb_inference_magic.batch.dask_frames.WandbInference", build)
+    lazy.compute(scheduler="threads", num_workers=4)
+    assert len(loops()) == before + 1
+    end_session()
+    assert len(loops()) == before
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
@@ -238,7 +258,7 @@ def test_a_budget_that_is_set_later_is_kept_too(api: ModuleType, service: Servic
 
     lazy = api.map_prompts(dd.from_pandas(pd.DataFrame({"text": ["a", "b"]}), npartitions=1), "{{ text }}")
     current_session().settings.budget = 1.0
-    with pytest.raises(InferenceError, match="There is a budget, and it cannot be kept for a Dask DataFrame"):
+    with pytest.raises(InferenceError, match="A budget is set, but it cannot be enforced for a Dask DataFrame"):
         lazy.compute(scheduler="threads")
     assert service.chats == []
 
@@ -256,3 +276,41 @@ def test_a_part_of_a_frame_is_computed_first_and_nothing_is_paid_twice(api: Modu
     assert lazy.partitions[1].compute(scheduler="synchronous")["reply"].tolist() == ["<c>", "<same>"]
     assert lazy.compute(scheduler="threads")["reply"].tolist() == [f"<{text}>" for text in frame.text]
     assert len(service.chats) == 6
+
+
+def test_a_job_over_the_clusters_futures(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+    may = Event()
+
+    def answer(one: Answer) -> None:
+        text = one.received.body["messages"][-1]["content"]
+        if text == "release":
+            may.set()
+        elif text.startswith("hold"):
+            may.wait(60)
+        echo(one)
+
+    service.always = answer
+    out = on_cluster(
+        service,
+        environment,
+        tmp_path,
+        "from wandb_inference_magic import chat\n"
+        "from wandb_inference_magic.session import current_session\n"
+        "current_session().is_interactive = lambda: True\n"
+        "job = map_prompts(lazy, '{{ text }}', background=True)\n"
+        "print(job.wait(100).compute().reply.tolist() == [f'<{text}>' for text in frame.text])\n"
+        "print(job)\n"
+        "held = map_prompts(lazy, 'hold {{ text }}', background=True)\n"
+        "held.cancel()\n"
+        "try: held.wait(60)\n"
+        "except InferenceError as error: print(error.what, held.state)\n"
+        "chat('release')\n"
+        "client.close()\n"
+        "try: map_prompts(lazy, '{{ text }}', background=True)\n"
+        "except InferenceError as error: print(error.what)",
+    )
+    equal, line, cancelled, refused_line = out.splitlines()
+    assert equal == "True"
+    assert line.startswith("<Job 1: map_prompts, done · 4 of 4 partitions · ")
+    assert cancelled == "Job 2 was cancelled. cancelled"
+    assert refused_line.startswith("A job over a Dask DataFrame runs on a cluster, and there is none.")

@@ -12,7 +12,7 @@ from service import Answer, Service, completion
 
 from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.arguments import MapOptions, read_line
-from wandb_inference_magic.commands.map import _value_of
+from wandb_inference_magic.commands.map import value_of
 from wandb_inference_magic.session import current_session
 
 FRAME = """\
@@ -66,7 +66,7 @@ def test_the_frame_is_any_expression_among_the_options(line: str, frame: str) ->
 @pytest.mark.parametrize("expression", ["'df'", '"df"', """'d["k"]["df"]'""", "df", "(df)", "df if True else None"])
 def test_the_expression_may_be_quoted_as_a_whole(expression: str) -> None:
     frame = object()
-    assert _value_of(expression, {"df": frame, "d": {"k": {"df": frame}}}) is frame
+    assert value_of(expression, {"df": frame, "d": {"k": {"df": frame}}}, "%%wbmap") is frame
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_the_expression_may_be_quoted_as_a_whole(expression: str) -> None:
         ("a\x00b", "null"),
         ("[" * 5000, "Nothing was sent"),
         ("await df", "Nothing was sent"),
-        ("", "whose rows"),
+        ("", "needs a frame"),
     ],
 )
 def test_an_expression_that_fails_is_one_short_error(expression: str, expected: str) -> None:
     with pytest.raises(InferenceError, match=r"Nothing was sent|nothing was sent") as raised:
-        _value_of(expression, {"df": "x", "dh": 1})
+        value_of(expression, {"df": "x", "dh": 1}, "%%wbmap")
     assert expected in str(raised.value)
     assert len(str(raised.value)) < 600
 

@@ -12,7 +12,7 @@ from wandb_inference_magic.client import practice_server as local
 
 SCRIPT_START = """
 import pandas as pd
-from wandb_inference_magic import InferenceError, compare_frame, map_prompts
+from wandb_inference_magic import InferenceError, evaluate, map_prompts
 from wandb_inference_magic.session import current_session
 
 def result_or_error(ask):
@@ -69,17 +69,17 @@ def test_a_field_with_an_alias_is_a_column_with_the_name_of_the_field(
     assert list(service.last.body["response_format"]["json_schema"]["schema"]["properties"]) == ["fullName", "age"]
 
 
-def test_models_with_different_answers_in_an_aliased_field_do_not_agree(
+def test_models_with_different_answers_in_an_aliased_field_are_not_both_right(
     service: Service, environment: dict[str, str]
 ) -> None:
     service.always = lambda one: completion(json.dumps({"fullName": one.received.body["model"]}))(one)
     code = (
         "from pydantic import BaseModel, Field\n"
         "class T(BaseModel):\n    full_name: str = Field(alias='fullName')\n"
-        "table = compare_frame(['a'], '{{ text }}?', models=['a', 'b'], schema=T, field='full_name')\n"
-        "print(table.agreement.tolist())"
+        "found = evaluate(['a'], '{{ text }}?', truth='text', models=['a', 'b'], schema=T, field='full_name')\n"
+        "print(found.summary.right.tolist())"
     )
-    assert run(variables_for(service, environment), code) == "[0.0, 0.0]"
+    assert run(variables_for(service, environment), code) == "[1, 0]"
 
 
 def test_half_a_surrogate_pair_in_an_answer_is_replaced(service: Service, environment: dict[str, str]) -> None:
@@ -149,7 +149,7 @@ def test_a_budget_is_refused_for_a_dask_frame(service: Service, environment: dic
     )
     out = run(variables_for(service, environment), code)
     assert "'budget'" in out
-    assert "it cannot be kept for a Dask DataFrame" in out
+    assert "it cannot be enforced for a Dask DataFrame" in out
     assert service.chats == []
 
 
@@ -159,8 +159,9 @@ def test_rows_for_the_practice_model_are_sent_as_fast_as_it_answers(environment:
         "from time import perf_counter\n"
         "map_prompts(['start'], '{{ text }}', max_tokens=1, cache=False)\n"
         "rows, before = [str(n) for n in range(24)], perf_counter()\n"
-        f"table = compare_frame(rows, 'Count to {{{{ text }}}}.', models=['{local.PACKAGED_MODEL}'], max_tokens=8)\n"
-        "print(table.seconds_median.iloc[0] / (perf_counter() - before))"
+        f"model = '{local.PACKAGED_MODEL}'\n"
+        "found = evaluate(rows, 'Count to {{ text }}.', truth='text', models=[model], max_tokens=8)\n"
+        "print(found.summary.seconds.iloc[0] / (perf_counter() - before))"
     )
     # With two calls at once, one of the 24 rows takes about a twelfth of the time, with sixteen more than half.
     assert float(run(environment, code)) < 1 / 4

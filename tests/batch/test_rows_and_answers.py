@@ -9,12 +9,13 @@ import pickle
 import signal
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 import pytest
+from clocks import FastClock
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -111,7 +112,7 @@ def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Servi
     service.always = Numbered()
     spec = BatchSpec("{{ text }}", ChatSpec("", stream=False, thread=None), {}, 4000, distinct=True)
     mapped = run_map(Command(current_session()), read_rows(["a", "a", "a", "b"]), spec)
-    text = summary_bundle(mapped, "out")["text/plain"]
+    text = summary_bundle(mapped.ran, "out")["text/plain"]
     assert "4 of 4 rows answered" in text
     assert "2 shared with equal rows" in text
 
@@ -128,7 +129,7 @@ def test_a_run_that_stops_early_raises_with_the_frame_so_far(api: ModuleType, se
     said = str(raised.value)
     assert "The run stopped: every other row would fail as well" in said
     assert "`partial`" in said
-    assert "no answer is asked for twice" in said
+    assert "only missing and cut answers are asked for" in said
     again = pickle.loads(pickle.dumps(raised.value))
     assert answers(again.partial) == answers(raised.value.partial)
     service.always = completion("rest")
@@ -139,36 +140,55 @@ def test_a_run_that_stops_early_raises_with_the_frame_so_far(api: ModuleType, se
 
 def test_rows_that_fail_one_after_the_other_end_the_run_which_says_so(api: ModuleType, service: Service) -> None:
     service.always = refused(400, "no")
-    with pytest.raises(InferenceError, match=r"The run stopped: 10 rows in a row failed\.") as raised:
+    with pytest.raises(InferenceError, match=r"The run stopped: 10 consecutive rows failed\.") as raised:
         api.map_prompts(list("abcdefghijklmnop"), "{{ text }}", concurrency=1)
     assert raised.value.partial["reply_error"].notna().sum() == 10
     assert len(service.chats) == 10
 
 
-@pytest.mark.parametrize(("seconds", "ends"), [(280, False), (400, True)])
+@pytest.mark.parametrize("rows", [3, 30])
+@pytest.mark.parametrize(
+    "failure", [refused(503, "overloaded"), refused(429, "too many", Retry_After="60"), Answer.cut]
+)
 def test_a_run_waits_five_minutes_for_a_service_that_fails(
-    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch, seconds: float, ends: bool
+    api: ModuleType, service: Service, failure: Callable[[Answer], None], rows: int
 ) -> None:
-    """The clock of the run goes ahead with each failure, by `seconds` in all."""
-    failing, ahead = 8, [0.0]
-
-    def fail(one: Answer) -> None:
-        ahead[0] += seconds / failing
-        refused(503, "overloaded", Retry_After="0")(one)
-
-    monkeypatch.setattr("wandb_inference_magic.batch.run.perf_counter", lambda: perf_counter() + ahead[0])
+    """The clock goes ahead by each wait. No row is given up, and afterwards few requests are in flight at first."""
+    current_session().clock = clock = FastClock()
     current_session().settings.set(max_retries=1)
-    service.then(*[fail] * failing)
-    service.always = Numbered()
-    frame = api.map_prompts(list("abcdef"), "{{ text }}", concurrency=2, cache=False)
-    assert (None in answers(frame)) is ends
+    in_flight, most_afterwards, lock = [0], [0, 0, 0], threading.Lock()
+
+    def answer(one: Answer) -> None:
+        if clock.time < 400:
+            failure(one)
+            return
+        with lock:
+            in_flight[0] += 1
+            most_afterwards.append(in_flight[0])
+        completion("good")(one)
+        with lock:
+            in_flight[0] -= 1
+
+    service.always = answer
+    frame = api.map_prompts([f"row {number}" for number in range(rows)], "{{ text }}", concurrency=8, cache=False)
+    assert answers(frame) == ["good"] * rows
+    assert most_afterwards[3] == 1
+    assert len(service.chats) < rows + 40
+
+
+def test_a_service_that_does_not_return_is_given_up_in_the_end(api: ModuleType, service: Service) -> None:
+    current_session().clock = clock = FastClock()
+    service.always = refused(503, "overloaded")
+    with pytest.raises(InferenceError, match="overloaded"):
+        api.map_prompts(list("abcdefghijklmno"), "{{ text }}", concurrency=2, cache=False)
+    assert 900 < sum(clock.slept) < 1300
 
 
 def test_without_a_cache_a_run_that_stops_does_not_promise_to_continue(api: ModuleType, service: Service) -> None:
     service.always = refused(401, "bad key")
     with pytest.raises(InferenceError) as raised:
         api.map_prompts(list("abcd"), "{{ text }}", concurrency=1, cache=False)
-    assert "asked for twice" not in str(raised.value)
+    assert "only missing and cut" not in str(raised.value)
     assert "No answers were kept on disk" in str(raised.value)
 
 
@@ -192,8 +212,8 @@ def test_an_interrupted_map_has_the_frame_so_far(api: ModuleType, service: Servi
 def test_a_concurrency_that_is_no_whole_number_above_zero_is_refused(
     api: ModuleType, service: Service, value: object
 ) -> None:
-    for call in (api.map_prompts, api.compare_frame):
-        more = {"models": ["test/model-a"]} if call is api.compare_frame else {}
+    for call in (api.map_prompts, api.evaluate):
+        more = {"truth": "text", "models": ["test/model-a"]} if call is api.evaluate else {}
         with pytest.raises(InferenceError, match="concurrency is"):
             call(["a"], "{{ text }}", concurrency=value, **more)
     assert service.chats == []
@@ -201,8 +221,8 @@ def test_a_concurrency_that_is_no_whole_number_above_zero_is_refused(
 
 @pytest.mark.parametrize("value", [-1, 2.5, "4", True])
 def test_a_limit_that_is_no_number_of_rows_is_refused(api: ModuleType, service: Service, value: object) -> None:
-    for call in (api.map_prompts, api.compare_frame):
-        more = {"models": ["test/model-a"]} if call is api.compare_frame else {}
+    for call in (api.map_prompts, api.evaluate):
+        more = {"truth": "text", "models": ["test/model-a"]} if call is api.evaluate else {}
         with pytest.raises(InferenceError, match="limit is"):
             call(["a"], "{{ text }}", limit=value, **more)
     assert service.chats == []
@@ -338,3 +358,36 @@ def test_an_interrupt_while_a_repair_waits_is_no_failure_for_good(api: ModuleTyp
         stopping.join()
     service.always = completion('{"label": "bad"}')
     assert api.map_prompts(rows, "{{ text }}", schema="label good|bad")["label"].tolist()[0] == "bad"
+
+
+def test_an_address_that_was_not_found_is_asked_again(api: ModuleType, service: Service) -> None:
+    service.then(*[completion("yes")] * 4)
+    service.always = refused(404, "default backend - 404")
+    texts = list("abcdefghijklmnopqrstuvwxyz")
+    with pytest.raises(InferenceError):
+        api.map_prompts(texts, "{{ text }}", concurrency=1)
+    service.always = completion("yes")
+    assert answers(api.map_prompts(texts, "{{ text }}")) == ["yes"] * 26
+
+
+def test_a_validator_that_leaves_ends_one_row(api: ModuleType, service: Service) -> None:
+    from pydantic import BaseModel, field_validator
+
+    class Label(BaseModel):
+        label: str
+
+        @field_validator("label")
+        @classmethod
+        def check(cls, value: str) -> str:
+            if value == "b":
+                raise SystemExit(2)
+            return value
+
+    def echo(one: Answer) -> None:
+        completion(json.dumps({"label": one.received.body["messages"][-1]["content"][0]}))(one)
+
+    service.always = echo
+    out = api.map_prompts(list("abc"), "{{ text }}", schema=Label)
+    assert out["label"].tolist()[0] == "a"
+    assert out["label"].tolist()[2] == "c"
+    assert "a validator raised SystemExit: 2" in out["reply_error"].tolist()[1]

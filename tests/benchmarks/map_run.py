@@ -1,6 +1,7 @@
 """Measure a prompt over many rows, compared with requests written by hand. Prints one Markdown table.
 
 uv run --with aiohttp python tests/benchmarks/map_run.py               # 5,000 rows, about a minute
+uv run python tests/benchmarks/map_run.py --lotus ENV/bin/python       # and LOTUS, which is installed there
 uv run python tests/benchmarks/map_run.py --rows 200                   # only to see that it runs; without the limit
 """
 
@@ -117,12 +118,23 @@ def by_aiohttp(url: str, rows: int) -> None:
     asyncio.run(ask_all())
 
 
+def by_lotus(url: str, rows: int) -> None:
+    import lotus  # type: ignore[import-not-found,unused-ignore]
+    import pandas as pd
+    from lotus.models import LM  # type: ignore[import-not-found,unused-ignore]
+
+    lotus.settings.configure(lm=LM(f"openai/{MODEL}", max_batch_size=AT_ONCE, api_base=url, api_key="none"))
+    answered = pd.DataFrame({"n": range(rows)}).sem_map("Is this review of film {n} good?")
+    assert len(answered) == rows
+
+
 WAYS: dict[str, Callable[[str, int], None]] = {
     "map": by_map,
     "map without its cache": lambda url, rows: by_map(url, rows, cache=False),
     "AsyncOpenAI by hand": by_sdk,
     "a for loop": by_loop,
     "aiohttp": by_aiohttp,
+    "LOTUS": by_lotus,
 }
 
 
@@ -139,16 +151,16 @@ def measure(way: str, url: str, rows: int) -> dict[str, float]:
     }
 
 
-def measure_in_process(way: str, url: str, rows: int, times: int) -> dict[str, float]:
+def measure_in_process(way: str, url: str, rows: int, times: int, python: str = sys.executable) -> dict[str, float]:
     found = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as cache:
             own = {"WANDB_INFERENCE_BASE_URL": url, "WANDB_INFERENCE_API_KEY": "none", "WANDB_INFERENCE_MODEL": MODEL}
-            command = [sys.executable, __file__, "--measure", way, "--url", url, "--rows", str(rows)]
+            command = [python, __file__, "--measure", way, "--url", url, "--rows", str(rows)]
             process = subprocess.run(
                 command, env=os.environ | own | {"XDG_CACHE_HOME": cache}, capture_output=True, text=True, check=True
             )
-            found.append(json.loads(process.stdout))
+            found.append(json.loads(process.stdout.splitlines()[-1]))
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
@@ -169,18 +181,20 @@ def figure(rows: int, times: int) -> Figure:
 @contextmanager
 def serving() -> Iterator[str]:
     """Run the server in another process."""
-    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-    finally:
-        server.kill()
+    with subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
+        finally:
+            server.kill()
 
 
-def report(rows: int, times: int) -> None:
+def report(rows: int, times: int, lotus: str) -> None:
     with serving() as url:
-        ways = [way for way in WAYS if way != "aiohttp" or find_spec("aiohttp")]
+        ways = [way for way in WAYS if way != "LOTUS" and (way != "aiohttp" or find_spec("aiohttp"))]
         figures = {way: measure_in_process(way, url, rows, times) for way in ways}
+        if lotus:
+            figures["LOTUS"] = measure_in_process("LOTUS", url, rows, times, lotus)
         hand = figures["AsyncOpenAI by hand"]
         print(f"{rows:,} rows, {AT_ONCE} at once\n")
         print("| way | rows a second | ms of CPU a row | times as fast as by hand | memory grown |")
@@ -199,6 +213,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=5000)
     options.add_argument("--times", type=int, default=0, help="how often each; 3 for the full run")
+    options.add_argument("--lotus", default="", help="an interpreter that has LOTUS")
     options.add_argument("--serve", action="store_true")
     options.add_argument("--measure")
     options.add_argument("--url", default="")
@@ -208,7 +223,7 @@ def main() -> None:
     elif arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.url, arguments.rows)))
     else:
-        report(arguments.rows, arguments.times or (3 if arguments.rows >= 1000 else 1))
+        report(arguments.rows, arguments.times or (3 if arguments.rows >= 1000 else 1), arguments.lotus)
 
 
 if __name__ == "__main__":

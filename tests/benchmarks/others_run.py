@@ -1,7 +1,7 @@
-"""Give the same tasks to `%%wbchat`, to jupyter-ai's `%%ai` and to the bare openai SDK. Prints one Markdown table.
+"""Give the same tasks to `%%wbchat`, to others and to the bare openai SDK. Prints one Markdown table.
 
-uv run python tests/benchmarks/others_run.py                                # the whole table, three to eight minutes
-uv run python tests/benchmarks/others_run.py --other 3 --other 2            # jupyter-ai 2 as well, a column more
+uv run python tests/benchmarks/others_run.py                                # jupyter-ai 3, three to eight minutes
+uv run python tests/benchmarks/others_run.py --other 3 --other 2 --other chatlas --other llm   # a column for each
 uv run python tests/benchmarks/others_run.py --other-python ENV/bin/python  # jupyter-ai is there; make no environment
 uv run python tests/benchmarks/others_run.py --only brace                   # only the rows that hold this word
 
@@ -128,6 +128,40 @@ OTHERS = {
         option="-f text",
         variables=FOR_OPENAI,
     ),
+    # As their documentation shows it for a notebook: chatlas draws Markdown, llm's pieces are printed.
+    "chatlas": Way(
+        name="chatlas",
+        requirements=("chatlas", "openai"),
+        distributions=("chatlas",),
+        load="import chatlas",
+        prepare=f"""
+import os
+def ask(prompt):
+    chat = chatlas.ChatOpenAICompletions(base_url=os.environ["OPENAI_BASE_URL"], model={MODEL!r})
+    chat.chat(prompt)
+""",
+        asking="ask(r'''PROMPT''')",
+        value="''' + value + r'''",
+        variables=FOR_OPENAI,
+    ),
+    "llm": Way(
+        name="llm",
+        requirements=("llm",),
+        distributions=("llm",),
+        load="import llm",
+        # The way to another endpoint that needs no file of settings.
+        prepare=f"""
+import os
+from llm.default_plugins.openai_models import Chat
+model = Chat({MODEL!r}, api_base=os.environ["OPENAI_BASE_URL"], key=os.environ["OPENAI_API_KEY"])
+def ask(prompt):
+    for part in model.prompt(prompt):
+        print(part, end="")
+""",
+        asking="ask(r'''PROMPT''')",
+        value="''' + value + r'''",
+        variables=FOR_OPENAI,
+    ),
 }
 
 
@@ -249,7 +283,7 @@ def failed(run: Run) -> str:
 
 
 def is_kept(run: Run) -> str:
-    return "what had come is kept" if WORDS in run.text else "what had come is lost"
+    return "the partial reply is kept" if WORDS in json.dumps(run.outputs) else "the partial reply is lost"
 
 
 def first_words(running: Kernel, service: Service, way: Way) -> str:
@@ -278,6 +312,8 @@ def how_sent(running: Kernel, service: Service, way: Way, prompt: str) -> str:
     if len(service.chats) == chats_before:
         return f"no: {run.reply.get('ename', 'an error')}, nothing is sent"
     sent = service.last.body["messages"][-1]["content"]
+    if isinstance(sent, list):
+        sent = "".join(part["text"] for part in sent)
     if sent == prompt:
         return "yes"
     added = sent.removeprefix(prompt).strip()
@@ -448,7 +484,9 @@ def in_table(cells: Sequence[str]) -> str:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--other", action="append", choices=OTHERS, help="jupyter-ai's generation; 3 if none is said")
+    options.add_argument(
+        "--other", action="append", choices=OTHERS, help="a column for this one; jupyter-ai 3 if none is said"
+    )
     options.add_argument("--other-python", action="append", default=[], help="an interpreter that has it; one for each")
     options.add_argument("--times", type=int, default=5, help="how often what takes time is taken; the median counts")
     options.add_argument("--only", default="", help="only the rows that hold this word")

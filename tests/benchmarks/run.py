@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
 from browser_run import dropdown
 from figures import Figure, table
+from job_run import figures as job_figures
 from kernel_runs import in_kernels
 from map_run import figure as map_figure
 from service import Service
@@ -30,15 +31,17 @@ def main() -> None:
     with Service().running() as service:
         for name, measure in measures(service, short=arguments.short):
             if arguments.only in name:
-                figures.append(measure())
+                taken = measure()
+                figures.extend([taken] if isinstance(taken, Figure) else taken)
                 print(figures[-1].what, figures[-1].result, sep=": ", file=sys.stderr)
     print(table(figures))
 
 
-def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
+def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure | list[Figure]]]]:
     """Yield each measure with its name, not yet taken."""
     yield from in_kernels(service, short=short)
     yield "dropdown", lambda: dropdown(1 if short else 20, 100 if short else 1000)
+    yield "job", lambda: job_figures(2000 if short else 10_000)
     yield "map", lambda: map_figure(60 if short else 5000, 1 if short else 3)
 
 

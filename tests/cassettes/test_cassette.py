@@ -215,6 +215,18 @@ def test_auto_replays_recorded_requests_and_records_new_ones(
     assert len(service.chats) == 3
 
 
+def test_what_an_option_of_a_magic_recorded_is_replayed_for_python(kernel: Kernel, service: Service) -> None:
+    """`-t 0` sends 0.0, and `temperature=0` sends 0."""
+    service.always = completion("Yes.")
+    kernel.run("%wbconfig --cassette both.jsonl --mode record")
+    assert kernel.run("%wbchat --once -t 0 --no-stream Is it?").ok
+    kernel.run("%wbconfig --cassette both.jsonl --mode replay")
+    said = "from wandb_inference_magic import chat\nchat('Is it?', temperature=0, stream=False).text"
+    run = kernel.run(said)
+    assert run.ok, run.error
+    assert len(service.chats) == 1
+
+
 def test_auto_without_a_key_replays_and_then_asks_for_one(
     start_kernel: Callable[..., Kernel], wandb: Wandb, tmp_path: Path
 ) -> None:
@@ -884,7 +896,7 @@ def test_a_file_left_by_a_crash_is_reported(old_file: Path, monkeypatch: pytest.
     monkeypatch.setattr("wandb_inference_magic.cassettes.upgrade.WAITS", 1)
     cassette = Cassette(old_file, "auto", "at-once")
     cassette.add(EXTRA)
-    with pytest.raises(InferenceError, match=r"old\.jsonl\.new is there: delete it"):
+    with pytest.raises(InferenceError, match=r"old\.jsonl\.new exists: delete it"):
         cassette.find("wandb", "/x", {})
     assert leftover.exists(), "it may belong to another kernel"
     leftover.unlink()
@@ -998,7 +1010,7 @@ def test_a_read_only_cassette_replays_what_it_holds_and_the_rest_is_not_sent(
         found = cassette.find("wandb", "/chat/completions", {"q": "one"})
         assert found is not None
         assert found.document == {"a": "one"}
-        with pytest.raises(InferenceError, match=r"may not be written.*Nothing was sent"):
+        with pytest.raises(InferenceError, match=r"cannot be written to.*Nothing was sent"):
             cassette.find("wandb", "/chat/completions", {"q": "two"})
 
 

@@ -185,7 +185,7 @@ def test_one_compression_layer_is_unpacked_even_if_not_requested(api: ModuleType
 
 def test_a_response_that_falsely_claims_compression_is_reported(api: ModuleType, service: Service) -> None:
     service.then(serve_packed(whole_body("Hi"), "gzip"))
-    assert "The answer could not be unpacked." in failing(lambda: api.chat("hi", stream=False))
+    assert "The answer could not be decompressed." in failing(lambda: api.chat("hi", stream=False))
     service.then(lambda one: one.json({"error": "no"}, 400, Content_Encoding="gzip"))
     assert "did not accept the request" in failing(lambda: api.chat("hi", stream=False))
     service.then(lambda one: one.json({"error": "no"}, 503, Content_Encoding="br"))
@@ -252,7 +252,7 @@ def test_a_gzip_body_may_have_several_members(size: int) -> None:
     data = b"".join(pack(one, GZIP) for one in (b"one ", b"", b"two ", b"three" * 30_000))
     assert read_packed(data, "gzip", size) == b"one two " + b"three" * 30_000
     assert read_packed(data + b"what follows", "gzip", size) == b"one two " + b"three" * 30_000
-    with pytest.raises(InferenceError, match="could not be unpacked"):
+    with pytest.raises(InferenceError, match="could not be decompressed"):
         read_packed(data + GZIP_MARK + b"what follows the mark", "gzip", 100)
 
 
@@ -279,7 +279,7 @@ def test_a_truncated_compressed_body_is_reported(api: ModuleType, service: Servi
 
             service.then(answer)
             error = failing(lambda: api.chat("hi", stream=False))
-            assert "The answer stopped before its end.\nIt is packed, and a part of it is missing." in error
+            assert "The answer stopped before its end.\nIt is compressed, and a part of it is missing." in error
     # A stream has its own end marker.
     assert read_packed(pack(b"data: [DONE]\n\n", GZIP)[:-8], "gzip", 5, is_stream=True) == b"data: [DONE]\n\n"
 

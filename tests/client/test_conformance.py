@@ -249,8 +249,9 @@ def row(form: Form) -> str:
 
 def test_the_table_lists_every_form() -> None:
     lines = [
-        f"# {len(FORMS)} forms of answers",
+        "# Forms of replies",
         "",
+        f"{len(FORMS)} forms of answers that are read, and who sends them.",
         "Written by `WRITE_CONFORMANCE=1 pytest tests/client/test_conformance.py`. The bytes are in `conformance/`.",
         "",
         "| form | who sends it | status | what the Reply holds |",

@@ -246,7 +246,7 @@ def test_https_at_a_port_for_plain_http_is_told_the_address(
 CERTIFICATE_FAULTS = {
     "expired": ({"not_after": datetime(2020, 1, 1, tzinfo=timezone.utc)}, "127.0.0.1", "Its certificate has expired"),
     "another host": ({}, "other.example", "Its certificate is not for this IP address"),
-    "unknown authority": ({}, "127.0.0.1", "the server has signed for itself"),
+    "unknown authority": ({}, "127.0.0.1", "the server uses a self-signed certificate"),
 }
 
 

@@ -200,8 +200,8 @@ FAULTS = [
     Fault("connection reset in a stream", then_reset, ("connection broke",), kept=PART),
     Fault("an event without an end", then_endless, ("The answer is larger than 32 MB",), kept=PART),
     Fault("packed twice", packed_twice, ("compression that was not requested",), "--no-stream"),
-    Fault("stream stalls", then_stall, ("said nothing in time", "--timeout"), kept=PART),
-    Fault("no answer", silent, ("said nothing in time",)),
+    Fault("stream stalls", then_stall, ("sent nothing in time", "--timeout"), kept=PART),
+    Fault("no answer", silent, ("sent nothing in time",)),
     Fault("connection closed at once", closed_at_once, ("could not be reached or the connection broke",)),
 ]  # fmt: skip
 
@@ -266,7 +266,7 @@ def rows() -> Iterator[list[str]]:
     yield gathered
     if WRITE:
         head = "| fault | what the user reads | what of the reply is kept | kernel | thread |\n|---|---|---|---|---|\n"
-        title = f"# {len(gathered)} faults\n\nWritten by `WRITE_FAULTS=1 pytest tests/client/test_faults.py`.\n\n"
+        title = f"# Every message\n\n{len(gathered)} faults and the message for each.\nWritten by `WRITE_FAULTS=1 pytest tests/client/test_faults.py`.\n\n"
         TABLE.write_text(title + head + "\n".join(gathered) + "\n", encoding="utf-8")
 
 
@@ -359,7 +359,7 @@ WIRE_FAULTS = {
     "unknown host": ("could not be looked up", "http://no-such-host.invalid/v1"),
     "proxy refuses": ("could not be reached", "https://nowhere.example/v1"),
     "TLS, unknown authority": ("encrypted connection failed", "wandb"),
-    "connection not taken in time": ("said nothing in time", "http://127.0.0.1:{full}/v1"),
+    "connection not taken in time": ("sent nothing in time", "http://127.0.0.1:{full}/v1"),
 }
 # No resolver is asked for this unknown name.
 NO_SUCH_HOST = """

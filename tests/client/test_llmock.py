@@ -29,7 +29,7 @@ FAULTS: list[tuple[str, list[Behaviour], bool]] = [
     ("disconnect", [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 3}], False),
     ("truncate", [{"type": "stream_fault", "kind": "truncate", "after_chunks": 3}], False),
     ("malformed", [{"type": "stream_fault", "kind": "malformed", "after_chunks": 3}], False),
-    ("stall", [{"type": "stream_fault", "kind": "stall", "after_chunks": 3, "stall_seconds": 30}], False),
+    ("stall", [{"type": "stream_fault", "kind": "stall", "after_chunks": 3, "stall_seconds": 12}], False),
     ("truncate at once", [{"type": "stream_fault", "kind": "truncate", "after_chunks": 0}], True),
     ("disconnect at once", [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 0}], True),
 ]

@@ -105,7 +105,7 @@ def test_a_budget_without_a_file_is_refused_in_a_child_process(run: Callable[[st
         "os.waitpid(pid, 0)\n"
     )
     (line,) = run(code)
-    assert line.startswith("There is a budget, and it cannot be kept in a child process. Nothing was sent.")
+    assert line.startswith("A budget is set, but it cannot be enforced in a child process. Nothing was sent.")
     assert "--budget-file" in line
 
 

@@ -131,13 +131,13 @@ INVALID_CALLS = {
     "chat('real', models=['a/b'])": "Give `model`",
     "map_prompts(['a'], '{{ text }}', stream=False)": "Only a chat",
     "map_prompts(['a'], '{{ text }}', api_key='sk-real')": "%wbconfig --key",
-    "compare_frame(['a'], '{{ text }}', models=['test/x'], model='test/y')": "Give `models`",
+    "evaluate(['a'], '{{ text }}', truth='text', models=['test/x'], model='test/y')": "Give `models`",
 }
 
 
 @pytest.mark.parametrize("call", INVALID_CALLS)
 def test_an_argument_that_is_not_a_parameter_is_refused(api: ModuleType, service: Service, call: str) -> None:
-    names = {name: getattr(api, name) for name in ("chat", "compare_frame", "map_prompts")}
+    names = {name: getattr(api, name) for name in ("chat", "evaluate", "map_prompts")}
     with pytest.raises(InferenceError) as caught:
         eval(call, names)
     assert INVALID_CALLS[call] in str(caught.value)
@@ -151,7 +151,7 @@ def test_options_of_the_magics_are_arguments_in_python(api: ModuleType, service:
         api.chat("hi", schema="ok bool", repair=False, stream=False)
     assert len(service.chats) == 1
     assert "repair" not in service.last.body
-    api.compare_frame(["a"], "{{ text }}", models=["test/x"], think="low", cache=False)
+    api.evaluate(["a"], "{{ text }}", truth="text", models=["test/x"], think="low", cache=False)
     assert service.last.body["reasoning_effort"] == "low"
     assert "think" not in service.last.body
 

@@ -74,7 +74,7 @@ def test_a_refused_value_leaves_the_settings_unchanged(kernel: Kernel) -> None:
         ("--project my-team", "team/project"),
         ("--endpoint ftp://x", "not an endpoint"),
         ("--endpoint wandbb", "Did you mean wandb"),
-        ("--endpoint https://user:secret@x.example", "no user name or password"),
+        ("--endpoint https://user:secret@x.example", "must not contain a user name or password"),
         ("--timeout 0", "seconds"),
         ("--modle x", "Did you mean --mode or --model"),
     ],

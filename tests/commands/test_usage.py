@@ -248,7 +248,7 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
         wandb.api.then(with_usage(form))
         run = kernel.run("%wbchat --once hi\nassert _wbreply.text == 'Hello there.', _wbreply.text")
         assert run.ok, (form, run.error)
-        assert "The service reported nonsense token counts (" in run.text, form
+        assert "The service reported impossible token counts (" in run.text, form
         assert "they are estimated instead." in run.text
         assert "about 5 + 3 tokens" in run.text
     run = kernel.run("%wbusage")
@@ -274,9 +274,9 @@ def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
     kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
     run = kernel.run("%%wbmap rows\n{{ text }}")
     assert run.ok, run.error
-    assert run.text.count("The service reported nonsense token counts (-9)") == 1
+    assert run.text.count("The service reported impossible token counts (-9)") == 1
     run = kernel.run("%%wbchat --no-stream -m test/thinker -m test/eyes\nhi")
-    assert run.text.count("The service reported nonsense token counts (-9)") == 2
+    assert run.text.count("The service reported impossible token counts (-9)") == 2
     assert kernel.run("%wbusage").ok
     assert kernel.value("all(0 < one.cost < 0.001 for one in _wbreply)")
 
@@ -284,7 +284,7 @@ def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
 def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Service) -> None:
     service.then(with_usage('{"prompt_tokens": 12.0, "completion_tokens": 3.0}'))
     run = kernel.run("%wbchat hi")
-    assert "nonsense" not in run.text
+    assert "impossible token counts" not in run.text
     assert "12 + 3 tokens" in run.text
 
 
@@ -306,7 +306,7 @@ def test_a_reply_with_a_count_that_python_cannot_read_is_kept(shared: SharedKern
         shared.service.then(script)
         run = shared.kernel.run(f"%wbchat --once {option} hi")
         assert run.ok, run.error
-        assert "The service reported nonsense token counts (" in run.text
+        assert "The service reported impossible token counts (" in run.text
         assert shared.kernel.value("_wbreply.text") == "Hello there."
         assert shared.kernel.run("%wbusage").ok
 
@@ -328,6 +328,23 @@ counts = st.one_of(
         },
     ),
 )
+
+
+def test_zeros_before_a_reply_broke_off_are_no_count() -> None:
+    usage = UsageTracker()
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
+    builder = ReplyBuilder()
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0}
+    with suppress(RuntimeError), usage.counting(request, builder, lambda _: ""):
+        builder.add(chunk({"content": "Hello there, this is half of it"}) | {"usage": zeros})
+        raise RuntimeError
+    used = usage.total().usage
+    assert used.prompt_tokens > 0
+    assert used.completion_tokens > 0
+    assert usage.total().cost > 0
+    assert "(0 tokens for this text)" in builder.notices[0]
+    assert (builder.usage, builder.usage_is_estimate) == (used, True)
 
 
 @pytest.mark.short
@@ -356,8 +373,10 @@ def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) 
     assert reply.text == "Hello."
     json.dumps(reply.facts(), allow_nan=False)
     assert footer(reply)
-    assert bool(builder.nonsense) == reply.usage_is_estimate
-    assert any("nonsense" in notice for notice in reply.notices) == reply.usage_is_estimate
+    # Zeros before a failure are an estimate too.
+    assert reply.usage_is_estimate or not builder.nonsense
+    assert fails or reply.usage_is_estimate == bool(builder.nonsense)
+    assert any("impossible token counts" in notice for notice in reply.notices) == reply.usage_is_estimate
     assert format_cost(total)
     assert usage_rows(usage.by_model())
 

@@ -85,7 +85,7 @@ def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
     error = kernel.run("%wbchat --thread z --fork othr five").error
     assert "There is no thread 'othr'" in error
     assert "Did you mean other?" in error
-    assert "does not go with" in kernel.run("%wbchat --once --fork main six").error
+    assert "cannot be combined with" in kernel.run("%wbchat --once --fork main six").error
 
 
 def test_the_system_prompt_stays_with_its_thread(kernel: Kernel, service: Service) -> None:
@@ -231,16 +231,16 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     assert "<mi>x</mi>" in page
     assert "<strong>b</strong>" in page
     unknown = kernel.run(f"%wbthread --export {tmp_path}/talk.docx").error
-    assert "talk.docx has the ending .docx: it does not say in which form to export." in unknown
+    assert "talk.docx has the ending .docx: the export format is unknown." in unknown
     assert ".json for OpenAI messages" in unknown
     nowhere = kernel.run(f"%wbthread --export {tmp_path}/no-such-folder/talk.md").error
     assert "talk.md could not be written." in nowhere
     assert "Check the name and its folder." in nowhere
 
 
-def test_the_examples_for_the_model_in_the_readme_are_sent_first(kernel: Kernel, service: Service) -> None:
-    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("### Examples for the model")[2].partition("\n## ")[0]
+def test_the_examples_for_the_model_in_the_docs_are_sent_first(kernel: Kernel, service: Service) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "howto" / "conversations.md").read_text(encoding="utf-8")
+    section = page.partition("## Examples for the model")[2].partition("\n## ")[0]
     *cells, chat = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     for cell in cells:
         assert kernel.run(cell).ok
@@ -278,7 +278,7 @@ def test_a_long_thread_is_trimmed_with_a_notice(kernel_with_catalog: Kernel, wan
     for number in range(3):
         run = kernel_with_catalog.run(f"%wbchat turn {number} {'y' * 200}")
     assert [one[:6] for one in sent(wandb.api)] == ["turn 1", "xxxxxx", "turn 2"]
-    notice = "The thread nears the model's context of 300 tokens: its oldest turn was not sent."
+    notice = "The thread is close to the model's context limit of 300 tokens: its oldest turn was not sent."
     assert notice in run.text
     assert "turn 3 · 2 earlier messages" in run.text
     assert kernel_with_catalog.value("_wbreply.notices") == (notice,)

@@ -30,7 +30,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Image
 from pydantic import BaseModel, Field
-from wandb_inference_magic import InferenceError, chat, client, compare_frame, map_prompts, models
+from wandb_inference_magic import InferenceError, chat, client, map_prompts, models
 
 tone, city, record = "kind", "Oslo", {"name": "Ada", "born": 1815, "known for": ["notes", "numbers"]}
 picture = Image(filename="square.png")

@@ -229,8 +229,8 @@ ANSWERS: Final = [
     ),
     step("out = map_prompts(['one', 'two'], 'A list of {{ text }}', into='said')", OUT),
     step(
-        "out = compare_frame(df, 'Ask two about {{ text }}.', models=['test/model-a', 'test/model-b'], limit=2)",
-        "columns(out[['rows', 'failed', 'from_cache', 'seconds_median', 'agreement']].round(4))",
+        "out = map_prompts(df, 'Ask two about {{ text }}.', model=['test/model-a', 'test/model-b'], limit=2)",
+        OUT,
     ),
     step(
         "%config WandbInference.temperature = 0.25\n%config WandbInference.max_tokens = 11\n"

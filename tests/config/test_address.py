@@ -50,8 +50,8 @@ WRONG = [
     ('"http://h.example/v1"', "not an endpoint", "http://h.example/v1"),
     ("\u201chttp://h.example/v1\u201d", "not an endpoint", "http://h.example/v1"),
     ("http://h.example/v1\u200b", "not an endpoint", "http://h.example/v1"),
-    (f"http://user:{SECRET}@h.example/v1", "no user name or password", "http://h.example/v1"),
-    (f"https://12/{SECRET}@h.example/v1", "no user name or password", "https://h.example/v1"),
+    (f"http://user:{SECRET}@h.example/v1", "must not contain a user name or password", "http://h.example/v1"),
+    (f"https://12/{SECRET}@h.example/v1", "must not contain a user name or password", "https://h.example/v1"),
     (f"user:{SECRET}@h.example/v1", "not an endpoint", "https://h.example/v1"),
     (f"https://h.example/v1?api_key={SECRET}", "ends before any ? or #", "https://h.example/v1"),
 ]

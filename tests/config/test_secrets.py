@@ -120,7 +120,7 @@ def test_an_invalid_key_of_another_endpoint_is_reported(start_kernel: Callable[.
     kernel.run("%load_ext wandb_inference_magic")
     error = kernel.run("%wbchat hi").error
     assert "The key for the endpoint cannot be used; nothing was sent." in error
-    assert "WANDB_INFERENCE_API_KEY is ignored: it holds a line break." in error
+    assert "WANDB_INFERENCE_API_KEY is ignored: it contains a line break." in error
     assert "is ignored" in kernel.run("%wbconfig").text
     assert service.received == []
 

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -154,6 +154,38 @@ def test_the_kernel_survives_interrupts_at_random_moments(kernel: Kernel, servic
     kernel.join_threads_since(threads)
 
 
+def test_a_job_survives_interrupts_of_other_cells_at_random_moments(kernel: Kernel, service: Service) -> None:
+    moments, rows = random.Random(11), 6 * INTERRUPTS
+    cells = ("import time; time.sleep(60)", "%wbjobs 1", "%wbchat --once hi")
+    left = Semaphore(0)
+
+    def answer(one: Answer) -> None:
+        prompt = one.received.body["messages"][-1]["content"]
+        if prompt == "hi":
+            Endless("Half an answer")(one)
+        elif left.acquire(timeout=60):
+            completion(f"of {prompt}")(one)
+
+    service.always = answer
+    kernel.run(f"rows = [str(number) for number in range({rows})]")
+    assert kernel.run("%%wbmap rows --bg -o job --no-cache\n{{ text }}", allow_stdin=True).ok
+    for number in range(INTERRUPTS):
+        left.release(4)
+        code = cells[number % len(cells)]
+        run = kernel.run(
+            "import os, signal, threading\n"
+            f"timer = threading.Timer({moments.uniform(0, 0.1)}, os.kill, (os.getpid(), signal.SIGINT))\n"
+            f"timer.start()\n{code}"
+        )
+        assert not run.ok
+        assert "wandb_inference_magic" not in run.error
+    assert kernel.value("job.state") == "running"
+    left.release(rows)
+    answers = kernel.value("job.wait(60).reply.tolist()")
+    assert answers == [f"of {number}" for number in range(rows)]
+    assert kernel.value("(job.state, job.errors)") == ("done", 0)
+
+
 @pytest.mark.parametrize("line", ["%wbmodels", "%wbconfig --check"])
 def test_waiting_for_the_models_shows_progress_and_can_be_interrupted(
     kernel: Kernel, service: Service, line: str
@@ -195,6 +227,34 @@ def test_an_interrupt_while_the_finished_reply_is_drawn_says_that_it_is_complete
     assert kernel.value("(_wbreply.text, _wbreply.incomplete)") == ("Hello there.", "")
     assert kernel.run("%wbchat And now").ok
     assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+
+
+@pytest.mark.parametrize("moment", ["while it is made", "while it is shown"])
+def test_an_interrupt_after_the_last_answer_leaves_the_whole_result_of_a_map(
+    kernel: Kernel, service: Service, moment: str
+) -> None:
+    """What makes the result gets the signal: between two of its steps, a preview of the first answers would stay."""
+    service.always = completion("Yes.")
+    target = {
+        "while it is made": "wandb_inference_magic.batch.map.result_columns",
+        "while it is shown": "wandb_inference_magic.commands.map.summary_bundle",
+    }[moment]
+    module, name = target.rsplit(".", 1)
+    kernel.run("import pandas as pd\ndf = pd.DataFrame({'n': range(40)})\n%wbchat hi")
+    kernel.run(
+        f"import os, signal, wandb_inference_magic.commands.map\nimport {module} as module\n"
+        f"real = module.{name}\n"
+        "def then(*given, **named):\n"
+        f"    module.{name} = real\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(*given, **named)\n"
+        f"module.{name} = then"
+    )
+    run = kernel.run("%%wbmap df --no-cache -o out\nIs {{ n }} so?")
+    assert "Interrupted. The result is shown, and in out." in run.error
+    assert "40 of 40 rows answered, in out" in run.text
+    assert "⏳" not in run.text
+    assert kernel.value("int(out.reply.notna().sum())") == 40
 
 
 def test_an_answer_is_kept_when_its_repair_is_interrupted(kernel: Kernel, service: Service) -> None:

@@ -224,7 +224,7 @@ def test_a_model_without_json_mode_is_asked_in_the_prompt(
     service.then(refused(status, words), Streamed([GOOD]))
     reply = api.chat(prompt, json=True)
     assert reply.parsed == {"name": "Ada", "age": 36}
-    assert "takes no response format: it was asked for JSON in the prompt." in reply.notices[0]
+    assert "does not support response formats: the prompt asked for JSON instead." in reply.notices[0]
     assert "response_format" not in service.last.body
     assert [one["content"] for one in service.last.body["messages"]] == [JSON_ONLY, prompt]
     assert len(service.chats) == 2
@@ -302,7 +302,7 @@ def test_a_model_without_schema_support_is_asked_for_json(
     system = bodies[-1]["messages"][0]
     assert system["role"] == "system"
     assert "JSON" in system["content"] and '"age"' in system["content"]
-    assert "takes no schema: it was asked for JSON instead." in run.text
+    assert "does not support schemas: it was asked for JSON instead." in run.text
     # The instructions that were added for the model are not part of the conversation.
     kernel.run("%wbchat And?")
     assert [one["role"] for one in service.last.body["messages"]] == ["user", "assistant", "user"]

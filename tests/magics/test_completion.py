@@ -98,6 +98,8 @@ def test_options_are_completed(kernel_with_models: Kernel) -> None:
         "%wbmodels --table qwen --re|": ["%wbmodels --table qwen --refresh"],
         "%wbmodels --min|": ["%wbmodels --min-context"],
         "%wbmodels images --sort n|": [f"%wbmodels images --sort {one}" for one in ("name", "newest")],
+        "%%wbeval df --tru|": ["%%wbeval df --truth"],
+        "%%wbeval df --stop-w|\nHello": ["%%wbeval df --stop-when-clear\nHello"],
         "%wbconfig --ch|": ["%wbconfig --check"],
         "%wbconfig --check |": [
             f"%wbconfig --check {flag}"
@@ -242,6 +244,7 @@ def test_tools_schemas_images_and_further_models_are_completed(kernel_with_model
     expected = {
         "%wbchat --tools zz_|": ["%wbchat --tools zz_one", "%wbchat --tools zz_two"],
         "%wbchat --tools zz_one,zz_|": ["%wbchat --tools zz_one,zz_two"],
+        "%%wbeval df --scorer zz_|": ["%%wbeval df --scorer zz_one", "%%wbeval df --scorer zz_two"],
         "%wbchat --schema zz_|": ["%wbchat --schema zz_list"],
         "%wbchat --schema Zz|": ["%wbchat --schema ZzType", "%wbchat --schema zz_list"],
         "%wbchat --image zz_fig|": ["%wbchat --image zz_figure"],

@@ -100,8 +100,8 @@ def test_unloading_leaves_the_shell_as_it_was(start_kernel: Callable[..., Kernel
     # In a cell, as before: IPython sets its own hooks while a cell runs.
     kernel.run("loaded = state()")
     new = "sorted(set(loaded[{0!r}]) - set(before[{0!r}]))"
-    assert kernel.value(new.format("line")) == ["wbchat", "wbconfig", "wbmodels", "wbthread", "wbusage"]
-    assert kernel.value(new.format("cell")) == ["wbchat", "wbmap"]
+    assert kernel.value(new.format("line")) == ["wbchat", "wbconfig", "wbjobs", "wbmodels", "wbthread", "wbusage"]
+    assert kernel.value(new.format("cell")) == ["wbchat", "wbeval", "wbmap"]
     # Apart from its magics and settings it has only added itself to the lists that IPython has for that.
     assert kernel.value("sorted(name for name in before if loaded[name] != before[name])") == [
         "cell",

@@ -119,6 +119,19 @@ def test_drawn_text_stays_in_its_output(pieces: list[str]) -> None:
     assert "words" not in text[len(drawn) :]
 
 
+@pytest.mark.parametrize("marks", ["1", "1.", "23)", "-", "##", "```python", "> "])
+def test_the_marks_of_a_block_are_not_drawn_before_its_text(marks: str) -> None:
+    """Front ends draw them as text of another height, which moves what is below when the text comes."""
+    screen = Screen()
+    screen.append("A paragraph.\n\n")
+    screen.append(marks)
+    screen.flush()
+    assert screen.outputs[-1] == ""
+    screen.append(" text" if marks[0].isdigit() else "\ntext")
+    screen.flush()
+    assert "text" in screen.outputs[-1]
+
+
 def block_starts(text: str) -> set[int]:
     offsets = [0]
     for line in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):

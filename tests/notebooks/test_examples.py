@@ -125,8 +125,8 @@ def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wa
     assert "6 of 6 rows answered, in labelled · 2 kept from before" in second
     (labelled,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if cell.source == "labelled")
     assert "guess" in labelled
-    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "compare_frame(" in cell.source)
-    assert "agreement" in compared
+    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "evaluate(" in cell.source)
+    assert "is right on" in compared
 
 
 @practice
@@ -155,13 +155,31 @@ def test_a_recorded_example_needs_neither_key_nor_network(
     folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
     variables = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
     notebook = executed(nbformat.read(path, as_version=4), variables, folder)
-    chats = [cell for cell in notebook.cells if re.match("%%?wbchat|%%wbmap", cell.source)]
+    chats = [cell for cell in notebook.cells if re.match(r"%%?wbchat|%%wbmap|%%wbeval|forty = compare", cell.source)]
     chats = [cell for cell in chats if "--dry-run" not in cell.source]
     assert chats
     for cell in chats:
         assert "replayed" in cell.outputs[0].data["text/plain"], cell.source
     cassette = path.with_suffix(".jsonl")
     assert (folder / cassette.name).read_bytes() == cassette.read_bytes(), "the cassette is only read"
+
+
+def test_the_exercise_about_differences_shows_what_its_text_says(
+    environment: dict[str, str], no_network: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
+    variables = environment | no_network | {"WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    notebook = executed(nbformat.read(EXAMPLES / "evaluating.ipynb", as_version=4), variables, folder)
+    ten, forty, four = (
+        next(cell for cell in notebook.cells if cell.source.endswith(f"\n{name}")).outputs[-1].data["text/plain"]
+        for name in ("ten", "forty", "four")
+    )
+    # Eight right against six do not tell; on forty rows the same prompts are told apart, and not as two of four.
+    assert ten.startswith("These 10 rows do not tell task and question apart")
+    assert re.findall(r"(question|task) +(\d)", ten) == [("question", "6"), ("task", "8")]
+    assert forty.startswith("task is better than question: its share of right answers is 23 points higher (4 to 40).")
+    assert four.startswith("These 40 rows do not tell task and plain apart")
+    assert "Nor do they tell task from question or like." in four
 
 
 def test_every_cassette_belongs_to_an_example_that_can_be_recorded() -> None:
@@ -195,7 +213,7 @@ def shown(notebook: Any) -> list[str]:
         if "data" in output
     ]
     texts = [re.sub(r"^Since .*\n", "", text) for text in texts]
-    return [re.sub(r"(rows answered.*) · \d+\.\d s · ", r"\1 · ", text) for text in texts]
+    return [re.sub(r"(rows answered.*) · [\d.]+ (?:s|min(?: \d+ s)?) · ", r"\1 · ", text) for text in texts]
 
 
 def without_replay_marks(texts: list[str]) -> list[str]:

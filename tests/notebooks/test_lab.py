@@ -84,7 +84,7 @@ def test_the_reply_grows_and_ends_as_one_tidy_output(server: JupyterServer, wand
 
 
 def _take_picture(lab: Lab, name: str, *, first: int, last: int) -> None:
-    """Take a screenshot of some cells for the README on request. Otherwise only check that it can be taken."""
+    """Take a screenshot of some cells for the documentation on request. Otherwise only check that it can be taken."""
     target = (PICTURES if os.environ.get("WRITE_PICTURES") else lab.server.folder) / name
     page = lab.page
     page.set_viewport_size({"width": 1000, "height": 1300})

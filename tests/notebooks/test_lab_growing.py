@@ -174,6 +174,8 @@ def test_two_pages_end_with_the_same_output_and_a_reloaded_one_says_that_it_grew
     second.goto(f"{shared_server.url}/doc/tree/{name}?token={TOKEN}")
     other = Lab(shared_server, second, name)
     lab.run(0)
+    # The second page is open, and gets what the first one does.
+    other.wait_until_run(0)
 
     gate = Event()
     wandb_hosts.api.always = Streamed(pieces(ANSWER), gate=gate, hold_after=40, per_second=60)

@@ -240,3 +240,33 @@ def test_a_map_shows_a_progress_bar_and_ends_in_a_table(terminal: Terminal, serv
     table = r"^row +answer\n-+ +-+\n1 +Answer 1\.\n2 +Answer 2\.\n3 +Answer 3\.\n6 of 6 rows answered"
     assert re.search(table, printed, re.MULTILINE), printed
     assert "█" not in printed.split("row  answer")[1]
+
+
+def test_a_job_is_one_line_a_table_and_a_line_that_ctrl_c_leaves(terminal: Terminal, service: Service) -> None:
+    gate = Event()
+
+    def answer(one: Answer) -> None:
+        if "Say 0" in str(one.received.body) or gate.wait(60):
+            completion("Yes.")(one)
+
+    service.always = answer
+    terminal.run("rows = list(range(6))")
+    begun = terminal.run("get_ipython().run_cell_magic('wbmap', 'rows --bg -o labelled', 'Say {{ text }}')")
+    assert re.fullmatch(r"%%wbmap rows · job 1 · running · ░+ · 0 of 6\n", begun), begun
+    terminal.run("while labelled.done < 1: labelled.join(0.01)")
+    terminal.resize(80)
+    heading, _, row = terminal.run("%wbjobs").splitlines()
+    assert heading.split()[:3] == ["job", "what", "state"]
+    assert row.startswith("1    %%wbmap rows  running  1 of 6")
+    terminal.type("%wbjobs 1")
+    terminal.child.expect_exact("1 of 6")
+    terminal.child.sendintr()
+    printed = terminal.answer()
+    assert "Job 1 goes on. To end it: %wbjobs 1 --cancel" in printed
+    assert "Traceback" not in printed
+    # Nothing of the line is left.
+    assert "░" not in printed
+    gate.set()
+    followed = terminal.run("%wbjobs 1")
+    assert "6 of 6 rows answered, in labelled.frame()" in followed
+    assert "█" not in followed

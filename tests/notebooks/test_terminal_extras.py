@@ -86,7 +86,7 @@ def test_code_of_a_reply_is_on_the_next_line_and_runs_when_entered(editor: Edito
     shown = editor.wait_until(prompt(3, "def leap(year):"))
     editor.wait_until(lambda shown: re.search(r"^ +\.\.\.: +return year % 4 == 0$", shown, re.MULTILINE))
     assert "other = 1" not in shown.split("In [3]:")[1], "only the first block"
-    assert "may not put code" not in shown
+    assert "cannot put code" not in shown
     # The person discards the line with Ctrl-C, and checks whether anything has run.
     editor.type("\x03")
     editor.wait_until(prompt(3))

@@ -12,7 +12,7 @@ def test_the_short_benchmarks_run() -> None:
     script = Path(__file__).parent.parent / "benchmarks" / "run.py"
     done = subprocess.run([sys.executable, str(script), "--short"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n| ") == 11
+    assert done.stdout.count("\n| ") == 13
 
 
 def test_the_map_benchmark_runs() -> None:

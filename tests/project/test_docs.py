@@ -8,33 +8,38 @@ import json
 import pkgutil
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import write_reference
 from IPython.core.oinspect import getdoc
 
 import wandb_inference_magic
 from wandb_inference_magic.arguments.line import HELP, declared_options, read_line
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
+from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.client import practice_server as local
 from wandb_inference_magic.config.settings import Resolved, WandbInference
 from wandb_inference_magic.magics.magics import InferenceMagics
+from wandb_inference_magic.session.endpoints import DEFAULT_MODEL
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The generated pages are made from what is tested here.
+SITE = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").rglob("*.md")) if "_" not in path.parent.name)]
 EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
 MAGIC = re.compile(r"(?:\w+ = )?(%%?wb[a-z]+)(.*)")
 
 
 def shown_lines() -> Iterator[tuple[str, str]]:
-    """Yield each line that the README and the examples show as code or in backticks, and the file that contains it."""
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        for line in block.splitlines():
-            yield "README.md", re.sub(r"  +# .*", "", line.strip())
-    for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL)):
-        yield "README.md", code.replace("\\|", "|")
+    """Yield each line that the pages and the examples show as code or in backticks, and the file that contains it."""
+    for path in SITE:
+        page = path.read_text(encoding="utf-8")
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            yield from ((path.name, re.sub(r"  +# .*", "", line.strip())) for line in block.splitlines())
+        for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
+            yield path.name, code.replace("\\|", "|")
     for path in EXAMPLES:
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             source = "".join(cell["source"])
@@ -66,12 +71,13 @@ def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) ->
     read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
 
-def test_messages_explained_in_the_readme_exist_in_the_code() -> None:
+def test_messages_explained_in_the_docs_exist_in_the_code() -> None:
     begin, end = (
         "<!-- messages: each is looked for in the code by tests/project/test_docs.py -->",
         "<!-- end of messages -->",
     )
-    table = README.partition(begin)[2].partition(end)[0]
+    page = (ROOT / "docs" / "reference" / "messages.md").read_text(encoding="utf-8")
+    table = page.partition(begin)[2].partition(end)[0]
     # A message of Python or IPython is marked as such. A message of a front end has no backticks.
     messages = re.findall(r"^\| `([^`]+)`(?: \(in the footer\))? \|", table, re.MULTILINE)
     assert len(messages) > 15
@@ -79,8 +85,36 @@ def test_messages_explained_in_the_readme_exist_in_the_code() -> None:
     assert [message for message in messages if message not in texts] == []
 
 
-def test_the_reference_in_the_readme_is_up_to_date() -> None:
-    assert write_reference.written(README) == README, "run: uv run python tests/write_reference.py"
+# Phrases of sentences that read as translated. Write what happened, why, and what to do, in common words.
+TRANSLATED = re.compile(
+    r"what had come|which hold it|to be had\b|\banew\b|\bheeds?\b|is told of|said to be one|stands? (?:below|above)"
+    r"|of yours that|\bas it stands\b|in good order|knows? nothing of|\bmay not be written\b|goes? along|sent along",
+    re.IGNORECASE,
+)
+
+
+def test_texts_for_users_do_not_read_as_translated() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in SITE}
+    for path in EXAMPLES:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    texts["messages in the code"] = constants()
+    assert {(name, found[0]) for name, text in texts.items() for found in TRANSLATED.finditer(text)} == set()
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.encode()) <= 6000
+    links = re.findall(r"\]\(([^)#]+)", README)
+    assert len(links) > 20
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_the_readme_names_the_default_model_and_its_costs() -> None:
+    price = {model.id: model for model in snapshot().models}[DEFAULT_MODEL].price
+    assert price
+    assert f"`{DEFAULT_MODEL}`" in README
+    assert f"${price.cost(200, 400):.5f}" in README
+    assert f"${2400 * price.cost(500, 500):.2f}" in README
 
 
 def test_a_magics_docstring_begins_with_its_purpose_and_its_help_lists_all_options() -> None:
@@ -103,12 +137,49 @@ def test_every_public_name_exists_and_has_a_docstring() -> None:
         assert getattr(wandb_inference_magic, name).__doc__
 
 
-def test_the_version_is_in_the_changelog() -> None:
-    assert f"## {wandb_inference_magic.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("tag", "date", "expected"),
+    [
+        ("", "unreleased", "agree"),
+        ("v{}", "2026-12-01", "agree"),
+        ("v{}", "unreleased", "(unreleased) after the version. Write the date of the release"),
+        ("v9.0", "2026-12-01", "The tag is v9.0, but the version"),
+    ],
+)
+def test_a_release_is_checked(tag: str, date: str, expected: str, tmp_path: Path) -> None:
+    version = wandb_inference_magic.__version__
+    for name in (".ci/check-release", "CITATION.cff", "CHANGELOG.md", "wandb_inference_magic/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        text = (ROOT / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(
+            text.replace(f"## {version} (unreleased)", f"## {version} ({date})"), encoding="utf-8"
+        )
+    command = [sys.executable, tmp_path / ".ci" / "check-release", tag.format(version)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert expected in run.stdout
+    assert run.returncode == (0 if expected == "agree" else 1)
+
+
+@pytest.mark.parametrize("name", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
+def test_hosted_ci_runs_what_ci_runs(name: str) -> None:
+    assert "bash .ci/run" in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_the_readme_contains_the_install_command_of_the_practice_model() -> None:
     assert local.INSTALL_COMMAND in README
+
+
+def test_the_costs_of_a_class_follow_from_the_price_list() -> None:
+    """A chat is 200 + 400 tokens, a class 2,400 calls of 500 + 500."""
+    page = (ROOT / "docs" / "howto" / "classes.md").read_text(encoding="utf-8")
+    prices = {model.id: model for model in snapshot().models}
+    rows = re.findall(r"^\| `([^`]+)`(?: \(the default\))? \| \$([\d.]+) \| \$([\d.]+) \|$", page, re.MULTILINE)
+    assert rows[0][0] == DEFAULT_MODEL
+    for model, chat, lesson in rows:
+        price = prices[model].price
+        assert price
+        assert f"{price.cost(200, 400):.5f}" == chat
+        assert f"{2400 * price.cost(500, 500):.2f}" == lesson
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -556,3 +556,12 @@ def test_a_text_is_cut_between_lines() -> None:
     assert lines[-1] == "line 9999"
     assert all(line.startswith(("line ", "[... ")) for line in lines)
     assert sum(line.startswith("[... ") for line in lines) == 1
+
+
+def test_a_traceback_does_not_say_where_packages_are_installed() -> None:
+    try:
+        pd.DataFrame()["x"]
+    except KeyError as error:
+        text = text_of(error)
+    assert 'File "pandas/core/' in text
+    assert "site-packages" not in text

@@ -246,7 +246,7 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
     [
         ("Persn", "Did you mean Person?"),
         ("list[Persn]", "Did you mean Person?"),
-        ("number", "A value of type int says nothing"),
+        ("number", "A value of type int does not say"),
         ("age itn", "Did you mean int"),
         ("a, a", "given twice"),
         (" , ", "no fields"),
@@ -480,14 +480,14 @@ def test_every_mismatch_is_reported_with_its_path(answer: Any, problems: list[st
     ("schema", "why"),
     [
         ({"type": "word"}, "Unknown type"),
-        ({"type": "object", "properties": 3}, "This dict is no JSON schema"),
-        ({"type": "string", "pattern": "("}, "This dict is no JSON schema"),
-        ({"type": "number", "minimum": float("nan")}, "This dict is no JSON schema"),
+        ({"type": "object", "properties": 3}, "This dict is not a JSON schema"),
+        ({"type": "string", "pattern": "("}, "This dict is not a JSON schema"),
+        ({"type": "number", "minimum": float("nan")}, "This dict is not a JSON schema"),
         ({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}, "Unresolvable ref"),
-        ({"$ref": "http://127.0.0.1:9/schema.json"}, "none is fetched"),
-        ({"type": "array", "items": {"$ref": "file:///etc/hostname"}}, "none is fetched"),
-        ({"type": "array", "items": {"$ref": "other.json#/a"}}, "none is fetched"),
-        ({"$id": "ftp://example.org/a/b", "type": "array", "items": {"$ref": "c"}}, "none is fetched"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "which is not fetched"),
+        ({"type": "array", "items": {"$ref": "file:///etc/hostname"}}, "which is not fetched"),
+        ({"type": "array", "items": {"$ref": "other.json#/a"}}, "which is not fetched"),
+        ({"$id": "ftp://example.org/a/b", "type": "array", "items": {"$ref": "c"}}, "which is not fetched"),
     ],
 )
 def test_an_invalid_json_schema_is_refused(schema: dict[str, Any], why: str) -> None:

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from ports import free_port
 
 if TYPE_CHECKING:
@@ -41,16 +42,40 @@ TOKEN = "the-tests-own"
 FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
 
 
+# Tried in this order where there is no Chromium: Playwright's own, then Debian's.
+WAYS_TO_GET_CHROMIUM = (
+    (sys.executable, "-m", "playwright", "install", "chromium"),
+    ("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"),
+)
+
+
+def find_chromium(of_playwright: Path, ways: Sequence[Sequence[str]] = WAYS_TO_GET_CHROMIUM) -> str:
+    """Return the path of a Chromium. Where there is none, get one."""
+    for way in (None, *ways):
+        if way:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(way, capture_output=True, timeout=600)
+        for name in ("chromium", "chromium-browser", "google-chrome"):
+            if path := shutil.which(name):
+                return path
+        if of_playwright.exists():
+            return str(of_playwright)
+    pytest.fail(
+        "There is no Chromium. Neither `playwright install chromium` nor `apt-get install chromium` could get one: "
+        "install it, and run the tests again.",
+        pytrace=False,
+    )
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Debian's Chromium. A missing one is a failure, never a skip."""
+    """Start a Chromium. A missing one is a failure, never a skip."""
     from playwright.sync_api import expect, sync_playwright
 
     # Set here, so that it applies to every file with browser tests, also to one that runs alone.
     expect.set_options(timeout=EXPECT_MS)
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "Chromium is missing. On Debian: apt-get install chromium"
     with sync_playwright() as playwright:
+        path = find_chromium(Path(playwright.chromium.executable_path))
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
@@ -121,8 +146,7 @@ class JupyterServer:
                 self._wait(process)
                 yield self
             finally:
-                process.terminate()
-                process.wait(30)
+                _end(process)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 120
@@ -273,8 +297,17 @@ def running_voila(folder: Path, notebook: str, environment: dict[str, str]) -> I
             _wait_for_port(port, process)
             yield f"http://127.0.0.1:{port}/?token={TOKEN}"
         finally:
-            process.terminate()
-            process.wait(30)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server. How long it takes to end by itself, on a busy machine, is not what is tested."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ Run as a program, this module is that process. It starts and ends kernels at the
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -22,12 +23,25 @@ from typing import Any
 # Modules of others, which start no threads.
 IMPORTED = (
     "ipykernel.kernelapp",
+    "ipykernel.debugger",
     "IPython.core.completer",
+    "IPython.core.completerlib",
+    "IPython.extensions.storemagic",
     "openai",
     "anyio._backends._asyncio",
+    # What the SDK imports when it sends: which of them, depends on its version.
+    "h11",
+    "httpcore",
+    "httpcore2",
+    "truststore",
+    "concurrent.futures.thread",
+    "configparser",
+    "difflib",
     "jinja2",
     "markdown_it",
 )
+# What most kernels import that map frames.
+FRAMES = ("pandas", "narwhals")
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
 
@@ -38,12 +52,14 @@ def can_fork(environment: dict[str, str]) -> bool:
 
 
 class Forks:
-    """The process that kernels are forked from."""
+    """The process that kernels are forked from. It has imported these modules too."""
 
-    def __init__(self) -> None:
+    def __init__(self, *imported: str) -> None:
+        # Numpy's library would start threads, which a fork does not copy.
+        alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)},
+            [sys.executable, __file__, *imported],
+            env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)} | alone,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,14 +83,16 @@ class Forks:
 
 
 @cache
-def forks() -> Forks:
-    """Return this process's one. It ends when this process does."""
-    return Forks()
+def forks(*imported: str) -> Forks:
+    """Return this process's one with these imports. It ends when this process does."""
+    return Forks(*imported)
 
 
 @contextmanager
-def forked_kernel(environment: dict[str, str], folder: Path) -> Iterator[tuple[int, str]]:
+def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> Iterator[tuple[int, str]]:
     """Start a kernel with exactly this environment, working in `folder`, and end it afterwards.
+
+    The modules `imported` are there already.
 
     Yields its process id, and the path of its connection file.
     """
@@ -82,19 +100,23 @@ def forked_kernel(environment: dict[str, str], folder: Path) -> Iterator[tuple[i
 
     with TemporaryDirectory(prefix="kernel-") as sockets:
         file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
-        pid = forks().start(file, environment, folder)
+        pid = forks(*imported).start(file, environment, folder)
         try:
             yield pid, file
         finally:
-            forks().end(pid)
+            forks(*imported).end(pid)
 
 
 # In the process that kernels are forked from -----------------------------------------------------------------------
 
 
 def serve() -> None:
-    for name in IMPORTED:
-        __import__(name)
+    for name in (*IMPORTED, *sys.argv[1:]):
+        with suppress(ModuleNotFoundError):
+            __import__(name)
+    # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
+    gc.collect()
+    gc.freeze()
     # What kernels print does not belong to the conversation.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -164,6 +164,15 @@ class Kernel:
                 size = len(_packed(content))
                 yield Message(kind, content, time.perf_counter(), size)
 
+    def updated(self, text: str) -> str:
+        """Wait for an update of an output, of whatever cell, that has this text. Return all of its plain text."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=PATIENCE)
+            if message["msg_type"] == "update_display_data":
+                shown = str(message["content"]["data"].get("text/plain", ""))
+                if text in shown:
+                    return shown
+
     def finish(self, request: str, run: Run | None = None) -> Run:
         run = run or Run()
         run.messages.extend(self.messages(request))
@@ -177,9 +186,9 @@ class Kernel:
             if reply["parent_header"].get("msg_id") == request:
                 return dict(reply["content"])
 
-    def run(self, code: str, *, cell_id: str | None = None) -> Run:
-        """Run code to its end, whether it succeeds or not."""
-        run = self.finish(self.start(code, cell_id=cell_id))
+    def run(self, code: str, *, cell_id: str | None = None, allow_stdin: bool = False) -> Run:
+        """Run code to its end, whether it succeeds or not. With `allow_stdin`, a user is present."""
+        run = self.finish(self.start(code, cell_id=cell_id, allow_stdin=allow_stdin))
         if not run.ok:
             # After a failure ipykernel 6 refuses requests for a moment, including those sent before the failure.
             self.client.kernel_info(reply=True, timeout=PATIENCE)
@@ -254,13 +263,16 @@ def running_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]
 
 
 @contextmanager
-def quick_kernel(environment: dict[str, str], folder: Any) -> Iterator[Kernel]:
-    """Do as `running_kernel`, in a process that has imported much already, if the environment allows it."""
+def quick_kernel(environment: dict[str, str], folder: Any, *imported: str) -> Iterator[Kernel]:
+    """Do as `running_kernel`, in a process that has imported much already, if the environment allows it.
+
+    `imported` are further modules of others that it has imported.
+    """
     if not can_fork(environment):
         with running_kernel(environment, folder) as kernel:
             yield kernel
         return
-    with forked_kernel(environment, folder) as (pid, connection_file):
+    with forked_kernel(environment, folder, *imported) as (pid, connection_file):
         client = BlockingKernelClient(connection_file=connection_file)
         client.load_connection_file()
         with _connected(client):

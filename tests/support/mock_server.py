@@ -41,19 +41,21 @@ class Llmock:
 @contextmanager
 def running_mock() -> Iterator[Llmock]:
     port = free_port()
-    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "100"]
+    command = [sys.executable, "-m", "llmock.cli", "serve", "--port", str(port), "--stream-chunk-delay-ms", "30"]
     environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     mock = Llmock(port)
     deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, "llmock stopped"
-        assert time.monotonic() < deadline, "llmock did not answer"
-        try:
-            mock.call("verdict")
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield mock
-    process.terminate()
-    process.wait(30)
+    try:
+        while True:
+            assert process.poll() is None, "llmock stopped"
+            assert time.monotonic() < deadline, "llmock did not answer"
+            try:
+                mock.call("verdict")
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield mock
+    finally:
+        process.terminate()
+        process.wait(30)

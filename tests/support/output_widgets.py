@@ -90,7 +90,8 @@ class Screen:
 
     def shown_by(self, widget: str) -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
-        for content in self._contents[widget]:
+        # A widget of another kind, such as a bar, has no outputs.
+        for content in self._contents.get(widget, ()):
             data = content.get("data", {})
             if WIDGET in data:
                 found += self.shown_by(data[WIDGET]["model_id"])

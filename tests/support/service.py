@@ -76,6 +76,9 @@ class Answer:
 
 Script = Callable[[Answer], None]
 
+# Longer than two expectations of the browser tests take at most, so that they fail and not the gate.
+GATE_SECONDS = 150
+
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
     choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
@@ -129,11 +132,11 @@ class Streamed:
         for piece in self.reasoning:
             answer.event(chunk({self.reasoning_name: piece}, **more))
         if self.reasoning_gate is not None:
-            assert self.reasoning_gate.wait(60), "the test never opened the gate"
+            assert self.reasoning_gate.wait(GATE_SECONDS), "the test never opened the gate"
         start = time.perf_counter()
         for number, piece in enumerate(self.pieces):
             if self.gate is not None and number == self.hold_after:
-                assert self.gate.wait(60), "the test never opened the gate"
+                assert self.gate.wait(GATE_SECONDS), "the test never opened the gate"
             if self.per_second:
                 time.sleep(max(0.0, start + number / self.per_second - time.perf_counter()))
             if self.at_piece:

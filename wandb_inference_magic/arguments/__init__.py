@@ -15,6 +15,8 @@ from .options import (
     AskOptions as AskOptions,
     ChatOptions as ChatOptions,
     ConfigOptions as ConfigOptions,
+    EvalOptions as EvalOptions,
+    JobsOptions as JobsOptions,
     MapOptions as MapOptions,
     ModelsOptions as ModelsOptions,
     ThreadOptions as ThreadOptions,

@@ -271,7 +271,7 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
         # On a line with text, the next word may be the first of the text.
         return (word, after) if word in value.words else (one.alone, rest)
     if not rest or _OPTION.match(rest):
-        raise _refused(f"The option {one.name} lacks its value.", f"It takes {value.says}.")
+        raise _refused(f"The option {one.name} needs a value.", f"It takes {value.says}.")
     return _next_word(rest)
 
 

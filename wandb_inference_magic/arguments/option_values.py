@@ -86,16 +86,20 @@ def _read_parameter(given: str) -> tuple[str, Any]:
 
 def _not_json(name: str, value: str) -> InferenceError:
     """Return the error for a value that looks like JSON and is not. For a Python literal, it shows the JSON."""
-    why = "Where it is not in quotes, a space ends it, and the line removes its quotation marks."
-    text = f"""A text that begins so is a JSON string: --param '{name}="..."'."""
+    why = "Without quotes around it, a space ends it, and its own quotation marks are removed."
+    text = f"""A text that begins like this must be a JSON string: --param '{name}="..."'."""
     try:
-        json_text, why, text = json.dumps(literal_eval(value.strip()), allow_nan=False), "It is Python's form.", ""
+        json_text, why, text = (
+            json.dumps(literal_eval(value.strip()), allow_nan=False),
+            "It is written as in Python.",
+            "",
+        )
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         json_text = _EXAMPLES[value.lstrip()[:1]]
     # A quotation mark of the line cannot stand within it.
     json_text = json_text.replace("'", "\\u0027")
     return InferenceError(
-        f"the value of {name} looks like JSON, and is not: {shortened(value)!r}.",
+        f"the value of {name} looks like JSON, but is not: {shortened(value)!r}.",
         why=why,
         remedy=f"Put single quotes around name and value: --param '{name}={json_text}'. {text}".strip(),
         cause="option",
@@ -106,7 +110,7 @@ TEXT = text("TEXT", "a text in quotes")
 VARIABLE = Value("NAME", "a variable's name, such as answer", _read_variable, "variable")
 COUNT = integer(1, "a whole number above 0")
 PARAMETER = Value(
-    "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes where the value holds spaces)", _read_parameter
+    "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes if the value contains spaces)", _read_parameter
 )
 MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
 TOKENS = Value("TOKENS", "a number of tokens, such as 128k or 1M", read_tokens)

@@ -1,4 +1,4 @@
-"""The options of every magic, each declared once. The help and the README's reference are generated from them."""
+"""The options of every magic, each declared once. The help and the reference of the site are generated from them."""
 
 from __future__ import annotations
 
@@ -34,35 +34,36 @@ class AskOptions:
     """Options that %%wbchat and %%wbmap share."""
 
     model: tuple[str, ...] = option(
-        "The model to ask, for this cell. Several: their answers side by side; a chat's stay outside the thread. "
-        "May repeat.",
+        "The model for this cell. With several, their answers are shown side by side, and a chat does not enter the "
+        "thread. May repeat.",
         MODEL,
         short="-m",
         repeats=True,
     )
-    system: str | None = option("The system prompt: who the model should be.", TEXT, short="-s")
+    system: str | None = option("The system prompt: what role the model should take.", TEXT, short="-s")
     temperature: float | None = option(
-        "0 for the likeliest words, higher for more variety.", number(*TEMPERATURES), short="-t"
+        "How random the words are: 0 for the likeliest, higher for more variety.", number(*TEMPERATURES), short="-t"
     )
-    max_tokens: int | None = option("The most tokens the reply may have.", COUNT)
-    top_p: float | None = option("Sample from the likeliest words only.", number(0, 1))
+    max_tokens: int | None = option("The maximum number of tokens of the reply.", COUNT)
+    top_p: float | None = option("Sample from the likeliest words only, with this total probability.", number(0, 1))
     seed: int | None = option(
-        "Ask for the same reply each time, as far as the model can.", integer(-(2**63), "a whole number")
+        "Ask for the same reply each time, as far as the model supports it.", integer(-(2**63), "a whole number")
     )
     stop: tuple[str, ...] = option("End the reply before this text. May repeat.", TEXT, repeats=True)
     param: tuple[tuple[str, Any], ...] = option(
         "Any other parameter of the service. May repeat.", PARAMETER, repeats=True
     )
     think: str | None = option(
-        "Whether, or how hard, the model thinks before it answers; refused where it is known not to.", choice(*THINK)
+        "Whether, or how much, the model thinks before it answers. Refused if the model is known not to think.",
+        choice(*THINK),
     )
     schema: str | None = option(
         "What the answer must look like: a pydantic model, a dataclass, a TypedDict, a JSON schema, list[...] of "
-        'these, or fields such as "name, age int, tags list". The object is in `.parsed` of the Reply; '
-        "over rows, each field becomes a column.",
+        'these, or fields such as "name, age int, tags list". The object is the Reply\'s `.parsed`; '
+        "in a map, each field becomes a column.",
         text("NAME", 'a type of the notebook, or fields such as "name, age int, tags list"', completes="type"),
     )
-    no_repair: bool = option("Do not ask once more for an answer that does not fit the schema.")
+    no_repair: bool = option("Do not ask again if an answer does not fit the schema.")
     raw: bool = option("Send the prompt as typed: `{{ }}` means nothing.")
 
 
@@ -72,38 +73,37 @@ class ChatOptions(AskOptions):
 
     models_like: str | None = option(
         "Ask all models that %wbmodels TEXT lists, side by side.",
-        text("TEXT", "a text that the models' names and facts hold"),
+        text("TEXT", "words that are in the models' names or facts"),
     )
-    thread: str | None = option(
-        "The thread to continue; the current one (`main`, or as %wbthread says) if none.", THREAD
-    )
+    thread: str | None = option("The thread to continue (default: the current one, which %wbthread shows).", THREAD)
     new: bool = option("Clear the thread first.")
     fork: str | None = option("Start the thread as a copy of this one.", THREAD)
-    once: bool = option("No history: neither read nor written.")
+    once: bool = option("Neither send the conversation nor add to it.")
     image: tuple[str, ...] = option(
-        "Send this image along: a matplotlib figure, a PIL image, a path or an address. May repeat.",
+        "Also send this image: a matplotlib figure, a PIL image, a path or a URL. May repeat.",
         text("EXPR", "a figure or image of the notebook, or an image file's path", completes="value"),
         repeats=True,
     )
     dry_run: bool = option("Show exactly what would be sent, with tokens and cost; send nothing.")
-    error: bool = option("Send the notebook's last error along: the failing cell and its traceback.")
+    error: bool = option("Also send the notebook's last error: the failing cell and its traceback.")
     tools: str | None = option(
-        "Functions of the notebook that the model may call; no others are ever run.",
+        "Functions of the notebook that the model may call. No others are ever run.",
         text("A,B", "names of functions, with commas between", completes="callable"),
     )
     code: str | None = option(
-        "Put the reply's first code block into the next cell, or all of them, a cell each. Never run.",
+        "Put the reply's first code block into the next cell, or each block into a cell of its own. It is never run.",
         choice("first", "all"),
         alone="first",
     )
     output: str | None = option("Put the Reply into this variable.", VARIABLE, short="-o")
     no_stream: bool = option("Wait for the whole reply instead of showing it as it comes.")
     format: str | None = option(
-        "How the reply is shown: rendered Markdown (the default), the text as it came, "
-        "pretty-printed JSON (asked for as such, read into `.parsed`), or static HTML.",
+        "How the reply is shown: rendered Markdown (the default), plain text, "
+        "JSON (the model is asked for it, and `.parsed` is its value), or static HTML.",
         choice("markdown", "text", "json", "html"),
     )
-    quiet: bool = option("Show nothing; the Reply is in _wbreply, or where -o puts it.")
+    bg: bool = option("Ask beside the notebook, without history: the variable of -o is a Job, and %wbjobs shows it.")
+    quiet: bool = option("Show nothing. The Reply is in _wbreply, or in the variable of -o.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class ThreadOptions:
     show: bool = option("Show the whole conversation, rendered.")
     undo: bool = option("Take the last turn back.")
     edit: int | None = option(
-        "Put the prompt of turn N into a new cell; the next chat of a new cell replaces that turn.",
+        "Put the prompt of turn N into a new cell. The next chat in a new cell replaces that turn.",
         integer(1, "the number of a turn"),
     )
-    clear: bool = option("Take all turns away; the name stays.")
+    clear: bool = option("Remove all turns, but keep the thread.")
     delete: bool = option("Delete the thread.")
     export: str | None = option(
         "Write it to a file: .md or .html to read and share, .json in the form of OpenAI messages.", FILE
@@ -131,36 +131,91 @@ class ModelsOptions:
     table: bool = option("A static table instead of the picker.")
     refresh: bool = option("Ask the service again instead of using the list already fetched.")
     sort: str | None = option(
-        "The order: the cheapest first (input and output added), the largest context, the name, or the newest; if "
-        "none, by price in the picker, and by name in the table and the DataFrame.",
+        "The order: by price (input plus output, cheapest first), largest context, name, or newest. Default: price in "
+        "the picker, name in the table and the DataFrame.",
         choice(*SORTS),
     )
-    min_context: int | None = option("Only models with at least so much context.", TOKENS)
+    min_context: int | None = option("Only models with at least this context size.", TOKENS)
     use: str | None = option("Choose this model, by its id or its number in the table.", MODEL)
     output: str | None = option("Put the list into this variable, as a DataFrame.", VARIABLE, short="-o")
 
 
 @dataclass(frozen=True, slots=True)
-class MapOptions(AskOptions):
-    """Options of %%wbmap."""
+class RowsOptions(AskOptions):
+    """Options that %%wbmap and %%wbeval share."""
 
-    output: str | None = option(
-        "Put the frame with the answers into this variable (`_wbmap` if none).", VARIABLE, short="-o"
-    )
-    into: str | None = option(
-        "The column of the answers (`reply` if none); why a row has none is in COLUMN_error.",
-        text("COLUMN", "a column's name"),
-    )
     concurrency: int | None = option(
-        "How many requests may be in flight at once (16 if none, 2 on the practice model); fewer when the service "
-        "says it is too many.",
+        "How many requests to send at once (default 16, 2 on the practice model); fewer if the service says that it is "
+        "too many.",
         integer(1, "a whole number from 1 to 1000", 1000),
     )
     dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")
-    limit: int | None = option("The first N rows alone, to try the prompt.", COUNT)
+    limit: int | None = option("Only the first N rows, to try the prompt.", COUNT)
+    no_cache: bool = option("Neither use answers kept on disk nor keep new ones.")
+    bg: bool = option("Run beside the notebook: the variable is a Job, and %wbjobs shows it.")
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions(RowsOptions):
+    """Options of %%wbmap."""
+
+    output: str | None = option(
+        "Put the frame with the answers into this variable (default `_wbmap`).", VARIABLE, short="-o"
+    )
+    into: str | None = option(
+        "The column for the answers (default `reply`). COLUMN_error says why a row has none.",
+        text("COLUMN", "a column's name"),
+    )
     distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
-    retry_failed: bool = option("Ask again for rows that failed for good before.")
-    no_cache: bool = option("Neither use answers that were kept on disk nor keep these.")
+    retry_failed: bool = option("Ask again for rows that failed for good in an earlier run.")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions(RowsOptions):
+    """Options of %%wbeval."""
+
+    truth: str | None = option(
+        "The column with the right answers. Rows without one are left out, unless there is a --judge.",
+        text("COLUMN", "a column's name"),
+    )
+    prompt: tuple[str, ...] = option(
+        "A text file with a template: another prompt to compare. May repeat.", FILE, short="-p", repeats=True
+    )
+    field: str | None = option(
+        "The field of the schema to compare (default: the one with the name of the truth, or all).",
+        text("FIELD", "a field's name"),
+    )
+    samples: int | None = option("Ask each row N times (default 1). A row still counts as one observation.", COUNT)
+    scorer: str | None = option(
+        "How to compare an answer with the truth: equal (by meaning; the default), exact (case and spaces count), "
+        "precision, recall or f1 of lists, error of numbers, or a function of the notebook that takes both and returns "
+        "0 to 1.",
+        text("SCORER", "a scorer's name or a function of the notebook", completes="callable"),
+    )
+    judge: str | None = option(
+        "A model that says which answer is better. It is asked in both orders, and its contradictions and its "
+        "agreement with the truth are reported.",
+        MODEL,
+    )
+    stop_when_clear: bool = option(
+        "Ask the rows in random order and stop when the comparison is decided. The error level stays valid."
+    )
+    publish: str | None = option(
+        "Publish the evaluation in this W&B Weave project: a dataset, an evaluation for each candidate, and a "
+        "leaderboard of them (needs the extra `weave`).",
+        PROJECT,
+    )
+    output: str | None = option("Put the Evaluation into this variable (default `_wbeval`).", VARIABLE, short="-o")
+
+
+@dataclass(frozen=True, slots=True)
+class JobsOptions:
+    """Options of %wbjobs."""
+
+    cancel: bool = option("End the job. What was answered is kept.")
+    pause: bool = option("Send no more requests until --resume.")
+    resume: bool = option("Go on after --pause.")
+    result: str | None = option("Put the result, or the frame so far, into this variable.", VARIABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,26 +232,30 @@ class UsageOptions:
 class ConfigOptions:
     """Options of %wbconfig."""
 
-    key: bool = option("Ask for the key, without showing it, and check it as --check does. Kept for this session only.")
-    project: str | None = option("The W&B project that the usage is counted for.", PROJECT)
+    key: bool = option(
+        "Ask for the key without showing it, check it as --check does, and keep it for this session only."
+    )
+    project: str | None = option("The W&B project to which usage is counted.", PROJECT)
     model: str | None = option("The model for the next chats.", MODEL, short="-m")
-    endpoint: str | None = option("The service spoken to.", ENDPOINT)
-    timeout: float | None = option("How long to wait for the service to say something.", TIMEOUT)
-    budget: float | None = option("Send nothing that could make all calls together cost more than this.", USD)
+    endpoint: str | None = option("The service to use.", ENDPOINT)
+    timeout: float | None = option("How long to wait for the service to send something.", TIMEOUT)
+    budget: float | None = option(
+        "The limit for the cost of all calls together. A call that could exceed it is not sent.", USD
+    )
     budget_file: str | None = option("Share the budget with all kernels of this machine that name the same file.", FILE)
     cassette: str | None = option("Record exchanges in this file, or replay them from it.", FILE)
     cassette_mode: str | None = option(
-        "What the cassette is for: record begins it anew, replay answers from it alone, without network or key; "
-        "auto (if none is said) answers from it what it holds and records the rest.",
+        "What to do with the cassette: record starts it afresh; replay answers only from it, without network or key; "
+        "auto (the default) answers what it holds and records the rest.",
         choice(*MODES),
         long="--mode",
     )
     cassette_pace: str | None = option(
-        "Replay replies as fast as they once came (recorded), or at-once.", choice(*PACES), long="--pace"
+        "Replay replies at the speed of the recording (recorded), or at-once.", choice(*PACES), long="--pace"
     )
     trace: str | None = option("Trace each call in this W&B Weave project (needs the extra `weave`), or off.", TRACE)
     cache: str | None = option(
         "Show the answers of %%wbmap that are kept on disk, or clear them.", choice("show", "clear"), alone="show"
     )
-    check: bool = option("Call the service and say what works: key, project, models, a tiny reply.")
+    check: bool = option("Call the service and report what works: key, project, models, a tiny reply.")
     reset: bool = option("Forget what was set in this session, the key included.")

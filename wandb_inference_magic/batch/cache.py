@@ -15,9 +15,9 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..config import check_file
+from ..config import cache_folder, check_file
 from ..errors import MB, quoted, shortened
-from ..text import read_json_text, whole
+from ..text import read_json_text, whole, with_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOLDER: Final = "wandb_inference_magic"
 FILE: Final = "answers.sqlite"
 # In bytes. A row that is larger is not read.
 MOST_FILE: Final = 10**12
@@ -77,9 +76,7 @@ def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
 
 def cache_file() -> Path:
     """Return the path of the cache, in the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path(FOLDER, appauthor=False) / FILE
+    return cache_folder() / FILE
 
 
 def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]:
@@ -172,7 +169,7 @@ class AnswerCache:
         for ending in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
-        now = f"It is now {aside.name}, and a new one was begun."
+        now = f"It is now {aside.name}, and a new one was started."
         self.notices.append(f"The cache of answers {self.path} was damaged ({said}). {now}")
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -335,12 +332,23 @@ class KeptAnswers:
         self.failure = ""
         self._first = first
         self._seen: Counter[str] = Counter()
+        # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
+        # the numbers as they are, as older versions wrote it.
+        self._body = with_whole_numbers(first.body)
+        self._has_older = json.dumps(self._body, default=repr) != json.dumps(first.body, default=repr)
+        self._older: dict[str, str] = {}
 
     def key(self, message: Message) -> str:
         """Return the key of the request with this message."""
+        key = self._key_of(self._body, message)
+        if self._has_older:
+            self._older[key] = self._key_of(self._first.body, message)
+        return key
+
+    def _key_of(self, body: Mapping[str, Any], message: Message) -> str:
         messages = [*self._first.messages[:-1], message]
         # Use the endpoint's name: the practice model has another address in every kernel.
-        return key_of(self._first.endpoint.name, {**self._first.body, "messages": messages})
+        return key_of(self._first.endpoint.name, {**body, "messages": messages})
 
     def next_key(self, message: Message) -> str:
         """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
@@ -350,7 +358,9 @@ class KeptAnswers:
         while True:
             before = self._seen[key]
             self._seen[key] += 1
-            own = key if not before else sha256(f"{key} {before}".encode()).hexdigest()
+            own = _numbered(key, before)
+            if key in self._older:
+                self._older[own] = _numbered(self._older[key], before)
             if self._is_ours(own):
                 return own
 
@@ -368,7 +378,9 @@ class KeptAnswers:
         if self.cache is None:
             return None
         try:
-            return self.cache.get(key)
+            found = self.cache.get(key)
+            older = self._older.get(key)
+            return self.cache.get(older) if found is None and older is not None else found
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
             return None
@@ -384,6 +396,11 @@ class KeptAnswers:
 
     def _give_up(self, error: Exception) -> None:
         self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
+
+
+def _numbered(key: str, before: int) -> str:
+    """Return the key of a row whose question was asked so often before."""
+    return key if not before else sha256(f"{key} {before}".encode()).hexdigest()
 
 
 def _read(kept: object) -> Answer | None:

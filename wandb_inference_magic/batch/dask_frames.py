@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cache
 from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -31,12 +30,13 @@ if TYPE_CHECKING:
 
 
 _shared_keys: dict[str, Key] = {}
+_sessions: dict[tuple[tuple[str, Any], ...], Session] = {}
 _semaphores: dict[str, Semaphore] = {}
 _lock = Lock()
 
 
 @dataclass(frozen=True)
-class Job:
+class PartitionSpec:
     """Everything a worker needs to know, except the key."""
 
     settings: Mapping[str, Any]
@@ -48,7 +48,7 @@ class Job:
     limit_name: str
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        # The validator of a schema has no name that is the same each time. This name is unique to the job.
+        # The validator of a schema has no name that is the same each time. This name is unique to the map.
         return "wandb-inference-map", self.limit_name
 
 
@@ -78,8 +78,8 @@ def map_lazily(
     models = list(dict.fromkeys(models))
     if limit is not None or len(models) > 1:
         raise InferenceError(
-            "A Dask DataFrame is mapped whole, and by one model. Nothing was sent.",
-            remedy="To try first, take some rows of it: frame.head(20).",
+            "A Dask DataFrame can only be mapped as a whole and by one model. Nothing was sent.",
+            remedy="To try it first, take some of its rows: frame.head(20).",
             cause="option",
         )
     return map_dask(command, frame, spec, model=models[0] if models else None, into=into, use_cache=use_cache)
@@ -101,7 +101,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         raise InferenceError(
             "Answers for a Dask DataFrame cannot be recorded: its workers would write to the cassette all at once. "
             "Nothing was sent.",
-            remedy="Compute the frame first (frame.compute()), or set the cassette aside: %wbconfig --mode off.",
+            remedy="Compute the frame first (frame.compute()), or switch the cassette off: %wbconfig --mode off.",
             cause="option",
         )
     if not command.costs_nothing:
@@ -113,7 +113,7 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         warnings.warn(notice, InferenceWarning, stacklevel=4)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
-    job = Job(
+    partition_spec = PartitionSpec(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
         model=command.model_id(model) if model else command.model,
@@ -122,8 +122,8 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
         use_cache=use_cache,
         limit_name=f"wbmap-{uuid4().hex}",
     )
-    meta = _typed(frame._meta.copy(), job, [], {})
-    return frame.map_partitions(answer_partition, _numbers(frame), job, meta=meta, align_dataframes=False)
+    meta = _typed(frame._meta.copy(), partition_spec, [], {})
+    return frame.map_partitions(answer_partition, _numbers(frame), partition_spec, meta=meta, align_dataframes=False)
 
 
 def _numbers(frame: Any) -> Any:
@@ -137,7 +137,7 @@ def _numbers(frame: Any) -> Any:
 def _refuse_budget(settings: Resolved) -> None:
     if settings.budget is not None or settings.budget_file:
         raise InferenceError(
-            "There is a budget, and it cannot be kept for a Dask DataFrame: its workers know nothing of each other's "
+            "A budget is set, but it cannot be enforced for a Dask DataFrame: its workers do not know of each other's "
             "calls. Nothing was sent.",
             remedy="Compute the frame first (frame.compute()), or remove the budget, and its file if there is one: "
             "%config WandbInference.budget = None, %config WandbInference.budget_file = ''",
@@ -164,7 +164,7 @@ def _settings(command: Command, endpoint: str) -> dict[str, Any]:
     return settings | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
 
 
-def answer_partition(partition: Any, numbers: Any, job: Job) -> Any:
+def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec) -> Any:
     """Return a partition with the answers for its rows. This runs on a worker.
 
     Raises
@@ -172,54 +172,67 @@ def answer_partition(partition: Any, numbers: Any, job: Job) -> Any:
     InferenceError
         For an error that would affect every row. Answers already received are kept on the worker's disk.
     """
-    command = Command(_session(tuple(sorted(job.settings.items()))))
+    command = Command(_session(tuple(sorted(partition_spec.settings.items()))))
     if not command.costs_nothing:
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
-    permits = _permits(job.limit_name, job.spec.concurrency or CONCURRENCY)
+    permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)
     mapped = run_map(
         command,
         read_rows(partition),
-        replace(job.spec, part=Part(job.limit_name, int(numbers.iloc[0]))),
-        models=(job.model,),
-        into=job.into,
-        use_cache=job.use_cache,
+        replace(partition_spec.spec, part=Part(partition_spec.limit_name, int(numbers.iloc[0]))),
+        models=(partition_spec.model,),
+        into=partition_spec.into,
+        use_cache=partition_spec.use_cache,
         permits=permits,
     )
-    if mapped.stopped is not None:
-        raise mapped.stopped
-    run = mapped.runs[0] if mapped.runs else None
-    return _typed(partition.copy(deep=False), job, run.answers if run else [], run.errors if run else {})
+    if mapped.ran.stopped is not None:
+        raise mapped.ran.stopped
+    run = next(iter(mapped.ran.runs), None)
+    return _typed(partition.copy(deep=False), partition_spec, run.answers if run else [], run.errors if run else {})
 
 
-def _typed(frame: Any, job: Job, answers: list[Any], errors: Mapping[int, str]) -> Any:
+def _typed(frame: Any, partition_spec: PartitionSpec, answers: list[Any], errors: Mapping[int, str]) -> Any:
     """Add the answer and error columns, each with the same type in every partition.
 
     A value that the type cannot hold is in the error column.
     """
-    schema, problems = job.spec.chat.schema, dict(errors)
+    schema, problems = partition_spec.spec.chat.schema, dict(errors)
     kinds, values = schema_kinds(schema), plain_fields(answers, schema)
-    for field_name, name in job.names.answers.items():
+    for field_name, name in partition_spec.names.answers.items():
         column, others = typed_column(kinds[field_name], values[field_name])
         frame[name] = pandas_array(column)
         for number, text in others.items():
             said = f"{name!r} cannot hold {shortened(text)}."
             problems[number] = f"{problems[number]} {said}" if number in problems else said
-    frame[job.names.error] = pandas_array(reasons_column(problems, len(answers)))
+    frame[partition_spec.names.error] = pandas_array(reasons_column(problems, len(answers)))
     return frame
 
 
-@cache
 def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
-    """Return this process's session with these settings, and with the keys that were shared with it, if any."""
-    traits = WandbInference()
-    traits.set(**{name: value for name, value in settings if value not in (None, "")})
-    session = Session(traits)
-    # In the user's own process, `%wbusage` counts what it spends.
-    session.count_with(current_session())
-    for url, key in _shared_keys.items():
-        session.keys.set(url, key)
-    return session
+    """Return this process's session with these settings, and with the keys that were shared with it, if any.
+
+    It is closed when the session of the process is.
+    """
+    with _lock:
+        if settings in _sessions:
+            return _sessions[settings]
+        traits = WandbInference()
+        traits.set(**{name: value for name, value in settings if value not in (None, "")})
+        session = _sessions[settings] = Session(traits)
+        for url, key in _shared_keys.items():
+            session.keys.set(url, key)
+        # In the user's own process, `%wbusage` counts what it spends.
+        session.count_with(current_session())
+        current_session().on_close(lambda: _close(settings))
+        return session
+
+
+def _close(settings: tuple[tuple[str, Any], ...]) -> None:
+    with _lock:
+        session = _sessions.pop(settings, None)
+    if session is not None:
+        session.close()
 
 
 # The limit ---------------------------------------------------------------------------------------------------------
@@ -255,8 +268,11 @@ class KeyPlugin:
         return "<KeyPlugin>"
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
-        _shared_keys[self._url] = Key(check_key(self._key), "given by the cluster's client")
-        _session.cache_clear()
+        key = Key(check_key(self._key), "given by the cluster's client")
+        with _lock:
+            _shared_keys[self._url] = key
+            for session in _sessions.values():
+                session.keys.set(self._url, key)
 
     def teardown(self, worker: Any) -> None:  # noqa: ARG002
         _shared_keys.pop(self._url, None)

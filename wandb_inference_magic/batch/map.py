@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import current_thread, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight, deferred_interrupts
+from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
 from ..session import Trace
+from ..text import counted
 from .cache import open_cache
 from .columns import name_columns, result_columns
-from .progress import MapProgress, cost_of
+from .progress import Progress, cost_of, nothing
 from .start import start
 
 if TYPE_CHECKING:
@@ -27,35 +29,41 @@ if TYPE_CHECKING:
 
 # How long to wait for more answers, after the first one: each change between two threads costs time.
 SECONDS_TO_GATHER: Final = 0.008
+# In another thread than that of the cells, which need Python meanwhile. Rows that are prepared ahead go on.
+SECONDS_TO_GATHER_BESIDE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
-    """The result of a map: the frame with the answers, the runs that made them, and the URL of their trace.
+class Ran:
+    """What came of runs: their notices, and whether they were interrupted.
 
-    `notices_before` are those of the notices that there were before anything was sent.
+    `before` are those of the notices that there were before anything was sent. `way_on` says how to go on.
     """
 
-    frame: Any
     runs: Sequence[BatchRun]
-    seconds: float = 0.0
-    notices: tuple[str, ...] = ()
-    interrupted: bool = False
-    trace: str = ""
-    way_on: str = ""
-    notices_before: tuple[str, ...] = ()
+    seconds: float
+    notices: tuple[str, ...]
+    before: tuple[str, ...]
+    interrupted: bool
+    trace: Trace
+    way_on: str
 
-    def raise_if_incomplete(self, place: str) -> None:
-        """Raise the error or the interrupt that ended the run early, if one did.
+    @property
+    def stopped(self) -> InferenceError | None:
+        """The error that ended a run early, or None."""
+        return next((run.stopped for run in self.runs if run.stopped is not None), None)
 
-        Its `partial` is the frame, and its message says how to go on.
+    def ended_early(self, result: Any, where: str) -> InferenceError | Interrupted | None:
+        """Return the error or the interrupt that ended the runs early, or None if none did.
 
         Parameters
         ----------
-        place : str
-            Where the user finds the frame.
+        result : object
+            What there is so far: it is the error's `partial`.
+        where : str
+            A sentence that says where the user finds it.
         """
-        said = f"The rows so far are in {place}. {self.way_on}"
+        said = f"{where} {self.way_on}"
         error: InferenceError | Interrupted
         if self.interrupted:
             error = Interrupted(said)
@@ -63,14 +71,206 @@ class Mapped:
             error = self.stopped
             error.remedy = f"{error.remedy} {said}".strip()
         else:
-            return
-        error.partial = self.frame
-        raise error
+            return None
+        error.partial = result
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The result of a map: the frame with the answers, and what came of its runs."""
+
+    frame: Any
+    ran: Ran
+
+    def ended_early(self, place: str) -> InferenceError | Interrupted | None:
+        """Return what ended it early, or None; see `Ran`. `place` is where the user finds the frame."""
+        return self.ran.ended_early(self.frame, f"The rows so far are in {place}.")
+
+
+class PreparedRuns:
+    """Runs of specs over rows that are ready to start, side by side. Nothing has been sent.
+
+    Parameters
+    ----------
+    command : Command
+    asked : sequence of (Rows, BatchSpec, str or None)
+        The rows of each run, what to request for them, and the model.
+    magic : str
+        For the trace.
+    use_cache : bool
+    started : callable, optional
+        Called with the runs.
+
+    Attributes
+    ----------
+    notices : tuple of str
+        What is to be said before anything is sent.
+
+    Raises
+    ------
+    InferenceError
+        If a run cannot start.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        asked: Sequence[tuple[Rows, BatchSpec, str | None]],
+        *,
+        magic: str,
+        use_cache: bool = True,
+        started: Callable[[Sequence[BatchRun]], None] | None = None,
+    ) -> None:
+        self._command, self._magic, self._use_cache = command, magic, use_cache
+        self._began = perf_counter()
+        # Answers that come from the cache would be missing on the cassette.
+        use_cache = use_cache and command.cassette is None
+        self._cache, self._cache_notices = open_cache(command.settings) if use_cache else (None, ())
+        try:
+            self.runs = [run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache))]
+            for run in self.runs:
+                run.beside = len(self.runs)
+            if started is not None:
+                started(self.runs)
+        except BaseException:
+            self.close()
+            raise
+        self.notices = tuple(dict.fromkeys(notice for run in self.runs for notice in run.all_notices))
+        self._inputs = {
+            "prompt": asked[0][1].text,
+            "model": [run.model for run in self.runs],
+            "rows": asked[0][0].length,
+        }
+
+    def _describe(self) -> str:
+        what, rows = "map" if self._magic == "wbmap" else "evaluation", self._inputs["rows"]
+        return f"{what} of {counted(rows, 'row')}" if isinstance(rows, int) else what
+
+    def close(self) -> None:
+        """Close what is open, if nothing is to be sent."""
+        if self._cache is not None:
+            self._cache.close()
+
+    def render_all(self, redraw: Callable[[], None] = nothing) -> None:
+        """Read all rows and render their prompts now, in this thread: that is the user's code.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it is interrupted. Then nothing will be sent.
+        """
+        try:
+            for run in self.runs:
+                run.prompts.render_all(redraw)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        *,
+        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
+        permits: Permits | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Ran:
+        """Send the requests, and return what came of them even if it was interrupted or ended early.
+
+        `warn` is called with each of the notices.
+        """
+        command, runs = self._command, self.runs
+        if warn is not None:
+            for notice in self.notices:
+                warn(notice)
+        trace, interrupted = Trace(), False
+        try:
+            with (
+                command.deferred_interrupts(self._describe()) as interrupts,
+                command.traced(self._magic, self._inputs, {}, interrupts) as trace,
+            ):
+                interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
+                trace.output = {run.model: _facts(run) for run in runs}
+                trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
+        except KeyboardInterrupt:
+            # It arrived after the last answer, or before the first request.
+            interrupted = True
+        finally:
+            self.close()
+        notices = self._cache_notices
+        for run in runs:
+            notices += tuple(one for one in run.all_notices if one not in notices)
+        notices += tuple(self._cache.notices) if self._cache is not None else ()
+        notices += trace.news()
+        return Ran(
+            runs,
+            perf_counter() - self._began,
+            notices,
+            self.notices,
+            interrupted,
+            trace,
+            _way_on(command, runs, use_cache=self._use_cache),
+        )
+
+
+class PreparedMap:
+    """A map that is ready to start. Nothing has been sent.
+
+    A model that is named twice is run once.
+
+    Parameters
+    ----------
+    command, rows, spec, models, into, use_cache
+        As for `run_map`.
+
+    Raises
+    ------
+    InferenceError
+        If the run cannot start.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        rows: Rows,
+        spec: BatchSpec,
+        *,
+        models: Sequence[str] = (),
+        into: str = INTO,
+        use_cache: bool = True,
+    ) -> None:
+        self._rows, self._spec, self._into = rows, spec, into
+        self._models = command.model_ids(models)
+        self.prepared = PreparedRuns(
+            command,
+            [(rows, spec, model) for model in (self._models or (None,))],
+            magic="wbmap",
+            use_cache=use_cache,
+            started=lambda runs: report_names(runs, rows, spec, into),
+        )
 
     @property
-    def stopped(self) -> InferenceError | None:
-        """The error that ended a run early, or None."""
-        return next((run.stopped for run in self.runs if run.stopped is not None), None)
+    def runs(self) -> list[BatchRun]:
+        """The runs, one for each model; none without rows."""
+        return self.prepared.runs
+
+    def run(self, **how: Any) -> Mapped:
+        """Send the requests, and return the result even if it was interrupted or ended early; see `PreparedRuns`."""
+        ran = self.prepared.run(**how)
+        frame, reports = self.frame()
+        return Mapped(frame, replace(ran, notices=tuple(dict.fromkeys((*ran.notices, *reports)))))
+
+    def frame(self) -> tuple[Any, Sequence[str]]:
+        """Return the frame with the answers so far, and what is to be said of it."""
+        rows, schema = self._rows, self._spec.chat.schema
+        # All columns of a list or a generator are known only now.
+        rows.read_rest()
+        names, dropped, renamed = name_columns(
+            rows, schema, self._into, [run.model for run in self.runs] or self._models
+        )
+        results = [(list(run.answers), dict(run.errors)) for run in self.runs]
+        columns, reports = result_columns(results, schema, names, rows.length)
+        frame, problems = rows.with_columns(columns, dropped)
+        return frame, [*renamed, *reports, *problems]
 
 
 def run_map(
@@ -81,63 +281,18 @@ def run_map(
     models: Sequence[str] = (),
     into: str = INTO,
     use_cache: bool = True,
-    progress: Callable[[Sequence[BatchRun]], MapProgress] | None = None,
-    permits: Permits | None = None,
-    warn: Callable[[str], None] | None = None,
-    report_columns: bool = True,
+    **how: Any,
 ) -> Mapped:
     """Request an answer for every row and return the result, even if the run was interrupted or ended early.
 
-    A model that is named twice is run once. `warn` is called with each notice that there is before anything is sent.
-    With `report_columns`, the notices include the names and the forms of the columns of answers.
+    A model that is named twice is run once. `how` is as for `PreparedRuns.run`.
 
     Raises
     ------
     InferenceError
         If the run cannot start.
     """
-    models = command.model_ids(models)
-    # Answers that come from the cache would be missing on the cassette.
-    cache, notices = open_cache(command.settings) if use_cache and command.cassette is None else (None, ())
-    started = perf_counter()
-    try:
-        runs = [run for model in (models or (None,)) if (run := start(command, rows, spec, model, cache))]
-        for run in runs:
-            run.beside = len(runs)
-        if report_columns:
-            report_names(runs, rows, spec, into)
-        before = tuple(dict.fromkeys(notice for run in runs for notice in run.all_notices))
-        if warn is not None:
-            for notice in before:
-                warn(notice)
-        inputs = {"prompt": spec.text, "model": [run.model for run in runs], "rows": rows.length}
-        trace, interrupted = Trace(), False
-        try:
-            with deferred_interrupts() as interrupts, command.traced("wbmap", inputs, {}, interrupts) as trace:
-                interrupted = bool(runs) and _run(command, runs, interrupts, progress, permits)
-                trace.output = {run.model: _facts(run) for run in runs}
-                trace.summary = {"cost_usd": cost_of(runs)} if runs else {}
-        except KeyboardInterrupt:
-            # It arrived after the last answer, or before the first request.
-            interrupted = True
-    finally:
-        if cache is not None:
-            cache.close()
-    # All columns of a list or a generator are known only now.
-    rows.read_rest()
-    names, dropped, renamed = name_columns(rows, spec.chat.schema, into, [run.model for run in runs] or models)
-    results = [(run.answers, run.errors) for run in runs]
-    columns, reports = result_columns(results, spec.chat.schema, names, rows.length)
-    frame, problems = rows.with_columns(columns, dropped)
-    for run in runs:
-        notices += tuple(one for one in run.all_notices if one not in notices)
-    if report_columns:
-        notices += tuple(one for one in (*renamed, *reports, *problems) if one not in notices)
-    if cache is not None:
-        notices += tuple(cache.notices)
-    notices += trace.news()
-    seconds, way_on = perf_counter() - started, _way_on(command, runs, use_cache=use_cache)
-    return Mapped(frame, runs, seconds, notices, interrupted, trace.link, way_on, before)
+    return PreparedMap(command, rows, spec, models=models, into=into, use_cache=use_cache).run(**how)
 
 
 def report_names(runs: Sequence[BatchRun], rows: Rows, spec: BatchSpec, into: str) -> None:
@@ -164,7 +319,7 @@ def _run(
     command: Command,
     runs: list[BatchRun],
     interrupts: Interrupts,
-    show: Callable[[Sequence[BatchRun]], MapProgress] | None,
+    show: Callable[[Sequence[BatchRun]], Progress] | None,
     permits: Permits | None,
 ) -> bool:
     """Wait until the runs have ended, and return whether they were interrupted."""
@@ -172,16 +327,13 @@ def _run(
         # It estimates the run: rows are drawn and prompts rendered by the user's code.
         progress = show(runs) if show else None
     try:
-        run_all(command, runs, interrupts, redraw=progress.draw if progress else _nothing, permits=permits)
+        run_all(command, runs, interrupts, redraw=progress.draw if progress else nothing, permits=permits)
     except KeyboardInterrupt:
         return True
     finally:
         if progress is not None:
             progress.close()
     return False
-
-
-def _nothing() -> None: ...
 
 
 def run_all(
@@ -204,7 +356,9 @@ def run_all(
     """
     loop, client = command.session.loop, command.client()
     in_flight: InFlight[RowCall] = InFlight(loop)
-    gather = SECONDS_TO_GATHER if permits is None and all(run.prepares_ahead for run in runs) else 0.0
+    gather = 0.0
+    if permits is None and all(run.prepares_ahead for run in runs):
+        gather = SECONDS_TO_GATHER if current_thread() is main_thread() else SECONDS_TO_GATHER_BESIDE
     if permits is not None:
         # A row that waits for its turn here would hold a permit.
         for run in runs:
@@ -229,15 +383,17 @@ def run_all(
             has_started = [run.start_next(send, interrupts.allowed) for run in runs]
             take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
     finally:
-        # Answers that have arrived are kept, also those that were not taken yet.
-        for row, failure in in_flight.take(0):
-            if not row.run.end(row, failure) and permits is not None:
-                permits.release()
-        in_flight.cancel()
-        for run in runs:
-            for _ in run.release_all():
-                if permits is not None:
+        try:
+            # Answers that have arrived are kept, also those that were not taken yet.
+            for row, failure in in_flight.take(0):
+                if not row.run.end(row, failure) and permits is not None:
                     permits.release()
+        finally:
+            in_flight.cancel()
+            for run in runs:
+                for _ in run.release_all():
+                    if permits is not None:
+                        permits.release()
 
 
 def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> str:
@@ -245,8 +401,11 @@ def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> s
     if command.cassette is not None:
         if command.cassette.replays:
             return "Run it again to continue: the cassette holds the answers so far."
-        return "While a cassette records, every row is asked for again: the cassette holds them in one take."
+        return "While a cassette records, every row is asked for again, so that the cassette holds all of them."
     if all(run.keeps_answers for run in runs):
-        return "Run it again to continue: no answer is asked for twice, except what was cut."
+        return "Run it again to continue: only missing and cut answers are asked for."
     why = "" if use_cache else " (--no-cache)"
-    return f"No answers were kept on disk{why}: run again, it asks for every row. Map the other rows alone to go on."
+    return (
+        f"No answers were kept on disk{why}: if you run it again, it asks for every row. "
+        "To go on, map only the other rows."
+    )

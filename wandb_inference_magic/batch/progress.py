@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..catalog import usd
 from ..errors import shortened
@@ -24,6 +25,31 @@ SHOWN_CHARACTERS: Final = 120
 SHOWN_FIELDS: Final = 8
 SECONDS_BETWEEN_DRAWINGS: Final = 0.25
 STILL_ASKED: Final = "⏳ The first answers. The other rows are still running."
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far a job is. `total` and `cost` are None if they are not known. `doing` says what it does at present."""
+
+    done: int = 0
+    total: int | None = None
+    errors: int = 0
+    cost: float | None = 0.0
+    doing: str = ""
+
+
+class Progress(Protocol):
+    """Shows how far runs are. The thread that waits for them calls it."""
+
+    def draw(self) -> None:
+        """Show the progress, unless it was shown very recently."""
+
+    def close(self) -> None:
+        """Show nothing more."""
+
+
+def nothing() -> None:
+    """Draw nothing."""
 
 
 class MapProgress:
@@ -52,7 +78,7 @@ class MapProgress:
             canvas.status(expected)
         else:
             canvas.show(line_bundle(expected))
-        self._bar: Any = _bar(_sum_or_none([run.total for run in runs])) if bar else None
+        self._bar: Any = _bar(sum_or_none([run.total for run in runs])) if bar else None
 
     def draw(self) -> None:
         """Show the progress, unless it was shown very recently."""
@@ -131,7 +157,7 @@ def _bar(total: int | None) -> Any:
     return Bar(total=total, unit="row", leave=False, smoothing=0.1)
 
 
-def _sum_or_none(totals: Sequence[int | None]) -> int | None:
+def sum_or_none(totals: Sequence[int | None]) -> int | None:
     known = [total for total in totals if total is not None]
     return sum(known) if len(known) == len(totals) else None
 
@@ -140,12 +166,19 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
     figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
     if errors := sum(run.failed for run in runs):
         figures["errors"] = f"{errors:,}"
-    if any(run.limiter.allowed < run.limiter.most for run in runs):
-        figures["at once"] = str(sum(run.limiter.allowed for run in runs))
-    if reason := next((run.retry_reason for run in runs if run.retry_reason), ""):
-        left = ceil(max(run.retry_at for run in runs) - perf_counter())
+    if any(run.share.is_cut for run in runs):
+        # Runs of one model share a limit.
+        figures["at once"] = str(sum({id(run.share.limiter): run.share.allowed for run in runs}.values()))
+    reason, at = longest_wait([run.waits for run in runs])
+    if reason:
+        left = ceil(at - runs[0].command.session.clock.now())
         figures["trying again"] = f"in {duration(left)}: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
     return figures
+
+
+def longest_wait(waits: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    """Return why something is waited for, and until when; an empty reason if nothing is."""
+    return max(waits, key=lambda one: (bool(one[0]), one[1]), default=("", 0.0))
 
 
 def cost_of(runs: Sequence[BatchRun]) -> float | None:

@@ -78,7 +78,7 @@ class Rows(Protocol):
         """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
 
 
-def read_rows(value: Any, limit: int | None = None) -> Rows:
+def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Rows:
     """Return the rows of a value.
 
     Parameters
@@ -87,6 +87,8 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
         A frame or Series of pandas, polars, pyarrow or anything narwhals reads, or an iterable of texts or of dicts.
     limit : int, optional
         Take only the first `limit` rows.
+    copy : bool
+        Whether to copy a frame, or the dicts of a list, so that they may be changed before the result is made.
 
     Raises
     ------
@@ -105,9 +107,11 @@ def read_rows(value: Any, limit: int | None = None) -> Rows:
     if isinstance(frame, nw.Series):
         frame = (frame.alias(TEXT) if frame.name in (None, "") else frame).to_frame()
     if isinstance(frame, nw.DataFrame):
-        return FrameRows(frame if limit is None else frame.head(limit))
+        frame = frame if limit is None else frame.head(limit)
+        return FrameRows(frame.clone() if copy else frame)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        return ListRows(islice(value, limit), _length(value, limit), isinstance(value, list | tuple))
+        is_made = isinstance(value, list | tuple)
+        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
@@ -209,13 +213,14 @@ def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any
 class ListRows:
     """The rows of an iterable of texts or of dicts. Rows that were read are kept for the result.
 
-    With `is_made`, all of them are there already.
+    With `is_made`, all of them are there already. With `copies`, they are copied when they are read.
     """
 
     source: Iterator[Any]
     length: int | None
     is_made: bool = False
     index_names: Sequence[str] = ()
+    copies: bool = False
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
 
@@ -239,7 +244,8 @@ class ListRows:
                 except Exception as error:
                     self._failure = error
                     raise
-                self._drawn.append(value if isinstance(value, Mapping) else {TEXT: value})
+                row = value if isinstance(value, Mapping) else {TEXT: value}
+                self._drawn.append(dict(row) if self.copies else row)
             yield self._drawn[number]
 
     def longest(self) -> Row | None:

@@ -1,7 +1,6 @@
 """Run one prompt per row.
 
-Rows are read lazily and many requests are in flight at once. Each is retried if that is worthwhile, and none is paid
-for twice.
+Rows are read lazily, many requests are in flight at once, and none is paid for twice.
 """
 
 from __future__ import annotations
@@ -10,18 +9,16 @@ from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client import pause
 from ..engine import ModelCall, for_prompt, relax_response_format
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
 from ..session import NOTHING, Reservation
 from .cache import Answer, KeptAnswers
-from .limiter import Limiter
+from .row_prompts import RowPrompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +34,7 @@ if TYPE_CHECKING:
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
 MOST_FAILURES: Final = 10
-# While a service fails for every row, the run waits for it at least this long.
-OUTAGE_SECONDS: Final = 300.0
-# The minimum number of tokens reserved for a reply while other requests are in flight: fewer rows at once are better
-# than truncated answers.
+# The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
 
 
@@ -52,11 +46,11 @@ class BatchRun:
     there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
     made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `shared` of those that took it
     from an equal row, `replayed` of those whose answer was on a cassette. `retry_reason` is why rows are being retried,
-    and `retry_at` when (`perf_counter`); the reason is empty once a row is answered. `cut` is the number of answers
-    that were cut by the limit that a budget added. `flawed` is the number of answers that were cut or refused; the
-    reasons are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `beside` is the
-    number of runs in progress at once, including this one. `shortened` is the number of rows in whose prompts values
-    were cut.
+    and `retry_at` when, by the clock; the reason is empty once a row is answered. `cut` is the number of answers that
+    were cut by the limit that a budget added. `flawed` is the number of answers that were cut or refused; the reasons
+    are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `beside` is the number of
+    runs in progress. `shortened` is the number of rows in whose prompts values were cut. `must_wait` says, by the
+    number of rows so far, whether the next one waits for others; `is_enough` whether no more are needed.
     """
 
     command: Command
@@ -83,31 +77,34 @@ class BatchRun:
     reports: tuple[str, ...] = ()
     beside: int = 1
     shortened: int = 0
+    must_wait: Callable[[int], bool] | None = None
+    is_enough: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        self.limiter = Limiter(self.spec.at_once(self.first.endpoint))
+        endpoint = self.first.endpoint
+        self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.cost = None if self.first.price is None else 0.0
         self._base = self.first
         self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part)
         # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
         self._first_of: dict[str, int] = {}
         self._waiting: dict[int, list[int]] = {}
-        self._failures_in_a_row = 0
-        self._drawn = iter(self.rows)
+        # The rows that have failed since the last answer, and those of them that have stopped the run.
+        self._failed_in_a_row: list[int] = []
+        self.stopped_rows: set[int] = set()
+        self.prompts = RowPrompts(self.rows, self.spec)
+        self._ended = bytearray()
         self._has_drawn_all = False
-        self._prompts = self.spec.prompts()
         # A row that waits for a slot or for the budget.
         self._pending: RowCall | None = None
         self._in_flight: set[RowCall] = set()
-        # Whether more rows are prepared than may be sent, so that the next request never waits for this thread. A
-        # budget is divided among the rows that are started.
+        # The next request then never waits for this thread. A budget is divided among the rows that are started.
         self.prepares_ahead = self.command.budget.limit is None
         # Whether a failure has ended the run: rows that were started and not sent yet are not sent any more.
         self.is_halted = False
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
-        self._started = perf_counter()
-        self._served_at = 0.0
+        self._has_answers = False
         self._lock = Lock()
 
     @property
@@ -138,7 +135,8 @@ class BatchRun:
         if self.stopped is not None:
             self._pending = None
             return False
-        if self._pending is None and self._has_drawn_all:
+        must_wait = self._pending is None and self.must_wait and self.must_wait(len(self.answers))
+        if self.share.is_paused or (self._pending is None and (self._has_drawn_all or must_wait)):
             return False
         if self._pending is None:
             with allow():
@@ -160,7 +158,7 @@ class BatchRun:
     @property
     def _free(self) -> int:
         """The number of rows that may be started now."""
-        allowed = self.limiter.allowed
+        allowed = self.share.allowed
         return max(allowed + self.prepares_ahead * allowed // 2 - len(self._in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
@@ -188,12 +186,14 @@ class BatchRun:
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
+            flaw = why_flawed(reply)
+            # On disk before it counts as done.
+            if not flaw and (reply.finish_reason is None or reply.finish_reason in ENDS):
+                self._kept_answers.put(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
-            if flaw := why_flawed(reply):
+            if flaw:
                 self.errors[row.number] = flaw
                 self.flawed += 1
-            elif reply.finish_reason is None or reply.finish_reason in ENDS:
-                self._kept_answers.put(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
         for number in self._waiting.pop(row.number, ()):
             self._share(row.number, number)
         self.release(row)
@@ -219,23 +219,27 @@ class BatchRun:
     def _next_row(self) -> RowCall | None:
         """Read the next row. Return None if there is none, or if it has an answer or an error already."""
         try:
-            drawn = next(self._drawn)
-        except StopIteration:
-            self._has_drawn_all = True
-            return None
-        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            is_enough = self.is_enough is not None and self.is_enough()
+            prompt = None if is_enough else self.prompts.next(len(self.answers) + 1)
+        except InferenceError as error:
             # End the run with the answers so far.
-            self.stopped = not_drawn(error, len(self.answers) + 1)
+            self.stopped = error
+            return None
+        if prompt is None:
+            self._has_drawn_all = True
             return None
         number = len(self.answers)
         self.answers.append(None)
         self.seconds.append(0.0)
+        self._ended.append(0)
         try:
-            request = self.request(self._prompts(drawn))
+            if isinstance(prompt, InferenceError):
+                raise prompt
+            request = self.request(prompt)
             self.shortened += request.cut_values > 0
         except InferenceError as error:
             self.errors[number] = str(error)
-            self.done += 1
+            self._end_row(number)
             return None
         if self.spec.distinct:
             key = self._kept_answers.key(request.messages[-1])
@@ -249,6 +253,14 @@ class BatchRun:
         self._waiting[number] = []
         return RowCall(self, request, number, key)
 
+    def has_ended(self, number: int) -> bool:
+        """Return whether a row has an answer, which may be null, or has failed."""
+        return number < len(self._ended) and bool(self._ended[number])
+
+    def _end_row(self, number: int) -> None:
+        self._ended[number] = 1
+        self.done += 1
+
     def _wait_or_share(self, first: int, number: int) -> None:
         """Give a row the result of the first row with the same prompt, as soon as that has one."""
         if first in self._waiting:
@@ -261,7 +273,7 @@ class BatchRun:
         if first in self.errors:
             self.errors[number] = self.errors[first]
             self.flawed += self.answers[first] is not None
-        self.done += 1
+        self._end_row(number)
         self.shared += 1
 
     def in_current_form(self, request: PreparedRequest) -> PreparedRequest:
@@ -287,7 +299,7 @@ class BatchRun:
             except Mismatch:
                 return False
             self.seconds[number] = kept.seconds
-        self.done += 1
+        self._end_row(number)
         self.kept += 1
         return True
 
@@ -314,16 +326,21 @@ class BatchRun:
             row.hold.reserve(row.sent)
         except InferenceError as error:
             self.stopped = InferenceError(
-                "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
+                f"{self.command.budget.shortage}: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
             )
             return False
         return True
 
-    def rides_out(self, sent: float) -> bool:
-        """Return whether a row waits for a service that fails: no row was answered since `sent` (`perf_counter`)."""
-        is_alone = len(self._in_flight) == 1 and self._has_drawn_all
-        since = max(self._served_at, self._started)
-        return not is_alone and self._served_at < sent and perf_counter() - since < OUTAGE_SECONDS
+    @property
+    def waits(self) -> tuple[str, float]:
+        """Why requests are tried again, and when, by the session's clock. The reason is empty if none are."""
+        limiter = self.share.limiter
+        return (limiter.reason, limiter.opens_at) if limiter.reason else (self.retry_reason, self.retry_at)
+
+    @property
+    def is_at_last_row(self) -> bool:
+        """Whether one row is left: no other one can show whether the service or the row is to blame."""
+        return len(self._in_flight) == 1 and self._has_drawn_all
 
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
@@ -333,11 +350,10 @@ class BatchRun:
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer
         self.seconds[number] = reply.seconds
-        self._failures_in_a_row, self.retry_reason, self.retry_at = 0, "", 0.0
-        self._served_at = perf_counter()
-        self.done += 1
+        self._failed_in_a_row, self.retry_reason, self.retry_at = [], "", 0.0
+        self._has_answers = True
+        self._end_row(number)
         self.replayed += reply.replayed
-        self.limiter.served()
 
     def _count(self, call: Reply) -> None:
         self.cut += call.is_cut_by_budget
@@ -356,8 +372,7 @@ class BatchRun:
 
     def notice(self, *notices: str) -> None:
         """Add notices for the user."""
-        # Called in the thread of the cell, and in that of the event loop.
-        with self._lock:
+        with self._lock:  # called in the thread of the cell, and in that of the event loop
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
 
     def _read(self, text: str) -> Any:
@@ -367,36 +382,27 @@ class BatchRun:
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
-        self.done += 1
+        self._end_row(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
-        self._failures_in_a_row += not error.depends_on_prompt
-        most = max(MOST_FAILURES, self.limiter.most)
-        ends = error.affects_all and not (error.status == 403 and self._served_at)
-        if ends or self._failures_in_a_row >= most:
+        self._failed_in_a_row += [] if error.depends_on_prompt else [number]
+        most = max(MOST_FAILURES, self.share.most or 0)
+        ends = error.affects_all and not (error.status == 403 and self._has_answers)
+        if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True
-            reason = "every other row would fail as well" if ends else f"{most} rows in a row failed"
+            self.stopped_rows.update(self._failed_in_a_row)
+            reason = "every other row would fail as well" if ends else f"{most} consecutive rows failed"
             if self.stopped is None:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
-        elif key and not error.retryable and error.cause in ("request", "answer"):
+        elif key and error.is_lasting:
             self._kept_answers.put(key, Answer(error=str(error)))
-
-
-def not_drawn(error: Exception, number: int) -> InferenceError:
-    """Return the error for a row that its source does not give."""
-    said = quoted(f"{type(error).__name__}: {error}")
-    return InferenceError(
-        f"Row {number} cannot be read: the source of the rows raised {said}.",
-        remedy="Fix it and run the cell again.",
-        cause="option",
-    )
 
 
 class RowCall(ModelCall):
     """One row of a run. What it learns about the service and the model is applied to the other rows too."""
 
     def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
-        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget))
+        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
         self.run = run
         self.number = number
         self.key = key
@@ -406,21 +412,25 @@ class RowCall(ModelCall):
         self.is_answered = False
 
     async def send(self, client: AsyncOpenAI) -> None:
+        self.was_sent, self._forgiven = False, 0
+        try:
+            await super().send(client)
+        except InferenceError as error:
+            if not error.depends_on_prompt:
+                self.run.new_failures.add(self)
+            raise
+        self.is_answered = self.was_sent
+
+    async def attempt(self, client: AsyncOpenAI) -> None:
         run = self.run
-        async with run.limiter.slot():
+        async with self.share.slot():
             # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
-            self.was_sent = not run.is_halted and not run.new_failures
-            if not self.was_sent:
+            if not self.was_sent and (run.is_halted or run.new_failures):
                 return
+            self.was_sent = True
             if not self.is_repaired:
                 self.sent = run.in_current_form(self.sent)
-            try:
-                await super().send(client)
-            except InferenceError as error:
-                if not error.depends_on_prompt:
-                    run.new_failures.add(self)
-                raise
-            self.is_answered = True
+            await self._send_in_turn(client)
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)
@@ -430,14 +440,11 @@ class RowCall(ModelCall):
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
         run = self.run
-        if error.status == 429:
-            run.limiter.refused(self.builder.started)
-        if run.stopped is not None:
-            return None
-        seconds = super().pause_after(error, tries)
-        if seconds is None and tries > run.command.settings.max_retries > 0 and run.rides_out(self.builder.started):
-            # No other row is answered either: the service is failing, not this row.
-            seconds = pause(error, tries, tries)
-        if seconds is not None:
-            run.retry_reason, run.retry_at = error.what, perf_counter() + seconds
+        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        if seconds:
+            run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
         return seconds
+
+    @property
+    def is_alone(self) -> bool:
+        return self.run.is_at_last_row

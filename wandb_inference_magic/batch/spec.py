@@ -43,7 +43,7 @@ def check_count(name: str, value: object, least: int, most: int | None = None) -
         return
     words = f"from {least} to {most:,}" if most else f"from {least} on"
     raise InferenceError(
-        f"{name} is {shortened(repr(value))}: it is a whole number {words}. Nothing was sent.",
+        f"{name} is {shortened(repr(value))}: it must be a whole number {words}. Nothing was sent.",
         remedy="Give such a number, or leave it out.",
         cause="option",
     )

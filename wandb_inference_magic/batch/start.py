@@ -13,7 +13,8 @@ from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..session import Reservation
-from .run import BatchRun, not_drawn
+from .row_prompts import not_drawn
+from .run import BatchRun
 from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
     braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
     name = braced[0] if braced else columns[0]
     means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {name} }}}}."
-    yield f"The prompt names no column of the frame, so that all rows may get the same prompt. Columns: {shown}.{means}"
+    yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
 
 
 def _values_to_cut(run: BatchRun) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Cassette:
     path : Path
         The file. To record, it is created if it does not exist. Its folder is not created.
     mode : {"record", "replay", "auto"}
-        `record` starts the file anew with the first exchange. `replay` answers only from the file. `auto` answers
+        `record` starts the file afresh with the first exchange. `replay` answers only from the file. `auto` answers
         from the file if it holds the request, and records the rest.
     pace : {"recorded", "at-once"}
         Whether a reply is replayed at the recorded speed or at once.
@@ -82,7 +82,7 @@ class Cassette:
                 f"{self.path} is empty: nothing has been recorded in it."
                 if self.path.exists()
                 else f"There is no cassette {self.path}.",
-                remedy=near or "Name one that is there, or record it first: %wbconfig --cassette FILE --mode record.",
+                remedy=near or "Name an existing file, or record it first: %wbconfig --cassette FILE --mode record.",
                 cause="option",
             )
         if not self.path.parent.is_dir():
@@ -155,10 +155,10 @@ class Cassette:
             self._check_failure()
             if not self._may_be_written():
                 raise InferenceError(
-                    f"The cassette {self.path.name} may not be written, and it does not hold this request. "
+                    f"The cassette {self.path.name} cannot be written to, and it does not hold this request. "
                     "Nothing was sent.",
                     why=self._why(endpoint, path, request),
-                    remedy="Make the file writable, name another one, or set it aside: %wbconfig --mode off.",
+                    remedy="Make the file writable, name another one, or switch it off: %wbconfig --mode off.",
                     cause="missing",
                 )
         return None
@@ -224,8 +224,8 @@ class Cassette:
         return InferenceError(
             f"The cassette {self.path.name} does not hold this request. Nothing was sent.",
             why=self._why(endpoint, path, request),
-            remedy="Make the cell as it was when it was recorded, and run the notebook from its first cell; or let "
-            "what is missing be recorded: %wbconfig --mode auto.",
+            remedy="Restore the cell as it was recorded, and run the notebook from its first cell. Or record what is "
+            "missing: %wbconfig --mode auto.",
             cause="missing",
         )
 

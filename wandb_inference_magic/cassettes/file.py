@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 
 from ..config import check_file
 from ..errors import InferenceError, quoted
-from ..text import hidden, json_bytes, read_json_text
+from ..text import hidden, json_bytes, read_json_text, with_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -95,7 +95,7 @@ class Exchange:
 
 def key_of(endpoint: str, path: str, request: Any) -> str:
     """Return a digest of a whole request: the same for two equal requests."""
-    asked = json.dumps([endpoint, path, request], sort_keys=True)
+    asked = json.dumps([endpoint, path, with_whole_numbers(request)], sort_keys=True)
     return sha256(asked.encode()).hexdigest()
 
 
@@ -263,13 +263,13 @@ def version_of(path: Path, line: bytes) -> int:
     if version < 1:
         raise InferenceError(
             f"{path} is not a cassette: its first line does not say so.",
-            remedy="Name another file; a new one is made where there is none.",
+            remedy="Name another file. If it does not exist, it is created.",
             cause="option",
         )
     if version > VERSION:
         raise InferenceError(
             f"The cassette {path} was written by a newer version of this package.",
-            why=f"Its form is {version}, and {VERSION} is the newest known here.",
+            why=f"Its format is version {version}; this package reads up to version {VERSION}.",
             remedy="Run: pip install --upgrade wandb-inference-magic",
             cause="option",
         )
@@ -372,6 +372,6 @@ def unusable(path: Path, error: OSError) -> InferenceError:
     return InferenceError(
         f"The cassette {path} cannot be used.",
         why=quoted(error.strerror or str(error)),
-        remedy="Name a file in a folder that is there and may be written: %wbconfig --cassette FILE.",
+        remedy="Name a file in an existing folder that you can write to: %wbconfig --cassette FILE.",
         cause="option",
     )

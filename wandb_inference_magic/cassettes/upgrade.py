@@ -64,7 +64,7 @@ def _create(path: Path) -> BinaryIO:
         with suppress(FileExistsError):
             return path.open("xb")
         sleep(WAIT)
-    raise FileExistsError(EEXIST, f"{path.name} is there: delete it, if no other kernel is writing it")
+    raise FileExistsError(EEXIST, f"{path.name} exists: delete it if no other kernel is writing to it")
 
 
 def _rewritten(line: bytes) -> bytes:

@@ -317,7 +317,7 @@ def _price_digits(amount: float) -> str:
 
 
 def rows(models: Sequence[Model]) -> list[dict[str, object]]:
-    """Return the models as plain rows for a DataFrame. Numbers stay numbers. README documents the columns."""
+    """Return the models as rows for a DataFrame. Numbers stay numbers. docs/howto/models.md documents the columns."""
     return [
         {
             "id": model.id,

@@ -61,7 +61,7 @@ def _reader(response: Any) -> BodyReader:
         raise InferenceError(
             "The response uses a compression that was not requested; it was not read.",
             why=f"Its content-encoding is {quoted(', '.join(encodings))}.",
-            remedy="Check the endpoint, and any proxy before it: %wbconfig shows the address.",
+            remedy="Check the endpoint, and any proxy in front of it: %wbconfig shows the address.",
             cause="reply",
         )
     # Decompressed here, so the library must not do it again.
@@ -158,7 +158,7 @@ class BodyReader:
         if is_cut and self._is_strict and not self._is_stream:
             raise InferenceError(
                 "The answer stopped before its end.",
-                why="It is packed, and a part of it is missing.",
+                why="It is compressed, and a part of it is missing.",
                 remedy="Run the cell again.",
                 cause="reply",
                 retryable=True,
@@ -172,9 +172,9 @@ class BodyReader:
             self.is_full = True
             return b""
         raise InferenceError(
-            "The answer could not be unpacked.",
-            why="It says that it is packed, and is not, or is damaged.",
-            remedy="Run the cell again; if it happens again, check the endpoint and any proxy before it.",
+            "The answer could not be decompressed.",
+            why="It is declared as compressed, but it is not, or it is damaged.",
+            remedy="Run the cell again; if it happens again, check the endpoint and any proxy in front of it.",
             cause="reply",
         )
 

@@ -204,7 +204,7 @@ def _no_reply() -> InferenceError:
 def _not_readable(data: str) -> InferenceError:
     return InferenceError(
         "A part of the reply could not be read.",
-        why=f'It sent a line that is not of the form it should be: "{quoted(data)}"',
+        why=f'It sent a line in an unexpected form: "{quoted(data)}"',
         remedy="Run the cell again.",
         cause="reply",
         retryable=True,

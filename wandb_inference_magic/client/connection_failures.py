@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ..config import Endpoint, Proxy
 
 # The message of a connection that broke after the service had begun to answer.
-BROKE_OFF: Final = "The connection broke in the answer."
+BROKE_OFF: Final = "The connection broke during the answer."
 # The reasons that OpenSSL gives where the server does not speak TLS.
 NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 # What servers answer to plain HTTP at a port for TLS.
 WANTS_TLS: Final = r"(?i)plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|HTTP to an SSL-enabled"
 # Reasons of OpenSSL for refusing a certificate that more certificates do not change, and what to do.
 REFUSED: Final = {
-    10: "Its certificate has expired: ask the people who run it for a new one, or set this machine's clock right.",
+    10: "Its certificate has expired: ask the people who run it for a new one, or correct this machine's clock.",
     9: "Its certificate is not valid yet: check the clock of this machine.",
     62: "Its certificate is for another host name: check the address.",
     64: "Its certificate is not for this IP address: use the host name that it is for.",
@@ -67,7 +67,7 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         return error
     if isinstance(failure, openai.APITimeoutError):
         return InferenceError(
-            f"{endpoint.label} said nothing in time.",
+            f"{endpoint.label} sent nothing in time.",
             why="The waiting time is the `timeout` setting.",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
@@ -178,7 +178,7 @@ def _wire(
     if proxy is not None:
         why = f"{why} The way to it is the proxy {proxy.place} in {proxy.variable}.".strip()
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
-        remedy = f"Check whether it runs, and its address. {endpoint.described_origin}"
+        remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
         remedy = f"{remedy} If the server expects TLS, its address is {_other_address(endpoint, 'https')}."
     return why, remedy, may_pass or endpoint.is_wandb
@@ -194,10 +194,10 @@ def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | Non
     named, origin = named_certificates(), endpoint.described_origin
     between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
     remedy = (
-        f"{between} or a virus scanner may be in between, or the server has signed for itself: ask your administrator "
-        f"for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
+        f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
+        f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
     )
-    return said + (f". The certificates known are those of {named}." if named else ""), remedy, False
+    return said + (f". The known certificates are those of {named}." if named else ""), remedy, False
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:
@@ -220,7 +220,7 @@ def _describe_unreachable(beneath: list[BaseException]) -> tuple[str, bool]:
     if unknown := next((error for error in beneath if isinstance(error, gaierror)), None):
         return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
     if any(type(error).__name__ == "ConnectTimeout" for error in beneath):
-        return "It said nothing in time.", True
+        return "It sent nothing in time.", True
     return quoted(library_message(_describe_cause(beneath))), True
 
 

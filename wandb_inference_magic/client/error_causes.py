@@ -106,7 +106,7 @@ CAUSES: Final = (
     ErrorForm(
         "network",
         "{service} redirected the request to another address.",
-        "Set the address it really has: %wbconfig --endpoint URL.",
+        "Set its real address: %wbconfig --endpoint URL.",
         range(300, 400),
         why="Redirects are not followed: the prompt and the key go to the endpoint you set and nowhere else.",
         affects_all=True,
@@ -114,7 +114,7 @@ CAUSES: Final = (
     ErrorForm(
         "refused",
         "{service} does not serve this model to a personal account.",
-        "Make a team at W&B and name a project of it: %wbconfig --project team/project.",
+        "Create a team at W&B and name one of its projects: %wbconfig --project team/project.",
         words=r"personal (account|entit)",
         affects_all=True,
     ),
@@ -236,7 +236,7 @@ CAUSES: Final = (
     ),
     ErrorForm(
         "network",
-        "{service} does not know this address, or not the model {model!r}.",
+        "{service} does not know this address or the model {model!r}.",
         "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}",
         (404, 405, 410),
         words=r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
@@ -257,7 +257,7 @@ CAUSES: Final = (
     ErrorForm(
         "busy",
         _TOO_MANY,
-        "Wait a moment and run the cell again; run fewer at once.",
+        "Wait a moment and run the cell again; send fewer requests at once.",
         (429,),
         why="The limit counts requests in flight per project, user and model.",
         at="wandb",
@@ -266,7 +266,7 @@ CAUSES: Final = (
     ErrorForm(
         "busy",
         _TOO_MANY,
-        "Wait a moment and run the cell again; run fewer at once.",
+        "Wait a moment and run the cell again; send fewer requests at once.",
         (429,),
         waits=SHORT,
     ),

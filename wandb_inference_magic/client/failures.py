@@ -62,7 +62,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
     if isinstance(failure, openai.APIStatusError):
         return _of_status(failure, context)
     return InferenceError(
-        "The request could not be made, or its reply not be shown.",
+        "The request could not be made, or its reply could not be shown.",
         why=quoted(library_message(f"{type(failure).__name__}: {failure}")),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",

@@ -271,7 +271,7 @@ def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
         f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
         why=f"{why}.",
         remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
-        "special characters of these: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
+        "special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
         cause="option",
     )
 
@@ -299,9 +299,9 @@ def certificates() -> Any:
     except OSError as error:
         named = named_certificates()
         raise InferenceError(
-            "The certificates that servers are checked with cannot be read; nothing was sent.",
+            "The certificates for checking servers cannot be read; nothing was sent.",
             why=f"{quoted(f'{named}: {error.strerror or error}' if named else str(error))}.",
-            remedy="Name certificates in PEM form that are there, or unset the variable. Then restart the kernel."
+            remedy="Name an existing file of certificates in PEM form, or unset the variable. Then restart the kernel."
             if named
             else "",
             cause="option",
@@ -385,7 +385,7 @@ def _place_of(endpoint: Endpoint) -> tuple[str, bytes, int | None]:
         return _place(library.URL(endpoint.url))
     except (library.InvalidURL, ValueError) as error:
         raise InferenceError(
-            "The endpoint is not an address that can be called; nothing was sent.",
+            "The endpoint's address cannot be used; nothing was sent.",
             why=quoted(str(error)),
             remedy=f"Set another: %wbconfig --endpoint URL. {endpoint.described_origin}",
             cause="option",

@@ -156,7 +156,7 @@ atexit.register(stop)
 def _usable(weights: Path | None) -> Path:
     if weights is not None and not weights.is_file():
         raise InferenceError(
-            f"The weights of the practice model are not there: {weights} is not a file.",
+            f"The weights of the practice model were not found: {weights} is not a file.",
             remedy="Set the `weights` setting to a GGUF file, or leave it empty for the packaged model.",
             cause="missing",
         )

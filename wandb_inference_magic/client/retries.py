@@ -49,13 +49,16 @@ def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
     float or None
         At least the time that the service asks for, or else a time that grows with the number of tries.
     """
-    if not error.retryable or tries > max_retries:
-        return None
+    return None if not error.retryable or tries > max_retries else pause_asked(error, tries)
+
+
+def pause_asked(error: InferenceError, tries: int, longest: float = LONGEST_SECONDS) -> float | None:
+    """Return the seconds to wait before the next try, or None if the service asks for longer than `longest`."""
     asked = error.retry_after
     if asked is None:
         waits = error.waits or SHORT
         return uniform(*waits[min(tries, len(waits)) - 1])
-    if asked > LONGEST_SECONDS:
+    if asked > longest:
         return None
     return max(asked, SHORTEST_SECONDS) + uniform(0, max(asked * JITTER, SHORTEST_SECONDS))
 

@@ -47,6 +47,9 @@ def chat(
         When the user interrupts.
     """
     command = Command(context.session, dry=True) if options.dry_run else context.command
+    if options.bg:
+        _check_beside(options)
+        options = replace(options, once=True)
     tokens = command.settings.value_tokens
     spec = build_spec(
         options,
@@ -59,7 +62,9 @@ def chat(
     if is_line and (behind := options_behind(ChatOptions, text)):
         spec = replace(spec, notices=(f"{shortened(behind)} was sent as text: options come before the text.",))
     canvas = context.canvas(_format(options))
-    if not options.quiet:
+    if options.quiet:
+        command.show_stop_button = None
+    else:
         command.listener = Spinner(canvas)
     specs = [replace(spec, model=model) for model in _models(command, options)] or [spec]
     if len(specs) > 1:
@@ -70,6 +75,12 @@ def chat(
         return None
     if len(specs) > 1:
         return _compare(context, options, specs, canvas)
+    if options.bg:
+        # Imported when a job is started, so that a first chat does not wait for it.
+        from .jobs import start_chat
+
+        start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
+        return None
     return _send(context, options, specs[0], canvas)
 
 
@@ -99,17 +110,36 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
     alone = {
         "--tools": options.tools,
         "--code": options.code,
+        "--bg": options.bg,
         f"--format {options.format}": options.format in ("text", "html"),
     }
     option = next((name for name, is_given in alone.items() if is_given), None)
     if option is not None:
         raise InferenceError(
-            f"{option} goes with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
+            f"{option} works with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
         )
     if models > MOST_MODELS:
         raise InferenceError(
             f"{models} models are too many to compare at once: at most {MOST_MODELS}.",
             remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
+            cause="option",
+        )
+
+
+def _check_beside(options: ChatOptions) -> None:
+    """Raise for options that need the cell while the model answers, or the thread."""
+    asked = {
+        "--tools": options.tools,
+        "--code": options.code,
+        "--thread": options.thread,
+        "--new": options.new,
+        "--fork": options.fork,
+    }
+    option = next((name for name, is_given in asked.items() if is_given), None)
+    if option is not None:
+        raise InferenceError(
+            f"{option} cannot be combined with --bg: a job cannot use the cell or a thread. Nothing was sent.",
+            remedy="Leave one of them out.",
             cause="option",
         )
 
@@ -137,7 +167,7 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
             spec,
             origin=context.cell.origin,
             listener=_listener(context, options, canvas),
-            after=partial(_put_code, context, options),
+            after=partial(_finish, context, options),
         )
     finally:
         # Also set after an error or an interrupt, to the partial reply.
@@ -166,7 +196,10 @@ def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
 
 
-def _put_code(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
+def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
+    """Say which jobs have ended, and put code into the next cells."""
+    if not options.quiet:
+        reply.notices = (*reply.notices, *context.session.jobs.news())
     if options.code is None:
         return
     blocks = reply.code_blocks

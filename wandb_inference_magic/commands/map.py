@@ -6,41 +6,47 @@ from ast import literal_eval
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
     BatchRun,
     BatchSpec,
-    Mapped,
     MapProgress,
+    PreparedMap,
+    Ran,
     answers_bundle,
+    check_rows,
     cost_of,
+    dask_job,
     first_answers,
     is_dask,
+    map_job,
     map_lazily,
     read_rows,
     report_names,
-    run_map,
     start_dry,
 )
 from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
-from ..frontend import Spinner, cleared_on_error, is_notebook
+from ..frontend import Spinner, cleared_on_error, is_notebook, shown_whole
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
 from ..rendering import line_bundle
 from ..session import Command
 from ..text import counted, duration
+from .jobs import begin
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..arguments import MapOptions
+    from ..batch import Progress
     from ..batch.rows import Rows
-    from ..frontend import MagicContext
+    from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbmap"
 _A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
@@ -68,7 +74,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     command = Command(context.session, dry=True) if options.dry_run else context.command
     canvas = context.canvas()
     command.listener = Spinner(canvas)
-    value = _value_of(frame, context.names)
+    value = value_of(frame, context.names, "%%wbmap")
     if not text.strip():
         raise InferenceError(
             "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
@@ -84,40 +90,71 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         distinct=options.distinct,
     )
     if options.dry_run:
-        rows = _rows_to_look_at(value, options.limit)
+        rows = rows_to_look_at(value, options.limit)
         runs = list(start_dry(command, rows, spec, options.model))
         report_names(runs, rows, spec, options.into or INTO)
         canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
         return
     name = options.output or OUTPUT
     if is_dask(value):
-        context.put(name, _lazily(command, options, value, spec))
+        lazy = _lazily(command, options, value, spec)
+        if options.bg:
+            what = f"%%wbmap {shortened(frame, 60)}"
+            begin(context, dask_job(command, what, lazy, variable=name), name, canvas)
+            return
+        context.put(name, lazy)
         canvas.show(line_bundle(f"{name} is {_LAZY}"))
         return
-    with cleared_on_error(canvas):
-        mapped = run_map(
-            command,
-            read_rows(value, options.limit),
-            spec,
-            models=options.model,
-            into=options.into or INTO,
-            use_cache=not options.no_cache,
-            progress=lambda runs: MapProgress(
-                canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell)
-            ),
-        )
-    context.put(name, mapped.frame)
-    canvas.clear()
-    canvas.show(summary_bundle(mapped, name))
-    mapped.raise_if_incomplete(name)
+    what, rows = f"%%wbmap {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
+    prepare = partial(
+        PreparedMap,
+        command,
+        rows,
+        spec,
+        models=options.model,
+        into=options.into or INTO,
+        use_cache=not options.no_cache,
+    )
+    if options.bg:
+        check_rows(rows)
+        with cleared_on_error(canvas):
+            _run_beside(context, name, prepare(), what, canvas)
+        return
+    with shown_whole(command, canvas, what, name) as interrupts:
+        with interrupts.allowed():
+            prepared = prepare()
+        mapped = prepared.run(progress=map_progress(context, canvas))
+        context.put(name, mapped.frame)
+        canvas.clear()
+        canvas.show(summary_bundle(mapped.ran, name, news=context.session.jobs.news()))
+    if error := mapped.ended_early(name):
+        raise error
 
 
-def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
+def map_progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
+    """Return what shows the progress of runs in a cell."""
+    return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
+
+
+def _run_beside(context: MagicContext, name: str, prepared: PreparedMap, what: str, canvas: Canvas) -> None:
+    """Start a job for a map, or run it here if no interactive front end is attached."""
+    job = map_job(
+        context.command,
+        what,
+        prepared,
+        place=f"{name}.frame()",
+        summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()"),
+        variable=name,
+    )
+    begin(context, job, name, canvas, prepared=prepared.prepared)
+
+
+def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     """Return the value of the expression that names the frame. It may be in quotes as a whole."""
     if not expression:
         raise InferenceError(
-            "%%wbmap needs to know whose rows: nothing was sent.",
-            remedy="Name a DataFrame of the notebook behind it: %%wbmap reviews.",
+            f"{magic} needs a frame: nothing was sent.",
+            remedy=f"Name a DataFrame of the notebook after it: {magic} reviews.",
             cause="option",
         )
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
@@ -136,7 +173,7 @@ def _value_of(expression: str, names: Mapping[str, Any]) -> Any:
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
 
 
-def _rows_to_look_at(value: Any, limit: int | None) -> Rows:
+def rows_to_look_at(value: Any, limit: int | None) -> Rows:
     """Return the rows of a value, if looking at them neither takes them away nor computes them."""
     if is_dask(value) or isinstance(value, Iterator):
         raise InferenceError(
@@ -159,17 +196,17 @@ def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) 
     )
 
 
-def summary_bundle(mapped: Mapped, name: str) -> dict[str, Any]:
-    """Return the final output of a run: the first answers, totals over all rows, and the first errors."""
-    if not mapped.runs:
+def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the final output of a map: the first answers, totals over all rows, and the first errors."""
+    if not ran.runs:
         return line_bundle(f"There are no rows; {name} has none either.")
-    below = " ".join((*_lines(mapped, name), *mapped.notices))
-    has_answers = any(first_answers(run) for run in mapped.runs)
-    return answers_bundle(mapped.runs, below=below) if has_answers else line_bundle(below)
+    below = " ".join((*_lines(ran, name), *ran.notices, *news))
+    has_answers = any(first_answers(run) for run in ran.runs)
+    return answers_bundle(ran.runs, below=below) if has_answers else line_bundle(below)
 
 
-def _lines(mapped: Mapped, name: str) -> Iterator[str]:
-    runs = mapped.runs
+def _lines(ran: Ran, name: str) -> Iterator[str]:
+    runs = ran.runs
     usage = sum((run.usage for run in runs[1:]), runs[0].usage)
     answered = sum(run.done - run.failed for run in runs)
     parts = [
@@ -180,15 +217,15 @@ def _lines(mapped: Mapped, name: str) -> Iterator[str]:
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
         f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
-        duration(mapped.seconds),
+        duration(ran.seconds),
         describe_cost(cost_of(runs)),
         ", ".join(run.model for run in runs),
     ]
     yield f"{' · '.join(parts)}."
-    if mapped.trace:
-        yield f"Trace: {mapped.trace}"
+    if ran.trace.link:
+        yield f"Trace: {ran.trace.link}"
     if rows_cut := max(run.shortened for run in runs):
-        yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut shows there."
+        yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
     yield from _money_lines(runs)
     rows: dict[str, list[int]] = {}
     for run in runs:

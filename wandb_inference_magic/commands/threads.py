@@ -34,9 +34,7 @@ def manage(context: MagicContext, options: ThreadOptions, name: str) -> None:
     session, canvas = context.session, context.canvas()
     chosen = [action for action in ACTIONS if getattr(options, action)]
     if len(chosen) > 1:
-        raise InferenceError(
-            "%wbthread does one thing at a time.", remedy="Give one option, and the others after it.", cause="option"
-        )
+        raise InferenceError("%wbthread does one thing at a time.", remedy="Give one option at a time.", cause="option")
     if chosen:
         canvas.show(_act(context, chosen[0], options, name or session.threads.current))
         return

@@ -18,6 +18,7 @@ from .credentials import (
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
 from .files import (
+    cache_folder as cache_folder,
     check_file as check_file,
     expanded as expanded,
     read_file as read_file,

@@ -53,7 +53,7 @@ def _fault(text: str) -> tuple[str, bool] | None:
     if not usable or any(character.isspace() or not character.isprintable() for character in text):
         return "This is not an endpoint: it is neither wandb, local, auto nor an http:// or https:// URL.", False
     if "@" in text:
-        return "An endpoint's URL holds no user name or password: it is shown and saved.", True
+        return "An endpoint's URL must not contain a user name or password, because it is shown and saved.", True
     if "?" in text or "#" in text:
         return (
             "An endpoint's URL ends before any ? or #: the paths of the service are added to it, and it is shown.",

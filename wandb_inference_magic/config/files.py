@@ -14,6 +14,14 @@ def expanded(name: str) -> Path:
     return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises for an unknown user
 
 
+def cache_folder() -> Path:
+    """Return the folder in which this package keeps what it may lose, such as answers."""
+    # Imported when a file is used: loading the extension needs none.
+    from platformdirs import user_cache_path
+
+    return user_cache_path("wandb_inference_magic", appauthor=False)
+
+
 def check_file(path: Path, most: int) -> int:
     """Return the size of a regular file in bytes.
 
@@ -78,7 +86,7 @@ def replace_file(path: Path, data: bytes) -> None:
         return
     is_new = not path.exists()
     if not is_new and not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "The file may not be written")
+        raise PermissionError(errno.EACCES, "The file cannot be written")
     beside = NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".new", delete=False)  # noqa: SIM115
     try:
         with beside:

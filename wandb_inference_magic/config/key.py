@@ -53,11 +53,11 @@ class Key:
         return hash((self.reveal(), self.source))
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A key is not pickled: find it anew where it is needed.")
+        raise TypeError("A key is not pickled: find it again where it is needed.")
 
 
 def key_fault(key: str) -> str:
-    """Return why a text cannot be a key, such as `holds a line break`, or an empty string if it can.
+    """Return why a text cannot be a key, such as `contains a line break`, or an empty string if it can.
 
     The reason shows no part of the text. A key is sent in a header. Beyond that, no format is required.
     """
@@ -89,8 +89,8 @@ def check_key(text: str) -> str:
 
 # Patterns as text: `re` compiles each on its first use, which `%load_ext` does not wait for.
 _FAULTS: Final = (
-    (r"[\r\n\x0b\x0c\x85\u2028\u2029]", "holds a line break"),
-    (r"\x00", "holds a null character"),
+    (r"[\r\n\x0b\x0c\x85\u2028\u2029]", "contains a line break"),
+    (r"\x00", "contains a null character"),
     (
         r"(?i)^(?:(?:proxy-)?authorization\s*:|(?:x-)?(?:api-)?(?:key|token)\s*:|(?:bearer|basic)[\s:=])",
         "begins with `Bearer` or another part of a header",
@@ -102,7 +102,7 @@ _FAULTS: Final = (
     (r"^[{(<\[]", "begins with a bracket"),
     (r"[,;]$", "ends with a comma or a semicolon"),
     (r"(?i)^https?://", "is an address"),
-    (r"^\*+$", "is what is shown in the place of a key"),
-    (r"[^\x21-\x7e]", "holds a character that cannot be part of a key"),
+    (r"^\*+$", "is the placeholder that is shown instead of a key"),
+    (r"[^\x21-\x7e]", "contains a character that cannot be part of a key"),
     (rf".{{{LONGEST_KEY + 1}}}", f"is longer than {LONGEST_KEY:,} characters"),
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
+_PROJECT: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
 def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tuple[str, str] | None:
@@ -44,11 +45,12 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return None
     home = home_folder(environ)
-    with suppress(InferenceError):
-        return _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"), "WANDB_ENTITY and WANDB_PROJECT"
+    if joined := _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"):
+        return joined, "WANDB_ENTITY and WANDB_PROJECT"
     for path in settings_files(environ, home, folder or Path()):
-        with suppress(InferenceError, OSError, ValueError, configparser.Error):
-            return _joined(read_settings(path), "entity", "project"), shown_path(path, home)
+        with suppress(OSError, ValueError, configparser.Error):
+            if joined := _joined(read_settings(path), "entity", "project"):
+                return joined, shown_path(path, home)
     return None
 
 
@@ -63,8 +65,9 @@ def _own_project(text: str) -> str:
         ) from None
 
 
-def _joined(values: Mapping[str, str], team: str, project: str) -> str:
-    return check_project(f"{values.get(team, '').strip()}/{values.get(project, '').strip()}")
+def _joined(values: Mapping[str, str], team: str, project: str) -> str | None:
+    joined = f"{values.get(team, '').strip()}/{values.get(project, '').strip()}"
+    return joined if _PROJECT.fullmatch(joined) else None
 
 
 def check_project(text: str) -> str:
@@ -77,7 +80,7 @@ def check_project(text: str) -> str:
         project as for a wrong key.
     """
     text = text.strip()
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", text):
+    if not _PROJECT.fullmatch(text):
         # Text without a slash may be a key in the wrong variable. Do not show it.
         shown = repr(text[:60]) if "/" in text else "This"
         raise InferenceError(

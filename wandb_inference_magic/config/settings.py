@@ -97,27 +97,27 @@ class WandbInference(Configurable):
     # A row is a setting: its trait, the environment variable that sets it, and the check of its value.
     endpoint = Unicode(
         "auto",
-        help="The service spoken to: `wandb`, `local` (the practice model on this machine), a URL, or `auto`: "
-        "wandb where a key is found, else the practice model where it is installed.",
+        help="The service to use: `wandb`, `local` (the practice model on this machine), a URL, or `auto`: "
+        "wandb if a key is found, else the practice model if it is installed.",
     ).tag(config=True, variable="WANDB_INFERENCE_BASE_URL", check=check_endpoint)
     # Its environment variables are read by the module `project`.
-    project = Unicode("", help="Count the usage for this W&B project, written team/project.").tag(
+    project = Unicode("", help="Count usage to this W&B project, written team/project.").tag(
         config=True, check=check_project
     )
-    model = Unicode("", help="Ask this model, by its id. Empty: the endpoint's default.").tag(
+    model = Unicode("", help="Use this model, by its id. Empty: the endpoint's default.").tag(
         config=True, variable="WANDB_INFERENCE_MODEL", check=check_model_id
     )
     system = Unicode("", help="Send this system prompt with every chat.").tag(config=True)
     temperature = Float(None, allow_none=True, help="Send this temperature, 0 to 2. None: do not send one.").tag(
         config=True, within=TEMPERATURES
     )
-    max_tokens = Integer(None, allow_none=True, help="Limit each reply to so many tokens. None: no limit.").tag(
+    max_tokens = Integer(None, allow_none=True, help="Limit each reply to this many tokens. None: no limit.").tag(
         config=True, within=(1, 10**9)
     )
     budget = CFloat(
         None,
         allow_none=True,
-        help="Send nothing that could cost more USD than this, all calls together. None: no limit.",
+        help="Limit the cost of all calls together, in USD. A call that could exceed it is not sent. None: no limit.",
     ).tag(config=True, within=BUDGETS)
     budget_file = Unicode("", help="Share the budget with every kernel of this machine that names the same file.").tag(
         config=True
@@ -128,22 +128,22 @@ class WandbInference(Configurable):
     cassette_mode = Enum(
         MODES,
         "auto",
-        help="What the cassette is for: `record` begins it anew, `replay` answers from it alone, without network "
-        "or key, `auto` answers from it what it holds and records the rest, `off`.",
+        help="What to do with the cassette: `record` starts it afresh, `replay` answers only from it, without network "
+        "or key, `auto` answers what it holds and records the rest, `off`.",
     ).tag(config=True, variable="WANDB_INFERENCE_CASSETTE_MODE", check=one_of(*MODES))
     cassette_pace = Enum(
-        PACES, "recorded", help="Replay replies as fast as they once came (`recorded`) or `at-once`."
+        PACES, "recorded", help="Replay replies at the speed of the recording (`recorded`) or `at-once`."
     ).tag(config=True, variable="WANDB_INFERENCE_CASSETTE_PACE", check=one_of(*PACES))
     trace = Unicode("", help="Trace each call in this W&B Weave project, written team/project.").tag(
         config=True, check=check_trace
     )
-    timeout = CFloat(120.0, help="Wait so many seconds for the service to say something.").tag(
+    timeout = CFloat(120.0, help="Wait this many seconds for the service to send something.").tag(
         config=True, within=SECONDS
     )
-    max_retries = CInt(3, help="Try again so many times when the service is busy or out of reach.").tag(
+    max_retries = CInt(3, help="Try again this many times if the service is busy or out of reach.").tag(
         config=True, within=(0, 20)
     )
-    refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most so many times a second (15 at most).").tag(
+    refresh_per_second = CFloat(12.0, help="Redraw a growing reply at most this many times a second (15 at most).").tag(
         config=True, within=(0.1, 15)
     )
     catalog = Bool(True, help="Fetch W&B's public list of prices and context sizes (no key is sent).").tag(config=True)
@@ -153,16 +153,17 @@ class WandbInference(Configurable):
     value_tokens = CInt(
         None,
         allow_none=True,
-        help="Cut a value in a prompt (`{{ name }}`) to about so many tokens. None: only as far as the model's context "
-        "requires it.",
+        help="Cut a value in a prompt (`{{ name }}`) to about this many tokens. None: only if it does not fit in the "
+        "model's context.",
     ).tag(config=True, within=(10, 10**7))
     cache_mb = CInt(
         1000,
         allow_none=True,
-        help="Keep at most so many MB of `%%wbmap` answers on disk; the least recently used go first. None: no limit.",
+        help="Keep at most this many MB of `%%wbmap` answers on disk; the least recently used are deleted first. "
+        "None: no limit.",
     ).tag(config=True, within=(1, 10**6))
     cache_days = CFloat(
-        None, allow_none=True, help="Delete answers on disk that no run has used for so many days. None: never."
+        None, allow_none=True, help="Delete answers on disk that no run has used for this many days. None: never."
     ).tag(config=True, within=(0, 36_500))
     weights = Unicode("", help="Use this GGUF file as the practice model instead of the packaged one.").tag(config=True)
     debug = Bool(False, help="Show the full traceback of an error.").tag(config=True)

@@ -8,4 +8,9 @@ from .chat import run_chat as run_chat
 from .compare import MOST_MODELS as MOST_MODELS
 from .relax import relax_response_format as relax_response_format
 from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
-from .spec import build_spec as build_spec, format_result as format_result, spec_from_options as spec_from_options
+from .spec import (
+    build_spec as build_spec,
+    format_result as format_result,
+    spec_from_options as spec_from_options,
+    spec_from_python as spec_from_python,
+)

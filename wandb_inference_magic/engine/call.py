@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..messages import PreparedRequest, Reply
-    from ..session import Command, Reservation
+    from ..session import Command, Reservation, Share
     from .request import ChatSpec
 
 
@@ -42,6 +41,8 @@ class ModelCall:
         Updated during the call, for a front end to read.
     remedy : str
         What to do about an answer that does not fit its schema.
+    share : Share, optional
+        The share of the model's slots that the call belongs to.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ModelCall:
         progress: CallProgress | None = None,
         *,
         remedy: str = "",
+        share: Share | None = None,
     ) -> None:
         self.spec = spec
         self.sent = request
@@ -60,6 +62,11 @@ class ModelCall:
         self._command = command
         self.hold = hold
         self._remedy = remedy
+        self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
+        # When the last request was sent, by the session's clock.
+        self.sent_at = 0.0
+        # The tries that failed because the service failed for everyone, where that is waited for.
+        self._forgiven = 0
         self._ended: list[Reply] = []
 
     @property
@@ -94,7 +101,7 @@ class ModelCall:
         tries = 0
         while True:
             try:
-                await self._send_once(client)
+                await self.attempt(client)
             except Exception as failure:
                 error = self.explained(failure)
                 if not self.builder.has_begun and (relaxed := self.relaxed(error)) is not None:
@@ -108,11 +115,21 @@ class ModelCall:
                     raise error from failure
                 again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
                 self.progress.waits = again, perf_counter() + seconds
-                await asyncio.sleep(seconds)
+                await self._command.session.clock.sleep(seconds)
                 self.progress.waits, self.progress.builder = None, ReplyBuilder()
             else:
                 self._command.session.models.fetch_prices(self._command, client)
                 return
+
+    async def attempt(self, client: AsyncOpenAI) -> None:
+        """Send the current request once, in its turn."""
+        async with self.share.slot():
+            await self._send_in_turn(client)
+
+    async def _send_in_turn(self, client: AsyncOpenAI) -> None:
+        self.sent_at = self._command.session.clock.now()
+        await self._send_once(client)
+        self.share.limiter.served(self.sent_at)
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
         builder, hold = self.builder, self.hold
@@ -237,4 +254,18 @@ class ModelCall:
 
     def pause_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""
-        return pause(error, tries, self._command.settings.max_retries)
+        most = self._command.settings.max_retries
+        if most and self.share.most is not None:
+            waits = self.share.limiter.waits_for(error, self.sent_at, may_be_prompt=self.is_alone)
+            if waits is None:
+                return None
+            if waits:
+                # It waits for its turn, as all others do.
+                self._forgiven += 1
+                return 0.0
+        return pause(error, tries - self._forgiven, most)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other request can show whether the service or this request is to blame."""
+        return True

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
-from ..concurrency import deferred_interrupts
 from ..errors import InferenceError, Interrupted, quoted
 from ..messages import NullListener, Turn
 from ..rendering import format_tool_call, step_markdown
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
     from ..concurrency import Interrupts
     from ..messages import Listener, Message, Origin, PreparedRequest, Reply, ToolCall, ToolStep
     from ..schemas import Toolbox
-    from ..session import Command, Session, Trace
+    from ..session import Command, Session, Share, Trace
     from .request import ChatSpec
 
 MOST_ROUNDS: Final = 10
 UNFIT_REMEDY: Final = (
-    "Its text is in _wbreply. Say in the prompt what is wanted, make the schema simpler, or ask another model."
+    "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
 
 
@@ -42,6 +41,7 @@ def run_chat(
     origin: Origin = NOWHERE,
     listener: Listener | None = None,
     after: Callable[[Reply], None] | None = None,
+    share: Share | None = None,
 ) -> Reply:
     """Send a prompt, draw its reply while it streams, record the turn and return the Reply.
 
@@ -57,6 +57,8 @@ def run_chat(
         Draws the reply; without one nothing is drawn.
     after : callable, optional
         Called with the complete reply before it is drawn for the last time.
+    share : Share, optional
+        That of a job, which waits for a service that fails. Then the reply does not become the session's last one.
 
     Raises
     ------
@@ -71,13 +73,18 @@ def run_chat(
     reply: Reply | None = None
     try:
         request = prepare_request(command, spec, origin)
-        with deferred_interrupts() as interrupts, Reservation(command.budget) as hold:
+        with (
+            command.deferred_interrupts(f"chat with {request.model}") as interrupts,
+            Reservation(command.budget) as hold,
+        ):
             hold.reserve(request)
-            run = _ChatRun(command, spec, request, hold, listener, interrupts)
+            run = _ChatRun(command, spec, request, hold, listener, interrupts, share)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
                 complete = _run(run, trace)
-            command.session.last_reply = reply = complete
+            reply = complete
+            if share is None:
+                command.session.last_reply = reply
             _record(command.session, spec, run.request, reply, origin)
             if after is not None:
                 after(reply)
@@ -104,12 +111,15 @@ def _run(run: _ChatRun, trace: Trace) -> Reply:
         partial = run.reply("interrupted")
         trace.came(partial)
         run.keep_partial(partial)
-        kept = "The partial reply is in _wbreply" if _holds_something(partial) else "Nothing has arrived yet"
-        raise Interrupted(f"{kept}; the thread is unchanged.") from None
+        kept = f"The partial reply is in {run.place}" if _holds_something(partial) else "Nothing has arrived yet"
+        interrupted = Interrupted(f"{kept}; the thread is unchanged.")
+        interrupted.partial = partial
+        raise interrupted from None
     except InferenceError as error:
         partial = run.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
         trace.came(partial)
         run.keep_partial(partial)
+        error.partial = partial
         raise
     trace.came(reply)
     return reply
@@ -126,15 +136,23 @@ class _ChatRun:
         hold: Reservation,
         listener: Listener,
         interrupts: Interrupts,
+        share: Share | None,
     ) -> None:
         self.request = request
+        self.is_of_job = share is not None
         self._command = command
         self._spec = spec
         self._listener = listener
         self._interrupts = interrupts
-        self._call = ModelCall(command, spec, request, hold, remedy=UNFIT_REMEDY)
+        remedy = UNFIT_REMEDY.format(place=self.place)
+        self._call = ModelCall(command, spec, request, hold, remedy=remedy, share=share)
         self._steps: list[ToolStep] = []
         self._parsed: Any = None
+
+    @property
+    def place(self) -> str:
+        """Where the user finds a partial reply."""
+        return "`partial` of this error" if self.is_of_job else "_wbreply"
 
     def run(self) -> Reply:
         """Make all requests of the chat and return their replies combined as one."""
@@ -161,7 +179,8 @@ class _ChatRun:
         if not _holds_something(reply):
             self._listener.discard()
             return
-        self._command.session.last_reply = reply
+        if not self.is_of_job:
+            self._command.session.last_reply = reply
         self._listener.finish(reply)
 
     def _converse(self) -> None:
@@ -252,7 +271,7 @@ def _as_object(call: ToolCall) -> str:
 def _too_many_rounds(reply: Reply) -> InferenceError:
     return InferenceError(
         f"The model asked for tools {MOST_ROUNDS + 1} times and did not answer.",
-        why=f"The last it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
+        why=f"The last tool it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
         remedy="Say in the prompt when to stop, or ask another model.",
         cause="answer",
     )

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from ..concurrency import deferred_interrupts
 from ..errors import InferenceError, Interrupted
 from ..messages import CallProgress, NullListener, Reply, ReplyBuilder
 from ..session import Reservation
@@ -67,7 +66,10 @@ def run_comparison(
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
         replies = None
         try:
-            with deferred_interrupts() as interrupts, command.traced("wbchat", inputs, {}, interrupts) as trace:
+            with (
+                command.deferred_interrupts(f"comparison of {len(specs)} models") as interrupts,
+                command.traced("wbchat", inputs, {}, interrupts) as trace,
+            ):
                 replies = _compared(command, listener, contenders, trace, interrupts)
         except KeyboardInterrupt:
             if replies is None:

@@ -28,13 +28,13 @@ def relax_response_format(
     if not any(word in str(error).lower() for word in SCHEMA_WORDS):
         return None
     if schema is None:
-        words = f"{sent.model} takes no response format: it was asked for JSON in the prompt."
+        words = f"{sent.model} does not support response formats: the prompt asked for JSON instead."
         easier = sent.with_body(response_format=None).instructed(JSON_ONLY)
     elif form["type"] == "json_schema":
-        words = f"{sent.model} takes no schema: it was asked for JSON instead."
+        words = f"{sent.model} does not support schemas: it was asked for JSON instead."
         easier = sent.with_body(response_format=JSON_MODE).instructed(schema.instructions)
     else:
-        words = f"{sent.model} takes no response format either: it was asked in words alone."
+        words = f"{sent.model} does not support response formats either: only the prompt asked for JSON."
         easier = sent.with_body(response_format=None)
     return easier.noticed(words)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 NOWHERE: Final = Origin()
-UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent, each was replaced by [image]."
+UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent; each was replaced by [image]."
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def _describe_left_out(turns: int, known: Model | None) -> tuple[str, ...]:
     if not turns or known is None:
         return ()
     which = "oldest turn was" if turns == 1 else f"{turns} oldest turns were"
-    return (f"The thread nears the model's context of {known.context:,} tokens: its {which} not sent.",)
+    return (f"The thread is close to the model's context limit of {known.context:,} tokens: its {which} not sent.",)
 
 
 def _describe_cut(values: int, known: Model | None) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..prompts import Image, as_prompt, read_image, render, with_images, with_text_after
-from ..schemas import read_schema, read_tools
+from ..schemas import read_schema, read_tools, schema_of
 from .request import ChatSpec
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def build_spec(
     elif not options.image and isinstance(content, str) and not content.strip():
         raise InferenceError(
             "The prompt is empty once its template is rendered. Nothing was sent.",
-            remedy="Look at the values in it; a comment `{# ... #}` is not sent.",
+            remedy="Check the values in it; a comment `{# ... #}` is not sent.",
             cause="option",
         )
     return replace(
@@ -112,10 +113,43 @@ def _about_error(question: Content, described_error: str) -> Content:
 def _check_together(options: ChatOptions) -> None:
     """Raise InferenceError for options that exclude each other."""
     if options.once and (options.thread or options.new or options.fork):
-        raise _exclude("--once", "--thread, --new and --fork", "it reads and writes no history.")
+        raise _exclude("--once", "--thread, --new and --fork", "it neither sends nor keeps a history.")
     if options.fork and options.new:
         raise _exclude("--fork", "--new", "a thread that starts as a copy is new.")
 
 
 def _exclude(one: str, others: str, why: str) -> InferenceError:
-    return InferenceError(f"{one} does not go with {others}: {why}", remedy="Leave one of them out.", cause="option")
+    return InferenceError(
+        f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.", cause="option"
+    )
+
+
+def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: Any, **how: Any) -> ChatSpec:
+    """Return a ChatSpec from the arguments of a function of the Python API.
+
+    Parameters
+    ----------
+    prompt : Content
+    parameters : mapping
+        The parameters of the service.
+    schema : object
+        What the answer must look like, in any form; None for any answer.
+    **how
+        The other fields of the ChatSpec.
+
+    Raises
+    ------
+    InferenceError
+        For a parameter that has an argument of its own, and a schema that cannot be used.
+    """
+    for name in parameters:
+        check_parameter(name, in_python=True)
+    # NumPy numbers are not JSON.
+    parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
+    return ChatSpec(
+        prompt=prompt,
+        parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
+        extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),
+        schema=None if schema is None else schema_of(schema),
+        **{"thread": None, **how},
+    )

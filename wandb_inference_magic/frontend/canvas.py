@@ -48,12 +48,13 @@ _END: Final = '\n\n<div style="clear: both"></div>'
 # As tall as the reasoning that was shown there, and of no width.
 _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 
-# The markup at the start of a block, before any text: a fence with its language, or the dash of a list item.
-_MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*)\s*")
+# The markup at the start of a block, before any text: a fence with its language, or the dash or the number of a list
+# item.
+_MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*|\d{1,9}[.)]?)\s*")
 
 
 def _less_space(above: str, text: str) -> list[Part]:
-    """Return what takes away the space above a text that stands below another one, so that it is not there twice."""
+    """Return what takes away the space above a text that follows another one, so that it is not there twice."""
     found = _WITH_SPACE.match(text)
     if found is None:
         return []

@@ -59,13 +59,13 @@ class ComparisonView(Spinner):
         """Draw the progress of the models, if it has changed enough."""
         size = sum(_size(one) for one in self._models)
         # Draw the waiting times until a model sends text. Afterwards draw the text when it has grown enough.
-        waiting = [] if size else [_describe(one) for one in self._models]
+        waiting = [] if size else [describe_progress(one) for one in self._models]
         has_grown = size - self._drawn_size > max(0.0, (size - LONG_BLOCK) * GROWTH)
         if not has_grown and (size or waiting == self._drawn_lines):
             return
         self._drawn_size, self._drawn_lines = size, waiting
         bundle = side_by_side_bundle([_column(one) for one in self._models], self._allowed)
-        words = " · ".join(f"{one.model}: {_describe(one)}" for one in self._models)
+        words = " · ".join(f"{one.model}: {describe_progress(one)}" for one in self._models)
         self._canvas.preview(bundle, words)
 
     def finish_all(self, models: Sequence[CallProgress], replies: Sequence[Reply], *, interrupted: bool) -> None:
@@ -103,10 +103,10 @@ def _column(one: CallProgress) -> Column:
         return Column(one.model, reply_parts(one.ended), "")
     if one.error is not None:
         return Column(one.model, [f"*{safe_inline(one.error.what)}*"], "")
-    text, status = one.builder.text.strip(), status_markdown(_describe(one))
+    text, status = one.builder.text.strip(), status_markdown(describe_progress(one))
     if text:
         return Column(one.model, [Untrusted(text), f"\n\n{status}"], "")
-    return Column(one.model, [thinking_markdown(_describe(one), one.builder.reasoning)], "")
+    return Column(one.model, [thinking_markdown(describe_progress(one), one.builder.reasoning)], "")
 
 
 def _final_column(one: CallProgress, reply: Reply) -> Column:
@@ -117,8 +117,8 @@ def _final_column(one: CallProgress, reply: Reply) -> Column:
     return Column(one.model, [f"*{safe_inline(failure)}*"], "", [f"[{failure}]"])
 
 
-def _describe(one: CallProgress) -> str:
-    """Return a model's progress as a line of text."""
+def describe_progress(one: CallProgress) -> str:
+    """Return the progress of a call as a line of text."""
     if one.ended is not None:
         return "done"
     if one.error is not None:

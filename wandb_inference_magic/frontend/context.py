@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import CO_NEWLOCALS, unwrap
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
+from .job_view import stop_button
+from .output_widget import takes_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -110,7 +112,10 @@ class MagicContext:
     @cached_property
     def command(self) -> Command:
         """What the magic works with: settings, cassette and endpoint, resolved once."""
-        return Command(self.session)
+        command = Command(self.session)
+        if self.cell.is_beside and (takes_output(self.shell) or not self.cell.is_callback):
+            command.show_stop_button = partial(stop_button, self.shell)
+        return command
 
     @cached_property
     def names(self) -> Mapping[str, Any]:

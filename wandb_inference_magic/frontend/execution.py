@@ -6,6 +6,7 @@ import ast
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..messages import Origin
@@ -24,6 +25,7 @@ class ExecutionInfo:
 
     In a widget callback no cell runs (`is_callback`), and there is no id and no source. `is_interactive` is true if
     a user may be present to use a widget. It is false for a notebook that nbclient, nbconvert or papermill executes.
+    `is_beside` is true for a callback or a cell that runs beside the main thread, where no interrupt reaches it.
     """
 
     id: str | None
@@ -32,6 +34,7 @@ class ExecutionInfo:
     in_kernel: bool = False
     is_callback: bool = False
     is_interactive: bool = True
+    is_beside: bool = False
 
     @classmethod
     def running(cls, shell: InteractiveShell, own_id: str | None = None) -> ExecutionInfo:
@@ -50,15 +53,19 @@ class ExecutionInfo:
         header = parent.get("header") or {}
         # Cells that run without a request are identified by the shell's execution count.
         execution = header.get("msg_id") or f"execution {shell.execution_count}"
-        if header and "code" not in content:
-            return cls(None, execution, "", in_kernel=True, is_callback=True)
+        is_callback = bool(header and "code" not in content)
+        # A thread that the user's code starts in a cell is not beside it.
+        is_beside = (is_callback or bool(header.get("subshell_id"))) and current_thread() is not main_thread()
+        if is_callback:
+            return cls(None, execution, "", in_kernel=True, is_callback=True, is_beside=is_beside)
         source = content.get("code") if "code" in content else shell.user_ns.get("_ih", [""])[-1]
         try:
             source = str(shell.transform_cell(str(source or "")))  # type: ignore[no-untyped-call,unused-ignore]
         except SyntaxError:
             source = ""
         id = _cell_id(parent.get("metadata") or {}) or own_id
-        return cls(id, execution, source, get_parent is not None, is_interactive=_is_interactive(content))
+        interactive = _is_interactive(content)
+        return cls(id, execution, source, get_parent is not None, is_interactive=interactive, is_beside=is_beside)
 
     @property
     def origin(self) -> Origin:

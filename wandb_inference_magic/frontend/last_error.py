@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
 from ..markup import fenced
-from ..prompts import cut
+from ..prompts import cut, without_folders
 from ..text import safe_plain
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ class LastError:
             )
         trace = self._in_cells(error.__traceback__)
         lines = traceback.TracebackException(type(error), error, trace).format()
-        words = [
-            f"The error:\n\n{fenced(cut(safe_plain(self._with_cell_names(''.join(lines))).strip(), tokens), 'text')}"
-        ]
+        text = safe_plain(without_folders(self._with_cell_names("".join(lines)))).strip()
+        words = [f"The error:\n\n{fenced(cut(text, tokens), 'text')}"]
         if source := self._source(error, trace):
             words.insert(0, f"The cell:\n\n{fenced(cut(source, tokens), 'python')}")
         return "\n\n".join(words)

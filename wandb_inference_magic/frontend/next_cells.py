@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .execution import ExecutionInfo
 
 NO_CODE = "There is no code block in the reply: no cell was made."
-IGNORED = "This front end may not put code into a new cell: copy it from the reply."
+IGNORED = "This front end cannot put code into a new cell: copy it from the reply."
 ONE_ONLY = "JupyterLab and Notebook make one new cell: it holds the first block. The others are in the reply."
 
 

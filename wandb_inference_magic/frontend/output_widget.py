@@ -53,3 +53,8 @@ class Redrawn:
             self._shell.display_pub.publish({WIDGET: widget_view(self._own.model_id)})
         else:
             self._own.outputs = outputs
+
+    def clear(self) -> None:
+        """Draw nothing. It takes no space then."""
+        if self._own is not None:
+            self._own.outputs = ()

@@ -279,7 +279,7 @@ class Picker:
         found = self._catalog.find(model)
         facts = _known_facts(found, self._endpoint) if found else []
         cells = " · ".join(f"{name} <b>{escape(fact)}</b>" for name, fact in facts)
-        return cells or ("Nothing is known of this model." if model else "")
+        return cells or ("Nothing is known about this model." if model else "")
 
     def show_choice(self) -> None:
         """Show the chosen id below the widgets. Later calls replace it."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 import importlib
+import os
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import StdinNotImplementedError
 
@@ -20,6 +22,7 @@ from .magics import InferenceMagics
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ..frontend import ShownJob
     from ..session import Session
 
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
@@ -48,6 +51,8 @@ def load(shell: InteractiveShell, execution: object) -> None:
     """
     kept = current_session() if _unloaded not in (None, execution) else None
     session = kept or start_session(WandbInference(parent=shell), partial(_ask_secret, shell))
+    session.is_interactive, session.show_job = partial(_is_interactive, shell), partial(_show_job, shell)
+    session.place = partial(_place, shell)
     settings = session.settings
     magics = InferenceMagics(shell, session)
     shell.register_magics(magics)
@@ -103,6 +108,28 @@ def _import_ahead(session: Session) -> None:
         certificates()
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
         return
+
+
+def _is_interactive(shell: InteractiveShell) -> bool:
+    from ..frontend import ExecutionInfo, is_notebook
+
+    return ExecutionInfo.running(shell).is_interactive if is_notebook(shell) else sys.stdin.isatty()
+
+
+def _place(shell: InteractiveShell) -> dict[str, Any]:
+    """Return where a job is started, as far as that is known."""
+    from ..frontend import ExecutionInfo
+
+    # Jupyter's server sets this to the notebook's file.
+    notebook = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+    cell = ExecutionInfo.running(shell).id or ""
+    return {"notebook": notebook, "cell": cell, "execution": str(shell.execution_count)}
+
+
+def _show_job(shell: InteractiveShell, job: ShownJob) -> None:
+    from ..frontend import show_job
+
+    show_job(shell, job)
 
 
 def _ask_secret(shell: InteractiveShell, asking: str) -> str | None:

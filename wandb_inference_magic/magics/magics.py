@@ -86,7 +86,7 @@ class InferenceMagics(Magics):
     @line_cell_magic
     @_reported
     def wbchat(self, line: str, cell: str | None = None) -> Reply | list[Reply] | None:
-        """Send a prompt to a model and show its reply as it comes.
+        """Send a prompt to a model and show its reply as it is written.
 
         `%%wbchat?` lists the options.
         """
@@ -125,7 +125,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_reported
     def wbthread(self, line: str) -> None:
-        """See the conversations; switch between them; take turns back; export and import.
+        """List, switch, show, edit, export and import conversations.
 
         `%wbthread?` lists the options.
         """
@@ -150,10 +150,38 @@ class InferenceMagics(Magics):
         run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
+    @cell_magic
+    @_reported
+    def wbeval(self, line: str, cell: str) -> None:
+        """Test models and prompts on rows with known answers, and say whether their difference is real.
+
+        `%%wbeval?` lists the options.
+        """
+        from ..arguments import EvalOptions
+        from ..commands.evaluate import run_evaluation_magic
+
+        options, frame = self._read(EvalOptions, "%%wbeval", line, templates=True)
+        run_evaluation_magic(self._context("wbeval"), options, frame, cell.strip("\n"))
+
+    @no_var_expand
+    @line_magic
+    @_reported
+    def wbjobs(self, line: str) -> None:
+        """See what runs beside the notebook; follow it, end it, get its result.
+
+        `%wbjobs?` lists the options.
+        """
+        from ..arguments import JobsOptions
+        from ..commands.jobs import manage
+
+        options, text = self._read(JobsOptions, "%wbjobs", line)
+        manage(self._context("wbjobs"), options, text)
+
+    @no_var_expand
     @line_magic
     @_reported
     def wbusage(self, line: str) -> None:
-        """See the calls so far: tokens, seconds and cost, by model.
+        """Show tokens, seconds and cost of the calls so far, by model.
 
         `%wbusage?` lists the options.
         """
@@ -167,7 +195,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_reported
     def wbconfig(self, line: str) -> None:
-        """Show the settings and where each comes from; set them; check the key.
+        """Show the settings and where each comes from, change them, and check the key.
 
         `%wbconfig?` lists the options.
         """
@@ -221,7 +249,7 @@ class InferenceMagics(Magics):
 
 
 def _no_prompt(magic: str) -> InferenceError:
-    where = "on the lines below it" if magic == "%%wbchat" else "behind it, on the same line"
+    where = "on the lines below it" if magic == "%%wbchat" else "after it, on the same line"
     return InferenceError(
         "There is no prompt: nothing was sent.",
         remedy=f"Write the prompt of {magic} {where}.",

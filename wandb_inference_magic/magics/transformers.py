@@ -79,7 +79,7 @@ def refuse_comment(magic: str) -> None:
     """Raise the error for a cell with a comment above its magic."""
     raise InferenceError(
         f"{magic} is not on the first line of the cell: a comment is above it. Nothing was sent.",
-        why="IPython takes a cell magic from the first line only.",
+        why="IPython recognizes a cell magic on the first line only.",
         remedy=f"Move the comment into a cell of its own, or delete it. Below {magic} it would be part of the prompt.",
         cause="option",
     )

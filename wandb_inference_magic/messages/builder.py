@@ -154,7 +154,8 @@ class ReplyBuilder:
     def estimated(self, usage: Usage) -> None:
         """Use an estimate instead of token counts that were not valid."""
         self.usage, self.usage_is_estimate = usage, True
-        self.notice(f"The service reported nonsense token counts ({self.nonsense}); they are estimated instead.")
+        impossible = self.nonsense or "0 tokens for this text"
+        self.notice(f"The service reported impossible token counts ({impossible}); they are estimated instead.")
 
     def notice(self, words: str) -> None:
         """Add a notice for the reader. Do nothing if the text is empty."""

@@ -83,7 +83,7 @@ def read_json(text: str) -> Any:
         raise InferenceError(
             "The reply is not JSON.",
             why="The Reply with its text is in _wbreply.",
-            remedy="Ask for JSON in the prompt, or say with --schema what is wanted.",
+            remedy="Ask for JSON in the prompt, or use --schema.",
             cause="answer",
         ) from None
 

@@ -195,7 +195,7 @@ class Reply:
         if records is None:
             raise InferenceError(
                 "The answer holds no table and no list of records.",
-                remedy='Ask for a table in the prompt, or say what is wanted: --schema "list of name, age int".',
+                remedy='Ask for a table in the prompt, or use --schema "list of name, age int".',
                 cause="answer",
             )
         return data_frame(records)

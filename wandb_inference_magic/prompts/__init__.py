@@ -20,4 +20,9 @@ from .template import (
     render_text as render_text,
     with_images as with_images,
 )
-from .values import as_prompt as as_prompt, image_of as image_of
+from .values import (
+    as_prompt as as_prompt,
+    image_given as image_given,
+    image_of as image_of,
+    without_folders as without_folders,
+)

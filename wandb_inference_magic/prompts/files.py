@@ -183,7 +183,7 @@ def _text(data: bytes, name: str, suffix: str = "") -> str:
         raise _unreadable(name, "It holds no text.", "Read it yourself and put what matters into the prompt.")
     if encoding is None:
         remedy = 'Decode it yourself: path.read_text(encoding="...") or data.decode("...").'
-        raise _unreadable(name, "It is a text in an encoding that cannot be told.", remedy)
+        raise _unreadable(name, "It is text in an unknown encoding.", remedy)
     # The cut may be inside a character.
     text = codecs.getincrementaldecoder(encoding)("replace").decode(data[:LONGEST_FILE], final=is_whole)
     return text if is_whole else f"{text}\n{LEFT_OUT.format('the rest of the file')}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import textwrap
 import traceback
@@ -26,7 +27,7 @@ from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
 from .arrays import describe_array
-from .files import describe_bytes, describe_path, home_resolved
+from .files import describe_bytes, describe_path, home_resolved, no_image_file
 from .images import Image
 from .marked import LEFT_OUT
 
@@ -115,9 +116,18 @@ def _(value: Reply) -> str:
     return value.text
 
 
+# The folders of installed packages in the line of a frame.
+_PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
+
+
 @_register(BaseException)
 def _traceback(value: BaseException) -> str:
-    return safe_plain("".join(traceback.format_exception(value))).strip()
+    return safe_plain(without_folders("".join(traceback.format_exception(value)))).strip()
+
+
+def without_folders(trace: str) -> str:
+    """Return a traceback whose paths of installed packages begin with the package: the rest is this machine's."""
+    return _PACKAGES.sub('File "', trace)
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
@@ -235,8 +245,8 @@ def _readable(value: object) -> str:
     kind = type(value).__name__
     raise InferenceError(
         f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
-        remedy="Put what matters of it into the prompt, such as an attribute, or list(...) of a generator; or say with "
-        f"@as_prompt.register how a value of type {kind} reads.",
+        remedy="Put the part that you need into the prompt, such as an attribute, or list(...) of a generator. Or "
+        f"define the text of a {kind} with @as_prompt.register.",
         cause="option",
     )
 
@@ -292,3 +302,16 @@ def _form_of(kind: type) -> Form | None:
         if isinstance(known, type) and issubclass(kind, known):
             return form
     return None
+
+
+def image_given(value: Any) -> Image:
+    """Return a value of the user as an image. Raise InferenceError if it is none."""
+    if (image := image_of(value)) is not None:
+        return image
+    if isinstance(value, str) and (problem := no_image_file(value)) is not None:
+        raise problem
+    raise InferenceError(
+        f"A value of type {type(value).__name__} is not an image.",
+        remedy="Give a figure, a PIL image, the path of an image file, or an address.",
+        cause="option",
+    )

@@ -169,7 +169,7 @@ def why_empty(reply: Reply) -> str:
         remedy = BUDGET_REMEDY if reply.is_cut_by_budget else "Raise --max-tokens."
         return f"No answer: the {limit} was used up {used}before it. {remedy}"
     if reply.finish_reason == "content_filter":
-        return "No answer: the service's content filter kept it back."
+        return "No answer: the service's content filter withheld it."
     return "No text came."
 
 

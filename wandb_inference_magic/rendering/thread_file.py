@@ -36,7 +36,7 @@ def export(thread: Thread, file: str) -> Path:
     if write is None:
         ending = f"the ending {path.suffix}" if path.suffix else "no ending"
         raise InferenceError(
-            f"{path} has {ending}: it does not say in which form to export.",
+            f"{path} has {ending}: the export format is unknown.",
             remedy="Give the file the ending .md or .html to read it, or .json for OpenAI messages.",
             cause="option",
         )

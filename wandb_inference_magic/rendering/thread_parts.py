@@ -100,16 +100,18 @@ def _block(lines: list[str], at: int, unclosed: dict[str, int]) -> tuple[str | N
         if end > start + 1:
             return "python", end
     if _FRAME.fullmatch(lines[at]):
-        blank = _skip(lines[: at + MOST_LINES], at + 1, bool)
+        # A heading without values must not cost a look at all that follows, for each of many such lines.
+        blank = _skip(lines, at + 1, bool, most=MOST_LINES)
         has_values = not any(lines[blank : blank + 1]) and any(lines[blank + 1 : blank + 2])
         if has_values:
             return "text", _skip(lines, blank + 1, bool)
     return None, max(start, at + 1)
 
 
-def _skip(lines: list[str], at: int, belongs: Callable[[str], object]) -> int:
-    """Return the first line from `at` on that does not belong."""
-    return next((number for number in range(at, len(lines)) if not belongs(lines[number])), len(lines))
+def _skip(lines: list[str], at: int, belongs: Callable[[str], object], most: int | None = None) -> int:
+    """Return the first line from `at` on that does not belong, after `most` lines at the latest."""
+    end = len(lines) if most is None else min(at + most, len(lines))
+    return next((number for number in range(at, end) if not belongs(lines[number])), end)
 
 
 def _lines(text: str) -> list[Part]:

@@ -77,7 +77,7 @@ def _twin(annotation: Any, within: tuple[Any, ...]) -> Any:
     from typing_extensions import NotRequired, Required, TypedDict, get_type_hints
 
     if annotation in within:
-        raise TypeError(f"{annotation.__name__} holds itself: make it with the TypedDict of typing_extensions.")
+        raise TypeError(f"{annotation.__name__} contains itself: make it with the TypedDict of typing_extensions.")
     fields: dict[str, Any] = {}
     for name, hint in get_type_hints(annotation, include_extras=True).items():
         origin: Any = get_origin(hint)

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
 from ..messages import json_in
 from ..text import json_values
 from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
@@ -217,7 +217,7 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     from pydantic.errors import PydanticSchemaGenerationError
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
-        raise _no_schema(f"A value of type {type(annotation).__name__} says nothing about how an answer must look.")
+        raise _no_schema(f"A value of type {type(annotation).__name__} does not say what an answer must look like.")
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
@@ -238,6 +238,9 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         return adapter.validate_json(json.dumps(value).encode("utf-8", "replace"))
     except ValidationError as error:
         raise Mismatch(_problems(error)) from None
+    except LEAVING as error:
+        # From a validator of the user's. A chat or a map does not end because of it.
+        raise RuntimeError(f"a validator raised {type(error).__name__}: {error}") from error
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
@@ -254,10 +257,10 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
         copied = json.loads(json.dumps(dict(schema), allow_nan=False))
         if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
-            raise ValueError("it says nothing of a type or properties.")
+            raise ValueError("it has neither a type nor properties.")
         problems_of = compile_check(copied)
     except (TypeError, ValueError) as error:
-        raise _no_schema(f"This dict is no JSON schema: {quoted(str(error))}") from None
+        raise _no_schema(f"This dict is not a JSON schema: {quoted(str(error))}") from None
 
     def check(value: Any) -> Any:
         if problems := problems_of(value):

@@ -163,7 +163,7 @@ def _look_up(words: str, namespace: Mapping[str, Any]) -> object:
     if not all(part.isidentifier() for part in (first, *attributes)):
         raise InferenceError(
             f"{quoted(words)} is not the name of a tool.",
-            why="Tools are named, as in f or table.search; nothing is evaluated.",
+            why="A tool is a name such as f or table.search; expressions are not evaluated.",
             remedy="Give the function a name in the notebook and use that.",
             cause="option",
         )

@@ -30,7 +30,7 @@ class _NoDocuments(dict[str, Any]):
         return True
 
     def __missing__(self, scheme: str) -> Any:
-        raise ValueError("it refers to another document, and none is fetched")
+        raise ValueError("it refers to another document, which is not fetched")
 
 
 def compile_check(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Callable[[Any], list[str]]:

@@ -12,6 +12,14 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .budget import Budget as Budget, Reservation as Reservation
     from .command import Command as Command
+    from .job_records import (
+        JobRecord as JobRecord,
+        RecordFile as RecordFile,
+        forget_same as forget_same,
+        unfinished as unfinished,
+    )
+    from .jobs import Foreground as Foreground
+    from .limiter import Share as Share
     from .models import has_no_list as has_no_list
     from .session import (
         Session as Session,
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
         end_session as end_session,
         start_session as start_session,
     )
-    from .tracing import Trace as Trace
+    from .tracing import Trace as Trace, Tracer as Tracer, TracerSlot as TracerSlot
     from .usage import NOTHING as NOTHING, Total as Total, usage_rows as usage_rows
 
 __getattr__ = lazy_exports(
@@ -27,9 +35,12 @@ __getattr__ = lazy_exports(
     {
         "budget": ("Budget", "Reservation"),
         "command": ("Command",),
+        "job_records": ("JobRecord", "RecordFile", "forget_same", "unfinished"),
+        "jobs": ("Foreground",),
+        "limiter": ("Share",),
         "models": ("has_no_list",),
         "session": ("Session", "current_session", "end_session", "start_session"),
-        "tracing": ("Trace",),
+        "tracing": ("Trace", "Tracer", "TracerSlot"),
         "usage": ("NOTHING", "Total", "usage_rows"),
     },
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REMEDY: Final = "See %wbusage; raise the limit with %wbconfig --budget, or start again with %wbusage --reset."
 SHARED_REMEDY: Final = (
-    "Others share it by the budget file, and %wbusage --reset does not begin that anew. "
+    "Other kernels share it by the budget file, which %wbusage --reset does not reset. "
     "Raise the limit with %wbconfig --budget, or start again with another --budget-file."
 )
 # A shorter reply is useless: a call that can pay only for fewer tokens is refused.
@@ -51,6 +51,13 @@ class Budget:
     def remedy(self) -> str:
         """What the user can do when too little is left."""
         return REMEDY if self.shared is None else SHARED_REMEDY
+
+    @property
+    def shortage(self) -> str:
+        """Why nothing more can be paid, as the first words of a sentence."""
+        if self.shared is None and self.usage.held:
+            return "Calls in progress have reserved the rest of the budget"
+        return "The budget is used up"
 
     @property
     def is_set(self) -> bool:
@@ -160,15 +167,15 @@ class Reservation:
             return
         if request.price is None:
             raise InferenceError(
-                f"There is a budget, and the price of {request.model} is not known. Nothing was sent.",
+                f"A budget is set, but the price of {request.model} is not known. Nothing was sent.",
                 remedy="Choose a model with a known price (%wbmodels shows it), or remove the budget: "
                 "%config WandbInference.budget = None",
                 cause="budget",
             )
         if unclear := request.unclear_limit:
             raise InferenceError(
-                f"There is a budget, and {unclear} is not a number above 0. Nothing was sent.",
-                why="Services differ in what they make of it; some then write without a limit.",
+                f"A budget is set, but {unclear} is not a number above 0. Nothing was sent.",
+                why="Services treat it differently; some then write without a limit.",
                 remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
                 cause="option",
             )

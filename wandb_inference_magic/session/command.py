@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
+from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 from ..client import ClientOptions, FailureContext, practice_server, to_inference_error
-from ..concurrency import can_wait
+from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..messages import NullListener
 from .budget import Budget
 from .endpoints import resolve_endpoint
+from .jobs import Foreground
 from .session import hide_own_logs
 from .spans import open_telemetry, span
 from .tracing import ObservedCall, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from openai import AsyncOpenAI, OpenAI
@@ -47,14 +50,24 @@ class Command:
     Attributes
     ----------
     settings : Resolved
+    cancelled : Event
+        Set by another thread to end the command as an interrupt does.
     listener : Waiting
         Shows what is waited for, for example that the practice model starts.
+    is_listed : bool
+        Whether the list of jobs has this command, so that the user can end it there.
+    show_stop_button : callable, optional
+        Takes what to do, and shows a button for it inside a `with` block.
     """
 
     def __init__(self, session: Session, *, dry: bool = False, uses_cassette: bool = True) -> None:
         self.session = session
         self.dry = dry
         self.listener: Waiting = NullListener()
+        self.cancelled = Event()
+        self.is_listed = False
+        self.show_stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]] | None = None
+        self._interrupts: Interrupts | None = None
         self._uses_cassette = uses_cassette
         # The op of this command in Weave, while it is traced.
         self._op: tuple[Tracer, Any] | None = None
@@ -129,7 +142,7 @@ class Command:
         limit = None if self.costs_nothing else self.settings.budget
         if limit is not None and shared is None and self.session.process != os.getpid():
             raise InferenceError(
-                "There is a budget, and it cannot be kept in a child process. Nothing was sent.",
+                "A budget is set, but it cannot be enforced in a child process. Nothing was sent.",
                 remedy="Share it by a file: %wbconfig --budget-file FILE.",
                 cause="budget",
             )
@@ -148,6 +161,45 @@ class Command:
             self.session.tracing.close()
             return None
         return self.session.tracing.get(self.settings.trace)
+
+    @contextmanager
+    def deferred_interrupts(self, what: str) -> Iterator[Interrupts]:
+        """Defer interrupts, and the cancellation of this command, inside a `with` block.
+
+        Parameters
+        ----------
+        what : str
+            What the block does, for the list of jobs; see `listed`.
+        """
+        if self._interrupts is not None:
+            # The block around this one looks at the end whether one has arrived.
+            yield self._interrupts
+            return
+        try:
+            with self.listed(what), deferred_interrupts(self.cancelled) as self._interrupts:
+                yield self._interrupts
+        finally:
+            self._interrupts = None
+
+    @contextmanager
+    def listed(self, what: str) -> Iterator[None]:
+        """List this command as a job inside the `with` block if no interrupt reaches its thread.
+
+        Only the main thread receives interrupts. Callbacks of widgets and cells can run in others: subshells.
+        """
+        if self.is_listed or current_thread() is main_thread():
+            yield
+            return
+        entry = Foreground(what, self.cancelled)
+        self.session.jobs.add(entry)
+        self.is_listed = True
+        try:
+            with self.show_stop_button(entry.cancel) if self.show_stop_button is not None else nullcontext():
+                yield
+        finally:
+            self.is_listed = False
+            self.session.jobs.remove(entry)
+            entry.end()
 
     @contextmanager
     def traced(

@@ -252,7 +252,7 @@ def _only_recorded(cassette: Cassette, url: str) -> InferenceError:
     return InferenceError(
         f"The cassette {cassette.path.name} does not hold this request, and it was recorded at {quoted(url)}. "
         "Nothing was sent.",
-        remedy=f"If you mean to ask there: %wbconfig --endpoint {quoted(url)}",
+        remedy=f"To send requests there: %wbconfig --endpoint {quoted(url)}",
         cause="missing",
     )
 

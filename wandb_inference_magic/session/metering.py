@@ -64,7 +64,7 @@ class SessionMeter:
         budget = self._budget()
         if budget.limit is not None and not path.endswith(BOUNDED):
             raise InferenceError(
-                f"There is a budget, and what a call of {quoted(path)} can cost is not known. Nothing was sent.",
+                f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",
                 remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",
                 cause="budget",
             )

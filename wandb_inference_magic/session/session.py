@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
-from ..concurrency import THREAD_NAME
+from ..concurrency import THREAD_NAME, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..config import WandbInference
     from ..messages import Reply, Threads
     from .endpoints import Keys
+    from .jobs import Jobs
+    from .limiter import Limiters
     from .models import Models
     from .shared_spending import SpendingSlot
     from .tracing import TracerSlot
@@ -80,6 +82,13 @@ class Session:
         self.last_reply: Reply | None = None
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
+        self.clock = Clock()
+        # Shows a job as the value of a cell, where there is a front end: takes the Job.
+        self.show_job: Callable[[Any], None] | None = None
+        # Where a job is started: fields of its JobRecord.
+        self.place: Callable[[], dict[str, Any]] = dict
+        # Whether someone may be looking, who can wait for a job.
+        self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
 
     @built_once
@@ -109,6 +118,20 @@ class Session:
         from ..client import Clients
 
         return Clients(self.loop)
+
+    @built_once
+    def jobs(self) -> Jobs:
+        """What runs beside the notebook."""
+        from .jobs import Jobs
+
+        return Jobs()
+
+    @built_once
+    def limiters(self) -> Limiters:
+        """How many requests to each model may be in flight."""
+        from .limiter import Limiters
+
+        return Limiters(self.clock)
 
     @built_once
     def models(self) -> Models:
@@ -162,10 +185,10 @@ class Session:
         self._at_close.append(callback)
 
     def close(self) -> None:
-        """Close what the session has opened: widgets, the trace, the clients, the event loop, the practice model."""
+        """Close what the session has opened: jobs, widgets, trace, clients, the event loop, the practice model."""
         while self._at_close:
             self._at_close.pop()()
-        for name in ("tracing", "clients", "loop"):
+        for name in ("jobs", "tracing", "clients", "loop"):
             if name in self.__dict__:
                 getattr(self, name).close()
         for logger in _loggers():

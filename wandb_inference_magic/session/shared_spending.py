@@ -249,6 +249,6 @@ class SharedSpending:
             raise InferenceError(
                 f"The budget file {self._path} cannot be used. Nothing was sent.",
                 why=quoted(str(error)),
-                remedy="Name a file in a folder that is there and may be written: %wbconfig --budget-file FILE.",
+                remedy="Name a file in an existing folder that you can write to: %wbconfig --budget-file FILE.",
                 cause="budget",
             ) from None

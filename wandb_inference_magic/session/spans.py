@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -74,9 +74,11 @@ def span(
         No part of them is reported.
     """
     api = import_module(API)
-    opened = tracer.start_span(
-        f"chat {request.model}", kind=api.SpanKind.CLIENT, attributes=_request_attributes(request, limit)
-    )
+    attributes = _request_attributes(request, limit)
+    try:
+        opened = tracer.start_span(f"chat {request.model}", kind=api.SpanKind.CLIENT, attributes=attributes)
+    except Exception:  # noqa: BLE001 - what listens to spans may raise anything, as Weave's does without its server
+        opened = api.INVALID_SPAN
     try:
         yield
     except BaseException as error:
@@ -90,7 +92,8 @@ def span(
             opened.set_attributes(_reply_attributes(seen.reply))
             if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
                 opened.set_attributes(hidden(_content(request.messages, seen.reply), secrets))
-        opened.end()
+        with suppress(Exception):
+            opened.end()
 
 
 def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str, Any]:

@@ -69,9 +69,13 @@ class TracerSlot:
         self._tracer: Tracer | None = None
         # Several threads may need the tracer at once.
         self._lock = RLock()
+        self._is_publishing = False
 
     def get(self, project: str) -> Tracer | None:
         """Return the tracer for a project. If it is empty, return one for the client that the user made, or None."""
+        if not project and self._is_publishing:
+            # The client that is there is that of a publication, not the user's.
+            return None
         with self._lock:
             # A tracer with no key or a wrong key has given up, so start a new one.
             key = self._keys.for_server() if project else None
@@ -81,6 +85,32 @@ class TracerSlot:
             if self._tracer is None and (project or theirs is not None):
                 self._tracer = Tracer(project, key, self._keys.secrets, theirs)
             return self._tracer
+
+    @contextmanager
+    def publishing(self, project: str) -> Iterator[Tracer]:
+        """Connect to a project inside the `with` block. Tracing in the same project goes on after it.
+
+        Raises
+        ------
+        InferenceError
+            As `Tracer.start` does.
+        """
+        with self._lock:
+            connected = self._tracer if self._tracer is not None and self._tracer.is_connected_to(project) else None
+        if connected is not None:
+            yield connected
+            return
+        with self._lock:
+            # It is connected again by the next call that is traced.
+            self.close()
+            tracer = Tracer(project, self._keys.for_server(), self._keys.secrets, done="published")
+            self._is_publishing = True
+            try:
+                tracer.start()
+                yield tracer
+            finally:
+                tracer.close()
+                self._is_publishing = False
 
     def close(self) -> None:
         """Disconnect from Weave."""
@@ -102,11 +132,22 @@ class Tracer:
         Returns the secrets, no part of which may be traced.
     theirs : object, optional
         The client that the user has made with `weave.init`, if that is to be used.
+    done : str
+        What is done with it, for messages.
     """
 
     def __init__(
-        self, project: str, key: Key | None, secrets: Callable[[], Collection[str]] = tuple, theirs: Any = None
+        self,
+        project: str,
+        key: Key | None,
+        secrets: Callable[[], Collection[str]] = tuple,
+        theirs: Any = None,
+        *,
+        done: str = "traced",
     ) -> None:
+        self._nothing_done = f"nothing is {done}"
+        # What the user's own clients send meanwhile is no part of a publication.
+        self._more = {} if done == "traced" else {"implicitly_patch_integrations": False}
         self._project = project
         self._key = key
         self._secrets = secrets
@@ -123,6 +164,12 @@ class Tracer:
         """Return whether this tracer was made for these."""
         return (self._project, self._key) == (project, key) and self._theirs is theirs
 
+    def is_connected_to(self, project: str) -> bool:
+        """Return whether it is connected to a project, by a client of ours or of the user."""
+        # The user may have connected Weave to another one meanwhile, and Weave publishes by the latest.
+        is_current = self._client is not None and self._client is _users_client()
+        return is_current and f"{self._client.entity}/{self._client.project}" == project
+
     def start(self) -> None:
         """Connect to Weave. If the user has connected to the same project already, use that connection.
 
@@ -136,13 +183,13 @@ class Tracer:
             return
         if find_spec("weave") is None:
             raise InferenceError(
-                "Weave is not installed: nothing is traced.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
+                f"Weave is not installed: {self._nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
         if self._key is None:
             notes: list[str] = []
             resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
-                "There is no key for W&B: nothing is traced.",
+                f"There is no key for W&B: {self._nothing_done}.",
                 why="; ".join(ignored_among(notes)),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
@@ -153,14 +200,14 @@ class Tracer:
             raise
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
-                f"Weave could not be connected to for {self._project}: nothing is traced.",
+                f"Weave could not be connected to for {self._project}: {self._nothing_done}.",
                 why=quoted(library_message(f"{type(error).__name__}: {error}")),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
 
     def _connect(self, key: str) -> Any:
-        weave = _weave()
+        weave = _weave(self._nothing_done)
         theirs = weave.get_client()
         if theirs is not None:
             if f"{theirs.entity}/{theirs.project}" == self._project:
@@ -181,9 +228,15 @@ class Tracer:
         ):
             client = weave.init(
                 self._project,
-                settings={"print_call_link": False, "http_timeout": HTTP_SECONDS},
-                postprocess_inputs=self._hidden,
-                postprocess_output=self._hidden,
+                # Its cache would keep prompts and rows in a folder for temporary files that all users share.
+                settings={
+                    "print_call_link": False,
+                    "http_timeout": HTTP_SECONDS,
+                    "use_server_cache": False,
+                    **self._more,
+                },
+                postprocess_inputs=self.hidden,
+                postprocess_output=self.hidden,
             )
         # Weave would print its messages into the running cell. They are reported once instead.
         for handler in logger.handlers:
@@ -193,7 +246,7 @@ class Tracer:
         self._is_ours = True
         return client
 
-    def _hidden(self, value: Any) -> Any:
+    def hidden(self, value: Any) -> Any:
         """Return a value without secrets, in case a prompt or a reply contains one."""
         return hidden(value, self._secrets())
 
@@ -203,7 +256,7 @@ class Tracer:
         if self._client is not None:
             try:
                 call = self._client.create_call(
-                    name, self._hidden(dict(inputs)), attributes={"wandb_inference": dict(attributes)}
+                    name, self.hidden(dict(inputs)), attributes={"wandb_inference": dict(attributes)}
                 )
                 trace.link = str(call.ui_url)
             except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
@@ -229,8 +282,8 @@ class Tracer:
             return
         try:
             call.summary = {**(call.summary or {}), "wandb_inference": trace.summary}
-            shown = None if error is None else _renamed(error, self._hidden(str(error)))
-            self._client.finish_call(call, output=self._hidden(trace.output), exception=shown)
+            shown = None if error is None else _renamed(error, self.hidden(str(error)))
+            self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
 
@@ -241,7 +294,7 @@ class Tracer:
         body = {name: value for name, value in request.body.items() if name != "extra_body"}
         body |= request.body.get("extra_body", {})
         try:
-            call = self._client.create_call("model_call", self._hidden(body), parent=parent, use_stack=False)
+            call = self._client.create_call("model_call", self.hidden(body), parent=parent, use_stack=False)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
         error: BaseException | None = None
@@ -260,6 +313,23 @@ class Tracer:
             return ()
         self._has_reported = True
         return (f"Tracing does not work: {quoted(library_message(self._listener.said))}",)
+
+    @contextmanager
+    def heard(self) -> Iterator[_Listener]:
+        """Give what Weave reports inside the `with` block, also by a client of the user's."""
+        logger, listener = logging.getLogger("weave"), _Listener()
+        logger.addHandler(listener)
+        try:
+            yield listener
+        finally:
+            logger.removeHandler(listener)
+
+    def flush(self) -> str:
+        """Send what is left, for a limited time. Return what is to be said if that was too short."""
+        sending = Thread(target=self._client.flush, name="wb-weave", daemon=True)
+        sending.start()
+        sending.join(FLUSH_SECONDS)
+        return f"W&B has not taken everything within {FLUSH_SECONDS:g} seconds" if sending.is_alive() else ""
 
     def close(self) -> None:
         """Send what is left, for a limited time, and restore Weave as it was before."""
@@ -312,7 +382,7 @@ def _users_client() -> Any:
     return None if get_client is None else get_client()
 
 
-def _weave() -> Any:
+def _weave(nothing_done: str) -> Any:
     """Import Weave and return it."""
     if "weave" not in sys.modules:
         # Set before the import, which reads it. Otherwise Weave would report its own errors to a third party.
@@ -321,9 +391,9 @@ def _weave() -> Any:
         return import_quietly("weave")
     except Exception as error:  # noqa: BLE001 - it imports much, of versions that may not go together
         raise InferenceError(
-            "Weave is installed, but cannot be imported: nothing is traced.",
+            f"Weave is installed, but cannot be imported: {nothing_done}.",
             why=quoted(library_message(f"{type(error).__name__}: {error}")),
-            remedy=f"Bring it and what it needs up to date: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
+            remedy=f"Update it and its dependencies: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
             cause="missing",
         ) from None
 

@@ -217,7 +217,7 @@ class UsageTracker:
             started = builder.started
         call = Call(request.model, request.endpoint.name, outcome, seconds=builder.now() - started)
         call = _measured(call, request, builder, started)
-        if call.is_estimate and builder.nonsense:
+        if call.is_estimate and (builder.nonsense or builder.usage is not None):
             builder.estimated(call.usage)
         self.count(call)
         builder.notice(settle(call))
@@ -253,7 +253,9 @@ def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, start
 
 def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
     """Return the tokens of a call, and whether they are an estimate. A request that was refused used none."""
-    if builder.usage is not None:
+    # Some services send a count of zero with each chunk, and the real one at the end, which may never come.
+    is_counted = builder.usage != NOTHING or call.outcome == "answered" or not builder.has_begun
+    if builder.usage is not None and is_counted:
         return builder.usage, False
     if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
         return NOTHING, False

@@ -6,7 +6,12 @@ This is the lowest layer.
 from __future__ import annotations
 
 from .figures import counted as counted, duration as duration
-from .json_text import json_bytes as json_bytes, json_values as json_values, read_json_text as read_json_text
+from .json_text import (
+    json_bytes as json_bytes,
+    json_values as json_values,
+    read_json_text as read_json_text,
+    with_whole_numbers as with_whole_numbers,
+)
 from .plain import safe_plain as safe_plain, whole as whole, wrapped as wrapped
 from .redaction import (
     KEY_VARIABLES as KEY_VARIABLES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ def json_bytes(document: Any, *, compact: bool = False) -> bytes:
     except UnicodeEncodeError:
         # A lone surrogate has no UTF-8 form, but it can be escaped in ASCII.
         return json.dumps(document, separators=separators).encode()
+
+
+def with_whole_numbers(body: Any) -> Any:
+    """Return a request's body with parameters such as 0.0 as 0: a magic's options give one, Python the other."""
+    if not isinstance(body, Mapping):
+        return body
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in body.items()
+    }
 
 
 def read_json_text(text: str | bytes) -> Any:

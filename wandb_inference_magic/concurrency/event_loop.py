@@ -1,53 +1,29 @@
-"""The session's event loop, and interrupts that wait for a safe moment."""
+"""The session's event loop, and coroutines that run on it."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread, current_thread, main_thread
-from time import monotonic, sleep
+from threading import Event, Lock, Thread, current_thread
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar, cast
-from weakref import WeakSet
+
+from .processes import forget_in_children
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Iterator
-    from types import FrameType
+
+    from .interrupts import Interrupts
 
 T = TypeVar("T")
-CLOSED: Final = "The session was closed while this was waiting."
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K")
 
-
-class Forgets(Protocol):
-    """Holds something that belongs to this process, such as a thread or connections."""
-
-    def forget(self) -> None:
-        """Leave it to the parent process. Called in a child process that was made by `fork`."""
-
-
-_holders: WeakSet[Forgets] = WeakSet()
-
-
-def forget_in_children(holder: Forgets) -> None:
-    """Call `holder.forget` in every child process that this one makes by `fork`."""
-    _holders.add(holder)
-
-
-def _forget_all() -> None:
-    for holder in list(_holders):
-        holder.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
-
+CLOSED: Final = "The session was closed while this was waiting."
 THREAD_NAME: Final = "wb-event-loop"
 # Pyodide has one thread and cannot start another.
 HAS_THREADS: Final = sys.platform != "emscripten"
@@ -56,8 +32,6 @@ HAS_THREADS: Final = sys.platform != "emscripten"
 SECONDS_BETWEEN_LOOKS: Final = 0.1
 # A coroutine that ignores its cancellation is no longer waited for after this time.
 SECONDS_TO_CANCEL: Final = 2.0
-# A second interrupt is not deferred if the first has waited for this long.
-SECONDS_OF_PATIENCE: Final = 2.0
 
 
 class EventLoop:
@@ -390,61 +364,3 @@ def _wait_here(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     else:
         waiting = asyncio.sleep(seconds)
     import_module("pyodide.ffi").run_sync(waiting)
-
-
-# Interrupts ------------------------------------------------------------------------------------------------------
-
-
-class Interrupts:
-    """The interrupts that arrive while `deferred_interrupts` is active."""
-
-    def __init__(self, handler: Callable[[int, FrameType | None], object] | None = None) -> None:
-        self._handler = handler
-        self._since: float | None = None
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if an interrupt has arrived."""
-        if self._since is not None and self._handler is not None:
-            self._since = None
-            # The handler that was there before: Python's own raises KeyboardInterrupt.
-            self._handler(signal.SIGINT, None)
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let interrupts through inside the `with` block, at once: the user's own code runs there."""
-        if self._handler is None:
-            yield
-            return
-        self.check()
-        deferring = signal.signal(signal.SIGINT, self._handler)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, deferring)
-
-    def _defer(self, number: int, frame: FrameType | None) -> None:
-        if self._since is None:
-            self._since = monotonic()
-        elif monotonic() - self._since > SECONDS_OF_PATIENCE and self._handler is not None:
-            # What should have looked at it by now hangs.
-            self._handler(number, frame)
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Interrupts]:
-    """Defer interrupts inside the `with` block until `check`, `allowed` or the end of the block.
-
-    An interrupt then never comes between two steps that belong together, such as recording a turn and drawing it.
-    Only the main thread receives interrupts; elsewhere this does nothing.
-    """
-    handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
-    if not callable(handler):
-        yield Interrupts()
-        return
-    interrupts = Interrupts(handler)
-    signal.signal(signal.SIGINT, interrupts._defer)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    interrupts.check()

@@ -1,0 +1,396 @@
+"""`evaluate`: models and prompts held against known answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+from service import Answer, Service, completion, refused, usage
+
+from wandb_inference_magic.errors import InferenceError
+
+FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
+
+
+def by_model(service: Service, **answers: str) -> None:
+    """Answer the rows a, b, c, d with the words of the model's text, in this order. `-` refuses."""
+
+    def answer(one: Answer) -> None:
+        words = answers[one.received.body["model"].partition("/")[2]].split()
+        word = words["abcd".index(one.received.body["messages"][-1]["content"][0])]
+        if word == "-":
+            refused(400, "no")(one)
+        elif "response_format" in one.received.body:
+            completion(json.dumps({"label": word, "why": one.received.body["model"]}), counted=usage(10, 5))(one)
+        else:
+            completion(f"{word.title()}.", counted=usage(10, 5))(one)
+
+    service.always = answer
+
+
+def evaluated(api: ModuleType, frame: object = FRAME, **options: Any) -> Any:
+    options = {"models": ["test/x", "test/y"], "truth": "label"} | options
+    return api.evaluate(frame, options.pop("prompt", "{{ text }}?"), **options)
+
+
+def by_number(service: Service, right: Callable[[str, int], bool]) -> pd.DataFrame:
+    """Answer `yes` to row n of the frame that is returned, where the model is right, by its name and n; else `no`."""
+
+    def answer(one: Answer) -> None:
+        number = int(re.findall(r"\d+", one.received.body["messages"][-1]["content"])[0])
+        completion("yes" if right(one.received.body["model"].partition("/")[2], number) else "no")(one)
+
+    service.always = answer
+    return pd.DataFrame({"n": range(40), "label": "yes"})
+
+
+def test_the_summary_says_how_often_each_model_is_right(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api)
+    summary = found.summary
+    assert list(summary.columns) == [
+        "model", "prompt", "rows", "answered", "right", "share", "low", "high", "cost_usd", "seconds", "tokens",
+    ]  # fmt: skip
+    assert summary[["model", "rows", "answered", "right", "share"]].values.tolist() == [
+        ["test/x", 4, 4, 4, 1.0],
+        ["test/y", 4, 3, 2, 0.5],
+    ]
+    assert summary[["low", "high"]].round(3).values.tolist() == [[0.51, 1.0], [0.15, 0.85]]
+    assert summary.tokens.tolist() == [60, 45]
+    assert (summary.seconds > 0).all()
+    assert summary.cost_usd.isna().all(), "no price is known"
+    assert "1 failed or cut, counted as not right. Row 3 of `rows`, test/y:" in str(found)
+
+
+def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api)
+    (comparison,) = found.comparisons.to_dict("records")
+    assert (comparison["a"], comparison["b"], comparison["rows"]) == ("test/x", "test/y", 4)
+    assert (comparison["difference"], comparison["p_value"], comparison["verdict"]) == (0.5, 0.5, "not clear")
+    assert "These 4 rows do not tell test/x and test/y apart (difference 50 points, " in str(found)
+    assert "more rows would, 4 times in 5, if the difference really is 50 points." in str(found)
+
+
+def test_rows_hold_each_answer_and_disagreements_are_those_to_look_at(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api)
+    assert list(found.rows.columns) == [
+        "text", "label", "answer test/x", "right test/x", "seconds test/x", "error test/x",
+        "answer test/y", "right test/y", "seconds test/y", "error test/y",
+    ]  # fmt: skip
+    assert found.rows["answer test/y"].tolist()[:3] == ["Good.", "Bad.", "Bad."]
+    assert found.rows["right test/x"].tolist() == [True] * 4
+    assert found.disagreements.text.tolist() == ["b", "d"]
+
+
+def test_prompts_are_candidates_too(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion(
+        "good" if "kind" in one.received.body["messages"][-1]["content"] else "bad"
+    )(one)
+    found = evaluated(api, models="test/x", prompts={"kind": "Be kind: {{ text }}?"})
+    assert found.summary[["prompt", "right"]].values.tolist() == [["prompt", 2], ["kind", 2]]
+    assert found.comparisons[["a", "b"]].values.tolist() == [["prompt", "kind"]]
+    both = evaluated(api, prompts=["Be kind: {{ text }}?"])
+    assert len(both.summary) == 4
+    assert both.summary.prompt.tolist() == ["prompt", "prompt", "prompt 2", "prompt 2"]
+    assert len(both.comparisons) == 6
+
+
+def test_the_same_question_is_not_paid_twice(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad bad")
+    # `-t 0` of a magic is 0.0.
+    api.map_prompts(FRAME, "{{ text }}?", model="test/x", temperature=0.0)
+    assert len(service.chats) == 4
+    found = evaluated(api, temperature=0)
+    assert len(service.chats) == 8
+    assert "4 answers kept from before" in str(found)
+    evaluated(api, temperature=0)
+    assert len(service.chats) == 8
+
+
+def test_samples_are_asked_and_a_row_stays_one_observation(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "x" or number % 8 > 0)
+    found = evaluated(api, frame, prompt="{{ n }}?", samples=3)
+    assert len(service.chats) == 240
+    assert found.summary.right.tolist() == [120, 105]
+    assert found.rows["right test/y"].tolist()[0] == 0
+    assert found.comparisons.p_value.tolist() == [0.0625], "5 rows against 0, as without samples"
+    assert found.comparisons.method.tolist() == ["sign flips, bootstrap over rows"]
+    assert "Fewer than 20 rows" not in str(found)
+    few = str(evaluated(api, frame.head(10), prompt="{{ n }}?", samples=3))
+    assert "Fewer than 20 rows: intervals of a difference may hold in 92 of 100, not 95." in few
+
+
+def test_a_stop_spares_rows_once_it_is_clear(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "x")
+    found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)
+    assert len(service.chats) == 16
+    assert "Decided after 8 rows: 32 rows spared." in str(found)
+    assert found.comparisons.verdict.tolist() == ["a is better"]
+    assert found.comparisons.method.tolist() == ["betting, at a stop"]
+    assert found.rows.n.tolist() != sorted(found.rows.n), "in random order"
+
+
+def test_a_stop_that_is_never_clear_asks_every_row(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: number % 4 > 0)
+    found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)
+    assert len(service.chats) == 80
+    assert "Not decided: 40 rows asked." in str(found)
+    assert found.comparisons.verdict.tolist() == ["not clear"]
+    with pytest.raises(InferenceError, match="compares two candidates, and there is one candidate"):
+        evaluated(api, frame, models="test/x", prompt="{{ n }}?", stop_when_clear=True)
+
+
+def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: number > {"x": 2, "y": 4, "z": 30}[model])
+    said = str(evaluated(api, frame, prompt="{{ n }}?", models=["test/x", "test/y", "test/z"]))
+    assert said.startswith(
+        "test/x is better than test/z. These 40 rows do not tell test/x and test/y apart (difference 5 points, "
+    )
+
+
+def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion('{"tags": ["a", "B"]}')(one)
+    frame = pd.DataFrame({"text": ["p", "q"], "tags": [["b", "a"], "a, c, d"]})
+    found = evaluated(api, frame, models="test/x", truth="tags", schema="tags list", scorer="f1")
+    assert found.rows["score"].tolist() == [1.0, pytest.approx(0.4)]
+    assert found.summary.right.tolist() == [1]
+    assert found.summary.score.tolist() == [pytest.approx(0.7)]
+
+    def half(answer: list[str], truth: object) -> float:
+        return 0.5 if truth == "a, c, d" else 3
+
+    found = evaluated(api, frame, models="test/x", truth="tags", schema="tags list", scorer=half)
+    assert found.rows["score"].tolist() == [0.0, 0.5]
+    assert "The scorer half returned 3: it must be from 0 to 1. Such answers count as not right." in str(found)
+    with pytest.raises(InferenceError, match=r"There is no scorer 'f2'.*precision, recall, f1"):
+        evaluated(api, frame, models="test/x", truth="tags", scorer="f2")
+
+
+def test_numeric_errors_are_compared_and_a_failed_row_has_the_largest(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        number = int(re.findall(r"\d+", one.received.body["messages"][-1]["content"])[0])
+        off = 1 if one.received.body["model"] == "test/x" else 5 + number % 3
+        completion("none" if (off, number) == (1, 3) else str(number + off))(one)
+
+    service.always = answer
+    frame = pd.DataFrame({"n": range(20), "label": range(20)})
+    found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
+    assert found.rows["score test/x"].tolist()[2:4] == [1.0, 7.0]
+    assert "test/x is better than test/y: its mean error is 4.6" in str(found)
+
+
+def test_a_model_that_never_gives_a_number_is_not_as_good_as_one_that_is_right(
+    api: ModuleType, service: Service
+) -> None:
+    def answer(one: Answer) -> None:
+        number = re.findall(r"\d+", one.received.body["messages"][-1]["content"])[0]
+        completion("no idea" if one.received.body["model"] == "test/x" else number)(one)
+
+    service.always = answer
+    frame = pd.DataFrame({"n": range(10), "label": range(10)})
+    found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
+    assert "test/y is better than test/x: its mean error is 9 lower on each row." in str(found)
+    assert "test/x gave no number on 10 rows: each counts as an error of 9." in str(found)
+    assert found.summary.score_low.isna().all()
+
+
+@pytest.mark.parametrize("number", ["1e9999999", "1e400", "-1e400", "1e-9999999", "NaN", "9" * 5000])
+def test_no_number_of_a_model_is_too_large_to_be_scored(api: ModuleType, service: Service, number: str) -> None:
+    service.always = completion(number)
+    frame = pd.DataFrame({"n": range(3), "label": range(3)})
+    found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
+    assert "test/x" in str(found)
+    assert len(found.rows) == len(found.comparisons) * 3 == 3
+
+
+def test_errors_that_are_all_the_same_have_no_interval_of_no_width(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        number = int(re.findall(r"\d+", one.received.body["messages"][-1]["content"])[0])
+        completion(str(number + (2.5 if one.received.body["model"] == "test/x" else 0)))(one)
+
+    service.always = answer
+    for rows, said in ((8, "test/y is better than test/x: its mean error is 2.5 lower on each row."), (3, "apart")):
+        frame = pd.DataFrame({"n": range(rows), "label": range(rows)})
+        found = evaluated(api, frame, prompt="{{ n }}?", scorer="error")
+        assert said in found.sentences
+        assert "2.5 to 2.5" not in str(found)
+        assert "inf" not in str(found)
+
+
+def test_a_model_that_does_not_exist_is_not_a_worse_one(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        is_known = one.received.body["model"] == "test/x"
+        (completion("yes") if is_known else refused(404, "model not found"))(one)
+
+    service.always = answer
+    frame = pd.DataFrame({"n": range(30), "label": "yes"})
+    with pytest.raises(InferenceError, match="does not know the model 'test/y'") as caught:
+        evaluated(api, frame, prompt="{{ n }}?")
+    partial = caught.value.partial  # type: ignore[attr-defined]
+    assert "better" not in str(partial)
+    assert partial.sentences == "No row was asked by all candidates: nothing is known."
+
+
+def test_a_key_that_is_revoked_meanwhile_is_no_wrong_answer(api: ModuleType, service: Service) -> None:
+    service.then(*[completion("yes")] * 8)
+    service.always = refused(401, "revoked")
+    frame = pd.DataFrame({"n": range(30), "label": "yes"})
+    with pytest.raises(InferenceError) as caught:
+        evaluated(api, frame, prompt="{{ n }}?", models="test/x", concurrency=1)
+    assert "test/x is right on 8 of 8 rows" in str(caught.value.partial)  # type: ignore[attr-defined]
+
+
+def test_the_columns_of_the_input_are_kept(api: ModuleType, service: Service) -> None:
+    service.always = completion("good")
+    frame = pd.DataFrame({"text": list("ab"), "answer": ["good", "bad"], "right": "mine", "error": "mine too"})
+    found = evaluated(api, frame, truth="answer", models="test/x")
+    assert (
+        found.rows[["answer", "right", "error"]].values.tolist() == frame[["answer", "right", "error"]].values.tolist()
+    )
+    assert found.rows.answer_eval.tolist() == ["good", "good"]
+    assert found.rows.right_eval.tolist() == [True, False]
+    assert found.disagreements.answer.tolist() == ["bad"]
+
+
+def test_among_several_a_verdict_at_the_edge_says_so(api: ModuleType, service: Service) -> None:
+    right = {"a": lambda n: n not in (38, 39), "b": lambda n: n >= 10, "c": lambda n: n % 8 == 0}
+    frame = by_number(service, lambda model, number: right[model](number))
+    found = evaluated(api, frame, prompt="{{ n }}?", models=["x/a", "x/b", "x/c"])
+    assert found.comparisons.verdict.tolist()[0] == "a is better, at the edge"
+    assert found.sentences.startswith("x/a is better than x/c. x/a is better than x/b: its share")
+    assert "at the edge, the test tells them apart" in found.sentences
+
+
+def test_a_whole_answer_is_not_compared_with_a_value(api: ModuleType, service: Service) -> None:
+    with pytest.raises(InferenceError, match=r"does not say which one it holds[\s\S]*--field label"):
+        evaluated(api, FRAME.rename(columns={"label": "truth"}), truth="truth", schema="label good|bad, why")
+    assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"), [(None, "None"), ("yes", "a value of type str"), ([1], "a value of type list")]
+)
+def test_what_a_scorer_returns_is_named(api: ModuleType, service: Service, returned: object, said: str) -> None:
+    service.always = completion("good")
+    found = evaluated(api, models="test/x", scorer=lambda answer, truth: returned)
+    assert f"returned {said}: it must be a number from 0 to 1" in str(found)
+
+
+def test_errors_of_a_scorer_that_differ_by_row_do_not_flood(api: ModuleType, service: Service) -> None:
+    def scorer(answer: str, truth: int) -> float:
+        raise ValueError(f"row {truth}")
+
+    service.always = completion("good")
+    frame = pd.DataFrame({"n": range(60), "label": range(60)})
+    assert str(evaluated(api, frame, prompt="{{ n }}?", models="test/x", scorer=scorer)).count("raised") == 5
+
+
+def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    assert evaluated(api, prompt=None, prompts="{{ text }} ok?", models="test/x").summary.prompt.tolist() == [
+        "prompt 1"
+    ]
+    sent = len(service.chats)
+    with pytest.raises(InferenceError, match="A prompt and its name are texts, and 1 is none"):
+        evaluated(api, prompt=None, prompts={1: "{{ text }}"}, models="test/x")
+    assert len(service.chats) == sent
+
+
+def test_how_many_more_rows_a_sequential_test_needs_is_not_claimed(api: ModuleType, service: Service) -> None:
+    frame = by_number(service, lambda model, number: model == "x" or number > 2)
+    found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)
+    assert "More rows may settle it." in found.sentences
+    assert "4 times in 5" not in found.sentences
+
+
+def test_an_interrupted_budget_gives_what_the_rows_so_far_tell(api: ModuleType, service: Service) -> None:
+    service.always = refused(401, "no key")
+    with pytest.raises(InferenceError, match="What the rows so far tell is in `partial` of this error") as caught:
+        evaluated(api)
+    assert "partial" in vars(caught.value)
+
+
+def test_a_missing_column_or_field_is_refused(api: ModuleType, service: Service) -> None:
+    with pytest.raises(InferenceError, match=r"There is no column 'lable'.*label"):
+        evaluated(api, truth="lable")
+    with pytest.raises(InferenceError, match="no field 'why'"):
+        evaluated(api, schema="label", field="why")
+    with pytest.raises(InferenceError, match="No row has a value in 'label'"):
+        evaluated(api, FRAME.assign(label=None))
+    with pytest.raises(InferenceError, match="No row has a value in 'label'"):
+        evaluated(api, FRAME.head(0))
+    with pytest.raises(InferenceError, match="samples is 0"):
+        evaluated(api, samples=0)
+    assert service.chats == []
+
+
+def test_labels_stored_as_floats_and_missing_labels_are_compared_by_meaning(api: ModuleType, service: Service) -> None:
+    def answer(one: Answer) -> None:
+        completion("2" if one.received.body["messages"][-1]["content"] == "c?" else "1")(one)
+
+    service.always = answer
+    frame = pd.DataFrame({"text": list("abcd"), "label": [1, 2, None, None]})
+    frame["whole"] = frame.label.astype("Int64")
+    for truth in ("label", "whole"):
+        found = evaluated(api, frame, models="test/x", truth=truth)
+        assert found.summary[["rows", "right"]].values.tolist() == [[2, 1]]
+        assert str(found).startswith("test/x is right on 1 of 2 rows: 50% (9 to 91).")
+        assert f"2 rows without a value in {truth} left out." in str(found)
+    assert len(service.chats) == 2
+
+
+def test_a_truth_of_zeros_and_ones_is_compared_with_booleans(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion(
+        json.dumps({"good": one.received.body["messages"][-1]["content"][0] in "ab", "tags": ["x"]})
+    )(one)
+    frame = FRAME.assign(as_number=[1, 1, 0, 0], as_float=[1.0, None, 0.0, 1.0], as_text=["yes", "Yes", "no", "False"])
+    for truth, right, rows in [("as_number", 4, 4), ("as_float", 2, 3), ("as_text", 4, 4)]:
+        found = evaluated(api, frame, models="test/x", truth=truth, field="good", schema="good bool, tags list")
+        assert found.summary[["right", "rows"]].values.tolist() == [[right, rows]]
+
+
+def test_whole_answers_are_compared_part_by_part(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion('{"when": "2024-01-05", "price": 2.50, "tags": ["a", "B"]}')(one)
+    truth = [
+        {"when": pd.Timestamp("2024-01-05"), "price": 2.5, "tags": ["a", "b"]},
+        '{"tags": ["a", "b"], "when": "2024-01-05", "price": "2.5"}',
+        {"when": "2024-01-05", "price": 2.5, "tags": ["b", "a"]},
+        {"when": "2024-01-06", "price": 2.5, "tags": ["a", "b"]},
+    ]
+    frame = FRAME.assign(truth=truth)
+    found = evaluated(api, frame, models="test/x", truth="truth", schema="when date, price float, tags list")
+    assert found.summary.share.tolist() == [0.5]
+
+
+def test_a_plot_draws_the_intervals_and_is_safe(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad")
+    plot = evaluated(api, models="test/x", prompts={"<b>x": "{{ text }}?"}, prompt=None).plot()
+    assert "test/x" in repr(plot)
+    page = plot._repr_mimebundle_()["text/html"]
+    # 51 to 100 % of 240 pixels.
+    assert "margin-left:122px;width:118px;border-top:2px solid" in page
+    two = evaluated(api, models="test/x", prompts={"<b>x": "{{ text }}?"}).plot()._repr_mimebundle_()["text/html"]
+    assert "&lt;b&gt;x" in two
+    assert "<b>" not in two
+
+
+def test_null_is_an_answer_that_ends_a_row(api: ModuleType, service: Service) -> None:
+    """Also with a stop, which waits for rows that have not ended."""
+    service.always = completion('{"value": null}')
+    found = api.evaluate(
+        pd.DataFrame({"n": range(20), "label": 1}),
+        "{{ n }}",
+        truth="label",
+        models=["test/x", "test/y"],
+        schema=int | None,
+        stop_when_clear=True,
+    )
+    assert found.summary["rows"].tolist() == [20, 20]
+    assert found.summary["right"].tolist() == [0, 0]

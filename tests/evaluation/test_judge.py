@@ -1,0 +1,100 @@
+"""A judge: asked in both orders, reported where it contradicts itself or people."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+from kernels import Kernel
+from service import Answer, Service, Wandb, completion
+
+from wandb_inference_magic.errors import InferenceError
+
+FRAME = pd.DataFrame({"n": range(24), "label": ["long"] * 12 + [None] * 12})
+
+
+def judged(
+    api: ModuleType, service: Service, prefers: Callable[[int, str], str], frame: pd.DataFrame = FRAME, **options: Any
+) -> Any:
+    """Model x answers `long`, y `short`. `prefers` says what the judge takes, by the row and what is shown first."""
+
+    def answer(one: Answer) -> None:
+        prompt = one.received.body["messages"][-1]["content"]
+        if one.received.body["model"] == "test/judge":
+            row = int(re.findall(r"Row (\d+)", prompt)[0])
+            first = re.findall(r"answer:\n(\w+)", prompt)[0]
+            completion(json.dumps({"better": "first" if prefers(row, first) == first else "second"}))(one)
+        else:
+            completion("long" if one.received.body["model"] == "test/x" else "short")(one)
+
+    service.always = answer
+    options = {"models": ["test/x", "test/y"], "truth": "label", "judge": "test/judge", "temperature": 0} | options
+    return api.evaluate(frame, "Row {{ n }}", **options)
+
+
+def test_the_comparison_follows_a_judge_who_agrees_with_itself(api: ModuleType, service: Service) -> None:
+    found = judged(api, service, lambda row, first: "long")
+    assert len(service.chats) == 48 + 48
+    assert "temperature" not in service.last.body
+    assert found.comparisons[["rows", "difference", "verdict"]].values.tolist() == [[24, 1.0, "a is better"]]
+    said = str(found)
+    assert said.startswith("test/x is better than test/y: its share of rows that the judge prefers is 100 points")
+    assert "Judged by test/judge, in both orders: it contradicted itself on 0 of 24 pairs (0%)." in said
+    # The shares are those of the 12 rows whose truth is known.
+    assert found.summary[["rows", "right"]].values.tolist() == [[12, 12], [12, 0]]
+
+
+def test_a_judge_that_prefers_what_comes_first_is_reported_as_biased(api: ModuleType, service: Service) -> None:
+    found = judged(api, service, lambda row, first: first)
+    assert found.comparisons.verdict.tolist() == ["not clear"]
+    said = str(found)
+    assert "it contradicted itself on 24 of 24 pairs (100%)." in said
+    assert "It is biased towards the answer shown first (p < 0.0001)." in said
+    assert "Pairs on which it contradicted itself count for neither." in said
+
+
+def test_a_judge_is_held_against_people(api: ModuleType, service: Service) -> None:
+    frame = FRAME.assign(label=["long", "short", "long", "long"] * 3 + [None] * 12)
+    # As the people say, but for row 0.
+    found = judged(api, service, lambda row, first: "short" if row % 4 == 1 or row == 0 else "long", frame)
+    assert found.judged.kappa[0] == pytest.approx(0.8)
+    assert re.search(
+        r"It agreed with label on 11 of 12 pairs: kappa 0\.80 \(0\.4\d to 1\.00; 1 is full agreement, 0 is chance\)\.",
+        str(found),
+    )
+
+
+def test_the_same_answers_are_not_judged(api: ModuleType, service: Service) -> None:
+    found = judged(api, service, lambda row, first: first, prompts=["{{ n }}, row"], models=["test/x"])
+    assert len(service.chats) == 48
+    assert "There were no different answers to judge." in str(found)
+    with pytest.raises(InferenceError, match="A judge compares one answer a row of two or more candidates"):
+        judged(api, service, lambda row, first: first, models=["test/x"])
+
+
+def test_a_judge_that_does_not_exist_is_refused_before_anything_is_sent(
+    kernel_with_catalog: Kernel, wandb: Wandb
+) -> None:
+    kernel_with_catalog.run("import pandas as pd\ndf = pd.DataFrame({'n': range(4), 'label': 'yes'})")
+    run = kernel_with_catalog.run("%%wbeval df --truth label -m test/small -m test/eyes --judge test/smal\n{{ n }}")
+    assert "There is no model 'test/smal' at this endpoint." in run.error
+    assert wandb.api.chats == []
+
+
+def test_a_judge_that_cannot_start_loses_no_answer(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example because the candidates have used the budget up: what they tell is paid for."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise InferenceError("This could cost too much.", cause="budget")
+
+    monkeypatch.setattr("wandb_inference_magic.evaluation.run.judge", refuse)
+    found = judged(api, service, lambda row, first: "long")
+    assert found.summary["right"].tolist() == [12, 0]
+    assert "Not judged: This could cost too much." in str(found)

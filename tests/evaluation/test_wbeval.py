@@ -1,0 +1,187 @@
+"""`%%wbeval` in a real kernel."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from threading import Event
+
+import pytest
+from kernels import Kernel, SharedKernel
+from service import Answer, Service, Wandb, completion
+
+FRAME = (
+    "import pandas as pd\n"
+    "df = pd.DataFrame({'n': range(20), 'label': ['yes', 'no'] * 10, 'none': None})\n"
+    "def near(answer, truth): return 0.5"
+)
+
+
+def answer(one: Answer) -> None:
+    number = int(one.received.body["messages"][-1]["content"].split()[-1])
+    right = "no" if number % 2 else "yes"
+    completion(right if one.received.body["model"] == "test/x" else "yes")(one)
+
+
+@pytest.fixture
+def evaluator(kernel: Kernel, service: Service) -> Kernel:
+    service.always = answer
+    assert kernel.run(FRAME).ok
+    return kernel
+
+
+@pytest.fixture
+def shared_evaluator(shared: SharedKernel) -> SharedKernel:
+    shared.service.always = answer
+    assert shared.kernel.run(FRAME).ok
+    return shared
+
+
+def test_models_and_prompts_are_held_against_the_truth(evaluator: Kernel, service: Service) -> None:
+    assert evaluator.run("open('short.txt', 'w').write('Yes or no: {{ n }}')").ok
+    run = evaluator.run("%%wbeval df --truth label -m test/x -m test/y -p short.txt -o found\nIs it even: {{ n }}")
+    assert run.ok, run.error
+    shown = run.text
+    assert shown.startswith(
+        "test/x with prompt is better than test/y with prompt and test/y with short.txt. These 20 rows"
+    )
+    assert "test/x  prompt     20           100% (84 to 100)  " in shown
+    assert "test/y  short.txt  10           50% (30 to 70)        ······━━━━●━━━━······" in shown
+    assert "In found." in shown
+    assert len(service.chats) == 80
+    assert evaluator.value("found.summary.right.tolist()") == [20, 10, 20, 10]
+    assert evaluator.value("len(found.comparisons)") == 6
+    # It shows itself again, as a value of a cell.
+    assert evaluator.run("found").text.startswith("test/x with prompt is better")
+
+
+def test_a_stop_is_said(evaluator: Kernel, service: Service) -> None:
+    assert evaluator.run("df = pd.concat([df] * 12)").ok
+    run = evaluator.run("%%wbeval df --truth label -m test/x -m test/y --stop-when-clear\nIs it even: {{ n }}")
+    assert run.ok, run.error
+    assert "test/x is better than test/y: its share of right answers is " in run.text
+    assert "rows spared." in run.text
+    assert len(service.chats) < 200
+
+
+def test_nothing_is_sent_with_dry_run(shared_evaluator: SharedKernel) -> None:
+    run = shared_evaluator.kernel.run(
+        "%%wbeval df --truth label -m test/x -m test/y --samples 2 --dry-run\nIs it even: {{ n }}"
+    )
+    assert run.ok, run.error
+    shown = run.text
+    assert "Nothing was sent. To test/x at" in shown
+    assert "40 rows, about" in shown
+    assert "Is it even: 0" in shown
+    assert shared_evaluator.service.chats == []
+
+
+def test_a_dry_run_says_what_a_judge_adds_and_a_stop_may_spare(shared_evaluator: SharedKernel) -> None:
+    kernel = shared_evaluator.kernel
+    line = "%%wbeval df --truth label -m test/x -m test/y --dry-run"
+    judged = kernel.run(f"{line} --judge test/judge\nIs it even: {{{{ n }}}}")
+    assert "Then test/judge judges at most 20 pairs of answers, each twice: that costs extra." in judged.text
+    stopped = kernel.run(f"{line} --stop-when-clear\nIs it even: {{{{ n }}}}")
+    assert "That is if it asks all rows: it stops when the comparison is decided." in stopped.text
+    assert shared_evaluator.service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("df", "Name the column that holds them: --truth label."),
+        ("", "Name a DataFrame of the notebook after it: %%wbeval reviews."),
+        ("df --truth lable", "Did you mean label?"),
+        ("df --truth none", "No row has a value in 'none'."),
+        ("df --truth label --scorer nearly", "Scorers: equal, exact, precision, recall, f1, error"),
+        ("df --truth label -p missing.txt", "The prompt 'missing.txt' cannot be read: No such file or directory."),
+        ("df --truth label --stop-when-clear", "there is one candidate"),
+        ("df --truth label --scorer error -m a -m b --stop-when-clear", "the scorer error has no bound"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(shared_evaluator: SharedKernel, line: str, says: str) -> None:
+    run = shared_evaluator.kernel.run(f"%%wbeval {line}\nIs it even: {{{{ n }}}}")
+    assert says in str(run.error)
+    assert shared_evaluator.service.chats == []
+
+
+def test_a_function_of_the_notebook_scores(evaluator: Kernel) -> None:
+    assert evaluator.run("%%wbeval df --truth label -m test/x --scorer near\nIs it even: {{ n }}").ok
+    assert evaluator.value("_wbeval.summary.score.tolist()") == [0.5]
+
+
+def test_every_file_of_the_same_name_is_a_prompt(evaluator: Kernel, service: Service, tmp_path: Path) -> None:
+    service.always = answer
+    (tmp_path / "v1").mkdir()
+    for path, text in (("v1/p.txt", "First: {{ n }}"), ("p.txt", "Second: {{ n }}")):
+        (tmp_path / path).write_text(text)
+    run = evaluator.run("%%wbeval df --truth label -m test/x -p v1/p.txt -p p.txt -o found\nIs it even: {{ n }}")
+    assert run.ok, run.text
+    assert evaluator.value("found.summary.prompt.tolist()") == ["prompt", "v1/p.txt", "p.txt"]
+    assert len(service.chats) == 60
+
+
+@pytest.mark.parametrize("option", ["", "--stop-when-clear", "--judge test/judge"])
+def test_a_cassette_replays_an_evaluation(evaluator: Kernel, service: Service, tmp_path: Path, option: str) -> None:
+    def judged(one: Answer) -> None:
+        if one.received.body["model"] != "test/judge":
+            answer(one)
+            return
+        text = one.received.body["messages"][-1]["content"]
+        number = int(text.split("Is it even: ")[1].split()[0])
+        is_first = f"first answer:\n{'no' if number % 2 else 'yes'}" in text
+        completion(f'{{"better": "{"first" if is_first else "second"}"}}')(one)
+
+    service.always = judged
+    cell = f"%%wbeval df --truth label -m test/x -m test/y {option} -o found\nIs it even: {{{{ n }}}}"
+    assert evaluator.run(f"%wbconfig --cassette {tmp_path / 'class.jsonl'} --mode record").ok
+    recorded = evaluator.run(cell)
+    assert recorded.ok
+    if option.startswith("--judge"):
+        assert "Judged by test/judge, in both orders: it contradicted itself on 0 of 10 pairs (0%)." in recorded.text
+        assert "It agreed with label on 10 of 10 pairs." in recorded.text
+    sent = len(service.chats)
+    assert sent == {"": 40, "--stop-when-clear": 32, "--judge test/judge": 60}[option]
+    assert evaluator.run(f"%wbconfig --cassette {tmp_path / 'class.jsonl'} --mode replay").ok
+    replayed = evaluator.run(cell)
+    assert replayed.ok
+    assert len(service.chats) == sent
+    assert replayed.text.splitlines()[:5] == recorded.text.splitlines()[:5]
+
+
+def test_an_interrupt_keeps_what_the_rows_so_far_tell_and_the_next_run_goes_on(
+    evaluator: Kernel, service: Service
+) -> None:
+    requested, finished = Event(), Event()
+
+    def hold(one: Answer) -> None:
+        requested.set()
+        finished.wait(60)
+
+    service.then(*[answer] * 5)
+    service.always = hold
+    cell = "%%wbeval df --truth label -m test/x --concurrency 1 -o found\nIs it even: {{ n }}"
+    request = evaluator.start(cell)
+    try:
+        assert requested.wait(60), "no request came after the answered ones"
+        evaluator.interrupt()
+        run = evaluator.finish(request)
+    finally:
+        finished.set()
+    assert "What the rows so far tell is in found." in str(run.error)
+    assert "test/x is right on 5 of 5 rows: 100% (57 to 100)." in run.text
+    assert evaluator.value("len(found.rows)") == 5
+    service.always = answer
+    again = evaluator.run(cell)
+    assert again.ok
+    assert "5 answers kept from before" in again.text
+    assert evaluator.value("found.summary.right.tolist()") == [20]
+
+
+def test_an_evaluation_above_the_budget_is_refused_with_the_figures(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
+    kernel = kernel_with_catalog
+    kernel.run("import pandas as pd\ndf = pd.DataFrame({'text': ['word ' * 100] * 500, 'label': 'yes'})")
+    kernel.run("%wbconfig --budget 0.01")
+    run = kernel.run("%%wbeval df --truth label --samples 2\n{{ text }}")
+    assert re.search(r"would cost about \$0\.1\d, and \$0\.01\d? is left of the budget", run.error)
+    assert wandb.api.chats == []

@@ -1,0 +1,397 @@
+"""How many requests to a model are in flight, whose turn it is, and how long a failing service is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import pytest
+from clocks import FastClock
+
+from wandb_inference_magic.concurrency import run_once
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session.limiter import Limiter, Limiters, Share
+
+
+class Slots:
+    """Holders of slots. Each holds its slot until it is released."""
+
+    def __init__(self, most: int | None, limiter: Limiter | None = None) -> None:
+        self.share = Share(limiter or Limiter(), most)
+        self.held: list[int] = []
+        self.released: dict[int, asyncio.Event] = {}
+
+    async def hold(self, number: int) -> None:
+        self.released[number] = asyncio.Event()
+        async with self.share.slot():
+            self.held.append(number)
+            try:
+                await self.released[number].wait()
+            finally:
+                self.held.remove(number)
+
+    def start(self, *numbers: int) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self.hold(number)) for number in numbers]
+
+    async def release(self, *numbers: int) -> None:
+        for number in numbers:
+            self.released[number].set()
+        await settled()
+
+    async def release_all(self, *tasks: asyncio.Task[None]) -> None:
+        for event in self.released.values():
+            event.set()
+        await asyncio.gather(*tasks)
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an asynchronous test on an event loop of its own. In this thread the browser's may be running."""
+
+    @wraps(test)
+    def run(**arguments: Any) -> None:
+        run_once(test(**arguments))
+
+    return run
+
+
+async def settled() -> None:
+    """Let every task run until it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def failure(status: int | None = 503, *, cause: Any = "busy", after: float | None = None) -> InferenceError:
+    return InferenceError("It is overloaded.", cause=cause, status=status, retryable=True, retry_after=after)
+
+
+@in_loop
+async def test_as_many_hold_a_slot_as_are_allowed_in_their_order() -> None:
+    slots = Slots(2)
+    tasks = slots.start(0, 1, 2, 3)
+    await settled()
+    assert slots.held == [0, 1]
+    await slots.release(1)
+    assert slots.held == [0, 2]
+    await slots.release_all(*tasks)
+
+
+@in_loop
+async def test_two_shares_of_a_model_have_one_limit_and_equal_parts() -> None:
+    """A job that has all slots gives half of them to a map that comes later, as they become free."""
+    limiter = Limiter()
+    job, later = Slots(4, limiter), Slots(4, limiter)
+    tasks = job.start(*range(12))
+    await settled()
+    assert job.held == [0, 1, 2, 3]
+    tasks += later.start(*range(12))
+    await settled()
+    assert later.held == []
+    await job.release(0, 1, 2)
+    assert (len(job.held), len(later.held)) == (2, 2)
+    await later.release(*later.held)
+    assert (len(job.held), len(later.held)) == (2, 2)
+    await asyncio.gather(job.release_all(), later.release_all(), *tasks)
+
+
+@in_loop
+async def test_a_chat_has_the_next_free_slot() -> None:
+    limiter = Limiter()
+    job, chat = Slots(2, limiter), Slots(None, limiter)
+    tasks = [*job.start(0, 1, 2, 3), *chat.start(0)]
+    await settled()
+    assert (job.held, chat.held) == ([0, 1], [])
+    await job.release(0)
+    assert (job.held, chat.held) == ([1], [0])
+    await chat.release(0)
+    assert job.held == [1, 2]
+    await job.release_all(*tasks)
+
+
+@in_loop
+async def test_chats_alone_are_not_limited() -> None:
+    limiter = Limiter()
+    chats = [Slots(None, limiter) for _ in range(30)]
+    tasks = [task for chat in chats for task in chat.start(0)]
+    await settled()
+    assert all(chat.held == [0] for chat in chats)
+    await asyncio.gather(*(chat.release_all() for chat in chats), *tasks)
+
+
+@in_loop
+async def test_a_share_that_is_paused_gets_no_slots() -> None:
+    slots = Slots(1)
+    tasks = slots.start(0, 1)
+    await settled()
+    slots.share.pause()
+    await slots.release(0)
+    assert slots.held == []
+    await slots.share.resume()
+    await settled()
+    assert slots.held == [1]
+    await slots.release_all(*tasks)
+
+
+@in_loop
+async def test_a_lower_limit_applies_to_those_that_wait() -> None:
+    slots = Slots(4, Limiter(FastClock()))
+    tasks = slots.start(*range(6))
+    await settled()
+    assert slots.share.limiter.waits_for(failure(429), sent=101.0)
+    await slots.release(0, 1)
+    assert slots.held == [2, 3]
+    await slots.release(2)
+    assert slots.held == [3, 4]
+    await slots.release_all(*tasks)
+
+
+@in_loop
+async def test_one_that_is_cancelled_leaves_its_place_and_its_slot() -> None:
+    slots = Slots(1)
+    tasks = slots.start(0, 1, 2, 3)
+    await settled()
+    tasks[1].cancel()
+    await settled()
+    tasks[0].cancel()
+    await settled()
+    assert slots.held == [2]
+    await slots.release(2)
+    await slots.release(3)
+    assert [task.cancelled() for task in tasks] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("at", range(8))
+@in_loop
+async def test_one_that_is_cancelled_in_its_turn_passes_the_turn_on(at: int) -> None:
+    """At whatever step of the loop: before its turn, in it, or with its slot."""
+    slots = Slots(1)
+    tasks = slots.start(0, 1, 2)
+    await settled()
+    slots.released[0].set()
+    for step in range(20):
+        await asyncio.sleep(0)
+        if step == at:
+            tasks[1].cancel()
+    await settled()
+    assert slots.held == [2]
+    await slots.release(2)
+
+
+@pytest.mark.parametrize(
+    ("most", "served", "allowed"), [(8, 0, 4), (8, 3, 4), (8, 5, 5), (8, 40, 8), (1, 0, 1), (1, 4, 1)]
+)
+@in_loop
+async def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed: int) -> None:
+    slots = Slots(most, Limiter(FastClock()))
+    tasks = slots.start(0)
+    await settled()
+    slots.share.limiter.waits_for(failure(429), sent=101.0)
+    for _ in range(served):
+        slots.share.limiter.served()
+    assert slots.share.allowed == allowed
+    await slots.release_all(*tasks)
+
+
+async def _outage(clock: FastClock, seconds: float, *, rows: int, most: int) -> tuple[int, int, list[int]]:
+    """Send rows to a service that fails for a time. Return how many were answered, given up, and the tries."""
+    share = Share(Limiter(clock), most)
+    until, in_flight, tries, given_up = clock.now() + seconds, [0], [], [0]
+
+    async def row() -> None:
+        while True:
+            async with share.slot():
+                sent = clock.now()
+                in_flight[0] += 1
+                tries.append(in_flight[0])
+                await asyncio.sleep(0)
+                in_flight[0] -= 1
+                if sent >= until:
+                    share.limiter.served()
+                    return
+            if not share.limiter.waits_for(failure(), sent):
+                given_up[0] += 1
+                return
+
+    await asyncio.gather(*(row() for _ in range(rows)))
+    return rows - given_up[0], given_up[0], tries
+
+
+@in_loop
+async def test_five_minutes_of_failures_are_waited_through_by_one_try_at_a_time() -> None:
+    clock = FastClock()
+    answered, given_up, tries = await _outage(clock, 300.0, rows=40, most=16)
+    assert (answered, given_up) == (40, 0)
+    # All that were in flight, then one at a time; afterwards more and more.
+    failed = len(tries) - 40
+    assert failed < 16 + 20
+    assert set(tries[16:failed]) == {1}
+    assert tries[failed : failed + 3] == [1, 1, 2]
+
+
+@in_loop
+async def test_a_service_that_does_not_return_is_given_up() -> None:
+    clock = FastClock()
+    answered, given_up, _ = await _outage(clock, 100_000.0, rows=40, most=16)
+    assert (answered, given_up) == (0, 40)
+    assert 900 <= sum(clock.slept) + 100 < 1200
+
+
+@in_loop
+async def test_requests_that_fail_at_the_same_moment_are_all_sent_again() -> None:
+    """Nothing else waits for a slot then, and nothing else could wake them."""
+    answered, given_up, _ = await _outage(FastClock(), 60.0, rows=3, most=16)
+    assert (answered, given_up) == (3, 0)
+
+
+@in_loop
+async def test_a_run_that_follows_a_cancelled_one_waits_for_the_same_moment() -> None:
+    limiter = Limiter(FastClock())
+    first = Slots(2, limiter)
+    tasks = first.start(0)
+    await settled()
+    limiter.waits_for(failure(after=100.0), sent=100.5)
+    tasks[0].cancel()
+    await settled()
+    second = Slots(2, limiter)
+    tasks = second.start(0)
+    await settled()
+    assert second.held == [0]
+    assert limiter.clock.now() > 200
+    await second.release_all(*tasks)
+
+
+def test_a_new_run_has_patience_again() -> None:
+    limiters = Limiters(FastClock())
+
+    async def exhausted() -> None:
+        share = limiters.share("http://here", "a", 4)
+        while share.limiter.waits_for(failure(), share.limiter.clock.now()):
+            await share.limiter.clock.sleep(200.0)
+        again = limiters.share("http://here", "a", 4)
+        assert again.limiter is share.limiter
+        assert again.limiter.waits_for(failure(), share.limiter.clock.now() + 1) is True
+
+    run_once(exhausted())
+
+
+@in_loop
+async def test_a_refused_connection_while_others_are_answered_is_waited_for() -> None:
+    """A server that restarts answers what it has, and takes no more."""
+    limiter = Limiter(FastClock())
+    gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
+    async with Share(limiter, 4).slot():
+        limiter.served()
+        assert limiter.waits_for(gone, sent=99.0) is True
+
+
+@in_loop
+async def test_after_a_cut_chats_alone_are_not_limited() -> None:
+    limiter = Limiter(FastClock())
+    tasks = Slots(4, limiter).start(0)
+    await settled()
+    limiter.waits_for(failure(429), sent=101.0)
+    tasks[0].cancel()
+    await settled()
+    chats = [Slots(None, limiter) for _ in range(5)]
+    tasks = [task for chat in chats for task in chat.start(0)]
+    await settled()
+    assert all(chat.held == [0] for chat in chats)
+    await asyncio.gather(*(chat.release_all() for chat in chats), *tasks)
+
+
+@in_loop
+async def test_a_machine_that_sleeps_gives_nothing_up() -> None:
+    clock = FastClock()
+    limiter = Limiter(clock)
+    async with Share(limiter, 4).slot():
+        sent = clock.now()
+        clock.time += 8 * 3600
+        assert limiter.waits_for(failure(None, cause="network"), sent) is True
+
+
+@in_loop
+async def test_a_minute_that_the_service_asks_for_is_waited_once() -> None:
+    clock = FastClock()
+    slots = Slots(4, Limiter(clock))
+    tasks = slots.start(*range(5))
+    await settled()
+    for _ in range(4):
+        assert slots.share.limiter.waits_for(failure(429, after=60.0), sent=100.5)
+    # An answer to a request from before the refusal says nothing about now.
+    slots.share.limiter.served(sent=99.0)
+    assert slots.share.limiter.is_waiting
+    await slots.release(0, 1, 2, 3)
+    assert len(clock.slept) == 1
+    assert 60 <= clock.slept[0] <= 75
+    assert slots.held == [4]
+    await slots.release_all(*tasks)
+
+
+@in_loop
+async def test_a_chat_does_not_wait_for_a_failing_service_and_its_answer_lets_rows_follow() -> None:
+    limiter = Limiter()
+    rows, chat = Slots(4, limiter), Slots(None, limiter)
+    tasks = rows.start(0)
+    await settled()
+    limiter.waits_for(failure(after=100.0), sent=limiter.clock.now())
+    tasks += [*rows.start(1), *chat.start(0)]
+    await rows.release(0)
+    assert (rows.held, chat.held) == ([], [0])
+    await chat.release(0)
+    limiter.served()
+    await settled()
+    assert rows.held == [1]
+    await rows.release_all(*tasks)
+
+
+@in_loop
+async def test_nothing_is_left_on_the_loop() -> None:
+    slots = Slots(1)
+    tasks = slots.start(0)
+    await settled()
+    slots.share.limiter.waits_for(failure(after=100.0), sent=slots.share.limiter.clock.now())
+    tasks[0].cancel()
+    await settled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_last", "expected"),
+    [
+        (failure(500), False, True),
+        (failure(500), True, False),
+        (failure(503), True, True),
+        (failure(None, cause="network"), True, True),
+        (InferenceError("No.", cause="request", status=400), False, False),
+    ],
+)
+@in_loop
+async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_last: bool, expected: bool) -> None:
+    limiter = Limiter(FastClock())
+    async with Share(limiter, 4).slot():
+        assert limiter.waits_for(error, limiter.clock.now(), may_be_prompt=is_last) is expected
+
+
+@in_loop
+async def test_a_failure_while_others_are_answered_is_the_rows_own() -> None:
+    limiter = Limiter(FastClock())
+    async with Share(limiter, 4).slot():
+        limiter.served()
+        assert limiter.waits_for(failure(503), sent=99.0) is False
+
+
+@pytest.mark.parametrize(
+    ("has_worked", "is_last", "expected"), [(False, False, False), (True, False, True), (True, True, False)]
+)
+@in_loop
+async def test_an_endpoint_that_worked_before_is_waited_for(has_worked: bool, is_last: bool, expected: bool) -> None:
+    """A server that restarts refuses connections, which at first means that the address is wrong."""
+    clock = FastClock()
+    limiter = Limiter(clock)
+    gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
+    async with Share(limiter, 4).slot():
+        if has_worked:
+            limiter.served()
+            clock.time += 1
+        assert limiter.waits_for(gone, clock.now(), may_be_prompt=is_last) is expected

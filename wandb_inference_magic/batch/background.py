@@ -1,0 +1,71 @@
+"""Make a Job of a map: everything that is the user's code runs before it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..concurrency import HAS_THREADS
+from ..errors import InferenceError
+from .job import Job, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..session import Command
+    from .map import Mapped, PreparedMap
+    from .rows import Rows
+
+HERE: Final = "No interactive front end is attached, so the job ran in the foreground."
+
+
+def check_rows(rows: Rows) -> None:
+    """Raise if the rows cannot all be read before a job starts.
+
+    Raises
+    ------
+    InferenceError
+    """
+    if rows.length is None:
+        raise InferenceError(
+            "A job reads all its rows first, and the number of these is not known. Nothing was sent.",
+            remedy="Put them into a list first: rows = list(...)",
+            cause="option",
+        )
+
+
+def can_run_beside(command: Command) -> bool:
+    """Return whether a job can run beside the notebook, and someone can look at it."""
+    return HAS_THREADS and command.session.is_interactive()
+
+
+def map_job(
+    command: Command,
+    what: str,
+    prepared: PreparedMap,
+    *,
+    place: str,
+    summary: Callable[[Mapped], dict[str, Any]] | None = None,
+    variable: str = "",
+) -> Job:
+    """Return a Job for a map. Its prompts are rendered already, if it is to run in another thread.
+
+    Parameters
+    ----------
+    command : Command
+    what : str
+        The magic and the name of the frame.
+    prepared : PreparedMap
+    place : str
+        Where the user finds the frame so far, for the message about a run that ended early.
+    summary : callable, optional
+        Returns what is shown when it has ended.
+    variable : str
+        The variable of the Job.
+    """
+
+    def work(job: Job) -> Outcome:
+        mapped = prepared.run(progress=job.follow)
+        shown = summary(mapped) if summary else None
+        return Outcome(mapped.frame, shown, mapped.ended_early(place), mapped.ran.notices)
+
+    return Job(command, what, work, runs=prepared.runs, so_far=lambda: prepared.frame()[0], variable=variable)

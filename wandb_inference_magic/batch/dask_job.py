@@ -1,0 +1,89 @@
+"""A Job over the futures of a Dask cluster: the answers of a frame, made by its workers while other cells run."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from ..concurrency import SECONDS_BETWEEN_LOOKS
+from ..errors import InferenceError, Interrupted, quoted
+from .job import Job, Outcome
+from .progress import Counts
+
+if TYPE_CHECKING:
+    from ..session import Command
+
+UNIT: Final = "partitions"
+
+
+def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> Job:
+    """Return a Job that computes a lazy Dask DataFrame on the cluster in use. Its result is the frame, computed there.
+
+    Parameters
+    ----------
+    command : Command
+    what : str
+        The magic and the name of the frame.
+    lazy : dask.dataframe.DataFrame
+        As `map_lazily` returns it.
+    variable : str
+        The variable of the Job.
+
+    Raises
+    ------
+    InferenceError
+        If there is no cluster.
+    """
+    client = _cluster_client()
+    frame = [lazy]
+
+    def work(job: Job) -> Outcome:
+        from distributed import futures_of
+
+        frame[0] = client.persist(lazy)
+        futures = futures_of(frame[0])  # type: ignore[no-untyped-call,unused-ignore]
+        while True:
+            states = [one.status for one in futures]
+            if client.status != "running" or {"lost", "cancelled"} & set(states):
+                gone = InferenceError("The cluster or its results are gone.", remedy="Run it again.", cause="missing")
+                return Outcome(frame[0], error=gone)
+            done = sum(one in ("finished", "error") for one in states)
+            job.count(Counts(done, len(states), states.count("error"), None))
+            if "error" in states:
+                client.cancel([one for one in futures if one.status == "pending"])
+                return Outcome(frame[0], error=_explained(futures[states.index("error")].exception()))
+            if done == len(states):
+                return Outcome(frame[0])
+            try:
+                job.draw()
+                if command.cancelled.wait(SECONDS_BETWEEN_LOOKS):
+                    raise Interrupted("The answers received are kept on the workers' disks.")
+            except BaseException:
+                # Also when the foreground, in which it runs, is interrupted.
+                client.cancel(futures)
+                raise
+
+    return Job(command, what, work, so_far=lambda: frame[0], unit=UNIT, variable=variable)
+
+
+def _explained(failure: BaseException) -> BaseException:
+    """Return a worker's failure as an error for users."""
+    if isinstance(failure, InferenceError):
+        return failure
+    said = quoted(f"{type(failure).__name__}: {failure}")
+    return InferenceError(f"A worker of the cluster failed: {said}.", cause="missing")
+
+
+def _cluster_client() -> Any:
+    with suppress(ImportError, ValueError):
+        from distributed import default_client
+
+        client = default_client()  # type: ignore[no-untyped-call,unused-ignore]
+        # One that was closed remains the default.
+        if client.status == "running":
+            return client
+    raise InferenceError(
+        "A job over a Dask DataFrame runs on a cluster, and there is none. Nothing was sent.",
+        remedy="Start one: from dask.distributed import Client; Client(). Or leave out --bg: the frame stays lazy.",
+        cause="option",
+    )

@@ -1,0 +1,450 @@
+"""Work that runs beside the notebook, in a thread of its own: a map, an evaluation or a chat."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Event, RLock, Thread
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from ..catalog import usd
+from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
+from ..errors import InferenceError, Interrupted, quoted, shortened
+from ..rendering import line_bundle
+from ..session import JobRecord, RecordFile, forget_same
+from ..text import counted, duration
+from .progress import Counts, cost_of, longest_wait, sum_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..session import Command, Share
+    from .run import BatchRun
+
+State = Literal["running", "paused", "waiting", "done", "cancelled", "failed"]
+SECONDS_BETWEEN_DRAWINGS: Final = 1.0
+# The rate is that of the last drawings.
+SAMPLES: Final = 30
+SECONDS_BETWEEN_RECORDS: Final = 20.0
+BAR: Final = 20
+# How long a cell that is run again waits for its earlier job to end.
+SECONDS_TO_END: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes
+    ----------
+    value : object
+        What `wait` returns.
+    shown : dict, optional
+        The MIME bundle that takes the place of the job's line.
+    error : BaseException, optional
+        Why it ended early.
+    notices : tuple of str
+        What is unusual in it.
+    """
+
+    value: Any
+    shown: dict[str, Any] | None = None
+    error: BaseException | None = None
+    notices: tuple[str, ...] = ()
+
+
+class JobView(Protocol):
+    """Where the line of a job is drawn."""
+
+    def draw(self, bundle: dict[str, Any]) -> None:
+        """Draw the line in place of the one before."""
+
+    def end(self, bundle: dict[str, Any], line: str) -> None:
+        """Draw what came of the job, for the last time. The line says where to find it."""
+
+
+class Job:
+    """Work that runs beside the notebook.
+
+    Parameters
+    ----------
+    command : Command
+    what : str
+        The magic and the name of what it works on.
+    work : callable
+        Takes the job, whose `follow` it calls with its runs, and returns the Outcome. Runs in the job's thread.
+    runs : sequence of BatchRun
+        The runs that are known before.
+    share : Share, optional
+        What the job asks for, if it has no runs.
+    so_far : callable, optional
+        Returns the frame with the answers so far.
+    unit : str
+        What is counted, if it is not rows.
+    variable : str
+        The variable of the Job.
+
+    Attributes
+    ----------
+    id : int
+        Its number in `%wbjobs`.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        what: str,
+        work: Callable[[Job], Outcome],
+        *,
+        runs: Sequence[BatchRun] = (),
+        share: Share | None = None,
+        so_far: Callable[[], Any] | None = None,
+        unit: str = "",
+        variable: str = "",
+    ) -> None:
+        self.id = 0
+        self.what = what
+        self._command, self._work, self._so_far = command, work, so_far
+        command.is_listed = True
+        self._own_counts: Counts | None = None
+        self._unit = f" {unit}" if unit else ""
+        self._runs = list(runs)
+        self._share = share
+        # Views are drawn on by the job's thread, and added by others.
+        self._lock = RLock()
+        self._views: list[JobView] = []
+        self._outcome: Outcome | None = None
+        self._over = Event()
+        self._is_paused = self._is_abandoned = False
+        self._next = self._next_record = 0.0
+        self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
+        self._began = perf_counter()
+        self._seconds = 0.0
+        started = time()
+        place = command.session.place()
+        self._record = JobRecord(what, variable, started=started, written=started, unit=unit or "rows", **place)
+        self._file = RecordFile()
+
+    def start(self, show: Callable[[Job], None] | None = None) -> None:
+        """Give the job its number, show it, and start it. An earlier job of the same cell is ended.
+
+        An interrupt comes before it has a number, or when it runs.
+        """
+        jobs = self._command.session.jobs
+        for one in [job for job in jobs if isinstance(job, Job) and not job.is_over]:
+            # One execution of a cell may start several.
+            if one._record.is_same_cell(self._record) and one._record.execution != self._record.execution:
+                one.cancel()
+                one.join(SECONDS_TO_END)
+        with deferred_interrupts():
+            forget_same(self._record)
+            jobs.add(self)
+            try:
+                self._write_record()
+                if show is not None:
+                    show(self)
+                # What it shows belongs to the cell that started it.
+                context = copy_context()
+                Thread(target=context.run, args=(self._run,), name=f"wb-job-{self.id}", daemon=True).start()
+            except BaseException as error:
+                self._end(Outcome(None, error=error))
+                raise
+
+    def start_here(self) -> None:
+        """Do the work in this thread, because no interactive front end is attached.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it is interrupted.
+        """
+        self._command.session.jobs.add(self)
+        self._run()
+        self.seen()
+        if self._outcome and isinstance(self._outcome.error, KeyboardInterrupt):
+            raise self._outcome.error
+
+    # What users ask it -----------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """`running`, `paused`, `waiting` (for a service that fails), `done`, `cancelled` or `failed`."""
+        if self._outcome is not None:
+            if self._outcome.error is None:
+                return "done"
+            return "cancelled" if isinstance(self._outcome.error, KeyboardInterrupt) else "failed"
+        if self._is_paused:
+            return "paused"
+        return "waiting" if any(share.limiter.is_waiting for share in self._shares()) else "running"
+
+    @property
+    def done(self) -> int:
+        """The rows that have an answer or an error."""
+        return self._counts().done
+
+    @property
+    def total(self) -> int | None:
+        """The rows in all, or None if their number is not known."""
+        return self._counts().total
+
+    @property
+    def errors(self) -> int:
+        """The rows without an answer."""
+        return self._counts().errors
+
+    @property
+    def cost(self) -> float | None:
+        """The cost so far in USD, or None if it is not known."""
+        return self._counts().cost
+
+    @property
+    def rate(self) -> float | None:
+        """The rows a second of late, or None if there were none."""
+        if len(self._samples) < 2:
+            return None
+        (began, before), (now, done) = self._samples[0], self._samples[-1]
+        return (done - before) / (now - began) if done > before and now > began else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how many seconds are left, or None if that is not known."""
+        counts, rate = self._counts(), self.rate
+        return None if counts.total is None or not rate else (counts.total - counts.done) / rate
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is unusual in the result, once it is there."""
+        return self._outcome.notices if self._outcome is not None else ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
+    def frame(self) -> Any:
+        """Return the frame with the answers so far.
+
+        Raises
+        ------
+        InferenceError
+            If the job has no rows.
+        """
+        if self._so_far is None:
+            raise InferenceError(f"{self.what} has no rows.", remedy="wait() returns its result.", cause="option")
+        return self._so_far()
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Wait until the job has ended and return its result. Interrupting ends the wait, not the job.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            The most seconds to wait.
+
+        Raises
+        ------
+        InferenceError
+            The error that ended the job, or that it was cancelled. Its `partial` is what there is.
+        TimeoutError
+            If it has not ended in that time.
+        """
+        until = None if timeout is None else perf_counter() + timeout
+        while not self._over.wait(SECONDS_BETWEEN_LOOKS if until is None else min(SECONDS_BETWEEN_LOOKS, timeout or 0)):
+            if until is not None and not perf_counter() < until:  # also if the timeout is NaN
+                raise TimeoutError(f"Job {self.id} has not ended after {timeout:g} s: {self._progress_text()}.")
+        self.seen()
+        outcome = self._outcome
+        assert outcome is not None
+        if isinstance(outcome.error, KeyboardInterrupt):
+            cancelled = InferenceError(f"Job {self.id} was cancelled.", remedy=str(outcome.error), cause="option")
+            cancelled.partial = outcome.value if outcome.value is not None else getattr(outcome.error, "partial", None)
+            raise cancelled
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def seen(self) -> None:
+        """Announce the end of the job no more."""
+        self._command.session.jobs.seen(self)
+
+    def cancel(self) -> None:
+        """End the job. What was answered is kept."""
+        self._command.cancelled.set()
+
+    def pause(self) -> None:
+        """Send no more requests until `resume`. Those in flight are waited for.
+
+        Raises
+        ------
+        InferenceError
+            If the job has no rows.
+        """
+        if not self._runs:
+            raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.", cause="option")
+        self._is_paused = True
+        for run in self._runs:
+            run.share.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_paused = False
+        for run in self._runs:
+            self._command.loop.begin(run.share.resume())
+
+    # How it runs -----------------------------------------------------------------------------------------------------
+
+    def follow(self, runs: Sequence[BatchRun]) -> Job:
+        """Follow these runs too. The job draws their progress."""
+        self._runs.extend(run for run in runs if not any(run is one for one in self._runs))
+        if self._is_paused:
+            self.pause()
+        return self
+
+    def count(self, counts: Counts) -> None:
+        """Say how far a job without runs is."""
+        self._own_counts = counts
+
+    def show(self, view: JobView) -> None:
+        """Draw the job's line in a further place from now on."""
+        with self._lock:
+            self._views.append(view)
+            if self._outcome is not None:
+                view.end(self.last_bundle(), self.describe())
+            else:
+                view.draw(self.bundle())
+
+    def draw(self) -> None:
+        """Draw the line, and write the record, unless that was done recently."""
+        now = perf_counter()
+        if now < self._next:
+            return
+        self._next = now + SECONDS_BETWEEN_DRAWINGS
+        self._samples.append((now, self._counts().done))
+        with self._lock:
+            for view in list(self._views):
+                self._draw_on(view, view.draw, self.bundle())
+        if now >= self._next_record:
+            self._write_record()
+
+    def close(self) -> None:
+        """Do nothing: the line stays until the result is there."""
+
+    def abandon(self) -> None:
+        """End the job because the kernel ends. It is listed as unfinished afterwards."""
+        self._is_abandoned = True
+        self.cancel()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the job has ended, for a limited time."""
+        self._over.wait(seconds)
+
+    def _run(self) -> None:
+        try:
+            outcome = self._work(self)
+        except BaseException as error:  # noqa: BLE001 - raised by `wait`
+            outcome = Outcome(None, error=error)
+        self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        for run in self._runs:
+            run.prompts.forget()
+        self._seconds = perf_counter() - self._began
+        if self._is_abandoned:
+            self._write_record("cancelled")
+            self._file.release()
+        else:
+            self._file.remove()
+        with self._lock:
+            self._outcome = outcome
+            for view in list(self._views):
+                self._draw_on(view, partial(view.end, line=self.describe()), self.last_bundle())
+        self._command.session.jobs.ended(self)
+        self._over.set()
+
+    def _draw_on(self, view: JobView, draw: Callable[[dict[str, Any]], None], bundle: dict[str, Any]) -> None:
+        """Draw on a view. One that fails, because its front end is gone, ends no paid work: it is drawn no more."""
+        try:
+            draw(bundle)
+        except Exception:  # noqa: BLE001 - whatever the front end raises
+            self._views.remove(view)
+
+    def _shares(self) -> list[Share]:
+        return [*(run.share for run in self._runs), *([self._share] if self._share else [])]
+
+    def _counts(self) -> Counts:
+        if self._own_counts is not None:
+            return self._own_counts
+        runs = list(self._runs)
+        total = sum_or_none([run.total for run in runs])
+        return Counts(sum(run.done for run in runs), total, sum(run.failed for run in runs), cost_of(runs))
+
+    def _write_record(self, state: str = "running") -> None:
+        self._next_record = perf_counter() + SECONDS_BETWEEN_RECORDS
+        counts = self._counts()
+        self._file.write(replace(self._record, written=time(), done=counts.done, total=counts.total or 0, state=state))
+
+    # How it is shown -------------------------------------------------------------------------------------------------
+
+    def bundle(self) -> dict[str, Any]:
+        """Return the line that says how far the job is, as a MIME bundle."""
+        return line_bundle(self.describe())
+
+    def describe(self) -> str:
+        """Return how far the job is, as one line of text."""
+        return f"{self.what} · job {self.id} · {self._progress_text()}"
+
+    def last_bundle(self) -> dict[str, Any]:
+        return (self._outcome.shown if self._outcome else None) or self.bundle()
+
+    def news(self) -> str:
+        """Return in one sentence how the job ended."""
+        return f"Job {self.id} ({self.what}) is {self.state}: {self._progress_text(state=False)}. %wbjobs {self.id}"
+
+    def _progress_text(self, *, state: bool = True) -> str:
+        counts = self._counts()
+        parts: list[str] = [self.state] if state else []
+        if counts.total:
+            full = min(BAR * counts.done // counts.total, BAR)
+            if self._outcome is None:
+                parts.append(f"{'█' * full}{'░' * (BAR - full)}")
+            parts.append(f"{counts.done:,} of {counts.total:,}{self._unit}")
+        elif counts.total is None:
+            parts.append(f"{counts.done:,} so far")
+        if counts.errors:
+            parts.append(counted(counts.errors, "error"))
+        if self._outcome is None and (rate := self.rate):
+            parts.append(f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+        if counts.done and counts.cost is not None:
+            parts.append(usd(counts.cost))
+        return " · ".join(one for one in (*parts, self._why()) if one)
+
+    def _why(self) -> str:
+        """Return what else is to be said: the time left, what is waited for, or why it ended."""
+        if self._outcome is not None:
+            error = self._outcome.error
+            if error is None or isinstance(error, Interrupted):
+                return duration(self._seconds)
+            return error.what if isinstance(error, InferenceError) else quoted(f"{type(error).__name__}: {error}")
+        waits = [run.waits for run in self._runs]
+        if self._share is not None:
+            waits.append((self._share.limiter.reason, self._share.limiter.opens_at))
+        reason, at = longest_wait(waits)
+        if reason and (left := at - self._command.session.clock.now()) > 0:
+            return f"trying again in {duration(round(left))}: {shortened(reason, 80)}"
+        left_over = self.seconds_left
+        return self._counts().doing if left_over is None else f"{duration(round(left_over))} left"
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}: {self.what}, {self._progress_text()}>"
+
+    def _ipython_display_(self) -> None:
+        show = self._command.session.show_job
+        if show is None:
+            raise NotImplementedError
+        show(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
+        return self.last_bundle()

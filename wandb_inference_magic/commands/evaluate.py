@@ -1,0 +1,210 @@
+"""Run `%%wbeval`: hold models and prompts against known answers, and show what the rows tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Final
+
+from ..batch import BatchSpec, is_dask, read_rows, start_dry
+from ..engine import spec_from_options
+from ..errors import InferenceError, quoted, shortened
+from ..evaluation import (
+    NOT_PUBLISHED,
+    PUBLISHED,
+    SCORERS,
+    Evaluation,
+    EvaluationSpec,
+    PreparedEvaluation,
+    asked_of,
+    ended_early,
+    evaluation_job,
+    known_rows,
+    named_prompts,
+    scorer_of,
+)
+from ..frontend import Spinner, cleared_on_error, shown_whole
+from ..rendering import line_bundle
+from ..session import Command
+from .jobs import begin
+from .map import map_progress, rows_to_look_at, value_of
+from .preview import rows_preview_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..arguments import EvalOptions
+    from ..batch import Ran, Rows
+    from ..frontend import Canvas, MagicContext
+
+OUTPUT: Final = "_wbeval"
+
+
+def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str, text: str) -> None:
+    """Ask every candidate about every row, show the progress, and put the Evaluation into a notebook variable.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot start or ends early. What the rows so far tell is in the variable.
+    Interrupted
+        When the user interrupts. What the rows so far tell is in the variable.
+    """
+    command = Command(context.session, dry=True) if options.dry_run else context.command
+    canvas = context.canvas()
+    command.listener = Spinner(canvas)
+    value = value_of(frame, context.names, "%%wbeval")
+    if is_dask(value):
+        raise InferenceError(
+            "A Dask DataFrame cannot be evaluated. Nothing was sent.",
+            remedy="Take some of its rows: df.head(100).",
+            cause="option",
+        )
+    spec = _spec(context, command, options, text)
+    if options.dry_run:
+        _show_dry(command, canvas, spec, rows_to_look_at(value, options.limit))
+        return
+    name = options.output or OUTPUT
+    what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
+    prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
+    if options.bg:
+        with cleared_on_error(canvas):
+            _run_beside(context, options, prepare(), what, canvas)
+        return
+    with shown_whole(command, canvas, what, name) as interrupts:
+        with interrupts.allowed():
+            prepared = prepare()
+        evaluation, ran = prepared.run(progress=map_progress(context, canvas))
+        context.put(name, evaluation)
+        _publish(command, evaluation, ran, options.publish, name)
+        canvas.clear()
+        canvas.show(evaluation.bundle(name))
+        news = " ".join(context.session.jobs.news())
+        canvas.append_below(line_bundle(news) if news else {})
+    if error := ended_early(evaluation, ran, name):
+        raise error
+
+
+def _run_beside(
+    context: MagicContext, options: EvalOptions, prepared: PreparedEvaluation, what: str, canvas: Canvas
+) -> None:
+    """Start a job for an evaluation, or run it here if no interactive front end is attached."""
+    name = options.output or OUTPUT
+    job = evaluation_job(
+        context.command,
+        what,
+        prepared,
+        place=f"{name}.frame()",
+        summary=lambda evaluation: evaluation.bundle(f"{name}.wait()"),
+        variable=name,
+        after=lambda evaluation, ran: _publish(context.command, evaluation, ran, options.publish, name),
+    )
+    begin(context, job, name, canvas, prepared=prepared.prepared)
+
+
+def _publish(command: Command, evaluation: Evaluation, ran: Ran, project: str | None, name: str) -> None:
+    """Publish a whole evaluation, and add what came of it as a notice: nothing stops what is paid from being shown."""
+    if project is None or ran.interrupted or ran.stopped is not None:
+        return
+    stopped = Event()
+    try:
+        with (
+            command.deferred_interrupts("publication") as interrupts,
+            command.listener.waiting("publishing to Weave") as redraw,
+        ):
+            link = command.loop.call(
+                lambda: evaluation.publish(command.session.tracing, project, stopped),
+                meanwhile=redraw,
+                interrupts=interrupts,
+            )
+    except InferenceError as error:
+        why = f"{error.what} {error.why}".strip()
+    except KeyboardInterrupt:
+        # The thread that publishes ends with the row that it is at.
+        stopped.set()
+        why = "It was interrupted, and a part of it may be there."
+    else:
+        evaluation.notices = (*evaluation.notices, f"{PUBLISHED}{link}")
+        return
+    said = f"{NOT_PUBLISHED}{why} To try again: {name}.to_weave({project!r})."
+    evaluation.notices = (*evaluation.notices, said)
+
+
+def _spec(context: MagicContext, command: Command, options: EvalOptions, text: str) -> EvaluationSpec:
+    if options.truth is None:
+        raise InferenceError(
+            "%%wbeval needs to know the right answers: nothing was sent.",
+            remedy="Name the column that holds them: --truth label.",
+            cause="option",
+        )
+    prompts = named_prompts(text, _read_prompts(options.prompt))
+    chat = replace(spec_from_options(options, context.names), stream=False)
+    asked = [
+        BatchSpec(
+            text=prompt,
+            chat=chat,
+            names=context.names,
+            value_tokens=command.settings.value_tokens,
+            raw=options.raw,
+            concurrency=options.concurrency,
+        )
+        for prompt in prompts.values()
+    ]
+    return EvaluationSpec(
+        asked,
+        list(prompts),
+        command.model_ids(options.model),
+        options.truth,
+        options.field,
+        options.samples or 1,
+        scorer_of(_scorer(options.scorer, context.names)),
+        options.stop_when_clear,
+        options.judge,
+    )
+
+
+def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
+    """Return the templates of files, by the files' names; a name that occurs twice is the whole path."""
+    texts = {}
+    names = Counter(Path(path).name for path in dict.fromkeys(paths))
+    for path in dict.fromkeys(paths):
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not a text in UTF-8"
+            raise InferenceError(
+                f"The prompt {shortened(path)!r} cannot be read: {quoted(why)}. Nothing was sent.",
+                remedy="Name a text file that holds a template.",
+                cause="option",
+            ) from None
+        name = Path(path).name
+        texts[name if names[name] == 1 else path] = text.strip("\n")
+    return texts
+
+
+def _scorer(name: str | None, names: Mapping[str, Any]) -> str | Callable[[Any, Any], Any] | None:
+    """Return a function of the notebook, if there is one of the name and no scorer of ours."""
+    if name is None or name in SCORERS:
+        return name
+    found = names.get(name)
+    return found if callable(found) else name
+
+
+def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows) -> None:
+    known, left_out = known_rows(spec, rows)
+    runs = [
+        run
+        for asked, batch, model in asked_of(spec, known)
+        for run in start_dry(command, asked, batch, [model] if model else [])
+    ]
+    if left_out and runs:
+        runs[0].notice(f"{left_out:,} rows without a value in {spec.truth} are left out.")
+    if spec.judge is not None and runs:
+        pairs = len(runs) * (len(runs) - 1) // 2 * len(known)
+        runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
+    if spec.stop_when_clear and runs:
+        runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
+    canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))

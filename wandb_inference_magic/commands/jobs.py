@@ -1,0 +1,260 @@
+"""Run `%wbjobs`, and start jobs in the background for other magics."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from ..batch import HERE, Counts, Job, Outcome, can_run_beside
+from ..catalog import usd
+from ..engine import prepare_request, run_chat
+from ..errors import InferenceError, Interrupted
+from ..frontend import describe_progress, describe_wait, show_job
+from ..messages import NullListener
+from ..rendering import line_bundle, reply_bundle, table_bundle
+from ..session import Foreground, JobRecord, unfinished
+from ..text import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..arguments import JobsOptions
+    from ..batch import PreparedRuns
+    from ..engine import ChatSpec
+    from ..frontend import Canvas, MagicContext
+    from ..messages import CallProgress
+
+HEADINGS: Final = ("job", "what", "state", "done", "errors", "rate", "cost", "time left")
+ROWS_A_DRAWING: Final = 500
+# The variable of a chat's job if none is named.
+CHAT_JOB: Final = "_wbjob"
+ACTIONS: Final = ("cancel", "pause", "resume", "result")
+
+
+def start_chat(
+    context: MagicContext, spec: ChatSpec, canvas: Canvas, *, format: str, name: str | None, quiet: bool
+) -> None:
+    """Start a job for a chat, or run it here if no interactive front end is attached.
+
+    Raises
+    ------
+    InferenceError
+        If it cannot start; from a job that runs here, for any failure.
+    """
+    command, name = context.command, name or CHAT_JOB
+    # What can be refused is refused before the cell ends.
+    request = prepare_request(command, spec)
+    share = command.session.limiters.share(request.endpoint.url, request.model, 1)
+
+    def work(job: Job) -> Outcome:
+        job.count(Counts(0, 1))
+        reply = run_chat(command, spec, origin=context.cell.origin, listener=JobListener(job), share=share)
+        job.count(Counts(1, 1, 0, reply.cost))
+        return Outcome(reply, reply_bundle(reply, format, command.settings.allow_images_from))
+
+    what = f"%%wbchat {request.model}"
+    job = Job(command, what, work, share=share, unit="reply", variable=name)
+    begin(context, job, name, canvas, quiet=quiet)
+
+
+class JobListener(NullListener):
+    """Shows in the line of a job what has been received of its reply."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._progress: CallProgress | None = None
+
+    def start(self, progress: CallProgress, *_: CallProgress) -> None:
+        """Follow another call from now on."""
+        self._progress = progress
+
+    def redraw(self) -> None:
+        """Draw the line of the job."""
+        if self._progress is not None:
+            self.doing(describe_progress(self._progress))
+
+    def doing(self, words: str) -> None:
+        """Show what is being done."""
+        self._job.count(Counts(0, 1, doing=words))
+        self._job.draw()
+
+
+def begin(
+    context: MagicContext,
+    job: Job,
+    name: str,
+    canvas: Canvas,
+    *,
+    prepared: PreparedRuns | None = None,
+    quiet: bool = False,
+) -> None:
+    """Start a job beside the notebook and show its line, or run it here if no interactive front end is attached.
+
+    Parameters
+    ----------
+    context : MagicContext
+    job : Job
+    name : str
+        The variable of the Job.
+    canvas : Canvas
+    prepared : PreparedRuns, optional
+        Runs whose prompts are rendered first.
+    quiet : bool
+        Whether to show nothing.
+
+    Raises
+    ------
+    InferenceError
+        From a job that runs here.
+    """
+    if can_run_beside(context.command):
+        if prepared is not None:
+            prepared.render_all(_rendering(canvas, sum(run.total or 0 for run in prepared.runs)))
+
+        def show(job: Job) -> None:
+            canvas.discard()
+            context.put(name, job)
+            # What it waits for is not shown in the cell any more.
+            context.command.listener = NullListener()
+            if not quiet:
+                show_job(context.shell, job)
+
+        job.start(show)
+        return
+    context.put(name, job)
+    job.start_here()
+    canvas.show(job.last_bundle())
+    canvas.append_below(line_bundle(HERE))
+    job.wait()
+
+
+def _rendering(canvas: Canvas, total: int) -> Callable[[], None]:
+    """Return a function to call for each prompt that is rendered: it shows how many are, now and then."""
+    began, done = perf_counter(), 0
+
+    def redraw() -> None:
+        nonlocal done
+        done += 1
+        if done % ROWS_A_DRAWING == 0 and (line := describe_wait("preparing the prompts", perf_counter() - began)):
+            canvas.status(f"{line} · {done:,} of {total:,}" if total else line)
+
+    return redraw
+
+
+def manage(context: MagicContext, options: JobsOptions, text: str) -> None:
+    """Run `%wbjobs` with its options.
+
+    Raises
+    ------
+    InferenceError
+        For a job that does not exist, and for more than one action at once.
+    Interrupted
+        When the user interrupts: following ends, and the job goes on.
+    """
+    canvas, session = context.canvas(), context.session
+    chosen = [action for action in ACTIONS if getattr(options, action)]
+    if len(chosen) > 1:
+        raise InferenceError("%wbjobs does one thing at a time.", remedy="Give one option.", cause="option")
+    if not text:
+        if chosen:
+            raise InferenceError(
+                f"--{chosen[0]} needs the number of a job.", remedy="%wbjobs shows them.", cause="option"
+            )
+        canvas.show(jobs_table(cast("Sequence[Job | Foreground]", list(session.jobs)), unfinished()))
+        return
+    job = cast("Job | Foreground", session.jobs.get(_number(text)))
+    if isinstance(job, Foreground):
+        if chosen != ["cancel"]:
+            raise InferenceError(
+                f"Job {job.id} ({job.what}) runs in a callback, a subshell or a thread of yours: what waits for it "
+                "gets its result.",
+                remedy=f"To end it: %wbjobs {job.id} --cancel",
+                cause="option",
+            )
+        job.cancel()
+        canvas.show(line_bundle(f"Job {job.id} ends; what has arrived is kept."))
+    elif not chosen:
+        follow(canvas, job)
+    else:
+        canvas.show(_act(context, chosen[0], job, options))
+
+
+def _number(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise InferenceError(f"{text!r} is not the number of a job.", remedy="%wbjobs shows them.", cause="option")
+
+
+def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> dict[str, Any]:
+    if action == "result":
+        is_whole = job.state == "done"
+        context.put(options.result or "", job.wait() if is_whole else job.frame())
+        so_far = "" if is_whole else ", so far"
+        return line_bundle(f"{options.result} has the result of job {job.id}{so_far}.")
+    if job.is_over:
+        return line_bundle(f"Job {job.id} has ended already: {job.state}.")
+    if action == "cancel":
+        job.cancel()
+        return line_bundle(f"Job {job.id} is being cancelled. What was answered is kept.")
+    if action == "pause":
+        job.pause()
+        return line_bundle(f"Job {job.id} sends no more requests. To go on: %wbjobs {job.id} --resume")
+    job.resume()
+    return line_bundle(f"Job {job.id} goes on.")
+
+
+def follow(canvas: Canvas, job: Job) -> None:
+    """Show how far a job is until it has ended.
+
+    Raises
+    ------
+    Interrupted
+        When the user interrupts. The job goes on.
+    """
+    try:
+        while not job.is_over:
+            canvas.status(job.describe())
+            job.join(1.0)
+    except KeyboardInterrupt:
+        canvas.discard()
+        raise Interrupted(f"Job {job.id} goes on. To end it: %wbjobs {job.id} --cancel") from None
+    canvas.show(job.last_bundle())
+    job.seen()
+
+
+def jobs_table(jobs: Sequence[Job | Foreground], left: Sequence[JobRecord]) -> dict[str, Any]:
+    """Return the jobs of this session, and those that a kernel left unfinished, as a MIME bundle."""
+    below = " ".join(_describe_left(one) for one in left)
+    if not jobs:
+        return line_bundle(below or "There are no jobs. %%wbmap, %%wbeval and %%wbchat start one with --bg.")
+    return table_bundle(HEADINGS, [_row(job) for job in jobs], below=below)
+
+
+def _row(job: Job | Foreground) -> tuple[str, ...]:
+    if isinstance(job, Foreground):
+        return (str(job.id), job.what, "running", *[""] * (len(HEADINGS) - 3))
+    total, left, rate = job.total, job.seconds_left, job.rate
+    return (
+        str(job.id),
+        job.what,
+        job.state,
+        f"{job.done:,}" if total is None else f"{job.done:,} of {total:,}",
+        f"{job.errors:,}" if job.errors else "",
+        f"{rate:.1f}/s" if rate and not job.is_over else "",
+        # Nothing has been paid yet: that is not free.
+        usd(job.cost) if job.done else "",
+        duration(round(left)) if left is not None and not job.is_over else "",
+    )
+
+
+def _describe_left(one: JobRecord) -> str:
+    variable = f" ({one.variable})" if one.variable else ""
+    when = datetime.fromtimestamp(one.started).strftime("%Y-%m-%d %H:%M")
+    cell = f" in cell [{one.execution}]" if one.execution else ""
+    notebook = f" of {one.notebook}" if one.notebook else ""
+    rows = f"{one.done:,} of {one.total:,} {one.unit} were done" if one.total else "it had not begun"
+    return (
+        f"Unfinished: {one.what}{variable}, started {when}{cell}{notebook}: {rows} when its kernel ended. "
+        "Run that cell again to go on."
+    )

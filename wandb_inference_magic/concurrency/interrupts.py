@@ -1,0 +1,88 @@
+"""Interrupts that wait for a safe moment."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from contextlib import contextmanager
+from threading import Event, current_thread, main_thread
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+# A second interrupt is not deferred if the first has waited for this long.
+SECONDS_OF_PATIENCE: Final = 2.0
+
+
+class Interrupts:
+    """The interrupts that arrive while `deferred_interrupts` is active, and a cancellation from another thread."""
+
+    def __init__(
+        self,
+        handler: Callable[[int, FrameType | None], object] | None = None,
+        cancelled: Event | None = None,
+    ) -> None:
+        self._handler = handler
+        self._cancelled = cancelled or Event()
+        self._since: float | None = None
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if an interrupt or a cancellation has arrived."""
+        if self._cancelled.is_set():
+            raise KeyboardInterrupt
+        if self._since is not None and self._handler is not None:
+            self._since = None
+            # The handler that was there before: Python's own raises KeyboardInterrupt.
+            self._handler(signal.SIGINT, None)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let interrupts through inside the `with` block, at once: the user's own code runs there."""
+        if self._handler is None:
+            yield
+            return
+        self.check()
+        deferring = signal.signal(signal.SIGINT, self._let_through)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, deferring)
+        self.check()
+
+    def _let_through(self, number: int, frame: FrameType | None) -> None:
+        # Python drops what is raised in a callback of the garbage collector, such as those of Dask and Hypothesis. An
+        # interrupt that arrives during a collection is handled in the first of them.
+        if frame is not None and any(frame.f_code is getattr(one, "__code__", None) for one in gc.callbacks):
+            self._since = monotonic()
+        elif self._handler is not None:
+            self._handler(number, frame)
+
+    def _defer(self, number: int, frame: FrameType | None) -> None:
+        if self._since is None:
+            self._since = monotonic()
+        elif monotonic() - self._since > SECONDS_OF_PATIENCE and self._handler is not None:
+            # What should have looked at it by now hangs.
+            self._handler(number, frame)
+
+
+@contextmanager
+def deferred_interrupts(cancelled: Event | None = None) -> Iterator[Interrupts]:
+    """Defer interrupts inside the `with` block until `check`, `allowed` or the end of the block.
+
+    An interrupt then never comes between two steps that belong together, such as recording a turn and drawing it.
+    Only the main thread receives interrupts. In any thread, `check` raises once `cancelled` is set.
+    """
+    handler = signal.getsignal(signal.SIGINT) if current_thread() is main_thread() else None
+    if not callable(handler):
+        yield Interrupts(None, cancelled)
+        return
+    interrupts = Interrupts(handler, cancelled)
+    signal.signal(signal.SIGINT, interrupts._defer)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    interrupts.check()

@@ -1,0 +1,13 @@
+"""Test models and prompts on rows with known answers, and say what the rows tell and what they do not."""
+
+from .result import NOT_PUBLISHED as NOT_PUBLISHED, PUBLISHED as PUBLISHED, Evaluation as Evaluation
+from .run import (
+    EvaluationSpec as EvaluationSpec,
+    PreparedEvaluation as PreparedEvaluation,
+    asked_of as asked_of,
+    ended_early as ended_early,
+    evaluation_job as evaluation_job,
+    known_rows as known_rows,
+    named_prompts as named_prompts,
+)
+from .scorers import SCORERS as SCORERS, scorer_of as scorer_of

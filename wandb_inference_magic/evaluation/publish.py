@@ -1,0 +1,171 @@
+"""Publish an evaluation in W&B Weave: a Dataset, an Evaluation for each candidate, and a leaderboard of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
+
+from ..batch import has_no_value, json_text, plain
+from ..errors import InferenceError, quoted
+from ..imports import import_quietly
+from ..text import library_message
+from .verdict import SHARE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from threading import Event
+
+    from ..batch import Row
+    from ..session import Tracer
+    from .candidate import Candidate
+    from .scorers import Scorer
+
+
+class Publication:
+    """What is published.
+
+    Parameters
+    ----------
+    tracer : Tracer
+        The connection to Weave. It takes secrets out of what is sent.
+    source : sequence
+        The rows that were asked.
+    truth : str
+    scorer : Scorer
+    remarks : mapping
+        What is said of all candidates together. It goes into each summary.
+    stopped : Event, optional
+        Set by another thread to end the publication.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        source: Sequence[Row],
+        truth: str,
+        scorer: Scorer,
+        remarks: Mapping[str, Any],
+        stopped: Event | None = None,
+    ) -> None:
+        self._tracer = tracer
+        self._truth = truth
+        self._scorer = scorer
+        self._remarks = remarks
+        self._stopped = stopped
+        self._rows = [self._as_json(row) for row in source]
+        self._name = f"wbeval-{re.sub(r'[^A-Za-z0-9]+', '-', truth).strip('-') or 'truth'}"
+
+    def publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
+        """Publish the candidates with their figures, and return the address of the leaderboard.
+
+        Raises
+        ------
+        InferenceError
+            If Weave fails.
+        """
+        with self._tracer.heard() as heard:
+            try:
+                link = self._publish(candidates, facts)
+            except InferenceError:
+                raise
+            except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
+                raise _not_published(f"{type(error).__name__}: {error}") from None
+            late = self._tracer.flush()
+            if error_text := heard.said or late:
+                raise _not_published(error_text)
+        return link
+
+    def _publish(self, candidates: Sequence[Candidate], facts: Sequence[Mapping[str, Any]]) -> str:
+        weave, boards = import_quietly("weave"), import_quietly("weave.flow.leaderboard")
+        dataset = weave.Dataset(name=self._name, rows=self._rows)
+        # Once, so that all evaluations are over the same version.
+        weave.publish(dataset)
+        evaluations = {self._publish_one(dataset, one, its) for one, its in zip(candidates, facts, strict=True)}
+        measured = [] if self._scorer.measure is SHARE else [("score", self._scorer.measure.lower_is_better)]
+        columns = [
+            # A scorer's name and a path in the summary of an evaluation: `output` is the summary as it was given.
+            boards.LeaderboardColumn(
+                evaluation_object_ref=evaluation, scorer_name="output", summary_metric_path=path, should_minimize=least
+            )
+            for evaluation in sorted(evaluations)
+            for path, least in (("share", False), *measured, ("cost_usd", True), ("seconds", True))
+        ]
+        about = f"Candidates compared by {self._truth} with %%wbeval."
+        weave.publish(boards.Leaderboard(name=self._name, description=self._tracer.hidden(about), columns=columns))
+        client = weave.get_client()
+        urls = import_quietly("weave.trace.urls")
+        return str(urls.leaderboard_path(client.entity, client.project, self._name))
+
+    def _publish_one(self, dataset: Any, candidate: Candidate, facts: Mapping[str, Any]) -> str:
+        """Publish one candidate, and return the reference of the Evaluation: the same for all over one dataset."""
+        spec = candidate.run.spec
+        model = {
+            "name": _class_name(candidate.label),
+            "model": candidate.model,
+            "prompt_name": candidate.prompt,
+            "prompt": spec.text,
+            "system": spec.chat.system,
+            "parameters": dict((*spec.chat.parameters, *spec.chat.extra)),
+        }
+        measured = [] if self._scorer.measure is SHARE else [self._scorer.name]
+        logger = import_quietly("weave").EvaluationLogger(
+            name=self._tracer.hidden(candidate.label),
+            model=self._as_json(model),
+            dataset=dataset,
+            # The same for all candidates: a leaderboard joins those with the same dataset and attributes.
+            eval_attributes={"truth": self._truth, "scorer": self._scorer.name},
+            scorers=["right", *measured],
+        )
+        try:
+            self._log(logger, candidate, facts, measured)
+        except BaseException as error:
+            # Otherwise it would count as running.
+            with suppress(Exception):
+                logger.fail(error)
+            raise
+        return str(logger._pseudo_evaluation.ref.uri())
+
+    def _log(self, logger: Any, candidate: Candidate, facts: Mapping[str, Any], measured: Sequence[str]) -> None:
+        """Log the answers of a candidate, their scores and its figures."""
+        for number, row in enumerate(self._rows):
+            if self._stopped is not None and self._stopped.is_set():
+                raise _not_published("it was interrupted")
+            scores = candidate.samples[number] or [None] * len(candidate.answers[number])
+            sampled = (candidate.answers[number], candidate.errors[number], candidate.seconds[number], scores)
+            for answer, error, seconds, score in zip(*sampled, strict=True):
+                output = {"answer": answer, "seconds": seconds} | ({"error": error} if error else {})
+                prediction = logger.log_prediction(row, output=self._as_json(output))
+                if candidate.right[number] is not None:
+                    prediction.log_score("right", self._scorer.is_right(score))
+                    if measured and score is not None:
+                        prediction.log_score(measured[0], score)
+                prediction.finish()
+        logger.log_summary(self._as_json({**facts, **self._remarks}))
+
+    def _as_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values as JSON without secrets. A number that JSON does not have is null."""
+        found = {
+            str(name): None
+            if has_no_value(value)
+            else json.loads(json_text(plain(value)), parse_constant=lambda _: None)
+            for name, value in values.items()
+        }
+        return dict(self._tracer.hidden(found))
+
+
+def _not_published(why: str) -> InferenceError:
+    return InferenceError(
+        "The evaluation was not fully published.",
+        why=quoted(library_message(why)),
+        remedy="It is still here: publish it again with to_weave.",
+        cause="network",
+    )
+
+
+def _class_name(label: str) -> str:
+    """Return a candidate's name as Weave takes names of models: that of a class."""
+    name = re.sub(r"\W+", "_", label, flags=re.ASCII).strip("_")
+    return f"m_{name}" if not name or name[0].isdigit() or iskeyword(name) else name

@@ -1,0 +1,426 @@
+"""What an evaluation found: figures of each candidate, comparisons, rows, and how it shows itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import isfinite
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, Final
+
+from ..batch import ANY, NO_VALUE, Kind
+from ..catalog import usd
+from ..messages import data_frame
+from ..rendering import line_bundle, table_bundle
+from .candidate import fill_in_the_worst
+from .clusters import bootstrap, share_interval
+from .plot import Plot, bar
+from .review import Review
+from .scorers import SCORERS, Scorer, score_samples, span
+from .verdict import BOOTSTRAP, SHARE, Comparison, compare_all, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from threading import Event
+
+    from ..batch import Row
+    from ..session import TracerSlot
+    from .candidate import Candidate
+    from .judge import Judgement
+
+SHOWN_ERRORS: Final = 3
+# How the notices about its publication begin.
+PUBLISHED: Final = "Published: "
+NOT_PUBLISHED: Final = "Not published: "
+PUBLISHING: Final = (PUBLISHED, NOT_PUBLISHED)
+# Below this number of rows, the bootstrap's interval holds less often than it says (tests/benchmarks/README.md).
+FEW_ROWS: Final = 20
+COMPARED: Final = ("a", "b", "rows", "difference", "low", "high", "p_value", "verdict", "method")
+
+
+@dataclass(repr=False)
+class Evaluation:
+    """Models and prompts held against known answers.
+
+    Attributes
+    ----------
+    candidates : list of Candidate
+    source : list
+        The rows that all candidates were asked about, as they were given.
+    truth : str
+        The column with the right answers.
+    samples : int
+        How often each row was asked.
+    kind : Kind
+        What the schema says of the answers and the truth.
+    left_out : int
+        The rows that were not asked, because their truth is not known.
+    spared : int
+        The rows that were not asked, because the comparison was decided.
+    is_sequential : bool
+        Whether it was to stop when decided: the tests and intervals are those of a method that allows it.
+    is_decided : bool
+        Whether it stopped because of that.
+    judged : Judgement or None
+        What a judge prefers: the comparisons follow it.
+    notices : tuple of str
+    by_hand : dict
+        By row, what a person said is right in `review()`.
+    """
+
+    candidates: list[Candidate]
+    source: list[Row]
+    truth: str
+    samples: int = 1
+    scorer: Scorer = SCORERS["equal"]
+    kind: Kind = field(default_factory=lambda: Kind(ANY))
+    left_out: int = 0
+    spared: int = 0
+    is_sequential: bool = False
+    is_decided: bool = False
+    judged: Judgement | None = None
+    notices: tuple[str, ...] = ()
+    by_hand: dict[int, Any] = field(default_factory=dict)
+    # By row: the truth before `by_hand` changed it.
+    originals: dict[int, Any] = field(default_factory=dict)
+    # How many truths `by_hand` has changed. The scores follow it.
+    corrected: int | None = None
+
+    @cached_property
+    def found(self) -> list[Comparison]:
+        """The comparisons of every two candidates."""
+        if self.judged is not None:
+            return self.judged.comparisons()
+        names = [one.label for one in self.candidates]
+        return compare_all(
+            names,
+            [_known(one.scores) for one in self.candidates],
+            samples=self.samples,
+            is_sequential=self.is_sequential,
+            measure=self.scorer.measure,
+        )
+
+    @property
+    def summary(self) -> Any:
+        """A DataFrame with one row for each candidate.
+
+        `share` is right / rows, with samples the mean over rows; failed rows are not right. `low` and `high` are its
+        interval of 95 %. With a scorer that measures more than right or wrong, `score` is the mean score.
+        """
+        return data_frame([self._facts(one) for one in self.candidates])
+
+    def _facts(self, candidate: Candidate) -> dict[str, Any]:
+        right = _known(candidate.right)
+        low, high = share_interval(right)
+        seconds = [one for each in candidate.seconds for one in each if one > 0]
+        facts = {
+            "model": candidate.model,
+            "prompt": candidate.prompt,
+            "rows": len(right),
+            "answered": sum(all(one is not None for one in each) for each in candidate.answers),
+            "right": _whole(sum(right) * self.samples),
+            "share": fmean(right) if right else None,
+            "low": low,
+            "high": high,
+            "cost_usd": candidate.run.cost,
+            "seconds": median(seconds) if seconds else None,
+            "tokens": candidate.run.usage.total_tokens,
+        }
+        if self.scorer.measure is not SHARE:
+            scores = _known(candidate.scores)
+            ends = tuple(one if isfinite(one) else None for one in bootstrap(scores))
+            facts |= {"score": fmean(scores) if scores else None, "score_low": ends[0], "score_high": ends[1]}
+        return facts
+
+    @property
+    def comparisons(self) -> Any:
+        """A DataFrame with one row for every two candidates: a, b, rows, difference, low, high, p_value, verdict.
+
+        The p-values are corrected for the number of comparisons (Holm), and the intervals hold together.
+        """
+        records = [_record(one) for one in self.found]
+        return data_frame(records or [dict.fromkeys(COMPARED)]).iloc[: len(records)]
+
+    @property
+    def rows(self) -> Any:
+        """A DataFrame: the columns of the input, and of each candidate its answer, right, seconds and error.
+
+        After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
+        name is kept, and the name of the evaluation's own ends in `_eval`.
+        """
+        return data_frame(self._records())
+
+    @property
+    def disagreements(self) -> Any:
+        """The rows on which the candidates are not equally right, or none is: those worth a look."""
+        return data_frame(self._records()).iloc[self.doubtful()]
+
+    def doubtful(self) -> list[int]:
+        """Return the indices of the disagreements."""
+        numbers = range(len(self.source))
+        return [number for number in numbers if {one.right[number] for one in self.candidates} != {1.0}]
+
+    def review(self) -> Review:
+        """Look at the disagreements by hand: which answer is right, or whether the truth stays. For the notebook."""
+        return Review(self)
+
+    def reviewed(self) -> Evaluation:
+        """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
+        originals = {number: self.source[number].get(self.truth) for number in self.by_hand} | self.originals
+        truths = originals | self.by_hand
+        source: list[Row] = [
+            {**row, self.truth: truths.get(number, row.get(self.truth))} for number, row in enumerate(self.source)
+        ]
+        # What was published is not this one.
+        notices = dict.fromkeys(one for one in self.notices if not one.startswith(PUBLISHING))
+        candidates = []
+        for one in self.candidates:
+            scored = [
+                score_samples(
+                    self.scorer,
+                    self.kind,
+                    [NO_VALUE if error else each for each, error in zip(answers, errors, strict=True)],
+                    row[self.truth],
+                    notices,
+                )
+                for answers, errors, row in zip(one.answers, one.errors, source, strict=True)
+            ]
+            samples, scores, right = (list(each) for each in zip(*scored, strict=True)) if scored else ([], [], [])
+            candidates.append(replace(one, samples=samples, scores=scores, right=right))
+        known = [row[self.truth] for row in source]
+        notices |= dict.fromkeys(fill_in_the_worst(candidates, span(known)))
+        judged = self.judged
+        if judged is not None:
+            ours = dict(zip(map(id, self.candidates), candidates, strict=True))
+            pairs = [replace(one, a=ours[id(one.a)], b=ours[id(one.b)]) for one in judged.pairs]
+            judged = replace(judged, pairs=pairs)
+        changed = [number for number, right in self.by_hand.items() if right is not originals[number]]
+        return replace(
+            self,
+            candidates=candidates,
+            source=source,
+            judged=judged,
+            notices=tuple(notices),
+            by_hand=dict(self.by_hand),
+            originals=originals,
+            corrected=len(changed),
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        given = {name for row in self.source for name in row}
+        for number, row in enumerate(self.source):
+            record: dict[str, Any] = {}
+            for one in self.candidates:
+                answers, end = one.answers[number], "" if len(self.candidates) == 1 else f" {one.label}"
+                seconds = [each for each in one.seconds[number] if each > 0]
+                record[f"answer{end}"] = answers[0] if self.samples == 1 else answers
+                record[f"right{end}"] = one.right[number] if self.samples > 1 else _as_bool(one.right[number])
+                if self.scorer.measure is not SHARE:
+                    record[f"score{end}"] = one.scores[number]
+                record[f"seconds{end}"] = fmean(seconds) if seconds else None
+                record[f"error{end}"] = next((each for each in one.errors[number] if each), None)
+            if self.by_hand:
+                record[f"{self.truth} reviewed"] = self.by_hand.get(number)
+            records.append(dict(row) | {_free(name, given): value for name, value in record.items()})
+        return records
+
+    @property
+    def sentences(self) -> str:
+        """What the rows tell and what they do not, in one or two sentences."""
+        if not self.source:
+            return "No row was asked by all candidates: nothing is known."
+        if len(self.candidates) == 1:
+            facts = self._facts(self.candidates[0])
+            share = _percent(facts["share"], facts["low"], facts["high"])
+            return f"{self.candidates[0].label} is right on {facts['right']:,} of {self._asked()}: {share}."
+        if len(self.found) == 1:
+            return self.found[0].sentences
+        return _of_several(self.found, self._best())
+
+    def _best(self) -> str:
+        if self.judged is not None:
+            wins = {
+                one.label: sum(
+                    each.difference if each.a == one.label else -each.difference
+                    for each in self.found
+                    if one.label in (each.a, each.b)
+                )
+                for one in self.candidates
+            }
+            return max(wins, key=wins.__getitem__)
+        sign = -1 if self.scorer.measure.lower_is_better else 1
+        return max(self.candidates, key=lambda one: sign * fmean(_known(one.scores) or [0.0])).label
+
+    def _asked(self) -> str:
+        rows = f"{len(self.source):,} row{'s' * (len(self.source) != 1)}"
+        return rows if self.samples == 1 else f"{len(self.source) * self.samples:,} answers to {rows}"
+
+    @property
+    def facts_in_words(self) -> list[str]:
+        """What else there is to know: rows left out or spared, failures, the judge, and the cost."""
+        lines = []
+        if self.left_out:
+            lines.append(f"{_rows(self.left_out)} without a value in {self.truth} left out.")
+        if self.corrected is not None:
+            lines.append(
+                f"{_rows(len(self.by_hand))} reviewed by hand, {self.truth} corrected on {self.corrected:,}. The "
+                "reviewer saw the answers, and only rows on which they differ from it."
+            )
+        if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
+            lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
+        if self.is_sequential:
+            stopped = "Decided" if self.corrected is None else "Stopped"
+            lines.append(
+                f"{stopped} after {_rows(len(self.source))}: {_rows(self.spared)} spared."
+                if self.is_decided
+                else f"Not decided: {_rows(len(self.source))} asked."
+            )
+        failed = [
+            (f"Row {number} of `rows`, {one.label}", each)
+            for one in self.candidates
+            for number, errors in enumerate(one.errors)
+            if (each := next(filter(None, errors), ""))
+        ]
+        if failed:
+            shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
+            lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}")
+        judge = self.judged.run if self.judged else None
+        if self.judged:
+            lines += self.judged.sentences()
+        costs = [run.cost for run in (*(one.run for one in self.candidates), *([judge] if judge else []))]
+        cost = None if None in costs else sum(one for one in costs if one is not None)
+        counts = {
+            "answers kept from before": sum(one.run.kept for one in self.candidates),
+            "replayed": sum(one.run.replayed for one in self.candidates),
+        }
+        notes = [f"{count:,} {what}" for what, count in counts.items() if count]
+        total = "unknown" if cost is None else usd(cost)
+        lines.append(" · ".join((f"Cost in all: {total}", *notes)) + ".")
+        return lines
+
+    def to_weave(self, project: str) -> str:
+        """Publish it in a W&B Weave project: a Dataset, an Evaluation for each candidate, and a leaderboard of them.
+
+        Parameters
+        ----------
+        project : str
+            In the form team/project.
+
+        Returns
+        -------
+        str
+            The address of the leaderboard.
+
+        Raises
+        ------
+        InferenceError
+            When Weave is not installed, there is no key, or W&B does not answer.
+        """
+        from ..config import check_project
+        from ..session import current_session
+
+        session = current_session()
+        return session.loop.call(lambda: self.publish(session.tracing, check_project(project)))
+
+    def publish(self, tracing: TracerSlot, project: str, stopped: Event | None = None) -> str:
+        """Publish it by the connections of a session, until `stopped` is set. The rest as for `to_weave`."""
+        from .publish import Publication
+
+        facts = [self._facts(one) for one in self.candidates]
+        remarks: dict[str, Any] = {"says": f"{self.sentences} {' '.join(self.facts_in_words)}"}
+        remarks["comparisons"] = [_record(one) for one in self.found]
+        with tracing.publishing(project) as tracer:
+            publication = Publication(tracer, self.source, self.truth, self.scorer, remarks, stopped)
+            return publication.publish(self.candidates, facts)
+
+    def plot(self) -> Plot:
+        """Return the shares with their intervals as bars, which the notebook shows."""
+        facts = [(one.label, self._facts(one)) for one in self.candidates]
+        ends = [(name, each["share"], each["low"], each["high"]) for name, each in facts]
+        return Plot([(name, _percent(*figures), *figures) for name, *figures in ends])
+
+    def bundle(self, name: str = "") -> dict[str, Any]:
+        """Return how it shows itself, as a MIME bundle: table, bars with intervals, and sentences."""
+        if not self.source:
+            return line_bundle(" ".join((self.sentences, *self.facts_in_words, *self.notices)))
+        several = len({one.prompt for one in self.candidates}) > 1
+        rows = []
+        for one in self.candidates:
+            facts = self._facts(one)
+            score = [] if self.scorer.measure is SHARE else [f"{facts['score']:.3g}"]
+            rows.append(
+                (
+                    one.model,
+                    *([one.prompt] if several else []),
+                    f"{facts['right']:,}",
+                    _percent(facts["share"], facts["low"], facts["high"]),
+                    bar(facts["share"], facts["low"], facts["high"]),
+                    *score,
+                    "unknown" if one.run.cost is None else usd(one.run.cost),
+                )
+            )
+        measured = [] if self.scorer.measure is SHARE else [self.scorer.measure.name]
+        right = f"right of {len(_known(self.candidates[0].right)) * self.samples:,}"
+        figures = (right, "share (95% interval)", "0 to 100 %", *measured, "cost")
+        headings = ("model", *(["prompt"] if several else []), *figures)
+        below = " ".join((*self.facts_in_words, *self.notices, f"In {name}." if name else "")).strip()
+        return table_bundle(headings, rows, above=self.sentences, below=below)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        return self.bundle()
+
+    def __repr__(self) -> str:
+        return str(self.bundle()["text/plain"])
+
+
+def _of_several(found: Sequence[Comparison], best: str) -> str:
+    """Return what the rows tell of the candidate with the best score: whom it beats, and whom it may not."""
+    own = [one for one in found if best in (one.a, one.b)]
+    others: Mapping[str, Comparison] = {one.b if one.a == best else one.a: one for one in own}
+    beaten = [name for name, one in others.items() if one.better == best and not one.is_at_edge]
+    unclear = [one for one in own if one.better != best]
+    said = f"{best} is better than {_listed(beaten)}. " if beaten else ""
+    said += "".join(f"{one.sentences} " for one in own if one.better == best and one.is_at_edge)
+    if unclear:
+        closest = min(unclear, key=lambda one: abs(one.difference))
+        said += closest.sentences
+        rest = [name for name, one in others.items() if one in unclear and one is not closest]
+        said += f" Nor do they tell {best} from {_listed(rest, 'or')}." if rest else ""
+    return said.strip()
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name = f"{name}_eval"
+    return name
+
+
+def _record(comparison: Comparison) -> dict[str, Any]:
+    return {name: getattr(comparison, name) for name in COMPARED}
+
+
+def _percent(share: float | None, low: float, high: float) -> str:
+    if share is None:
+        return "unknown"
+    return f"{whole(share * 100)}% ({whole(low * 100)} to {whole(high * 100)})"
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [one for one in values if one is not None]
+
+
+def _as_bool(value: float | None) -> bool | None:
+    return None if value is None else value == 1
+
+
+def _whole(value: float) -> float:
+    return round(value) if abs(value - round(value)) < 1e-6 else value

@@ -1,0 +1,227 @@
+"""Rows whose truth is doubtful, looked at by a person: which answer is right, or whether the truth stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from ..batch import has_no_value, json_text, means_same, plain
+from ..errors import InferenceError, shortened
+from ..messages import display
+from ..rendering import line_bundle, table_bundle
+from ..text import safe_plain
+from .judge import readable
+from .scorers import SCORERS, score_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..batch import Kind, Row
+    from .candidate import Candidate
+    from .scorers import Scorer
+
+TRUTH: Final = "truth"
+SKIP: Final = "skip"
+# The most rows of the table that is saved with a notebook, and the most characters of a value that are shown.
+MOST_ROWS: Final = 50
+MOST_IN_CELL: Final = 60
+MOST_IN_CARD: Final = 10_000
+
+
+class Reviewed(Protocol):
+    """What a review needs of an Evaluation."""
+
+    candidates: list[Candidate]
+    truth: str
+    scorer: Scorer
+    kind: Kind
+    by_hand: dict[int, Any]
+
+    @property
+    def source(self) -> Sequence[Row]: ...
+
+    def doubtful(self) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Card:
+    """A row to look at. Answers that mean the same are one; those that mean the same as the truth are not repeated.
+
+    Attributes
+    ----------
+    row : int
+        Its index in the Evaluation's `rows`.
+    columns : list of (str, str)
+        What is known of the row, without its truth.
+    truth : object
+        None if it is not known.
+    agree : int
+        How many answers mean the same as the truth.
+    answers : list
+        The others, in the order of the candidates.
+    """
+
+    row: int
+    columns: list[tuple[str, str]]
+    truth: Any
+    agree: int
+    answers: list[Any]
+
+    def value(self, choice: str | int) -> Any:
+        """Return what a choice says is right."""
+        return self.truth if choice == TRUTH else self.answers[int(choice) - 1]
+
+
+@dataclass(repr=False)
+class Review:
+    """The rows on which an answer is not right, to be decided by a person. As the value of a cell it is a widget.
+
+    Who looks does not see which candidate gave an answer. What is decided is in the Evaluation at once: in the column
+    `<truth> reviewed` of its `rows`; its `reviewed()` is scored with it.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+    cards : list of Card
+    choices : dict
+        By row: `truth`, `skip`, or the number of an answer.
+    """
+
+    evaluation: Reviewed
+    cards: list[Card] = field(init=False)
+    choices: dict[int, str | int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.cards = [_card(self.evaluation, row) for row in self.evaluation.doubtful()]
+        self.choices = {}
+        for card in self.cards:
+            if card.row in self.evaluation.by_hand:
+                right = self.evaluation.by_hand[card.row]
+                others = [number for number, one in enumerate(card.answers, 1) if one is right or _is_equal(one, right)]
+                self.choices[card.row] = others[0] if others else TRUTH
+
+    def decide(self, row: int, choice: str | int) -> None:
+        """Store what is right for a row.
+
+        Parameters
+        ----------
+        row : int
+            Its index in `rows`.
+        choice : str or int
+            The number of the answer that is right, `truth` if the truth is, or `skip`.
+
+        Raises
+        ------
+        InferenceError
+            If the review has no such row or choice.
+        """
+        card = next((one for one in self.cards if one.row == row), None)
+        if card is None:
+            raise InferenceError(
+                f"Row {shortened(repr(row))} is not in this review.",
+                remedy="Its rows are those of `disagreements`.",
+                cause="option",
+            )
+        possible = [*range(1, len(card.answers) + 1), *([] if card.truth is None else [TRUTH]), SKIP]
+        if isinstance(choice, bool) or choice not in possible:
+            raise InferenceError(
+                f"Row {row} has no choice {shortened(repr(choice))}.",
+                remedy=f"Choose one of {', '.join(map(str, possible))}.",
+                cause="option",
+            )
+        self.choices[row] = choice
+        if choice == SKIP:
+            self.evaluation.by_hand.pop(row, None)
+        else:
+            self.evaluation.by_hand[row] = card.value(choice)
+
+    @property
+    def truth(self) -> str:
+        """The column with the truth."""
+        return self.evaluation.truth
+
+    def bundle(self) -> dict[str, Any]:
+        """Return the review as a table, for front ends that show no widget."""
+        if not self.cards:
+            return line_bundle("Nothing to review: every answer is right.")
+        most = max(len(card.answers) for card in self.cards)
+        names = [name for name, _ in self.cards[0].columns]
+        headings = ("row", *names, self.truth, *(f"answer {number}" for number in range(1, most + 1)), "right")
+        rows = [
+            (
+                str(card.row),
+                *(shortened(text, MOST_IN_CELL) for _, text in card.columns),
+                "" if card.truth is None else shortened(readable(card.truth), MOST_IN_CELL),
+                *(shortened(readable(one), MOST_IN_CELL) for one in card.answers),
+                *([""] * (most - len(card.answers))),
+                str(self.choices.get(card.row, "")),
+            )
+            for card in self.cards[:MOST_ROWS]
+        ]
+        left = len(self.cards) - len(rows)
+        below = f"{left:,} more rows. " if left else ""
+        below += (
+            f"To decide without keys: decide({self.cards[0].row}, 1) says that answer 1 is right, "
+            f"decide({self.cards[0].row}, 'truth') that {self.truth} is."
+        )
+        rows_said = f"{len(self.cards):,} row{'s' * (len(self.cards) != 1)}"
+        return table_bundle(headings, rows, above=f"{rows_said} with an answer that is not {self.truth}.", below=below)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        return {**(display.reviewer(self) if self.cards else {}), **self.bundle()}
+
+    def __repr__(self) -> str:
+        return str(self.bundle()["text/plain"])
+
+    def shown_cards(self) -> list[dict[str, Any]]:
+        """Return the cards as texts, for a widget."""
+        return [
+            {
+                "row": card.row,
+                "columns": [[name, _cut(text)] for name, text in card.columns],
+                "truth": None if card.truth is None else _cut(readable(card.truth)),
+                "agree": card.agree,
+                "answers": [_cut(readable(one)) for one in card.answers],
+            }
+            for card in self.cards
+        ]
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal. Arrays have no single answer to that."""
+    return json_text(plain(one)) == json_text(plain(other))
+
+
+def _card(evaluation: Reviewed, row: int) -> Card:
+    record = evaluation.source[row]
+    truth = record.get(evaluation.truth)
+    truth = None if has_no_value(truth) else truth
+    answers: list[Any] = []
+    agree = 0
+    for candidate in evaluation.candidates:
+        for answer, error in zip(candidate.answers[row], candidate.errors[row], strict=True):
+            if error or answer is None:
+                continue
+            if score_samples(evaluation.scorer, evaluation.kind, [answer], truth, {}).right == 1:
+                agree += 1
+            elif not any(_are_same(answer, one, evaluation) for one in answers):
+                answers.append(answer)
+    columns = [
+        (str(name), "" if has_no_value(value) else readable(value))
+        for name, value in record.items()
+        if name != evaluation.truth
+    ]
+    return Card(row, columns, truth, agree, answers)
+
+
+def _are_same(one: Any, other: Any, evaluation: Reviewed) -> bool:
+    scorer = evaluation.scorer
+    if scorer is SCORERS["exact"]:
+        return score_samples(scorer, evaluation.kind, [one], other, {}).right == 1
+    return means_same(one, other, evaluation.kind)
+
+
+def _cut(text: str) -> str:
+    text = safe_plain(text)
+    more = len(text) - MOST_IN_CARD
+    return text if more <= 0 else f"{text[:MOST_IN_CARD]} [... {more:,} more characters]"

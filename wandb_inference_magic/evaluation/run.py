@@ -1,0 +1,435 @@
+"""Ask every candidate about every row, through the machinery of a map, and score the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from ..batch import (
+    NO_VALUE,
+    ONLY,
+    STRUCT,
+    Job,
+    Kind,
+    ListRows,
+    Outcome,
+    PreparedRuns,
+    has_no_value,
+    plain,
+    schema_kinds,
+)
+from ..errors import InferenceError, Interrupted, did_you_mean, shortened
+from ..text import counted
+from .candidate import Candidate, fill_in_the_worst
+from .clusters import SEED
+from .judge import check_judge, judge
+from .result import Evaluation
+from .scorers import SCORERS, score_samples, span
+from .verdict import are_decided
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..batch import BatchRun, BatchSpec, Progress, Ran, Row, Rows
+    from ..schemas import Schema
+    from ..session import Command
+    from .scorers import RowScores, Scorer
+
+# With --stop-when-clear, whether it is decided is looked at after so many rows.
+ROWS_A_LOOK: Final = 8
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is held against what.
+
+    Attributes
+    ----------
+    asked : sequence of BatchSpec
+        One for each prompt.
+    prompts : sequence of str
+        Their names.
+    models : sequence of str
+    truth : str
+        The column with the right answers.
+    field : str or None
+        The field of the schema that is compared. With None, the field named as `truth`, else all fields.
+    samples : int
+        How often each row is asked.
+    scorer : Scorer
+    stop_when_clear : bool
+        Whether to stop when the comparison is decided.
+    judge : str or None
+        The model that says which answer is better. Then rows without truth are asked too.
+    """
+
+    asked: Sequence[BatchSpec]
+    prompts: Sequence[str]
+    models: Sequence[str]
+    truth: str
+    field: str | None
+    samples: int
+    scorer: Scorer
+    stop_when_clear: bool = False
+    judge: str | None = None
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.asked[0].chat.schema
+
+    @property
+    def kind(self) -> tuple[str | None, Kind]:
+        """The name of the field that is compared, or None for the whole answer; and its type."""
+        kinds, wanted = schema_kinds(self.schema), self.field or self.truth
+        name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
+        return name, Kind(STRUCT, kinds) if name is None else kinds[name]
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Raise if a column or a field does not exist, or a stop was asked for that cannot be.
+
+        Raises
+        ------
+        InferenceError
+            With similar names as a suggestion.
+        """
+        if self.truth not in columns:
+            raise InferenceError(
+                f"There is no column {self.truth!r}. Nothing was sent.",
+                remedy=did_you_mean(self.truth, columns),
+                cause="option",
+            )
+        fields = () if self.schema is None else tuple(self.schema.fields)
+        if self.field is not None and self.field not in fields:
+            raise InferenceError(
+                f"The schema has no field {self.field!r}. Nothing was sent.",
+                remedy=did_you_mean(str(self.field), fields),
+                cause="option",
+            )
+        candidates = len(self.asked) * max(len(self.models), 1)
+        if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
+            raise InferenceError(
+                "A judge compares one answer a row of two or more candidates. Nothing was sent.",
+                remedy="Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
+                cause="option",
+            )
+        if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
+            why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
+            raise InferenceError(
+                f"--stop-when-clear compares two candidates, and {why}. Nothing was sent.",
+                remedy="Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer.",
+                cause="option",
+            )
+
+    def check_truths(self, truths: Sequence[Any]) -> None:
+        """Raise if whole answers would be compared with truths that have no fields: none would be right.
+
+        Raises
+        ------
+        InferenceError
+            With the fields of the schema.
+        """
+        fields = () if self.schema is None else tuple(self.schema.fields)
+        if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
+            return
+        known = [plain(one) for one in truths if not has_no_value(one)]
+        if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
+            raise InferenceError(
+                f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "
+                "Nothing was sent.",
+                remedy=f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
+                cause="option",
+            )
+
+
+class Scores:
+    """The scores of candidates, row by row, as answers come."""
+
+    def __init__(self, spec: EvaluationSpec, rows: Sequence[Row]) -> None:
+        self.spec = spec
+        self.rows = rows
+        self.runs: Sequence[BatchRun] = ()
+        self.decided_after: int | None = None
+        # In their order, each once.
+        self.notices: dict[str, None] = {}
+        self._field, self.kind = spec.kind
+        self._looked = 0
+        self._scores: list[list[float]] = []
+
+    def start(self, runs: Sequence[BatchRun]) -> None:
+        """Take the runs, in the order of the candidates."""
+        self.runs = runs
+        if self.spec.stop_when_clear:
+            for run in runs:
+                run.must_wait, run.is_enough = self._must_wait, self.is_decided
+        self._scores = [[] for _ in runs]
+
+    def done(self, number: int) -> bool:
+        """Return whether every candidate has answered a row, or failed at it, in all samples."""
+        places = range(number * self.spec.samples, (number + 1) * self.spec.samples)
+        # A row that failed because nothing works any more says nothing about a candidate.
+        return all(run.has_ended(place) and place not in run.stopped_rows for run in self.runs for place in places)
+
+    def is_decided(self) -> bool:
+        """Return whether the first rows, in their order, tell the candidates apart. Late rows are waited for."""
+        while self.decided_after is None and self.runs:
+            end = self._looked + ROWS_A_LOOK
+            if end > len(self.rows) or not all(self.done(number) for number in range(self._looked, end)):
+                return False
+            for scores, run in zip(self._scores, self.runs, strict=True):
+                scores.extend(self.of(run, number).mean or 0.0 for number in range(self._looked, end))
+            self._looked = end
+            if are_decided(self._scores):
+                self.decided_after = end
+        return self.decided_after is not None
+
+    def _must_wait(self, asked: int) -> bool:
+        """Return whether a run is so far ahead that a row more could be one that need not be asked."""
+        if self.is_decided() or any(run.stopped is not None for run in self.runs):
+            return False
+        return asked >= (self._looked + ROWS_A_LOOK) * self.spec.samples
+
+    def of(self, run: BatchRun, number: int) -> RowScores:
+        """Return the scores of a row."""
+        samples = self.spec.samples
+        answers = [
+            NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
+            for place in range(number * samples, (number + 1) * samples)
+        ]
+        truth = self.rows[number].get(self.spec.truth)
+        return score_samples(self.spec.scorer, self.kind, answers, truth, self.notices)
+
+    def compared(self, run: BatchRun, place: int) -> Any:
+        """Return the part of an answer that is compared."""
+        answer = run.answers[place]
+        if self._field in (None, ONLY):
+            return answer
+        # Not its plain form, in which a set is a list.
+        return answer.get(self._field) if isinstance(answer, dict) else getattr(answer, str(self._field), None)
+
+
+def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
+    """Return the rows whose truth is known, in the order in which they are asked, and the number of the others.
+
+    Raises
+    ------
+    InferenceError
+        If a column or a field does not exist.
+    """
+    spec.check(rows.columns)
+    all_rows = list(rows)
+    known = all_rows
+    spec.check_truths([row.get(spec.truth) for row in all_rows])
+    if spec.judge is None:
+        known = [row for row in all_rows if not has_no_value(row.get(spec.truth))]
+    if spec.stop_when_clear:
+        Random(SEED).shuffle(known)
+    return known, len(all_rows) - len(known)
+
+
+def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, BatchSpec, str | None]]:
+    """Return what each candidate is asked: its rows, its spec and its model."""
+    repeated = [row for row in known for _ in range(spec.samples)]
+    return [
+        (ListRows(iter(repeated), len(repeated), is_made=True), batch, model)
+        for batch in spec.asked
+        for model in (dict.fromkeys(spec.models) or (None,))
+    ]
+
+
+class PreparedEvaluation:
+    """An evaluation that is ready to start. Nothing has been sent.
+
+    Parameters
+    ----------
+    command : Command
+    rows : Rows
+    spec : EvaluationSpec
+    use_cache : bool
+
+    Raises
+    ------
+    InferenceError
+        If it cannot start.
+    """
+
+    def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
+        self._command, self._spec, self._use_cache = command, spec, use_cache
+        self._known, self._left_out = known_rows(spec, rows)
+        if not self._known:
+            raise InferenceError(
+                f"No row has a value in {spec.truth!r}. Nothing was sent.",
+                remedy="Fill in the right answer of some rows.",
+                cause="option",
+            )
+        self._judge = None
+        if spec.judge is not None:
+            self._judge = command.model_id(spec.judge)
+            check_judge(command, self._judge, spec.asked[0])
+        self._scores = Scores(spec, self._known)
+        self.prepared = PreparedRuns(
+            command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
+        )
+
+    @property
+    def runs(self) -> list[BatchRun]:
+        """The runs, one for each candidate."""
+        return self.prepared.runs
+
+    def run(
+        self,
+        *,
+        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> tuple[Evaluation, Ran]:
+        """Ask, and return what came of it, even if it was interrupted or ended early; see `PreparedRuns.run`."""
+        with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
+            return self._run(progress, warn)
+
+    def _run(
+        self, progress: Callable[[Sequence[BatchRun]], Progress] | None, warn: Callable[[str], None] | None
+    ) -> tuple[Evaluation, Ran]:
+        ran = self.prepared.run(progress=progress, warn=warn)
+        if self._spec.stop_when_clear:
+            self._scores.is_decided()
+        evaluation = self.so_far(ran.notices)
+        if self._judge is not None and not ran.interrupted and ran.stopped is None:
+            try:
+                evaluation.judged, judging = judge(
+                    self._command,
+                    self._judge,
+                    evaluation.candidates,
+                    evaluation.source,
+                    truth=self._spec.truth,
+                    use_cache=self._use_cache,
+                    progress=progress,
+                )
+            except InferenceError as error:
+                # The candidates' answers are paid for: what they tell is shown without a judge.
+                judging = None
+                evaluation.notices = (*evaluation.notices, f"Not judged: {error}")
+            if judging is not None:
+                evaluation.notices = tuple(dict.fromkeys((*evaluation.notices, *judging.notices)))
+                ran = replace(ran, runs=[*ran.runs, *judging.runs], interrupted=judging.interrupted)
+        return evaluation, ran
+
+    def so_far(self, notices: Sequence[str] = ()) -> Evaluation:
+        """Return what the answers so far say."""
+        return _evaluation(self._spec, self._known, self._left_out, self._scores, notices)
+
+
+def _evaluation(
+    spec: EvaluationSpec, known: Sequence[Row], left_out: int, scores: Scores, notices: Sequence[str]
+) -> Evaluation:
+    """Return what the answers so far say."""
+    # A row that not every candidate was asked about would favour some.
+    end = scores.decided_after or len(known)
+    asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
+    numbers = [number for number in range(end) if scores.done(number)]
+    models = [run.model for run in scores.runs]
+    prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
+    labels = _labels(models, prompts)
+    candidates = [
+        _candidate(scores, run, numbers, Candidate(run.model, prompt, label, run))
+        for run, prompt, label in zip(scores.runs, prompts, labels, strict=True)
+    ]
+    own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
+    return Evaluation(
+        candidates,
+        [known[number] for number in numbers],
+        spec.truth,
+        spec.samples,
+        spec.scorer,
+        scores.kind,
+        left_out=left_out,
+        spared=len(known) - asked if scores.decided_after else 0,
+        is_decided=scores.decided_after is not None,
+        is_sequential=spec.stop_when_clear,
+        notices=(*notices, *scores.notices, *own),
+    )
+
+
+def _candidate(scores: Scores, run: BatchRun, numbers: Sequence[int], candidate: Candidate) -> Candidate:
+    samples = scores.spec.samples
+    for number in numbers:
+        places = range(number * samples, (number + 1) * samples)
+        scored = scores.of(run, number)
+        candidate.samples.append(scored.samples)
+        candidate.scores.append(scored.mean)
+        candidate.right.append(scored.right)
+        answers = [None if run.answers[place] is None else scores.compared(run, place) for place in places]
+        candidate.answers.append(answers)
+        candidate.errors.append([run.errors.get(place, "") for place in places])
+        candidate.seconds.append([run.seconds[place] for place in places])
+    return candidate
+
+
+def _labels(models: Sequence[str], prompts: Sequence[str]) -> list[str]:
+    if len(set(prompts)) == 1:
+        return list(models)
+    if len(set(models)) == 1:
+        return list(prompts)
+    return [f"{model} with {prompt}" for model, prompt in zip(models, prompts, strict=True)]
+
+
+def ended_early(evaluation: Evaluation, ran: Ran, place: str) -> InferenceError | Interrupted | None:
+    """Return what ended an evaluation early, or None; see `Ran`. `place` is where the user finds the evaluation."""
+    return ran.ended_early(evaluation, f"What the rows so far tell is in {place}.")
+
+
+def evaluation_job(
+    command: Command,
+    what: str,
+    prepared: PreparedEvaluation,
+    *,
+    place: str,
+    summary: Callable[[Evaluation], dict[str, Any]] | None = None,
+    variable: str = "",
+    after: Callable[[Evaluation, Ran], None] | None = None,
+) -> Job:
+    """Return a Job for an evaluation; as `map_job`. `after` is called with what came of it, in the job's thread."""
+
+    def work(job: Job) -> Outcome:
+        evaluation, ran = prepared.run(progress=job.follow)
+        if after is not None:
+            after(evaluation, ran)
+        shown = summary(evaluation) if summary else None
+        return Outcome(evaluation, shown, ended_early(evaluation, ran, place), evaluation.notices)
+
+    return Job(command, what, work, runs=prepared.runs, so_far=lambda: prepared.so_far().rows, variable=variable)
+
+
+def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] | str) -> dict[str, str]:
+    """Return the candidate prompts by their names.
+
+    Parameters
+    ----------
+    prompt : str or None
+        The prompt of the cell, called `prompt`.
+    others : mapping, sequence of str, or str
+        Further prompts, by name; without names they are called `prompt 2`, `prompt 3`, ...
+
+    Raises
+    ------
+    InferenceError
+        If there is none, or a prompt or a name is no text.
+    """
+    others = [others] if isinstance(others, str) else others
+    own = "prompt"
+    while own in others:
+        own = f"{own} of the cell"
+    found = {own: prompt} if prompt and prompt.strip() else {}
+    if isinstance(others, Mapping):
+        found |= others
+    else:
+        found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
+    if odd := next((one for pair in found.items() for one in pair if not isinstance(one, str)), None):
+        raise InferenceError(
+            f"A prompt and its name are texts, and {shortened(repr(odd))} is none. Nothing was sent.",
+            remedy="Give a list of templates, or a dict of them by their names.",
+            cause="option",
+        )
+    if not found:
+        raise InferenceError("There is no prompt: nothing was sent.", remedy="Give a template.", cause="option")
+    return found

@@ -1,0 +1,224 @@
+"""How an answer is scored against the known one: equality, measures of sets, numeric error, or the user's function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set as AnySet
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from numbers import Real
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..batch import NO_VALUE, Kind, has_no_value, json_text, means_same, plain
+from ..errors import LEAVING, InferenceError, quoted, shortened
+from ..text import read_json_text
+from .verdict import SHARE, Measure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A scorer's errors can differ by row: no more of them are shown.
+MOST_NOTICES: Final = 5
+# A number that no float holds is none.
+LARGEST_EXPONENT: Final = 308
+
+Score = Callable[[Any, Any, Kind], "float | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A way to score answers.
+
+    Attributes
+    ----------
+    name : str
+    score : callable
+        Takes an answer, the truth and what the schema says of them; returns the score, or None if it has none.
+    measure : Measure
+        What the mean of the scores is. `SHARE` if an answer is right or wrong.
+    """
+
+    name: str
+    score: Score
+    measure: Measure = SHARE
+
+    def is_right(self, score: float | None) -> bool:
+        """Return whether a score is that of a right answer."""
+        return score is not None and (score == 0 if self.measure.lower_is_better else score >= 1)
+
+
+class RowScores(NamedTuple):
+    """The scores of the answers to one row.
+
+    `samples` has the score of each answer, None for one without. `mean` is their mean, and `right` the share of
+    answers that are right: both are None for a row without truth.
+    """
+
+    samples: tuple[float | None, ...] = ()
+    mean: float | None = None
+    right: float | None = None
+
+
+def score_samples(
+    scorer: Scorer, kind: Kind, answers: Sequence[Any], truth: Any, notices: dict[str, None]
+) -> RowScores:
+    """Return the scores of the answers to one row.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    kind : Kind
+        What the schema says of them.
+    answers : sequence
+        `NO_VALUE` for one that failed.
+    truth : object
+        Without a value, there is no score.
+    notices : dict
+        Takes the errors of the user's function. The answers are paid for: the others are scored.
+    """
+    if has_no_value(truth):
+        return RowScores()
+    scores: list[float | None] = []
+    for answer in answers:
+        score = None
+        if answer is not NO_VALUE:
+            try:
+                score = scorer.score(answer, truth, kind)
+            except InferenceError as error:
+                if len(notices) < MOST_NOTICES:
+                    notices[f"{error.what} Such answers count as not right."] = None
+        scores.append(score)
+    right = sum(map(scorer.is_right, scores)) / len(scores)
+    missing = None if scorer.measure.lower_is_better else 0.0
+    found = [missing if one is None else one for one in scores]
+    mean = None if None in found else fmean(one for one in found if one is not None)
+    return RowScores(tuple(scores), mean, right)
+
+
+def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
+    """Return the scorer of a name or of a function of the user.
+
+    Raises
+    ------
+    InferenceError
+        If there is none of the name.
+    """
+    if value is None:
+        return SCORERS["equal"]
+    if callable(value):
+        return _of_function(value)
+    if value not in SCORERS:
+        raise InferenceError(
+            f"There is no scorer {shortened(repr(value))}. Nothing was sent.",
+            remedy=f"Scorers: {', '.join(SCORERS)}, or a function of the notebook.",
+            cause="option",
+        )
+    return SCORERS[value]
+
+
+def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def score(answer: Any, truth: Any, _: Kind) -> float:
+        try:
+            returned = function(answer, truth)
+        except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
+            said = quoted(f"{type(error).__name__}: {error}")
+            raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
+        try:
+            found = float(returned)
+        except Exception:  # noqa: BLE001 - the user's own types can raise anything
+            kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
+            raise InferenceError(
+                f"The scorer {name} returned {kind}: it must be a number from 0 to 1.", cause="option"
+            ) from None
+        if not 0 <= found <= 1:
+            raise InferenceError(f"The scorer {name} returned {found:g}: it must be from 0 to 1.", cause="option")
+        return found
+
+    return Scorer(name, score, Measure(f"mean {name}"))
+
+
+def _equal(answer: Any, truth: Any, kind: Kind) -> float:
+    return float(means_same(answer, truth, kind))
+
+
+def _exact(answer: Any, truth: Any, kind: Kind) -> float:
+    answer, truth = (plain(one) for one in (answer, truth))
+    if isinstance(answer, str) and isinstance(truth, str):
+        return float(answer == truth)
+    return float(means_same(answer, truth, kind))
+
+
+def _items(value: Any) -> list[Any]:
+    """Return the items of a set or a list, or of a text that holds one: in JSON, or with commas between."""
+    if has_no_value(value):
+        return []
+    value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value)
+    if isinstance(value, str):
+        try:
+            value = read_json_text(value)
+        except ValueError:
+            value = [one for part in value.split(",") if (one := part.strip())]
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _found(answer: Any, truth: Any, kind: Kind) -> tuple[float, float]:
+    """Return precision and recall of the items of an answer, each compared by what it means and counted once."""
+    ours, theirs = _distinct(_items(answer), kind), _distinct(_items(truth), kind)
+    if not ours and not theirs:
+        return 1.0, 1.0
+    shared = sum(any(means_same(one, other, kind.item) for other in theirs) for one in ours)
+    return shared / len(ours) if ours else 0.0, shared / len(theirs) if theirs else 0.0
+
+
+def _distinct(items: list[Any], kind: Kind) -> list[Any]:
+    kept: list[Any] = []
+    for one in items:
+        if not any(means_same(one, other, kind.item) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _f1(answer: Any, truth: Any, kind: Kind) -> float:
+    precision, recall = _found(answer, truth, kind)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _error(answer: Any, truth: Any, _: Kind) -> float | None:
+    """Return the distance of two numbers, or None if the answer is no number."""
+    ours, theirs = _as_number(answer), _as_number(truth)
+    return None if ours is None or theirs is None else float(abs(ours - theirs))
+
+
+def span(truths: Sequence[Any]) -> float:
+    """Return how far known numbers lie apart, or how far from 0 if they are all the same. It is never 0."""
+    numbers = [float(one) for truth in truths if (one := _as_number(truth)) is not None]
+    if not numbers:
+        return 1.0
+    return (max(numbers) - min(numbers)) or abs(numbers[0]) or 1.0
+
+
+def _as_number(value: Any) -> Decimal | None:
+    value = plain(value)
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
+        return None
+    text = value.strip().rstrip(".").replace(",", "") if isinstance(value, str) else json_text(value)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and number.adjusted() < LARGEST_EXPONENT else None
+
+
+SCORERS: Final = {
+    one.name: one
+    for one in (
+        Scorer("equal", _equal),
+        Scorer("exact", _exact),
+        Scorer("precision", lambda *given: _found(*given)[0], Measure("mean precision")),
+        Scorer("recall", lambda *given: _found(*given)[1], Measure("mean recall")),
+        Scorer("f1", _f1, Measure("mean F1")),
+        Scorer("error", _error, Measure("mean error", "", lower_is_better=True, is_bounded=False)),
+    )
+}

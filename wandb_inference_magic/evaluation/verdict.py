@@ -1,0 +1,283 @@
+"""Which candidate is better, as figures and as sentences that say no more than the rows do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import ceil, floor, isfinite, isnan, log10
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+from . import sequential
+from .clusters import bootstrap, difference_interval, sign_flip
+from .statistics import ALPHA, holm, mcnemar, rows_needed, tango
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# More rows than this are not worth naming.
+MOST_ROWS: Final = 100_000
+BOOTSTRAP: Final = "sign flips, bootstrap over rows"
+A, B, NOT_CLEAR, EDGE = "a is better", "b is better", "not clear", "at the edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the scores of rows are.
+
+    Attributes
+    ----------
+    name : str
+        As sentences name it: "share of right answers".
+    unit : str
+        "points" for shares, which are shown times 100; else the unit of the scores, or nothing.
+    lower_is_better : bool
+    is_bounded : bool
+        Whether a score is from 0 to 1.
+    """
+
+    name: str = "share of right answers"
+    unit: str = "points"
+    lower_is_better: bool = False
+    is_bounded: bool = True
+
+    def format(self, value: float) -> str:
+        """Return a difference as text, without its unit."""
+        if self.unit != "points":
+            return f"{value:.3g}".replace("-0", "0") if value == 0 else f"{value:.3g}"
+        return _rounded(value * 100)
+
+
+SHARE: Final = Measure()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two candidates on the same rows.
+
+    Attributes
+    ----------
+    a, b : str
+        Their names.
+    rows : int
+        The rows that both were asked about, and whose truth is known.
+    difference : float
+        The mean score of A minus that of B.
+    low, high : float
+        Its interval. With several comparisons all of their intervals hold together, with 95 % (Bonferroni).
+    p_value : float
+        Corrected for the number of comparisons (Holm).
+    method : str
+        The test and the interval.
+    more : float
+        How many more rows would tell them apart four times in five, if the difference is what was seen. NaN if that
+        is not known, as for a test that may stop at any row.
+    measure : Measure
+    """
+
+    a: str
+    b: str
+    rows: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    method: str
+    more: float = float("inf")
+    measure: Measure = SHARE
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the test tells them apart."""
+        return self.p_value <= ALPHA
+
+    @property
+    def is_at_edge(self) -> bool:
+        """Whether the test and the interval disagree: one tells them apart, the other does not."""
+        return self.has_interval and self.is_clear == (self.low <= 0 <= self.high)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is an interval: one row, or rows that all have the same difference, give none."""
+        return isfinite(self.low) and isfinite(self.high)
+
+    @property
+    def better(self) -> str | None:
+        """The name of the better candidate, or None if the rows do not tell."""
+        if not self.is_clear or not self.difference:
+            return None
+        return self.a if (self.difference > 0) != self.measure.lower_is_better else self.b
+
+    @property
+    def verdict(self) -> str:
+        """`a is better`, `b is better` or `not clear`, and whether that is at the edge."""
+        found = NOT_CLEAR if self.better is None else A if self.better == self.a else B
+        return f"{found}, {EDGE}" if self.is_at_edge else found
+
+    @property
+    def sentences(self) -> str:
+        """What the rows say, and what they do not."""
+        if not self.rows:
+            return f"There is no row to compare {self.a} and {self.b} on: nothing is known."
+        if self.better is None:
+            return f"{self._not_apart()} {self._more()}"
+        return f"{self._better()} {self._more()}" if self.is_at_edge else self._better()
+
+    def _better(self) -> str:
+        worse = self.b if self.better == self.a else self.a
+        low, high = sorted(abs(end) if end * self.difference > 0 else -abs(end) for end in (self.low, self.high))
+        word = "lower" if self.measure.lower_is_better else "higher"
+        if not self.has_interval:
+            ends = "on each row"
+        elif not self.is_at_edge:
+            ends = f"({self._format(low)} to {self._format(high)})"
+        else:
+            ends = f"({self._format(low)} to {self._format(high)}; {self._edge()})"
+        size = self._with_unit(abs(self.difference))
+        return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
+
+    def _not_apart(self) -> str:
+        rows = f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        # The one that is ahead comes first, and the difference is how far.
+        is_a_ahead = (self.difference >= 0) != (self.measure.lower_is_better and self.difference != 0)
+        ahead, behind = (self.a, self.b) if is_a_ahead else (self.b, self.a)
+        low, high = (self.low, self.high) if self.difference >= 0 else (-self.high, -self.low)
+        size = f"difference {self._with_unit(abs(self.difference))}" if self.difference else "no difference"
+        ends = f"({size}, {self._format(low)} to {self._format(high)})" if self.has_interval else f"({size})"
+        if self.is_at_edge:
+            these, do = ("these", "do") if self.rows != 1 else ("this", "does")
+            return (
+                f"At the edge: {ahead} may be better than {behind}, but {these} {rows} {do} not settle it {ends}; "
+                f"{self._edge()}."
+            )
+        these, tell = ("These", "do not tell") if self.rows != 1 else ("This", "does not tell")
+        return f"{these} {rows} {tell} {ahead} and {behind} apart {ends}."
+
+    def _edge(self) -> str:
+        test = "tells them apart" if self.is_clear else "does not tell them apart"
+        ends = "holds 0" if self.low <= 0 <= self.high else "leaves out 0"
+        return f"at the edge, the test {test} ({format_p(self.p_value)}) and the interval {ends}".removeprefix(
+            "" if self.better else "at the edge, "
+        )
+
+    def _format(self, value: float) -> str:
+        return self.measure.format(value)
+
+    def _with_unit(self, value: float) -> str:
+        unit = self.measure.unit
+        figure = self.measure.format(value)
+        if unit == "points" and figure in ("1", "-1"):
+            unit = "point"
+        return f"{figure} {unit}".strip()
+
+    @property
+    def _would(self) -> str:
+        return "would settle it" if self.is_at_edge else "would"
+
+    def _more(self) -> str:
+        if not self.difference:
+            return "They are equally good here; more rows would narrow the interval."
+        if isnan(self.more):
+            return "More rows may settle it."
+        if not isfinite(self.more) or self.more > MOST_ROWS:
+            return f"Not even {MOST_ROWS:,} more rows {self._would}, with a difference this small."
+        size, rows = self._with_unit(abs(self.difference)), rounded_up(self.more)
+        return f"About {rows:,} more rows {self._would}, 4 times in 5, if the difference really is {size}."
+
+
+def compare_all(
+    names: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    *,
+    samples: int = 1,
+    is_sequential: bool = False,
+    measure: Measure = SHARE,
+) -> list[Comparison]:
+    """Compare every two candidates on the same rows, by the scores of each candidate's rows: the means of its samples.
+
+    The rest as for `compare_pairs`.
+    """
+    pairs = [
+        (names[a], names[b], [one - other for one, other in zip(scores[a], scores[b], strict=True)])
+        for a, b in combinations(range(len(names)), 2)
+    ]
+    return compare_pairs(pairs, samples=samples, is_sequential=is_sequential, measure=measure)
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str, Sequence[float]]],
+    *,
+    samples: int = 1,
+    is_sequential: bool = False,
+    measure: Measure = SHARE,
+) -> list[Comparison]:
+    """Compare pairs of candidates, each given as two names and, for each row, the difference of their scores.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple
+    samples : int
+        How often each row was asked.
+    is_sequential : bool
+        Whether the rows stopped when the comparison was decided. Then only a method that allows it is right.
+    measure : Measure
+        What the scores are.
+    """
+    alpha = ALPHA / max(len(pairs), 1)
+    found = [_tested(each, samples, alpha, is_sequential=is_sequential, measure=measure) for *_, each in pairs]
+    comparisons = []
+    for (a, b, each), p, (_, low, high, method) in zip(pairs, holm([p for p, *_ in found]), found, strict=True):
+        mean = fmean(each) if each else 0.0
+        variance = fmean([(one - mean) ** 2 for one in each]) if each else 0.0
+        more = float("nan") if is_sequential else rows_needed(mean, variance, alpha) - len(each)
+        comparisons.append(Comparison(a, b, len(each), mean, low, high, p, method, more=more, measure=measure))
+    return comparisons
+
+
+def _tested(
+    differences: Sequence[float], samples: int, alpha: float, *, is_sequential: bool, measure: Measure
+) -> tuple[float, float, float, str]:
+    """Return the p-value, the interval and the name of the method."""
+    if not differences:
+        return 1.0, -1.0, 1.0, "no rows"
+    if is_sequential:
+        inside = [min(1.0, max(-1.0, one)) for one in differences]
+        return sequential.p_value(inside), *sequential.interval(inside, alpha), "betting, at a stop"
+    if samples == 1 and measure.is_bounded and all(one in (-1, 0, 1) for one in differences):
+        only_a, only_b = (sum(one == sign for one in differences) for sign in (1, -1))
+        return mcnemar(only_a, only_b), *tango(only_a, only_b, len(differences), alpha), "McNemar, Tango"
+    interval = difference_interval(differences, alpha) if measure.is_bounded else bootstrap(differences, alpha)
+    return sign_flip(differences, samples), *interval, BOOTSTRAP
+
+
+def are_decided(scores: Sequence[Sequence[float]]) -> bool:
+    """Return whether every two candidates are told apart by the rows so far, corrected for their number (Holm)."""
+    pairs = combinations(scores, 2)
+    ps = [sequential.p_value([one - other for one, other in zip(a, b, strict=True)]) for a, b in pairs]
+    return bool(ps) and max(holm(ps)) <= ALPHA
+
+
+def format_p(p: float) -> str:
+    """Return a p-value as text."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def rounded_up(number: float) -> int:
+    """Return a number of rows in one digit, at least 10, rounded up: it is an estimate."""
+    step = 10 ** floor(log10(max(number, 10)))
+    return int(max(ceil(number / step), 1) * step)
+
+
+def whole(number: float) -> str:
+    """Return a number rounded to a whole one, halves away from 0, as people do."""
+    return f"{'-' if number < 0 else ''}{floor(abs(number) + 0.5 + 1e-9)}"
+
+
+def _rounded(points: float) -> str:
+    """Return points as whole ones, and in tenths where that would hide which side of 0 they are on."""
+    text = whole(points)
+    if text in ("0", "-0") and points != 0:
+        text = f"{points:.1f}"
+        if float(text) == 0:
+            text = f"{points:.2g}"
+    return "0" if float(text) == 0 else text

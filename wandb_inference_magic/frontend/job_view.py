@@ -1,0 +1,160 @@
+"""The line of a job in the output of a cell, redrawn while other cells run, and Stop buttons."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+from ..rendering import BLANK, MARKDOWN, PLAIN
+from .canvas import is_notebook
+from .output_widget import WIDGET, Redrawn, takes_output, widget_view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .stop_button import StopWidget
+
+
+class ShownJob(Protocol):
+    """A job, as far as it is drawn."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+
+    def bundle(self) -> dict[str, Any]:
+        """Return its line as a MIME bundle."""
+
+    def show(self, view: JobLine) -> None:
+        """Draw the line on a view from now on."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+
+def show_job(shell: InteractiveShell, job: ShownJob) -> None:
+    """Show the line of a job here, and go on drawing it until the job has ended."""
+    if not is_notebook(shell):
+        print(job.bundle()[PLAIN])
+        return
+    view = JobLine(shell, None if job.is_over else job.cancel)
+    job.show(view)
+
+
+class JobLine:
+    """Draws the line of a job in one output, from whatever thread, while other cells run.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    stop : callable, optional
+        What the Stop button below the line does.
+    """
+
+    def __init__(self, shell: InteractiveShell, stop: Callable[[], object] | None = None) -> None:
+        # Another cell may replace the shell's publisher while it runs: `%%capture`.
+        self._publisher = shell.display_pub
+        self._redrawn = Redrawn(shell) if takes_output(shell) else None
+        self._id = ""
+        self._button = StopButton(shell, stop) if stop is not None else None
+        self._is_drawn = self._is_over = False
+
+    def draw(self, bundle: dict[str, Any]) -> None:
+        """Draw the line in place of the one before, and the first time the button below it."""
+        if self._is_over:
+            return
+        self._draw(bundle)
+        if self._button is not None and not self._is_drawn:
+            self._is_drawn = True
+            self._button.draw()
+        elif self._button is not None:
+            self._button.describe(bundle[PLAIN])
+
+    def end(self, bundle: dict[str, Any], line: str) -> None:
+        """Draw what came of the job, and remove the button. `line` stays for a page that is reloaded."""
+        if self._is_over:
+            return
+        self._is_over = True
+        self._draw(bundle)
+        if self._button is not None:
+            self._button.remove(line)
+
+    def _draw(self, bundle: dict[str, Any]) -> None:
+        if self._redrawn is not None:
+            self._redrawn.draw(bundle, {})
+        else:
+            self._id = _put(self._publisher, self._id, bundle)
+
+
+class StopButton:
+    """A button below or above what can be stopped.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    stop : callable
+        What it does. It is called in another thread.
+    """
+
+    def __init__(self, shell: InteractiveShell, stop: Callable[[], object]) -> None:
+        self._shell, self._stop = shell, stop
+        self._publisher = shell.display_pub
+        self._redrawn = Redrawn(shell) if takes_output(shell) else None
+        self._id = ""
+        self._widget: StopWidget | None = None
+
+    def draw(self) -> None:
+        """Draw it here."""
+        try:
+            # Imported when a button is drawn, because anywidget takes long to import.
+            from .stop_button import StopWidget
+
+            self._widget = StopWidget(self._shell, self._stop)
+        except Exception:  # noqa: BLE001 - anywidget is missing, too old or too new; `%wbjobs` stops as well
+            return
+        bundle = {WIDGET: widget_view(self._widget.model_id), PLAIN: BLANK}
+        if self._redrawn is not None:
+            self._redrawn.draw(bundle, {})
+        else:
+            self._id = _put(self._publisher, "", bundle)
+
+    def describe(self, line: str) -> None:
+        """Note what a page shows beside it that is loaded from now on."""
+        if self._widget is not None:
+            self._widget.line = line
+
+    def remove(self, line: str = "") -> None:
+        """Remove it. A page that is loaded later shows the line in its place."""
+        if self._widget is None:
+            return
+        if self._redrawn is not None:
+            self._redrawn.clear()
+        else:
+            _put(self._publisher, self._id, {MARKDOWN: BLANK, PLAIN: BLANK})
+        if line:
+            self._widget.end(line)
+        else:
+            self._widget.close()
+        self._widget = None
+
+
+@contextmanager
+def stop_button(shell: InteractiveShell, stop: Callable[[], object]) -> Iterator[None]:
+    """Show a Stop button here inside the `with` block."""
+    button = StopButton(shell, stop)
+    button.draw()
+    try:
+        yield
+    finally:
+        button.remove()
+
+
+def _put(publisher: Any, id: str, bundle: dict[str, Any]) -> str:
+    """Draw in the output of that id, or in a new one. Return its id."""
+    is_update = bool(id)
+    id = id or uuid4().hex
+    publisher.publish(bundle, {}, transient={"display_id": id}, update=is_update)
+    return id

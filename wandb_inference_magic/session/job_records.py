@@ -1,0 +1,205 @@
+"""What is known about jobs on disk, so that those of a killed kernel are listed. No prompts, no answers, no keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from ..concurrency import forget_in_children
+from ..config import cache_folder, read_file, replace_file
+from ..text import read_json_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER: Final = "jobs"
+# Where files cannot be locked, a record that was not written for so long is taken for that of a killed kernel.
+LEASE_SECONDS: Final = 90.0
+KEPT_SECONDS: Final = 30 * 86_400.0
+MOST_BYTES: Final = 10_000
+LONGEST_TEXT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job that has not ended.
+
+    Attributes
+    ----------
+    what : str
+        The magic and the name of the frame.
+    variable : str
+        The variable of the Job.
+    notebook, cell, execution : str
+        Where it was started, as far as it is known: the notebook's file, the cell's id and its number.
+    started, written : float
+        Seconds since 1970.
+    done, total : int
+        The total is 0 if it is not known.
+    unit : str
+        What is counted.
+    state : str
+    """
+
+    what: str
+    variable: str = ""
+    notebook: str = ""
+    cell: str = ""
+    execution: str = ""
+    started: float = 0.0
+    written: float = 0.0
+    done: int = 0
+    total: int = 0
+    unit: str = "rows"
+    state: str = "running"
+
+    def is_same_cell(self, other: JobRecord) -> bool:
+        """Return whether another job is of the same cell of the same notebook."""
+        return bool(self.cell) and (self.notebook, self.cell) == (other.notebook, other.cell)
+
+
+class RecordFile:
+    """The file of one job.
+
+    A file that cannot be written is not reported: the job runs as well without it, and is only not listed after a
+    restart.
+    """
+
+    def __init__(self) -> None:
+        self._path = folder() / f"{uuid4().hex}.json"
+        self._descriptor: int | None = None
+        # A child process would hold the lock after this one has ended.
+        forget_in_children(self)
+
+    def write(self, record: JobRecord) -> None:
+        """Write the record in place of the one before."""
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self._descriptor is None:
+                self._descriptor = _lock(_lock_of(self._path))
+            replace_file(self._path, json.dumps(asdict(record)).encode())
+
+    def remove(self) -> None:
+        """Remove the record, because the job has ended."""
+        self.release()
+        _remove(self._path)
+
+    def forget(self) -> None:
+        """Leave the lock to the parent process. Called in a child process."""
+        self.release()
+
+    def release(self) -> None:
+        """Leave the record to be found: nobody goes on with the job."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.close(self._descriptor)
+        self._descriptor = None
+
+
+def folder() -> Path:
+    """Return the folder of the records, in the user's cache folder."""
+    return cache_folder() / FOLDER
+
+
+def unfinished() -> list[JobRecord]:
+    """Return the jobs whose kernels have ended before them, the oldest first. Old records are removed."""
+    found = []
+    for path, record in _records():
+        if time() - record.written > KEPT_SECONDS:
+            _remove(path)
+        elif _is_left(path, record):
+            found.append(record)
+    return sorted(found, key=lambda one: one.started)
+
+
+def forget_same(record: JobRecord) -> None:
+    """Remove the records of earlier runs of the same cell, because it is run again."""
+    for path, one in _records():
+        if one.is_same_cell(record) and _is_left(path, one):
+            _remove(path)
+
+
+def _is_left(path: Path, record: JobRecord) -> bool:
+    """Return whether the job's kernel has ended, so that nobody goes on with it."""
+    if record.state == "cancelled":
+        return True
+    is_locked = _is_locked(_lock_of(path))
+    return time() - record.written > LEASE_SECONDS if is_locked is None else not is_locked
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        _lock_of(path).unlink(missing_ok=True)
+
+
+def _records() -> list[tuple[Path, JobRecord]]:
+    found = []
+    with suppress(OSError):
+        for path in folder().glob("*.json"):
+            with suppress(OSError, ValueError, TypeError):
+                found.append((path, _read(read_json_text(read_file(path, MOST_BYTES).decode()))))
+    return found
+
+
+def _read(kept: Any) -> JobRecord:
+    """Return a record. Raise TypeError if another program wrote it."""
+    known = {one.name: type(one.default) for one in fields(JobRecord) if one.name != "what"} | {"what": str}
+    if not isinstance(kept, dict) or any(not isinstance(kept.get(name), kind) for name, kind in known.items()):
+        raise TypeError("not a record")
+    if not (0 <= kept["started"] <= time() + 86_400 and kept["done"] >= 0 and kept["total"] >= 0):
+        raise ValueError("not a record of now")
+    return JobRecord(**{name: _short(kept[name]) for name in known})
+
+
+def _short(value: Any) -> Any:
+    return value[:LONGEST_TEXT] if isinstance(value, str) else value
+
+
+def _lock(path: Path) -> int | None:
+    """Return a descriptor that locks a file as long as this process lives; None where files cannot be locked.
+
+    Raises
+    ------
+    BlockingIOError
+        If a process has locked it.
+    """
+    if sys.platform == "win32":
+        return None
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:
+        # Some network folders.
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_locked(path: Path) -> bool | None:
+    """Return whether a process holds the lock of a record, or None where that cannot be told."""
+    try:
+        descriptor = _lock(path)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    if descriptor is None:
+        return None
+    os.close(descriptor)
+    return False

@@ -1,0 +1,160 @@
+"""The list of jobs of a session: their numbers, and which have ended since someone looked.
+
+It also has the commands in the foreground that no interrupt reaches, while they run.
+"""
+
+from __future__ import annotations
+
+import atexit
+from threading import Event, Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ..concurrency import forget_in_children
+from ..errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# How long the end of the kernel waits for jobs to end.
+SECONDS_TO_END: Final = 2.0
+
+
+class Listed(Protocol):
+    """A job, as far as the list of jobs knows it."""
+
+    id: int
+    what: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+
+    def cancel(self) -> None:
+        """End it."""
+
+    def abandon(self) -> None:
+        """End it, because the kernel ends: it is listed as unfinished afterwards."""
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended, for a limited time."""
+
+
+class Announced(Listed, Protocol):
+    """A job whose end is announced."""
+
+    def news(self) -> str:
+        """Return in one sentence how it ended."""
+
+
+class Foreground:
+    """A command in the foreground, in a thread that no interrupt reaches. It is listed while it runs.
+
+    Parameters
+    ----------
+    what : str
+        What it does.
+    cancelled : Event
+        Ends it, as an interrupt does.
+    """
+
+    def __init__(self, what: str, cancelled: Event) -> None:
+        self.id = 0
+        self.what = what
+        self._cancelled = cancelled
+        self._over = Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
+    def cancel(self) -> None:
+        """End it, as an interrupt does."""
+        self._cancelled.set()
+
+    def abandon(self) -> None:
+        """End it, because the kernel ends."""
+        self.cancel()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it has ended, for a limited time."""
+        self._over.wait(seconds)
+
+    def end(self) -> None:
+        """Note that it has ended."""
+        self._over.set()
+
+
+class Jobs:
+    """The jobs by their numbers, which count from 1 and are never used again."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Listed] = {}
+        self._last = 0
+        self._to_announce: list[Announced] = []
+        self._is_at_exit = False
+        self._lock = Lock()
+        forget_in_children(self)
+
+    def __iter__(self) -> Iterator[Listed]:
+        return iter(list(self._jobs.values()))
+
+    def add(self, job: Listed) -> None:
+        """Give a job its number."""
+        with self._lock:
+            self._last += 1
+            job.id = self._last
+            self._jobs[job.id] = job
+            is_first, self._is_at_exit = not self._is_at_exit, True
+        if is_first:
+            atexit.register(self.close)
+
+    def remove(self, job: Listed) -> None:
+        """Take a job off the list."""
+        self._jobs.pop(job.id, None)
+
+    def get(self, number: int) -> Listed:
+        """Return a job.
+
+        Raises
+        ------
+        InferenceError
+            If there is none of that number.
+        """
+        if (found := self._jobs.get(number)) is None:
+            shown = ", ".join(map(str, self._jobs)) or "there are none"
+            raise InferenceError(
+                f"There is no job {number}.", why=f"Jobs: {shown}.", remedy="%wbjobs shows them.", cause="option"
+            )
+        return found
+
+    def ended(self, job: Announced) -> None:
+        """Announce the end of a job with the next reply or map."""
+        with self._lock:
+            self._to_announce.append(job)
+
+    def seen(self, job: Listed) -> None:
+        """Announce a job no more: its result was looked at."""
+        with self._lock:
+            self._to_announce = [one for one in self._to_announce if one is not job]
+
+    def news(self) -> tuple[str, ...]:
+        """Return what is to be announced, once."""
+        with self._lock:
+            jobs, self._to_announce = self._to_announce, []
+        return tuple(one.news() for one in jobs)
+
+    def close(self) -> None:
+        """End all jobs, because the session ends."""
+        atexit.unregister(self.close)
+        self._is_at_exit = False
+        running, until = [one for one in self._jobs.values() if not one.is_over], monotonic() + SECONDS_TO_END
+        for one in running:
+            one.abandon()
+        for one in running:
+            one.join(max(until - monotonic(), 0.0))
+
+    def forget(self) -> None:
+        # They run in the parent process.
+        self._jobs, self._to_announce, self._lock = {}, [], Lock()
