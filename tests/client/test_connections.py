@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import select
 import socket
-import ssl
+import struct
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -15,7 +18,7 @@ from typing import Any
 import openai
 import pytest
 import trustme
-from service import MODEL, Service, Wandb, refused
+from service import MODEL, Service, Wandb, refused, tls_context
 from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
@@ -253,7 +256,7 @@ CERTIFICATE_FAULTS = {
 @contextmanager
 def tls_server(folder: Path, name: str, **validity: Any) -> Iterator[tuple[str, str]]:
     """Serve TLS with a certificate for a name. Yields the server's place and the file of its authority."""
-    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority, context = trustme.CA(), tls_context()
     authority.issue_cert(name, **validity).configure_cert(context)
     file = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(file))
@@ -263,6 +266,21 @@ def tls_server(folder: Path, name: str, **validity: Any) -> Iterator[tuple[str, 
 
     with listening(serve) as place:
         yield place, str(file)
+
+
+def test_a_client_that_resets_its_connection_leaves_no_socket_of_the_test_server_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        connection, _ = listener.accept()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    select.select([connection], [], [])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(OSError, match="reset"):
+            tls_context().wrap_socket(connection, server_side=True)
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]
 
 
 @pytest.mark.parametrize("fault", CERTIFICATE_FAULTS)

@@ -20,6 +20,19 @@ MODEL = "test/model-a"
 GONE = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
+class _ServerSocket(ssl.SSLSocket):
+    def __del__(self) -> None:
+        # Up to Python 3.12, `wrap_socket` leaves it open where the client has reset the connection.
+        self.close()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return the context of a TLS server, still without a certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = _ServerSocket
+    return context
+
+
 @dataclass
 class Received:
     """A request as received."""
@@ -325,7 +338,7 @@ class Wandb:
         self.certificate = folder / "authority.pem"
         authority.cert_pem.write_to_path(str(self.certificate))
         self.api, self.feed = Service(), Service()
-        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls = tls_context()
         authority.issue_cert(self.API, self.FEED).configure_cert(self.tls)
         self.environment: dict[str, str] = {}
         self.connected_to: list[str] = []
