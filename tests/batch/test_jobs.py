@@ -432,21 +432,50 @@ def test_the_end_of_the_session_cancels_jobs(mapping: Kernel, end: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_budget_holds_for_jobs_and_the_foreground_together(kernel_with_catalog: Kernel, wandb: Any) -> None:
-    """What a job has reserved is not there for a chat."""
-    held = Held()
+LEFT = "Command(current_session(), dry=True).budget.left"
+
+
+@pytest.mark.parametrize("options", ["--max-tokens 1000", ""])
+@pytest.mark.parametrize("shared", ["", "--budget-file shared.sqlite"])
+def test_the_notebook_and_a_job_share_the_budget(
+    kernel_with_catalog: Kernel, wandb: Any, options: str, shared: str
+) -> None:
+    kernel, held = kernel_with_catalog, Held()
     wandb.api.always = held
-    kernel_with_catalog.run(ROWS)
-    assert kernel_with_catalog.run("%wbconfig --budget 0.0015").ok
-    begun = run(kernel_with_catalog, "%%wbmap df --bg -o labelled --max-tokens 50\n{{ n }}")
+    kernel.run(f"{ROWS}\nimport time\nfrom wandb_inference_magic.session import Command, current_session")
+    assert kernel.run(f"%wbconfig --budget 0.005 {shared}").ok
+    begun = run(kernel, f"%%wbmap df --bg -o labelled {options}\n{{{{ n }}}}")
     assert begun.ok, begun.error
     assert held.asked.wait(60)
-    # Until the job has reserved what its rows may cost.
-    left = "Command(current_session(), dry=True).budget.left"
-    waiting = f"import time\nfrom wandb_inference_magic.session import Command, current_session\nwhile {left} > 1e-4: "
-    assert kernel_with_catalog.run(f"{waiting}time.sleep(0.01)").ok
-    assert "is left of the budget" in kernel_with_catalog.run("%wbchat hi").error
+    # Until it has reserved all that it may.
+    assert kernel.run(f"left = 1\nwhile left != (left := {LEFT}): time.sleep(0.3)").ok
+    assert 0.0025 <= kernel.value("left") < 0.0028
+    refused = kernel.run("%wbchat --max-tokens 100000 hi").error
+    assert "is left of the budget" in refused
+    assert "Calls in progress have reserved $0.00" in refused
+    wandb.api.then(completion("Yes."))
+    chat = kernel.run("%wbchat --once hi")
+    assert chat.ok, chat.error
     held.may.set()
+    assert kernel.value("labelled.wait(60).reply.notna().sum().item()") == 40
+
+
+def test_a_map_waits_for_what_calls_in_progress_have_reserved(kernel_with_catalog: Kernel, wandb: Any) -> None:
+    kernel, held = kernel_with_catalog, Held()
+    wandb.api.always = completion("Yes.")
+    wandb.api.then(held)
+    kernel.run(ROWS)
+    assert kernel.run("%wbconfig --budget 0.0004").ok
+    begun = run(kernel, "%%wbchat --bg -o chat\nhi")
+    assert begun.ok, begun.error
+    assert held.asked.wait(60)
+    begun = run(kernel, "%%wbmap df.head(4) --bg -o labelled\n{{ n }}")
+    assert begun.ok, begun.error
+    waits = "calls in progress have reserved the rest of the budget"
+    assert waits in kernel.updated(waits)
+    assert kernel.value("labelled.state") == "waiting"
+    held.may.set()
+    assert kernel.value("labelled.wait(60).reply.tolist()") == ["Yes."] * 4
 
 
 def test_a_damaged_record_is_passed_over(kernel: Kernel) -> None:

@@ -171,14 +171,15 @@ class Job:
 
     @property
     def state(self) -> State:
-        """`running`, `paused`, `waiting` (for a service that fails), `done`, `cancelled` or `failed`."""
+        """`running`, `paused`, `waiting` (for a service that fails, or the budget), `done`, `cancelled` or `failed`."""
         if self._outcome is not None:
             if self._outcome.error is None:
                 return "done"
             return "cancelled" if isinstance(self._outcome.error, KeyboardInterrupt) else "failed"
         if self._is_paused:
             return "paused"
-        return "waiting" if any(share.limiter.is_waiting for share in self._shares()) else "running"
+        waits_for_service = any(one.limiter.is_waiting for one in self._shares())
+        return "waiting" if waits_for_service or any(run.is_short for run in self._runs) else "running"
 
     @property
     def done(self) -> int:
@@ -202,8 +203,8 @@ class Job:
 
     @property
     def rate(self) -> float | None:
-        """The rows a second of late, or None if there were none."""
-        if len(self._samples) < 2:
+        """The rows a second of late, or None if there were none, or if it is paused."""
+        if len(self._samples) < 2 or self._is_paused:
             return None
         (began, before), (now, done) = self._samples[0], self._samples[-1]
         return (done - before) / (now - began) if done > before and now > began else None
@@ -372,7 +373,7 @@ class Job:
             self._views.remove(view)
 
     def _shares(self) -> list[Share]:
-        return [*(run.share for run in self._runs), *([self._share] if self._share else [])]
+        return [*(run.share for run in self._runs), *filter(None, [self._share])]
 
     def _counts(self) -> Counts:
         if self._own_counts is not None:
@@ -428,14 +429,12 @@ class Job:
             if error is None or isinstance(error, Interrupted):
                 return duration(self._seconds)
             return error.what if isinstance(error, InferenceError) else quoted(f"{type(error).__name__}: {error}")
-        waits = [run.waits for run in self._runs]
-        if self._share is not None:
-            waits.append((self._share.limiter.reason, self._share.limiter.opens_at))
-        reason, at = longest_wait(waits)
-        if reason and (left := at - self._command.session.clock.now()) > 0:
-            return f"trying again in {duration(round(left))}: {shortened(reason, 80)}"
-        left_over = self.seconds_left
-        return self._counts().doing if left_over is None else f"{duration(round(left_over))} left"
+        reason, at = longest_wait([*(run.waits for run in self._runs), *(one.waits for one in self._shares())])
+        wait = at - self._command.session.clock.now()
+        if reason and (wait > 0 or not at):
+            return f"trying again in {duration(round(wait))}: {shortened(reason, 80)}" if at else reason
+        left = self.seconds_left
+        return self._counts().doing if left is None else f"{duration(round(left))} left"
 
     def __repr__(self) -> str:
         return f"<Job {self.id}: {self.what}, {self._progress_text()}>"

@@ -172,7 +172,8 @@ def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
     reason, at = longest_wait([run.waits for run in runs])
     if reason:
         left = ceil(at - runs[0].command.session.clock.now())
-        figures["trying again"] = f"in {duration(left)}: {shortened(reason, 80)}" if left > 0 else shortened(reason, 80)
+        when = f"in {duration(left)}: " if left > 0 else ""
+        figures["trying again" if at else "waiting"] = f"{when}{shortened(reason, 80)}"
     return figures
 
 

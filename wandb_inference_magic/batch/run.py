@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine import ModelCall, for_prompt, relax_response_format
+from ..engine import for_prompt, relax_response_format
 from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
-from ..session import NOTHING, Reservation
+from ..session import NOTHING, Part
 from .cache import Answer, KeptAnswers
+from .row_call import RowCall
 from .row_prompts import RowPrompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-
-    from openai import AsyncOpenAI
 
     from ..messages import Content, PreparedRequest, Reply, Usage
     from ..session import Command
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 MOST_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
+OTHERS_HAVE_RESERVED: Final = "calls in progress have reserved the rest of the budget"
 
 
 @dataclass
@@ -105,6 +105,8 @@ class BatchRun:
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
         self._has_answers = False
+        # Whether it waits for other calls, which have reserved what is left of the budget.
+        self.is_short = False
         self._lock = Lock()
 
     @property
@@ -315,27 +317,34 @@ class BatchRun:
 
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
+        budget = self.command.budget
+        self.is_short = False
         with suppress(InferenceError):
-            row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS)
+            # Each job has a part, and the notebook.
+            part = Part(self.command.session.jobs.running + 1, sum(one.hold.usd for one in self._in_flight))
+            row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=part)
             return True
-        if self._in_flight:
-            # Calls cost less than their worst case: what they leave may be enough.
+        # Calls cost less than their worst case: what they leave may be enough.
+        self.is_short = not self._in_flight and budget.held > 0
+        if self._in_flight or self.is_short:
             return False
         try:
             # The rest of the budget is for one row.
             row.hold.reserve(row.sent)
         except InferenceError as error:
             self.stopped = InferenceError(
-                f"{self.command.budget.shortage}: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
+                "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
             )
             return False
         return True
 
     @property
     def waits(self) -> tuple[str, float]:
-        """Why requests are tried again, and when, by the session's clock. The reason is empty if none are."""
-        limiter = self.share.limiter
-        return (limiter.reason, limiter.opens_at) if limiter.reason else (self.retry_reason, self.retry_at)
+        """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
+        if self.is_short:
+            return OTHERS_HAVE_RESERVED, 0.0
+        waits = self.share.waits
+        return waits if waits[0] else (self.retry_reason, self.retry_at)
 
     @property
     def is_at_last_row(self) -> bool:
@@ -396,55 +405,3 @@ class BatchRun:
                 self.stopped = error
         elif key and error.is_lasting:
             self._kept_answers.put(key, Answer(error=str(error)))
-
-
-class RowCall(ModelCall):
-    """One row of a run. What it learns about the service and the model is applied to the other rows too."""
-
-    def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
-        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
-        self.run = run
-        self.number = number
-        self.key = key
-        self.is_repaired = False
-        self.was_sent = False
-        # Whether its request is answered, and `end` has not seen that yet.
-        self.is_answered = False
-
-    async def send(self, client: AsyncOpenAI) -> None:
-        self.was_sent, self._forgiven = False, 0
-        try:
-            await super().send(client)
-        except InferenceError as error:
-            if not error.depends_on_prompt:
-                self.run.new_failures.add(self)
-            raise
-        self.is_answered = self.was_sent
-
-    async def attempt(self, client: AsyncOpenAI) -> None:
-        run = self.run
-        async with self.share.slot():
-            # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
-            if not self.was_sent and (run.is_halted or run.new_failures):
-                return
-            self.was_sent = True
-            if not self.is_repaired:
-                self.sent = run.in_current_form(self.sent)
-            await self._send_in_turn(client)
-
-    def relaxed(self, error: InferenceError) -> PreparedRequest | None:
-        relaxed = super().relaxed(error)
-        if relaxed is not None:
-            self.run.relax_following_rows(self.sent, error)
-        return relaxed
-
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
-        run = self.run
-        seconds = None if run.stopped is not None else super().pause_after(error, tries)
-        if seconds:
-            run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
-        return seconds
-
-    @property
-    def is_alone(self) -> bool:
-        return self.run.is_at_last_row

@@ -135,7 +135,12 @@ def _check_budget(budget: Budget, run: BatchRun) -> None:
     if rest is None:
         return
     with Reservation(budget) as hold:
-        hold.reserve(run.first)
+        if held := budget.held:
+            # Calls in progress give back what they do not use: the run waits for that.
+            hold.checked_price(run.first)
+            rest += held
+        else:
+            hold.reserve(run.first)
     expected = estimate(run)
     if expected.cost is not None and expected.cost > rest:
         raise InferenceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -48,16 +49,14 @@ class Budget:
         return self.usage.left(self.limit) if self.shared is None else self.shared.left(self.limit)
 
     @property
+    def held(self) -> float:
+        """The USD reserved for calls in flight."""
+        return self.usage.held if self.shared is None else self.shared.reserved()
+
+    @property
     def remedy(self) -> str:
         """What the user can do when too little is left."""
         return REMEDY if self.shared is None else SHARED_REMEDY
-
-    @property
-    def shortage(self) -> str:
-        """Why nothing more can be paid, as the first words of a sentence."""
-        if self.shared is None and self.usage.held:
-            return "Calls in progress have reserved the rest of the budget"
-        return "The budget is used up"
 
     @property
     def is_set(self) -> bool:
@@ -85,6 +84,21 @@ def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> P
     return request.with_body(max_tokens=hold.limit).noticed(words)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The part of the budget that one of several runs may reserve.
+
+    `of` is the number of equal parts, `held` the USD that the run has reserved already.
+    """
+
+    of: int = 1
+    held: float = 0.0
+
+    def __call__(self, left: float) -> float:
+        """Return the USD that the run may still reserve, given those that are left."""
+        return max((left + self.held) / self.of - self.held, 0.0)
+
+
 class _WorstCase:
     """The worst-case cost of a request in USD, given the USD that are left.
 
@@ -92,7 +106,7 @@ class _WorstCase:
     that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
-    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int) -> None:
+    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: Part) -> None:
         tokens = request.most_prompt_tokens
         # Some models charge more for tokens that they write to their cache.
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
@@ -103,17 +117,19 @@ class _WorstCase:
         self._given = request.reply_limit
         self._wanted = wanted
         self._least = least
+        self._part = part
         self._most = REPLY_TOKENS if self._given else _most_of_reply(request)
 
     def __call__(self, left: float) -> float:
-        """Return the cost in USD, and set `usd` and `limit`."""
+        """Return the cost in USD, infinity if the part of the run cannot pay it, and set `usd` and `limit`."""
+        own = self._part(left)
         if self._given or not self._token:
             self.usd = self.prompt + self._token * (self._given or 0)
-            return self.usd
-        affordable = (left / self._wanted - self.prompt) / self._token
-        self.limit = int(min(max(affordable, self._least), self._most))
-        self.usd = self.prompt + self._token * self.limit
-        return self.usd
+        else:
+            affordable = (own / self._wanted - self.prompt) / self._token
+            self.limit = int(min(max(affordable, self._least), self._most))
+            self.usd = self.prompt + self._token * self.limit
+        return self.usd if self.usd <= own + ROUNDING else inf
 
 
 def _most_of_reply(request: PreparedRequest) -> int:
@@ -122,6 +138,9 @@ def _most_of_reply(request: PreparedRequest) -> int:
     room = known.context - tokens - tokens // 8 if known and known.context else REPLY_TOKENS
     most = known.max_output if known and known.max_output else REPLY_TOKENS
     return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
+
+
+WHOLE: Final = Part()
 
 
 class Reservation:
@@ -140,7 +159,14 @@ class Reservation:
         # The call's name in the file of a shared budget.
         self._call = ""
 
-    def reserve(self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS) -> None:
+    @property
+    def usd(self) -> float:
+        """The USD that are reserved."""
+        return self._usd
+
+    def reserve(
+        self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS, part: Part = WHOLE
+    ) -> None:
         """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
 
         A request that is retried keeps its reservation.
@@ -152,6 +178,8 @@ class Reservation:
             The number of calls, including this one, that are to be made at once and have no reservation yet.
         least : int
             The fewest tokens to reserve for a reply when the user set no limit.
+        part : Part
+            What of the budget the calls of the same run may reserve.
 
         Raises
         ------
@@ -160,11 +188,32 @@ class Reservation:
             the price is unknown, because it cannot be checked. With cause `option` when the limit on the reply is not a
             number above 0.
         """
-        if request is self._request:
-            return
         limit = self._budget.limit
-        if limit is None:
+        if request is self._request or limit is None:
             return
+        price = self.checked_price(request)
+        worst = _WorstCase(request, price, wanted, least, part)
+        rest = self._reserve(worst, limit)
+        if worst.usd > part(rest) + ROUNDING:
+            lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
+            held = self._budget.held
+            raise InferenceError(
+                f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
+                why=f"Calls in progress have reserved {usd(held)}." if held > ROUNDING else "",
+                remedy=f"{lower}{self._budget.remedy}",
+                cause="budget",
+            )
+        self._request, self._usd, self.limit = request, worst.usd, worst.limit
+
+    @staticmethod
+    def checked_price(request: PreparedRequest) -> Price:
+        """Return the price of a request whose cost can be limited.
+
+        Raises
+        ------
+        InferenceError
+            As `reserve`, if its price is unknown, or its limit on the reply is not a number above 0.
+        """
         if request.price is None:
             raise InferenceError(
                 f"A budget is set, but the price of {request.model} is not known. Nothing was sent.",
@@ -179,16 +228,7 @@ class Reservation:
                 remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
                 cause="option",
             )
-        worst = _WorstCase(request, request.price, wanted, least)
-        rest = self._reserve(worst, limit)
-        if worst.usd > rest + ROUNDING:
-            lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
-            raise InferenceError(
-                f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
-                remedy=f"{lower}{self._budget.remedy}",
-                cause="budget",
-            )
-        self._request, self._usd, self.limit = request, worst.usd, worst.limit
+        return request.price
 
     def _reserve(self, worst: _WorstCase, limit: float) -> float:
         """Reserve the worst-case cost if that much is left. Return what was left."""

@@ -100,6 +100,11 @@ class Jobs:
     def __iter__(self) -> Iterator[Listed]:
         return iter(list(self._jobs.values()))
 
+    @property
+    def running(self) -> int:
+        """How many have not ended."""
+        return sum(not one.is_over for one in self)
+
     def add(self, job: Listed) -> None:
         """Give a job its number."""
         with self._lock:

@@ -249,6 +249,11 @@ class Share:
         """Whether fewer may be in flight than wanted, because the service refused some."""
         return self.most is not None and self.allowed < self.most
 
+    @property
+    def waits(self) -> tuple[str, float]:
+        """Why its requests wait, and until when by the clock; an empty reason if they do not."""
+        return self.limiter.reason, self.limiter.opens_at
+
     def may_take(self) -> bool:
         """Return whether the next one that waits may have a free slot."""
         while self.waiting and self.waiting[0].done():

@@ -117,6 +117,11 @@ class SharedSpending:
         with self._changing() as file:
             return self._left(file, budget, "")
 
+    def reserved(self) -> float:
+        """Return the USD reserved for running calls, also those of other kernels."""
+        with self._changing() as file:
+            return self._sum(file, _RESERVED, self._now(), "")
+
     def reserve(
         self, call: str, cost: Callable[[float], float], estimate: Callable[[], float], budget: float
     ) -> tuple[float, float]:
@@ -129,7 +134,7 @@ class SharedSpending:
         call : str
             Identifies the reservation.
         cost : callable
-            Takes the USD that are left, and returns the USD to reserve.
+            Takes the USD that are left, and returns the USD to reserve, or infinity to reserve nothing.
         estimate : callable
             Returns the USD that count as spent if this kernel is killed; called after `cost`.
         budget : float

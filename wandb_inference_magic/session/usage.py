@@ -158,7 +158,7 @@ class UsageTracker:
         holder : object
             Identifies the call. An interrupt may come as soon as the cost is reserved, and `release` must find it.
         cost : callable
-            Takes the USD that are left, and returns the USD to reserve.
+            Takes the USD that are left, and returns the USD to reserve, or infinity to reserve nothing.
         limit : float
 
         Returns
