@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -290,6 +291,42 @@ def test_errors_of_a_scorer_that_differ_by_row_do_not_flood(api: ModuleType, ser
     service.always = completion("good")
     frame = pd.DataFrame({"n": range(60), "label": range(60)})
     assert str(evaluated(api, frame, prompt="{{ n }}?", models="test/x", scorer=scorer)).count("raised") == 5
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_an_interrupt_in_a_scorer_is_heeded_at_once_and_keeps_what_is_scored(
+    api: ModuleType, service: Service, *, stop: bool
+) -> None:
+    scored: list[Any] = []
+
+    def scorer(answer: str, truth: str) -> float:
+        # With the stop, during the run: eight rows of two models are looked at together.
+        if len(scored) == (18 if stop else 4):
+            scored.append("interrupted")
+            signal.raise_signal(signal.SIGINT)
+            scored.append("went on")
+        scored.append(truth)
+        return float(answer == truth)
+
+    frame = by_number(service, lambda model, number: number % 2 == 0)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        evaluated(api, frame, prompt="{{ n }}?", cache=False, scorer=scorer, stop_when_clear=stop)
+    assert "went on" not in scored
+    told, same = caught.value.partial.summary.rows
+    assert told == same
+    assert told >= 8 if stop else told == 2
+
+
+def test_a_scorer_is_called_once_for_an_answer(api: ModuleType, service: Service) -> None:
+    scored: list[tuple[str, int]] = []
+
+    def scorer(answer: str, truth: int) -> float:
+        scored.append((answer, truth))
+        return 1.0
+
+    frame = by_number(service, lambda model, number: True).assign(label=range(40))
+    evaluated(api, frame, prompt="{{ n }}?", scorer=scorer, stop_when_clear=True)
+    assert sorted(scored) == [("yes", number) for number in range(40) for _ in range(2)]
 
 
 def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Service) -> None:

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from ..concurrency import Interrupts
     from ..session import Command
-    from .row_call import RowCall
     from .rows import Rows
-    from .run import BatchRun
+    from .run import BatchRun, RowCall
     from .spec import BatchSpec, Permits
 
 

@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine import for_prompt, relax_response_format
+from ..engine import ModelCall
 from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
-from ..session import NOTHING, Part
+from ..session import NOTHING, Part, Reservation
 from .cache import Answer, KeptAnswers
-from .row_call import RowCall
 from .row_prompts import RowPrompts
+from .row_requests import RowRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from ..messages import Content, PreparedRequest, Reply, Usage
+    from openai import AsyncOpenAI
+
+    from ..messages import PreparedRequest, Reply, Usage
     from ..session import Command
     from .cache import AnswerCache
     from .rows import Rows
@@ -84,7 +86,7 @@ class BatchRun:
         endpoint = self.first.endpoint
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.cost = None if self.first.price is None else 0.0
-        self._base = self.first
+        self.requests = RowRequests(self.first, self.spec.chat.schema)
         self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part)
         # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
         self._first_of: dict[str, int] = {}
@@ -137,9 +139,12 @@ class BatchRun:
         if self.stopped is not None:
             self._pending = None
             return False
-        must_wait = self._pending is None and self.must_wait and self.must_wait(len(self.answers))
-        if self.share.is_paused or (self._pending is None and (self._has_drawn_all or must_wait)):
+        if self.share.is_paused or (self._pending is None and self._has_drawn_all):
             return False
+        if self._pending is None and self.must_wait is not None:
+            with allow():
+                if self.must_wait(len(self.answers)):
+                    return False
         if self._pending is None:
             with allow():
                 self._pending = self._next_row()
@@ -237,7 +242,7 @@ class BatchRun:
         try:
             if isinstance(prompt, InferenceError):
                 raise prompt
-            request = self.request(prompt)
+            request = self.requests.request(prompt)
             self.shortened += request.cut_values > 0
         except InferenceError as error:
             self.errors[number] = str(error)
@@ -277,16 +282,6 @@ class BatchRun:
             self.flawed += self.answers[first] is not None
         self._end_row(number)
         self.shared += 1
-
-    def in_current_form(self, request: PreparedRequest) -> PreparedRequest:
-        """Return the request for a row in the response format of now, which may be easier than when it was made."""
-        if request.body.get("response_format") == self._base.body.get("response_format"):
-            return request
-        return self.request(request.messages[-1]["content"])
-
-    def request(self, prompt: Content) -> PreparedRequest:
-        """Return the request for a row."""
-        return for_prompt(self._base, prompt)
 
     def _is_kept(self, number: int, key: str) -> bool:
         """Use a row's cached result, and return whether there was one."""
@@ -370,15 +365,6 @@ class BatchRun:
         self.usage += call.usage or NOTHING
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
-    def relax_following_rows(self, refused: PreparedRequest, error: InferenceError) -> None:
-        """Relax the response format for the following rows: the current one would be refused for each of them."""
-        # A row that was in flight may report the refusal of a format that is no longer requested.
-        if refused.body.get("response_format") != self._base.body.get("response_format"):
-            return
-        if (relaxed := relax_response_format(self._base, self.spec.chat.schema, error)) is not None:
-            self._base = relaxed
-            self.notice(*relaxed.notices)
-
     def notice(self, *notices: str) -> None:
         """Add notices for the user."""
         with self._lock:  # called in the thread of the cell, and in that of the event loop
@@ -405,3 +391,55 @@ class BatchRun:
                 self.stopped = error
         elif key and error.is_lasting:
             self._kept_answers.put(key, Answer(error=str(error)))
+
+
+class RowCall(ModelCall):
+    """One row of a run. What it learns about the service and the model is applied to the other rows too."""
+
+    def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
+        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
+        self.run = run
+        self.number = number
+        self.key = key
+        self.is_repaired = False
+        self.was_sent = False
+        # Whether its request is answered, and `end` has not seen that yet.
+        self.is_answered = False
+
+    async def send(self, client: AsyncOpenAI) -> None:
+        self.was_sent, self._forgiven = False, 0
+        try:
+            await super().send(client)
+        except InferenceError as error:
+            if not error.depends_on_prompt:
+                self.run.new_failures.add(self)
+            raise
+        self.is_answered = self.was_sent
+
+    async def attempt(self, client: AsyncOpenAI) -> None:
+        run = self.run
+        async with self.share.slot():
+            # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
+            if not self.was_sent and (run.is_halted or run.new_failures):
+                return
+            self.was_sent = True
+            if not self.is_repaired:
+                self.sent = run.requests.in_current_form(self.sent)
+            await self._send_in_turn(client)
+
+    def relaxed(self, error: InferenceError) -> PreparedRequest | None:
+        relaxed = super().relaxed(error)
+        if relaxed is not None:
+            self.run.notice(*self.run.requests.relax_following(self.sent, error))
+        return relaxed
+
+    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+        run = self.run
+        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        if seconds:
+            run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
+        return seconds
+
+    @property
+    def is_alone(self) -> bool:
+        return self.run.is_at_last_row

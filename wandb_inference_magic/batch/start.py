@@ -95,7 +95,7 @@ def _values_to_cut(run: BatchRun) -> Iterator[str]:
     # A row that cannot be made into a prompt is reported when its turn comes.
     with suppress(Exception):
         if not cut and (longest := run.rows.longest()) is not None:
-            cut = run.request(run.spec.prompts()(longest)).cut_values
+            cut = run.requests.request(run.spec.prompts()(longest)).cut_values
     if cut:
         limit = "the setting value_tokens" if run.spec.value_tokens else f"the model's context of {context:,} tokens"
         yield f"Some values are longer than {limit} allows: they are cut."
@@ -109,7 +109,7 @@ def estimate(run: BatchRun) -> Estimate:
     with suppress(Exception):
         for row in islice(run.rows, SAMPLE):
             with suppress(InferenceError):
-                sample.append(run.request(prompts(row)).prompt_tokens)
+                sample.append(run.requests.request(prompts(row)).prompt_tokens)
     prompt = sum(sample) / len(sample) if sample else 0.0
     reply = _usual_reply(run)
     price, rows = run.first.price, run.rows.length

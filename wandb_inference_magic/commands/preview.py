@@ -55,7 +55,7 @@ def _first_prompts(run: BatchRun) -> Iterator[str]:
     prompts = run.spec.prompts()
     for row in islice(run.rows, SHOWN_PROMPTS):
         try:
-            yield _format_content(run.request(prompts(row)).messages[-1])
+            yield _format_content(run.requests.request(prompts(row)).messages[-1])
         except InferenceError as error:
             yield f"[not sent: {error}]"
 

@@ -2,7 +2,6 @@
 
 from .result import NOT_PUBLISHED as NOT_PUBLISHED, PUBLISHED as PUBLISHED, Evaluation as Evaluation
 from .run import (
-    EvaluationSpec as EvaluationSpec,
     PreparedEvaluation as PreparedEvaluation,
     asked_of as asked_of,
     ended_early as ended_early,
@@ -11,3 +10,4 @@ from .run import (
     named_prompts as named_prompts,
 )
 from .scorers import SCORERS as SCORERS, scorer_of as scorer_of
+from .spec import EvaluationSpec as EvaluationSpec

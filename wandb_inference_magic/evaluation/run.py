@@ -3,144 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
     NO_VALUE,
     ONLY,
-    STRUCT,
     Job,
-    Kind,
     ListRows,
     Outcome,
     PreparedRuns,
     has_no_value,
-    plain,
-    schema_kinds,
 )
-from ..errors import InferenceError, Interrupted, did_you_mean, shortened
+from ..errors import InferenceError, Interrupted, shortened
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
 from .clusters import SEED
 from .judge import check_judge, judge
 from .result import Evaluation
-from .scorers import SCORERS, score_samples, span
+from .scorers import score_samples, span
 from .verdict import are_decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..batch import BatchRun, BatchSpec, Progress, Ran, Row, Rows
-    from ..schemas import Schema
     from ..session import Command
-    from .scorers import RowScores, Scorer
+    from .scorers import RowScores
+    from .spec import EvaluationSpec
 
 # With --stop-when-clear, whether it is decided is looked at after so many rows.
 ROWS_A_LOOK: Final = 8
-
-
-@dataclass(frozen=True)
-class EvaluationSpec:
-    """What is held against what.
-
-    Attributes
-    ----------
-    asked : sequence of BatchSpec
-        One for each prompt.
-    prompts : sequence of str
-        Their names.
-    models : sequence of str
-    truth : str
-        The column with the right answers.
-    field : str or None
-        The field of the schema that is compared. With None, the field named as `truth`, else all fields.
-    samples : int
-        How often each row is asked.
-    scorer : Scorer
-    stop_when_clear : bool
-        Whether to stop when the comparison is decided.
-    judge : str or None
-        The model that says which answer is better. Then rows without truth are asked too.
-    """
-
-    asked: Sequence[BatchSpec]
-    prompts: Sequence[str]
-    models: Sequence[str]
-    truth: str
-    field: str | None
-    samples: int
-    scorer: Scorer
-    stop_when_clear: bool = False
-    judge: str | None = None
-
-    @property
-    def schema(self) -> Schema | None:
-        return self.asked[0].chat.schema
-
-    @property
-    def kind(self) -> tuple[str | None, Kind]:
-        """The name of the field that is compared, or None for the whole answer; and its type."""
-        kinds, wanted = schema_kinds(self.schema), self.field or self.truth
-        name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
-        return name, Kind(STRUCT, kinds) if name is None else kinds[name]
-
-    def check(self, columns: Sequence[str]) -> None:
-        """Raise if a column or a field does not exist, or a stop was asked for that cannot be.
-
-        Raises
-        ------
-        InferenceError
-            With similar names as a suggestion.
-        """
-        if self.truth not in columns:
-            raise InferenceError(
-                f"There is no column {self.truth!r}. Nothing was sent.",
-                remedy=did_you_mean(self.truth, columns),
-                cause="option",
-            )
-        fields = () if self.schema is None else tuple(self.schema.fields)
-        if self.field is not None and self.field not in fields:
-            raise InferenceError(
-                f"The schema has no field {self.field!r}. Nothing was sent.",
-                remedy=did_you_mean(str(self.field), fields),
-                cause="option",
-            )
-        candidates = len(self.asked) * max(len(self.models), 1)
-        if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
-            raise InferenceError(
-                "A judge compares one answer a row of two or more candidates. Nothing was sent.",
-                remedy="Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
-                cause="option",
-            )
-        if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
-            why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
-            raise InferenceError(
-                f"--stop-when-clear compares two candidates, and {why}. Nothing was sent.",
-                remedy="Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer.",
-                cause="option",
-            )
-
-    def check_truths(self, truths: Sequence[Any]) -> None:
-        """Raise if whole answers would be compared with truths that have no fields: none would be right.
-
-        Raises
-        ------
-        InferenceError
-            With the fields of the schema.
-        """
-        fields = () if self.schema is None else tuple(self.schema.fields)
-        if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
-            return
-        known = [plain(one) for one in truths if not has_no_value(one)]
-        if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
-            raise InferenceError(
-                f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "
-                "Nothing was sent.",
-                remedy=f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
-                cause="option",
-            )
 
 
 class Scores:
@@ -156,6 +50,8 @@ class Scores:
         self._field, self.kind = spec.kind
         self._looked = 0
         self._scores: list[list[float]] = []
+        # The scores of each row that is done, for each run: the user's function is called once for an answer.
+        self._of_row: dict[int, list[RowScores]] = {}
 
     def start(self, runs: Sequence[BatchRun]) -> None:
         """Take the runs, in the order of the candidates."""
@@ -177,8 +73,10 @@ class Scores:
             end = self._looked + ROWS_A_LOOK
             if end > len(self.rows) or not all(self.done(number) for number in range(self._looked, end)):
                 return False
-            for scores, run in zip(self._scores, self.runs, strict=True):
-                scores.extend(self.of(run, number).mean or 0.0 for number in range(self._looked, end))
+            looked_at = [self.of_row(number) for number in range(self._looked, end)]
+            for place, scores in enumerate(self._scores):
+                # Not extended: an interrupt may have come before `_looked` was set.
+                scores[self._looked :] = [row[place].mean or 0.0 for row in looked_at]
             self._looked = end
             if are_decided(self._scores):
                 self.decided_after = end
@@ -190,8 +88,17 @@ class Scores:
             return False
         return asked >= (self._looked + ROWS_A_LOOK) * self.spec.samples
 
-    def of(self, run: BatchRun, number: int) -> RowScores:
-        """Return the scores of a row."""
+    def has_scored(self, number: int) -> bool:
+        """Return whether a row that is done is scored already."""
+        return number in self._of_row
+
+    def of_row(self, number: int) -> list[RowScores]:
+        """Return the scores of a row that is done, for each run."""
+        if number not in self._of_row:
+            self._of_row[number] = [self._of(run, number) for run in self.runs]
+        return self._of_row[number]
+
+    def _of(self, run: BatchRun, number: int) -> RowScores:
         samples = self.spec.samples
         answers = [
             NO_VALUE if run.answers[place] is None or place in run.errors else self.compared(run, place)
@@ -291,9 +198,13 @@ class PreparedEvaluation:
         self, progress: Callable[[Sequence[BatchRun]], Progress] | None, warn: Callable[[str], None] | None
     ) -> tuple[Evaluation, Ran]:
         ran = self.prepared.run(progress=progress, warn=warn)
-        if self._spec.stop_when_clear:
-            self._scores.is_decided()
-        evaluation = self.so_far(ran.notices)
+        try:
+            if self._spec.stop_when_clear:
+                self._scores.is_decided()
+            evaluation = self.so_far(ran.notices)
+        except KeyboardInterrupt:
+            # It interrupted the user's function.
+            evaluation, ran = self.so_far(ran.notices, only_scored=True), replace(ran, interrupted=True)
         if self._judge is not None and not ran.interrupted and ran.stopped is None:
             try:
                 evaluation.judged, judging = judge(
@@ -314,25 +225,31 @@ class PreparedEvaluation:
                 ran = replace(ran, runs=[*ran.runs, *judging.runs], interrupted=judging.interrupted)
         return evaluation, ran
 
-    def so_far(self, notices: Sequence[str] = ()) -> Evaluation:
-        """Return what the answers so far say."""
-        return _evaluation(self._spec, self._known, self._left_out, self._scores, notices)
+    def so_far(self, notices: Sequence[str] = (), *, only_scored: bool = False) -> Evaluation:
+        """Return what the answers so far say, or only those that are scored already."""
+        done = self._scores.has_scored if only_scored else self._scores.done
+        return _evaluation(self._spec, self._known, self._left_out, self._scores, notices, done)
 
 
 def _evaluation(
-    spec: EvaluationSpec, known: Sequence[Row], left_out: int, scores: Scores, notices: Sequence[str]
+    spec: EvaluationSpec,
+    known: Sequence[Row],
+    left_out: int,
+    scores: Scores,
+    notices: Sequence[str],
+    done: Callable[[int], bool],
 ) -> Evaluation:
-    """Return what the answers so far say."""
+    """Return what the answers to the rows that are done say."""
     # A row that not every candidate was asked about would favour some.
     end = scores.decided_after or len(known)
     asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
-    numbers = [number for number in range(end) if scores.done(number)]
+    numbers = [number for number in range(end) if done(number)]
     models = [run.model for run in scores.runs]
     prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
     labels = _labels(models, prompts)
     candidates = [
-        _candidate(scores, run, numbers, Candidate(run.model, prompt, label, run))
-        for run, prompt, label in zip(scores.runs, prompts, labels, strict=True)
+        _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
+        for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
     ]
     own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
     return Evaluation(
@@ -350,11 +267,11 @@ def _evaluation(
     )
 
 
-def _candidate(scores: Scores, run: BatchRun, numbers: Sequence[int], candidate: Candidate) -> Candidate:
-    samples = scores.spec.samples
+def _candidate(scores: Scores, place: int, numbers: Sequence[int], candidate: Candidate) -> Candidate:
+    samples, run = scores.spec.samples, scores.runs[place]
     for number in numbers:
         places = range(number * samples, (number + 1) * samples)
-        scored = scores.of(run, number)
+        scored = scores.of_row(number)[place]
         candidate.samples.append(scored.samples)
         candidate.scores.append(scored.mean)
         candidate.right.append(scored.right)

@@ -1,0 +1,119 @@
+"""What an evaluation asks, and what it holds the answers against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..batch import STRUCT, Kind, has_no_value, plain, schema_kinds
+from ..errors import InferenceError, did_you_mean
+from .scorers import SCORERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..batch import BatchSpec
+    from ..schemas import Schema
+    from .scorers import Scorer
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is held against what.
+
+    Attributes
+    ----------
+    asked : sequence of BatchSpec
+        One for each prompt.
+    prompts : sequence of str
+        Their names.
+    models : sequence of str
+    truth : str
+        The column with the right answers.
+    field : str or None
+        The field of the schema that is compared. With None, the field named as `truth`, else all fields.
+    samples : int
+        How often each row is asked.
+    scorer : Scorer
+    stop_when_clear : bool
+        Whether to stop when the comparison is decided.
+    judge : str or None
+        The model that says which answer is better. Then rows without truth are asked too.
+    """
+
+    asked: Sequence[BatchSpec]
+    prompts: Sequence[str]
+    models: Sequence[str]
+    truth: str
+    field: str | None
+    samples: int
+    scorer: Scorer
+    stop_when_clear: bool = False
+    judge: str | None = None
+
+    @property
+    def schema(self) -> Schema | None:
+        return self.asked[0].chat.schema
+
+    @property
+    def kind(self) -> tuple[str | None, Kind]:
+        """The name of the field that is compared, or None for the whole answer; and its type."""
+        kinds, wanted = schema_kinds(self.schema), self.field or self.truth
+        name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
+        return name, Kind(STRUCT, kinds) if name is None else kinds[name]
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Raise if a column or a field does not exist, or a stop was asked for that cannot be.
+
+        Raises
+        ------
+        InferenceError
+            With similar names as a suggestion.
+        """
+        if self.truth not in columns:
+            raise InferenceError(
+                f"There is no column {self.truth!r}. Nothing was sent.",
+                remedy=did_you_mean(self.truth, columns),
+                cause="option",
+            )
+        fields = () if self.schema is None else tuple(self.schema.fields)
+        if self.field is not None and self.field not in fields:
+            raise InferenceError(
+                f"The schema has no field {self.field!r}. Nothing was sent.",
+                remedy=did_you_mean(str(self.field), fields),
+                cause="option",
+            )
+        candidates = len(self.asked) * max(len(self.models), 1)
+        if self.judge is not None and (candidates < 2 or self.samples > 1 or self.stop_when_clear):
+            raise InferenceError(
+                "A judge compares one answer a row of two or more candidates. Nothing was sent.",
+                remedy="Name two models (-m) or prompts (-p); leave out --samples and --stop-when-clear.",
+                cause="option",
+            )
+        if self.stop_when_clear and (candidates < 2 or not self.scorer.measure.is_bounded):
+            why = "there is one candidate" if candidates < 2 else f"the scorer {self.scorer.name} has no bound"
+            raise InferenceError(
+                f"--stop-when-clear compares two candidates, and {why}. Nothing was sent.",
+                remedy="Name two models (-m) or prompts (-p)." if candidates < 2 else "Choose another scorer.",
+                cause="option",
+            )
+
+    def check_truths(self, truths: Sequence[Any]) -> None:
+        """Raise if whole answers would be compared with truths that have no fields: none would be right.
+
+        Raises
+        ------
+        InferenceError
+            With the fields of the schema.
+        """
+        fields = () if self.schema is None else tuple(self.schema.fields)
+        if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
+            return
+        known = [plain(one) for one in truths if not has_no_value(one)]
+        if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
+            raise InferenceError(
+                f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "
+                "Nothing was sent.",
+                remedy=f"Name it: --field {fields[0]} (in Python: field={fields[0]!r}).",
+                cause="option",
+            )
