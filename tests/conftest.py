@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import ceil
@@ -25,6 +26,9 @@ from wandb_inference_magic.session import end_session, session
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+# A run that a script has started in the background ignores interrupts: those of the tests are not for it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CI runs the same examples each time. Failures that random examples find are fixed where someone sees them.
 settings.register_profile("ci", derandomize=True, deadline=None)

@@ -478,6 +478,28 @@ def test_a_map_waits_for_what_calls_in_progress_have_reserved(kernel_with_catalo
     assert kernel.value("labelled.wait(60).reply.tolist()") == ["Yes."] * 4
 
 
+def test_a_map_of_what_a_job_is_asking_waits_for_its_answers(mapping: Kernel, held: Held, service: Service) -> None:
+    """Two runs over the same rows, side by side: nothing is paid for twice."""
+    again = run(mapping, MAP.replace("labelled", "again"), cell_id="another-cell")
+    assert again.ok, again.error
+    waits = "another map or job is asking the same question"
+    assert waits in mapping.updated(waits)
+    assert mapping.value("again.state") == "waiting"
+    held.may.set()
+    answers = [f"of What of {n}?" for n in range(40)]
+    for name in ("labelled", "again"):
+        assert mapping.value(f"{name}.wait(60).reply.tolist()") == answers
+    assert len(service.chats) == 40
+
+
+def test_a_map_asks_what_an_ended_job_has_not(mapping: Kernel, held: Held, service: Service) -> None:
+    again = run(mapping, MAP.replace("labelled", "again"), cell_id="another-cell")
+    assert again.ok, again.error
+    assert mapping.run("labelled.cancel(); labelled.join(60)").ok
+    held.may.set()
+    assert mapping.value("again.wait(60).reply.notna().sum().item()") == 40
+
+
 def test_a_damaged_record_is_passed_over(kernel: Kernel) -> None:
     folder = Path(kernel.value("str(__import__('wandb_inference_magic.config').config.cache_folder())")) / "jobs"
     folder.mkdir(parents=True, exist_ok=True)

@@ -333,7 +333,8 @@ def test_a_map_shows_progress_and_ends_as_one_tidy_output(
     lab.run(1, wait=False)
     area = lab.cell(1).locator(".jp-OutputArea")
     expect(area.get_by_text("30/60")).to_be_visible()
-    expect(area).to_contain_text("Answer 0 with $5 and $6, <b>not bold</b>.")
+    # Three of the first thirty, whichever came first.
+    expect(area).to_contain_text(re.compile(r"Answer \d+ with \$5 and \$6, <b>not bold</b>\."))
     keep_screenshot(page, f"map-{path[:3]}-running")
     gate.set()
     lab.wait_until_run(1)

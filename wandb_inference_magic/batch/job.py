@@ -171,7 +171,7 @@ class Job:
 
     @property
     def state(self) -> State:
-        """`running`, `paused`, `waiting` (for a service that fails, or the budget), `done`, `cancelled` or `failed`."""
+        """`running`, `paused`, `waiting` (for the service, or other calls), `done`, `cancelled` or `failed`."""
         if self._outcome is not None:
             if self._outcome.error is None:
                 return "done"
@@ -179,7 +179,7 @@ class Job:
         if self._is_paused:
             return "paused"
         waits_for_service = any(one.limiter.is_waiting for one in self._shares())
-        return "waiting" if waits_for_service or any(run.is_short for run in self._runs) else "running"
+        return "waiting" if waits_for_service or any(run.waits_for for run in self._runs) else "running"
 
     @property
     def done(self) -> int:

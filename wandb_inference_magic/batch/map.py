@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from ..concurrency import Interrupts
     from ..session import Command
+    from .row_call import RowCall
     from .rows import Rows
-    from .run import BatchRun, RowCall
+    from .run import BatchRun
     from .spec import BatchSpec, Permits
 
 

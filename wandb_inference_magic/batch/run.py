@@ -11,21 +11,19 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..engine import ModelCall
 from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
-from ..session import NOTHING, Part, Reservation
+from ..session import NOTHING, Part
 from .cache import Answer, KeptAnswers
+from .row_call import RowCall
 from .row_prompts import RowPrompts
 from .row_requests import RowRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-
-    from openai import AsyncOpenAI
 
     from ..messages import PreparedRequest, Reply, Usage
     from ..session import Command
@@ -38,6 +36,7 @@ MOST_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
 OTHERS_HAVE_RESERVED: Final = "calls in progress have reserved the rest of the budget"
+OTHERS_ASK: Final = "another map or job is asking the same question"
 
 
 @dataclass
@@ -107,8 +106,8 @@ class BatchRun:
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
         self._has_answers = False
-        # Whether it waits for other calls, which have reserved what is left of the budget.
-        self.is_short = False
+        # Why it waits for other calls; empty if it does not.
+        self.waits_for = ""
         self._lock = Lock()
 
     @property
@@ -153,8 +152,16 @@ class BatchRun:
                 return True
         if not self._free:
             return False
-        row, self._pending = self._pending, None
+        row, self._pending, self.waits_for = self._pending, None, ""
+        if self.keeps_answers and not self.share.may_ask(row.key):
+            self._pending, self.waits_for = row, OTHERS_ASK
+            return False
+        # It may have been answered while it waited.
+        if self._is_kept(row.number, row.key):
+            self._end_waiting(row)
+            return True
         if not self._reserve(row):
+            self.share.has_asked(row.key)
             if self.stopped is None:
                 self._pending = row
             return False
@@ -201,15 +208,20 @@ class BatchRun:
             if flaw:
                 self.errors[row.number] = flaw
                 self.flawed += 1
-        for number in self._waiting.pop(row.number, ()):
-            self._share(row.number, number)
+        self._end_waiting(row)
         self.release(row)
         return False
+
+    def _end_waiting(self, row: RowCall) -> None:
+        self.share.has_asked(row.key)
+        for number in self._waiting.pop(row.number, ()):
+            self._share(row.number, number)
 
     def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
+            self.share.has_asked(row.key)
             row.hold.release()
             for call in row.calls():
                 self._count(call)
@@ -313,15 +325,16 @@ class BatchRun:
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
         budget = self.command.budget
-        self.is_short = False
         with suppress(InferenceError):
             # Each job has a part, and the notebook.
             part = Part(self.command.session.jobs.running + 1, sum(one.hold.usd for one in self._in_flight))
             row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=part)
             return True
         # Calls cost less than their worst case: what they leave may be enough.
-        self.is_short = not self._in_flight and budget.held > 0
-        if self._in_flight or self.is_short:
+        if self._in_flight:
+            return False
+        if budget.held:
+            self.waits_for = OTHERS_HAVE_RESERVED
             return False
         try:
             # The rest of the budget is for one row.
@@ -336,8 +349,8 @@ class BatchRun:
     @property
     def waits(self) -> tuple[str, float]:
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
-        if self.is_short:
-            return OTHERS_HAVE_RESERVED, 0.0
+        if self.waits_for:
+            return self.waits_for, 0.0
         waits = self.share.waits
         return waits if waits[0] else (self.retry_reason, self.retry_at)
 
@@ -391,55 +404,3 @@ class BatchRun:
                 self.stopped = error
         elif key and error.is_lasting:
             self._kept_answers.put(key, Answer(error=str(error)))
-
-
-class RowCall(ModelCall):
-    """One row of a run. What it learns about the service and the model is applied to the other rows too."""
-
-    def __init__(self, run: BatchRun, request: PreparedRequest, number: int, key: str) -> None:
-        super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
-        self.run = run
-        self.number = number
-        self.key = key
-        self.is_repaired = False
-        self.was_sent = False
-        # Whether its request is answered, and `end` has not seen that yet.
-        self.is_answered = False
-
-    async def send(self, client: AsyncOpenAI) -> None:
-        self.was_sent, self._forgiven = False, 0
-        try:
-            await super().send(client)
-        except InferenceError as error:
-            if not error.depends_on_prompt:
-                self.run.new_failures.add(self)
-            raise
-        self.is_answered = self.was_sent
-
-    async def attempt(self, client: AsyncOpenAI) -> None:
-        run = self.run
-        async with self.share.slot():
-            # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
-            if not self.was_sent and (run.is_halted or run.new_failures):
-                return
-            self.was_sent = True
-            if not self.is_repaired:
-                self.sent = run.requests.in_current_form(self.sent)
-            await self._send_in_turn(client)
-
-    def relaxed(self, error: InferenceError) -> PreparedRequest | None:
-        relaxed = super().relaxed(error)
-        if relaxed is not None:
-            self.run.notice(*self.run.requests.relax_following(self.sent, error))
-        return relaxed
-
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
-        run = self.run
-        seconds = None if run.stopped is not None else super().pause_after(error, tries)
-        if seconds:
-            run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
-        return seconds
-
-    @property
-    def is_alone(self) -> bool:
-        return self.run.is_at_last_row

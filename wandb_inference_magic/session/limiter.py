@@ -84,6 +84,8 @@ class Limiter:
         self.clock = clock or Clock()
         self.reason, self.opens_at = "", 0.0
         # Those that have a slot or wait for one.
+        # Who is asking a question that is kept on disk, by its key.
+        self.asked_by: dict[str, Share] = {}
         self._shares: list[Share] = []
         self._taken = 0
         # As many as the shares want, unless the service has refused some.
@@ -286,6 +288,15 @@ class Share:
             yield
         finally:
             self.limiter.released(self)
+
+    def may_ask(self, key: str) -> bool:
+        """Return whether no other share is asking the question of this key. Then none may, until `has_asked`."""
+        return not key or self.limiter.asked_by.setdefault(key, self) is self
+
+    def has_asked(self, key: str) -> None:
+        """Note that the question of this key is not asked any more."""
+        if self.limiter.asked_by.get(key) is self:
+            del self.limiter.asked_by[key]
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""
