@@ -329,6 +329,33 @@ def test_a_scorer_is_called_once_for_an_answer(api: ModuleType, service: Service
     assert sorted(scored) == [("yes", number) for number in range(40) for _ in range(2)]
 
 
+def test_a_scorer_that_fails_on_every_answer_says_nothing_of_the_candidates(api: ModuleType, service: Service) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api, scorer=lambda answer, truth: answer.no_such_attribute)
+    assert found.sentences == "No answer has a score by <lambda>: nothing is known."
+    assert "no_such_attribute" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("index", "shown"),
+    [
+        (pd.Index([7, 3, 9, 1]), {"index": [7, 3, 1]}),
+        (pd.Index(list("wxyz"), name="id"), {"id": list("wxz")}),
+        (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")]), {"level_0": [1, 1, 2]}),
+        (pd.RangeIndex(4), {}),
+    ],
+)
+def test_rows_have_the_index_of_the_frame(
+    api: ModuleType, service: Service, index: pd.Index[Any], shown: dict[str, list[Any]]
+) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    frame = FRAME.assign(label=["good", "good", None, "bad"]).set_axis(index)
+    rows = evaluated(api, frame).rows
+    assert {name: rows[name].tolist() for name in shown} == shown
+    assert ("index" in rows.columns) == ("index" in shown)
+    assert rows.text.tolist() == ["a", "b", "d"]
+
+
 def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Service) -> None:
     by_model(service, x="good good bad bad")
     assert evaluated(api, prompt=None, prompts="{{ text }} ok?", models="test/x").summary.prompt.tolist() == [

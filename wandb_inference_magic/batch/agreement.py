@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import normalize
 
 from ..text import read_json_text
 from .columns import is_missing, json_text, plain
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 _BOOLEANS: Final = {"true": True, "yes": True, "y": True, "t": True, "1": True} | {
     "false": False, "no": False, "n": False, "f": False, "0": False,
 }  # fmt: skip
+# Models put a short answer in quotation marks, or emphasize it. The longer marks come first.
+_MARKS: Final = (
+    ("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"),
+    ('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"),
+)  # fmt: skip
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
@@ -55,8 +61,9 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     """Return whether two values mean the same.
 
     Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
-    in ISO form, a list or an object in JSON. Texts are compared without regard to case, outer blanks and final full
-    stops. Lists are compared item by item, sets without their order, objects field by field; a field that is missing is
+    in ISO form, a list or an object in JSON. Texts are compared without regard to case, outer blanks, final full stops,
+    quotation marks or Markdown's marks around the whole, and the way in which accents are written (Unicode's NFC).
+    Lists are compared item by item, sets without their order, objects field by field; a field that is missing is
     the same as one without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only
     where `kind` is boolean; 0 and 1 also beside a boolean.
 
@@ -126,7 +133,7 @@ def _read(text: str, beside: Any) -> Any:
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
-            number = Decimal(text.strip().rstrip("."))
+            number = Decimal(_bare(text))
             return number if number.is_finite() else text
     except (ValueError, InvalidOperation):
         pass
@@ -150,4 +157,15 @@ def _moment(value: _Time) -> Any:
 
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
-    return text.strip().rstrip(".").casefold()
+    # Folding may take an accent apart.
+    return normalize("NFC", _bare(normalize("NFC", text)).casefold())
+
+
+def _bare(text: str) -> str:
+    """Return a text without outer blanks, final full stops, and marks around the whole."""
+    while True:
+        text = text.strip().rstrip(".").rstrip()
+        mark = next((one for one in _MARKS if text.startswith(one[0]) and text.endswith(one[1])), None)
+        if mark is None or len(text) <= len(mark[0]) + len(mark[1]):
+            return text
+        text = text[len(mark[0]) : -len(mark[1])]

@@ -23,10 +23,12 @@ Row = Mapping[str, Any]
 class FrameRow(dict[str, Any]):
     """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
 
-    `index` has the values of the index by the names of its levels, so far as they have names of their own.
+    `index` has the values of the index by the names of its levels, so far as they have names of their own. `label` has
+    all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
     """
 
     index: Mapping[str, Any] = MappingProxyType({})
+    label: Mapping[str, Any] = MappingProxyType({})
 
     def __missing__(self, name: object) -> Any:
         if isinstance(name, str) or str(name) not in self:
@@ -42,6 +44,11 @@ ROWS_AT_ONCE: Final = 1000
 def index_of(row: Row) -> Mapping[str, Any]:
     """Return the values of a row's index by the names of its levels."""
     return row.index if isinstance(row, FrameRow) else {}
+
+
+def with_label(row: Row) -> Row:
+    """Return a row with its index as columns, before the others, if the index does more than count the rows."""
+    return {**row.label, **row} if isinstance(row, FrameRow) and row.label else row
 
 
 class Rows(Protocol):
@@ -156,6 +163,7 @@ class FrameRows:
             for place, name in enumerate(getattr(index, "names", ()))
             if name is not None and str(name) not in self.columns
         }
+        self._label_names = _label_names(self._index)
 
     @property
     def index_names(self) -> Sequence[str]:
@@ -163,10 +171,12 @@ class FrameRows:
 
     def __iter__(self) -> Iterator[Row]:
         rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
-        for values, label in zip(rows, self._index if self._levels else repeat(None), strict=False):
+        for values, label in zip(rows, self._index if self._label_names else repeat(None), strict=False):
             row = FrameRow(zip(self.columns, values, strict=True))
-            labels = label if getattr(self._index, "nlevels", 1) > 1 else (label,)
-            row.index = {name: labels[place] for name, place in self._levels.items()}
+            if self._label_names:
+                labels = label if len(self._label_names) > 1 else (label,)
+                row.index = {name: labels[place] for name, place in self._levels.items()}
+                row.label = dict(zip(self._label_names, labels, strict=True))
             yield row
 
     def longest(self) -> Row | None:
@@ -199,6 +209,16 @@ class FrameRows:
         for name, one in made.items():
             frame = frame.append_column(name, [one])
         return frame, notices
+
+
+def _label_names(index: Any) -> list[str]:
+    """Return the names of an index's levels as columns, as in pandas; none if it only counts the rows."""
+    names = list(getattr(index, "names", ()))
+    counts = getattr(index, "start", None) == 0 and index.step == 1
+    if names == [None] and (counts or all(label == number for number, label in enumerate(index))):
+        return []
+    without = ["index"] if len(names) == 1 else [f"level_{place}" for place in range(len(names))]
+    return [other if name is None else str(name) for name, other in zip(names, without, strict=True)]
 
 
 def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:

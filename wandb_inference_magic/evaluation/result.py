@@ -230,6 +230,8 @@ class Evaluation:
         """What the rows tell and what they do not, in one or two sentences."""
         if not self.source:
             return "No row was asked by all candidates: nothing is known."
+        if self._has_no_score:
+            return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
             facts = self._facts(self.candidates[0])
             share = _percent(facts["share"], facts["low"], facts["high"])
@@ -237,6 +239,14 @@ class Evaluation:
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found, self._best())
+
+    @property
+    def _has_no_score(self) -> bool:
+        """Whether there are answers, and the scorer failed on all of them."""
+        if self.judged is not None or self.scorer.measure.lower_is_better:
+            return False
+        has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
+        return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
 
     def _best(self) -> str:
         if self.judged is not None:

@@ -15,6 +15,7 @@ from ..batch import (
     Outcome,
     PreparedRuns,
     has_no_value,
+    with_label,
 )
 from ..errors import InferenceError, Interrupted, shortened
 from ..text import counted
@@ -254,7 +255,7 @@ def _evaluation(
     own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
     return Evaluation(
         candidates,
-        [known[number] for number in numbers],
+        [with_label(known[number]) for number in numbers],
         spec.truth,
         spec.samples,
         spec.scorer,
