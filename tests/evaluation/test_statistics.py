@@ -176,6 +176,34 @@ def test_the_sign_flip_test_of_measures_draws_signs_and_is_never_zero() -> None:
     assert sign_flip(mixed) == pytest.approx(exact, abs=0.02)
 
 
+@pytest.mark.parametrize("magnitudes", [[0.3, 0.7], [0.3 + one / 997 for one in range(90)]])
+def test_drawn_signs_of_few_and_of_many_magnitudes_agree_with_scipy(magnitudes: list[float]) -> None:
+    random = np.random.default_rng(3)
+    signs = random.choice([-1, 1], 90, p=[0.42, 0.58])
+    differences = [float(sign * magnitudes[place % len(magnitudes)]) for place, sign in enumerate(signs)]
+    theirs = stats.permutation_test(
+        (np.array(differences),),
+        lambda x, axis: np.mean(x, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        random_state=4,
+    )
+    assert 0.02 < theirs.pvalue < 0.9
+    assert sign_flip(differences) == pytest.approx(theirs.pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize("decimals", [1, 6])
+def test_the_bootstrap_of_few_and_of_many_different_values_agrees_with_scipy(decimals: int) -> None:
+    random = np.random.default_rng(6)
+    values = np.round(random.beta(0.4, 2, 900), decimals)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=4000, random_state=7)
+    low, high = bootstrap([*map(float, values)])
+    interval = theirs.confidence_interval
+    width = interval.high - interval.low
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=0.08 * width)
+
+
 def test_the_cluster_bootstrap_is_near_students_interval_and_the_same_each_time() -> None:
     random = np.random.default_rng(5)
     values = [*map(float, random.binomial(5, 0.6, 60) / 5)]

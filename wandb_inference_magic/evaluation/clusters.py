@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import repeat
 from math import pi, sqrt, tan
+from operator import getitem
 from random import Random
 from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING, Final
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from .statistics import ALPHA, tango, wilson, z_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # Random numbers begin with this seed: the same answers give the same figures.
 SEED: Final = 20
@@ -20,6 +22,8 @@ FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
 MOST_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
+# From so many rows for each different value on, drawing how often each value comes is quicker than drawing rows.
+ROWS_A_VALUE: Final = 12
 
 
 def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
@@ -52,12 +56,33 @@ def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
         tail = sum(chance for flipped, chance in enumerate(chances) if abs(total - 2 * flipped) >= round(seen))
         return min(1.0, tail)
     random, magnitudes = Random(SEED), [abs(one) for one in scaled if one]
-    extreme = 0
-    for _ in range(FLIPS):
-        bits = random.getrandbits(len(magnitudes) or 1)
-        flipped = sum(size for place, size in enumerate(magnitudes) if bits >> place & 1)
-        extreme += abs(sum(magnitudes) - 2 * flipped) >= seen - _CLOSE
+    size = sum(magnitudes)
+    extreme = sum(abs(size - 2 * flipped) >= seen - _CLOSE for flipped in _flipped(random, magnitudes))
     return (1 + extreme) / (1 + FLIPS)
+
+
+def _flipped(random: Random, magnitudes: Sequence[float]) -> Iterator[float]:
+    """Yield the sums of random subsets, each magnitude taken with a chance of one half, `FLIPS` times."""
+    counts = Counter(magnitudes)
+    if len(counts) * ROWS_A_VALUE > len(magnitudes):
+        tables = _subset_sums(magnitudes)
+        for _ in range(FLIPS):
+            yield sum(map(getitem, tables, random.randbytes(len(tables))))
+        return
+    for _ in range(FLIPS):
+        yield sum(size * random.getrandbits(count).bit_count() for size, count in counts.items())
+
+
+def _subset_sums(sizes: Sequence[float]) -> list[list[float]]:
+    """Return, for every eight sizes, the sums of their 256 subsets: a random byte then chooses among eight at once."""
+    tables = []
+    for begin in range(0, len(sizes), 8):
+        sums = [0.0]
+        # A bit without a size chooses nothing.
+        for size in (*sizes[begin : begin + 8], *repeat(0.0, max(begin + 8 - len(sizes), 0))):
+            sums += [one + size for one in sums]
+        tables.append(sums)
+    return tables
 
 
 def _sums(sizes: Sequence[int]) -> list[float]:
@@ -97,12 +122,45 @@ def bootstrap(values: Sequence[float], alpha: float = ALPHA) -> tuple[float, flo
     if len(counts) == 1:
         # Few equal rows are no certainty, and they do not say how far others may lie.
         return float("-inf"), float("inf")
-    known, weights = list(counts), list(counts.values())
-    means = sorted(fmean(random.choices(known, weights, k=rows)) for _ in range(RESAMPLES))
+    means = sorted(_drawn_mean(random, values, counts) for _ in range(RESAMPLES))
     wide = sqrt(rows / (rows - 1)) * t_value(alpha, rows - 1)
     outside = NormalDist().cdf(-wide) * (RESAMPLES - 1)
     mean, half = fmean(values), t_value(alpha, rows - 1) * stdev(values) / sqrt(rows)
     return min(_at(means, outside), mean - half), max(_at(means, RESAMPLES - 1 - outside), mean + half)
+
+
+def _drawn_mean(random: Random, values: Sequence[float], counts: Counter[float]) -> float:
+    """Return the mean of as many values as there are, drawn from them with replacement."""
+    rows = rest = len(values)
+    if len(counts) * ROWS_A_VALUE > rows:
+        return fmean(random.choices(values, k=rows))
+    left, total = rows, 0.0
+    for value, count in counts.items():
+        drawn = _binomial(random, left, count / rest)
+        total += value * drawn
+        left, rest = left - drawn, rest - count
+    return total / rows
+
+
+def _binomial(random: Random, trials: int, chance: float) -> int:
+    """Return how many of some trials succeed, each with the same chance.
+
+    A trial succeeds if a random number is below the chance. Their binary digits are compared one by one, for all trials
+    that the digits so far have not decided.
+    """
+    successes = 0
+    while trials and chance:
+        if chance >= 1:
+            return successes + trials
+        chance *= 2
+        ones = random.getrandbits(trials).bit_count()
+        if chance >= 1:
+            successes += trials - ones
+            chance -= 1
+            trials = ones
+        else:
+            trials -= ones
+    return successes
 
 
 def _at(ordered: Sequence[float], place: float) -> float:
