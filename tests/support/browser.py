@@ -93,6 +93,7 @@ class JupyterServer:
             settings / "@jupyterlab/apputils-extension/notification.jupyterlab-settings",
             {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
         )
+        self._workspaces = settings.with_name("workspaces")
         self._theme = settings / "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
 
     @property
@@ -102,6 +103,11 @@ class JupyterServer:
     def set_theme(self, theme: str) -> None:
         """Open further pages in this theme (`JupyterLab Light`, `JupyterLab Dark`)."""
         _write(self._theme, {"theme": theme})
+
+    def forget_layout(self) -> None:
+        """Open further pages with JupyterLab's own layout: a narrow page leaves a side bar that covers a wide one."""
+        for file in self._workspaces.glob("*"):
+            file.unlink()
 
     def api(self, path: str, method: str = "GET") -> Any:
         headers = {"Authorization": f"token {TOKEN}"}
@@ -209,6 +215,7 @@ class Lab:
             notebook["cells"].append({"id": "words", "cell_type": "markdown", "source": markdown, "metadata": {}})
         (server.folder / name).write_text(json.dumps(notebook))
         page.set_default_timeout(PATIENCE_MS)
+        server.forget_layout()
         page.goto(f"{server.url}/{path}/{name}?token={TOKEN}")
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         lab = cls(server, page, name)
@@ -237,8 +244,7 @@ class Lab:
 
     def run(self, number: int, *, wait: bool = True) -> None:
         """Run a cell with Shift+Enter, as a person does."""
-        # At its start: the middle of a long line is out of sight.
-        self.cell(number).locator(".cm-content").click(position={"x": 4, "y": 4})
+        self.cell(number).locator(".cm-content").click()
         self.page.keyboard.press("Shift+Enter")
         if wait:
             self.wait_until_run(number)

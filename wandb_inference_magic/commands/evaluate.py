@@ -30,7 +30,7 @@ from ..frontend import Spinner, cleared_on_error, shown_whole
 from ..rendering import line_bundle
 from ..session import Command
 from .jobs import begin
-from .map import map_progress, rows_to_look_at, value_of
+from .map import map_progress, refuse_frame_as_output, rows_to_look_at, value_of
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
         _show_dry(command, canvas, spec, rows_to_look_at(value, options.limit))
         return
     name = options.output or OUTPUT
+    if options.bg:
+        refuse_frame_as_output(frame, name)
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
     if options.bg:

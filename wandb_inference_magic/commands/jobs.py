@@ -190,7 +190,7 @@ def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> 
     if action == "result":
         is_whole = job.state == "done"
         context.put(options.result or "", job.wait() if is_whole else job.frame())
-        so_far = "" if is_whole else ", so far"
+        so_far = "" if is_whole else f", as far as it came: it is {job.state}" if job.is_over else ", so far"
         return line_bundle(f"{options.result} has the result of job {job.id}{so_far}.")
     if job.is_over:
         return line_bundle(f"Job {job.id} has ended already: {job.state}.")

@@ -96,6 +96,8 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
         return
     name = options.output or OUTPUT
+    if options.bg:
+        refuse_frame_as_output(frame, name)
     if is_dask(value):
         lazy = _lazily(command, options, value, spec)
         if options.bg:
@@ -171,6 +173,21 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
         what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
         remedy = "Try it in a cell of its own."
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
+
+
+def refuse_frame_as_output(frame: str, name: str) -> None:
+    """Raise if a job would replace the frame that it works on: running the cell again would find no rows.
+
+    Raises
+    ------
+    InferenceError
+    """
+    if frame.strip() == name:
+        raise InferenceError(
+            f"The job would replace the frame {name}. Nothing was sent.",
+            remedy=f"Name another variable: -o {name}_job.",
+            cause="option",
+        )
 
 
 def rows_to_look_at(value: Any, limit: int | None) -> Rows:
