@@ -6,6 +6,7 @@ Building needs no network. `WANDB_INFERENCE_DOCS=quick` builds the notebooks wit
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,13 @@ def _block(translator: Any, node: Element) -> None:
     raise SkipNode
 
 
+def _link_to_executed(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Link to the executed examples: in the repository the links lead to the examples, a folder further up."""
+    source[0] = re.sub(r"\]\(\.\./((?:\.\./)*examples/[\w-]+\.ipynb)\)", r"](\1)", source[0])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("source-read", _link_to_executed)
     app.add_lexer("python", IPython3Lexer)
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     return {"parallel_read_safe": True}

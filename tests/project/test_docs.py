@@ -85,6 +85,14 @@ def test_messages_explained_in_the_docs_exist_in_the_code() -> None:
     assert [message for message in messages if message not in texts] == []
 
 
+def test_links_between_pages_lead_somewhere_in_the_repository_too() -> None:
+    """Also where the pages are read without being built. The folder `_generated` is made by the build."""
+    links = [(page, link) for page in SITE for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))]
+    assert len(links) > 60
+    local = [(page, link) for page, link in links if "://" not in link and "_generated" not in link]
+    assert [(page.name, link) for page, link in local if not (page.parent / link).exists()] == []
+
+
 # Phrases of sentences that read as translated. Write what happened, why, and what to do, in common words.
 TRANSLATED = re.compile(
     r"what had come|which hold it|to be had\b|\banew\b|\bheeds?\b|is told of|said to be one|stands? (?:below|above)"
