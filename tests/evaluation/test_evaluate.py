@@ -342,6 +342,8 @@ def test_a_scorer_that_fails_on_every_answer_says_nothing_of_the_candidates(api:
         (pd.Index([7, 3, 9, 1]), {"index": [7, 3, 1]}),
         (pd.Index(list("wxyz"), name="id"), {"id": list("wxz")}),
         (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")]), {"level_0": [1, 1, 2]}),
+        (pd.Index([pd.NA, 3, 9, 1]), {"index": [pd.NA, 3, 1]}),
+        (pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a"), (2, "b")], names=["k", "k"]), {"k": [1, 1, 2]}),
         (pd.RangeIndex(4), {}),
     ],
 )

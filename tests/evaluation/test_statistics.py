@@ -193,6 +193,17 @@ def test_drawn_signs_of_few_and_of_many_magnitudes_agree_with_scipy(magnitudes: 
     assert sign_flip(differences) == pytest.approx(theirs.pvalue, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("differences", "exact"),
+    [
+        ([7006643.01, 5071159.71, 5498874.25, 7135575.48, 4850559.11], 0.0625),
+        ([98765432.1] * 11 + [-98765432.1] * 3, 0.0574),
+    ],
+)
+def test_the_sign_flips_of_large_differences_count_ties(differences: list[float], exact: float) -> None:
+    assert sign_flip(differences) == pytest.approx(exact, abs=0.008)
+
+
 @pytest.mark.parametrize("decimals", [1, 6])
 def test_the_bootstrap_of_few_and_of_many_different_values_agrees_with_scipy(decimals: int) -> None:
     random = np.random.default_rng(6)

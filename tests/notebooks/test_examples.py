@@ -141,7 +141,8 @@ def test_an_example_replays_without_network(
     run = live(path.stem)
     folder = shutil.copytree(EXAMPLES, tmp_path / "examples")
     shutil.copy(run.folder / CASSETTE, folder)
-    offline = environment | RECORDING | no_network | {"WANDB_INFERENCE_CASSETTE_MODE": "replay"}
+    replay = {"WANDB_INFERENCE_CASSETTE_MODE": "replay", "WANDB_INFERENCE_CASSETTE_PACE": "at-once"}
+    offline = environment | RECORDING | no_network | replay
     first, second = (executed(nbformat.read(path, as_version=4), offline, folder) for _ in range(2))
     assert shown(first) == shown(second)
     assert without_replay_marks(shown(first)) == without_replay_marks(shown(run.notebook))

@@ -32,7 +32,14 @@ from .progress import (
     cost_of as cost_of,
     first_answers as first_answers,
 )
-from .rows import ListRows as ListRows, Row as Row, Rows as Rows, read_rows as read_rows, with_label as with_label
+from .rows import (
+    ListRows as ListRows,
+    Row as Row,
+    Rows as Rows,
+    read_rows as read_rows,
+    with_label as with_label,
+    with_value as with_value,
+)
 from .run import BatchRun as BatchRun
 from .spec import BatchSpec as BatchSpec, check_count as check_count
 from .start import estimate as estimate, start_dry as start_dry

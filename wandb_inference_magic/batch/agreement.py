@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _BOOLEANS: Final = {"true": True, "yes": True, "y": True, "t": True, "1": True} | {
     "false": False, "no": False, "n": False, "f": False, "0": False,
 }  # fmt: skip
-# Models put a short answer in quotation marks, or emphasize it. The longer marks come first.
+# Models put a short answer in quotation marks, or emphasize it.
 _MARKS: Final = (
-    ("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"),
-    ('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"),
+    ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
+    ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"),
 )  # fmt: skip
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
@@ -168,4 +168,8 @@ def _bare(text: str) -> str:
         mark = next((one for one in _MARKS if text.startswith(one[0]) and text.endswith(one[1])), None)
         if mark is None or len(text) <= len(mark[0]) + len(mark[1]):
             return text
-        text = text[len(mark[0]) : -len(mark[1])]
+        inside = text[len(mark[0]) : -len(mark[1])]
+        # Otherwise the marks are those of two parts.
+        if mark[0] in inside or mark[1] in inside:
+            return text
+        text = inside

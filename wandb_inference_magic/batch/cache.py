@@ -323,15 +323,23 @@ class KeptAnswers:
         The request for the first row, in its original form, even if the response format is relaxed later.
     part : Part, optional
         The part of a run that uses it: equal rows of different parts have different keys too.
+    seen : Counter, optional
+        How often each question was asked, also by other runs of the same command.
     """
 
-    def __init__(self, cache: AnswerCache | None, first: PreparedRequest, part: Part | None = None) -> None:
+    def __init__(
+        self,
+        cache: AnswerCache | None,
+        first: PreparedRequest,
+        part: Part | None = None,
+        seen: Counter[str] | None = None,
+    ) -> None:
         self.cache = cache
         self._part = part
         # Why answers are no longer kept, although there was a cache.
         self.failure = ""
         self._first = first
-        self._seen: Counter[str] = Counter()
+        self._seen: Counter[str] = Counter() if seen is None else seen
         # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
         # the numbers as they are, as older versions wrote it.
         self._body = with_whole_numbers(first.body)

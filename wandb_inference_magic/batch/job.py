@@ -118,7 +118,7 @@ class Job:
         self._views: list[JobView] = []
         self._outcome: Outcome | None = None
         self._over = Event()
-        self._is_paused = self._is_abandoned = False
+        self.is_paused = self._is_abandoned = False
         self._next = self._next_record = 0.0
         self._samples: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._began = perf_counter()
@@ -176,7 +176,7 @@ class Job:
             if self._outcome.error is None:
                 return "done"
             return "cancelled" if isinstance(self._outcome.error, KeyboardInterrupt) else "failed"
-        if self._is_paused:
+        if self.is_paused:
             return "paused"
         waits_for_service = any(one.limiter.is_waiting for one in self._shares())
         return "waiting" if waits_for_service or any(run.waits_for for run in self._runs) else "running"
@@ -204,7 +204,7 @@ class Job:
     @property
     def rate(self) -> float | None:
         """The rows a second of late, or None if there were none, or if it is paused."""
-        if len(self._samples) < 2 or self._is_paused:
+        if len(self._samples) < 2 or self.is_paused:
             return None
         (began, before), (now, done) = self._samples[0], self._samples[-1]
         return (done - before) / (now - began) if done > before and now > began else None
@@ -285,13 +285,13 @@ class Job:
         """
         if not self._runs:
             raise InferenceError(f"{self.what} cannot be paused.", remedy="Cancel it, or wait.", cause="option")
-        self._is_paused = True
+        self.is_paused = True
         for run in self._runs:
             run.share.pause()
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._is_paused = False
+        self.is_paused = False
         for run in self._runs:
             self._command.loop.begin(run.share.resume())
 
@@ -300,7 +300,7 @@ class Job:
     def follow(self, runs: Sequence[BatchRun]) -> Job:
         """Follow these runs too. The job draws their progress."""
         self._runs.extend(run for run in runs if not any(run is one for one in self._runs))
-        if self._is_paused:
+        if self.is_paused:
             self.pause()
         return self
 

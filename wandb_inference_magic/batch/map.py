@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
-from threading import current_thread, main_thread
+from threading import current_thread, local, main_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 SECONDS_TO_GATHER: Final = 0.008
 # In another thread than that of the cells, which need Python meanwhile. Rows that are prepared ahead go on.
 SECONDS_TO_GATHER_BESIDE: Final = 0.05
+
+
+class _Nesting(local):
+    """How many maps run in this thread, one inside the user's code of the other."""
+
+    depth = 0
+
+
+_nesting: Final = _Nesting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +138,13 @@ class PreparedRuns:
         # Answers that come from the cache would be missing on the cassette.
         use_cache = use_cache and command.cassette is None
         self._cache, self._cache_notices = open_cache(command.settings) if use_cache else (None, ())
+        seen: Counter[str] = Counter()
         try:
-            self.runs = [run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache))]
+            self.runs = [
+                run for rows, spec, model in asked if (run := start(command, rows, spec, model, self._cache, seen))
+            ]
             for run in self.runs:
-                run.beside = len(self.runs)
+                run.together = self.runs
             if started is not None:
                 started(self.runs)
         except BaseException:
@@ -379,11 +392,15 @@ def run_all(
         interrupts.check()
         redraw()
 
+    for run in runs:
+        run.is_nested = _nesting.depth > 0
+    _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
             has_started = [run.start_next(send, interrupts.allowed) for run in runs]
             take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
     finally:
+        _nesting.depth -= 1
         try:
             # Answers that have arrived are kept, also those that were not taken yet.
             for row, failure in in_flight.take(0):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
+from numbers import Integral
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -44,6 +45,15 @@ ROWS_AT_ONCE: Final = 1000
 def index_of(row: Row) -> Mapping[str, Any]:
     """Return the values of a row's index by the names of its levels."""
     return row.index if isinstance(row, FrameRow) else {}
+
+
+def with_value(row: Row, name: str, value: Any) -> Row:
+    """Return a row with another value in a column."""
+    changed = FrameRow(row) if isinstance(row, FrameRow) else dict(row)
+    if isinstance(row, FrameRow) and isinstance(changed, FrameRow):
+        changed.index, changed.label = row.index, row.label
+    changed[name] = value
+    return changed
 
 
 def with_label(row: Row) -> Row:
@@ -163,7 +173,7 @@ class FrameRows:
             for place, name in enumerate(getattr(index, "names", ()))
             if name is not None and str(name) not in self.columns
         }
-        self._label_names = _label_names(self._index)
+        self._label_names = _label_names(self._index, self.columns)
 
     @property
     def index_names(self) -> Sequence[str]:
@@ -211,14 +221,22 @@ class FrameRows:
         return frame, notices
 
 
-def _label_names(index: Any) -> list[str]:
+def _label_names(index: Any, columns: Sequence[str]) -> list[str]:
     """Return the names of an index's levels as columns, as in pandas; none if it only counts the rows."""
     names = list(getattr(index, "names", ()))
     counts = getattr(index, "start", None) == 0 and index.step == 1
-    if names == [None] and (counts or all(label == number for number, label in enumerate(index))):
+    if names == [None] and (counts or all(isinstance(one, Integral) and one == at for at, one in enumerate(index))):
         return []
-    without = ["index"] if len(names) == 1 else [f"level_{place}" for place in range(len(names))]
-    return [other if name is None else str(name) for name, other in zip(names, without, strict=True)]
+    found: list[str] = []
+    for place, name in enumerate(names):
+        wished = ("index" if len(names) == 1 else f"level_{place}") if name is None else str(name)
+        taken = {*columns, *found}
+        found.append(wished if wished not in taken else next(one for one in _levels(place) if one not in taken))
+    return found
+
+
+def _levels(place: int) -> Iterator[str]:
+    return (f"level_{number}" for number in count(place))
 
 
 def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:

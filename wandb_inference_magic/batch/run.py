@@ -22,7 +22,8 @@ from .row_prompts import RowPrompts
 from .row_requests import RowRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections import Counter
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from ..messages import PreparedRequest, Reply, Usage
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 MOST_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
-OTHERS_HAVE_RESERVED: Final = "calls in progress have reserved the rest of the budget"
-OTHERS_ASK: Final = "another map or job is asking the same question"
+# The most rows of a run that wait for the answers of other runs, while further rows are asked.
+MOST_ASIDE: Final = 100
 
 
 @dataclass
@@ -76,7 +77,8 @@ class BatchRun:
     cut: int = 0
     flawed: int = 0
     reports: tuple[str, ...] = ()
-    beside: int = 1
+    together: Sequence[BatchRun] = ()
+    seen: Counter[str] | None = None
     shortened: int = 0
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
@@ -86,7 +88,7 @@ class BatchRun:
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
-        self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part)
+        self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part, self.seen)
         # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
         self._first_of: dict[str, int] = {}
         self._waiting: dict[int, list[int]] = {}
@@ -106,8 +108,12 @@ class BatchRun:
         # Rows whose requests have failed, and whose failures `end` has not seen yet.
         self.new_failures: set[RowCall] = set()
         self._has_answers = False
-        # Why it waits for other calls; empty if it does not.
-        self.waits_for = ""
+        # Rows whose questions other runs are asking.
+        self._aside: list[RowCall] = []
+        # Whether other calls have reserved what it needs of the budget.
+        self._is_short = False
+        # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
+        self.is_nested = False
         self._lock = Lock()
 
     @property
@@ -123,7 +129,8 @@ class BatchRun:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        return not self._in_flight and self._pending is None and (self._has_drawn_all or self.stopped is not None)
+        no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
+        return no_more and not self._in_flight and self._pending is None
 
     def start_next(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
         """Start the request for the next row, or take its answer from the cache. Return whether there was something.
@@ -136,38 +143,66 @@ class BatchRun:
             Returns a context manager in which the user's code may run: it gives the rows and renders the prompts.
         """
         if self.stopped is not None:
-            self._pending = None
+            self._forget_pending()
             return False
-        if self.share.is_paused or (self._pending is None and self._has_drawn_all):
+        if self.share.is_paused:
             return False
-        if self._pending is None and self.must_wait is not None:
-            with allow():
-                if self.must_wait(len(self.answers)):
-                    return False
         if self._pending is None:
+            self._pending = self._no_longer_asked()
+        if self._pending is None:
+            if self._has_drawn_all or len(self._aside) == MOST_ASIDE:
+                return False
             with allow():
+                if self.must_wait is not None and self.must_wait(len(self.answers)):
+                    return False
                 self._pending = self._next_row()
             # A row that needs no request is done.
             if self._pending is None:
                 return True
-        if not self._free:
-            return False
-        row, self._pending, self.waits_for = self._pending, None, ""
-        if self.keeps_answers and not self.share.may_ask(row.key):
-            self._pending, self.waits_for = row, OTHERS_ASK
-            return False
+        return self._start_pending(self._pending, start) if self._free else False
+
+    def _start_pending(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
+        """Start a row's request, take its answer from the cache, or set it aside. Return whether it was one of them."""
+        self._pending, self._is_short = None, False
+        if not self._may_ask(row):
+            self._aside.append(row)
+            return True
         # It may have been answered while it waited.
         if self._is_kept(row.number, row.key):
             self._end_waiting(row)
             return True
         if not self._reserve(row):
             self.share.has_asked(row.key)
-            if self.stopped is None:
-                self._pending = row
+            self._pending = row
             return False
         self._in_flight.add(row)
         start(row)
         return True
+
+    def _forget_pending(self) -> None:
+        if self._pending is not None:
+            self.share.has_asked(self._pending.key)
+        self._pending, self._is_short = None, False
+
+    def _may_ask(self, row: RowCall) -> bool:
+        """Return whether no other run is asking the row's question. Then none will, until this run has its answer."""
+        return not self.keeps_answers or self.share.may_ask(row.key) or self.is_nested
+
+    def _no_longer_asked(self) -> RowCall | None:
+        """Take the first row that was set aside, and that no other run is asking any more."""
+        row = next((one for one in self._aside if self._may_ask(one)), None)
+        if row is not None:
+            self._aside.remove(row)
+        return row
+
+    @property
+    def waits_for(self) -> str:
+        """Why it waits for other calls, and for nothing else; empty if it does not."""
+        if self._in_flight or self.stopped is not None:
+            return ""
+        if self._is_short:
+            return "calls in progress have reserved the rest of the budget"
+        return "another map or job is asking the same question" if self._aside and self._pending is None else ""
 
     @property
     def _free(self) -> int:
@@ -204,10 +239,11 @@ class BatchRun:
             # On disk before it counts as done.
             if not flaw and (reply.finish_reason is None or reply.finish_reason in ENDS):
                 self._kept_answers.put(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
-            self._take(row.number, reply, reply.text if row.spec.schema is None else value)
+            # Before the row has ended: another thread may look at it.
             if flaw:
                 self.errors[row.number] = flaw
                 self.flawed += 1
+            self._take(row.number, reply, reply.text if row.spec.schema is None else value)
         self._end_waiting(row)
         self.release(row)
         return False
@@ -228,6 +264,7 @@ class BatchRun:
 
     def release_all(self) -> list[RowCall]:
         """Release and return the rows in flight, whose requests have been cancelled. Keep the answers there are."""
+        self._forget_pending()
         rows = list(self._in_flight)
         for row in rows:
             if row.is_answered:
@@ -324,19 +361,20 @@ class BatchRun:
 
     def _reserve(self, row: RowCall) -> bool:
         """Reserve the worst-case cost of a row. If too little is left, wait for others to end, or stop the run."""
-        budget = self.command.budget
-        with suppress(InferenceError):
-            # Each job has a part, and the notebook.
-            part = Part(self.command.session.jobs.running + 1, sum(one.hold.usd for one in self._in_flight))
-            row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=part)
-            return True
-        # Calls cost less than their worst case: what they leave may be enough.
-        if self._in_flight:
-            return False
-        if budget.held:
-            self.waits_for = OTHERS_HAVE_RESERVED
-            return False
+        budget, jobs = self.command.budget, self.command.session.jobs
         try:
+            with suppress(InferenceError):
+                row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
+                return True
+            # Calls cost less than their worst case: what they leave may be enough.
+            if self._in_flight:
+                return False
+            if budget.may_come(row.sent) and not self.is_nested and not jobs.has_paused:
+                with suppress(InferenceError):
+                    row.hold.reserve(row.sent, least=LEAST_REPLY_TOKENS)
+                    return True
+                self._is_short = True
+                return False
             # The rest of the budget is for one row.
             row.hold.reserve(row.sent)
         except InferenceError as error:
@@ -345,6 +383,12 @@ class BatchRun:
             )
             return False
         return True
+
+    def _part(self) -> Part:
+        """Return what of the budget this command may reserve: each job has a part, and the notebook."""
+        budget = self.command.budget
+        own = sum(one.hold.usd for run in (self.together or (self,)) for one in run._in_flight)
+        return Part(self.command.session.jobs.running + 1, own, own if budget.shared else budget.held)
 
     @property
     def waits(self) -> tuple[str, float]:
@@ -357,12 +401,12 @@ class BatchRun:
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self._in_flight) == 1 and self._has_drawn_all
+        return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside
 
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
         rows = self._free if self.total is None else self.total - len(self.answers) + 1
-        return max(min(self._free, rows), 1) * self.beside
+        return max(min(self._free, rows), 1) * max(len(self.together), 1)
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer

@@ -18,6 +18,7 @@ from .run import BatchRun
 from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Sequence
 
     from ..session import Budget, Command
@@ -32,11 +33,17 @@ USUAL_REPLY_TOKENS: Final = 100
 
 
 def start(
-    command: Command, rows: Rows, spec: BatchSpec, model: str | None, cache: AnswerCache | None
+    command: Command,
+    rows: Rows,
+    spec: BatchSpec,
+    model: str | None,
+    cache: AnswerCache | None,
+    seen: Counter[str] | None = None,
 ) -> BatchRun | None:
     """Return a run that is ready to start, or None if there are no rows. Nothing has been sent.
 
-    Its notices say what is likely a mistake.
+    Its notices say what is likely a mistake. `seen` counts the questions of all runs of a command, by their keys: two
+    candidates with the same prompt and model are asked each.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def start(
     if row is None:
         return None
     first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
-    run = BatchRun(command, rows, spec, first.model, first, cache)
+    run = BatchRun(command, rows, spec, first.model, first, cache, seen=seen)
     run.notice(*_likely_mistakes(rows, spec), *_values_to_cut(run))
     if not command.dry:
         _check_budget(command.budget, run)
@@ -135,10 +142,9 @@ def _check_budget(budget: Budget, run: BatchRun) -> None:
     if rest is None:
         return
     with Reservation(budget) as hold:
-        if held := budget.held:
+        if budget.may_come(run.first):
             # Calls in progress give back what they do not use: the run waits for that.
-            hold.checked_price(run.first)
-            rest += held
+            rest += budget.held
         else:
             hold.reserve(run.first)
     expected = estimate(run)

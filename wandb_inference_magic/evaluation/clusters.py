@@ -57,7 +57,8 @@ def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
         return min(1.0, tail)
     random, magnitudes = Random(SEED), [abs(one) for one in scaled if one]
     size = sum(magnitudes)
-    extreme = sum(abs(size - 2 * flipped) >= seen - _CLOSE for flipped in _flipped(random, magnitudes))
+    least = seen - _CLOSE * max(size, 1.0)
+    extreme = sum(abs(size - 2 * flipped) >= least for flipped in _flipped(random, magnitudes))
     return (1 + extreme) / (1 + FLIPS)
 
 

@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import ANY, NO_VALUE, Kind
+from ..batch import ANY, NO_VALUE, Kind, with_label, with_value
 from ..catalog import usd
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
@@ -168,8 +168,9 @@ class Evaluation:
         """Return the Evaluation with the truth that `review()` has corrected. Nothing is sent."""
         originals = {number: self.source[number].get(self.truth) for number in self.by_hand} | self.originals
         truths = originals | self.by_hand
-        source: list[Row] = [
-            {**row, self.truth: truths.get(number, row.get(self.truth))} for number, row in enumerate(self.source)
+        source = [
+            with_value(row, self.truth, truths.get(number, row.get(self.truth)))
+            for number, row in enumerate(self.source)
         ]
         # What was published is not this one.
         notices = dict.fromkeys(one for one in self.notices if not one.startswith(PUBLISHING))
@@ -208,7 +209,7 @@ class Evaluation:
 
     def _records(self) -> list[dict[str, Any]]:
         records = []
-        given = {name for row in self.source for name in row}
+        given = {name for row in self.source for name in with_label(row)}
         for number, row in enumerate(self.source):
             record: dict[str, Any] = {}
             for one in self.candidates:
@@ -222,7 +223,7 @@ class Evaluation:
                 record[f"error{end}"] = next((each for each in one.errors[number] if each), None)
             if self.by_hand:
                 record[f"{self.truth} reviewed"] = self.by_hand.get(number)
-            records.append(dict(row) | {_free(name, given): value for name, value in record.items()})
+            records.append(dict(with_label(row)) | {_free(name, given): value for name, value in record.items()})
         return records
 
     @property

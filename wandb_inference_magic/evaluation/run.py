@@ -15,7 +15,6 @@ from ..batch import (
     Outcome,
     PreparedRuns,
     has_no_value,
-    with_label,
 )
 from ..errors import InferenceError, Interrupted, shortened
 from ..text import counted
@@ -28,6 +27,7 @@ from .verdict import are_decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from threading import Event
 
     from ..batch import BatchRun, BatchSpec, Progress, Ran, Row, Rows
     from ..session import Command
@@ -53,6 +53,8 @@ class Scores:
         self._scores: list[list[float]] = []
         # The scores of each row that is done, for each run: the user's function is called once for an answer.
         self._of_row: dict[int, list[RowScores]] = {}
+        # Ends the scoring, where no interrupt reaches the user's function.
+        self.cancelled: Event | None = None
 
     def start(self, runs: Sequence[BatchRun]) -> None:
         """Take the runs, in the order of the candidates."""
@@ -94,8 +96,16 @@ class Scores:
         return number in self._of_row
 
     def of_row(self, number: int) -> list[RowScores]:
-        """Return the scores of a row that is done, for each run."""
+        """Return the scores of a row that is done, for each run.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When the job is cancelled.
+        """
         if number not in self._of_row:
+            if self.cancelled is not None and self.cancelled.is_set():
+                raise KeyboardInterrupt
             self._of_row[number] = [self._of(run, number) for run in self.runs]
         return self._of_row[number]
 
@@ -199,6 +209,8 @@ class PreparedEvaluation:
         self, progress: Callable[[Sequence[BatchRun]], Progress] | None, warn: Callable[[str], None] | None
     ) -> tuple[Evaluation, Ran]:
         ran = self.prepared.run(progress=progress, warn=warn)
+        # What was answered before a job was cancelled is scored all the same.
+        self._scores.cancelled = None if ran.interrupted else self._command.cancelled
         try:
             if self._spec.stop_when_clear:
                 self._scores.is_decided()
@@ -206,6 +218,8 @@ class PreparedEvaluation:
         except KeyboardInterrupt:
             # It interrupted the user's function.
             evaluation, ran = self.so_far(ran.notices, only_scored=True), replace(ran, interrupted=True)
+        finally:
+            self._scores.cancelled = None
         if self._judge is not None and not ran.interrupted and ran.stopped is None:
             try:
                 evaluation.judged, judging = judge(
@@ -255,7 +269,7 @@ def _evaluation(
     own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
     return Evaluation(
         candidates,
-        [with_label(known[number]) for number in numbers],
+        [known[number] for number in numbers],
         spec.truth,
         spec.samples,
         spec.scorer,

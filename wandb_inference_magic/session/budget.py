@@ -58,6 +58,21 @@ class Budget:
         """What the user can do when too little is left."""
         return REMEDY if self.shared is None else SHARED_REMEDY
 
+    def may_come(self, request: PreparedRequest) -> bool:
+        """Return whether calls in progress hold what could pay for a request, once they give back what is not used.
+
+        Raises
+        ------
+        InferenceError
+            As `Reservation.reserve`, if what it costs cannot be checked.
+        """
+        held, left = self.held, self.left
+        if left is None or held <= ROUNDING:
+            return False
+        worst = _WorstCase(request, Reservation.checked_price(request), 1, FEWEST_TOKENS, WHOLE)
+        worst(0.0)
+        return worst.usd <= left + held + ROUNDING
+
     @property
     def is_set(self) -> bool:
         """Whether costs are checked, or shared with other kernels that may check them."""
@@ -86,17 +101,19 @@ def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> P
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The part of the budget that one of several runs may reserve.
+    """The part of the budget that one of several commands may reserve.
 
-    `of` is the number of equal parts, `held` the USD that the run has reserved already.
+    `of` is the number of equal parts, `own` the USD that the command has reserved already, and `held` those that all
+    of them have.
     """
 
     of: int = 1
+    own: float = 0.0
     held: float = 0.0
 
     def __call__(self, left: float) -> float:
-        """Return the USD that the run may still reserve, given those that are left."""
-        return max((left + self.held) / self.of - self.held, 0.0)
+        """Return the USD that the command may still reserve, given those that are left."""
+        return max(min(left, (left + self.held) / self.of - self.own), 0.0)
 
 
 class _WorstCase:

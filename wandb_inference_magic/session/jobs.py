@@ -30,6 +30,10 @@ class Listed(Protocol):
     def is_over(self) -> bool:
         """Whether it has ended."""
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it sends no requests, until someone resumes it."""
+
     def cancel(self) -> None:
         """End it."""
 
@@ -61,6 +65,7 @@ class Foreground:
     def __init__(self, what: str, cancelled: Event) -> None:
         self.id = 0
         self.what = what
+        self.is_paused = False
         self._cancelled = cancelled
         self._over = Event()
 
@@ -104,6 +109,11 @@ class Jobs:
     def running(self) -> int:
         """How many have not ended."""
         return sum(not one.is_over for one in self)
+
+    @property
+    def has_paused(self) -> bool:
+        """Whether one is paused: what it has reserved is not given back by itself."""
+        return any(one.is_paused and not one.is_over for one in self)
 
     def add(self, job: Listed) -> None:
         """Give a job its number."""

@@ -83,9 +83,9 @@ class Limiter:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.reason, self.opens_at = "", 0.0
-        # Those that have a slot or wait for one.
         # Who is asking a question that is kept on disk, by its key.
         self.asked_by: dict[str, Share] = {}
+        # Those that have a slot or wait for one.
         self._shares: list[Share] = []
         self._taken = 0
         # As many as the shares want, unless the service has refused some.
@@ -290,8 +290,16 @@ class Share:
             self.limiter.released(self)
 
     def may_ask(self, key: str) -> bool:
-        """Return whether no other share is asking the question of this key. Then none may, until `has_asked`."""
-        return not key or self.limiter.asked_by.setdefault(key, self) is self
+        """Return whether no other share is asking the question of this key. Then none may, until `has_asked`.
+
+        A share that is paused may not ask what it has not sent: another one does.
+        """
+        if not key:
+            return True
+        owner = self.limiter.asked_by.setdefault(key, self)
+        if owner.is_paused:
+            self.limiter.asked_by[key] = owner = self
+        return owner is self
 
     def has_asked(self, key: str) -> None:
         """Note that the question of this key is not asked any more."""
