@@ -510,6 +510,14 @@ def test_a_job_does_not_replace_the_frame_that_it_works_on(kernel: Kernel, servi
     assert kernel.value("len(df)") == 40
 
 
+def test_a_job_that_is_being_cancelled_does_not_go_on(mapping: Kernel, held: Held) -> None:
+    cancelled = mapping.run("%wbjobs 1 --pause\n%wbjobs 1 --cancel\n%wbjobs 1 --resume")
+    # It may have ended before the last line.
+    assert "goes on" not in cancelled.text
+    assert "Job 1 is being cancelled" in cancelled.text
+    held.may.set()
+
+
 def test_a_damaged_record_is_passed_over(kernel: Kernel) -> None:
     folder = Path(kernel.value("str(__import__('wandb_inference_magic.config').config.cache_folder())")) / "jobs"
     folder.mkdir(parents=True, exist_ok=True)

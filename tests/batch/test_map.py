@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from kernels import Kernel, Run, SharedKernel
 from nbclient import NotebookClient
-from service import MODEL, Answer, Service, Wandb, completion, refused, usage
+from service import MODEL, Answer, Service, Streamed, Wandb, completion, refused, usage
 
 MAP = "%%wbmap df\nIs {{ text }} good?"
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'text': list('abcd'), 'n': [1, 2, 3, 4]}, index=[3, 3, 9, 1])"
@@ -619,3 +619,24 @@ except InferenceError as error:
     ).stdout.split()
     assert 100 <= int(out[0]) <= 112
     assert out[1] == "quota"
+
+
+def test_rows_beyond_the_limit_are_not_lost(kernel: Kernel, service: Service) -> None:
+    service.always = completion("good")
+    assert kernel.run("import pandas as pd\ndf = pd.DataFrame({'n': range(40)})").ok
+    refused = kernel.run("%%wbmap df -o df --limit 4\n{{ n }}").error
+    assert "df would keep only its first 4 rows, because of --limit. Nothing was sent." in refused
+    assert service.chats == []
+    assert kernel.run("%%wbmap df -o df\n{{ n }}").ok
+    assert kernel.value("(len(df), list(df))") == (40, ["n", "reply"])
+
+
+def test_an_answer_that_was_cut_is_replaced_with_its_mark(kernel: Kernel, service: Service) -> None:
+    service.always = Streamed(["A long"], finish="length")
+    assert kernel.run("import pandas as pd\ndf = pd.DataFrame({'n': range(3)})").ok
+    assert kernel.run("%%wbmap df -o df\n{{ n }}").ok
+    assert kernel.value("int(df.reply_error.notna().sum())") == 3
+    service.always = completion("A long answer.")
+    again = kernel.run("%%wbmap df -o df\n{{ n }}")
+    assert "The columns of an earlier run are replaced: reply, reply_error." in again.text
+    assert kernel.value("(list(df), df.reply.tolist())") == (["n", "reply"], ["A long answer."] * 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 from kernels import Kernel, Run
-from service import Answer, Service, Streamed, calling, chunk
+from known_models import feed_entry
+from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing
 
 from wandb_inference_magic.session import current_session
 
@@ -37,6 +39,20 @@ def weather(city: str, days: int = 1) -> dict[str, Any]:
 def kernel_with_tools(kernel: Kernel) -> Kernel:
     assert kernel.run(TOOLS).ok
     return kernel
+
+
+def test_a_model_that_is_not_known_to_call_tools_is_asked_with_a_notice(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    wandb.api.listing = listing("test/deaf", "test/able")
+    models = {f"test/{name}": feed_entry(f"test/{name}", 9000, tool_call=name == "able") for name in ("deaf", "able")}
+    wandb.feed.documents["/inference/modelsdev/models"] = {"wandb": {"models": models}}
+    wandb.api.always = completion("Fine.")
+    kernel = start_kernel(WANDB_API_KEY="a-key", **wandb.environment)
+    assert kernel.run(f"%load_ext wandb_inference_magic\n{TOOLS}\n%wbmodels --table").ok
+    notice = "test/deaf is not known to call tools: it may answer without them."
+    assert notice in kernel.run("%%wbchat --tools weather --once -m test/deaf\nHow is Paris?").text
+    assert "not known" not in kernel.run("%%wbchat --tools weather --once -m test/able\nHow is Paris?").text
 
 
 @pytest.mark.short

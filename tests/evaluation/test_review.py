@@ -36,7 +36,7 @@ def test_rows_with_a_wrong_answer_are_shown_without_the_names_of_the_candidates(
     # Answers that mean the same are one, and those that are as the truth are not repeated.
     assert rows == [["1", "b", "good", "bad"], ["2", "c", "bad", "good"], ["3", "d", "bad", "odd"]]
     assert "test/" not in said
-    assert "decide(1, 1) says that answer 1 is right, decide(1, 'truth') that label is." in said
+    assert "review.decide(1, 1) says that answer 1 is right, review.decide(1, 'truth') that label is." in said
 
 
 def test_what_is_decided_is_a_column_and_changes_the_scores_without_a_request(found: Any, service: Service) -> None:

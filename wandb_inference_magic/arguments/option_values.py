@@ -121,7 +121,11 @@ ENDPOINT = Value(
     words=("wandb", "local", "auto"),
 )
 TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _in_range(float, *SECONDS))
-USD = Value("USD", "a number of US dollars, such as 0.50", _in_range(float, *BUDGETS))
+USD = Value(
+    "USD",
+    "a number of US dollars, such as 0.50 (to remove the budget: %config WandbInference.budget = None)",
+    _in_range(float, *BUDGETS),
+)
 TRACE = Value("TEAM/PROJECT|off", "a team and a project with a slash between them, or off", check_trace)
 THREAD = text("NAME", "a thread's name", completes="thread")
 FILE = text("FILE", "a file's name", completes="file")

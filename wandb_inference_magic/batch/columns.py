@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
+ERROR_SUFFIX: Final = "_error"
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
 
@@ -327,7 +328,7 @@ def _suffixes(models: Sequence[str]) -> list[str]:
 
 def error_column(into: str) -> str:
     """Return the name of the column that says why a row has no answer."""
-    return f"{into}_error"
+    return f"{into}{ERROR_SUFFIX}"
 
 
 def result_columns(

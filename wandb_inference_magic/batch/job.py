@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event, RLock, Thread
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
@@ -16,7 +16,7 @@ from ..errors import InferenceError, Interrupted, quoted, shortened
 from ..rendering import line_bundle
 from ..session import JobRecord, RecordFile, forget_same
 from ..text import counted, duration
-from .progress import Counts, cost_of, longest_wait, sum_or_none
+from .progress import Counts, JobView, cost_of, longest_wait, sum_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,16 +54,6 @@ class Outcome:
     shown: dict[str, Any] | None = None
     error: BaseException | None = None
     notices: tuple[str, ...] = ()
-
-
-class JobView(Protocol):
-    """Where the line of a job is drawn."""
-
-    def draw(self, bundle: dict[str, Any]) -> None:
-        """Draw the line in place of the one before."""
-
-    def end(self, bundle: dict[str, Any], line: str) -> None:
-        """Draw what came of the job, for the last time. The line says where to find it."""
 
 
 class Job:
@@ -289,11 +279,12 @@ class Job:
         for run in self._runs:
             run.share.pause()
 
-    def resume(self) -> None:
-        """Go on after `pause`."""
+    def resume(self) -> bool:
+        """Go on after `pause`, and return whether it does: not if it is being cancelled."""
         self.is_paused = False
         for run in self._runs:
             self._command.loop.begin(run.share.resume())
+        return not self._command.cancelled.is_set()
 
     # How it runs -----------------------------------------------------------------------------------------------------
 
@@ -402,7 +393,8 @@ class Job:
 
     def news(self) -> str:
         """Return in one sentence how the job ended."""
-        return f"Job {self.id} ({self.what}) is {self.state}: {self._progress_text(state=False)}. %wbjobs {self.id}"
+        text = self._progress_text(state=False)
+        return f"Job {self.id} ({self.what}) is {self.state}: {text}. See %wbjobs {self.id}."
 
     def _progress_text(self, *, state: bool = True) -> str:
         counts = self._counts()

@@ -48,6 +48,16 @@ class Progress(Protocol):
         """Show nothing more."""
 
 
+class JobView(Protocol):
+    """Where the line of a job is drawn."""
+
+    def draw(self, bundle: dict[str, Any]) -> None:
+        """Draw the line in place of the one before."""
+
+    def end(self, bundle: dict[str, Any], line: str) -> None:
+        """Draw what came of the job, for the last time. The line says where to find it."""
+
+
 def nothing() -> None:
     """Draw nothing."""
 
@@ -97,6 +107,8 @@ class MapProgress:
     def _move_bar(self) -> None:
         if self._bar is None:
             return
+        # Those that were on disk say nothing of the rate.
+        self._bar.initial = sum(run.kept + run.shared for run in self._runs)
         self._bar.update(sum(run.done for run in self._runs) - self._bar.n)
         self._bar.set_postfix(_figures(self._runs))
 
@@ -154,7 +166,8 @@ def _bar(total: int | None) -> Any:
         # No thread of tqdm's redraws the bar: only the thread that runs the cell draws, and Pyodide has no other.
         monitor_interval = 0
 
-    return Bar(total=total, unit="row", leave=False, smoothing=0.1)
+    # The mean rate: one that is only updated by answers says "5 s left" for as long as none comes.
+    return Bar(total=total, unit="row", leave=False, smoothing=0)
 
 
 def sum_or_none(totals: Sequence[int | None]) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
 from ..messages import data_frame
+from .columns import ERROR_SUFFIX
 from .native_columns import arrow_array, built, pandas_array, polars_series
 
 if TYPE_CHECKING:
@@ -201,8 +202,11 @@ class FrameRows:
         if not all(isinstance(one, str) for one in self._frame.filter(has_failed)[error].to_list()):
             # A column of the user's.
             return ()
-        names = [name for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
-        return (*map(str, names), error)
+        names = [str(name) for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
+        # An answer that was cut has a value, and the mark in the column of errors.
+        answer = error.removesuffix(ERROR_SUFFIX)
+        marked = [answer] if answer in self.columns and answer not in names else []
+        return (*names, *marked, error)
 
     def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         import narwhals as nw

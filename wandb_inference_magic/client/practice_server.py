@@ -99,7 +99,14 @@ def model_id(weights: Path | None = None) -> str:
 def facts(model: str) -> Model:
     """Return the catalog entry of the practice model."""
     return Model(
-        model, name="practice model", context=CONTEXT, input=("text",), price=FREE, reasoning="none", available=True
+        model,
+        name="practice model",
+        context=CONTEXT,
+        input=("text",),
+        price=FREE,
+        reasoning="none",
+        tools=False if model == PACKAGED_MODEL else None,
+        available=True,
     )
 
 

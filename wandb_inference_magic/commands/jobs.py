@@ -200,8 +200,8 @@ def _act(context: MagicContext, action: str, job: Job, options: JobsOptions) -> 
     if action == "pause":
         job.pause()
         return line_bundle(f"Job {job.id} sends no more requests. To go on: %wbjobs {job.id} --resume")
-    job.resume()
-    return line_bundle(f"Job {job.id} goes on.")
+    goes_on = job.resume()
+    return line_bundle(f"Job {job.id} {'goes on' if goes_on else 'is being cancelled'}.")
 
 
 def follow(canvas: Canvas, job: Job) -> None:

@@ -96,8 +96,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
         return
     name = options.output or OUTPUT
-    if options.bg:
-        refuse_frame_as_output(frame, name)
+    refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
     if is_dask(value):
         lazy = _lazily(command, options, value, spec)
         if options.bg:
@@ -175,14 +174,22 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
 
 
-def refuse_frame_as_output(frame: str, name: str) -> None:
-    """Raise if a job would replace the frame that it works on: running the cell again would find no rows.
+def refuse_frame_as_output(frame: str, name: str, *, limit: int | None = None, is_job: bool = False) -> None:
+    """Raise if the result would replace the frame, and rows would be lost: those beyond the limit, or all by a job.
 
     Raises
     ------
     InferenceError
     """
-    if frame.strip() == name:
+    if frame.strip() != name:
+        return
+    if limit is not None:
+        raise InferenceError(
+            f"{name} would keep only its first {limit:,} rows, because of --limit. Nothing was sent.",
+            remedy=f"Name another variable: -o {name}_first.",
+            cause="option",
+        )
+    if is_job:
         raise InferenceError(
             f"The job would replace the frame {name}. Nothing was sent.",
             remedy=f"Name another variable: -o {name}_job.",

@@ -123,6 +123,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     notices = (
         *([] if sees or not any(has_images(turn.prompt) for turn in thread.turns[: place.before]) else [UNSEEN]),
         *spec.notices,
+        *([f"{model} is not known to call tools: it may answer without them."] if _has_no_tools(spec, known) else []),
         *_describe_left_out(conversation.left_out, known),
         *_describe_cut(counted, known),
         *_describe_cut(cut_values(spec.prompt), None),
@@ -191,6 +192,10 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
     if extra:
         body["extra_body"] = extra
     return body
+
+
+def _has_no_tools(spec: ChatSpec, known: Model | None) -> bool:
+    return spec.tools is not None and known is not None and known.tools is False
 
 
 # Images ----------------------------------------------------------------------------------------------------

@@ -249,6 +249,9 @@ class Evaluation:
         has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
         return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
 
+    def _right(self) -> list[list[float]]:
+        return [_known(one.right) for one in self.candidates]
+
     def _best(self) -> str:
         if self.judged is not None:
             wins = {
@@ -295,7 +298,13 @@ class Evaluation:
         ]
         if failed:
             shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
-            lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}")
+            more = f" And {len(failed) - SHOWN_ERRORS:,} more: see `rows`." if len(failed) > SHOWN_ERRORS else ""
+            lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
+        if self.source and len(failed) < len(self.source) and not any(map(any, self._right())):
+            lines.append(
+                f"No answer is right: compare the answers in `rows` with {self.truth}. A schema limits what a model "
+                'may answer: --schema "label good|bad".'
+            )
         judge = self.judged.run if self.judged else None
         if self.judged:
             lines += self.judged.sentences()

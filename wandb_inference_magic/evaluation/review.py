@@ -160,9 +160,10 @@ class Review:
         ]
         left = len(self.cards) - len(rows)
         below = f"{left:,} more rows. " if left else ""
+        row = self.cards[0].row
         below += (
-            f"To decide without keys: decide({self.cards[0].row}, 1) says that answer 1 is right, "
-            f"decide({self.cards[0].row}, 'truth') that {self.truth} is."
+            "To decide without keys: review = found.review(), where found is the Evaluation. Then "
+            f"review.decide({row}, 1) says that answer 1 is right, review.decide({row}, 'truth') that {self.truth} is."
         )
         rows_said = f"{len(self.cards):,} row{'s' * (len(self.cards) != 1)}"
         return table_bundle(headings, rows, above=f"{rows_said} with an answer that is not {self.truth}.", below=below)
