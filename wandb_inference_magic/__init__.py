@@ -54,7 +54,8 @@ def _bundle(reply: Reply) -> dict[str, Any]:
     # Imported when a Reply is first shown.
     from .rendering import reply_bundle
 
-    return reply_bundle(reply)
+    # An answer with a schema as its own cell shows it.
+    return reply_bundle(reply, "markdown" if reply.parsed is None else "json")
 
 
 def _review_bundle(review: Any) -> dict[str, Any]:

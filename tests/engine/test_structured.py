@@ -47,6 +47,8 @@ def test_the_schema_is_sent_as_strict_and_the_answer_is_parsed(kernel: Kernel, s
     assert kernel.value("r.parsed") == {"name": "Ada", "age": 36}
     assert run.output["data"]["text/markdown"].startswith('```json\n{\n  "name": "Ada",\n  "age": 36\n}\n```')
     assert kernel.value("r.to_frame().to_dict('records')") == [{"name": "Ada", "age": 36}]
+    (again,) = kernel.run("r").of("execute_result")
+    assert again.content["data"] == run.output["data"], "as its own cell shows it"
 
 
 @pytest.mark.short

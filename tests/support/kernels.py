@@ -22,6 +22,7 @@ from wandb_inference_magic.errors import INDENT, InferenceError
 if TYPE_CHECKING:
     from service import Service
 
+SECONDS_TO_DEAD = 5.0
 PATIENCE = 120
 
 
@@ -275,6 +276,8 @@ def quick_kernel(environment: dict[str, str], folder: Any, *imported: str) -> It
     with forked_kernel(environment, folder, *imported) as (pid, connection_file):
         client = BlockingKernelClient(connection_file=connection_file)
         client.load_connection_file()
+        # On a busy machine a kernel that starts may not answer for a second, after which it would count as dead.
+        client.hb_channel.time_to_dead = SECONDS_TO_DEAD
         with _connected(client):
             yield Kernel(pid, client)
         client.context.destroy(linger=0)
