@@ -118,7 +118,7 @@ def test_a_row_that_another_run_asks_does_not_hold_up_the_others(beside: ModuleT
     assert len(service.chats) == 200
 
 
-def test_a_paused_job_holds_nobody_up(beside: ModuleType, service: Service) -> None:
+def test_a_paused_job_does_not_block_other_maps(beside: ModuleType, service: Service) -> None:
     held = Held(4)
     service.always = held
     job = beside.map_prompts(rows(12), "{{ n }}", background=True, concurrency=4)
@@ -205,7 +205,7 @@ def test_jobs_have_equal_parts_of_the_budget(priced: Callable[..., ModuleType], 
     assert held_usd() == 0
 
 
-def test_a_budget_file_that_fails_in_a_run_loses_nothing_and_holds_up_nobody(
+def test_a_budget_file_that_fails_in_a_run_loses_no_answer_and_blocks_no_other_run(
     priced: Callable[..., ModuleType], wandb: Wandb, tmp_path: Path
 ) -> None:
     folder = tmp_path / "shared"

@@ -154,7 +154,7 @@ def test_a_widget_stores_what_is_decided_and_the_table_stays_beside_it(kernel: K
     errors = kernel.value("[one['error'] for one in sent]")
     assert errors[:2] == ["", ""]
     assert all("Row 1 has no choice" in one for one in errors[2:])
-    # Where nobody is present, or anywidget is missing, there is the table alone.
+    # Without an interactive front end, or without anywidget, there is the table alone.
     assert set(kernel.run("found.review()").output["data"]) == {"text/plain", "text/markdown"}
     assert kernel.run("import sys\nsys.modules['anywidget'] = None").ok
     assert kernel.run("del sys.modules['wandb_inference_magic.frontend.review_widget']").ok

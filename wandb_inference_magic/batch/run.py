@@ -50,9 +50,9 @@ class BatchRun:
     from an equal row, `replayed` of those whose answer was on a cassette. `retry_reason` is why rows are being retried,
     and `retry_at` when, by the clock; the reason is empty once a row is answered. `cut` is the number of answers that
     were cut by the limit that a budget added. `flawed` is the number of answers that were cut or refused; the reasons
-    are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `beside` is the number of
-    runs in progress. `shortened` is the number of rows in whose prompts values were cut. `must_wait` says, by the
-    number of rows so far, whether the next one waits for others; `is_enough` whether no more are needed.
+    are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `together` are all
+    runs of the command, `seen` counts their questions. `shortened` is the number of rows in whose prompts values were
+    cut. `must_wait` says, by the number of rows so far, whether the next one waits for others; `is_enough` stops it.
     """
 
     command: Command
@@ -88,6 +88,7 @@ class BatchRun:
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.cost = None if self.first.price is None else 0.0
         self.requests = RowRequests(self.first, self.spec.chat.schema)
+        self.together = self.together or (self,)
         self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part, self.seen)
         # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
         self._first_of: dict[str, int] = {}
@@ -147,8 +148,7 @@ class BatchRun:
             return False
         if self.share.is_paused:
             return False
-        if self._pending is None:
-            self._pending = self._no_longer_asked()
+        self._pending = self._pending or self._no_longer_asked()
         if self._pending is None:
             if self._has_drawn_all or len(self._aside) == MOST_ASIDE:
                 return False
@@ -386,9 +386,9 @@ class BatchRun:
 
     def _part(self) -> Part:
         """Return what of the budget this command may reserve: each job has a part, and the notebook."""
-        budget = self.command.budget
-        own = sum(one.hold.usd for run in (self.together or (self,)) for one in run._in_flight)
-        return Part(self.command.session.jobs.running + 1, own, own if budget.shared else budget.held)
+        own = sum(one.hold.usd for run in self.together for one in run._in_flight)
+        held = own if self.command.budget.shared else self.command.budget.held
+        return Part(self.command.session.jobs.running + 1, own, held)
 
     @property
     def waits(self) -> tuple[str, float]:
@@ -406,7 +406,7 @@ class BatchRun:
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
         rows = self._free if self.total is None else self.total - len(self.answers) + 1
-        return max(min(self._free, rows), 1) * max(len(self.together), 1)
+        return max(min(self._free, rows), 1) * len(self.together)
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer

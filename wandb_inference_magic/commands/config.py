@@ -105,7 +105,7 @@ def _ask_for_key(session: Session) -> None:
     if session.keys.prompt_for(WANDB_URL if name in ("auto", "wandb", "local") else name) is None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
-            remedy="Run %wbconfig --key again. If nobody can type (in a scheduled run), set WANDB_API_KEY in the "
+            remedy="Run %wbconfig --key again. Where no one can type, as in a scheduled run, set WANDB_API_KEY in the "
             "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
             cause="key",
         )

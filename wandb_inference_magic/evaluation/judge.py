@@ -208,7 +208,7 @@ def _spec(base: BatchSpec) -> BatchSpec:
 
 
 def _without_judge(one: Any, other: Any) -> int | None:
-    """Return what is preferred where nobody need be asked: an answer to none, and neither of two that are the same."""
+    """Return what is preferred without asking the judge: an answer to none, and neither of two that are the same."""
     if one is None or other is None:
         return (one is not None) - (other is not None)
     return 0 if means_same(one, other) else None

@@ -251,7 +251,7 @@ def _tested(
 
 
 def are_decided(scores: Sequence[Sequence[float]]) -> bool:
-    """Return whether every two candidates are told apart by the rows so far, corrected for their number (Holm)."""
+    """Return whether the rows so far show a difference between every two candidates, after Holm's correction."""
     pairs = combinations(scores, 2)
     ps = [sequential.p_value([one - other for one, other in zip(a, b, strict=True)]) for a, b in pairs]
     return bool(ps) and max(holm(ps)) <= ALPHA

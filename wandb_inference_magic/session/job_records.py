@@ -95,7 +95,7 @@ class RecordFile:
         self.release()
 
     def release(self) -> None:
-        """Leave the record to be found: nobody goes on with the job."""
+        """Leave the record to be found: the job has ended unfinished."""
         if self._descriptor is not None:
             with suppress(OSError):
                 os.close(self._descriptor)
@@ -126,7 +126,7 @@ def forget_same(record: JobRecord) -> None:
 
 
 def _is_left(path: Path, record: JobRecord) -> bool:
-    """Return whether the job's kernel has ended, so that nobody goes on with it."""
+    """Return whether the job's kernel has ended, and the job with it."""
     if record.state == "cancelled":
         return True
     is_locked = _is_locked(_lock_of(path))

@@ -66,7 +66,7 @@ class Limiters:
 
 
 class Limiter:
-    """An adaptive number of slots, shared fairly. It is changed on the event loop only.
+    """An adaptive number of slots, shared fairly. The slots are changed on the event loop only.
 
     The service limits requests in flight per project, user and model, and publishes no figure (service.md). The limit
     is halved when the service refuses a request as one too many, and raised slowly by answers. When the service fails
@@ -83,7 +83,7 @@ class Limiter:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.reason, self.opens_at = "", 0.0
-        # Who is asking a question that is kept on disk, by its key.
+        # Who is asking a question that is kept on disk, by its key. Changed in the threads of the runs.
         self.asked_by: dict[str, Share] = {}
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
