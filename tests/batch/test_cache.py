@@ -33,21 +33,21 @@ from types import ModuleType
 from wandb_inference_magic.batch.cache import Answer, AnswerCache
 cache = AnswerCache(Path(sys.argv[1]))
 for number in range(200):
-    cache.put(str(number), Answer(error="refused"))
+    cache.put({str(number): Answer(error="refused")})
 cache.close()
 """
 
 
 def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
-    cache.put("k", Answer("good", seconds=1.5))
-    cache.put("k", Answer(error="refused"))
-    assert cache.get("k") == Answer("good", seconds=1.5)
-    cache.put("f", Answer(error="refused"))
-    cache.put("f", Answer(error="refused for another reason"))
-    assert cache.get("f") == Answer(error="refused for another reason")
-    cache.put("f", Answer("good"))
-    assert cache.get("f") == Answer("good")
+    cache.put({"k": Answer("good", seconds=1.5)})
+    cache.put({"k": Answer(error="refused")})
+    assert cache.find(["k"]).get("k") == Answer("good", seconds=1.5)
+    cache.put({"f": Answer(error="refused")})
+    cache.put({"f": Answer(error="refused for another reason")})
+    assert cache.find(["f"]).get("f") == Answer(error="refused for another reason")
+    cache.put({"f": Answer("good")})
+    assert cache.find(["f"]).get("f") == Answer("good")
 
 
 def test_a_failure_of_another_process_replaces_no_answer(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_a_failure_of_another_process_replaces_no_answer(tmp_path: Path) -> None
     other = subprocess.Popen([sys.executable, "-c", PUT_FAILURES, str(path)])
     cache = AnswerCache(path)
     for key in keys:
-        cache.put(key, Answer("good"))
+        cache.put({key: Answer("good")})
     assert other.wait(60) == 0
-    assert [cache.get(key) for key in keys] == [Answer("good")] * len(keys)
+    assert [cache.find([key]).get(key) for key in keys] == [Answer("good")] * len(keys)
     cache.close()
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, ending: str)
     path.write_bytes(NO_DATABASE)
     Path(f"{path}{ending}").write_bytes(NO_DATABASE)
     cache = AnswerCache(path)
-    cache.put("k", Answer("good"))
+    cache.put({"k": Answer("good")})
     (notice,) = cache.notices
     assert str(path) in notice
     cache.close()
@@ -83,7 +83,7 @@ def test_a_file_with_another_table_is_set_aside(tmp_path: Path) -> None:
     with sqlite3.connect(path) as file:
         file.execute("create table answers (a, b)")
     cache = AnswerCache(path)
-    cache.put("k", Answer("good"))
+    cache.put({"k": Answer("good")})
     assert "other columns" in cache.notices[0]
     assert len(list(tmp_path.glob("answers.sqlite.damaged-*"))) == 1
 
@@ -92,14 +92,14 @@ def test_a_file_that_is_damaged_while_it_is_open_is_set_aside(tmp_path: Path) ->
     path = tmp_path / "answers.sqlite"
     cache = AnswerCache(path)
     for number in range(300):
-        cache.put(f"{number:064}", Answer("x" * 1000))
+        cache.put({f"{number:064}": Answer("x" * 1000)})
     cache.close()
     data = path.read_bytes()
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
     cache = AnswerCache(path)
-    assert cache.get(f"{5:064}") is None
-    cache.put("k", Answer("good"))
-    assert cache.get("k") == Answer("good")
+    assert cache.find([f"{5:064}"]).get(f"{5:064}") is None
+    cache.put({"k": Answer("good")})
+    assert cache.find(["k"]).get("k") == Answer("good")
     assert "malformed" in cache.notices[0]
     assert len(cache.notices) == 1
     cache.close()
@@ -112,7 +112,7 @@ def test_two_that_find_the_same_damage_begin_one_new_file(tmp_path: Path) -> Non
 
     def use(key: str) -> None:
         cache = AnswerCache(path)
-        cache.put(key, Answer("good"))
+        cache.put({key: Answer("good")})
         found.extend(cache.notices)
         cache.close()
 
@@ -130,7 +130,7 @@ def test_the_least_recently_used_answers_go_when_the_cache_is_too_large(tmp_path
     for run in range(4):
         cache = AnswerCache(path, most_mb=1)
         for number in range(30):
-            cache.put(f"{run} {number}", Answer("x" * 10_000))
+            cache.put({f"{run} {number}": Answer("x" * 10_000)})
         cache.close()
     left = contents(path)
     assert path.stat().st_size <= MB
@@ -142,14 +142,14 @@ def test_what_the_last_run_used_is_never_deleted(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     cache = AnswerCache(path)
     for number in range(300):
-        cache.put(str(number), Answer("x" * 10_000))
+        cache.put({str(number): Answer("x" * 10_000)})
     cache.close()
     with sqlite3.connect(path) as file:
         file.execute("update answers set kept_at = 0")
     cache = AnswerCache(path, most_mb=1, most_days=1)
     used = [str(number) for number in range(200)]
     for key in used:
-        assert cache.get(key)
+        assert cache.find([key]).get(key)
     cache.close()
     assert set(contents(path)) == set(used)
 
@@ -157,7 +157,7 @@ def test_what_the_last_run_used_is_never_deleted(tmp_path: Path) -> None:
 def test_answers_have_no_age_limit_unless_one_is_set(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     cache = AnswerCache(path)
-    cache.put("old", Answer("good"))
+    cache.put({"old": Answer("good")})
     cache.close()
     with sqlite3.connect(path) as file:
         file.execute("update answers set kept_at = 0")
@@ -170,7 +170,7 @@ def test_answers_have_no_age_limit_unless_one_is_set(tmp_path: Path) -> None:
 def test_a_cleared_cache_is_empty_and_small(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path / "answers.sqlite")
     for number in range(100):
-        cache.put(str(number), Answer("x" * 10_000))
+        cache.put({str(number): Answer("x" * 10_000)})
     assert cache.facts()[0] == 100
     assert cache.clear() == 100
     assert cache.facts() == (0, None)

@@ -33,13 +33,15 @@ def test_cancelled_coroutines_can_end_what_they_do(loop: EventLoop) -> None:
     in_flight: InFlight[int] = InFlight(loop)
     for number in range(5):
         in_flight.start(number, request(number))
+    assert not list(in_flight.take(0))
     # The loop starts coroutines in order: when this one has ended, those have begun.
     loop.run(begun())
     in_flight.cancel()
     assert sorted(closed) == [0, 1, 2, 3, 4]
 
 
-def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: EventLoop) -> None:
+@pytest.mark.parametrize("is_scheduled", [False, True])
+def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: EventLoop, is_scheduled: bool) -> None:
     done: list[int] = []
 
     async def request() -> None:
@@ -48,6 +50,8 @@ def test_a_coroutine_that_is_cancelled_before_it_begins_does_nothing(loop: Event
     in_flight: InFlight[int] = InFlight(loop)
     for number in range(200):
         in_flight.start(number, request())
+    if is_scheduled:
+        list(in_flight.take(0))
     in_flight.cancel()
     left = len(done)
     loop.run(asyncio.sleep(0))

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from time import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..config import cache_folder, check_file
 from ..errors import MB, quoted, shortened
-from ..text import read_json_text, whole, with_whole_numbers
+from ..text import read_json_text, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..config import Resolved
-    from ..messages import Message, PreparedRequest
 
 T = TypeVar("T")
 
@@ -31,6 +29,8 @@ FILE: Final = "answers.sqlite"
 # In bytes. A row that is larger is not read.
 MOST_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
+# The most keys in one statement: older versions of SQLite take 999 values.
+MOST_AT_ONCE: Final = 300
 # How long to wait while another kernel is writing.
 TRIES: Final = 5
 PATIENCE_SECONDS: Final = 30.0
@@ -67,13 +67,6 @@ class Answer:
     seconds: float = 0.0
 
 
-def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
-    """Return the key of a request: a digest of everything that shapes its answer. It does not contain the request."""
-    # A value that is not JSON is refused when the request is sent, and reported there.
-    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
-    return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def cache_file() -> Path:
     """Return the path of the cache, in the user's cache folder."""
     return cache_folder() / FILE
@@ -85,6 +78,14 @@ def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]
         return AnswerCache(cache_file(), settings.cache_mb, settings.cache_days), ()
     except (OSError, sqlite3.Error) as error:
         return None, (f"Answers are not kept on disk: {quoted(str(error))}.",)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
+
+    run: str
+    number: int
 
 
 class AnswerCache:
@@ -180,36 +181,41 @@ class AnswerCache:
                 self._begin_anew(error)
                 return work(self._file)
 
-    def get(self, key: str) -> Answer | None:
-        """Return the answer stored under a key, or None if there is none that can be read."""
-        found = self._do(lambda file: _found(file, key))
-        if found is not None:
-            self._used.add(key)
+    def find(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers that are stored under keys and can be read."""
+        found: dict[str, Answer] = {}
+        for some in _in_parts(keys):
+            found |= self._do(lambda file, some=some: _found(file, some))  # type: ignore[misc]
+        self._used.update(found)
         return found
 
-    def put(self, key: str, answer: Answer) -> None:
-        """Store an answer. It replaces an earlier one; a failure replaces only a failure."""
-        kept = {name: value for name, value in asdict(answer).items() if value}
-        # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
-        row = (key, whole(json.dumps(kept, ensure_ascii=False)), time())
+    def put(self, answers: Mapping[str, Answer]) -> None:
+        """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
+        for some in _in_parts([key for key, answer in answers.items() if not answer.error]):
+            rows = [_row(key, answers[key]) for key in some]
+            # One statement is one transaction, and one change between threads.
+            insert = f"insert or replace into answers values {', '.join(['(?, ?, ?)'] * len(rows))}"
+            self._do(lambda file, rows=rows, insert=insert: file.execute(insert, list(chain(*rows))))  # type: ignore[misc]
+        for key, answer in answers.items():
+            if answer.error:
+                self._put_failure(key, answer)
+        self._used.update(answers)
 
+    def _put_failure(self, key: str, answer: Answer) -> None:
         def write(file: sqlite3.Connection) -> None:
-            file.execute("insert or replace into answers values (?, ?, ?)", row)
-
-        def write_failure(file: sqlite3.Connection) -> None:
             # Another process may have received an answer to the same request since this one looked.
             file.execute("begin immediate")
             try:
-                if (before := _found(file, key)) is None or before.error:
-                    write(file)
+                before = _found(file, [key]).get(key)
+                if before is None or before.error:
+                    file.execute("insert or replace into answers values (?, ?, ?)", _row(key, answer))
                 file.execute("commit")
             except BaseException:
                 with suppress(sqlite3.Error):
                     file.execute("rollback")
                 raise
 
-        self._do(write_failure if answer.error else write)
-        self._used.add(key)
+        self._do(write)
 
     def claim(self, key: str, part: Part) -> bool:
         """Return whether a key belongs to this part of a run, which it does if no other part has claimed it before."""
@@ -272,11 +278,23 @@ class AnswerCache:
         _shrink(file)
 
 
-def _found(file: sqlite3.Connection, key: str) -> Answer | None:
-    asked = "select answer from answers where question = ? and length(answer) <= ?"
-    with closing(file.execute(asked, (key, LONGEST_ANSWER))) as found:
-        row = found.fetchone()
-    return _read(row[0]) if row else None
+def _row(key: str, answer: Answer) -> tuple[str, str, float]:
+    kept = {name: value for name, value in asdict(answer).items() if value}
+    # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
+    return key, whole(json.dumps(kept, ensure_ascii=False)), time()
+
+
+def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield keys in parts for one statement each."""
+    for start in range(0, len(keys), MOST_AT_ONCE):
+        yield keys[start : start + MOST_AT_ONCE]
+
+
+def _found(file: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Answer]:
+    marks = ", ".join("?" * len(keys))
+    asked = f"select question, answer from answers where question in ({marks}) and length(answer) <= ?"
+    with closing(file.execute(asked, (*keys, LONGEST_ANSWER))) as rows:
+        return {key: answer for key, kept in rows if (answer := _read(kept)) is not None}
 
 
 def _pragma(file: sqlite3.Connection, name: str) -> int:
@@ -300,115 +318,6 @@ def _free_name(path: Path) -> Path:
     while free.exists():
         number, free = number + 1, path.with_name(f"{path.name}-{number}")
     return free
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
-
-    run: str
-    number: int
-
-
-class KeptAnswers:
-    """The cache as one run uses it: the keys of its rows, and their answers on disk.
-
-    Equal rows are asked one by one, so a key also holds which of the equal rows it is. The first one has the key of the
-    request alone, as version 0.1.0 wrote it.
-
-    Parameters
-    ----------
-    cache : AnswerCache or None
-    first : PreparedRequest
-        The request for the first row, in its original form, even if the response format is relaxed later.
-    part : Part, optional
-        The part of a run that uses it: equal rows of different parts have different keys too.
-    seen : Counter, optional
-        How often each question was asked, also by other runs of the same command.
-    """
-
-    def __init__(
-        self,
-        cache: AnswerCache | None,
-        first: PreparedRequest,
-        part: Part | None = None,
-        seen: Counter[str] | None = None,
-    ) -> None:
-        self.cache = cache
-        self._part = part
-        # Why answers are no longer kept, although there was a cache.
-        self.failure = ""
-        self._first = first
-        self._seen: Counter[str] = Counter() if seen is None else seen
-        # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
-        # the numbers as they are, as older versions wrote it.
-        self._body = with_whole_numbers(first.body)
-        self._has_older = json.dumps(self._body, default=repr) != json.dumps(first.body, default=repr)
-        self._older: dict[str, str] = {}
-
-    def key(self, message: Message) -> str:
-        """Return the key of the request with this message."""
-        key = self._key_of(self._body, message)
-        if self._has_older:
-            self._older[key] = self._key_of(self._first.body, message)
-        return key
-
-    def _key_of(self, body: Mapping[str, Any], message: Message) -> str:
-        messages = [*self._first.messages[:-1], message]
-        # Use the endpoint's name: the practice model has another address in every kernel.
-        return key_of(self._first.endpoint.name, {**body, "messages": messages})
-
-    def next_key(self, message: Message) -> str:
-        """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
-        if self.cache is None:
-            return ""
-        key = self.key(message)
-        while True:
-            before = self._seen[key]
-            self._seen[key] += 1
-            own = _numbered(key, before)
-            if key in self._older:
-                self._older[own] = _numbered(self._older[key], before)
-            if self._is_ours(own):
-                return own
-
-    def _is_ours(self, key: str) -> bool:
-        if self._part is None or self.cache is None:
-            return True
-        try:
-            return self.cache.claim(key, self._part)
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return True
-
-    def get(self, key: str) -> Answer | None:
-        """Return the answer on disk, or None."""
-        if self.cache is None:
-            return None
-        try:
-            found = self.cache.get(key)
-            older = self._older.get(key)
-            return self.cache.get(older) if found is None and older is not None else found
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-            return None
-
-    def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer on disk, if that is possible."""
-        if self.cache is None or not key:
-            return
-        try:
-            self.cache.put(key, answer)
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(error)
-
-    def _give_up(self, error: Exception) -> None:
-        self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
-
-
-def _numbered(key: str, before: int) -> str:
-    """Return the key of a row whose question was asked so often before."""
-    return key if not before else sha256(f"{key} {before}".encode()).hexdigest()
 
 
 def _read(kept: object) -> Answer | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 # How long to wait for more answers, after the first one: each change between two threads costs time.
-SECONDS_TO_GATHER: Final = 0.008
+SECONDS_TO_GATHER: Final = 0.03
 # In another thread than that of the cells, which need Python meanwhile. Rows that are prepared ahead go on.
 SECONDS_TO_GATHER_BESIDE: Final = 0.05
 
@@ -389,6 +389,8 @@ def run_all(
                 in_flight.start(row, row.send(client))
             elif permits is not None:
                 permits.release()
+        for run in runs:
+            run.keep_answers()
         interrupts.check()
         redraw()
 
@@ -397,7 +399,7 @@ def run_all(
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
-            has_started = [run.start_next(send, interrupts.allowed) for run in runs]
+            has_started = [run.start_rows(send, interrupts.allowed) for run in runs]
             take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
     finally:
         _nesting.depth -= 1

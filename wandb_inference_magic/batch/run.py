@@ -5,28 +5,30 @@ Rows are read lazily, many requests are in flight at once, and none is paid for 
 
 from __future__ import annotations
 
-from array import array
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch
-from ..session import NOTHING, Part
-from .cache import Answer, KeptAnswers
+from ..session import Part
+from .cache import Answer
+from .kept_answers import KeptAnswers
 from .row_call import RowCall
 from .row_prompts import RowPrompts
 from .row_requests import RowRequests
+from .run_results import RunResults
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from ..messages import PreparedRequest, Reply, Usage
+    from ..messages import PreparedRequest, Reply
     from ..session import Command
     from .cache import AnswerCache
     from .rows import Rows
@@ -36,23 +38,18 @@ if TYPE_CHECKING:
 MOST_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
+# Rows are read for this long before those that were read are sent.
+SECONDS_TO_READ: Final = 0.005
 # The most rows of a run that wait for the answers of other runs, while further rows are asked.
 MOST_ASIDE: Final = 100
 
 
-@dataclass
-class BatchRun:
+@dataclass(kw_only=True)
+class BatchRun(RunResults):
     """One model's run over rows, during the run and after it.
 
-    `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
-    there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
-    made, or 0 if there is none. `kept` is the number of rows whose result was on disk, `shared` of those that took it
-    from an equal row, `replayed` of those whose answer was on a cassette. `retry_reason` is why rows are being retried,
-    and `retry_at` when, by the clock; the reason is empty once a row is answered. `cut` is the number of answers that
-    were cut by the limit that a budget added. `flawed` is the number of answers that were cut or refused; the reasons
-    are in `errors`. `reports` describes irregularities in the counts and costs of the calls. `together` are all
-    runs of the command, `seen` counts their questions. `shortened` is the number of rows in whose prompts values were
-    cut. `must_wait` says, by the number of rows so far, whether the next one waits for others; `is_enough` stops it.
+    `together` are all runs of the command, `seen` counts their questions. `must_wait` says, by the number of rows so
+    far, whether the next one waits for others; `is_enough` stops it.
     """
 
     command: Command
@@ -61,29 +58,13 @@ class BatchRun:
     model: str
     first: PreparedRequest
     cache: AnswerCache | None = None
-    answers: list[Any] = field(default_factory=list)
-    errors: dict[int, str] = field(default_factory=dict)
-    seconds: array[float] = field(default_factory=lambda: array("f"))
-    done: int = 0
-    kept: int = 0
-    shared: int = 0
-    replayed: int = 0
-    usage: Usage = NOTHING
-    cost: float | None = 0.0
-    stopped: InferenceError | None = None
-    notices: tuple[str, ...] = ()
-    retry_reason: str = ""
-    retry_at: float = 0.0
-    cut: int = 0
-    flawed: int = 0
-    reports: tuple[str, ...] = ()
     together: Sequence[BatchRun] = ()
     seen: Counter[str] | None = None
-    shortened: int = 0
     must_wait: Callable[[int], bool] | None = None
     is_enough: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         endpoint = self.first.endpoint
         self.share = self.command.session.limiters.share(endpoint.url, self.model, self.spec.at_once(endpoint))
         self.cost = None if self.first.price is None else 0.0
@@ -97,10 +78,9 @@ class BatchRun:
         self._failed_in_a_row: list[int] = []
         self.stopped_rows: set[int] = set()
         self.prompts = RowPrompts(self.rows, self.spec)
-        self._ended = bytearray()
         self._has_drawn_all = False
-        # A row that waits for a slot or for the budget.
-        self._pending: RowCall | None = None
+        # Rows that wait for a slot or for the budget.
+        self._pending: deque[RowCall] = deque()
         self._in_flight: set[RowCall] = set()
         # The next request then never waits for this thread. A budget is divided among the rows that are started.
         self.prepares_ahead = self.command.budget.limit is None
@@ -111,11 +91,12 @@ class BatchRun:
         self._has_answers = False
         # Rows whose questions other runs are asking.
         self._aside: list[RowCall] = []
+        # The keys of rows that have ended, whose results are not on disk yet.
+        self._ended_keys: list[str] = []
         # Whether other calls have reserved what it needs of the budget.
         self._is_short = False
         # Whether the user's code of another run in this thread has started it: that one cannot go on meanwhile.
         self.is_nested = False
-        self._lock = Lock()
 
     @property
     def total(self) -> int | None:
@@ -123,18 +104,13 @@ class BatchRun:
         return self.rows.length
 
     @property
-    def failed(self) -> int:
-        """The number of rows without an answer."""
-        return len(self.errors) - self.flawed
-
-    @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
         no_more = self.stopped is not None or (self._has_drawn_all and not self._aside)
-        return no_more and not self._in_flight and self._pending is None
+        return no_more and not self._in_flight and not self._pending
 
-    def start_next(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
-        """Start the request for the next row, or take its answer from the cache. Return whether there was something.
+    def start_rows(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
+        """Start the requests for the next rows, or take their answers from the cache. Return whether there was one.
 
         Parameters
         ----------
@@ -148,41 +124,68 @@ class BatchRun:
             return False
         if self.share.is_paused:
             return False
-        self._pending = self._pending or self._no_longer_asked()
-        if self._pending is None:
-            if self._has_drawn_all or len(self._aside) == MOST_ASIDE:
-                return False
-            with allow():
-                if self.must_wait is not None and self.must_wait(len(self.answers)):
-                    return False
-                self._pending = self._next_row()
-            # A row that needs no request is done.
-            if self._pending is None:
-                return True
-        return self._start_pending(self._pending, start) if self._free else False
+        before = len(self.answers)
+        if not self._pending:
+            self._prepare_rows(allow)
+        has_started = False
+        while self._pending and self._free and self._start_row(self._pending.popleft(), start):
+            has_started = True
+        # A row that needs no request is done.
+        return has_started or len(self.answers) > before
 
-    def _start_pending(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
+    def _prepare_rows(self, allow: Callable[[], AbstractContextManager[None]]) -> None:
+        """Read the next rows, as many as may be started now, and look for their answers on disk."""
+        if (asked := self._no_longer_asked()) is not None:
+            self._pending.append(asked)
+            return
+        if self._has_drawn_all or len(self._aside) >= MOST_ASIDE:
+            return
+        latest_end = self.share.limiter.latest_end
+        with allow():
+            rows = self._read_rows()
+        kept = self._kept_answers.find([row.key for row in rows])
+        for row in rows:
+            row.looked_up_at = latest_end
+            if not self._take_kept(row, kept.get(row.key)):
+                self._pending.append(row)
+
+    def _read_rows(self) -> list[RowCall]:
+        # One at a time where the next row depends on the answers so far, or may take long to come.
+        is_at_hand = self.total is not None and self.must_wait is None and self.is_enough is None
+        most = max(self._free, 1) if is_at_hand else 1
+        rows: list[RowCall] = []
+        until = perf_counter() + SECONDS_TO_READ
+        while len(rows) < most and not self._has_drawn_all and self.stopped is None:
+            if self.must_wait is not None and self.must_wait(len(self.answers)):
+                break
+            if (row := self._next_row()) is not None:
+                rows.append(row)
+            if perf_counter() > until:
+                break
+        return rows
+
+    def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
         """Start a row's request, take its answer from the cache, or set it aside. Return whether it was one of them."""
-        self._pending, self._is_short = None, False
+        self._is_short = False
         if not self._may_ask(row):
             self._aside.append(row)
             return True
-        # It may have been answered while it waited.
-        if self._is_kept(row.number, row.key):
-            self._end_waiting(row)
+        has_news = row.looked_up_at is not self.share.limiter.latest_end
+        if has_news and self._take_kept(row, self._kept_answers.find([row.key]).get(row.key)):
             return True
         if not self._reserve(row):
             self.share.has_asked(row.key)
-            self._pending = row
+            self._pending.appendleft(row)
             return False
         self._in_flight.add(row)
         start(row)
         return True
 
     def _forget_pending(self) -> None:
-        if self._pending is not None:
-            self.share.has_asked(self._pending.key)
-        self._pending, self._is_short = None, False
+        for row in self._pending:
+            self.share.has_asked(row.key)
+        self._pending.clear()
+        self._is_short = False
 
     def _may_ask(self, row: RowCall) -> bool:
         """Return whether no other run is asking the row's question. Then none will, until this run has its answer."""
@@ -202,7 +205,7 @@ class BatchRun:
             return ""
         if self._is_short:
             return "calls in progress have reserved the rest of the budget"
-        return "another map or job is asking the same question" if self._aside and self._pending is None else ""
+        return "another map or job is asking the same question" if self._aside and not self._pending else ""
 
     @property
     def _free(self) -> int:
@@ -236,9 +239,8 @@ class BatchRun:
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
             flaw = why_flawed(reply)
-            # On disk before it counts as done.
             if not flaw and (reply.finish_reason is None or reply.finish_reason in ENDS):
-                self._kept_answers.put(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
+                self._kept_answers.add(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
             # Before the row has ended: another thread may look at it.
             if flaw:
                 self.errors[row.number] = flaw
@@ -248,8 +250,15 @@ class BatchRun:
         self.release(row)
         return False
 
+    def keep_answers(self) -> None:
+        """Write the results of rows that have ended to disk. Then other runs may look for them there."""
+        self._kept_answers.write()
+        keys, self._ended_keys = self._ended_keys, []
+        for key in keys:
+            self.share.has_asked(key)
+
     def _end_waiting(self, row: RowCall) -> None:
-        self.share.has_asked(row.key)
+        self._ended_keys.append(row.key)
         for number in self._waiting.pop(row.number, ()):
             self._share(row.number, number)
 
@@ -257,10 +266,10 @@ class BatchRun:
         """Count a row's requests, and give its slot and its reservation back."""
         if row in self._in_flight:
             self._in_flight.discard(row)
-            self.share.has_asked(row.key)
+            self._ended_keys.append(row.key)
             row.hold.release()
             for call in row.calls():
-                self._count(call)
+                self.count(call)
 
     def release_all(self) -> list[RowCall]:
         """Release and return the rows in flight, whose requests have been cancelled. Keep the answers there are."""
@@ -270,10 +279,11 @@ class BatchRun:
             if row.is_answered:
                 self.end(row, None)
             self.release(row)
+        self.keep_answers()
         return rows
 
     def _next_row(self) -> RowCall | None:
-        """Read the next row. Return None if there is none, or if it has an answer or an error already."""
+        """Read the next row. Return None if there is none, or if it needs no request and no look at the disk."""
         try:
             is_enough = self.is_enough is not None and self.is_enough()
             prompt = None if is_enough else self.prompts.next(len(self.answers) + 1)
@@ -285,9 +295,7 @@ class BatchRun:
             self._has_drawn_all = True
             return None
         number = len(self.answers)
-        self.answers.append(None)
-        self.seconds.append(0.0)
-        self._ended.append(0)
+        self.add_row()
         try:
             if isinstance(prompt, InferenceError):
                 raise prompt
@@ -295,7 +303,7 @@ class BatchRun:
             self.shortened += request.cut_values > 0
         except InferenceError as error:
             self.errors[number] = str(error)
-            self._end_row(number)
+            self.end_row(number)
             return None
         if self.spec.distinct:
             key = self._kept_answers.key(request.messages[-1])
@@ -304,18 +312,8 @@ class BatchRun:
                 return None
         else:
             key = self._kept_answers.next_key(request.messages[-1])
-        if self._is_kept(number, key):
-            return None
         self._waiting[number] = []
         return RowCall(self, request, number, key)
-
-    def has_ended(self, number: int) -> bool:
-        """Return whether a row has an answer, which may be null, or has failed."""
-        return number < len(self._ended) and bool(self._ended[number])
-
-    def _end_row(self, number: int) -> None:
-        self._ended[number] = 1
-        self.done += 1
 
     def _wait_or_share(self, first: int, number: int) -> None:
         """Give a row the result of the first row with the same prompt, as soon as that has one."""
@@ -329,24 +327,24 @@ class BatchRun:
         if first in self.errors:
             self.errors[number] = self.errors[first]
             self.flawed += self.answers[first] is not None
-        self._end_row(number)
+        self.end_row(number)
         self.shared += 1
 
-    def _is_kept(self, number: int, key: str) -> bool:
-        """Use a row's cached result, and return whether there was one."""
-        kept = self._kept_answers.get(key)
+    def _take_kept(self, row: RowCall, kept: Answer | None) -> bool:
+        """Use what was found on disk for a row, and return whether it is its result."""
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
         if kept.error:
-            self.errors[number] = kept.error
+            self.errors[row.number] = kept.error
         else:
             try:
-                self.answers[number] = self._read(kept.text)
+                self.answers[row.number] = self._read(kept.text)
             except Mismatch:
                 return False
-            self.seconds[number] = kept.seconds
-        self._end_row(number)
+            self.seconds[row.number] = kept.seconds
+        self.end_row(row.number)
         self.kept += 1
+        self._end_waiting(row)
         return True
 
     @property
@@ -401,11 +399,11 @@ class BatchRun:
     @property
     def is_at_last_row(self) -> bool:
         """Whether one row is left: no other one can show whether the service or the row is to blame."""
-        return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside
+        return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
 
     def _wanted(self) -> int:
         """Return how many calls to make at once have no reservation yet, including the next one."""
-        rows = self._free if self.total is None else self.total - len(self.answers) + 1
+        rows = self._free if self.total is None else self.total - len(self.answers) + len(self._pending) + 1
         return max(min(self._free, rows), 1) * len(self.together)
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
@@ -413,19 +411,8 @@ class BatchRun:
         self.seconds[number] = reply.seconds
         self._failed_in_a_row, self.retry_reason, self.retry_at = [], "", 0.0
         self._has_answers = True
-        self._end_row(number)
+        self.end_row(number)
         self.replayed += reply.replayed
-
-    def _count(self, call: Reply) -> None:
-        self.cut += call.is_cut_by_budget
-        self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
-        self.usage += call.usage or NOTHING
-        self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
-
-    def notice(self, *notices: str) -> None:
-        """Add notices for the user."""
-        with self._lock:  # called in the thread of the cell, and in that of the event loop
-            self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
 
     def _read(self, text: str) -> Any:
         schema = self.spec.chat.schema
@@ -434,7 +421,7 @@ class BatchRun:
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""
         self.errors[number] = str(error)
-        self._end_row(number)
+        self.end_row(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
         most = max(MOST_FAILURES, self.share.most or 0)
@@ -447,4 +434,4 @@ class BatchRun:
                 error.why = f"{error.why} The run stopped: {reason}.".strip()
                 self.stopped = error
         elif key and error.is_lasting:
-            self._kept_answers.put(key, Answer(error=str(error)))
+            self._kept_answers.add(key, Answer(error=str(error)))

@@ -58,7 +58,7 @@ def start(
     if row is None:
         return None
     first = prepare_request(command, replace(spec.chat, prompt=spec.prompts()(row), model=model, thread=None))
-    run = BatchRun(command, rows, spec, first.model, first, cache, seen=seen)
+    run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
     run.notice(*_likely_mistakes(rows, spec), *_values_to_cut(run))
     if not command.dry:
         _check_budget(command.budget, run)

@@ -11,13 +11,13 @@ from pathlib import Path
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-from urllib.parse import unquote
 
 from ..concurrency import forget_in_children
-from ..config import find_proxy, names_proxies
+from ..config import names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
+from .transport import limits, transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
     from ..concurrency import EventLoop
-    from ..config import Endpoint, Proxy
+    from ..config import Endpoint
     from .metering import Meter
 
     Hooks = dict[str, list[Callable[..., Any]]]
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
-# Many servers close a connection after 5 s without a request. A request that is sent at that moment is lost.
-IDLE_SECONDS: Final = 4.0
 # The variables that name certificates. The first one set counts.
 CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -173,106 +171,22 @@ def _http_client(http_class: type, options: ClientOptions, hooks: Hooks) -> Any:
     how: dict[str, Any] = {"verify": verify}
     # Where nothing is sent over the network, no proxy is used, whatever the environment names. The practice model is
     # on this machine, where a proxy for the internet cannot reach it.
-    if not endpoint.is_local and (recorder is None or recorder.records) and names_proxies():
-        how["transport"] = _routed(issubclass(http_class, http_library().AsyncClient), verify)
+    is_proxied = not endpoint.is_local and (recorder is None or recorder.records) and names_proxies()
+    is_async = issubclass(http_class, http_library().AsyncClient)
+    if is_async or is_proxied:
+        how["transport"] = transport(http_library(), verify, is_async=is_async, is_proxied=is_proxied)
+    if is_proxied:
         # A proxy that cannot be used is reported now.
         how["transport"].route(endpoint.url)
     return http_class(
         event_hooks=hooks,
         trust_env=False,
         timeout=_timeout(options),
-        limits=http_library().Limits(
-            max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS
-        ),
+        limits=limits(http_library()),
         # A redirect could send the prompt, and on the same host the key, to an address that the user did not set.
         follow_redirects=False,
         headers={"user-agent": f"wandb-inference-magic/{_version()}", **NOT_PACKED},
         **how,
-    )
-
-
-def _routed(is_async: bool, verify: Any) -> Any:
-    """Return a transport that sends each request through the proxy of its address, or directly if it has none.
-
-    The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
-    """
-    import openai
-
-    library = http_library()
-    transport = library.AsyncHTTPTransport if is_async else library.HTTPTransport
-
-    def connect(proxy: Proxy | None) -> Any:
-        how = {"verify": verify, "trust_env": False, "limits": openai.DEFAULT_CONNECTION_LIMITS}
-        if proxy is None:
-            return transport(**how)
-        if proxy.fault:
-            raise _proxy_error(proxy, proxy.fault)
-        scheme, _, rest = proxy.address.partition("://")
-        user_part, at, host = rest.rpartition("@")
-        user, _, password = user_part.partition(":")
-        try:
-            # The library gets the password apart from the address, of which it quotes parts in its errors. It treats
-            # socks5h as socks5; older versions do not know the name.
-            auth = (unquote(user), unquote(password)) if at else None
-            return transport(**how, proxy=library.Proxy(f"{scheme.lower().removesuffix('h')}://{host}", auth=auth))
-        except ImportError:
-            raise InferenceError(
-                f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
-                why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
-                remedy="Run: pip install socksio. Then restart the kernel. Or name the hosts that need no proxy in "
-                "NO_PROXY.",
-                cause="missing",
-            ) from None
-        except (library.InvalidURL, ValueError):
-            raise _proxy_error(proxy, "The HTTP library does not take it") from None
-
-    return _routed_transport(library)(connect)
-
-
-@cache
-def _routed_transport(library: Any) -> Any:
-    """Return the class of the transport, for both kinds of client."""
-
-    class RoutedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
-        def __init__(self, connect: Callable[[Proxy | None], Any]) -> None:
-            self._connect = connect
-            self._made: dict[Proxy | None, Any] = {}
-
-        def route(self, url: str) -> Any:
-            proxy = find_proxy(url)
-            return self._made.get(proxy) or self._made.setdefault(proxy, self._connect(proxy))
-
-        def _of(self, request: Any) -> Any:
-            try:
-                return self.route(str(request.url))
-            except InferenceError as error:
-                # So that it stays an error of the SDK in the user's code.
-                raise library.ConnectError(str(error), request=request) from error
-
-        def handle_request(self, request: Any) -> Any:
-            return self._of(request).handle_request(request)
-
-        async def handle_async_request(self, request: Any) -> Any:
-            return await self._of(request).handle_async_request(request)
-
-        def close(self) -> None:
-            for made in self._made.values():
-                made.close()
-
-        async def aclose(self) -> None:
-            for made in self._made.values():
-                await made.aclose()
-
-    return RoutedTransport
-
-
-def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
-    return InferenceError(
-        f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
-        why=f"{why}.",
-        remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
-        "special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
-        cause="option",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import closing, suppress
+from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, current_thread
@@ -15,7 +16,7 @@ from .processes import forget_in_children
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from .interrupts import Interrupts
 
@@ -113,7 +114,23 @@ class EventLoop:
         """Start a coroutine. `wake` is set and `ended` is called when it ends."""
         if not HAS_THREADS:
             return _RunningHere(coroutine, ended)
-        return _RunningInThread(self._start(), coroutine, wake or Event(), ended)
+        running = _RunningInThread(self._start(), coroutine, wake or Event(), ended)
+        running.begin()
+        return running
+
+    def begin_all(self, coroutines: Sequence[tuple[Coroutine[Any, Any, T], Callable[[], object]]]) -> list[Running[T]]:
+        """Start coroutines, each with what is called when it ends. The loop's thread is woken once for all of them."""
+        if not HAS_THREADS:
+            return [_RunningHere(coroutine, ended) for coroutine, ended in coroutines]
+        loop = self._start()
+        running = [_RunningInThread(loop, coroutine, Event(), ended) for coroutine, ended in coroutines]
+
+        def begin() -> None:
+            for one in running:
+                one.begin_here()
+
+        loop.call_soon_threadsafe(begin)
+        return [*running]
 
     @property
     def is_running(self) -> bool:
@@ -147,6 +164,7 @@ class EventLoop:
         if loop is None or thread is None:
             return
         ending = _RunningInThread(loop, _end_all(loop), Event())
+        ending.begin()
         ending.wait(SECONDS_TO_CANCEL)
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(loop.stop)
@@ -193,8 +211,11 @@ class _RunningInThread(Generic[T]):
         self._task: asyncio.Task[T | None] | None = None
         self._stopped: BaseException | None = None
         self._over = Event()
+
+    def begin(self) -> None:
+        """Start the coroutine."""
         # This also copies the context variables of the calling thread.
-        loop.call_soon_threadsafe(self._begin)
+        self._loop.call_soon_threadsafe(self.begin_here)
 
     def wait(self, seconds: float) -> bool:
         if not self._over.is_set():
@@ -230,7 +251,8 @@ class _RunningInThread(Generic[T]):
             self._stopped = stopped
             return None
 
-    def _begin(self) -> None:
+    def begin_here(self) -> None:
+        """Start the coroutine. Runs on the event loop."""
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._end)
         if self._is_cancelled:
@@ -288,21 +310,29 @@ class InFlight(Generic[K]):
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
+        self._new: dict[K, Coroutine[Any, Any, None]] = {}
         self._running: dict[K, Running[None]] = {}
         self._ended: SimpleQueue[K] = SimpleQueue()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._new) + len(self._running)
 
     def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start a coroutine."""
-        self._running[key] = self._loop.begin(coroutine, ended=lambda: self._ended.put(key))
+        """Start a coroutine with the next `take`: to wake the loop's thread for each one would cost time."""
+        self._new[key] = coroutine
+
+    def _begin(self) -> None:
+        if self._new:
+            new, self._new = self._new, {}
+            begun = self._loop.begin_all([(one, partial(self._ended.put, key)) for key, one in new.items()])
+            self._running.update(zip(new, begun, strict=True))
 
     def take(self, seconds: float, *, gather: float = 0.0) -> Iterator[tuple[K, Exception | None]]:
         """Yield the keys of those that have ended, and their errors. Wait for the first one at most this long.
 
         After a wait, `gather` is how long to wait for others: each change between two threads costs time.
         """
+        self._begin()
         if not HAS_THREADS:
             tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
             _wait_here(tasks, seconds if self._ended.empty() else 0)
@@ -324,6 +354,9 @@ class InFlight(Generic[K]):
 
     def cancel(self) -> None:
         """Cancel those that still run, and wait until they have ended."""
+        for coroutine in self._new.values():
+            coroutine.close()
+        self._new.clear()
         for one in self._running.values():
             one.cancel()
         for one in self._running.values():

@@ -85,6 +85,8 @@ class Limiter:
         self.reason, self.opens_at = "", 0.0
         # Who is asking a question that is kept on disk, by its key. Changed in the threads of the runs.
         self.asked_by: dict[str, Share] = {}
+        # Another object after each question that is no longer asked: its answer may be on disk now.
+        self.latest_end = object()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
         self._taken = 0
@@ -304,6 +306,8 @@ class Share:
     def has_asked(self, key: str) -> None:
         """Note that the question of this key is not asked any more."""
         if self.limiter.asked_by.get(key) is self:
+            # Before another run may ask it.
+            self.limiter.latest_end = object()
             del self.limiter.asked_by[key]
 
     def pause(self) -> None:

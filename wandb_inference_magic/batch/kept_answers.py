@@ -1,0 +1,133 @@
+"""The cache of answers as one run uses it: the keys of its rows, and their answers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from ..errors import shortened
+from ..text import with_whole_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..messages import Message, PreparedRequest
+    from .cache import Answer, AnswerCache, Part
+
+
+def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
+    """Return the key of a request: a digest of everything that shapes its answer. It does not contain the request."""
+    # A value that is not JSON is refused when the request is sent, and reported there.
+    asked = json.dumps([endpoint, body], ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
+    return sha256(asked.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class KeptAnswers:
+    """The cache as one run uses it: the keys of its rows, and their answers on disk.
+
+    Equal rows are asked one by one, so a key also holds which of the equal rows it is. The first one has the key of the
+    request alone, as version 0.1.0 wrote it.
+
+    Parameters
+    ----------
+    cache : AnswerCache or None
+    first : PreparedRequest
+        The request for the first row, in its original form, even if the response format is relaxed later.
+    part : Part, optional
+        The part of a run that uses it: equal rows of different parts have different keys too.
+    seen : Counter, optional
+        How often each question was asked, also by other runs of the same command.
+    """
+
+    def __init__(
+        self,
+        cache: AnswerCache | None,
+        first: PreparedRequest,
+        part: Part | None = None,
+        seen: Counter[str] | None = None,
+    ) -> None:
+        self.cache = cache
+        self._part = part
+        # Why answers are no longer kept, although there was a cache.
+        self.failure = ""
+        self._first = first
+        self._seen: Counter[str] = Counter() if seen is None else seen
+        # A magic's options give 0.0 where Python code says 0: one question. Answers are also found under the key with
+        # the numbers as they are, as older versions wrote it.
+        self._body = with_whole_numbers(first.body)
+        self._has_older = json.dumps(self._body, default=repr) != json.dumps(first.body, default=repr)
+        self._older: dict[str, str] = {}
+        self._new: dict[str, Answer] = {}
+
+    def key(self, message: Message) -> str:
+        """Return the key of the request with this message."""
+        key = self._key_of(self._body, message)
+        if self._has_older:
+            self._older[key] = self._key_of(self._first.body, message)
+        return key
+
+    def _key_of(self, body: Mapping[str, Any], message: Message) -> str:
+        messages = [*self._first.messages[:-1], message]
+        # Use the endpoint's name: the practice model has another address in every kernel.
+        return key_of(self._first.endpoint.name, {**body, "messages": messages})
+
+    def next_key(self, message: Message) -> str:
+        """Return the key of a row, whose prompt is this message. Call it once for each row, in their order."""
+        if self.cache is None:
+            return ""
+        key = self.key(message)
+        while True:
+            before = self._seen[key]
+            self._seen[key] += 1
+            own = _numbered(key, before)
+            if key in self._older:
+                self._older[own] = _numbered(self._older[key], before)
+            if self._is_ours(own):
+                return own
+
+    def _is_ours(self, key: str) -> bool:
+        if self._part is None or self.cache is None:
+            return True
+        try:
+            return self.cache.claim(key, self._part)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return True
+
+    def find(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers on disk, by their keys."""
+        if self.cache is None or not keys:
+            return {}
+        older = [self._older[key] for key in keys if key in self._older]
+        try:
+            found = self.cache.find([*keys, *older])
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+            return {}
+        return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
+
+    def add(self, key: str, answer: Answer) -> None:
+        """Keep an answer on disk with the next `write`."""
+        if self.cache is not None and key:
+            self._new[key] = answer
+
+    def write(self) -> None:
+        """Write the answers that were added to disk, if that is possible."""
+        new, self._new = self._new, {}
+        if self.cache is None or not new:
+            return
+        try:
+            self.cache.put(new)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
+
+
+def _numbered(key: str, before: int) -> str:
+    """Return the key of a row whose question was asked so often before."""
+    return key if not before else sha256(f"{key} {before}".encode()).hexdigest()

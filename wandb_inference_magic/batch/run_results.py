@@ -1,0 +1,83 @@
+"""What came of a run over rows so far."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from ..session import NOTHING
+
+if TYPE_CHECKING:
+    from ..errors import InferenceError
+    from ..messages import Reply, Usage
+
+
+@dataclass(kw_only=True)
+class RunResults:
+    """The results of one model's run over rows, during the run and after it.
+
+    `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
+    there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
+    made, or 0 if there is none. `done` is the number of rows that have an answer or an error, `kept` of those whose
+    result was on disk, `shared` of those that took it from an equal row, `replayed` of those whose answer was on a
+    cassette. `retry_reason` is why rows are being retried, and `retry_at` when, by the clock; the reason is empty once
+    a row is answered. `cut` is the number of answers that were cut by the limit that a budget added. `flawed` is the
+    number of answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the
+    counts and costs of the calls. `shortened` is the number of rows in whose prompts values were cut.
+    """
+
+    answers: list[Any] = field(default_factory=list)
+    errors: dict[int, str] = field(default_factory=dict)
+    seconds: array[float] = field(default_factory=lambda: array("f"))
+    done: int = 0
+    kept: int = 0
+    shared: int = 0
+    replayed: int = 0
+    usage: Usage = NOTHING
+    cost: float | None = 0.0
+    stopped: InferenceError | None = None
+    notices: tuple[str, ...] = ()
+    retry_reason: str = ""
+    retry_at: float = 0.0
+    cut: int = 0
+    flawed: int = 0
+    reports: tuple[str, ...] = ()
+    shortened: int = 0
+
+    def __post_init__(self) -> None:
+        self._ended = bytearray()
+        self._lock = Lock()
+
+    @property
+    def failed(self) -> int:
+        """The number of rows without an answer."""
+        return len(self.errors) - self.flawed
+
+    def add_row(self) -> None:
+        """Add a row that was read."""
+        self.answers.append(None)
+        self.seconds.append(0.0)
+        self._ended.append(0)
+
+    def has_ended(self, number: int) -> bool:
+        """Return whether a row has an answer, which may be null, or has failed."""
+        return number < len(self._ended) and bool(self._ended[number])
+
+    def end_row(self, number: int) -> None:
+        """Count a row as done."""
+        self._ended[number] = 1
+        self.done += 1
+
+    def count(self, call: Reply) -> None:
+        """Count the tokens and the cost of a call."""
+        self.cut += call.is_cut_by_budget
+        self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
+        self.usage += call.usage or NOTHING
+        self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
+
+    def notice(self, *notices: str) -> None:
+        """Add notices for the user."""
+        with self._lock:  # called in the thread of the cell, and in that of the event loop
+            self.notices = tuple(dict.fromkeys((*self.notices, *notices)))

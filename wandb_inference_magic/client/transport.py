@@ -1,0 +1,199 @@
+"""The transports below the HTTP clients: they choose the proxy and the connection of each request."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from ..config import find_proxy
+from ..errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ..config import Proxy
+
+# Many servers close a connection after 5 s without a request. A request that is sent at that moment is lost.
+IDLE_SECONDS: Final = 4.0
+
+
+def limits(library: Any) -> Any:
+    """Return the limits of a pool of connections."""
+    return library.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=IDLE_SECONDS)
+
+
+def transport(library: Any, verify: Any, *, is_async: bool, is_proxied: bool) -> Any:
+    """Return the transport of an HTTP client.
+
+    Parameters
+    ----------
+    library : module
+        The HTTP library.
+    verify : SSLContext
+    is_async : bool
+        The kind of the client.
+    is_proxied : bool
+        Whether the proxies of the environment are used.
+    """
+    connect = partial(_connect, library, verify, is_async=is_async)
+    return _routed(library)(connect) if is_proxied else connect(None)
+
+
+def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) -> Any:
+    """Return a transport that sends everything through a proxy, or directly.
+
+    Raises
+    ------
+    InferenceError
+        When the proxy cannot be used.
+    """
+    how = {"verify": verify, "trust_env": False, "limits": limits(library)}
+    if proxy is not None:
+        how["proxy"] = _library_proxy(library, proxy)
+    make = partial(library.AsyncHTTPTransport if is_async else library.HTTPTransport, **how)
+    try:
+        return _pooled(library)(make) if is_async else make()
+    except ImportError:
+        assert proxy is not None
+        raise InferenceError(
+            f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
+            why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
+            remedy="Run: pip install socksio. Then restart the kernel. Or name the hosts that need no proxy in "
+            "NO_PROXY.",
+            cause="missing",
+        ) from None
+
+
+def _library_proxy(library: Any, proxy: Proxy) -> Any:
+    if proxy.fault:
+        raise _proxy_error(proxy, proxy.fault)
+    scheme, _, rest = proxy.address.partition("://")
+    user_part, at, host = rest.rpartition("@")
+    user, _, password = user_part.partition(":")
+    # The library gets the password apart from the address, of which it quotes parts in its errors.
+    auth = (unquote(user), unquote(password)) if at else None
+    try:
+        # It treats socks5h as socks5; older versions do not know the name.
+        return library.Proxy(f"{scheme.lower().removesuffix('h')}://{host}", auth=auth)
+    except (library.InvalidURL, ValueError):
+        raise _proxy_error(proxy, "The HTTP library does not take it") from None
+
+
+def _proxy_error(proxy: Proxy, why: str) -> InferenceError:
+    return InferenceError(
+        f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
+        why=f"{why}.",
+        remedy="Write it as http://host:port, with `user:password@` before the host if it needs them. Percent-encode "
+        "special characters in them: # as %23, / as %2F, ? as %3F, @ as %40, % as %25. Then restart the kernel.",
+        cause="option",
+    )
+
+
+@cache
+def _routed(library: Any) -> Any:
+    """Return the class of the transport with proxies, for both kinds of client."""
+
+    class RoutedTransport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
+        """Sends each request through the proxy of its address, or directly if it has none.
+
+        The HTTP library's own way knows fewer forms of NO_PROXY, and needs every proxy of the environment to be usable.
+        """
+
+        def __init__(self, connect: Callable[[Proxy | None], Any]) -> None:
+            self._connect = connect
+            self._made: dict[Proxy | None, Any] = {}
+
+        def route(self, url: str) -> Any:
+            proxy = find_proxy(url)
+            return self._made.get(proxy) or self._made.setdefault(proxy, self._connect(proxy))
+
+        def _of(self, request: Any) -> Any:
+            try:
+                return self.route(str(request.url))
+            except InferenceError as error:
+                # So that it stays an error of the SDK in the user's code.
+                raise library.ConnectError(str(error), request=request) from error
+
+        def handle_request(self, request: Any) -> Any:
+            return self._of(request).handle_request(request)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await self._of(request).handle_async_request(request)
+
+        def close(self) -> None:
+            for made in self._made.values():
+                made.close()
+
+        async def aclose(self) -> None:
+            for made in self._made.values():
+                await made.aclose()
+
+    return RoutedTransport
+
+
+@cache
+def _pooled(library: Any) -> Any:
+    """Return the class of the transport with a pool for each request in flight."""
+
+    class PooledTransport(library.AsyncBaseTransport):  # type: ignore[misc]
+        """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
+
+        The library's pool looks at all its connections twice for each request: with 32 in flight that is a quarter of
+        the time of a request.
+        """
+
+        def __init__(self, make: Callable[[], Any]) -> None:
+            self._make = make
+            # The pools without a request, and since when; the one used last is the last.
+            self._idle: list[tuple[float, Any]] = [(monotonic(), make())]
+            self._busy: set[Any] = set()
+
+        async def handle_async_request(self, request: Any) -> Any:
+            await self._close_old()
+            pool = self._idle.pop()[1] if self._idle else self._make()
+            self._busy.add(pool)
+            try:
+                response = await pool.handle_async_request(request)
+            except BaseException:
+                self._release(pool)
+                raise
+            response.stream = PooledBody(response.stream, partial(self._release, pool))
+            return response
+
+        def _release(self, pool: Any) -> None:
+            # A response may be closed twice, and after the client.
+            if pool in self._busy:
+                self._busy.discard(pool)
+                self._idle.append((monotonic(), pool))
+
+        async def _close_old(self) -> None:
+            """Close the pools whose connections have been idle for too long, as a pool does with its own."""
+            oldest = monotonic() - IDLE_SECONDS
+            while self._idle and self._idle[0][0] < oldest:
+                await self._idle.pop(0)[1].aclose()
+
+        async def aclose(self) -> None:
+            pools = [*(pool for _, pool in self._idle), *self._busy]
+            self._idle, self._busy = [], set()
+            for pool in pools:
+                await pool.aclose()
+
+    class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
+        """A body whose end makes its pool free."""
+
+        def __init__(self, stream: Any, release: Callable[[], None]) -> None:
+            self._stream = stream
+            self._release = release
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._stream.__aiter__()  # type: ignore[no-any-return]
+
+        async def aclose(self) -> None:
+            try:
+                await self._stream.aclose()
+            finally:
+                self._release()
+
+    return PooledTransport
