@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import nbformat
 
-from wandb_inference_magic.arguments import PAGES, Page, declared_options
+from wandb_inference_magic.arguments import PAGES, Page
 from wandb_inference_magic.config import SETTING_NAMES, WandbInference
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _markdown(name: str, page: Page) -> str:
         "",
     ]
     lines += ["| option | what it does |", "|---|---|"]
-    for one in declared_options(page.options):
+    for one in page.options.declared:
         usage = one.usage.replace("|", " \\| ")
         text = _mark_code(one.help).replace("|", "\\|")
         lines.append(f"| `{usage}` | {text} |")

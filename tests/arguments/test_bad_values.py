@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wandb_inference_magic.arguments.line import Option, declared_options, read_line
+from wandb_inference_magic.arguments.line import Option, Options, read_line
 from wandb_inference_magic.arguments.options import (
     ChatOptions,
     ConfigOptions,
@@ -62,7 +62,7 @@ DECLARED = (ChatOptions, MapOptions, EvalOptions, ThreadOptions, ModelsOptions, 
 CASES = [
     (declared, one, bad)
     for declared in DECLARED
-    for one in declared_options(declared)
+    for one in declared.declared
     if one.value is not None
     for bad in (["''"] if one.name in ANY_TEXT else BAD[one.value.name])
 ]
@@ -79,8 +79,8 @@ def test_a_bad_value_is_refused(declared: type, one: Option, bad: str) -> None:
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_an_option_refuses_a_missing_and_an_unexpected_value(declared: type) -> None:
-    for one in declared_options(declared):
+def test_an_option_refuses_a_missing_and_an_unexpected_value(declared: type[Options]) -> None:
+    for one in declared.declared:
         if one.alone is not None:
             continue
         with pytest.raises(InferenceError):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
 from hypothesis import given, strategies as st
 
-from wandb_inference_magic.arguments.line import declared_options, options_behind, read_line
+from wandb_inference_magic.arguments.line import Options, options_behind, read_line
 from wandb_inference_magic.arguments.option_values import PARAMETER
 from wandb_inference_magic.arguments.options import ChatOptions, ConfigOptions, ModelsOptions
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
@@ -183,11 +182,11 @@ def test_a_key_in_a_cell_is_refused_and_never_quoted() -> None:
 
 
 @pytest.mark.parametrize("declared", [page.options for page in PAGES.values()])
-def test_every_flag_is_declared_once_and_has_help(declared: type) -> None:
-    flags = [flag for one in declared_options(declared) for flag in one.flags]
+def test_every_flag_is_declared_once_and_has_help(declared: type[Options]) -> None:
+    flags = [flag for one in declared.declared for flag in one.flags]
     assert len(flags) == len(set(flags))
-    assert all(one.help.endswith(".") for one in declared_options(declared))
-    assert len(declared_options(declared)) == len(dataclasses.fields(declared))
+    assert all(one.help.endswith(".") for one in declared.declared)
+    assert declared().values() == {one.field: one.default for one in declared.declared}
 
 
 @given(st.text())

@@ -50,6 +50,14 @@ def test_a_failure_never_replaces_an_answer(tmp_path: Path) -> None:
     assert cache.find(["f"]).get("f") == Answer("good")
 
 
+def test_more_answers_than_fit_one_statement_are_written_and_found(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    given = {str(number): Answer(f"answer {number}") for number in range(1000)} | {"bad": Answer(error="refused")}
+    cache.put(given)
+    assert cache.find([*given, "another"]) == given
+    cache.close()
+
+
 def test_a_failure_of_another_process_replaces_no_answer(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     keys = [str(number) for number in range(200)]

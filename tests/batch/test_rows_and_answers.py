@@ -284,6 +284,24 @@ def test_rows_of_a_generator_are_read_in_the_calling_thread(api: ModuleType, ser
     assert threads == {threading.get_ident()}
 
 
+def test_a_row_of_a_generator_is_sent_before_the_next_one_is_read(api: ModuleType, service: Service) -> None:
+    """The next row may take long to come, for example from a queue."""
+    arrived = threading.Semaphore(0)
+
+    def answer(given: Answer) -> None:
+        arrived.release()
+        completion("Yes.")(given)
+
+    service.always = answer
+
+    def rows() -> Any:
+        for number in range(5):
+            yield {"n": number}
+            assert arrived.acquire(timeout=20)
+
+    assert api.map_prompts(rows(), "{{ n }}", concurrency=8, cache=False)["reply"].tolist() == ["Yes."] * 5
+
+
 # The cache from Python -----------------------------------------------------------------------------------------
 
 

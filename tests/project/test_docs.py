@@ -16,7 +16,7 @@ import pytest
 from IPython.core.oinspect import getdoc
 
 import wandb_inference_magic
-from wandb_inference_magic.arguments.line import HELP, declared_options, read_line
+from wandb_inference_magic.arguments.line import HELP, read_line
 from wandb_inference_magic.arguments.reference import MAGICS, PAGES
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.client import practice_server as local
@@ -66,7 +66,7 @@ def test_lines_shown_in_the_docs_are_valid(where: str, magic: str, line: str) ->
     page, text = MAGICS[magic]
     if re.fullmatch(" --[a-z-]+", line):
         # An option that is only mentioned, without its value.
-        assert line.strip() in {flag for one in (*declared_options(page.options), HELP) for flag in one.flags}
+        assert line.strip() in {flag for one in (*page.options.declared, HELP) for flag in one.flags}
         return
     read_line(page.options, magic, re.sub(r"\{\{.*?\}\}", "value", line), text=text)
 
@@ -132,7 +132,7 @@ def test_a_magics_docstring_begins_with_its_purpose_and_its_help_lists_all_optio
         assert method.__doc__.splitlines()[0] == page.purpose
         shown = getdoc(method)
         assert shown
-        assert all(one.usage in shown for one in declared_options(page.options))
+        assert all(one.usage in shown for one in page.options.declared)
 
 
 def test_every_setting_is_resolved() -> None:

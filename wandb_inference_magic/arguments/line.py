@@ -1,20 +1,20 @@
-"""Parse the line of a magic: its options, declared as the fields of a dataclass, and the text after them."""
+"""Parse the line of a magic: its options, declared as the attributes of a class, and the text after them."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Options")
 TextForm = Literal["none", "rest", "words", "expression"]
 Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
@@ -44,8 +44,8 @@ class Value:
 class Option:
     """One option of a magic.
 
-    `field` is its field in the options class. `value` is None for a switch. With `repeats`, values are collected in a
-    tuple. `alone` is the value used if the option is given without one.
+    `field` is its attribute of the options class. `value` is None for a switch. With `repeats`, values are collected in
+    a tuple. `alone` is the value used if the option is given without one.
     """
 
     field: str
@@ -60,6 +60,10 @@ class Option:
         return self.flags[-1]
 
     @property
+    def default(self) -> object:
+        return () if self.repeats else False if self.value is None else None
+
+    @property
     def needs_value(self) -> bool:
         return self.value is not None and self.alone is None
 
@@ -71,7 +75,7 @@ class Option:
         return f"{flags} {self.value.name}" if self.alone is None else f"{flags} [{self.value.name}]"
 
 
-# What every magic takes. It has no field: `read_line` raises HelpRequested.
+# What every magic takes. It has no attribute: `read_line` raises HelpRequested.
 HELP = Option("help", ("-h", "--help"), "Show this help; do nothing else.", None, repeats=False, alone=None)
 
 
@@ -84,28 +88,65 @@ def option(
     repeats: bool = False,
     alone: str | None = None,
 ) -> Any:
-    """Declare a field of an options class. Its default is None, False (a switch) or () (repeats).
+    """Declare an attribute of an options class. Its default is None, False (a switch) or () (repeats).
 
-    The option is called as its field, such as `--max-tokens` for `max_tokens`, unless `long` names it. `short` is
+    The option is called as its attribute, such as `--max-tokens` for `max_tokens`, unless `long` names it. `short` is
     another name.
     """
-    default: object = () if repeats else False if value is None else None
-    declared = {"short": short, "long": long, "help": help, "value": value, "repeats": repeats, "alone": alone}
-    return field(default=default, metadata=declared)
+
+    def named(field: str) -> Option:
+        full = long or f"--{field.replace('_', '-')}"
+        return Option(field, (short, full) if short else (full,), help, value, repeats, alone)
+
+    return named
 
 
-def declared_options(declared: Any) -> list[Option]:
-    """Return the options of an options class, in declaration order."""
-    return [_option(entry.name, **entry.metadata) for entry in fields(declared)]
+class Options:
+    """The options that a magic was given. A subclass declares each as an attribute, by `option`.
+
+    It is no dataclass: the code that those generate would take a third of the time of loading what a chat needs.
+
+    Parameters
+    ----------
+    **given : object
+        The values. The others have their defaults.
+    """
+
+    declared: tuple[Option, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        own = [vars(cls)[name](name) for name in cls.__annotations__]
+        cls.declared = (*cls.declared, *own)
+        for one in own:
+            setattr(cls, one.field, one.default)
+
+    def __init__(self, **given: Any) -> None:
+        if unknown := given.keys() - {one.field for one in self.declared}:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        vars(self).update(given)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{name} cannot be changed: `having` returns other options")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Options) and type(self) is type(other) and self.values() == other.values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def values(self) -> dict[str, Any]:
+        """Return the value of each option, by its attribute."""
+        return {one.field: getattr(self, one.field) for one in self.declared}
+
+    def having(self: T, **given: Any) -> T:
+        """Return the same options, but with these values."""
+        return type(self)(**{**vars(self), **given})
 
 
-def _option(field: str, *, short: str, long: str, **declared: Any) -> Option:
-    long = long or f"--{field.replace('_', '-')}"
-    return Option(field, (short, long) if short else (long,), **declared)
-
-
-def _by_flag(declared: type) -> dict[str, Option]:
-    return {flag: one for one in declared_options(declared) for flag in one.flags}
+def _by_flag(declared: type[Options]) -> dict[str, Option]:
+    return {flag: one for one in declared.declared for flag in one.flags}
 
 
 def read_line(
@@ -121,7 +162,7 @@ def read_line(
     Parameters
     ----------
     declared : type
-        A dataclass whose fields are made by `option`.
+        A subclass of `Options`.
     magic : str
         The magic as the user typed it (`%%wbchat`), for messages.
     line : str
@@ -181,7 +222,7 @@ def read_line(
     return declared(**values), " ".join([*words, rest]).strip() if words else rest
 
 
-def options_behind(declared: type, text: str) -> str:
+def options_behind(declared: type[Options], text: str) -> str:
     """Return the options that a text ends with, as they are written, or an empty string.
 
     They are text, since options come first, but may have been meant as options.
@@ -211,7 +252,7 @@ class Unfinished:
     words: int = 0
 
 
-def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Unfinished | None:
+def read_unfinished(declared: type[Options], line: str, *, text: TextForm = "none") -> Unfinished | None:
     """Parse a partly typed line by the rules of `read_line`, without raising errors.
 
     Parameters
@@ -227,7 +268,7 @@ def read_unfinished(declared: type, line: str, *, text: TextForm = "none") -> Un
         None within the text that goes to the end of the line, and where nothing valid can follow.
     """
     known = _by_flag(declared)
-    left = [*declared_options(declared), HELP]
+    left = [*declared.declared, HELP]
     waiting: Option | None = None
     words = 0
     rest = line.lstrip()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..catalog import SORTS, THINK
 from ..config import MODES, PACES, TEMPERATURES
-from .line import option
+from .line import Options, option
 from .option_values import (
     COUNT,
     ENDPOINT,
@@ -29,8 +28,7 @@ from .option_values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AskOptions:
+class AskOptions(Options):
     """Options that %%wbchat and %%wbmap share."""
 
     model: tuple[str, ...] = option(
@@ -67,7 +65,6 @@ class AskOptions:
     raw: bool = option("Send the prompt as typed: `{{ }}` means nothing.")
 
 
-@dataclass(frozen=True, slots=True)
 class ChatOptions(AskOptions):
     """Options of %%wbchat and %wbchat."""
 
@@ -106,8 +103,7 @@ class ChatOptions(AskOptions):
     quiet: bool = option("Show nothing. The Reply is in _wbreply, or in the variable of -o.")
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadOptions:
+class ThreadOptions(Options):
     """Options of %wbthread."""
 
     show: bool = option("Show the whole conversation, rendered.")
@@ -124,8 +120,7 @@ class ThreadOptions:
     import_: str | None = option("Read it from a .json file of OpenAI messages.", FILE, long="--import")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelsOptions:
+class ModelsOptions(Options):
     """Options of %wbmodels."""
 
     table: bool = option("A static table instead of the picker.")
@@ -140,7 +135,6 @@ class ModelsOptions:
     output: str | None = option("Put the list into this variable, as a DataFrame.", VARIABLE, short="-o")
 
 
-@dataclass(frozen=True, slots=True)
 class RowsOptions(AskOptions):
     """Options that %%wbmap and %%wbeval share."""
 
@@ -155,7 +149,6 @@ class RowsOptions(AskOptions):
     bg: bool = option("Run beside the notebook: the variable is a Job, and %wbjobs shows it.")
 
 
-@dataclass(frozen=True, slots=True)
 class MapOptions(RowsOptions):
     """Options of %%wbmap."""
 
@@ -170,7 +163,6 @@ class MapOptions(RowsOptions):
     retry_failed: bool = option("Ask again for rows that failed for good in an earlier run.")
 
 
-@dataclass(frozen=True, slots=True)
 class EvalOptions(RowsOptions):
     """Options of %%wbeval."""
 
@@ -208,8 +200,7 @@ class EvalOptions(RowsOptions):
     output: str | None = option("Put the Evaluation into this variable (default `_wbeval`).", VARIABLE, short="-o")
 
 
-@dataclass(frozen=True, slots=True)
-class JobsOptions:
+class JobsOptions(Options):
     """Options of %wbjobs."""
 
     cancel: bool = option("End the job. What was answered is kept.")
@@ -218,8 +209,7 @@ class JobsOptions:
     result: str | None = option("Put the result, or the frame so far, into this variable.", VARIABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageOptions:
+class UsageOptions(Options):
     """Options of %wbusage."""
 
     output: str | None = option(
@@ -228,8 +218,7 @@ class UsageOptions:
     reset: bool = option("Start counting again from zero, after showing the count so far.")
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigOptions:
+class ConfigOptions(Options):
     """Options of %wbconfig."""
 
     key: bool = option(

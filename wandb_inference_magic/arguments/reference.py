@@ -7,7 +7,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from ..text import wrapped
-from .line import HELP, Value, declared_options
+from .line import HELP, Value
 from .option_values import THREAD as THREAD_NAME
 from .options import (
     ChatOptions,
@@ -23,7 +23,7 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .line import TextForm
+    from .line import Options, TextForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Page:
 
     purpose: str
     usage: Mapping[str, TextForm]
-    options: type
+    options: type[Options]
     notes: str
     examples: str
     first: Value | None = None
@@ -214,7 +214,7 @@ MAGICS: Mapping[str, tuple[Page, TextForm]] = {
 
 def help_text(page: Page) -> str:
     """Return a magic's docstring: purpose, usage, options, notes, examples."""
-    rows = [(one.usage, wrapped(one.help)) for one in (*declared_options(page.options), HELP)]
+    rows = [(one.usage, wrapped(one.help)) for one in (*page.options.declared, HELP)]
     options = "\n".join(f"  {usage}\n{indent(words, ' ' * 6)}" for usage, words in rows)
     usage = "\n".join(f"  {line}" for line in page.usage)
     examples = "\n".join(f"  {line}".rstrip() for line in page.examples.splitlines())

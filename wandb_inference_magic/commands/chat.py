@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..arguments import ChatOptions, options_behind
 from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
-from ..engine.compare import run_comparison
 from ..errors import InferenceError, shortened
-from ..frontend import ComparisonView, LiveUpdater, Spinner, next_cells
+from ..frontend import LiveUpdater, Spinner, next_cells
 from ..messages import NullListener
 from ..session import Command
-from .preview import preview_bundle
 
 if TYPE_CHECKING:
     from ..catalog import Catalog
@@ -49,7 +47,7 @@ def chat(
     command = Command(context.session, dry=True) if options.dry_run else context.command
     if options.bg:
         _check_beside(options)
-        options = replace(options, once=True)
+        options = options.having(once=True)
     tokens = command.settings.value_tokens
     spec = build_spec(
         options,
@@ -70,6 +68,9 @@ def chat(
     if len(specs) > 1:
         _check_comparable(options, len(specs))
     if options.dry_run:
+        # Imported on first use, so that a first chat does not wait for it.
+        from .preview import preview_bundle
+
         requests = [prepare_request(command, one, context.cell.origin) for one in specs]
         canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
@@ -145,6 +146,9 @@ def _check_beside(options: ChatOptions) -> None:
 
 
 def _compare(context: MagicContext, options: ChatOptions, specs: list[ChatSpec], canvas: Canvas) -> list[Reply]:
+    # Imported on first use, so that a first chat does not wait for it.
+    from ..engine.compare import run_comparison
+
     session = context.session
     session.last_comparison = []
     try:
@@ -188,6 +192,8 @@ def _listener(context: MagicContext, options: ChatOptions, canvas: Canvas) -> Li
 def _comparison_view(context: MagicContext, options: ChatOptions, canvas: Canvas) -> ComparisonListener:
     if options.quiet:
         return NullListener()
+    from ..frontend import ComparisonView
+
     settings = context.command.settings
     return ComparisonView(canvas, settings.allow_images_from, per_second=settings.refresh_per_second)
 

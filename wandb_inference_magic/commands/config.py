@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import fields
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 HEADINGS: Final = ("check", "found")
 SETTING_HEADINGS: Final = ("setting", "value", "from")
 ALWAYS_SHOWN: Final = ("endpoint", "key", "project", "model", "budget")
-SETTABLE: Final = tuple(option.name for option in fields(ConfigOptions) if option.name in SETTING_NAMES)
+SETTABLE: Final = tuple(option.field for option in ConfigOptions.declared if option.field in SETTING_NAMES)
 
 
 def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:

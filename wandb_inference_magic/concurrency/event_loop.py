@@ -132,11 +132,6 @@ class EventLoop:
         loop.call_soon_threadsafe(begin)
         return [*running]
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a loop of its own has been started."""
-        return self._loop is not None
-
     def _start(self) -> asyncio.AbstractEventLoop:
         """Start the thread if necessary, and return its loop."""
         with self._lock:

@@ -3,14 +3,42 @@
 This package does not import the front end. It reports to a listener (`messages.listener`).
 """
 
-from .call import ModelCall as ModelCall
-from .chat import run_chat as run_chat
-from .compare import MOST_MODELS as MOST_MODELS
-from .relax import relax_response_format as relax_response_format
-from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
-from .spec import (
-    build_spec as build_spec,
-    format_result as format_result,
-    spec_from_options as spec_from_options,
-    spec_from_python as spec_from_python,
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..imports import lazy_exports
+
+if TYPE_CHECKING:
+    from .call import ModelCall as ModelCall
+    from .chat import run_chat as run_chat
+    from .compare import MOST_MODELS as MOST_MODELS
+    from .relax import relax_response_format as relax_response_format
+    from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
+    from .spec import (
+        build_spec as build_spec,
+        format_result as format_result,
+        spec_from_options as spec_from_options,
+        spec_from_python as spec_from_python,
+    )
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "call": ("ModelCall",),
+        "chat": ("run_chat",),
+        "compare": ("MOST_MODELS",),
+        "relax": ("relax_response_format",),
+        "request": (
+            "ChatSpec",
+            "for_prompt",
+            "prepare_request",
+        ),
+        "spec": (
+            "build_spec",
+            "format_result",
+            "spec_from_options",
+            "spec_from_python",
+        ),
+    },
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import FailureContext, pause, stream_chat, to_inference_error
+from ..client import pause, stream_chat
 from ..errors import InferenceError
 from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
@@ -245,6 +245,9 @@ class ModelCall:
 
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that describes a failure to the user."""
+        # The tables of causes are imported when a call has failed: a first chat does not wait for them.
+        from ..client import FailureContext, to_inference_error
+
         known = self._command.session.models.known(self.sent.endpoint)
         return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
 

@@ -20,6 +20,8 @@ from . import completion, transformers as question
 from .magics import InferenceMagics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..frontend import ShownJob
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
 NEEDED: Final = (
     "configparser",
-    "wandb_inference_magic.arguments",
+    "wandb_inference_magic.arguments.reference",
+    "wandb_inference_magic.frontend.context",
+    "wandb_inference_magic.frontend.execution",
     "wandb_inference_magic.commands.chat",
+    "wandb_inference_magic.session.limiter",
     "wandb_inference_magic.session.models",
     "wandb_inference_magic.messages.threads",
     "wandb_inference_magic.cassettes.slot",
@@ -100,12 +105,12 @@ def _import_ahead(session: Session) -> None:
 
         # The first call creates the parsers.
         sanitize_markdown("**ready**")
-        for name in LATER:
+        later: list[Callable[[], object]] = [partial(importlib.import_module, name) for name in LATER]
+        for prepare in (*later, certificates):
             # A chat that runs has what it needs, and would only be slower meanwhile.
-            if session.loop.is_running:
+            if session.is_used:
                 return
-            importlib.import_module(name)
-        certificates()
+            prepare()
     except Exception:  # noqa: BLE001 - the chat that needs it tries again and says what is wrong
         return
 

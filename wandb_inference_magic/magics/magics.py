@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from ..arguments import Options
     from ..frontend import LastError, MagicContext
     from ..messages import Reply
     from ..session import Session
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Options")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from .front_end_parsers import readings
 from .parser import accept_any, commonmark_parser, page_parser
-from .tex import is_ordinary_maths
 from .typeset import formulas, page_strings
 
 if TYPE_CHECKING:
@@ -114,7 +113,14 @@ def _found_by_parser(markdown: str) -> tuple[list[int], list[range]]:
 def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
     """Whether everything that MathJax finds in a page made from Markdown tokens is ordinary maths."""
     found = (formula for text in page_strings(tokens, maths) for formula in formulas(text))
-    return all(formula is not None and is_ordinary_maths(formula) for formula in found)
+    return all(formula is not None and _is_ordinary(formula) for formula in found)
+
+
+def _is_ordinary(formula: str) -> bool:
+    # Imported with the first formula.
+    from .tex import is_ordinary_maths
+
+    return is_ordinary_maths(formula)
 
 
 def _are_harmless(tokens: list[Token], allowed: frozenset[str], own_tags: Sequence[str]) -> bool:

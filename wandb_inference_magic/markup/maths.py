@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from .tex import is_ordinary_maths
-
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
@@ -54,6 +52,9 @@ def inline_text(found: re.Match[str]) -> str | None:
 
 
 def _checked(tex: str, mark: str = "") -> str | None:
+    # Imported with the first formula: its patterns take as long as a quarter of this package.
+    from .tex import is_ordinary_maths
+
     return f"{mark}{tex}{mark}" if is_ordinary_maths(tex) else None
 
 

@@ -3,26 +3,62 @@
 What a value becomes depends on its type: see `as_prompt`.
 """
 
-from .files import no_image_file as no_image_file
-from .images import Image as Image
-from .marked import (
-    cut as cut,
-    cut_values as cut_values,
-    fit_values as fit_values,
-    with_text_after as with_text_after,
-)
-from .template import (
-    Template as Template,
-    how_to_define as how_to_define,
-    is_template as is_template,
-    read_image as read_image,
-    render as render,
-    render_text as render_text,
-    with_images as with_images,
-)
-from .values import (
-    as_prompt as as_prompt,
-    image_given as image_given,
-    image_of as image_of,
-    without_folders as without_folders,
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..imports import lazy_exports
+
+if TYPE_CHECKING:
+    from .files import no_image_file as no_image_file
+    from .images import Image as Image
+    from .marked import (
+        cut as cut,
+        cut_values as cut_values,
+        fit_values as fit_values,
+        with_text_after as with_text_after,
+    )
+    from .template import (
+        Template as Template,
+        how_to_define as how_to_define,
+        is_template as is_template,
+        read_image as read_image,
+        render as render,
+        render_text as render_text,
+        with_images as with_images,
+    )
+    from .values import (
+        as_prompt as as_prompt,
+        image_given as image_given,
+        image_of as image_of,
+        without_folders as without_folders,
+    )
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "files": ("no_image_file",),
+        "images": ("Image",),
+        "marked": (
+            "cut",
+            "cut_values",
+            "fit_values",
+            "with_text_after",
+        ),
+        "template": (
+            "Template",
+            "how_to_define",
+            "is_template",
+            "read_image",
+            "render",
+            "render_text",
+            "with_images",
+        ),
+        "values": (
+            "as_prompt",
+            "image_given",
+            "image_of",
+            "without_folders",
+        ),
+    },
 )

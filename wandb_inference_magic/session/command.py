@@ -8,7 +8,7 @@ from functools import cached_property
 from threading import Event, current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from ..client import ClientOptions, FailureContext, practice_server, to_inference_error
+from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..messages import NullListener
@@ -71,6 +71,7 @@ class Command:
         self._uses_cassette = uses_cassette
         # The op of this command in Weave, while it is traced.
         self._op: tuple[Tracer, Any] | None = None
+        session.is_used = True
         session.keys.refresh()
         self.settings = session.settings.resolve()
 
@@ -275,6 +276,8 @@ class Command:
         try:
             client = self.session.clients.own(self._client_options())
         except ImportError as failure:
+            from ..client import FailureContext, to_inference_error
+
             known = self.session.models.known(self.endpoint)
             raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
         hide_own_logs()

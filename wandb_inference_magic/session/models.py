@@ -207,14 +207,15 @@ class Models:
 
     def _try(self, fetch: Callable[[], Any], endpoint: Endpoint) -> tuple[Any, InferenceError | None]:
         """Return what was fetched, or None and the error."""
-        from ..client import FailureContext, to_inference_error
-
         try:
             return fetch(), None
         except ValueError as failure:
             what = f"The endpoint answered, but not with a list of models ({quoted(str(failure))})."
             return None, InferenceError(what, cause="reply")
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
+            # Imported when something has failed, as in a model call.
+            from ..client import FailureContext, to_inference_error
+
             return None, to_inference_error(failure, FailureContext(endpoint, "", self.known(endpoint)))
 
     def default(self, command: Context) -> str:

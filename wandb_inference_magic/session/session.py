@@ -83,6 +83,8 @@ class Session:
         self.last_comparison: list[Reply] = []
         self.listed_models: list[str] = []
         self.clock = Clock()
+        # Whether a command has begun.
+        self.is_used = False
         # Shows a job as the value of a cell, where there is a front end: takes the Job.
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
