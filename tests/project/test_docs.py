@@ -221,6 +221,8 @@ def test_packages_export_what_they_import_for_the_type_checker() -> None:
             if isinstance(node, ast.ImportFrom)
             for name in node.names
         }
+        # Importing a module sets its name in the package: it would replace what is exported under this name.
+        assert not {name for _, name in typed} & {module.stem for module in path.parent.glob("*.py")}
         package = importlib.import_module(f"wandb_inference_magic.{path.parent.name}")
         for module, name in typed:
             assert getattr(package, name) is getattr(importlib.import_module(f"{package.__name__}.{module}"), name)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
         map_job as map_job,
     )
     from .cache import open_cache as open_cache
+    from .cluster_job import dask_job as dask_job
     from .columns import ONLY as ONLY, json_text as json_text, plain as plain, schema_kinds as schema_kinds
     from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
-    from .dask_job import dask_job as dask_job
     from .job import Job as Job, Outcome as Outcome
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
     from .map import (
@@ -77,7 +77,7 @@ __getattr__ = lazy_exports(
             "map_lazily",
             "share_key",
         ),
-        "dask_job": ("dask_job",),
+        "cluster_job": ("dask_job",),
         "job": (
             "Job",
             "Outcome",

@@ -128,7 +128,8 @@ class BatchRun(RunResults):
         if not self._pending:
             self._prepare_rows(allow)
         has_started = False
-        while self._pending and self._free and self._start_row(self._pending.popleft(), start):
+        while self._pending and self._free and self._start_row(self._pending[0], start):
+            self._pending.popleft()
             has_started = True
         # A row that needs no request is done.
         return has_started or len(self.answers) > before
@@ -175,7 +176,6 @@ class BatchRun(RunResults):
             return True
         if not self._reserve(row):
             self.share.has_asked(row.key)
-            self._pending.appendleft(row)
             return False
         self._in_flight.add(row)
         start(row)
@@ -402,9 +402,14 @@ class BatchRun(RunResults):
         return len(self._in_flight) == 1 and self._has_drawn_all and not self._aside and not self._pending
 
     def _wanted(self) -> int:
-        """Return how many calls to make at once have no reservation yet, including the next one."""
-        rows = self._free if self.total is None else self.total - len(self.answers) + len(self._pending) + 1
-        return max(min(self._free, rows), 1) * len(self.together)
+        """Return how many calls to make at once have no reservation yet, in all runs of the command."""
+        return max(sum(run._to_start for run in self.together), 1)
+
+    @property
+    def _to_start(self) -> int:
+        """The number of rows that may be started now and are left."""
+        left = self._free if self.total is None else self.total - len(self.answers) + len(self._pending)
+        return max(min(self._free, left), 0)
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer

@@ -52,7 +52,7 @@ def inline_text(found: re.Match[str]) -> str | None:
 
 
 def _checked(tex: str, mark: str = "") -> str | None:
-    # Imported with the first formula: its patterns take as long as a quarter of this package.
+    # Imported with the first formula: a first chat does not wait until its patterns are compiled.
     from .tex import is_ordinary_maths
 
     return f"{mark}{tex}{mark}" if is_ordinary_maths(tex) else None

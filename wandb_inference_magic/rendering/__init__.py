@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from .side_by_side import Column as Column, side_by_side_bundle as side_by_side_bundle
     from .tables import line_bundle as line_bundle, table_bundle as table_bundle
-    from .thread_parts import thread_parts as thread_parts
+    from .turn_parts import thread_parts as thread_parts
 
 __getattr__ = lazy_exports(
     __name__,
@@ -68,6 +68,6 @@ __getattr__ = lazy_exports(
             "line_bundle",
             "table_bundle",
         ),
-        "thread_parts": ("thread_parts",),
+        "turn_parts": ("thread_parts",),
     },
 )

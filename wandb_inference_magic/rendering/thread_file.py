@@ -11,7 +11,7 @@ from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn
 from ..text import read_json_text, whole
 from .thread_page import to_html
-from .thread_parts import thread_parts
+from .turn_parts import thread_parts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ..markup import safe_document
 from ..text import safe_plain
 from .reply import markdown_to_html
-from .thread_parts import thread_parts
+from .turn_parts import thread_parts
 
 if TYPE_CHECKING:
     from ..messages import Thread
