@@ -19,6 +19,7 @@ from clocks import FastClock
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
+from wandb_inference_magic.batch.cache import AnswerCache
 from wandb_inference_magic.session import current_session
 
 
@@ -282,6 +283,25 @@ def test_rows_of_a_generator_are_read_in_the_calling_thread(api: ModuleType, ser
 
     api.map_prompts(rows(), "{{ n }}", concurrency=8)
     assert threads == {threading.get_ident()}
+
+
+def test_an_answer_whose_writing_is_interrupted_is_not_lost(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.always = Numbered()
+    rows = [{"n": number} for number in range(8)]
+    put, tries = AnswerCache.put, itertools.count()
+
+    def interrupted_once(cache: AnswerCache, answers: Any) -> None:
+        if next(tries) == 0:
+            raise KeyboardInterrupt
+        put(cache, answers)
+
+    monkeypatch.setattr(AnswerCache, "put", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        api.map_prompts(rows, "{{ n }}", concurrency=1)
+    api.map_prompts(rows, "{{ n }}", concurrency=1)
+    assert len(service.chats) == 8
 
 
 def test_a_row_of_a_generator_is_sent_before_the_next_one_is_read(api: ModuleType, service: Service) -> None:

@@ -116,13 +116,15 @@ class KeptAnswers:
 
     def write(self) -> None:
         """Write the answers that were added to disk, if that is possible."""
-        new, self._new = self._new, {}
-        if self.cache is None or not new:
+        if self.cache is None or not self._new:
             return
+        new = dict(self._new)
         try:
             self.cache.put(new)
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
+        # If this is interrupted, the next call writes them again.
+        self._new.clear()
 
     def _give_up(self, error: Exception) -> None:
         self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."

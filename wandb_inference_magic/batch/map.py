@@ -380,6 +380,8 @@ def run_all(
 
     def send(row: RowCall) -> None:
         if permits is not None:
+            # What holds a permit does not wait for another one.
+            in_flight.begin()
             loop.call(permits.acquire, meanwhile=lambda: take(0), interrupts=interrupts)
         in_flight.start(row, row.send(client))
 
@@ -392,14 +394,20 @@ def run_all(
         for run in runs:
             run.keep_answers()
         interrupts.check()
+        in_flight.begin()
         redraw()
+
+    def start_rows(run: BatchRun) -> bool:
+        has_started = run.start_rows(send, interrupts.allowed)
+        in_flight.begin()
+        return has_started
 
     for run in runs:
         run.is_nested = _nesting.depth > 0
     _nesting.depth += 1
     try:
         while not all(run.is_over for run in runs):
-            has_started = [run.start_rows(send, interrupts.allowed) for run in runs]
+            has_started = [start_rows(run) for run in runs]
             take(0 if any(has_started) else SECONDS_BETWEEN_LOOKS)
     finally:
         _nesting.depth -= 1

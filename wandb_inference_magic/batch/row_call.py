@@ -50,7 +50,7 @@ class RowCall(ModelCall):
         self.number = number
         self.key = key
         # The limiter's `latest_end` before its answer was looked for on disk.
-        self.looked_up_at: object = None
+        self.seen_end: object = None
         self.is_repaired = False
         self.was_sent = False
         # Whether its request is answered, and `end` has not seen that yet.

@@ -40,7 +40,7 @@ MOST_FAILURES: Final = 10
 LEAST_REPLY_TOKENS: Final = 1024
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
-# The most rows of a run that wait for the answers of other runs, while further rows are asked.
+# While so many rows of a run wait for the answers of other runs, it reads no further ones.
 MOST_ASIDE: Final = 100
 
 
@@ -110,7 +110,7 @@ class BatchRun(RunResults):
         return no_more and not self._in_flight and not self._pending
 
     def start_rows(self, start: Callable[[RowCall], None], allow: Callable[[], AbstractContextManager[None]]) -> bool:
-        """Start the requests for the next rows, or take their answers from the cache. Return whether there was one.
+        """Start the requests for the next rows, or take their answers from the cache. Return whether there were any.
 
         Parameters
         ----------
@@ -124,37 +124,43 @@ class BatchRun(RunResults):
             return False
         if self.share.is_paused:
             return False
-        before = len(self.answers)
+        before = len(self.answers), self._has_drawn_all
         if not self._pending:
             self._prepare_rows(allow)
         has_started = False
         while self._pending and self._free and self._start_row(self._pending[0], start):
             self._pending.popleft()
             has_started = True
-        # A row that needs no request is done.
-        return has_started or len(self.answers) > before
+        # A row that needs no request is done. After the last one, the run may be over.
+        return has_started or (len(self.answers), self._has_drawn_all) != before
 
     def _prepare_rows(self, allow: Callable[[], AbstractContextManager[None]]) -> None:
-        """Read the next rows, as many as may be started now, and look for their answers on disk."""
+        """Read the next rows, as many as may be started now but at least one, and look for their answers on disk."""
         if (asked := self._no_longer_asked()) is not None:
             self._pending.append(asked)
             return
         if self._has_drawn_all or len(self._aside) >= MOST_ASIDE:
             return
+        rows: list[RowCall] = []
+        try:
+            with allow():
+                self._read_rows(rows)
+        finally:
+            # Also if the user's code is interrupted: what is on disk is in the result.
+            self._pending.extend(self._not_kept(rows))
+
+    def _not_kept(self, rows: Sequence[RowCall]) -> list[RowCall]:
+        """Take the answers that are on disk, and return the rows that have none there."""
         latest_end = self.share.limiter.latest_end
-        with allow():
-            rows = self._read_rows()
         kept = self._kept_answers.find([row.key for row in rows])
         for row in rows:
-            row.looked_up_at = latest_end
-            if not self._take_kept(row, kept.get(row.key)):
-                self._pending.append(row)
+            row.seen_end = latest_end
+        return [row for row in rows if not self._take_kept(row, kept.get(row.key))]
 
-    def _read_rows(self) -> list[RowCall]:
+    def _read_rows(self, rows: list[RowCall]) -> None:
         # One at a time where the next row depends on the answers so far, or may take long to come.
         is_at_hand = self.total is not None and self.must_wait is None and self.is_enough is None
         most = max(self._free, 1) if is_at_hand else 1
-        rows: list[RowCall] = []
         until = perf_counter() + SECONDS_TO_READ
         while len(rows) < most and not self._has_drawn_all and self.stopped is None:
             if self.must_wait is not None and self.must_wait(len(self.answers)):
@@ -163,19 +169,17 @@ class BatchRun(RunResults):
                 rows.append(row)
             if perf_counter() > until:
                 break
-        return rows
 
     def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
-        """Start a row's request, take its answer from the cache, or set it aside. Return whether it was one of them."""
+        """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
         self._is_short = False
         if not self._may_ask(row):
             self._aside.append(row)
             return True
-        has_news = row.looked_up_at is not self.share.limiter.latest_end
-        if has_news and self._take_kept(row, self._kept_answers.find([row.key]).get(row.key)):
+        if row.seen_end is not self.share.limiter.latest_end and not self._not_kept([row]):
             return True
         if not self._reserve(row):
-            self.share.has_asked(row.key)
+            self.share.will_not_ask(row.key)
             return False
         self._in_flight.add(row)
         start(row)
@@ -183,7 +187,9 @@ class BatchRun(RunResults):
 
     def _forget_pending(self) -> None:
         for row in self._pending:
-            self.share.has_asked(row.key)
+            # A row whose start was interrupted is in flight already.
+            if row not in self._in_flight:
+                self.share.will_not_ask(row.key)
         self._pending.clear()
         self._is_short = False
 
@@ -253,9 +259,8 @@ class BatchRun(RunResults):
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then other runs may look for them there."""
         self._kept_answers.write()
-        keys, self._ended_keys = self._ended_keys, []
-        for key in keys:
-            self.share.has_asked(key)
+        while self._ended_keys:
+            self.share.has_asked(self._ended_keys.pop())
 
     def _end_waiting(self, row: RowCall) -> None:
         self._ended_keys.append(row.key)
@@ -408,8 +413,10 @@ class BatchRun(RunResults):
     @property
     def _to_start(self) -> int:
         """The number of rows that may be started now and are left."""
-        left = self._free if self.total is None else self.total - len(self.answers) + len(self._pending)
-        return max(min(self._free, left), 0)
+        if self.stopped is not None:
+            return 0
+        unread = self._free if self.total is None else self.total - len(self.answers)
+        return min(self._free, len(self._pending) + (0 if self._has_drawn_all else max(unread, 0)))
 
     def _take(self, number: int, reply: Reply, answer: Any) -> None:
         self.answers[number] = answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -137,6 +138,8 @@ def _routed(library: Any) -> Any:
 def _pooled(library: Any) -> Any:
     """Return the class of the transport with a pool for each request in flight."""
 
+    body = _pooled_body(library)
+
     class PooledTransport(library.AsyncBaseTransport):  # type: ignore[misc]
         """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
 
@@ -159,11 +162,11 @@ def _pooled(library: Any) -> Any:
             except BaseException:
                 self._release(pool)
                 raise
-            response.stream = PooledBody(response.stream, partial(self._release, pool))
+            response.stream = body(response.stream, partial(self._release, pool))
             return response
 
         def _release(self, pool: Any) -> None:
-            # A response may be closed twice, and after the client.
+            # A response may be closed after the client.
             if pool in self._busy:
                 self._busy.discard(pool)
                 self._idle.append((monotonic(), pool))
@@ -172,28 +175,48 @@ def _pooled(library: Any) -> Any:
             """Close the pools whose connections have been idle for too long, as a pool does with its own."""
             oldest = monotonic() - IDLE_SECONDS
             while self._idle and self._idle[0][0] < oldest:
-                await self._idle.pop(0)[1].aclose()
+                pool = self._idle.pop(0)[1]
+                # The request that is to be sent has nothing to do with it.
+                with suppress(Exception):
+                    await pool.aclose()
 
         async def aclose(self) -> None:
             pools = [*(pool for _, pool in self._idle), *self._busy]
             self._idle, self._busy = [], set()
             for pool in pools:
-                await pool.aclose()
+                # The others are closed too.
+                with suppress(Exception):
+                    await pool.aclose()
+
+    return PooledTransport
+
+
+@cache
+def _pooled_body(library: Any) -> Any:
+    """Return the class of the bodies of a transport with pools."""
 
     class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
         """A body whose end makes its pool free."""
 
         def __init__(self, stream: Any, release: Callable[[], None]) -> None:
             self._stream = stream
-            self._release = release
+            self._release: Callable[[], None] | None = release
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._stream.__aiter__()  # type: ignore[no-any-return]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for piece in self._stream:
+                    yield piece
+            except BaseException:
+                # Older versions of the library do not close a response whose body cannot be read.
+                await self.aclose()
+                raise
 
         async def aclose(self) -> None:
+            release, self._release = self._release, None
             try:
                 await self._stream.aclose()
             finally:
-                self._release()
+                if release is not None:
+                    release()
 
-    return PooledTransport
+    return PooledBody

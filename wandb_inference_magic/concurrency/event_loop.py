@@ -313,10 +313,11 @@ class InFlight(Generic[K]):
         return len(self._new) + len(self._running)
 
     def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start a coroutine with the next `take`: to wake the loop's thread for each one would cost time."""
+        """Start a coroutine with the next `begin`: to wake the loop's thread for each one would cost time."""
         self._new[key] = coroutine
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin the coroutines that were started."""
         if self._new:
             new, self._new = self._new, {}
             begun = self._loop.begin_all([(one, partial(self._ended.put, key)) for key, one in new.items()])
@@ -327,7 +328,6 @@ class InFlight(Generic[K]):
 
         After a wait, `gather` is how long to wait for others: each change between two threads costs time.
         """
-        self._begin()
         if not HAS_THREADS:
             tasks = {one.task for one in self._running.values() if isinstance(one, _RunningHere)}
             _wait_here(tasks, seconds if self._ended.empty() else 0)

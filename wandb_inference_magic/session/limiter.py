@@ -303,12 +303,17 @@ class Share:
             self.limiter.asked_by[key] = owner = self
         return owner is self
 
+    def will_not_ask(self, key: str) -> None:
+        """Let others ask the question of this key, which this share has not asked."""
+        if self.limiter.asked_by.get(key) is self:
+            del self.limiter.asked_by[key]
+
     def has_asked(self, key: str) -> None:
         """Note that the question of this key is not asked any more."""
         if self.limiter.asked_by.get(key) is self:
             # Before another run may ask it.
             self.limiter.latest_end = object()
-            del self.limiter.asked_by[key]
+            self.will_not_ask(key)
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""
