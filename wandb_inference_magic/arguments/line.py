@@ -104,7 +104,7 @@ def option(
 class Options:
     """The options that a magic was given. A subclass declares each as an attribute, by `option`.
 
-    It is no dataclass: the code that those generate takes a seventh of the time of importing what a chat needs.
+    It is no dataclass: generating the code of those takes a seventh of the time of importing what a chat needs.
 
     Parameters
     ----------

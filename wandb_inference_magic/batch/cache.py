@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -185,17 +186,14 @@ class AnswerCache:
         """Return the answers that are stored under keys and can be read."""
         found: dict[str, Answer] = {}
         for some in _in_parts(keys):
-            found |= self._do(lambda file, some=some: _found(file, some))  # type: ignore[misc]
+            found |= self._do(partial(_found, keys=some))
         self._used.update(found)
         return found
 
     def put(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by their keys. They replace earlier ones; a failure replaces only a failure."""
         for some in _in_parts([key for key, answer in answers.items() if not answer.error]):
-            rows = [_row(key, answers[key]) for key in some]
-            # One statement is one transaction, and one change between threads.
-            insert = f"insert or replace into answers values {', '.join(['(?, ?, ?)'] * len(rows))}"
-            self._do(lambda file, rows=rows, insert=insert: file.execute(insert, list(chain(*rows))))  # type: ignore[misc]
+            self._do(partial(_insert, rows=[_row(key, answers[key]) for key in some]))
         for key, answer in answers.items():
             if answer.error:
                 self._put_failure(key, answer)
@@ -208,7 +206,7 @@ class AnswerCache:
             try:
                 before = _found(file, [key]).get(key)
                 if before is None or before.error:
-                    file.execute("insert or replace into answers values (?, ?, ?)", _row(key, answer))
+                    _insert(file, [_row(key, answer)])
                 file.execute("commit")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -282,6 +280,12 @@ def _row(key: str, answer: Answer) -> tuple[str, str, float]:
     kept = {name: value for name, value in asdict(answer).items() if value}
     # A lone surrogate, for example in an error that quotes one, cannot be encoded as UTF-8.
     return key, whole(json.dumps(kept, ensure_ascii=False)), time()
+
+
+def _insert(file: sqlite3.Connection, rows: Sequence[tuple[str, str, float]]) -> None:
+    # One statement is one transaction, and one change between threads.
+    places = ", ".join(["(?, ?, ?)"] * len(rows))
+    file.execute(f"insert or replace into answers values {places}", list(chain(*rows)))
 
 
 def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

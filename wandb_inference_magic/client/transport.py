@@ -57,7 +57,8 @@ def _connect(library: Any, verify: Any, proxy: Proxy | None, *, is_async: bool) 
     try:
         return _pooled(library)(make) if is_async else make()
     except ImportError:
-        assert proxy is not None
+        if proxy is None:
+            raise
         raise InferenceError(
             f"The proxy in {proxy.variable} cannot be used; nothing was sent.",
             why="It is a SOCKS proxy, and the package for those, socksio, is not installed.",
