@@ -16,7 +16,7 @@ import pytest
 import record_examples
 import stand_in
 from environments import clean_environment
-from nbclient import NotebookClient
+from kernels import NotebookRun
 from nbclient.exceptions import CellExecutionError
 from service import Wandb
 
@@ -38,7 +38,7 @@ practice = pytest.mark.practice
 
 
 def executed(notebook: Any, environment: dict[str, str], folder: Path) -> Any:
-    client = NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(folder)}})
+    client = NotebookRun(notebook, timeout=180, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return notebook
 
@@ -114,19 +114,30 @@ def test_the_conversations_run_without_a_key(live: Callable[[str], LiveRun]) -> 
 
 
 @practice
-def test_the_labelling_runs_without_a_key(environment: dict[str, str], wandb: Wandb, tmp_path: Path) -> None:
+def test_the_labelling_runs_without_a_key(live: Callable[[str], LiveRun]) -> None:
+    notebook = live("labelling").notebook
+    (labelled,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if cell.source == "labelled")
+    assert "guess" in labelled
+    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "evaluate(" in cell.source)
+    assert "is right on" in compared
+
+
+@practice
+def test_the_second_labelling_keeps_the_answers_of_the_first(
+    environment: dict[str, str], wandb: Wandb, tmp_path: Path
+) -> None:
     # Not the recorded example: a recording does not use the answer cache.
     notebook = nbformat.read(EXAMPLES / "labelling.ipynb", as_version=4)
+    (second_map,) = (
+        number for number, cell in enumerate(notebook.cells) if re.match(r"%%wbmap(?!.*--limit)", cell.source)
+    )
+    del notebook.cells[second_map + 1 :]
     executed(notebook, environment | wandb.environment, tmp_path)
     assert wandb.connected_to == []
     maps = [cell for cell in notebook.cells if cell.source.startswith("%%wbmap")]
     first, second = (cell.outputs[0].data["text/plain"] for cell in maps)
     assert "2 of 2 rows answered, in labelled" in first
     assert "6 of 6 rows answered, in labelled · 2 kept from before" in second
-    (labelled,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if cell.source == "labelled")
-    assert "guess" in labelled
-    (compared,) = (cell.outputs[0].data["text/plain"] for cell in notebook.cells if "evaluate(" in cell.source)
-    assert "is right on" in compared
 
 
 @practice

@@ -12,6 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from kernel_forks import with_forked_kernels
 from service import Answer, Service, Streamed, Wandb, listing, refused
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -33,7 +34,7 @@ def jupyter(environment: dict[str, str], service: Service, tmp_path: Path) -> Ru
         return subprocess.run(
             [sys.executable, "-m", *command],
             cwd=tmp_path,
-            env=environment | service.environment | variables,
+            env=environment | service.environment | with_forked_kernels() | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,6 +1,8 @@
 """Kernels that are forked from a process which has imported what each kernel imports: that is most of their start.
 
-Run as a program, this module is that process. It starts and ends kernels at the request of the tests' process.
+Run as a program, this module is that process: `kernel_forks.py ADDRESS MODULE...`. Whoever connects to its address asks
+for one kernel with one line of JSON and receives its process id. The connection lasts as long as the kernel: the kernel
+ends when it is closed, and it is closed when the kernel ends. The process itself ends with its standard input.
 """
 
 from __future__ import annotations
@@ -9,15 +11,19 @@ import gc
 import json
 import os
 import random
+import selectors
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 # Modules of others, which start no threads.
@@ -44,6 +50,8 @@ IMPORTED = (
 FRAMES = ("pandas", "narwhals")
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
+# What starts in place of a kernel.
+LAUNCHER = Path(__file__).with_name("kernel_launcher.py")
 
 
 def can_fork(environment: dict[str, str]) -> bool:
@@ -55,31 +63,30 @@ class Forks:
     """The process that kernels are forked from. It has imported these modules too."""
 
     def __init__(self, *imported: str) -> None:
+        # A socket name may have at most 107 bytes.
+        self.address = f"{mkdtemp(prefix='forks-')}/s"
         # Numpy's library would start threads, which a fork does not copy.
         alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *imported],
+            [sys.executable, __file__, self.address, *imported],
             env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)} | alone,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
-
-    def start(self, connection_file: str, environment: dict[str, str], folder: Path) -> int:
-        """Start a kernel and return its process id."""
-        return self._ask({"file": connection_file, "environment": environment, "folder": str(folder)})
-
-    def end(self, pid: int) -> None:
-        """End a kernel, and wait until its process has ended."""
-        self._ask({"end": pid})
-
-    def _ask(self, what: dict[str, Any]) -> int:
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(what), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        assert answer, "the process that kernels are forked from has ended"
-        return int(answer)
+        assert self._process.stdout.readline(), "the process that kernels are forked from has not started"
+
+    @contextmanager
+    def kernel(self, connection_file: str, environment: dict[str, str], folder: Path) -> Iterator[int]:
+        """Start a kernel, yield its process id, end it, and wait until its process has ended."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.address)
+            asked = {"arguments": ["-f", connection_file], "environment": environment, "folder": str(folder)}
+            connection.sendall(json.dumps(asked).encode() + b"\n")
+            with connection.makefile("r") as answers:
+                yield int(answers.readline())
+                connection.shutdown(socket.SHUT_WR)
+                answers.readline()
 
 
 @cache
@@ -100,44 +107,109 @@ def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> 
 
     with TemporaryDirectory(prefix="kernel-") as sockets:
         file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
-        pid = forks(*imported).start(file, environment, folder)
-        try:
+        with forks(*imported).kernel(file, environment, folder) as pid:
             yield pid, file
-        finally:
-            forks(*imported).end(pid)
+
+
+def with_forked_kernels() -> dict[str, str]:
+    """Return variables for a process, such as a Jupyter server, whose kernels `python3` are to be forked."""
+    return {"JUPYTER_PATH": str(forked_kernelspec())} if sys.platform == "linux" else {}
+
+
+@cache
+def forked_kernelspec() -> Path:
+    """Return a folder for JUPYTER_PATH: its kernel `python3` is forked from a process that has imported pandas."""
+    address = forks(*FRAMES).address
+    argv = [sys.executable, "-SE", str(LAUNCHER), address, "-f", "{connection_file}"]
+    folder = Path(address).parent
+    spec = folder / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    return folder
 
 
 # In the process that kernels are forked from -----------------------------------------------------------------------
 
 
-def serve() -> None:
-    for name in (*IMPORTED, *sys.argv[1:]):
+class Server:
+    """Forks a kernel for each connection, and ends it with the connection."""
+
+    def __init__(self, address: str) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(address)
+        self._listener.listen(64)
+        self._ended, wakes = socket.socketpair()
+        self._kernels: dict[int, socket.socket] = {}
+        # A kernel that has ended wakes the selector.
+        wakes.setblocking(False)
+        self._own = [self._listener, self._ended, wakes]
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakes.fileno())
+        for one in (self._listener, self._ended, sys.stdin):
+            self._selector.register(one, selectors.EVENT_READ)
+
+    def next_kernel(self) -> dict[str, Any] | None:
+        """Serve until there is a kernel to be: then return, in its process, what was asked for. None at the end."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is sys.stdin:
+                    return None
+                if key.fileobj is self._ended:
+                    self._ended.recv(4096)
+                    self._reap()
+                elif key.fileobj is self._listener:
+                    if asked := self._fork(self._listener.accept()[0]):
+                        return asked
+                elif key.data in self._kernels:
+                    # With the processes that the kernel has started.
+                    os.killpg(key.data, signal.SIGKILL)
+                    self._selector.unregister(key.fileobj)
+
+    def _fork(self, connection: socket.socket) -> dict[str, Any] | None:
+        with connection.makefile("r") as lines:
+            asked: dict[str, Any] = json.loads(lines.readline())
+        if pid := os.fork():
+            # The child does so too: whoever is first.
+            with suppress(PermissionError):
+                os.setpgid(pid, pid)
+            self._kernels[pid] = connection
+            self._selector.register(connection, selectors.EVENT_READ, pid)
+            connection.sendall(f"{pid}\n".encode())
+            return None
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._selector.close()
+        for one in (connection, *self._own, *self._kernels.values()):
+            one.close()
+        return asked
+
+    def _reap(self) -> None:
+        for pid, connection in list(self._kernels.items()):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._kernels[pid]
+                with suppress(KeyError):
+                    self._selector.unregister(connection)
+                connection.close()
+
+
+def serve(address: str, *imported: str) -> None:
+    """Import, and fork kernels until standard input ends."""
+    for name in (*IMPORTED, *imported):
         with suppress(ModuleNotFoundError):
             __import__(name)
     # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
     gc.collect()
     gc.freeze()
+    server = Server(address)
+    print("ready", flush=True)
     # What kernels print does not belong to the conversation.
-    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for line in iter(sys.stdin.readline, ""):
-        asked = json.loads(line)
-        if "end" in asked:
-            # With the processes that the kernel has started.
-            os.killpg(asked["end"], signal.SIGKILL)
-            os.waitpid(asked["end"], 0)
-            print(asked["end"], file=answers, flush=True)
-            continue
-        parent = os.getpid()
-        if pid := os.fork():
-            # The child does so too: whoever is first.
-            with suppress(PermissionError):
-                os.setpgid(pid, pid)
-            print(pid, file=answers, flush=True)
-            continue
-        answers.close()
+    parent = os.getpid()
+    if asked := server.next_kernel():
         run_kernel(asked, parent)
-        return
+    else:
+        shutil.rmtree(Path(address).parent)
 
 
 def run_kernel(asked: dict[str, Any], parent: int) -> None:
@@ -155,11 +227,17 @@ def run_kernel(asked: dict[str, Any], parent: int) -> None:
     random.seed()
     # This module's folder is not on the path of a kernel.
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-    sys.argv[:] = ["ipykernel_launcher", "-f", asked["file"]]
+    if added := os.environ.get("PYTHONPATH"):
+        # As the interpreter does when it starts.
+        sys.path[:0] = added.split(os.pathsep)
+        sys.modules.pop("sitecustomize", None)
+        with suppress(ModuleNotFoundError):
+            import_module("sitecustomize")
+    sys.argv[:] = ["ipykernel_launcher", *asked["arguments"]]
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.launch_instance()
 
 
 if __name__ == "__main__":
-    serve()
+    serve(*sys.argv[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
-from kernel_forks import can_fork, forked_kernel
+from kernel_forks import can_fork, forked_kernel, forked_kernelspec
+from nbclient import NotebookClient
 
 from wandb_inference_magic.errors import INDENT, InferenceError
 
@@ -291,6 +294,16 @@ def _connected(client: BlockingKernelClient) -> Iterator[BlockingKernelClient]:
         yield client
     finally:
         client.stop_channels()
+
+
+class NotebookRun(NotebookClient):
+    """Executes a notebook as `jupyter execute` does it, in a kernel that is forked."""
+
+    def create_kernel_manager(self) -> KernelManager:
+        manager: KernelManager = super().create_kernel_manager()
+        if sys.platform == "linux":
+            manager.kernel_spec_manager = KernelSpecManager(kernel_dirs=[str(forked_kernelspec() / "kernels")])
+        return manager
 
 
 @dataclass(frozen=True)
