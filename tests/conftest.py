@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
-from environments import clean_environment, with_sitecustomize
+from environments import NO_NETWORK, clean_environment, with_sitecustomize
 from hypothesis import settings
 from kernels import Kernel, SharedKernel, quick_kernel
 from known_models import MODELS, serve_known_models
@@ -100,14 +100,7 @@ def start_kernel(
 @pytest.fixture
 def no_network(tmp_path: Path) -> dict[str, str]:
     """Environment variables for a process whose Python code can open no connection."""
-    code = (
-        "import sys\n"
-        "def refuse(event, arguments):\n"
-        "    if event in ('socket.connect', 'socket.getaddrinfo'):\n"
-        "        raise OSError('there is no network')\n"
-        "sys.addaudithook(refuse)\n"
-    )
-    return with_sitecustomize(code, tmp_path)
+    return with_sitecustomize(NO_NETWORK, tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from threading import Event
 from typing import Any
 
 import pytest
+from environments import NO_NETWORK
 from hypothesis import given, strategies as st
+from kernel_forks import FRAMES
 from kernels import Kernel
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, refused, usage
 
@@ -70,8 +72,21 @@ def without_replay_marks(value: Any) -> Any:
 
 
 @pytest.fixture
-def offline(start_kernel: Callable[..., Kernel], no_network: dict[str, str]) -> Callable[..., Kernel]:
-    return lambda **variables: start_kernel(**no_network, **variables)
+def imported() -> tuple[str, ...]:
+    """Most of the slower tests map rows."""
+    return FRAMES
+
+
+@pytest.fixture
+def offline(start_kernel: Callable[..., Kernel]) -> Callable[..., Kernel]:
+    """Start kernels that can open no connection. Their own messages do not go through Python's sockets."""
+
+    def start(**variables: str) -> Kernel:
+        kernel = start_kernel(**variables)
+        assert kernel.run(NO_NETWORK).ok
+        return kernel
+
+    return start
 
 
 def record(kernel: Kernel, *cells: str, file: str = "class.jsonl", mode: str = "record") -> list[Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from environments import clean_environment, with_sitecustomize
+from environments import clean_environment
 from kernels import Kernel, quick_kernel
 from service import MODEL, Answer, Script, Service, Streamed, Wandb, chunk, completion, page, refused
 
@@ -376,16 +376,16 @@ def test_a_connection_fault_is_reported_and_leaves_kernel_and_thread_intact(
     service: Service,
     wandb: Wandb,
     start_kernel: Callable[..., Kernel],
-    tmp_path: Path,
     compare_with_table: Callable[..., None],
     name: str,
 ) -> None:
     expected, endpoint = WIRE_FAULTS[name]
-    variables = wandb.environment | with_sitecustomize(NO_SUCH_HOST, tmp_path)
+    variables = dict(wandb.environment)
     if name == "TLS, unknown authority":
         # The certificate of the proxy is signed by an authority unknown to this kernel.
         del variables["SSL_CERT_FILE"]
     kernel = start_kernel(**variables, WANDB_API_KEY="k", **service.environment)
+    assert kernel.run(NO_SUCH_HOST).ok
     kernel.run("%load_ext wandb_inference_magic")
     kernel.run("%config WandbInference.max_retries = 0\n%wbconfig --timeout 3")
     assert kernel.run("%wbchat Before").ok

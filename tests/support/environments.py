@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Code after which no connection can be opened by the Python code of its process.
+NO_NETWORK = """
+import sys
+def refuse(event, arguments):
+    if event in ('socket.connect', 'socket.getaddrinfo'):
+        raise OSError('there is no network')
+sys.addaudithook(refuse)
+"""
+
 
 def clean_environment(folder: Path) -> dict[str, str]:
     """Return an environment without keys, proxies and settings of the machine, with `folder` as the home."""
