@@ -78,7 +78,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return clean_environment(home)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def imported() -> tuple[str, ...]:
     """Modules of others that kernels have imported at their start. Folders whose tests map frames have more."""
     return ()
@@ -148,12 +148,12 @@ def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
+def running_shared(tmp_path_factory: pytest.TempPathFactory, imported: tuple[str, ...]) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
-        quick_kernel(clean_environment(folder) | service.environment, folder) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment, folder, *imported) as kernel,
     ):
         assert kernel.run("%load_ext wandb_inference_magic").ok
         yield SharedKernel(kernel, service)

@@ -1,6 +1,7 @@
 """Kernels that are forked from a process which has imported what each kernel imports: that is most of their start.
 
-Run as a program, this module is that process. It starts and ends kernels at the request of the tests' process.
+Run as a program, this module is that process. It starts and ends kernels at the request of the tests' process, and
+programs (`python_forks`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 # Modules of others, which start no threads.
@@ -37,11 +39,11 @@ IMPORTED = (
     "concurrent.futures.thread",
     "configparser",
     "difflib",
-    "jinja2",
+    "jinja2.meta",
     "markdown_it",
 )
 # What most kernels import that map frames.
-FRAMES = ("pandas", "narwhals")
+FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
 
@@ -72,6 +74,17 @@ class Forks:
     def end(self, pid: int) -> None:
         """End a kernel, and wait until its process has ended."""
         self._ask({"end": pid})
+
+    def start_program(
+        self, code: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: str, errors: str
+    ) -> int:
+        """Start a program that writes into these two files, and return its process id."""
+        program = {"code": code, "arguments": list(arguments), "out": out, "errors": errors}
+        return self._ask({"program": program, "environment": dict(environment), "folder": str(folder)})
+
+    def wait(self, pid: int) -> int:
+        """Wait until a program has ended. Return its exit code, as `subprocess` counts: negative for a signal."""
+        return self._ask({"wait": pid})
 
     def _ask(self, what: dict[str, Any]) -> int:
         assert self._process.stdin is not None
@@ -128,6 +141,9 @@ def serve() -> None:
             os.waitpid(asked["end"], 0)
             print(asked["end"], file=answers, flush=True)
             continue
+        if "wait" in asked:
+            print(os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1]), file=answers, flush=True)
+            continue
         parent = os.getpid()
         if pid := os.fork():
             # The child does so too: whoever is first.
@@ -136,29 +152,47 @@ def serve() -> None:
             print(pid, file=answers, flush=True)
             continue
         answers.close()
-        run_kernel(asked, parent)
+        become_another(asked["environment"], asked["folder"])
+        if "program" in asked:
+            run_program(**asked["program"])
+        else:
+            run_kernel(asked["file"], parent)
         return
 
 
-def run_kernel(asked: dict[str, Any], parent: int) -> None:
-    """Become the kernel that was asked for."""
+def become_another(environment: dict[str, str], folder: str) -> None:
+    """Leave what this process has of the one that it was forked from."""
     # The parent may have put this process into a group of its own already.
     with suppress(PermissionError):
         os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0)
     os.environ.clear()
-    # A kernel ends itself when its parent does.
-    os.environ.update(asked["environment"] | {"JPY_PARENT_PID": str(parent)})
+    os.environ.update(environment)
     time.tzset()
-    os.chdir(asked["folder"])
+    os.chdir(folder)
     random.seed()
-    # This module's folder is not on the path of a kernel.
+    # This module's folder is not on the path of another program.
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-    sys.argv[:] = ["ipykernel_launcher", "-f", asked["file"]]
+
+
+def run_kernel(connection_file: str, parent: int) -> None:
+    # A kernel ends itself when its parent does.
+    os.environ["JPY_PARENT_PID"] = str(parent)
+    sys.argv[:] = ["ipykernel_launcher", "-f", connection_file]
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.launch_instance()
+
+
+def run_program(code: str, arguments: list[str], out: str, errors: str) -> None:
+    """Run code as `python -c` does. A failure is written to `errors`, and ends the process with code 1."""
+    os.dup2(os.open(out, os.O_WRONLY), 1)
+    os.dup2(os.open(errors, os.O_WRONLY), 2)
+    sys.argv[:] = ["-c", *arguments]
+    sys.path.insert(0, "")
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    exec(compile(code, "<string>", "exec", dont_inherit=True), main.__dict__)
 
 
 if __name__ == "__main__":
