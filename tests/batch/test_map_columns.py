@@ -10,6 +10,7 @@ import pytest
 from printing import printed_by
 from service import Answer, Service, completion
 
+from wandb_inference_magic import InferenceWarning
 from wandb_inference_magic.client import practice_server as local
 
 SCRIPT_START = """
@@ -91,7 +92,8 @@ def test_half_a_surrogate_pair_in_an_answer_is_replaced(api: ModuleType, service
         "shape = {'type': 'object', 'properties': {'a': {'type': 'string'}}}\n"
         "print(ascii(map_prompts(['c'], '{{ text }}', schema=shape).a.tolist()))\n"
     )
-    first, second = run(api, code + "map_prompts(['a', 'b'], '{{ text }}')").splitlines()
+    with pytest.warns(InferenceWarning, match="holds halves of characters: they are replaced"):
+        first, second = run(api, code + "map_prompts(['a', 'b'], '{{ text }}')").splitlines()
     assert first == "['a\\ufffd', 'b\\ufffd'] ['text', 'reply']"
     assert second == "['x\\ufffd']"
     assert len(service.chats) == 3, "they are in the cache"

@@ -44,6 +44,8 @@ IMPORTED = (
 )
 # What most kernels import that map frames.
 FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
+# What kernels import that trace. Weave starts no threads before it is used.
+WEAVE = ("weave",)
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
 
@@ -59,6 +61,8 @@ class Forks:
     def __init__(self, *imported: str) -> None:
         # Numpy's library would start threads, which a fork does not copy.
         alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # Weave reads this when it is imported: the package sets it before it imports Weave.
+        alone["WANDB_ERROR_REPORTING"] = "false"
         self._process = subprocess.Popen(
             [sys.executable, __file__, *imported],
             env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)} | alone,
@@ -125,7 +129,8 @@ def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> 
 
 def serve() -> None:
     for name in (*IMPORTED, *sys.argv[1:]):
-        with suppress(ModuleNotFoundError):
+        # One that cannot be imported fails in the kernel that needs it.
+        with suppress(Exception):
             __import__(name)
     # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
     gc.collect()

@@ -22,16 +22,21 @@ class ForkedProgram:
     """A program that runs. It has what tests use of `subprocess.Popen`."""
 
     def __init__(
-        self, code: str, *arguments: str, environment: Mapping[str, str], imported: tuple[str, ...] = ()
+        self,
+        code: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+        imported: tuple[str, ...] = (),
     ) -> None:
         self.returncode: int | None = None
         self._forks = forks(*imported)
-        self._folder = TemporaryDirectory(prefix="program-")
-        folder = Path(self._folder.name)
-        out, self._errors = folder / "out", folder / "errors"
+        self._files = TemporaryDirectory(prefix="program-")
+        files = Path(self._files.name)
+        out, self._errors = files / "out", files / "errors"
         os.mkfifo(out)
         self._errors.touch()
-        self.pid = self._forks.start_program(code, arguments, environment, folder, str(out), str(self._errors))
+        self.pid = self._forks.start_program(code, arguments, environment, folder or files, str(out), str(self._errors))
         self.stdout: TextIO = out.open()
 
     def __enter__(self) -> ForkedProgram:
@@ -44,7 +49,7 @@ class ForkedProgram:
             self.kill()
         self.wait()
         self.stdout.close()
-        self._folder.cleanup()
+        self._files.cleanup()
 
     def kill(self) -> None:
         if self.returncode is None:
@@ -62,3 +67,13 @@ class ForkedProgram:
         out = self.stdout.read()
         self.wait()
         return out, self._errors.read_text()
+
+
+def printed_by_fork(
+    code: str, environment: Mapping[str, str], folder: Path | None = None, imported: tuple[str, ...] = ()
+) -> list[str]:
+    """Run a program that must not fail, and return the lines that it prints."""
+    with ForkedProgram(code, environment=environment, folder=folder, imported=imported) as program:
+        out, errors = program.communicate()
+    assert program.returncode == 0, errors
+    return out.splitlines()
