@@ -15,6 +15,7 @@ import pytest
 from browser import FRONT_ENDS, JupyterServer, chromium
 from environments import NO_NETWORK, clean_environment, with_sitecustomize
 from hypothesis import settings
+from kernel_forks import WEAVE
 from kernels import Kernel, SharedKernel, quick_kernel
 from known_models import MODELS, serve_known_models
 from mock_server import Llmock, running_mock
@@ -78,7 +79,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return clean_environment(home)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def imported() -> tuple[str, ...]:
     """Modules of others that kernels have imported at their start. Folders whose tests map frames have more."""
     return ()
@@ -88,11 +89,11 @@ def imported() -> tuple[str, ...]:
 def start_kernel(
     environment: dict[str, str], tmp_path: Path, imported: tuple[str, ...]
 ) -> Iterator[Callable[..., Kernel]]:
-    """Start kernels with the test's environment and with additional variables."""
+    """Start kernels with the test's environment and with additional variables, and more modules that are imported."""
     with ExitStack() as stack:
 
-        def start(**variables: str) -> Kernel:
-            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *imported))
+        def start(*more: str, **variables: str) -> Kernel:
+            return stack.enter_context(quick_kernel(environment | variables, tmp_path, *imported, *more))
 
         yield start
 
@@ -141,12 +142,12 @@ def api(start_api: Callable[..., ModuleType], service: Service) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def running_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKernel]:
+def running_shared(tmp_path_factory: pytest.TempPathFactory, imported: tuple[str, ...]) -> Iterator[SharedKernel]:
     """The kernel and the service behind `shared`. Tests request `shared` instead."""
     folder = tmp_path_factory.mktemp("shared")
     with (
         Service().running() as service,
-        quick_kernel(clean_environment(folder) | service.environment, folder) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment, folder, *imported) as kernel,
     ):
         assert kernel.run("%load_ext wandb_inference_magic").ok
         yield SharedKernel(kernel, service)
@@ -171,8 +172,9 @@ def traces() -> Iterator[TraceServer]:
 def tracing_kernel(
     start_kernel: Callable[..., Kernel], service: Service, traces: TraceServer, wandb: Wandb
 ) -> Iterator[Kernel]:
-    """A kernel with the extension loaded. When it traces, its Weave posts to `traces`."""
+    """A kernel with the extension loaded, which has imported Weave. When it traces, its Weave posts to `traces`."""
     kernel = start_kernel(
+        *WEAVE,
         **service.environment,
         WANDB_INFERENCE_API_KEY="endpoint-secret-0123",
         # Requests of Weave to other hosts go to a proxy that lets none of them leave this machine.

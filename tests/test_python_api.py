@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel
+from printing import printed_by
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
 
@@ -30,6 +31,19 @@ def run_script(environment: dict[str, str], service: Service, tmp_path: Path) ->
         )
         assert (done.returncode, done.stderr) == (0, "")
         return ast.literal_eval(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def run_here(start_api: Callable[..., ModuleType], service: Service, capsys: pytest.CaptureFixture[str]) -> RunScript:
+    """Run a script in a new session of this process, and return the value that it prints."""
+
+    def run(script: str, **variables: str) -> Any:
+        start_api(**service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"} | variables)
+        lines = printed_by(textwrap.dedent(script))
+        assert capsys.readouterr().err == ""
+        return ast.literal_eval("\n".join(lines))
 
     return run
 
@@ -87,9 +101,9 @@ def test_the_package_client_does_not_hide_the_function_of_that_name(run_script: 
     assert found == (True, False)
 
 
-def test_only_chats_that_name_a_thread_continue_it(run_script: RunScript, service: Service) -> None:
+def test_only_chats_that_name_a_thread_continue_it(run_here: RunScript, service: Service) -> None:
     service.then(*(completion(word) for word in ("One.", "Two.", "Three.", "Four.")))
-    replies = run_script(
+    replies = run_here(
         """
         from wandb_inference_magic import chat
         replies = (
@@ -119,9 +133,9 @@ def echo(one: Answer) -> None:
     completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
 
 
-def test_map_prompts_writes_into_the_named_column(run_script: RunScript, service: Service) -> None:
+def test_map_prompts_writes_into_the_named_column(run_here: RunScript, service: Service) -> None:
     service.always = lambda one: (refused(400, "too odd") if "odd" in str(one.received.body) else echo)(one)
-    frames = run_script(
+    frames = run_here(
         """
         import pandas as pd
         from wandb_inference_magic import map_prompts
@@ -172,9 +186,9 @@ print(found)
 """
 
 
-def test_an_error_has_cause_status_reason_and_remedy(run_script: RunScript, service: Service) -> None:
+def test_an_error_has_cause_status_reason_and_remedy(run_here: RunScript, service: Service) -> None:
     service.then(refused(401, "Invalid Authentication, says the service"), refused(404, "No such model, it says"))
-    (key, model) = run_script(ERROR)
+    (key, model) = run_here(ERROR)
     cause, status, request_id, what, why, remedy, whole = key
     assert (cause, status, request_id) == ("key", 401, "req-test-1")
     assert "did not accept the key" in what
@@ -188,8 +202,8 @@ def test_an_error_has_cause_status_reason_and_remedy(run_script: RunScript, serv
     assert contents(service.last.body) == ["hi"], "a failed prompt is not part of the conversation"
 
 
-def test_an_error_without_a_response_has_no_status(run_script: RunScript) -> None:
-    (first, _) = run_script(ERROR, WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1")
+def test_an_error_without_a_response_has_no_status(run_here: RunScript) -> None:
+    (first, _) = run_here(ERROR, WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1")
     cause, status, request_id, what, why, remedy, _ = first
     assert (cause, status, request_id) == ("network", None, None)
     assert "could not be reached" in what

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
@@ -11,54 +15,125 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from python_processes import run_python
+from environments import clean_environment
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError
 
 KEY = "a-key-that-must-not-travel"
 
-# Dask starts threads, event loops and loggers: it runs in another process than the tests.
+# Tests of the cluster run in one process: starting one takes longer than all of its tests.
+on_one_cluster = pytest.mark.xdist_group("dask")
+
+# Dask starts threads, event loops and loggers: it runs in another process than the tests. Before each piece of code,
+# this process and the workers get another environment and, in it, a new session without keys. Each has a new client.
 CLUSTER = """
-import pickle, sys
+import json, os, sys
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from traceback import format_exc
 import cloudpickle
 import dask.dataframe as dd
 import pandas as pd
 from distributed import Client, LocalCluster
 from wandb_inference_magic import InferenceError, map_prompts
 
-frame = pd.DataFrame({{"text": [f"row {{n}}" for n in range(40)], "n": range(40)}}, index=range(100, 140))
+frame = pd.DataFrame({"text": [f"row {n}" for n in range(40)], "n": range(40)}, index=range(100, 140))
+
+def begin(environment):
+    import os
+    from wandb_inference_magic.batch import dask_frames
+    from wandb_inference_magic.session import end_session, session
+    os.environ.clear()
+    os.environ.update(environment)
+    end_session()
+    session._session = None
+    assert not dask_frames._sessions and not dask_frames._shared_keys
+
+def run(code, cluster):
+    with Client(cluster) as client, redirect_stdout(StringIO()) as out:
+        names = {name: globals()[name] for name in ("cloudpickle", "frame", "InferenceError", "map_prompts")}
+        exec(code, {**names, "__name__": "__main__", "client": client, "lazy": dd.from_pandas(frame, npartitions=4)})
+    return out.getvalue()
+
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
-        with Client(cluster) as client:
-            lazy = dd.from_pandas(frame, npartitions=4)
-            {code}
+        for line in sys.stdin:
+            code, environment = json.loads(line)
+            try:
+                begin(environment)
+                with Client(cluster) as client:
+                    with suppress(ValueError):
+                        client.unregister_worker_plugin("wandb-inference-key")
+                    client.run(begin, environment)
+                answer = run(code, cluster), None
+            except BaseException:
+                answer = "", format_exc()
+            print(json.dumps(answer), flush=True)
 """
 
 
-def on_cluster(service: Service, environment: dict[str, str], folder: Path, code: str, **variables: str) -> str:
-    program = folder / "program.py"
-    program.write_text(CLUSTER.format(code=code.replace("\n", "\n            ")))
-    variables = environment | service.environment | variables
-    process = run_python(str(program), environment=variables, folder=folder, timeout=240)
-    assert process.returncode == 0, process.stderr[-4000:]
-    assert KEY not in process.stdout + process.stderr
-    return process.stdout
+class Cluster:
+    """A cluster of two workers, in a process that runs code."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
+        self._process = process
+        self._errors = errors
+
+    def run(self, service: Service, environment: dict[str, str], code: str, **variables: str) -> str:
+        """Run code where this process and the workers have the environment of a test. Return what it prints."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([code, environment | service.environment | variables]), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, self._errors.read_text()[-4000:]
+        out, failure = json.loads(answer)
+        assert failure is None, failure
+        assert KEY not in out + self._errors.read_text()
+        return str(out)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    program, errors = folder / "program.py", folder / "errors"
+    program.write_text(CLUSTER)
+    with (
+        errors.open("w") as log,
+        subprocess.Popen(
+            [sys.executable, str(program)],
+            env=clean_environment(folder),
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Cluster(process, errors)
+        except BaseException:
+            process.kill()
+            raise
+        # The end of its input is the end of the cluster.
+        process.communicate(timeout=120)
+    assert process.returncode == 0, errors.read_text()[-4000:]
+    assert KEY not in errors.read_text()
 
 
 def echo(one: Answer) -> None:
     completion(f"<{one.received.body['messages'][-1]['content']}>")(one)
 
 
+@on_one_cluster
 @pytest.mark.short
 def test_partitions_are_mapped_lazily_on_the_workers(
-    service: Service, environment: dict[str, str], tmp_path: Path
+    cluster: Cluster, service: Service, environment: dict[str, str]
 ) -> None:
     service.always = echo
-    out = on_cluster(
+    out = cluster.run(
         service,
         environment,
-        tmp_path,
         "tone = 'kindly'\n"
         "out = map_prompts(lazy, 'Is {{ text }} {{ tone }}?', names={'tone': tone, 'client': client})\n"
         "print(type(out).__module__[:4], list(out.columns))\n"
@@ -86,8 +161,9 @@ def test_nothing_is_sent_before_it_is_computed(api: ModuleType, service: Service
     assert service.chats == []
 
 
+@on_one_cluster
 def test_the_concurrency_limit_applies_to_all_workers_together(
-    service: Service, environment: dict[str, str], tmp_path: Path
+    cluster: Cluster, service: Service, environment: dict[str, str]
 ) -> None:
     lock, active, most, two_active = threading.Lock(), [0], [0], Event()
 
@@ -106,18 +182,18 @@ def test_the_concurrency_limit_applies_to_all_workers_together(
 
     service.always = answer
     code = "map_prompts(lazy, '{{ text }}', concurrency=3).compute()"
-    on_cluster(service, environment, tmp_path, code, WANDB_INFERENCE_API_KEY=KEY)
+    cluster.run(service, environment, code, WANDB_INFERENCE_API_KEY=KEY)
     assert len(service.chats) == 40
     assert 2 <= most[0] <= 3
 
 
-def test_the_key_is_not_part_of_the_graph(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+@on_one_cluster
+def test_the_key_is_not_part_of_the_graph(cluster: Cluster, service: Service, environment: dict[str, str]) -> None:
     """Workers that find no key receive it."""
     service.always = echo
-    out = on_cluster(
+    out = cluster.run(
         service,
         environment,
-        tmp_path,
         "import os\n"
         f"client.run(lambda: os.environ.pop('WANDB_INFERENCE_API_KEY', None))\n"
         "from wandb_inference_magic.batch.dask_frames import share_key\n"
@@ -150,14 +226,14 @@ def test_a_schema_gives_typed_columns_in_every_partition(api: ModuleType, servic
     assert (done.score.sum(), done.reply_error.notna().sum()) == (117, 1)
 
 
+@on_one_cluster
 def test_an_error_for_all_rows_fails_the_computation(
-    service: Service, environment: dict[str, str], tmp_path: Path
+    cluster: Cluster, service: Service, environment: dict[str, str]
 ) -> None:
     service.always = refused(402, "no credit")
-    out = on_cluster(
+    out = cluster.run(
         service,
         environment,
-        tmp_path,
         "try:\n    map_prompts(lazy, '{{ text }}').compute()\nexcept InferenceError as error:\n    print(error.cause)",
         WANDB_INFERENCE_API_KEY=KEY,
     )
@@ -278,7 +354,8 @@ def test_a_part_of_a_frame_is_computed_first_and_nothing_is_paid_twice(api: Modu
     assert len(service.chats) == 6
 
 
-def test_a_job_over_the_clusters_futures(service: Service, environment: dict[str, str], tmp_path: Path) -> None:
+@on_one_cluster
+def test_a_job_over_the_clusters_futures(cluster: Cluster, service: Service, environment: dict[str, str]) -> None:
     may = Event()
 
     def answer(one: Answer) -> None:
@@ -290,10 +367,9 @@ def test_a_job_over_the_clusters_futures(service: Service, environment: dict[str
         echo(one)
 
     service.always = answer
-    out = on_cluster(
+    out = cluster.run(
         service,
         environment,
-        tmp_path,
         "from wandb_inference_magic import chat\n"
         "from wandb_inference_magic.session import current_session\n"
         "current_session().is_interactive = lambda: True\n"

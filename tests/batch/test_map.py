@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
-from typing import Any
+from types import ModuleType
 
 import nbformat
 import pytest
+from kernel_forks import FRAMES
 from kernels import Kernel, Run, SharedKernel
 from nbclient import NotebookClient
+from python_forks import ForkedProgram
+from python_processes import run_python
 from service import MODEL, Answer, Service, Streamed, Wandb, completion, refused, usage
+
+from wandb_inference_magic import InferenceError
 
 MAP = "%%wbmap df\nIs {{ text }} good?"
 FRAME = "import pandas as pd\ndf = pd.DataFrame({'text': list('abcd'), 'n': [1, 2, 3, 4]}, index=[3, 3, 9, 1])"
@@ -455,11 +461,8 @@ def variables_for(environment: dict[str, str], service: Service) -> dict[str, st
     return environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
 
 
-def start_script(environment: dict[str, str], service: Service, rows: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, str(rows)]
-    return subprocess.Popen(
-        command, env=variables_for(environment, service), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start_script(environment: dict[str, str], service: Service, rows: int) -> ForkedProgram:
+    return ForkedProgram(SCRIPT, str(rows), environment=variables_for(environment, service), imported=FRAMES)
 
 
 def test_a_killed_process_loses_only_its_running_calls(environment: dict[str, str], service: Service) -> None:
@@ -474,25 +477,25 @@ def test_a_killed_process_loses_only_its_running_calls(environment: dict[str, st
                 enough.set()
 
     service.always = answer
-    running = start_script(environment, service, 2000)
-    assert enough.wait(60)
-    os.kill(running.pid, signal.SIGKILL)
-    running.communicate()
+    with start_script(environment, service, 300) as running:
+        assert enough.wait(60)
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
     service.always = echo
     before, sent = len(service.chats), set(prompts(service))
-    again = start_script(environment, service, 2000)
-    out, errors = again.communicate(timeout=120)
-    assert out == "2000\n", errors
+    assert before < 300, "it was killed before its end"
+    with start_script(environment, service, 300) as again:
+        out, errors = again.communicate()
+    assert out == "300\n", errors
     repeated = [one for one in prompts(service)[before:] if one in sent]
     assert len(repeated) <= 8, "four running calls, and four that were answered while it was killed"
 
 
 def test_two_processes_share_one_cache(environment: dict[str, str], service: Service) -> None:
     service.always = echo
-    both = [start_script(environment, service, 300) for _ in range(2)]
-    for one in both:
-        out, errors = one.communicate(timeout=120)
-        assert out == "300\n", errors
+    with start_script(environment, service, 300) as one, start_script(environment, service, 300) as other:
+        for out, errors in (one.communicate(), other.communicate()):
+            assert out == "300\n", errors
     (file,) = Path(environment["HOME"]).rglob("answers.sqlite")
     with sqlite3.connect(file) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
@@ -588,37 +591,24 @@ def test_a_headless_map_shows_no_progress_bar(environment: dict[str, str], servi
 
 def test_map_prompts_works_in_a_script(environment: dict[str, str], service: Service) -> None:
     service.always = echo
-    out, errors = start_script(environment, service, 3).communicate(timeout=60)
-    assert out == "3\n", errors
+    done = run_python("-c", SCRIPT, "3", environment=variables_for(environment, service))
+    assert done.stdout == "3\n", done.stderr
 
 
-def test_rows_of_a_generator_are_drawn_lazily(service: Service, environment: dict[str, Any]) -> None:
+def test_rows_of_a_generator_are_drawn_lazily(api: ModuleType, service: Service) -> None:
     """The rows are an endless generator: only rows that are used are drawn."""
-    program = """\
-import itertools
-from wandb_inference_magic import map_prompts
-drawn = 0
-def endless():
-    global drawn
-    for drawn in itertools.count(1):
-        yield str(drawn)
-from wandb_inference_magic import InferenceError
-try:
-    map_prompts(endless(), "{{ text }}", concurrency=4)
-except InferenceError as error:
-    print(drawn, error.cause)
-"""
+    drawn = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal drawn
+        for drawn in itertools.count(1):
+            yield str(drawn)
+
     service.always = lambda one: (echo if int(prompt_of(one)) < 100 else refused(402, "no credit"))(one)
-    out = subprocess.run(
-        [sys.executable, "-c", program],
-        env=variables_for(environment, service),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout.split()
-    assert 100 <= int(out[0]) <= 112
-    assert out[1] == "quota"
+    with pytest.raises(InferenceError) as caught:
+        api.map_prompts(endless(), "{{ text }}", concurrency=4)
+    assert 100 <= drawn <= 112
+    assert caught.value.cause == "quota"
 
 
 def test_rows_beyond_the_limit_are_not_lost(kernel: Kernel, service: Service) -> None:

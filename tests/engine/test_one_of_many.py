@@ -7,12 +7,15 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 from threading import Event, Lock
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel
-from python_processes import run_python
+from printing import printed_by
 from service import MODEL, Answer, Service, Streamed, completion, refused
+
+from wandb_inference_magic import InferenceWarning
 
 BOTH = "%%wbchat --once -m test/a -m test/b"
 NO_SCHEMA = refused(400, "response_format json_schema is not supported")
@@ -25,13 +28,9 @@ def format_of(one: Answer) -> str | None:
     return response_format and str(response_format["type"])
 
 
-def run(service: Service, environment: dict[str, str], code: str) -> str:
-    variables = environment | service.environment | {"WANDB_INFERENCE_API_KEY": "a-key"}
-    process = run_python(
-        "-c", f"from wandb_inference_magic import InferenceError, map_prompts\n{code}", environment=variables
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout.strip()
+def run(code: str) -> str:
+    """Run code with the session of this process, and return what it prints."""
+    return "\n".join(printed_by(f"from wandb_inference_magic import InferenceError, map_prompts\n{code}")).strip()
 
 
 # Models compared -----------------------------------------------------------------------------------------
@@ -106,16 +105,15 @@ def test_a_dry_run_shows_the_request_for_each_model(start_kernel: Any, no_networ
 # Rows ------------------------------------------------------------------------------------------------------
 
 
-def test_an_easier_response_format_does_not_use_up_a_retry(service: Service, environment: dict[str, str]) -> None:
+def test_an_easier_response_format_does_not_use_up_a_retry(api: ModuleType, service: Service) -> None:
     service.then(NO_SCHEMA, NO_FORMAT, refused(503, "overloaded", Retry_After="0"))
     service.always = completion('{"label": "good"}')
-    out = run(
-        service,
-        environment,
-        "from wandb_inference_magic.session import current_session\n"
-        "current_session().settings.set(max_retries=1)\n"
-        "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').label.tolist())",
-    )
+    with pytest.warns(InferenceWarning, match=r"does not support (schemas|response formats)"):
+        out = run(
+            "from wandb_inference_magic.session import current_session\n"
+            "current_session().settings.set(max_retries=1)\n"
+            "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').label.tolist())",
+        )
     assert out == "['good']"
     assert [format_of(Answer(None, one)) for one in service.chats] == [  # type: ignore[arg-type]
         "json_schema",
@@ -125,7 +123,7 @@ def test_an_easier_response_format_does_not_use_up_a_retry(service: Service, env
     ]
 
 
-def test_a_late_refusal_does_not_restore_a_refused_format(service: Service, environment: dict[str, str]) -> None:
+def test_a_late_refusal_does_not_restore_a_refused_format(api: ModuleType, service: Service) -> None:
     a_without_format = Event()
     forms: list[tuple[str, str | None]] = []
 
@@ -140,7 +138,8 @@ def test_a_late_refusal_does_not_restore_a_refused_format(service: Service, envi
 
     service.always = answer
     code = "print(len(map_prompts(list('abcde'), '{{ text }}', schema='label good|bad', concurrency=2)))"
-    assert run(service, environment, code) == "5"
+    with pytest.warns(InferenceWarning, match=r"does not support (schemas|response formats)"):
+        assert run(code) == "5"
     assert [form for row, form in forms if row == "b"] == ["json_schema", None]
     assert [form for row, form in forms if row in "de"] == [None, None]
 
@@ -162,23 +161,23 @@ def test_all_notices_of_a_run_are_shown_together(kernel: Kernel, service: Servic
     assert "does not support schemas" in shown.text
 
 
-def test_a_row_without_text_has_the_reason(service: Service, environment: dict[str, str]) -> None:
+def test_a_row_without_text_has_the_reason(api: ModuleType, service: Service) -> None:
     def cut(one: Answer) -> None:
         message = {"role": "assistant", "content": "", "reasoning": "Let me think"}
         one.json({"model": MODEL, "choices": [{"index": 0, "finish_reason": "length", "message": message}]})
 
     service.always = cut
-    out = run(service, environment, "print(map_prompts(['a'], '{{ text }}').reply_error[0])")
+    out = run("print(map_prompts(['a'], '{{ text }}').reply_error[0])")
     assert out == "No answer: the token limit was used up by the reasoning before it. Raise --max-tokens."
 
 
-def test_a_row_cut_at_the_token_limit_is_not_repaired(service: Service, environment: dict[str, str]) -> None:
+def test_a_row_cut_at_the_token_limit_is_not_repaired(api: ModuleType, service: Service) -> None:
     def cut(one: Answer) -> None:
         message = {"role": "assistant", "content": json.dumps({"label": "good"})[:-3]}
         one.json({"model": MODEL, "choices": [{"index": 0, "finish_reason": "length", "message": message}]})
 
     service.always = cut
-    out = run(service, environment, "print(map_prompts(['a'], '{{ text }}', schema='label good|bad').reply_error[0])")
+    out = run("print(map_prompts(['a'], '{{ text }}', schema='label good|bad').reply_error[0])")
     assert "The answer does not fit the schema." in out
     assert "raise --max-tokens" in out
     assert len(service.chats) == 1

@@ -6,6 +6,6 @@ import pytest
 from kernel_forks import FRAMES
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def imported() -> tuple[str, ...]:
     return FRAMES

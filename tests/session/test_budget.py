@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from threading import Event, Lock
+from types import ModuleType
 from typing import Any
 
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
+from printing import printed_by
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
@@ -21,40 +22,33 @@ from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.session import current_session
 from wandb_inference_magic.session.budget import Budget, Reservation
 from wandb_inference_magic.session.usage import UsageTracker
 
 # The model costs 1 USD per million input tokens and half of that per million output tokens.
 SCRIPT_START = """
-import sys
 from wandb_inference_magic import InferenceError, chat, map_prompts, models
 from wandb_inference_magic.session import current_session
 session = current_session()
-session.settings.set(budget=float(sys.argv[1]))
+session.settings.set(budget=budget)
 models()
 """
 
 
-@contextmanager
-def running_script(environment: dict[str, str], budget: float, code: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", SCRIPT_START + code, str(budget)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
-        yield running
-
-
 @pytest.fixture
-def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
-    """Run a script with a budget at W&B's endpoint, and return the lines that it prints."""
-    variables = environment | known_model_environment(wandb)
+def run(wandb: Wandb, start_api: Callable[..., ModuleType]) -> Callable[..., list[str]]:
+    """Run a script with a budget at W&B's endpoint, in a new session, and return the lines that it prints."""
+    variables = known_model_environment(wandb)
 
     def script(budget: float, code: str) -> list[str]:
-        with running_script(variables, budget, code) as running:
-            return running.communicate(timeout=120)[0].splitlines()
+        start_api(**variables)
+        return printed_by(SCRIPT_START + code, budget=budget)
 
     return script
 
 
-def test_chats_in_several_threads_share_the_budget(wandb: Wandb, environment: dict[str, str]) -> None:
+def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Callable[..., ModuleType]) -> None:
     arrived, lock, release = [0], Lock(), Event()
 
     def answer(one: Answer) -> None:
@@ -66,22 +60,27 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, environment: di
         completion("Yes.", counted=usage(0, 8000))(one)
 
     wandb.api.always = answer
-    code = (
-        "from concurrent.futures import ThreadPoolExecutor\n"
-        "def ask(number):\n"
-        "    try:\n"
-        "        print(chat('hi', max_tokens=8000, stream=False).text, flush=True)\n"
-        "    except InferenceError as error:\n"
-        "        print(error.cause, flush=True)\n"
-        "list(ThreadPoolExecutor(4).map(ask, range(4)))\n"
-    )
+    api = start_api(**known_model_environment(wandb))
     # Each call can cost 0.004 USD, and does.
-    with running_script(environment | known_model_environment(wandb), 0.005, code) as running:
-        assert running.stdout is not None
-        lines = [running.stdout.readline().strip() for _ in range(3)]
-        release.set()
-        lines.append(running.communicate(timeout=60)[0].strip())
-    assert lines == ["budget", "budget", "budget", "Yes."]
+    current_session().settings.set(budget=0.005)
+    api.models()
+    ended: Queue[str] = Queue()
+
+    def ask() -> None:
+        try:
+            ended.put(api.chat("hi", max_tokens=8000, stream=False).text)
+        except InferenceError as error:
+            ended.put(error.cause)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(ask)
+        try:
+            ends = [ended.get(timeout=60) for _ in range(3)]
+        finally:
+            release.set()
+        ends.append(ended.get(timeout=60))
+    assert ends == ["budget", "budget", "budget", "Yes."]
     assert arrived == [1]
 
 

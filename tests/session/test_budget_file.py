@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
+from python_forks import ForkedProgram
 from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
@@ -51,12 +50,11 @@ BUDGET = 0.101
 @contextmanager
 def processes(
     number: int, code: str, file: Path, environment: dict[str, str], budget: float = BUDGET
-) -> Iterator[list[subprocess.Popen[str]]]:
+) -> Iterator[list[ForkedProgram]]:
     """Start processes that share a budget, and end those that are still running afterwards."""
-    command = [sys.executable, "-c", SCRIPT_START + code, str(file), str(budget)]
     with ExitStack() as stack:
         started = [
-            stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+            stack.enter_context(ForkedProgram(SCRIPT_START + code, str(file), str(budget), environment=environment))
             for _ in range(number)
         ]
         try:
@@ -83,8 +81,7 @@ class HeldReplies:
             self.arrived.get(timeout=120)
 
 
-def read_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
+def read_line(process: ForkedProgram) -> str:
     return process.stdout.readline().strip()
 
 
@@ -119,7 +116,7 @@ def test_the_call_of_a_killed_kernel_is_counted_as_an_estimate(
     # Its call may go on and reach its worst-case cost: the others leave that amount unused.
     with processes(6, f"{ONCE}{ONCE}", file, variables) as others:
         for one in others:
-            one.wait(120)
+            one.communicate()
     held_replies.wait_for(4)
     assert len(wandb.api.chats) == 5
     assert SharedSpending(file).total() == pytest.approx(4 * (MOST + 1e-6))
@@ -219,7 +216,7 @@ def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     file = tmp_path / "class.sqlite"
     with processes(8, UNTIL_REFUSED, file, environment | known_model_environment(wandb), budget=0.02) as running:
-        assert [one.communicate(timeout=120)[0].strip() for one in running] == ["budget"] * 8
+        assert [one.communicate()[0].strip() for one in running] == ["budget"] * 8
     assert 20 <= len(wandb.api.chats) <= 28
     assert SharedSpending(file).total() == pytest.approx(len(wandb.api.chats) * 0.001)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 from known_models import known_model_environment
-from python_processes import run_python
+from printing import printed_by
 from service import Streamed, Wandb, completion, refused, usage
 
 pytestmark = pytest.mark.sdk
 
 # The model costs 1 USD per million input tokens and half of that per million output tokens.
 SCRIPT_START = """
-import sys
 from wandb_inference_magic import InferenceError, client, models
 from wandb_inference_magic.session import current_session
 session = current_session()
-session.settings.set(budget=float(sys.argv[1]) or None)
+session.settings.set(budget=budget or None)
 models()
 def ask(**how):
     how = {"model": "test/thinker", "messages": [{"role": "user", "content": "hi"}], **how}
@@ -36,14 +36,13 @@ def total():
 
 
 @pytest.fixture
-def run(wandb: Wandb, environment: dict[str, str]) -> Callable[..., list[str]]:
+def run(wandb: Wandb, start_api: Callable[..., ModuleType]) -> Callable[..., list[str]]:
     """Run a script at W&B's endpoint, with a budget unless it is 0, and return the lines that it prints."""
-    variables = environment | known_model_environment(wandb)
+    variables = known_model_environment(wandb)
 
     def script(budget: float, code: str) -> list[str]:
-        process = run_python("-c", SCRIPT_START + code, str(budget), environment=variables)
-        assert process.returncode == 0, process.stderr
-        return process.stdout.splitlines()
+        start_api(**variables)
+        return printed_by(SCRIPT_START + code, budget=budget)
 
     return script
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from kernel_forks import FRAMES
 from known_models import known_model_environment
-from python_processes import run_python
+from python_forks import printed_by_fork
 from service import Wandb, completion
 
 # Counts how often a call opens the files that may contain a key or a project, and how often it resolves the settings.
@@ -50,9 +51,8 @@ def test_settings_are_resolved_once_and_each_file_is_read_once(
     (home / ".config" / "wandb" / "settings").write_text("[default]\nentity = team\nproject = lesson\n")
     variables = environment | known_model_environment(wandb)
     del variables["WANDB_API_KEY"]
-    process = run_python("-c", COUNTED.format(call=call), environment=variables, folder=home)
-    assert process.returncode == 0, process.stderr
-    resolved, opened = json.loads(process.stdout)
+    (line,) = printed_by_fork(COUNTED.format(call=call), variables, home, FRAMES)
+    resolved, opened = json.loads(line)
     assert resolved == 1
     # One search for the key looks up two machines in netrc.
     assert opened == {".netrc": 2, "settings": 1}

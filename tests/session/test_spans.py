@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from python_forks import printed_by_fork
 from python_processes import run_python
 from service import Service, Streamed, refused, usage
 
@@ -44,9 +45,7 @@ def run(service: Service, environment: dict[str, str]) -> Callable[..., list[Any
     variables = environment | service.environment
 
     def script(code: str, **more: str) -> list[Any]:
-        process = run_python("-c", code, environment=variables | more)
-        assert process.returncode == 0, process.stderr
-        return [json.loads(line) for line in process.stdout.splitlines()]
+        return [json.loads(line) for line in printed_by_fork(code, variables | more)]
 
     return script
 
@@ -124,6 +123,9 @@ def test_a_span_is_a_child_of_the_users_span(run: Callable[..., list[Any]], serv
     assert run(SET_UP + around + print_result)[1] is True
 
 
-def test_opentelemetry_is_not_imported_if_it_is_not_used(run: Callable[..., list[Any]], service: Service) -> None:
+def test_opentelemetry_is_not_imported_if_it_is_not_used(service: Service, environment: dict[str, str]) -> None:
     print_result = "\nprint(json.dumps([name for name in sys.modules if name.startswith('opentelemetry')]))"
-    assert run("import json, sys" + CHAT + print_result)[1] == []
+    code = "import json, sys" + CHAT + print_result
+    process = run_python("-c", code, environment=environment | service.environment)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[1]) == []

@@ -1,8 +1,8 @@
 """Kernels that are forked from a process which has imported what each kernel imports: that is most of their start.
 
 Run as a program, this module is that process: `kernel_forks.py ADDRESS MODULE...`. Whoever connects to its address asks
-for one kernel with one line of JSON and receives its process id. The connection lasts as long as the kernel: the kernel
-ends when it is closed, and it is closed when the kernel ends. The process itself ends with its standard input.
+for one kernel or program (`python_forks`) with one line of JSON, and receives its process id and, at its end, its
+exit code. It is killed when the connection is closed before. The process itself ends with its standard input.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from types import ModuleType
 from typing import Any
 
 # Modules of others, which start no threads.
@@ -43,14 +44,18 @@ IMPORTED = (
     "concurrent.futures.thread",
     "configparser",
     "difflib",
-    "jinja2",
+    "jinja2.meta",
     "markdown_it",
 )
 # What most kernels import that map frames.
-FRAMES = ("pandas", "narwhals")
+FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
+# What kernels import that trace. Weave starts no threads before it is used.
+WEAVE = ("weave",)
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
-# What starts in place of a kernel.
+
+
+# What starts in place of a kernel of a kernelspec.
 LAUNCHER = Path(__file__).with_name("kernel_launcher.py")
 
 
@@ -59,14 +64,38 @@ def can_fork(environment: dict[str, str]) -> bool:
     return sys.platform == "linux" and not any(name.startswith(READ_AT_START) for name in environment)
 
 
+class Fork:
+    """A process that was forked."""
+
+    def __init__(self, address: str, asked: dict[str, Any]) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(address)
+        self._connection.sendall(json.dumps(asked).encode() + b"\n")
+        self._answers = self._connection.makefile("r")
+        self.pid = int(self._answers.readline())
+
+    def wait(self) -> int:
+        """Wait until the process has ended. Return its exit code, as `subprocess` counts: negative for a signal."""
+        with self._connection, self._answers:
+            return int(self._answers.readline())
+
+    def end(self) -> None:
+        """Kill the process with those that it has started, and wait until it has ended."""
+        self._connection.shutdown(socket.SHUT_WR)
+        self.wait()
+
+
 class Forks:
     """The process that kernels are forked from. It has imported these modules too."""
 
     def __init__(self, *imported: str) -> None:
-        # A socket name may have at most 107 bytes.
-        self.address = f"{mkdtemp(prefix='forks-')}/s"
+        # The name of a socket may have at most 107 bytes.
+        self.folder = Path(mkdtemp(prefix="forks-"))
+        self.address = str(self.folder / "s")
         # Numpy's library would start threads, which a fork does not copy.
         alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # Weave reads this when it is imported: the package sets it before it imports Weave.
+        alone["WANDB_ERROR_REPORTING"] = "false"
         self._process = subprocess.Popen(
             [sys.executable, __file__, self.address, *imported],
             env={name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)} | alone,
@@ -74,19 +103,11 @@ class Forks:
             stdout=subprocess.PIPE,
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline(), "the process that kernels are forked from has not started"
+        assert self._process.stdout.readline(), "the process that kernels are forked from has ended"
 
-    @contextmanager
-    def kernel(self, connection_file: str, environment: dict[str, str], folder: Path) -> Iterator[int]:
-        """Start a kernel, yield its process id, end it, and wait until its process has ended."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self.address)
-            asked = {"arguments": ["-f", connection_file], "environment": environment, "folder": str(folder)}
-            connection.sendall(json.dumps(asked).encode() + b"\n")
-            with connection.makefile("r") as answers:
-                yield int(answers.readline())
-                connection.shutdown(socket.SHUT_WR)
-                answers.readline()
+    def start(self, environment: dict[str, str], folder: Path, **asked: Any) -> Fork:
+        """Start a kernel, with the `arguments` of ipykernel, or a `program`."""
+        return Fork(self.address, asked | {"environment": environment, "folder": str(folder)})
 
 
 @cache
@@ -107,8 +128,11 @@ def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> 
 
     with TemporaryDirectory(prefix="kernel-") as sockets:
         file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
-        with forks(*imported).kernel(file, environment, folder) as pid:
-            yield pid, file
+        kernel = forks(*imported).start(environment, folder, arguments=["-f", file])
+        try:
+            yield kernel.pid, file
+        finally:
+            kernel.end()
 
 
 def with_forked_kernels() -> dict[str, str]:
@@ -119,20 +143,19 @@ def with_forked_kernels() -> dict[str, str]:
 @cache
 def forked_kernelspec() -> Path:
     """Return a folder for JUPYTER_PATH: its kernel `python3` is forked from a process that has imported pandas."""
-    address = forks(*FRAMES).address
-    argv = [sys.executable, "-SE", str(LAUNCHER), address, "-f", "{connection_file}"]
-    folder = Path(address).parent
-    spec = folder / "kernels" / "python3" / "kernel.json"
+    warm = forks(*FRAMES)
+    argv = [sys.executable, "-SE", str(LAUNCHER), warm.address, "-f", "{connection_file}"]
+    spec = warm.folder / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
     spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-    return folder
+    return warm.folder
 
 
 # In the process that kernels are forked from -----------------------------------------------------------------------
 
 
 class Server:
-    """Forks a kernel for each connection, and ends it with the connection."""
+    """Forks a process for each connection, and ends it with the connection."""
 
     def __init__(self, address: str) -> None:
         self._selector = selectors.DefaultSelector()
@@ -140,8 +163,8 @@ class Server:
         self._listener.bind(address)
         self._listener.listen(64)
         self._ended, wakes = socket.socketpair()
-        self._kernels: dict[int, socket.socket] = {}
-        # A kernel that has ended wakes the selector.
+        self._connections: dict[int, socket.socket] = {}
+        # A process that has ended wakes the selector.
         wakes.setblocking(False)
         self._own = [self._listener, self._ended, wakes]
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -149,20 +172,20 @@ class Server:
         for one in (self._listener, self._ended, sys.stdin):
             self._selector.register(one, selectors.EVENT_READ)
 
-    def next_kernel(self) -> dict[str, Any] | None:
-        """Serve until there is a kernel to be: then return, in its process, what was asked for. None at the end."""
+    def next_one(self) -> dict[str, Any] | None:
+        """Serve. Return, in each process that is forked, what was asked for, and None in this one at the end."""
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is sys.stdin:
                     return None
                 if key.fileobj is self._ended:
                     self._ended.recv(4096)
-                    self._reap()
+                    self._tell_ends()
                 elif key.fileobj is self._listener:
                     if asked := self._fork(self._listener.accept()[0]):
                         return asked
-                elif key.data in self._kernels:
-                    # With the processes that the kernel has started.
+                elif key.data in self._connections:
+                    # With the processes that it has started.
                     os.killpg(key.data, signal.SIGKILL)
                     self._selector.unregister(key.fileobj)
 
@@ -173,31 +196,36 @@ class Server:
             # The child does so too: whoever is first.
             with suppress(PermissionError):
                 os.setpgid(pid, pid)
-            self._kernels[pid] = connection
+            self._connections[pid] = connection
             self._selector.register(connection, selectors.EVENT_READ, pid)
             connection.sendall(f"{pid}\n".encode())
             return None
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._selector.close()
-        for one in (connection, *self._own, *self._kernels.values()):
+        for one in (connection, *self._own, *self._connections.values()):
             one.close()
         return asked
 
-    def _reap(self) -> None:
-        for pid, connection in list(self._kernels.items()):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self._kernels[pid]
-                with suppress(KeyError):
-                    self._selector.unregister(connection)
-                connection.close()
+    def _tell_ends(self) -> None:
+        """Send the exit codes of the processes that have ended."""
+        for pid, connection in list(self._connections.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            del self._connections[pid]
+            with suppress(KeyError):
+                self._selector.unregister(connection)
+            with suppress(OSError), connection:
+                connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def serve(address: str, *imported: str) -> None:
-    """Import, and fork kernels until standard input ends."""
+    """Import, and fork processes until standard input ends."""
     for name in (*IMPORTED, *imported):
-        with suppress(ModuleNotFoundError):
-            __import__(name)
+        # One that cannot be imported fails in the kernel that needs it.
+        with suppress(Exception):
+            import_module(name)
     # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
     gc.collect()
     gc.freeze()
@@ -206,37 +234,57 @@ def serve(address: str, *imported: str) -> None:
     # What kernels print does not belong to the conversation.
     os.dup2(2, 1)
     parent = os.getpid()
-    if asked := server.next_kernel():
-        run_kernel(asked, parent)
-    else:
+    asked = server.next_one()
+    if asked is None:
         shutil.rmtree(Path(address).parent)
+        return
+    become_another(asked["environment"], asked["folder"])
+    if "program" in asked:
+        run_program(**asked["program"])
+    else:
+        run_kernel(asked["arguments"], parent)
 
 
-def run_kernel(asked: dict[str, Any], parent: int) -> None:
-    """Become the kernel that was asked for."""
+def become_another(environment: dict[str, str], folder: str) -> None:
+    """Leave what this process has of the one that it was forked from."""
     # The parent may have put this process into a group of its own already.
     with suppress(PermissionError):
         os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0)
     os.environ.clear()
-    # A kernel ends itself when its parent does.
-    os.environ.update(asked["environment"] | {"JPY_PARENT_PID": str(parent)})
+    os.environ.update(environment)
     time.tzset()
-    os.chdir(asked["folder"])
+    os.chdir(folder)
     random.seed()
-    # This module's folder is not on the path of a kernel.
+    # This module's folder is not on the path of another program.
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
-    if added := os.environ.get("PYTHONPATH"):
+    if added := environment.get("PYTHONPATH"):
         # As the interpreter does when it starts.
         sys.path[:0] = added.split(os.pathsep)
         sys.modules.pop("sitecustomize", None)
         with suppress(ModuleNotFoundError):
             import_module("sitecustomize")
-    sys.argv[:] = ["ipykernel_launcher", *asked["arguments"]]
+
+
+def run_kernel(arguments: list[str], parent: int) -> None:
+    """Run ipykernel with these arguments."""
+    # A kernel ends itself when its parent does.
+    os.environ["JPY_PARENT_PID"] = str(parent)
+    sys.argv[:] = ["ipykernel_launcher", *arguments]
     from ipykernel.kernelapp import IPKernelApp
 
     IPKernelApp.launch_instance()
+
+
+def run_program(code: str, arguments: list[str], out: str, errors: str) -> None:
+    """Run code as `python -c` does. A failure is written to `errors`, and ends the process with code 1."""
+    os.dup2(os.open(out, os.O_WRONLY), 1)
+    os.dup2(os.open(errors, os.O_WRONLY), 2)
+    sys.argv[:] = ["-c", *arguments]
+    sys.path.insert(0, "")
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    exec(compile(code, "<string>", "exec", dont_inherit=True), main.__dict__)
 
 
 if __name__ == "__main__":
