@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import FRONT_ENDS, JupyterServer, chromium
+from browser import FRONT_ENDS, VIEWPORT, JupyterServer, KeptPages, Watch, chromium
 from environments import NO_NETWORK, clean_environment, with_sitecustomize
 from hypothesis import settings
 from kernel_forks import WEAVE
@@ -37,12 +37,16 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+# About half of what browser tests take. The others are in the other group.
+OTHER_GROUP = ("test_front_ends", "test_lab_growing", "test_lab_jobs", "test_lab_maths", "test_lab_reading")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all browser tests in one process: it has the server, and one page is drawn at a time."""
+    """Run the browser tests in two processes: each has its server and its browser, and draws one page at a time."""
     for item in items:
         if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group("browser-2" if item.path.stem in OTHER_GROUP else "browser"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -196,7 +200,7 @@ def kernel_with_catalog(start_kernel: Callable[..., Kernel], wandb: Wandb) -> Ke
     return kernel
 
 
-# One server and one browser for the whole run: starting them takes longer than most tests take.
+# One server and one browser for a group of browser tests: starting them takes longer than most tests take.
 
 
 @pytest.fixture(scope="session")
@@ -233,12 +237,37 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def kept_pages(browser: Browser) -> Iterator[KeptPages]:
+    pages = KeptPages(browser)
+    yield pages
+    pages.context.close()
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1000, "height": 900}, device_scale_factor=1.5)
-    page = context.new_page()
-    yield page
+def page(request: pytest.FixtureRequest, kept_pages: KeptPages) -> Iterator[Page]:
+    """A page of the test's front end, JupyterLab if it does not name one. Other tests have opened notebooks in it."""
+    path = request.getfixturevalue("path") if "path" in request.fixturenames else FRONT_ENDS["lab"]
+    failed_before = request.session.testsfailed
+    yield kept_pages.page(path)
+    kept_pages.leave(path, failed=request.session.testsfailed > failed_before)
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Page]:
+    """A page that nothing was opened in, in a context of its own."""
+    width, height = VIEWPORT
+    context = browser.new_context(viewport={"width": width, "height": height})
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def watch(page: Page) -> Iterator[Watch]:
+    """What the test's page must not do, from now on."""
+    watch = Watch(page)
+    yield watch
+    watch.end()
 
 
 @pytest.fixture(params=FRONT_ENDS.values(), ids=list(FRONT_ENDS))

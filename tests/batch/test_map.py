@@ -18,8 +18,7 @@ from types import ModuleType
 import nbformat
 import pytest
 from kernel_forks import FRAMES
-from kernels import Kernel, Run, SharedKernel
-from nbclient import NotebookClient
+from kernels import Kernel, NotebookRun, Run, SharedKernel
 from python_forks import ForkedProgram
 from python_processes import run_python
 from service import MODEL, Answer, Service, Streamed, Wandb, completion, refused, usage
@@ -583,7 +582,7 @@ def test_a_headless_map_shows_no_progress_bar(environment: dict[str, str], servi
     service.always = echo
     cells = ["%load_ext wandb_inference_magic", FRAME, MAP]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
-    NotebookClient(notebook, timeout=120).execute(env=variables_for(environment, service))
+    NotebookRun(notebook, timeout=120).execute(env=variables_for(environment, service))
     (output,) = notebook.cells[-1].outputs
     assert set(output.data) == {"text/markdown", "text/plain"}
     assert "4 of 4 rows answered" in output.data["text/plain"]

@@ -7,8 +7,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from kernels import Kernel, Message
-from nbclient import NotebookClient
+from kernels import Kernel, Message, NotebookRun
 from output_widgets import Screen
 from service import Answer, Service, Streamed, completion, refused
 
@@ -301,7 +300,7 @@ def test_nbclient_keeps_the_whole_reply(service: Service, environment: dict[str,
         "button.click()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    client = NotebookClient(notebook, timeout=120)
+    client = NotebookRun(notebook, timeout=120)
     service.then(Streamed(TEXT, per_second=20))
     client.execute(env=environment | service.environment)
     assert notebook.cells[3].outputs == []

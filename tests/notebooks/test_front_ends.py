@@ -10,7 +10,7 @@ from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, keep_screenshot
+from browser import FRONT_ENDS, JupyterServer, KeptPages, Lab, keep_screenshot
 from known_models import MODELS
 from playwright.sync_api import Browser, Page, expect
 from service import Endless, Streamed, Wandb, pieces, usage
@@ -99,18 +99,27 @@ class Look:
     width: int
 
 
+@pytest.fixture(scope="module")
+def look_pages(browser: Browser) -> Iterator[KeptPages]:
+    """The pages of the looks, which stay open between tests that use other pages."""
+    pages = KeptPages(browser)
+    yield pages
+    pages.context.close()
+
+
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: "-".join(map(str, look)))
-def look(request: pytest.FixtureRequest, server: JupyterServer, browser: Browser) -> Iterator[Look]:
+def look(request: pytest.FixtureRequest, server: JupyterServer, look_pages: KeptPages) -> Iterator[Look]:
     """A notebook open in a front end, with a theme and a width. Each test runs its own cells in it."""
     front_end, theme, width = request.param
     name = f"{front_end}-{theme.lower()}-{width}"
-    server.set_theme(f"JupyterLab {theme}")
-    context = browser.new_context(viewport={"width": width, "height": 1100})
-    lab = Lab.open(server, context.new_page(), f"{name}.ipynb", CELLS, markdown=ANSWER, path=FRONT_ENDS[front_end])
+    path = FRONT_ENDS[front_end]
+    failed_before = request.session.testsfailed
+    page = look_pages.page(path)
+    page.set_viewport_size({"width": width, "height": 1100})
+    lab = Lab.open(server, page, f"{name}.ipynb", CELLS, markdown=ANSWER, path=path, theme=f"JupyterLab {theme}")
     lab.run(0)
     yield Look(lab, name, width)
-    context.close()
-    server.set_theme("JupyterLab Light")
+    look_pages.leave(path, failed=request.session.testsfailed > failed_before)
 
 
 def test_a_reply_grows_without_jumps_and_ends_like_a_markdown_cell(wandb_hosts: Wandb, look: Look) -> None:
@@ -215,11 +224,11 @@ def test_a_saved_notebook_is_complete_without_a_kernel(
     if not trusted:
         # As if another tool had written it: this server has signed none of its contents.
         saved["cells"][1]["outputs"][0]["metadata"]["touched"] = True
-    page.goto("about:blank")
+    lab.close()
     server.end_kernel(name)
     saved["metadata"] = {"kernelspec": {"name": "no-such-kernel", "display_name": "gone", "language": "none"}}
     (server.folder / name).write_text(json.dumps(saved))
-    page.goto(f"{server.url}/doc/tree/{name}?token={TOKEN}")
+    lab.open_again()
     dialog = page.locator(".jp-Dialog")
     expect(dialog.first).to_be_visible()
     page.keyboard.press("Escape")

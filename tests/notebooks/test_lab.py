@@ -10,8 +10,8 @@ from threading import Event
 import nbformat
 import pytest
 from browser import JupyterServer, Lab, Watch, keep_screenshot
+from kernels import NotebookRun
 from known_models import MODELS
-from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
 from service import Answer, Streamed, Wandb, completion, pieces, refused, usage
@@ -134,10 +134,9 @@ def hostile_stream() -> Streamed:
     )
 
 
-def test_a_hostile_reply_is_inert(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+def test_a_hostile_reply_is_inert(server: JupyterServer, wandb_hosts: Wandb, page: Page, watch: Watch) -> None:
     """In a trusted, running notebook no request goes to another host, no dialog opens and no script runs."""
     wandb_hosts.api.always = hostile_stream()
-    watch = Watch(page)
     cells = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbchat this fails"]
     lab = Lab.open(server, page, "hostile.ipynb", cells)
     lab.run(0)
@@ -160,40 +159,40 @@ def test_a_hostile_reply_is_inert(server: JupyterServer, wandb_hosts: Wandb, pag
 
 
 def test_a_hostile_reply_is_inert_in_an_exported_page(
-    wandb_hosts: Wandb, page: Page, environment: dict[str, str], tmp_path: Path
+    wandb_hosts: Wandb, new_page: Page, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The page of nbconvert is rendered by another Markdown parser, without sanitizing."""
     wandb_hosts.api.always = hostile_stream()
     sources = ["%load_ext wandb_inference_magic", "%%wbchat\nhi", "%%wbchat --format html\nhi", "%wbmodels --table"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(
+    NotebookRun(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute(
         env=environment | wandb_hosts.environment | {"WANDB_API_KEY": "a-key"}
     )
     html, _ = HTMLExporter().from_notebook_node(notebook)
     exported = tmp_path / "exported.html"
     exported.write_text(html, encoding="utf-8")
-    watch = Watch(page)
-    page.goto(exported.as_uri(), wait_until="domcontentloaded")
-    outputs = page.locator(".jp-OutputArea-output")
+    watch = Watch(new_page)
+    new_page.goto(exported.as_uri(), wait_until="domcontentloaded")
+    outputs = new_page.locator(".jp-OutputArea-output")
     expect(outputs.first).to_contain_text("Hello <img src=")
     assert outputs.locator("img, script, iframe").count() == 0
     assert outputs.locator("a[href^='javascript']").count() == 0
     watch.assert_nothing()
 
 
-def test_a_conversation_exported_as_a_page_sends_no_request(page: Page, tmp_path: Path) -> None:
+def test_a_conversation_exported_as_a_page_sends_no_request(new_page: Page, tmp_path: Path) -> None:
     hostile = Turn(HOSTILE, HOSTILE, system=HOSTILE)
     plain = Turn("What is a median?", ANSWER)
     file = export(Thread("<b>talk</b>", [hostile, plain], system=HOSTILE), str(tmp_path / "talk.html"))
-    watch = Watch(page)
-    page.goto(file.as_uri())
+    watch = Watch(new_page)
+    new_page.goto(file.as_uri())
     assert [url for url in watch.requests if not url.startswith("file:")] == []
     watch.assert_nothing()
-    expect(page.locator("h1")).to_have_text("<b>talk</b>")
-    assert page.locator("img, script, iframe").count() == 0
-    assert page.locator("a[href^='javascript']").count() == 0
-    expect(page.locator("blockquote").last).to_have_text("What is a median?")
-    reply = page.locator("main")
+    expect(new_page.locator("h1")).to_have_text("<b>talk</b>")
+    assert new_page.locator("img, script, iframe").count() == 0
+    assert new_page.locator("a[href^='javascript']").count() == 0
+    expect(new_page.locator("blockquote").last).to_have_text("What is a median?")
+    reply = new_page.locator("main")
     expect(reply.locator("strong").filter(has_text="median")).to_have_count(1)
     expect(reply.locator("pre").last).to_contain_text('df["price"].median()')
     expect(reply.locator("td").filter(has_text="mean")).to_have_count(1)
@@ -202,7 +201,7 @@ def test_a_conversation_exported_as_a_page_sends_no_request(page: Page, tmp_path
     box = reply.locator("msub").first.bounding_box()
     assert box is not None
     assert 8 < box["height"] < 40
-    keep_screenshot(page, "thread-page")
+    keep_screenshot(new_page, "thread-page")
 
 
 def test_several_models_are_shown_side_by_side(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:

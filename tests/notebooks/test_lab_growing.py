@@ -87,10 +87,9 @@ def seen(page: Page) -> list[Any]:
 
 @pytest.mark.parametrize("width", [1400, 700])
 def test_no_line_moves_while_a_reply_grows_and_when_it_ends(
-    server: JupyterServer, wandb_hosts: Wandb, browser: Browser, width: int
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, width: int
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 1100})
-    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 1100})
     lab = Lab.open(
         server,
         page,
@@ -116,7 +115,6 @@ def test_no_line_moves_while_a_reply_grows_and_when_it_ends(
     frames = seen(page)
     lab.output(1).locator("summary").click()
     keep_screenshot(page, f"thought-{width}")
-    context.close()
     check_frames(without_one_dip(frames))
 
 

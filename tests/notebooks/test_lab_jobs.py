@@ -5,8 +5,8 @@ from __future__ import annotations
 from threading import Semaphore
 
 import pytest
-from browser import TOKEN, JupyterServer, Lab, keep_screenshot
-from playwright.sync_api import Browser, expect
+from browser import DARK, LIGHT, JupyterServer, Lab, keep_screenshot
+from playwright.sync_api import Page, expect
 from service import Answer, Wandb, completion, usage
 
 pytestmark = pytest.mark.browser
@@ -40,16 +40,13 @@ class Counted:
 
 
 def test_the_line_of_a_job_grows_beside_other_cells_and_after_a_reload(
-    server: JupyterServer, wandb_hosts: Wandb, browser: Browser, path: str
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str
 ) -> None:
     is_lab = path == "doc/tree"
-    server.set_theme("JupyterLab Dark" if is_lab else "JupyterLab Light")
     wandb_hosts.api.always = counted = Counted()
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    page = context.new_page()
+    page.set_viewport_size({"width": 1400, "height": 900})
     name = f"jobs-{is_lab}.ipynb"
-    lab = Lab.open(server, page, name, CELLS, path=path)
-    server.set_theme("JupyterLab Light")
+    lab = Lab.open(server, page, name, CELLS, path=path, theme=DARK if is_lab else LIGHT)
     for number in range(3):
         lab.run(number)
     stop = lab.cell(2).get_by_role("button", name="Stop")
@@ -67,7 +64,7 @@ def test_the_line_of_a_job_grows_beside_other_cells_and_after_a_reload(
     # The page is reloaded in mid-job.
     page.reload()
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    lab._wait_for_kernel()
+    lab.wait_for_kernel()
     expect(lab.cell(2)).to_contain_text("10 of 40")
     counted.release(10)
     # The line of the page before is above the one that goes on.
@@ -95,12 +92,11 @@ def test_the_line_of_a_job_grows_beside_other_cells_and_after_a_reload(
     lab.save()
     # Closed, and opened again: with the kernel, and without it.
     for is_ended in (False, True):
-        page.goto("about:blank")
+        lab.close()
         if is_ended:
             server.end_kernel(name)
-        page.goto(f"{server.url}/{path}/{name}?token={TOKEN}")
+        lab.open_again()
         expect(lab.cell(6)).to_contain_text("5 of 40 rows answered, in again.frame()")
         expect(lab.cell(6)).not_to_contain_text("Error displaying widget")
         expect(lab.cell(4)).to_contain_text("40 of 40 rows answered")
         keep_screenshot(page, f"job-opened-again-{is_ended}-{is_lab}")
-    context.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from browser import FRONT_ENDS, TOKEN, JupyterServer, Lab, Watch, keep_screenshot
+from browser import JupyterServer, Lab, Watch, keep_screenshot
 from known_models import MODELS
 from nbconvert import HTMLExporter
 from playwright.sync_api import Page, expect
@@ -49,12 +49,13 @@ def hostile_text() -> str:
     return "\n\n".join(f"{opener}{tex}{closer}" for tex, (opener, closer) in zip(HOSTILE, marks, strict=False))
 
 
-def test_each_allowed_name_is_drawn_without_an_error(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
+def test_each_allowed_name_is_drawn_without_an_error(
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, watch: Watch
+) -> None:
     examples = allowed_names()
     wandb_hosts.api.always = Streamed(
         ["\n\n".join(f"{number} ${tex}$" for number, tex in enumerate(examples.values()))]
     )
-    watch = Watch(page)
     lab = Lab.open(server, page, "names.ipynb", ["%load_ext wandb_inference_magic", "%wbchat --once hi"])
     lab.run(0)
     lab.run(1)
@@ -83,7 +84,7 @@ CELLS = [
 
 
 def test_hostile_formulas_load_nothing(
-    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str, tmp_path: Path
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, watch: Watch, path: str, tmp_path: Path
 ) -> None:
     """Streamed, saved, opened again untrusted, and as nbconvert's page: no request, no script, no dialog."""
     text = hostile_text()
@@ -92,7 +93,6 @@ def test_hostile_formulas_load_nothing(
         per_second=100,
         reasoning=pieces(f"{HALVES[0]} ${HOSTILE[0]}$ \\[{HOSTILE[1]}\\]"),
     )
-    watch = Watch(page)
     name = f"hostile-maths-{path.partition('/')[0]}.ipynb"
     lab = Lab.open(server, page, name, CELLS, path=path)
     for number in range(5):
@@ -105,12 +105,12 @@ def test_hostile_formulas_load_nothing(
     lab.run(6)
     assert_outputs_are_inert(lab, watch)
     saved = lab.save()
-    page.goto("about:blank")
+    lab.close()
     server.end_kernel(name)
     server.write_untrusted(name, saved, *range(1, len(CELLS)))
-    page.goto(f"{server.url}/{FRONT_ENDS['lab' if path.startswith('doc') else 'notebook']}/{name}?token={TOKEN}")
+    lab.open_again()
     assert_outputs_are_inert(lab, watch)
-    assert_exported_page_is_inert(saved, page, watch, tmp_path)
+    assert_exported_page_is_inert(saved, page.context.new_page(), tmp_path)
 
 
 def assert_outputs_are_inert(lab: Lab, watch: Watch) -> None:
@@ -125,7 +125,8 @@ def assert_outputs_are_inert(lab: Lab, watch: Watch) -> None:
     watch.assert_nothing()
 
 
-def assert_exported_page_is_inert(saved: dict[str, Any], page: Page, watch: Watch, folder: Path) -> None:
+def assert_exported_page_is_inert(saved: dict[str, Any], page: Page, folder: Path) -> None:
+    watch = Watch(page)
     html, _ = HTMLExporter().from_notebook_node(nbformat.reads(json.dumps(saved), as_version=4))
     (folder / "exported.html").write_text(html, encoding="utf-8")
     page.goto((folder / "exported.html").as_uri(), wait_until="domcontentloaded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import TOKEN, JupyterServer, Lab, Watch, keep_screenshot
+from browser import JupyterServer, Lab, Watch, keep_screenshot
 from playwright.sync_api import Locator, Page, expect
 from service import Wandb, listing
 
@@ -140,18 +140,18 @@ def test_a_choice_outlives_its_kernel_as_text(server: JupyterServer, wandb_hosts
     # The saved notebook, opened again. The new kernel does not know its widgets.
     saved = lab.save()
     assert use in saved["cells"][1]["outputs"][1]["data"]["text/plain"][0]
-    page.goto("about:blank")
-    page.goto(f"{server.url}/doc/tree/{lab.name}?token={TOKEN}")
+    lab.close()
+    lab.open_again()
     expect(lab.output(1).first).to_contain_text("Error displaying widget")
     expect(lab.output(1).last).to_contain_text(use)
 
 
 def test_without_the_code_of_the_list_there_is_a_dropdown(
-    server: JupyterServer, wandb_hosts: Wandb, page: Page
+    server: JupyterServer, wandb_hosts: Wandb, new_page: Page
 ) -> None:
     """The server of a front end may lack anywidget, which the kernel has."""
-    page.route("**/extensions/anywidget/**", lambda route: route.abort())
-    lab = open_picker(server, wandb_hosts, page, "fall-back.ipynb")
+    new_page.route("**/extensions/anywidget/**", lambda route: route.abort())
+    lab = open_picker(server, wandb_hosts, new_page, "fall-back.ipynb")
     output = lab.output(1).first
     dropdown = output.get_by_label("Model")
     dropdown.select_option("zai-org/GLM-5.3-Flash")
@@ -162,11 +162,12 @@ def test_without_the_code_of_the_list_there_is_a_dropdown(
     chat(lab)
     assert wandb_hosts.api.last.body["model"] == "zai-org/GLM-5.3-Flash"
     expect(output).not_to_contain_text("Error")
-    keep_screenshot(page, "picker-fall-back")
+    keep_screenshot(new_page, "picker-fall-back")
 
 
-def test_a_long_list_of_hostile_ids_is_text(server: JupyterServer, wandb_hosts: Wandb, page: Page) -> None:
-    watch = Watch(page)
+def test_a_long_list_of_hostile_ids_is_text(server: JupyterServer, wandb_hosts: Wandb, new_page: Page) -> None:
+    # A page that has been open for longer may ask for the sessions when the kernel ends, and learn that it has.
+    page, watch = new_page, Watch(new_page)
     hostile = "<img/src=http://evil.example/a/onerror=alert(1)>"
     ids = [hostile, *(f"test/model-{number:04}" for number in range(999))]
     wandb_hosts.api.listing = listing(*ids)

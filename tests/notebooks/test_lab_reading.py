@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from browser import TOKEN, JupyterServer, Lab, keep_screenshot
+from browser import DARK, LIGHT, JupyterServer, Lab, keep_screenshot
 from known_models import MODELS
 from nbconvert import HTMLExporter
 from playwright.sync_api import Locator, Page, expect
@@ -66,41 +66,38 @@ def assert_prices_are_text(output: Locator, formulas: int) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_all_is_readable_in_both_themes(
     server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str, theme: str, tmp_path: Path
 ) -> None:
     """Prices stay text and formulas are drawn; bars and errors are seen, in trusted and untrusted outputs."""
     wandb_hosts.api.always = Streamed(pieces(TEXT), per_second=400, counted=usage(31, 118))
     name = f"reading-{path.partition('/')[0]}-{theme[-4:].strip()}.ipynb"
-    server.set_theme(theme)
-    try:
-        lab = Lab.open(server, page, name, CELLS, path=path)
-        for number in range(7):
-            lab.run(number)
-        wandb_hosts.api.then(refused(400, "The temperature must be below 2, and $5 or $6."))
-        lab.run(7)
-        lab.run(8)
-        expect(lab.cell(9).locator(".cm-content")).to_contain_text("%%wbchat --raw")
-        lab.run(10)
-        check_outputs(lab)
-        lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
-        page.set_viewport_size({"width": 1400, "height": 2600})
-        keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-1400")
-        page.set_viewport_size({"width": 700, "height": 2600})
-        keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-700")
-        saved = lab.save()
-        server.end_kernel(name)
-        server.write_untrusted(name, saved, *range(1, 8))
-        page.goto("about:blank")
-        page.goto(f"{server.url}/{path}/{name}?token={TOKEN}")
-        assert_has_bars(lab.output(6).nth(1))
-    finally:
-        server.set_theme("JupyterLab Light")
+    lab = Lab.open(server, page, name, CELLS, path=path, theme=theme)
+    for number in range(7):
+        lab.run(number)
+    wandb_hosts.api.then(refused(400, "The temperature must be below 2, and $5 or $6."))
+    lab.run(7)
+    lab.run(8)
+    expect(lab.cell(9).locator(".cm-content")).to_contain_text("%%wbchat --raw")
+    lab.run(10)
+    check_outputs(lab)
+    lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
+    page.set_viewport_size({"width": 1400, "height": 2600})
+    keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-1400")
+    page.set_viewport_size({"width": 700, "height": 2600})
+    keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-700")
+    saved = lab.save()
+    lab.close()
+    server.end_kernel(name)
+    server.write_untrusted(name, saved, *range(1, 8))
+    lab.open_again()
+    assert_has_bars(lab.output(6).nth(1))
     html, _ = HTMLExporter().from_notebook_node(nbformat.reads(json.dumps(saved), as_version=4))
     (tmp_path / "exported.html").write_text(html, encoding="utf-8")
-    page.goto((tmp_path / "exported.html").as_uri(), wait_until="domcontentloaded")
-    expect(page.locator(".jp-OutputArea-output").first).to_contain_text(MONEY)
+    exported = page.context.new_page()
+    exported.goto((tmp_path / "exported.html").as_uri(), wait_until="domcontentloaded")
+    expect(exported.locator(".jp-OutputArea-output").first).to_contain_text(MONEY)
 
 
 def check_outputs(lab: Lab) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser import JupyterServer, Lab
+from browser import FRONT_ENDS, JupyterServer, Lab
 from PIL import Image, ImageChops
 from playwright.sync_api import expect
 from service import Streamed, Wandb, usage
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -37,18 +37,18 @@ ANSWER = (
 )
 
 
+@pytest.mark.parametrize("path", [FRONT_ENDS["notebook"]], ids=["notebook"])
 def test_a_chat_is_recorded_as_a_moving_picture(
-    server: JupyterServer, wandb_hosts: Wandb, browser: Browser, tmp_path: Path
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str, tmp_path: Path
 ) -> None:
     is_kept = bool(os.environ.get("WRITE_PICTURES"))
     words = [f"{word} " for word in ANSWER.split(" ")]
     wandb_hosts.api.always = Streamed(words, per_second=14 if is_kept else 60, counted=usage(31, 118))
-    context = browser.new_context(viewport={"width": 820, "height": 660})
-    page = context.new_page()
-    lab = Lab.open(server, page, "picture.ipynb", ["%load_ext wandb_inference_magic", ""], path="notebooks")
+    page.set_viewport_size({"width": 820, "height": 660})
+    lab = Lab.open(server, page, "picture.ipynb", ["%load_ext wandb_inference_magic", ""], path=path)
     lab.run(0)
     frames: list[tuple[float, bytes]] = []
-    session = context.new_cdp_session(page)
+    session = page.context.new_cdp_session(page)
 
     def keep(event: dict[str, Any]) -> None:
         frames.append((event["metadata"]["timestamp"], base64.b64decode(event["data"])))
@@ -65,7 +65,6 @@ def test_a_chat_is_recorded_as_a_moving_picture(
     session.send("Page.stopScreencast")
     target = TARGET if is_kept else tmp_path / TARGET.name
     write_gif(frames, tmp_path / "last.png", target)
-    context.close()
     assert len(frames) > 4
     assert target.stat().st_size < MOST_BYTES
     with Image.open(target) as picture:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from environments import clean_environment
-from kernels import Kernel, running_kernel
+from kernels import Kernel, quick_kernel
 from service import Answer, Service, Streamed, calling
 
 ROOT = Path(__file__).parent.parent.parent
@@ -102,7 +102,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kernel, 
     shutil.copy(ROOT / "examples" / "rides.png", folder / "photo.jpg")
     with (
         Service().running() as service,
-        running_kernel(clean_environment(folder) | service.environment | {"MPLBACKEND": "agg"}, folder) as kernel,
+        quick_kernel(clean_environment(folder) | service.environment | {"MPLBACKEND": "agg"}, folder) as kernel,
     ):
         yield kernel, service
 

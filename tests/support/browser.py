@@ -1,4 +1,7 @@
-"""JupyterLab in headless Chromium: one server and one browser for the whole run, a new notebook for each test."""
+"""JupyterLab in headless Chromium: one server and browser a process, a new notebook for each test.
+
+To load a front end takes ten times as much of the processor as to open a notebook in it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kernel_forks import with_forked_kernels
 from ports import free_port
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Locator, Page, Response
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Request, Response
 
 PATIENCE_MS = 120_000
 EXPECT_MS = 60_000
@@ -40,6 +44,33 @@ CHROMIUM_FLAGS = [
 TOKEN = "the-tests-own"
 # The paths at which the server opens a notebook in JupyterLab and in Notebook 7.
 FRONT_ENDS = {"lab": "doc/tree", "notebook": "notebooks"}
+
+
+# What the applications at these paths are called.
+APPLICATIONS = {"doc/tree": "JupyterLab", "notebooks": "Jupyter Notebook"}
+LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
+VIEWPORT = (1000, 900)
+
+# Closes the notebooks of a page without asking whether to save them. With their kernels, if they are no longer needed:
+# nobody waits until those have ended.
+CLOSE = """
+endsKernels => {
+    for (const one of [...window.jupyterapp.shell.widgets('main')]) {
+        if (endsKernels) one.context?.sessionContext?.shutdown().catch(() => {});
+        one.dispose();
+    }
+}
+"""
+# Opens a notebook in this page. Notebook 7, which opens one a page, keeps the address of the first.
+OPEN = """
+([name, address]) => {
+    const {commands, shell} = window.jupyterapp;
+    shell.collapseLeft?.();
+    commands.execute('docmanager:open', {path: name, factory: 'Notebook', options: {ref: '_noref'}});
+    history.replaceState(null, '', address);
+}
+"""
+SHOWN_THEME = "document.body.dataset.jpThemeName"
 
 
 # Tried in this order where there is no Chromium: Playwright's own, then Debian's.
@@ -94,15 +125,10 @@ class JupyterServer:
             {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
         )
         self._workspaces = settings.with_name("workspaces")
-        self._theme = settings / "@jupyterlab/apputils-extension/themes.jupyterlab-settings"
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def set_theme(self, theme: str) -> None:
-        """Open further pages in this theme (`JupyterLab Light`, `JupyterLab Dark`)."""
-        _write(self._theme, {"theme": theme})
 
     def forget_layout(self) -> None:
         """Open further pages with JupyterLab's own layout: a narrow page leaves a side bar that covers a wide one."""
@@ -139,10 +165,14 @@ class JupyterServer:
             _write(kernel, {"argv": argv, "display_name": "Python 3", "language": "python"})
             # It counts before the kernel of the other environment.
             environment["JUPYTER_PREFER_ENV_PATH"] = "0"
+        else:
+            environment |= with_forked_kernels()
         command = [
             str(python), "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={self.port}",
             "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0",
             f"--ServerApp.root_dir={self.folder}", "--KernelManager.transport=ipc",
+            # Notebooks are opened by its commands.
+            "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
         ]  # fmt: skip
         # A socket name may have at most 107 bytes, and those of the kernels are in this folder.
         with TemporaryDirectory(prefix="jupyter-") as runtime, (self.folder.parent / "jupyter.log").open("wb") as log:
@@ -172,13 +202,35 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
+def _notebook(cells: list[str], markdown: str) -> dict[str, Any]:
+    code: list[dict[str, Any]] = [
+        {
+            "id": f"cell-{number}",
+            "cell_type": "code",
+            "source": source,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for number, source in enumerate(cells)
+    ]
+    text = [{"id": "words", "cell_type": "markdown", "source": markdown, "metadata": {}}] if markdown else []
+    return {
+        "cells": [*code, *text],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
 class Lab:
     """One notebook, open in JupyterLab."""
 
-    def __init__(self, server: JupyterServer, page: Page, name: str) -> None:
+    def __init__(self, server: JupyterServer, page: Page, name: str, path: str = "doc/tree") -> None:
         self.server = server
         self.page = page
         self.name = name
+        self._path = path
 
     @classmethod
     def open(
@@ -190,39 +242,49 @@ class Lab:
         *,
         markdown: str = "",
         path: str = "doc/tree",
+        theme: str = LIGHT,
     ) -> Lab:
         """Create a notebook of code cells, with a Markdown cell at the end if one is given, and open it.
 
-        `path` is `doc/tree` for JupyterLab and `notebooks` for Notebook 7. Returns when the kernel is idle.
+        `path` is `doc/tree` for JupyterLab and `notebooks` for Notebook 7. A page that has this front end of the
+        server open closes its notebook, ends its kernel, and opens the new one. Returns when the kernel is idle.
         """
-        notebook: dict[str, Any] = {
-            "cells": [
-                {
-                    "id": f"cell-{number}",
-                    "cell_type": "code",
-                    "source": source,
-                    "metadata": {},
-                    "outputs": [],
-                    "execution_count": None,
-                }
-                for number, source in enumerate(cells)
-            ],
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }
-        if markdown:
-            notebook["cells"].append({"id": "words", "cell_type": "markdown", "source": markdown, "metadata": {}})
-        (server.folder / name).write_text(json.dumps(notebook))
+        lab = cls(server, page, name, path)
         page.set_default_timeout(PATIENCE_MS)
-        server.forget_layout()
-        page.goto(f"{server.url}/{path}/{name}?token={TOKEN}")
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-        lab = cls(server, page, name)
-        lab._wait_for_kernel()
+        if lab._is_loaded():
+            lab.close(ends_kernels=True)
+        _write(server.folder / name, _notebook(cells, markdown))
+        lab.open_again()
+        lab._set_theme(theme)
+        lab.wait_for_kernel()
         return lab
 
-    def _wait_for_kernel(self) -> None:
+    def close(self, *, ends_kernels: bool = False) -> None:
+        """Close the notebook, as it was saved."""
+        self.page.evaluate(CLOSE, ends_kernels)
+
+    def open_again(self) -> None:
+        """Open the notebook as it is on disk. A page that has no front end yet loads it."""
+        address = f"{self.server.url}/{self._path}/{self.name}?token={TOKEN}"
+        if self._is_loaded():
+            self.page.evaluate(OPEN, [self.name, address])
+        else:
+            self.server.forget_layout()
+            self.page.goto(address)
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+
+    def _is_loaded(self) -> bool:
+        """Tell whether the page has this front end of the server, with or without a notebook."""
+        of_server = self.page.url.startswith(f"{self.server.url}/")
+        return of_server and self.page.evaluate("window.jupyterapp?.name") == APPLICATIONS[self._path]
+
+    def _set_theme(self, theme: str) -> None:
+        if self.page.evaluate(SHOWN_THEME) != theme:
+            change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+            self.page.evaluate(change, theme)
+            self.page.wait_for_function(f"theme => {SHOWN_THEME} === theme", arg=theme)
+
+    def wait_for_kernel(self) -> None:
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while time.monotonic() < deadline:
             for session in self.server.api("sessions"):
@@ -268,14 +330,52 @@ class Lab:
         return response.request.method == "PUT" and f"/api/contents/{self.name}" in response.url
 
 
+class KeptPages:
+    """Pages that stay open from test to test, one for each front end, so that it is loaded once."""
+
+    def __init__(self, browser: Browser) -> None:
+        width, height = VIEWPORT
+        # Those for the documentation are sharper.
+        scale = 1.5 if os.environ.get("WRITE_PICTURES") else 1
+        self.context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": height}, device_scale_factor=scale
+        )
+        self._pages: dict[str, Page] = {}
+
+    def page(self, path: str) -> Page:
+        """Return the page for a front end, as tests find it."""
+        page = self._pages.get(path)
+        if page is None or page.is_closed():
+            page = self._pages[path] = self.context.new_page()
+        width, height = VIEWPORT
+        page.set_viewport_size({"width": width, "height": height})
+        return page
+
+    def leave(self, path: str, *, failed: bool) -> None:
+        """End a test. The page of one that failed is in an unknown state, and closed."""
+        kept = [] if failed else [self._pages[path]]
+        for page in self.context.pages:
+            if page not in kept and (failed or page not in self._pages.values()):
+                page.close()
+        self.context.clear_permissions()
+
+
 class Watch:
     """Records what a page must not do: requests to the hostile host, and dialogs."""
 
     def __init__(self, page: Page) -> None:
         self.requests: list[str] = []
         self.dialogs: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
+        self._page = page
+        page.on("request", self._request)
         page.on("dialog", self._dialog)
+
+    def end(self) -> None:
+        self._page.remove_listener("request", self._request)
+        self._page.remove_listener("dialog", self._dialog)
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request.url)
 
     def _dialog(self, dialog: Dialog) -> None:
         if dialog.type == "beforeunload":
