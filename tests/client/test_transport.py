@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any
@@ -62,6 +63,12 @@ async def client_and_server() -> AsyncIterator[tuple[Callable[[], Awaitable[Any]
     await listening.wait_closed()
 
 
+def run_apart(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread: where a browser is open, Playwright's event loop runs in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, coroutine).result()
+
+
 def test_requests_in_flight_have_a_connection_each_and_later_ones_use_them_again() -> None:
     async def run() -> None:
         async with client_and_server() as (get, server):
@@ -76,7 +83,7 @@ def test_requests_in_flight_have_a_connection_each_and_later_ones_use_them_again
             assert server.opened == 5
             assert server.closed == 0
 
-    asyncio.run(run())
+    run_apart(run())
 
 
 def test_connections_that_were_idle_for_long_are_closed_with_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +98,7 @@ def test_connections_that_were_idle_for_long_are_closed_with_the_next_request(mo
             await server.until(lambda: server.closed == opened)
             assert server.opened == opened + 1
 
-    asyncio.run(run())
+    run_apart(run())
 
 
 def test_a_request_that_is_cancelled_closes_its_connection_and_no_other() -> None:
@@ -108,4 +115,4 @@ def test_a_request_that_is_cancelled_closes_its_connection_and_no_other() -> Non
             await asyncio.gather(get(), get())
             assert server.opened == 3
 
-    asyncio.run(run())
+    run_apart(run())

@@ -19,7 +19,9 @@ from wandb_inference_magic.rendering.reply import reply_bundle
 from wandb_inference_magic.rendering.tables import table_bundle
 from wandb_inference_magic.rendering.thread_file import to_markdown
 
-NUMBER = 2000
+# Each fault put into the check of safety that 2,000 composites find is found by these too: that of one place of maths in
+# a paragraph only by number 255 of the last seed.
+NUMBER = 260
 SEEDS = range(4)
 
 # The tags of ordinary Markdown, and those of this package. `input` is the box of a task.
@@ -103,7 +105,7 @@ def problems(html: str) -> list[str]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_composites_of_hostile_pieces_are_inert(seed: int) -> None:
-    for composite in Maker(seed).composites(NUMBER // len(SEEDS)):
+    for composite in Maker(seed).composites(NUMBER):
         found = problems(markdown2html_mistune(composite.markdown)) + problems(composite.html)
         assert found == [], (composite.pieces, composite.markdown)
 

@@ -48,7 +48,7 @@ def _checking_parser() -> MarkdownIt:
 
 def _kept_maths(state: StateInline, silent: bool) -> bool:
     """Parse maths as nbconvert's inline parser does."""
-    found = _NBCONVERT_MATHS.match(state.src, state.pos) if state.env.get("keeps_dollars") else None
+    found = _NBCONVERT_MATHS.match(state.src, state.pos) if state.env.get("keeps_maths") else None
     if found is None:
         return False
     if not silent:
@@ -74,11 +74,14 @@ def is_safe(markdown: str, allowed: frozenset[str] = frozenset(), own_tags: Sequ
     own_tags : sequence of str
         The HTML tags that this package has added, in order. Only these may be present.
     """
-    parser = _checking_parser()
+    # To the parser, readings of a text without maths are all the same.
+    parsed: dict[tuple[str, bool], list[Token]] = {}
     for reading in readings(markdown, *_found_by_parser(markdown)):
         if reading is None:
             return False
-        tokens = parser.parse(reading.markdown, {"keeps_dollars": reading.keeps_dollars})
+        keeps_maths = reading.keeps_dollars and not {"$", "\\"}.isdisjoint(reading.markdown)
+        key = reading.markdown, keeps_maths
+        tokens = parsed[key] = parsed.get(key) or _checking_parser().parse(key[0], {"keeps_maths": keeps_maths})
         if not _are_harmless(tokens, allowed, own_tags):
             return False
         if reading.maths is not None and not is_ordinary(tokens, reading.maths):
