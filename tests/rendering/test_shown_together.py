@@ -19,8 +19,8 @@ from wandb_inference_magic.rendering.reply import reply_bundle
 from wandb_inference_magic.rendering.tables import table_bundle
 from wandb_inference_magic.rendering.thread_file import to_markdown
 
-# Each fault put into the check of safety that 2,000 composites find is found by these too: that of one place of maths in
-# a paragraph only by number 255 of the last seed.
+# Each fault put into the check of safety that 2,000 composites find is found by these too. That of the place of maths
+# in a paragraph is found by one alone, number 255 of the last seed.
 NUMBER = 260
 SEEDS = range(4)
 
