@@ -66,14 +66,13 @@ def assert_prices_are_text(output: Locator, formulas: int) -> None:
     )
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_all_is_readable_in_both_themes(
-    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str, theme: str, tmp_path: Path
+    server: JupyterServer, wandb_hosts: Wandb, page: Page, path: str, tmp_path: Path
 ) -> None:
     """Prices stay text and formulas are drawn; bars and errors are seen, in trusted and untrusted outputs."""
     wandb_hosts.api.always = Streamed(pieces(TEXT), per_second=400, counted=usage(31, 118))
-    name = f"reading-{path.partition('/')[0]}-{theme[-4:].strip()}.ipynb"
-    lab = Lab.open(server, page, name, CELLS, path=path, theme=theme)
+    name = f"reading-{path.partition('/')[0]}.ipynb"
+    lab = Lab.open(server, page, name, CELLS, path=path)
     for number in range(7):
         lab.run(number)
     wandb_hosts.api.then(refused(400, "The temperature must be below 2, and $5 or $6."))
@@ -81,18 +80,21 @@ def test_all_is_readable_in_both_themes(
     lab.run(8)
     expect(lab.cell(9).locator(".cm-content")).to_contain_text("%%wbchat --raw")
     lab.run(10)
-    check_outputs(lab)
-    lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
-    page.set_viewport_size({"width": 1400, "height": 2600})
-    keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-1400")
-    page.set_viewport_size({"width": 700, "height": 2600})
-    keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-700")
+    for theme in (LIGHT, DARK):
+        lab.set_theme(theme)
+        check_outputs(lab)
+        lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
+        for width in (1400, 700):
+            page.set_viewport_size({"width": width, "height": 2600})
+            keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-{width}")
     saved = lab.save()
     lab.close()
     server.end_kernel(name)
     server.write_untrusted(name, saved, *range(1, 8))
     lab.open_again()
-    assert_has_bars(lab.output(6).nth(1))
+    for theme in (DARK, LIGHT):
+        lab.set_theme(theme)
+        assert_has_bars(lab.output(6).nth(1))
     html, _ = HTMLExporter().from_notebook_node(nbformat.reads(json.dumps(saved), as_version=4))
     (tmp_path / "exported.html").write_text(html, encoding="utf-8")
     exported = page.context.new_page()

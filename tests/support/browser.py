@@ -255,7 +255,7 @@ class Lab:
             lab.close(ends_kernels=True)
         _write(server.folder / name, _notebook(cells, markdown))
         lab.open_again()
-        lab._set_theme(theme)
+        lab.set_theme(theme)
         lab.wait_for_kernel()
         return lab
 
@@ -278,7 +278,8 @@ class Lab:
         of_server = self.page.url.startswith(f"{self.server.url}/")
         return of_server and self.page.evaluate("window.jupyterapp?.name") == APPLICATIONS[self._path]
 
-    def _set_theme(self, theme: str) -> None:
+    def set_theme(self, theme: str) -> None:
+        """Switch the page to a theme (`LIGHT`, `DARK`), unless it is shown already."""
         if self.page.evaluate(SHOWN_THEME) != theme:
             change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
             self.page.evaluate(change, theme)
