@@ -86,7 +86,7 @@ def test_all_is_readable_in_both_themes(
         lab.page.locator(".jp-Cell").first.scroll_into_view_if_needed()
         for width in (1400, 700):
             page.set_viewport_size({"width": width, "height": 2600})
-            keep_screenshot(page, f"reading-{path[:3]}-{theme[-4:].strip()}-{width}")
+            keep_screenshot(page, f"reading-{path[:3]}-{theme.split()[-1]}-{width}")
     saved = lab.save()
     lab.close()
     server.end_kernel(name)
