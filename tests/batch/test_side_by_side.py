@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from known_models import known_model_environment
-from service import Answer, Service, Wandb, completion, refused
+from service import Answer, Received, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
@@ -24,7 +24,11 @@ SECONDS = 60
 
 
 def asked(one: Answer) -> str:
-    return str(one.received.body["messages"][-1]["content"])
+    return asked_in(one.received)
+
+
+def asked_in(received: Received) -> str:
+    return str(received.body["messages"][-1]["content"])
 
 
 def rows(number: int) -> list[dict[str, int]]:
@@ -129,6 +133,47 @@ def test_a_paused_job_does_not_block_other_maps(beside: ModuleType, service: Ser
     assert job.state == "paused"
     job.resume()
     assert len(job.wait(SECONDS).reply.dropna()) == 12
+    assert claims() == 0
+
+
+def test_what_a_paused_job_has_sent_is_not_asked_again(
+    beside: ModuleType, service: Service, thread: ThreadPoolExecutor
+) -> None:
+    held = Held(2)
+    service.always = held
+    job = beside.map_prompts(rows(6), "{{ n }}", background=True, concurrency=2)
+    assert held.arrived.wait(SECONDS)
+    job.pause()
+    # Two of its questions are in flight. A third one waits for a slot, and is asked by the map beside it.
+    beside_it = thread.submit(beside.map_prompts, rows(6), "{{ n }}", concurrency=4)
+    until(lambda: len(service.chats) == 4)
+    held.may.set()
+    wanted = [f"of {one}" for one in range(6)]
+    assert beside_it.result(SECONDS).reply.tolist() == wanted
+    assert job.state == "paused"
+    job.resume()
+    assert job.wait(SECONDS).reply.tolist() == wanted
+    assert sorted(asked_in(one) for one in service.chats) == list("012345")
+    assert claims() == 0
+
+
+def test_a_question_that_a_paused_job_must_repeat_is_asked_by_another_map(
+    beside: ModuleType, service: Service, thread: ThreadPoolExecutor
+) -> None:
+    held = Held()
+    service.always = held
+    schema = {"type": "object", "properties": {"m": {"type": "integer"}}, "required": ["m"]}
+    job = beside.map_prompts(rows(1), "{{ n }}", background=True, schema=schema)
+    assert held.arrived.wait(SECONDS)
+    job.pause()
+    beside_it = thread.submit(beside.map_prompts, rows(1), "{{ n }}", schema=schema)
+    # What it has sent is answered, and does not fit the schema. While it is paused, it cannot ask for a repair.
+    service.always = completion('{"m": 7}')
+    held.may.set()
+    assert beside_it.result(SECONDS).m.tolist() == [7]
+    job.resume()
+    assert job.wait(SECONDS).m.tolist() == [7]
+    assert len(service.chats) == 2
     assert claims() == 0
 
 

@@ -47,12 +47,15 @@ class RowCall(ModelCall):
     def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str) -> None:
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
         self.run = run
+        self.first = request
         self.number = number
         self.key = key
         # The limiter's `latest_end` before its answer was looked for on disk.
         self.seen_end: object = None
         self.is_repaired = False
         self.was_sent = False
+        # Whether no other run may ask its question meanwhile, and whether one does all the same: this one was paused.
+        self.is_claimed = self.is_taken_over = False
         # Whether its request is answered, and `end` has not seen that yet.
         self.is_answered = False
 
@@ -72,10 +75,17 @@ class RowCall(ModelCall):
             # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
             if not self.was_sent and (run.is_halted or run.new_failures):
                 return
+            if self.is_claimed and not self.share.begin_asking(self.key):
+                self.was_sent, self.is_taken_over = False, True
+                return
             self.was_sent = True
             if not self.is_repaired:
                 self.sent = run.requests.in_current_form(self.sent)
-            await self._send_in_turn(client)
+            try:
+                await self._send_in_turn(client)
+            except BaseException:
+                self.share.will_ask_again(self.key)
+                raise
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         relaxed = super().relaxed(error)

@@ -195,7 +195,8 @@ class BatchRun(RunResults):
 
     def _may_ask(self, row: RowCall) -> bool:
         """Return whether no other run is asking the row's question. Then none will, until this run has its answer."""
-        return not self.keeps_answers or self.share.may_ask(row.key) or self.is_nested
+        row.is_claimed = self.keeps_answers and self.share.may_ask(row.key)
+        return row.is_claimed or not self.keeps_answers or self.is_nested
 
     def _no_longer_asked(self) -> RowCall | None:
         """Take the first row that was set aside, and that no other run is asking any more."""
@@ -224,9 +225,7 @@ class BatchRun(RunResults):
         self.new_failures.discard(row)
         row.is_answered = False
         if not row.was_sent:
-            if self.is_halted:
-                self.release(row)
-            return not self.is_halted
+            return self._begin_again(row)
         try:
             if failure is not None:
                 raise failure
@@ -236,6 +235,7 @@ class BatchRun(RunResults):
             except Mismatch as mismatch:
                 row.begin_repair(mismatch)
                 row.is_repaired = True
+                self.share.will_ask_again(row.key)
                 return True
             reply = row.reply()
             if not reply.text and value is None:
@@ -256,6 +256,16 @@ class BatchRun(RunResults):
         self.release(row)
         return False
 
+    def _begin_again(self, row: RowCall) -> bool:
+        """Return whether the request of a row that was not sent must be sent now."""
+        if not self.is_halted and not row.is_taken_over:
+            return True
+        self.release(row)
+        if not self.is_halted:
+            # It may be repaired or relaxed, and its calls are counted: another one begins anew.
+            self._aside.append(RowCall(self, row.first, row.number, row.key))
+        return False
+
     def keep_answers(self) -> None:
         """Write the results of rows that have ended to disk. Then other runs may look for them there."""
         self._kept_answers.write()
@@ -265,7 +275,7 @@ class BatchRun(RunResults):
     def _end_waiting(self, row: RowCall) -> None:
         self._ended_keys.append(row.key)
         for number in self._waiting.pop(row.number, ()):
-            self._share(row.number, number)
+            self.share_row(row.number, number)
 
     def release(self, row: RowCall) -> None:
         """Count a row's requests, and give its slot and its reservation back."""
@@ -325,25 +335,18 @@ class BatchRun(RunResults):
         if first in self._waiting:
             self._waiting[first].append(number)
         else:
-            self._share(first, number)
-
-    def _share(self, first: int, number: int) -> None:
-        self.answers[number] = self.answers[first]
-        if first in self.errors:
-            self.errors[number] = self.errors[first]
-            self.flawed += self.answers[first] is not None
-        self.end_row(number)
-        self.shared += 1
+            self.share_row(first, number)
 
     def _take_kept(self, row: RowCall, kept: Answer | None) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
+        schema = self.spec.chat.schema
         if kept.error:
             self.errors[row.number] = kept.error
         else:
             try:
-                self.answers[row.number] = self._read(kept.text)
+                self.answers[row.number] = kept.text if schema is None else schema.read(kept.text)
             except Mismatch:
                 return False
             self.seconds[row.number] = kept.seconds
@@ -425,10 +428,6 @@ class BatchRun(RunResults):
         self._has_answers = True
         self.end_row(number)
         self.replayed += reply.replayed
-
-    def _read(self, text: str) -> Any:
-        schema = self.spec.chat.schema
-        return text if schema is None else schema.read(text)
 
     def _fail(self, number: int, error: InferenceError, key: str) -> None:
         """Store why a row has no answer. End the run if the error would affect every row, or after many in a row."""

@@ -70,6 +70,15 @@ class RunResults:
         self._ended[number] = 1
         self.done += 1
 
+    def share_row(self, first: int, number: int) -> None:
+        """Give a row the result of an earlier row, which is equal to it."""
+        self.answers[number] = self.answers[first]
+        if first in self.errors:
+            self.errors[number] = self.errors[first]
+            self.flawed += self.answers[first] is not None
+        self.end_row(number)
+        self.shared += 1
+
     def count(self, call: Reply) -> None:
         """Count the tokens and the cost of a call."""
         self.cut += call.is_cut_by_budget

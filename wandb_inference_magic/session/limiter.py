@@ -85,6 +85,7 @@ class Limiter:
         self.reason, self.opens_at = "", 0.0
         # Who is asking a question that is kept on disk, by its key. Changed in the threads of the runs.
         self.asked_by: dict[str, Share] = {}
+        self.claims = Lock()
         # Another object after each question that is no longer asked: its answer may be on disk now.
         self.latest_end = object()
         # Those that have a slot or wait for one.
@@ -241,6 +242,8 @@ class Share:
         self.taken = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.is_paused = False
+        # The keys of the questions that are in flight, or whose answers are not on disk yet.
+        self.asking: set[str] = set()
 
     @property
     def allowed(self) -> int:
@@ -298,22 +301,39 @@ class Share:
         """
         if not key:
             return True
-        owner = self.limiter.asked_by.setdefault(key, self)
-        if owner.is_paused:
-            self.limiter.asked_by[key] = owner = self
+        with self.limiter.claims:
+            owner = self.limiter.asked_by.setdefault(key, self)
+            if owner.is_paused and key not in owner.asking:
+                self.limiter.asked_by[key] = owner = self
         return owner is self
+
+    def begin_asking(self, key: str) -> bool:
+        """Note that the question of this key is sent now. Return False if another share asks it, or has asked it."""
+        if not key:
+            return True
+        with self.limiter.claims:
+            may = self.limiter.asked_by.get(key) is self
+            if may:
+                self.asking.add(key)
+        return may
+
+    def will_ask_again(self, key: str) -> None:
+        """Note that the question of this key is not in flight any more, and will be sent once more."""
+        self.asking.discard(key)
 
     def will_not_ask(self, key: str) -> None:
         """Let others ask the question of this key, which this share has not asked."""
-        if self.limiter.asked_by.get(key) is self:
-            del self.limiter.asked_by[key]
+        with self.limiter.claims:
+            self.asking.discard(key)
+            if self.limiter.asked_by.get(key) is self:
+                del self.limiter.asked_by[key]
 
     def has_asked(self, key: str) -> None:
         """Note that the question of this key is not asked any more."""
         if self.limiter.asked_by.get(key) is self:
             # Before another run may ask it.
             self.limiter.latest_end = object()
-            self.will_not_ask(key)
+        self.will_not_ask(key)
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""
