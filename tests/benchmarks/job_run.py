@@ -9,7 +9,7 @@ from statistics import quantiles
 
 from environments import clean_environment
 from figures import Figure, as_difference, as_limit
-from kernels import Kernel, running_kernel
+from kernels import Kernel, quick_kernel, running_kernel
 from map_run import MODEL, serving
 
 CELLS = 50
@@ -31,11 +31,12 @@ get_ipython().events.register("post_run_cell", ended)
 """
 
 
-def figures(rows: int) -> list[Figure]:
+def figures(rows: int, *, quick: bool = False) -> list[Figure]:
     """Return how long `--bg` takes to return, and how much longer other cells take while the job runs."""
     with tempfile.TemporaryDirectory() as folder, serving() as url:
         variables = {"WANDB_INFERENCE_BASE_URL": url, "WANDB_INFERENCE_MODEL": MODEL}
-        with running_kernel(clean_environment(Path(folder)) | variables, Path(folder)) as kernel:
+        start = quick_kernel if quick else running_kernel
+        with start(clean_environment(Path(folder)) | variables, Path(folder)) as kernel:
             assert kernel.run(f"%load_ext wandb_inference_magic\nimport pandas as pd\n{WATCH}").ok
             assert kernel.run(f"df = pd.DataFrame({{'n': range({rows})}})\n%wbchat hi").ok
             without = _late(kernel)

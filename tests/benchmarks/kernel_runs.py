@@ -8,13 +8,14 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
 
 from environments import clean_environment
 from figures import Figure, as_difference, as_limit, as_ratio, in_turns
-from kernels import Kernel, running_kernel
+from kernels import Kernel, quick_kernel, running_kernel
 from service import Service, Streamed, completion, listing
 
 LOAD = "%load_ext wandb_inference_magic"
@@ -33,30 +34,37 @@ def by_hand(messages=({{"role": "user", "content": "hi"}},), shown=True):
 KILOBYTE = "word " * 204
 
 
-@contextmanager
-def kernel(service: Service) -> Iterator[Kernel]:
-    """A fresh kernel whose endpoint is the service."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        (home / "empty_extension.py").write_text("def load_ipython_extension(shell): pass\n")
-        environment = clean_environment(home) | {
-            "WANDB_INFERENCE_BASE_URL": service.url,
-            "WANDB_INFERENCE_MODEL": "test/model-a",
-            "PYTHONPATH": folder,
-        }
-        with running_kernel(environment, home) as running:
+@dataclass(frozen=True)
+class Kernels:
+    """Kernels whose endpoint is a service. Those that are `quick` have imported the SDK before they start."""
+
+    service: Service
+    quick: bool = False
+
+    @contextmanager
+    def fresh(self) -> Iterator[Kernel]:
+        """A fresh kernel."""
+        start = quick_kernel if self.quick else running_kernel
+        with tempfile.TemporaryDirectory() as folder:
+            home = Path(folder)
+            (home / "empty_extension.py").write_text("def load_ipython_extension(shell): pass\n")
+            environment = clean_environment(home) | {
+                "WANDB_INFERENCE_BASE_URL": self.service.url,
+                "WANDB_INFERENCE_MODEL": "test/model-a",
+            }
+            # It finds the extension in the folder in which it works.
+            with start(environment, home) as running:
+                yield running
+
+    @contextmanager
+    def ready(self) -> Iterator[Kernel]:
+        """A kernel in which both ways were used once, so that nothing is left to import."""
+        with self.fresh() as running:
+            running.run(BY_HAND.format(url=self.service.url))
+            running.run(LOAD)
+            running.run(CHAT)
+            running.run("by_hand()")
             yield running
-
-
-@contextmanager
-def ready_kernel(service: Service) -> Iterator[Kernel]:
-    """A kernel in which both ways were used once, so that nothing is left to import."""
-    with kernel(service) as running:
-        running.run(BY_HAND.format(url=service.url))
-        running.run(LOAD)
-        running.run(CHAT)
-        running.run("by_hand()")
-        yield running
 
 
 def wall_seconds(running: Kernel, *cells: str) -> float:
@@ -70,9 +78,9 @@ def wall_seconds(running: Kernel, *cells: str) -> float:
 # Before the first chat ----------------------------------------------------------------------------------------
 
 
-def loading(service: Service, times: int) -> Figure:
+def loading(kernels: Kernels, times: int) -> Figure:
     def seconds(extension: str) -> float:
-        with kernel(service) as fresh:
+        with kernels.fresh() as fresh:
             fresh.run("import time")
             fresh.run(
                 textwrap.dedent(f"""
@@ -87,22 +95,22 @@ def loading(service: Service, times: int) -> Figure:
     return as_ratio("`%load_ext`, fresh kernel", ours * 1000, empty * 1000, "empty extension", "ms", 18)
 
 
-def first_chat(service: Service, times: int) -> Figure:
+def first_chat(kernels: Kernels, times: int) -> Figure:
     def seconds(*cells: str) -> float:
-        with kernel(service) as fresh:
+        with kernels.fresh() as fresh:
             fresh.run("1")
             return wall_seconds(fresh, *cells)
 
-    by_hand = BY_HAND.format(url=service.url)
+    by_hand = BY_HAND.format(url=kernels.service.url)
     ours, reference = in_turns(times, lambda: seconds(LOAD, CHAT), lambda: seconds(by_hand, "by_hand()"))
     return as_ratio("first chat, Run All in a fresh kernel", ours, reference, "by hand", "s", 1.05)
 
 
-def first_chat_later(service: Service, times: int, pause: float) -> Figure:
+def first_chat_later(kernels: Kernels, times: int, pause: float) -> Figure:
     firsts: list[float] = []
 
     def second() -> float:
-        with kernel(service) as fresh:
+        with kernels.fresh() as fresh:
             fresh.run(LOAD)
             time.sleep(pause)
             firsts.append(wall_seconds(fresh, CHAT))
@@ -182,15 +190,15 @@ def begin():
 """
 
 
-def memory(service: Service, megabytes: float) -> Figure:
+def memory(kernels: Kernels, megabytes: float) -> Figure:
     """Measure the peak growth of the kernel for one long reply, compared with IPython showing the same text."""
     paragraph = f"{KILOBYTE}\n\n"
     count = int(megabytes * 1000)
 
     def grown(cell: str) -> float:
-        with ready_kernel(service) as running:
+        with kernels.ready() as running:
             running.run(MEASURE_MEMORY)
-            service.then(Streamed([paragraph] * count))
+            kernels.service.then(Streamed([paragraph] * count))
             running.run("begin()")
             assert running.run(cell).ok
             return float(running.value("megabytes('VmHWM') - before"))
@@ -208,9 +216,9 @@ def memory(service: Service, megabytes: float) -> Figure:
 # Models and threads ----------------------------------------------------------------------------------------------
 
 
-def many_models(service: Service, times: int, models: int) -> Figure:
-    service.listing = listing(*(f"test/model-{number}" for number in range(models)))
-    with kernel(service) as running:
+def many_models(kernels: Kernels, times: int, models: int) -> Figure:
+    kernels.service.listing = listing(*(f"test/model-{number}" for number in range(models)))
+    with kernels.fresh() as running:
         running.run(f"{LOAD}\nimport time")
         running.run("%wbmodels")
 
@@ -224,15 +232,15 @@ def many_models(service: Service, times: int, models: int) -> Figure:
     return as_limit(f"`%wbmodels` with {models:,} models, cached", took, 0.1)
 
 
-def late_turn(service: Service, times: int, turns: int) -> Figure:
-    with ready_kernel(service) as running:
-        service.always = completion(
+def late_turn(kernels: Kernels, times: int, turns: int) -> Figure:
+    with kernels.ready() as running:
+        kernels.service.always = completion(
             "Yes, and this is a sentence of some twenty words, as an answer in a class may well have."
         )
         chat = "get_ipython().run_cell_magic('wbchat', '--quiet', f'And what of number {n}?')"
         running.run(f"for n in range({turns}):\n    {chat}")
         assert running.run("%wbthread").ok
-        service.always = Streamed()
+        kernels.service.always = Streamed()
 
         def seconds(options: str) -> float:
             return wall_seconds(running, f"%%wbchat {options}\nAnd now?")
@@ -243,15 +251,15 @@ def late_turn(service: Service, times: int, turns: int) -> Figure:
 
 def in_kernels(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Yield each measure in kernels with its name, not yet taken."""
-    times = 1 if short else 9
-    yield "loading", lambda: loading(service, times)
-    yield "first_chat", lambda: first_chat(service, 1 if short else 5)
-    yield "first_chat_later", lambda: first_chat_later(service, 1 if short else 3, 1.0 if short else 10.0)
-    with ready_kernel(service) as running:
+    times, kernels = 1 if short else 9, Kernels(service, quick=short)
+    yield "loading", lambda: loading(kernels, times)
+    yield "first_chat", lambda: first_chat(kernels, 1 if short else 5)
+    yield "first_chat_later", lambda: first_chat_later(kernels, 1 if short else 3, 1.0 if short else 10.0)
+    with kernels.ready() as running:
         yield "first_words", lambda: first_words(service, running, 1 if short else 25)
         yield "cpu", lambda: cpu(service, running, 1 if short else 5, 200 if short else 5000)
         for tokens in (100,) if short else (500, 5000):
             yield "sizes", partial(sizes, service, running, tokens)
-    yield "memory", lambda: memory(service, 0.1 if short else 10)
-    yield "many_models", lambda: many_models(service, times, 100 if short else 1000)
-    yield "late_turn", lambda: late_turn(service, 1 if short else 15, 5 if short else 200)
+    yield "memory", lambda: memory(kernels, 0.1 if short else 10)
+    yield "many_models", lambda: many_models(kernels, times, 100 if short else 1000)
+    yield "late_turn", lambda: late_turn(kernels, 1 if short else 15, 5 if short else 200)

@@ -41,7 +41,7 @@ def measures(service: Service, *, short: bool) -> Iterator[tuple[str, Callable[[
     """Yield each measure with its name, not yet taken."""
     yield from in_kernels(service, short=short)
     yield "dropdown", lambda: dropdown(1 if short else 20, 100 if short else 1000)
-    yield "job", lambda: job_figures(2000 if short else 10_000)
+    yield "job", lambda: job_figures(2000 if short else 10_000, quick=short)
     yield "map", lambda: map_figure(60 if short else 5000, 1 if short else 3)
 
 
