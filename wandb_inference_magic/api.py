@@ -165,7 +165,8 @@ def map_prompts(
     ----------
     frame : object
         A DataFrame or Series of pandas, polars, pyarrow or anything narwhals reads; a Dask DataFrame, which stays lazy;
-        or an iterable of texts (available as `text`) or of dicts.
+        or an iterable of texts (available as `text`), of dicts or of records: dataclasses, models, named tuples, rows
+        of a database cursor. The items of other tuples are `row[0]`, `row[1]`.
     prompt : str
         A Jinja2 template. Names are looked up in the row's columns, then in `names`; `row` is the whole row.
     model : str or sequence of str, optional

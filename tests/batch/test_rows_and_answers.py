@@ -268,7 +268,7 @@ def test_rows_of_a_database_cursor_are_read_in_the_thread_that_made_it(api: Modu
     assert None not in answers(api.map_prompts(cursor, "{{ text }}", concurrency=8))
     plain = database.execute("select text from reviews limit 20")
     plain.row_factory = None
-    assert len(api.map_prompts(plain, "{{ text[0] }}", concurrency=8)) == 20
+    assert len(api.map_prompts(plain, "{{ text }}", concurrency=8)) == 20
     assert len(service.chats) == 50 + 20 - 20
 
 

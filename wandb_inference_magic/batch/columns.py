@@ -82,21 +82,28 @@ def _plain(value: Any) -> Any:
     return _of_object(value)
 
 
-def _of_object(value: Any) -> Any:
+def fields_of(value: Any) -> Mapping[Any, Any] | None:
+    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value."""
     from pydantic import BaseModel, RootModel
+
+    if isinstance(value, type | RootModel):
+        return None
+    if isinstance(value, BaseModel):
+        return {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
+    if is_dataclass(value):
+        return {one.name: getattr(value, one.name, None) for one in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    described = getattr(type(value), "__attrs_attrs__", None)
+    return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+
+
+def _of_object(value: Any) -> Any:
+    from pydantic import RootModel
 
     if isinstance(value, RootModel):
         return _plain(value.root)
-    record: Mapping[Any, Any] | None = None
-    if isinstance(value, Mapping):
-        record = value
-    elif isinstance(value, BaseModel):
-        names = (*type(value).model_fields, *(value.model_extra or ()))
-        record = {name: getattr(value, name) for name in names}
-    elif is_dataclass(value):
-        record = {one.name: getattr(value, one.name, None) for one in fields(value)}
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        record = dict(zip(value._fields, value, strict=True))
+    record = value if isinstance(value, Mapping) else fields_of(value)
     if record is not None:
         return {_name(name): _plain(one) for name, one in record.items()}
     if isinstance(value, Sequence | Iterator):

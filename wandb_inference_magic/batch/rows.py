@@ -8,38 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
 from numbers import Integral
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
 from ..messages import data_frame
 from .columns import ERROR_SUFFIX
 from .native_columns import arrow_array, built, pandas_array, polars_series
+from .records import TEXT, FrameRow, Row as Row, as_row, as_table, column_names, storable
 
 if TYPE_CHECKING:
     from .columns import Column
 
-Row = Mapping[str, Any]
-
-
-class FrameRow(dict[str, Any]):
-    """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
-
-    `index` has the values of the index by the names of its levels, so far as they have names of their own. `label` has
-    all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
-    """
-
-    index: Mapping[str, Any] = MappingProxyType({})
-    label: Mapping[str, Any] = MappingProxyType({})
-
-    def __missing__(self, name: object) -> Any:
-        if isinstance(name, str) or str(name) not in self:
-            raise KeyError(name)
-        return self[str(name)]
-
-
-# The name of the only column of a list of texts, or of a Series without a name.
-TEXT: Final = "text"
 ROWS_AT_ONCE: Final = 1000
 
 
@@ -102,7 +81,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Parameters
     ----------
     value : object
-        A frame or Series of pandas, polars, pyarrow or anything narwhals reads, or an iterable of texts or of dicts.
+        A frame or Series of pandas, polars, pyarrow or anything narwhals reads, batches of pyarrow, or an iterable of
+        texts, of dicts or of records (see `as_row`).
     limit : int, optional
         Take only the first `limit` rows.
     copy : bool
@@ -115,6 +95,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     """
     import narwhals as nw
 
+    value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)
     except nw.exceptions.DuplicateError:
@@ -128,8 +109,9 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
         frame = frame if limit is None else frame.head(limit)
         return FrameRows(frame.clone() if copy else frame)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        is_made = isinstance(value, list | tuple)
-        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy)
+        is_made, names = isinstance(value, list | tuple), column_names(value)
+        _check_names(names)
+        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
@@ -253,9 +235,10 @@ def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any
 
 @dataclass
 class ListRows:
-    """The rows of an iterable of texts or of dicts. Rows that were read are kept for the result.
+    """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
 
-    With `is_made`, all of them are there already. With `copies`, they are copied when they are read.
+    With `is_made`, all of them are there already. With `copies`, they are copied when they are read. `names` are those
+    of the items of tuples, where they are known.
     """
 
     source: Iterator[Any]
@@ -263,6 +246,7 @@ class ListRows:
     is_made: bool = False
     index_names: Sequence[str] = ()
     copies: bool = False
+    names: Sequence[str] = ()
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
 
@@ -286,8 +270,8 @@ class ListRows:
                 except Exception as error:
                     self._failure = error
                     raise
-                row = value if isinstance(value, Mapping) else {TEXT: value}
-                self._drawn.append(dict(row) if self.copies else row)
+                row = as_row(value, self.names)
+                self._drawn.append(dict(row) if self.copies and row is value else row)
             yield self._drawn[number]
 
     def longest(self) -> Row | None:
@@ -306,9 +290,9 @@ class ListRows:
         size = len(self._drawn)
         whole = {name: column.padded(size) for name, column in columns.items()}
         try:
-            frame = data_frame(self._drawn)
+            frame = data_frame(rows := [storable(row) for row in self._drawn])
         except InferenceError:
-            return [_merged(row, number, whole, dropped) for number, row in enumerate(self._drawn)], []
+            return [_merged(row, number, whole, dropped) for number, row in enumerate(rows)], []
         return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
 
 

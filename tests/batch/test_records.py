@@ -1,0 +1,150 @@
+"""Rows made of records: named tuples, models, rows of databases and of frames. The result can be written to a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pydantic import BaseModel, ConfigDict
+from service import Answer, Service, completion
+
+from wandb_inference_magic import InferenceError
+from wandb_inference_magic.batch import ListRows, read_rows
+from wandb_inference_magic.prompts import Image
+
+
+class Pair(NamedTuple):
+    name: str
+    pay: Any
+
+
+@dataclass
+class Person:
+    name: str
+    pay: Any
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+
+class Plain:
+    def __str__(self) -> str:
+        return "a plain one"
+
+
+PEOPLE = [("Bo", 3), ("Al", 5)]
+FRAME = pd.DataFrame(PEOPLE, columns=["name", "pay"], index=["x", "y"])
+COLUMNS: dict[str, list[Any]] = {"name": ["Bo", "Al"], "pay": [3, 5]}
+INDEXED: dict[str, list[Any]] = {"Index": ["x", "y"], **COLUMNS}
+
+
+def cursor(factory: Any = None, sql: str = "select * from people") -> sqlite3.Cursor:
+    database = sqlite3.connect(":memory:")
+    database.row_factory = factory
+    database.execute("create table people (name, pay)")
+    database.executemany("insert into people values (?, ?)", PEOPLE)
+    return database.execute(sql)
+
+
+def echo(one: Answer) -> None:
+    completion(one.received.body["messages"][-1]["content"])(one)
+
+
+def from_parquet(frame: pd.DataFrame) -> pd.DataFrame:
+    file = BytesIO()
+    frame.to_parquet(file)
+    return pd.read_parquet(file)
+
+
+@pytest.mark.parametrize(
+    ("make", "columns"),
+    [
+        pytest.param(lambda: [Pair(*one) for one in PEOPLE], COLUMNS, id="named tuples"),
+        pytest.param(lambda: [Person(*one) for one in PEOPLE], COLUMNS, id="dataclasses"),
+        pytest.param(lambda: [Model(name=name, pay=pay) for name, pay in PEOPLE], COLUMNS, id="models"),
+        pytest.param(cursor, COLUMNS, id="tuples of a cursor"),
+        pytest.param(lambda: cursor(sqlite3.Row), COLUMNS, id="rows of a cursor"),
+        pytest.param(lambda: cursor(sqlite3.Row).fetchall(), COLUMNS, id="rows that were fetched"),
+        pytest.param(FRAME.itertuples, INDEXED, id="itertuples"),
+        pytest.param(FRAME.iterrows, INDEXED, id="iterrows"),
+        pytest.param(lambda: [row for _, row in FRAME.iterrows()], COLUMNS, id="Series"),
+    ],
+)
+def test_fields_that_have_names_are_columns(
+    api: ModuleType, service: Service, make: Callable[[], Any], columns: dict[str, list[Any]]
+) -> None:
+    service.always = echo
+    out = api.map_prompts(make(), "{{ name }} earns {{ pay }}")
+    for read in (out, from_parquet(out)):
+        assert read.to_dict("list") == {**columns, "reply": ["Bo earns 3", "Al earns 5"]}
+
+
+def test_items_of_other_tuples_are_found_by_their_places(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = from_parquet(api.map_prompts(PEOPLE, "{{ row[0] }} earns {{ row['1'] }}"))
+    assert out.to_dict("list") == {"0": ["Bo", "Al"], "1": [3, 5], "reply": ["Bo earns 3", "Al earns 5"]}
+
+
+def test_two_columns_of_a_cursor_with_the_same_name_are_refused(api: ModuleType, service: Service) -> None:
+    with pytest.raises(InferenceError, match=r"Two columns are called 'name'\. Nothing was sent\."):
+        api.map_prompts(cursor(sql="select name, name from people"), "{{ name }}")
+    assert not service.chats
+
+
+def test_groups_of_a_frame_are_rows_that_can_be_written(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    groups = FRAME.groupby("name")
+    out = from_parquet(api.map_prompts(groups, "{{ row[0] }}: {{ row[1].pay.sum() }}"))
+    assert out["reply"].tolist() == ["Al: 5", "Bo: 3"]
+    assert list(out["1"][0]) == [{"name": "Al", "pay": 5}]
+    out = from_parquet(api.map_prompts(groups["pay"], "{{ row[0] }}: {{ row[1].sum() }}"))
+    assert out["reply"].tolist() == ["Al: 5", "Bo: 3"]
+    assert list(out["1"][0]) == [5]
+
+
+def test_objects_without_fields_are_texts_in_the_result(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = api.map_prompts([Plain(), Pair("Bo", Person("Al", Path("a")))], "{{ row }}")
+    read = from_parquet(out)
+    assert read["text"].tolist()[0] == "a plain one"
+    assert read["pay"].tolist()[1] == {"name": "Al", "pay": "a"}
+
+
+def test_an_image_is_one_value_although_it_is_a_dataclass() -> None:
+    image = Image("https://example.com/a.png")
+    rows = read_rows([image])
+    assert list(rows) == [{"text": image}]
+    assert rows.with_columns({})[0]["text"][0] is image
+
+
+def test_records_that_are_copied_are_still_found_by_place() -> None:
+    rows = read_rows(PEOPLE, copy=True)
+    assert isinstance(rows, ListRows)
+    assert next(iter(rows))[0] == "Bo"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_batches_of_pyarrow_are_a_table(api: ModuleType, service: Service, limit: int | None) -> None:
+    service.always = echo
+    table = pa.table({"t": list("abcdef")})
+    size = 6 if limit is None else limit
+    for given in (table.to_batches()[0], table.to_reader(max_chunksize=2)):
+        out = api.map_prompts(given, "{{ t }}", limit=limit)
+        assert isinstance(out, pa.Table)
+        assert out["reply"].to_pylist() == list("abcdef")[:size]
+
+
+def test_only_the_batches_that_the_limit_needs_are_read() -> None:
+    reader = pa.table({"t": list("abcdef")}).to_reader(max_chunksize=2)
+    assert [row["t"] for row in read_rows(reader, 3)] == ["a", "b", "c"]
+    assert reader.read_next_batch().to_pydict() == {"t": ["e", "f"]}

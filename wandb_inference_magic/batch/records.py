@@ -1,0 +1,134 @@
+"""Values that have named fields, as rows: named tuples, models, rows of a database or of a frame."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
+from types import MappingProxyType
+from typing import Any, Final
+
+from ..prompts import Image
+from .columns import fields_of, plain
+
+Row = Mapping[str, Any]
+# The name of the only column of a list of texts, or of a Series without a name.
+TEXT: Final = "text"
+# The name that pandas gives to the index in the tuples of `itertuples`.
+INDEX: Final = "Index"
+# The classes of rows that drivers of databases have, besides tuples.
+_ROWS: Final = ("Row", "Record", "DictRow")
+# Frames have types for the scalars and arrays of these modules; PIL has images.
+_STORED: Final = ("builtins", "datetime", "decimal", "numpy", "pandas", "PIL")
+
+
+class FrameRow(dict[str, Any]):
+    """The values of a row by the names of the columns, which are texts; `row[0]` finds the column `0` too.
+
+    `index` has the values of the index by the names of its levels, so far as they have names of their own. `label` has
+    all of them, under the names that pandas gives them as columns; it is empty if the index only counts the rows.
+    """
+
+    index: Mapping[str, Any] = MappingProxyType({})
+    label: Mapping[str, Any] = MappingProxyType({})
+
+    def __missing__(self, name: object) -> Any:
+        if isinstance(name, str) or str(name) not in self:
+            raise KeyError(name)
+        return self[str(name)]
+
+
+class Record(FrameRow):
+    """A row made of a value that is no mapping."""
+
+
+def as_row(value: Any, names: Sequence[str] = ()) -> Row:
+    """Return a value as a row: of its fields if they have names, of the column `text` otherwise.
+
+    Parameters
+    ----------
+    value : object
+    names : sequence of str
+        The names of a tuple's items, where its source has them. Without, they are `0`, `1`, ...
+    """
+    if isinstance(value, Mapping):
+        return value
+    if _has_prompt_form(value):
+        return Record({TEXT: value})
+    if (fields := fields_of(value)) is not None:
+        return _record(fields.items())
+    if isinstance(value, tuple):
+        return _of_tuple(value, names)
+    return _record(_items(value)) if _is_keyed(value) else Record({TEXT: value})
+
+
+def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
+    if len(value) == 2 and _is_pandas(value[1], "Series") and value[1].name is value[0]:
+        # One of `iterrows`.
+        return _record([(INDEX, value[0]), *_items(value[1])])
+    return _record(zip(names if len(names) == len(value) else range(len(value)), value, strict=True))
+
+
+def _record(fields: Iterable[tuple[Any, Any]]) -> Record:
+    return Record((str(name), one) for name, one in fields)
+
+
+def _has_prompt_form(value: Any) -> bool:
+    """Return whether a value is shown to a model in a form of its own, such as an image."""
+    return isinstance(value, Image) or any(hasattr(type(value), name) for name in ("_ai_repr_", "_repr_png_"))
+
+
+def _is_keyed(value: Any) -> bool:
+    """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
+    return _is_pandas(value, "Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    # A Series finds a number by its place, and several values under a name that is there twice.
+    keys, values = (value.index, value.tolist()) if _is_pandas(value, "Series") else (value.keys(), value)
+    return zip(keys, values, strict=True)
+
+
+def _is_pandas(value: Any, name: str) -> bool:
+    kind = getattr(sys.modules.get("pandas"), name, None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def column_names(source: Any) -> list[str]:
+    """Return the names of the columns of a database cursor; none for any other source of rows."""
+    described = getattr(source, "description", None)
+    if not isinstance(described, list | tuple) or not hasattr(source, "fetchmany"):
+        return []
+    return [str(one[0]) for one in described]
+
+
+def storable(row: Row) -> Row:
+    """Return a row as it is in a result: what a frame cannot write to a file is plain if the row was no mapping."""
+    if not isinstance(row, Record):
+        return row
+    return {name: _stored(one) for name, one in row.items()}
+
+
+def _stored(value: Any) -> Any:
+    if _is_pandas(value, "DataFrame"):
+        return plain(value.to_dict("records"))
+    # Images are left, for a further run.
+    is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
+    is_nested = isinstance(value, dict | list | tuple | AnySet) or _is_pandas(value, "Series")
+    return value if is_left and not is_nested else plain(value)
+
+
+def as_table(value: Any, limit: int | None) -> Any:
+    """Return batches of pyarrow as a table, of which the rows up to `limit` are read; any other value as it is."""
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None or not isinstance(value, pyarrow.RecordBatch | pyarrow.RecordBatchReader):
+        return value
+    if isinstance(value, pyarrow.RecordBatch):
+        return pyarrow.Table.from_batches([value])
+    batches, size = [], 0
+    while limit is None or size < limit:
+        try:
+            batches.append(value.read_next_batch())
+        except StopIteration:
+            break
+        size += len(batches[-1])
+    return pyarrow.Table.from_batches(batches, value.schema)
