@@ -148,3 +148,25 @@ def test_only_the_batches_that_the_limit_needs_are_read() -> None:
     reader = pa.table({"t": list("abcdef")}).to_reader(max_chunksize=2)
     assert [row["t"] for row in read_rows(reader, 3)] == ["a", "b", "c"]
     assert reader.read_next_batch().to_pydict() == {"t": ["e", "f"]}
+
+
+# Rows without a prompt -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"system": "Be brief."}, {"distinct": True}])
+def test_a_row_whose_prompt_is_empty_is_not_sent_and_says_so(
+    api: ModuleType, service: Service, options: dict[str, Any]
+) -> None:
+    service.always = echo
+    out = api.map_prompts(["", None, "a", " \n"], "{{ text }}", **options)
+    assert [one.body["messages"][-1]["content"] for one in service.chats] == ["a"]
+    assert out["reply"].dropna().tolist() == ["a"]
+    reasons = out["reply_error"].dropna()
+    assert reasons.index.tolist() == [0, 1, 3]
+    assert reasons.str.startswith("The prompt is empty once its template is rendered. Nothing was sent.").all()
+
+
+def test_a_prompt_of_an_image_alone_is_not_empty(api: ModuleType, service: Service) -> None:
+    service.always = lambda one: completion("A cat.")(one)
+    out = api.map_prompts([Image("https://example.com/a.png")], " {{ text }} ", model="test/model-b")
+    assert out["reply"].tolist() == ["A cat."]

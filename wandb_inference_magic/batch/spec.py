@@ -11,7 +11,7 @@ from ..catalog import describe_cost
 from ..client import practice_server as local
 from ..config import CONCURRENCY
 from ..errors import InferenceError, shortened
-from ..prompts import Template, is_template
+from ..prompts import Template, is_template, refuse_empty
 from ..text import counted
 from .rows import index_of
 
@@ -95,7 +95,18 @@ class BatchSpec:
         check_count("concurrency", self.concurrency, 1, MOST_AT_ONCE)
 
     def prompts(self) -> Callable[[Row], Content]:
-        """Return a function that makes the prompt of a row."""
+        """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
+        render = self.renderer()
+
+        def prompt(row: Row) -> Content:
+            content = render(row)
+            refuse_empty(content)
+            return content
+
+        return prompt
+
+    def renderer(self) -> Callable[[Row], Content]:
+        """Return a function that renders the template for a row, also to an empty text."""
         if self.raw or not is_template(self.text):
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)

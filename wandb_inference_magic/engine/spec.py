@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
-from ..prompts import Image, as_prompt, read_image, render, with_images, with_text_after
+from ..prompts import Image, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
 from ..schemas import read_schema, read_tools, schema_of
 from .request import ChatSpec
 
@@ -53,12 +53,8 @@ def build_spec(
     content: Content = text if options.raw else render(text, names, tokens=value_tokens)
     if described_error:
         content = _about_error(content, described_error)
-    elif not options.image and isinstance(content, str) and not content.strip():
-        raise InferenceError(
-            "The prompt is empty once its template is rendered. Nothing was sent.",
-            remedy="Check the values in it; a comment `{# ... #}` is not sent.",
-            cause="option",
-        )
+    elif not options.image:
+        refuse_empty(content)
     return replace(
         spec_from_options(options, names),
         prompt=with_images(content, [read_image(one, names) for one in options.image]),

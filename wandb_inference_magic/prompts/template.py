@@ -224,6 +224,21 @@ def with_images(content: Content, images: Sequence[Image]) -> Content:
     return [part for part in parts if part.get("text") != ""] + [image.part for image in images]
 
 
+def refuse_empty(content: Content) -> None:
+    """Raise if a rendered prompt has neither text nor an image.
+
+    Raises
+    ------
+    InferenceError
+    """
+    if isinstance(content, str) and not content.strip():
+        raise InferenceError(
+            "The prompt is empty once its template is rendered. Nothing was sent.",
+            remedy="Check the values in it; a comment `{# ... #}` is not sent.",
+            cause="option",
+        )
+
+
 class _Whole:
     """A value that must not be cut."""
 
