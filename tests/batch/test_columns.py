@@ -30,7 +30,7 @@ from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.batch.columns import Column, name_columns, plain, result_columns
-from wandb_inference_magic.batch.kinds import INTEGER, Kind, kind_of_schema, settled
+from wandb_inference_magic.batch.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
 from wandb_inference_magic.batch.native_columns import arrow_type
 from wandb_inference_magic.batch.rows import read_rows
 from wandb_inference_magic.errors import InferenceWarning
@@ -134,7 +134,10 @@ def is_same(read: Any, answered: Any) -> bool:
     if answered is None or (isinstance(answered, float) and math.isnan(answered)):
         return is_empty(read) or read == "NaN" or (isinstance(read, dict) and all(map(is_empty, read.values())))
     if isinstance(read, str) and not isinstance(answered, str):
-        return json_equal(json.loads(read), in_json(answered))
+        # Dates and decimals are without quotes, unless they are inside of JSON text.
+        return read == in_json(answered) or json_equal(json.loads(read), in_json(answered))
+    if isinstance(read, datetime) and isinstance(answered, datetime) and answered.tzinfo is None:
+        return read == answered.replace(tzinfo=read.tzinfo and timezone.utc)
     if isinstance(answered, dict):
         # A field that another row has is without a value here.
         return isinstance(read, dict) and all(
@@ -424,20 +427,12 @@ def test_objects_with_other_keys_in_other_rows_keep_all_of_them(library: str) ->
 @pytest.mark.parametrize(
     ("annotation", "values", "texts", "why"),
     [
-        (int, [1, 2**70], ["1", str(2**70)], "whole numbers beyond 64 bits"),
-        (Union[int, str], [1, "a"], ["1", '"a"'], "values of several types"),  # noqa: UP007
+        (Any, [{"a": 1}, "b"], ['{"a": 1}', '"b"'], "values of several types"),
+        (Any, ["b", {"a": 1}], ['"b"', '{"a": 1}'], "values of several types"),
         (Any, [{"a": 1}, [1]], ['{"a": 1}', "[1]"], "values of several types"),
         (list[Any], [[1, "a"], []], ['[1, "a"]', "[]"], "values of several types"),
         (dict, [{}, {}], ["{}", "{}"], "objects without a field"),
         (dict, [{"\0": 1}, {"a": 2}], ['{"\\u0000": 1}', '{"a": 2}'], "names of fields that no column can have"),
-        (Decimal, ["1e-20", "2"], ['"1E-20"', '"2"'], "decimals with too many digits"),
-        (
-            timedelta,
-            ["P999999999D", "P1D"],
-            ['"999999999 days, 0:00:00"', '"1 day, 0:00:00"'],
-            "durations that are too long",
-        ),
-        (time, ["10:00:00Z", "10:00:00"], ['"10:00:00+00:00"', '"10:00:00"'], "times with a time zone"),
     ],
 )
 def test_values_that_no_column_holds_are_json_text_and_reported_once(
@@ -448,6 +443,46 @@ def test_values_that_no_column_holds_are_json_text_and_reported_once(
     out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
     assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
     assert notices == (f"'x' holds {why}: they are JSON text.",)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    ("annotation", "values", "texts", "why"),
+    [
+        (int, [1, 2**70], ["1", str(2**70)], "whole numbers beyond 64 bits"),
+        (Union[int, str], [1, 'a "b"'], ["1", 'a "b"'], "values of several types"),  # noqa: UP007
+        (Union[str, int], ['"a"', 2**70], ['"a"', str(2**70)], "values of several types"),  # noqa: UP007
+        (Any, [True, 1.5], ["true", "1.5"], "values of several types"),
+        (Union[datetime, Literal["soon"]], ["2024-01-01T00:00:00", "soon"], ["2024-01-01T00:00:00", "soon"], MIXED),  # noqa: UP007
+        (Decimal, ["1e-20", "2"], ["1E-20", "2"], "decimals with too many digits"),
+        (
+            timedelta,
+            ["P999999999D", "P1D"],
+            ["999999999 days, 0:00:00", "1 day, 0:00:00"],
+            "durations that are too long",
+        ),
+        (time, ["10:00:00Z", "10:00:00"], ["10:00:00+00:00", "10:00:00"], "times with a time zone"),
+    ],
+)
+def test_scalars_that_no_column_holds_are_text_without_quotes_and_reported_once(
+    library: str, annotation: Any, values: list[Any], texts: list[str], why: str
+) -> None:
+    schema = schema_of(record_of("typed dict", {"x": annotation}))
+    answers = [schema.read(json.dumps({"x": value})) for value in values]
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
+    assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
+    assert notices == (f"'x' holds {why}: they are text.",)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_datetimes_with_and_without_a_time_zone_are_one_column_in_utc(library: str) -> None:
+    schema = schema_of("d datetime")
+    texts = ["2024-01-01T00:00:00", "2024-01-01T00:00:00Z", "2024-01-01T01:00:00+01:00"]
+    answers = [schema.read(json.dumps({"d": text})) for text in texts]
+    out, notices = framed(frame_of(library, {"text": ["a", "b", "c"]}), answers, schema)
+    for read in (out, from_parquet(out)):
+        assert values_of(read, "d") == [datetime(2024, 1, 1, tzinfo=timezone.utc)] * 3
+    assert notices == ("'d' holds times with a time zone and times without one: those without are read as UTC.",)
 
 
 @pytest.mark.parametrize(

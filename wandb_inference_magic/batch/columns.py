@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set as AnySet
 from dataclasses import dataclass, fields, is_dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import reduce
@@ -25,6 +25,8 @@ from .kinds import (
     LONG,
     STRING,
     STRUCT,
+    TEXT,
+    ZONED,
     Kind,
     grown,
     kind_of_schema,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 ONLY: Final = ""
 ERROR_SUFFIX: Final = "_error"
 # The types that values do not change, and those that they hold.
-_FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
+_FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, TEXT, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
 
 
 def is_missing(value: Any) -> bool:
@@ -166,6 +168,10 @@ class _Converter:
         if kind.name == JSON:
             self.reports[f"{kind.why}: they are JSON text"] = None
             return json_text(value)
+        if kind.name == TEXT:
+            self.reports[f"{kind.why}: they are text"] = None
+            # Of a scalar that is no text, JSON text needs no escapes.
+            return self.cell(Kind(STRING), value if isinstance(value, str) else json_text(value).strip('"'))
         if kind.name == STRUCT:
             # In a column of objects, parquet does not take one without a field if no other has one.
             value = value or dict.fromkeys(list(kind.fields)[:1])
@@ -176,6 +182,9 @@ class _Converter:
             return float(value) if kind.name == FLOAT else int(value)
         if kind.name == DECIMAL:
             return Decimal(value)
+        if kind.name == ZONED and value.tzinfo is None:
+            self.reports["times with a time zone and times without one: those without are read as UTC"] = None
+            return value.replace(tzinfo=timezone.utc)
         if kind.name == STRING and (text := whole(value)) != value:
             self.reports["halves of characters: they are replaced"] = None
             return text

@@ -32,7 +32,8 @@ MOMENT: Final = "moment"
 DURATION: Final = "duration"
 LIST: Final = "list"
 STRUCT: Final = "struct"
-# JSON text, for values that no other type holds.
+# Text, for scalars that no other type holds together, and JSON text, for other values that none does.
+TEXT: Final = "text"
 JSON: Final = "JSON"
 
 # A decimal column has 38 digits, this many of them after the point.
@@ -52,6 +53,8 @@ _WIDER: Final = {
     frozenset((INTEGER, DECIMAL)): DECIMAL,
     frozenset((MOMENT, DATETIME)): DATETIME,
     frozenset((MOMENT, ZONED)): ZONED,
+    # A time without a zone is read as UTC.
+    frozenset((DATETIME, ZONED)): ZONED,
 }
 
 
@@ -67,7 +70,7 @@ class Kind:
     item : Kind or None
         The type of a list's items, or of the fields of a struct that are not known in advance.
     why : str
-        What makes it JSON text.
+        What makes it text or JSON text.
     """
 
     name: str
@@ -83,9 +86,13 @@ def _json(why: str) -> Kind:
     return Kind(JSON, why=why)
 
 
+def _text(why: str) -> Kind:
+    return Kind(TEXT, why=why)
+
+
 def _list(item: Kind) -> Kind:
     """Return the type of a list. A list of values of several types is JSON text as a whole."""
-    return item if item.name == JSON else Kind(LIST, item=item)
+    return _json(item.why) if item.name in (TEXT, JSON) else Kind(LIST, item=item)
 
 
 # Types from a schema ------------------------------------------------------------------------------------------------
@@ -165,8 +172,11 @@ def _joined(one: Kind, other: Kind) -> Kind:
         return Kind(STRUCT, both, _joined(one.item or _ANY, other.item or _ANY))
     if one.name == other.name == LIST:
         return _list(_joined(one.item or _ANY, other.item or _ANY))
-    wider = _WIDER.get(frozenset((one.name, other.name)))
-    return Kind(wider) if wider else _json(MIXED)
+    if wider := _WIDER.get(frozenset((one.name, other.name))):
+        return Kind(wider)
+    if not {one.name, other.name}.isdisjoint((LIST, STRUCT)):
+        return _json(MIXED)
+    return next((kind for kind in (one, other) if kind.name == TEXT), _text(MIXED))
 
 
 # Types from values --------------------------------------------------------------------------------------------------
@@ -215,7 +225,7 @@ def _scalar(kind: Kind, value: Any) -> str | Kind:
         return BOOLEAN
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            return _json("whole numbers beyond 64 bits")
+            return _text("whole numbers beyond 64 bits")
         is_exact = -EXACT_IN_FLOAT <= value <= EXACT_IN_FLOAT or (kind.name == FLOAT and int(float(value)) == value)
         if is_exact and kind.name in (FLOAT, DECIMAL, LONG):
             return kind.name
@@ -226,13 +236,13 @@ def _scalar(kind: Kind, value: Any) -> str | Kind:
         return _scalar(kind, int(value)) if is_whole else FLOAT
     if isinstance(value, Decimal):
         is_held = value.is_finite() and value.adjusted() < 38 - SCALE and _rounded(value) == value
-        return DECIMAL if is_held else _json("decimals with too many digits")
+        return DECIMAL if is_held else _text("decimals with too many digits")
     if isinstance(value, datetime):
         return _of_datetime(value)
     if isinstance(value, time):
-        return TIME if value.tzinfo is None else _json("times with a time zone")
+        return TIME if value.tzinfo is None else _text("times with a time zone")
     if isinstance(value, timedelta):
-        return DURATION if abs(value // timedelta(microseconds=1)) < 2**63 else _json("durations that are too long")
+        return DURATION if abs(value // timedelta(microseconds=1)) < 2**63 else _text("durations that are too long")
     return DATE if isinstance(value, date) else STRING
 
 
@@ -246,7 +256,7 @@ def _of_datetime(value: datetime) -> str | Kind:
     try:
         value.astimezone(timezone.utc)
     except OverflowError:
-        return _json("dates beyond the calendar")
+        return _text("dates beyond the calendar")
     return ZONED
 
 

@@ -19,6 +19,7 @@ from .kinds import (
     SCALE,
     STRING,
     STRUCT,
+    TEXT,
     TIME,
     ZONED,
 )
@@ -37,6 +38,7 @@ _POLARS: Final[dict[str, tuple[Any, ...]]] = {
     FLOAT: ("Float64",),
     DECIMAL: ("Decimal", 38, SCALE),
     STRING: ("String",),
+    TEXT: ("String",),
     JSON: ("String",),
     DATE: ("Date",),
     TIME: ("Time",),
@@ -51,6 +53,7 @@ _ARROW: Final[dict[str, tuple[Any, ...]]] = {
     FLOAT: ("float64",),
     DECIMAL: ("decimal128", 38, SCALE),
     STRING: ("string",),
+    TEXT: ("string",),
     JSON: ("string",),
     DATE: ("date32",),
     TIME: ("time64", "us"),
@@ -126,7 +129,11 @@ def pandas_array(column: Column) -> Any:
 
     values = column.values
     if column.kind.name not in _ARRAYS:
-        dtype = pd.Series(["a"]).dtype if column.kind.name in (STRING, JSON) else _PANDAS.get(column.kind.name, object)
+        dtype = (
+            pd.Series(["a"]).dtype
+            if column.kind.name in (STRING, TEXT, JSON)
+            else _PANDAS.get(column.kind.name, object)
+        )
         return pd.Series(values, dtype=dtype).array
     array, numpy_type = _ARRAYS[column.kind.name]
     is_missing = np.array([value is None for value in values], dtype=bool)
