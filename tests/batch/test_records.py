@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import narwhals as nw
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -148,6 +150,26 @@ def test_only_the_batches_that_the_limit_needs_are_read() -> None:
     reader = pa.table({"t": list("abcdef")}).to_reader(max_chunksize=2)
     assert [row["t"] for row in read_rows(reader, 3)] == ["a", "b", "c"]
     assert reader.read_next_batch().to_pydict() == {"t": ["e", "f"]}
+
+
+# Warnings of other packages ------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_in_several_levels_get_one_more_without_a_warning(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    frame = pd.DataFrame([["a", "b"]], columns=pd.MultiIndex.from_tuples([("t", "x"), ("t", "y")]))
+    out = api.map_prompts(frame, "{{ row[('t', 'x')] }}")
+    assert out.columns.tolist() == [("t", "x"), ("t", "y"), ("reply", "")]
+    assert out["reply"].tolist() == ["a"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", [pl.DataFrame, pl.LazyFrame])
+def test_a_frame_of_narwhals_is_read_without_a_warning(api: ModuleType, service: Service, make: Any) -> None:
+    service.always = echo
+    out = api.map_prompts(nw.from_native(make({"t": ["a"]})), "{{ t }}")
+    assert out.to_dict(as_series=False) == {"t": ["a"], "reply": ["a"]}
 
 
 # Rows without a prompt -----------------------------------------------------------------------------------------

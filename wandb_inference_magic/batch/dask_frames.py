@@ -55,7 +55,11 @@ class PartitionSpec:
 def is_dask(value: Any) -> bool:
     """Return whether a value is a Dask DataFrame."""
     # Several threads may map at once, and its modules import each other: two threads that both import it first fail.
-    return bool(import_quietly("narwhals").dependencies.is_dask_dataframe(value))
+    narwhals = import_quietly("narwhals")
+    # Of a frame in narwhals' own wrapper, the rows are read: narwhals warns if it is asked what that is.
+    if isinstance(value, narwhals.DataFrame | narwhals.LazyFrame | narwhals.Series):
+        return False
+    return bool(narwhals.dependencies.is_dask_dataframe(value))
 
 
 def map_lazily(

@@ -228,8 +228,10 @@ def _levels(place: int) -> Iterator[str]:
 def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
     frame = frame.copy(deep=False)
     made, notices = built(columns, pandas_array)
+    # A name in several levels has a part for each: pandas warns of a shorter one.
+    rest = ("",) * (frame.columns.nlevels - 1)
     for name, one in made.items():
-        frame[name] = one
+        frame[(name, *rest) if rest else name] = one
     return frame, notices
 
 
