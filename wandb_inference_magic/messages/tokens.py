@@ -24,8 +24,24 @@ MOST_TOKENS: Final = 10**9
 
 # The names of the counts of prompt, reply and cached tokens. The first that is there counts.
 COUNTS: Final = (
-    ("prompt_tokens", "input_tokens", "prompt_eval_count", "prompt_n", "promptTokenCount"),
-    ("completion_tokens", "output_tokens", "eval_count", "predicted_n", "candidatesTokenCount"),
+    (
+        "prompt_tokens",
+        "input_tokens",
+        "prompt_eval_count",
+        "prompt_n",
+        "promptTokenCount",
+        "inputTokens",
+        "promptTokens",
+    ),
+    (
+        "completion_tokens",
+        "output_tokens",
+        "eval_count",
+        "predicted_n",
+        "candidatesTokenCount",
+        "outputTokens",
+        "completionTokens",
+    ),
     (
         "prompt_tokens_details.cached_tokens",
         "input_tokens_details.cached_tokens",
@@ -42,6 +58,8 @@ REASONING_COUNTS: Final = (
     "reasoning_tokens",
     "thoughtsTokenCount",
 )
+
+TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens")
 
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
@@ -101,12 +119,18 @@ class Usage:
             counts[1] = max(_count(total) - counts[0], 0)
         if counts[0] is None or counts[1] is None:
             return None
+        if (counts[2] or 0) > counts[0] and counts[2] == chunk.get("cache_read_input_tokens"):
+            # Anthropic's API counts the tokens that it reads from its cache apart.
+            counts[0] += counts[2] or 0
         if (counts[2] or 0) > counts[0]:
             raise ValueError(_shown(counts[2]))
         reasoning = 0
         with suppress(ValueError):
-            # Of no weight: nothing is paid by it.
-            reasoning = min(_count(_first(chunk, REASONING_COUNTS) or 0), counts[1])
+            reasoning = _count(_first(chunk, REASONING_COUNTS) or 0)
+            if reasoning and _first(chunk, TOTALS) == counts[0] + counts[1] + reasoning:
+                # Google's and xAI's APIs count the reasoning apart. It is paid for too.
+                counts[1] += reasoning
+            reasoning = min(reasoning, counts[1])
         return cls(counts[0], counts[1], counts[2] or 0, reasoning)
 
 
