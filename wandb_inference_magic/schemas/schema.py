@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
+from ..libraries import check_libraries
 from ..messages import json_in
 from ..text import json_values
 from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
@@ -213,6 +214,7 @@ def _is_usable(value: object) -> bool:
 
 
 def _of_annotation(annotation: Any, name: str) -> Schema:
+    check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
