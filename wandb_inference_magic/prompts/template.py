@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..libraries import check_libraries
 from .files import no_image_file
 from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
@@ -232,6 +233,7 @@ class _Whole:
 
 
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
+    check_libraries("jinja2")
     # Jinja2 is slow to import, and a prompt without a template does not need it.
     from .jinja import PromptEnvironment
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
+from ..libraries import check_libraries
 from ..messages import json_in
 from ..text import json_values, read_json_text
 from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
@@ -240,6 +241,7 @@ def _is_usable(value: object) -> bool:
 
 
 def _of_annotation(annotation: Any, name: str) -> Schema:
+    check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 
