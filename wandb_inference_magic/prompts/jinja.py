@@ -11,6 +11,7 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
+from .values import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,7 @@ class PromptEnvironment(Environment):
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Undefined, **options)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: _text, _TEXTS: _texts}
-        self.filters |= {"default": _default, "d": _default}
+        self.filters |= {"default": _default, "d": _default, "tojson": json_of}
         self.tests |= {"none": is_missing, _TRUTH: lambda value: bool(_truth(value))}
 
     @override

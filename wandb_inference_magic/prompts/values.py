@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from itertools import islice
+from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -64,7 +65,7 @@ def as_prompt(value: object) -> str | Image:
         return shown
     if form := _form_of(type(value)):
         return form(value)
-    if is_dataclass(value) or hasattr(type(value), "model_dump"):
+    if _record_of(value) is not None or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         return frames.describe_frame(value)
@@ -137,6 +138,29 @@ def _json(value: object) -> str:
     return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
 
 
+def json_of(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
+    plain = _Plain(most_items=sys.maxsize, most_nodes=sys.maxsize)
+    return json.dumps(plain.of(_labels_of(value)), ensure_ascii=False, indent=indent)
+
+
+def _labels_of(value: Any) -> Any:
+    return dict(value.items()) if frames.is_labelled(value) else value
+
+
+def _record_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a record: of a dataclass, a named tuple or a row of a database; None for any other."""
+    if isinstance(value, type):
+        return None
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if callable(getattr(type(value), "_asdict", None)):
+        return dict(value._asdict())
+    row = getattr(sys.modules.get("sqlite3"), "Row", None)
+    is_row = isinstance(row, type) and isinstance(value, row)
+    return dict(value) if is_row else None
+
+
 @_register(FunctionType, MethodType, BuiltinFunctionType, type)
 def _source(value: Any) -> str:
     with suppress(OSError, TypeError):
@@ -178,7 +202,9 @@ def _ai_form(value: object) -> str | Image | None:
 class _Plain:
     """Convert containers to JSON types, limited to a readable size."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_items: int = MOST_ITEMS, most_nodes: int = MOST_NODES) -> None:
+        self._most_items = most_items
+        self._most_nodes = most_nodes
         self._nodes = 0
         self._above: list[int] = []
 
@@ -188,8 +214,11 @@ class _Plain:
             return None
         if isinstance(value, int | float | str):
             is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
-            return _words(value) if is_huge else value
-        if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
+            if is_huge:
+                return _words(value)
+            # JSON has no number for infinity.
+            return None if isinstance(value, float) and isinf(value) else value
+        if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > self._most_nodes:
             return "..."
         self._above.append(id(value))
         try:
@@ -202,20 +231,20 @@ class _Plain:
             return "[image]" if isinstance(shown, Image) else shown
         if isinstance(value, dict):
             return self._of_dict(value)
+        if (record := _record_of(value)) is not None:
+            return {name: self.of(one) for name, one in record.items()}
         if isinstance(value, list | tuple | set | frozenset | deque):
-            kept = [self.of(one) for one in islice(value, MOST_ITEMS)]
-            return kept if len(value) <= MOST_ITEMS else [*kept, _more(len(value))]
-        if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: self.of(getattr(value, field.name)) for field in fields(value)}
+            kept = [self.of(one) for one in islice(value, self._most_items)]
+            return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
-            return value.model_dump(mode="json")
+            return self.of(value.model_dump(mode="json"))
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
         if type(value).__name__ in ("datetime64", "timedelta64"):
             return str(value)
         if isinstance(value, Real) and hasattr(type(value), "dtype"):
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
-            return int(value) if isinstance(value, Integral) else float(str(value))
+            return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
         if isinstance(value, bytes | bytearray | memoryview):
@@ -230,15 +259,18 @@ class _Plain:
 
     def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for key, one in islice(value.items(), MOST_ITEMS):
+        for key, one in islice(value.items(), self._most_items):
             name = _words(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
-        return kept if len(value) <= MOST_ITEMS else {**kept, "...": _more(len(value))}
+        return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
+
+    def _more(self, length: int) -> str:
+        return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
 def _readable(value: object) -> str:
-    """Return a value's own text. One that only names a type and an address is refused."""
+    """Return a value's own text. One that only names a type, with or without an address, is refused."""
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
         return text
@@ -257,10 +289,6 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _more(length: int) -> str:
-    return LEFT_OUT.format(f"{length - MOST_ITEMS:,} more")
-
-
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
@@ -271,6 +299,14 @@ def _geometry(value: Any) -> str:
     bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
     left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
     return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
+
+
+def _shown(value: Any) -> str:
+    """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
+    data = value.data
+    if data is None:
+        return _readable(value)
+    return str.__str__(data) if isinstance(data, str) else _json(data)
 
 
 _FORMS: Final[dict[str, Form]] = {
@@ -288,6 +324,9 @@ _FORMS: Final[dict[str, Form]] = {
     "shapely.geometry.base.BaseGeometry": _geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
+    "IPython.core.display.TextDisplayObject": _shown,
+    "IPython.core.display.SVG": _shown,
+    "IPython.core.display.JSON": _shown,
 }
 
 
