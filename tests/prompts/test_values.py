@@ -550,9 +550,7 @@ def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -
     assert "as_prompt.register" in refused.value.remedy
 
 
-@pytest.mark.parametrize(
-    "text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "at 0x1f2e3d", "<an object>"]
-)
+@pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>"])
 def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
     assert text_of(text) == text
     assert text_of(type("Own", (), {"__str__": lambda _: text})()) == text

@@ -44,9 +44,29 @@ DEEPEST: Final = 20
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 LONGEST_GEOMETRY: Final = 2000
+# What stands for an image in the text of a container.
+_IMAGE: Final = "[image]"
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
+
+
+class TextOfImages(str):
+    """The text of a container that has images in it. `[image]` stands for each: the text does not show them.
+
+    `in_place` is whether the container is a list of nothing but images.
+    """
+
+    __slots__ = ("images", "in_place")
+
+    images: list[Image]
+    in_place: bool
+
+    @classmethod
+    def of(cls, text: str, plain: Any, images: list[Image]) -> TextOfImages:
+        made = cls(text)
+        made.images, made.in_place = images, plain == [_IMAGE] * len(images)
+        return made
 
 
 @singledispatch
@@ -132,10 +152,14 @@ def without_folders(trace: str) -> str:
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
-def _json(value: object) -> str:
-    plain = _Plain().of(value)
+def _json(value: object) -> str | Image:
+    if isinstance(value, list | tuple) and (image := images.image_from_panels(value)):
+        return image
+    reader = _Plain()
+    plain = reader.of(value)
     line = json.dumps(plain, ensure_ascii=False)
-    return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
+    text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
+    return TextOfImages.of(text, plain, reader.images) if reader.images else text
 
 
 def json_of(value: object, indent: int | None = None) -> str:
@@ -206,6 +230,8 @@ class _Plain:
         self._most_items = most_items
         self._most_nodes = most_nodes
         self._nodes = 0
+        # The images that are found. Each is written as `[image]`.
+        self.images: list[Image] = []
         self._above: list[int] = []
 
     def of(self, value: Any) -> Any:
@@ -227,8 +253,8 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        if (shown := _ai_form(value)) is not None:
-            return "[image]" if isinstance(shown, Image) else shown
+        if (shown := value if isinstance(value, Image) else _ai_form(value)) is not None:
+            return self._text_of(shown)
         if isinstance(value, dict):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
@@ -253,9 +279,15 @@ class _Plain:
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         if form := _form_of(type(value)):
-            shown = form(value)
-            return "[image]" if isinstance(shown, Image) else shown
+            return self._text_of(form(value))
         return _readable(value)
+
+    def _text_of(self, shown: str | Image) -> str:
+        if isinstance(shown, TextOfImages):
+            self.images += shown.images
+        elif isinstance(shown, Image):
+            self.images.append(shown)
+        return _IMAGE if isinstance(shown, Image) else shown
 
     def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
@@ -301,7 +333,23 @@ def _geometry(value: Any) -> str:
     return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
 
 
-def _shown(value: Any) -> str:
+def _array(value: Any) -> str | Image:
+    """Return the form of an array. One of images, such as the axes of a figure, is as the list of them."""
+    if value.dtype == object and value.ndim and value.size <= MOST_ITEMS:
+        kinds = {type(one): one for one in value.flat}
+        if any(isinstance(_drawn(one), Image) for one in kinds.values()):
+            return _json(list(value.flat))
+    return describe_array(value)
+
+
+def _drawn(value: Any) -> str | Image | None:
+    if isinstance(value, PurePath) or type(value).__module__ == "builtins":
+        return None
+    form = _form_of(type(value))
+    return form(value) if form else _ai_form(value)
+
+
+def _shown(value: Any) -> str | Image:
     """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
     data = value.data
     if data is None:
@@ -316,7 +364,7 @@ _FORMS: Final[dict[str, Form]] = {
     "polars.LazyFrame": frames.describe_frame,
     "polars.Series": frames.describe_frame,
     "pyarrow.Table": frames.describe_frame,
-    "numpy.ndarray": describe_array,
+    "numpy.ndarray": _array,
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
