@@ -107,6 +107,23 @@ MISSING = [
         ("{{ row.x }}{{ row['x'] }}{% if row.x %}yes{% endif %}", ""),
         ("{{ rows | selectattr('x') | list | length }}", "0"),
         ("{{ row }}", '{"x": null}'),
+        ("[{{ '%.2f' % x }}{{ '%d%s' % (x, x) }}{{ '%(x)5.1f' % row }}] {{ '%s: %.1f%%' % ('a', 2) }}", "[] a: 2.0%"),
+        (
+            "[{{ '{}{:.2f}{x!r:>5}'.format(x, x, x=x) }}{{ '{x}'.format_map(row) }}] {{ '{:>3}'.format(1) }}",
+            "[]   1",
+        ),
+        ("[{{ '%s%s' | format(x, 'a') }}{{ '%(b)s' | format(b=x) }}]", "[a]"),
+        ("[{{ x | int }}{{ x | float }}{{ x | round }}{{ x | round | int }}{{ x | abs }}{{ (x | int) + 1 }}]", "[]"),
+        ("{{ x | int(3) }} {{ x | float(default=2.5) }} {{ '4' | int }} {{ 2.6 | round | int }}", "3 2.5 4 3"),
+        ("[{{ x | length }}{{ x | count }}{{ x | wordcount }}{{ x | join }}] {{ 'ab' | length }}", "[] 2"),
+        ("{% for one in x %}{{ one }}{% else %}none{% endfor %}", "none"),
+        ("{% for one in x | map('upper') | sort %}{{ one }}{% else %}none{% endfor %}", "none"),
+        ("{{ ['a', x] | map('upper') | join('-') }}", "A-"),
+        (
+            "{{ x in ['a'] }} {{ x not in ['a'] }} {{ 'a' in x }} {{ x is in ['a'] }} {{ 'a' in ['a'] }}",
+            "False True False False True",
+        ),
+        ("[{{ x.upper() }}{{ x.strip().lower() }}{{ x.strftime('%Y') }}]", "[]"),
     ],
 )
 def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str) -> None:
