@@ -24,7 +24,7 @@ BROKEN: Final = (
 )
 # Reasons in other words. Patterns as text: `re` compiles each on its first use.
 _BROKEN_WORDS: Final = (
-    r"(error|exception|failed|failure|aborted|cancell?ed|interrupted|preempted|rejected|disconnected)$"
+    r"(error|exception|failed|failure|aborted|cancelled|canceled|interrupted|preempted|rejected|disconnected)$"
 )
 _LENGTH_WORDS: Final = r"length|maxtokens|contextwindow|tokenlimit|cutoff"
 _MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
