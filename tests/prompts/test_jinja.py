@@ -130,6 +130,12 @@ def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str
     assert rendered(text, x=value, row={"x": value}, rows=[{"x": value}]) == expected
 
 
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA])
+def test_what_no_row_holds_is_not_called_on_a_missing_value(value: Any) -> None:
+    with pytest.raises(InferenceError, match="head"):
+        rendered("{{ x.head() }}", x=value)
+
+
 @pytest.mark.parametrize("value", [0, 0.0, "", False, "nan", "None", float("inf"), np.float64(0)])
 def test_a_value_that_is_there_is_not_missing(value: Any) -> None:
     assert rendered("{{ x }}|{{ x is none }}|{{ x | default('d') }}", x=value) == f"{value}|False|{value}"
