@@ -123,7 +123,6 @@ MISSING = [
             "{{ x in ['a'] }} {{ x not in ['a'] }} {{ 'a' in x }} {{ x is in ['a'] }} {{ 'a' in ['a'] }}",
             "False True False False True",
         ),
-        ("[{{ x.upper() }}{{ x.strip().lower() }}{{ x.strftime('%Y') }}]", "[]"),
     ],
 )
 def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
 from functools import wraps
 from math import nan
 from string import Formatter
@@ -26,8 +25,6 @@ _LISTS: Final = ("map", "reject", "rejectattr", "reverse", "select", "selectattr
 # Not 0, which would be a number that nobody has given. NaN stays missing in what is computed with it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
-# The types of what a row may lack. `df.head()` with None in `df` is a mistake.
-_OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
@@ -63,14 +60,7 @@ def method_of(value: Any, name: str) -> Filter | None:
     """Return the method `name` that comes before the value's own; None if it has no other."""
     if isinstance(value, str) and name in ("format", "format_map"):
         return _Braces(value).format_text if name == "format" else _Braces(value).format_map
-    if not is_missing(value) or not any(hasattr(kind, name) for kind in _OF_ROWS):
-        return None
-    # The methods that NaT has raise, or give the text "NaT".
-    return _nothing if type(value).__name__ == "NaTType" or not hasattr(value, name) else None
-
-
-def _nothing(*_values: Any, **_options: Any) -> None:
-    """Stand for any method of a missing value."""
+    return None
 
 
 class _Pattern(str):
