@@ -30,20 +30,7 @@ PIECE: Final = 65_536
 # Request no compression: the size of a body is then known, and a cassette records it unchanged.
 NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-_OTHER_PACKED: Final = (
-    "br",
-    "zstd",
-    "compress",
-    "x-compress",
-    "bzip2",
-    "lzma",
-    "xz",
-    "lz4",
-    "snappy",
-    "dcb",
-    "dcz",
-    "exi",
-)
+_OTHER_PACKED: Final = frozenset("br zstd compress x-compress bzip2 lzma xz lz4 snappy dcb dcz exi".split())  # noqa: SIM905
 GZIP_MARK: Final = b"\x1f\x8b"
 DEFLATE_HEAD: Final = 2
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
-from ..messages import Completeness, error_in, first_choice, is_known_object
+from ..messages import Completeness, adds, error_in, first_choice, is_known_object
 from ..text import read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
 
@@ -165,9 +165,7 @@ class ChunkReader:
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:
-            delta = choice.get("delta")
-            adds = isinstance(delta, Mapping) and bool(delta.get("content") or delta.get("tool_calls"))
-            self.completeness.take(choice.get("finish_reason"), adds=adds)
+            self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
         self._has_begun = True
         return chunk
 

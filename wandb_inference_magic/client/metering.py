@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from ..text import redacted
+from ..text import redacted, redacted_json
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -98,18 +98,9 @@ def metered_client(meter: Meter) -> type[OpenAI]:
 
         def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
             # A service may quote the key. The user's notebook shows the message, and keeps it.
-            return super()._make_status_error(redacted(err_msg), body=_without_secrets(body), response=response)
+            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
 
     return MeteredOpenAI
-
-
-def _without_secrets(body: Any) -> Any:
-    """Return a JSON value without secrets in its strings."""
-    if isinstance(body, dict):
-        return {redacted(str(name)): _without_secrets(value) for name, value in body.items()}
-    if isinstance(body, list):
-        return [_without_secrets(value) for value in body]
-    return redacted(body) if isinstance(body, str) else body
 
 
 def metered_http(base: Any, library: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
@@ -172,9 +172,6 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         body = {name: value for name, value in body.items() if name != "stream_options"}
     try:
         return await _post(client, body)
-    except UnicodeEncodeError:
-        # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
-        return await _post(client, _whole(body))
     except openai.APIStatusError as error:
         # The user has not set this option: older services refuse it.
         if "stream_options" not in body or error.status_code not in (400, 422) or "stream_options" not in str(error):
@@ -186,7 +183,12 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
     chunks, _ = _stream_classes()
-    return await client.post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=chunks)
+    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=chunks)
+    try:
+        return await post(body=body)
+    except UnicodeEncodeError:
+        # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
+        return await post(body=_whole(body))
 
 
 def _whole(value: Any) -> Any:

@@ -54,6 +54,8 @@ PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
+# The fields of a delta that add to the reply.
+_ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
@@ -94,6 +96,12 @@ def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(piece, str):
             return {"content": piece}
     return {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+
+
+def adds(choice: Mapping[str, Any]) -> bool:
+    """Return whether a choice of a stream adds to the reply. A whole `message` at its end repeats it."""
+    delta = choice.get("delta") or {"content": choice.get("text")}
+    return isinstance(delta, str) or (isinstance(delta, dict) and any(delta.get(name) for name in _ADDING))
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:

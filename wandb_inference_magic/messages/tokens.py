@@ -59,6 +59,8 @@ REASONING_COUNTS: Final = (
     "thoughtsTokenCount",
 )
 
+# Parts of the prompt that Anthropic's API does not count in `input_tokens`.
+APART: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens")
 
 CHARACTERS_PER_TOKEN: Final = 4
@@ -115,13 +117,13 @@ class Usage:
         if not isinstance(chunk, Mapping):
             raise ValueError(_shown(chunk))
         counts = [None if one is None else _count(one) for one in (_first(chunk, names) for names in COUNTS)]
-        if counts[1] is None and counts[0] is not None and (total := chunk.get("total_tokens")) is not None:
+        if counts[1] is None and counts[0] is not None and (total := _first(chunk, TOTALS)) is not None:
             counts[1] = max(_count(total) - counts[0], 0)
         if counts[0] is None or counts[1] is None:
             return None
-        if (counts[2] or 0) > counts[0] and counts[2] == chunk.get("cache_read_input_tokens"):
-            # Anthropic's API counts the tokens that it reads from its cache apart.
-            counts[0] += counts[2] or 0
+        if "cache_read_input_tokens" in chunk and "prompt_tokens" not in chunk:
+            # Anthropic's API counts the tokens that it reads from its cache, or writes there, apart.
+            counts[0] += sum(_count(chunk.get(name) or 0) for name in APART)
         if (counts[2] or 0) > counts[0]:
             raise ValueError(_shown(counts[2]))
         reasoning = 0

@@ -54,9 +54,9 @@ class ToolCallBuilder:
     def _continued(self, part: CallPart, position: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
         if part.id and (same := self._with_id(part, position)) is not None:
-            is_apart = part.index != same.index if part.index is not None else position > same.index
-            is_other = part.name != same.name or (is_apart and bool(part.arguments))
-            return None if _is_another(same, part) and is_other else same
+            index = position if part.index is None else part.index
+            is_apart = index != same.index and bool(part.arguments) and _is_object(same.arguments)
+            return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
         if part.index is None and not part.name and not part.id and self._calls:
             return self._calls[-1]
         index = position if part.index is None else part.index

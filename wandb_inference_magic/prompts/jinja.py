@@ -11,7 +11,7 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
-from .missing import filters_for_missing, is_in, items_or_none, method_of, pattern_of, text_or_empty
+from .missing import filters_for_missing, is_in, items_or_empty, method_of, pattern_of, text_or_empty
 from .values import json_of
 
 # The names of our own filters and tests have a space, so that no template can use them.
@@ -54,7 +54,7 @@ class PromptEnvironment(Environment):
         super().__init__(undefined=_Undefined, **options)
         self.filters |= filters_for_missing(self.filters)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
-        self.filters |= {_ITEMS: items_or_none, _PATTERN: pattern_of}
+        self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of}
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 

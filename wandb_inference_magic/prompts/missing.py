@@ -22,7 +22,7 @@ _TEXTS: Final = (
     *("trim", "truncate", "upper", "urlize", "wordwrap"),
 )
 _LISTS: Final = ("map", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
-# Not 0, which would be a number that nobody has given. NaN stays missing in what is computed with it.
+# They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
@@ -41,14 +41,14 @@ def text_or_empty(value: Any) -> Any:
     return "" if is_missing(value) else value
 
 
-def items_or_none(value: Any) -> Any:
+def items_or_empty(value: Any) -> Any:
     """Return a value, or an empty tuple if it is missing."""
     return () if is_missing(value) else value
 
 
 def is_in(value: Any, values: Any) -> bool:
     """The test `is in`, with the rule of the operator: a missing value equals None, and has no items."""
-    return (None if is_missing(value) else value) in items_or_none(values)
+    return (None if is_missing(value) else value) in items_or_empty(values)
 
 
 def pattern_of(value: Any) -> Any:
@@ -144,7 +144,7 @@ def _joined(run: Filter) -> Filter:
 
     @wraps(run)
     def join(*values: Any, **options: Any) -> Any:
-        items: Iterable[Any] = items_or_none(values[place])
+        items: Iterable[Any] = items_or_empty(values[place])
         return run(*values[:place], [text_or_empty(one) for one in items], *values[place + 1 :], **options)
 
     return join

@@ -336,17 +336,10 @@ def _geometry(value: Any) -> str:
 def _array(value: Any) -> str | Image:
     """Return the form of an array. One of images, such as the axes of a figure, is as the list of them."""
     if value.dtype == object and value.ndim and value.size <= MOST_ITEMS:
-        kinds = {type(one): one for one in value.flat}
-        if any(isinstance(_drawn(one), Image) for one in kinds.values()):
+        kinds = {type(one) for one in value.flat}
+        if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
             return _json(list(value.flat))
     return describe_array(value)
-
-
-def _drawn(value: Any) -> str | Image | None:
-    if isinstance(value, PurePath) or type(value).__module__ == "builtins":
-        return None
-    form = _form_of(type(value))
-    return form(value) if form else _ai_form(value)
 
 
 def _shown(value: Any) -> str | Image:
@@ -357,6 +350,12 @@ def _shown(value: Any) -> str | Image:
     return str.__str__(data) if isinstance(data, str) else _json(data)
 
 
+_IMAGE_FORMS: Final = (
+    images.image_from_figure,
+    images.image_from_axes,
+    images.image_from_pillow,
+    images.image_from_ipython,
+)
 _FORMS: Final[dict[str, Form]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": frames.describe_pandas_series,

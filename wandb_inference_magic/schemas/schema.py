@@ -123,27 +123,24 @@ class Schema:
             except Mismatch as error:
                 unfit.append(error)
         # Models put the object into a list, under one key, or beside a name as the arguments of a call.
-        inner: list[Any] = []
-        for one in (one for value in values for one in _held_by(value)):
-            inner += [] if one in inner else [one]
-        fitting = [fit for one in inner for fit in self._fitting(one)]
+        tried: list[Any] = []
+        fitting: list[Any] = []
+        for held in map(_held_in, values):
+            if held is not None and held not in tried:
+                tried.append(held)
+                with suppress(RecursionError, Mismatch):
+                    fitting.append(self.check(held))
         if len(fitting) == 1:
             return fitting[0]
         raise unfit[0]
-
-    def _fitting(self, value: Any) -> tuple[Any, ...]:
-        try:
-            return (self.check(value),)
-        except (RecursionError, Mismatch):
-            return ()
 
     def _unwrapped(self, value: Any) -> Any:
         is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
         return value[self.wrapped] if is_wrapped else value
 
 
-def _held_by(value: Any) -> Iterator[Any]:
-    """Yield the one object that a value holds, if it is only a wrapping."""
+def _held_in(value: Any) -> dict[str, Any] | None:
+    """Return the one object that a value holds, if it is only a wrapping."""
     if isinstance(value, dict):
         held = next(iter(value.values())) if len(value) == 1 else value.get("arguments")
     else:
@@ -151,8 +148,7 @@ def _held_by(value: Any) -> Iterator[Any]:
     if isinstance(held, str) and held.lstrip().startswith("{"):
         with suppress(ValueError):
             held = read_json_text(held)
-    if isinstance(held, dict):
-        yield held
+    return held if isinstance(held, dict) else None
 
 
 def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
