@@ -90,6 +90,25 @@ def test_chat_models_and_client_need_no_shell(run_script: RunScript, service: Se
     assert len(lists) == 3, "once for both calls, once for the refresh, and once by hand"
 
 
+def test_an_error_of_the_users_client_does_not_show_the_key(run_script: RunScript, service: Service) -> None:
+    key = "secret-key-0123456789"
+    service.then(refused(401, f"bad key {key}"))
+    kind, text, body, status = run_script(
+        """
+        from wandb_inference_magic import client
+        try:
+            client().chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
+        except Exception as error:
+            print((type(error).__name__, str(error), repr(error.body), error.status_code))
+        """,
+        WANDB_INFERENCE_API_KEY=key,
+    )
+    assert (kind, status) == ("AuthenticationError", 401)
+    assert key not in text + body
+    assert "bad key (hidden)" in text
+    assert "bad key (hidden)" in body
+
+
 def test_the_package_client_does_not_hide_the_function_of_that_name(run_script: RunScript) -> None:
     found = run_script(
         """

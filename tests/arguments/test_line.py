@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -236,3 +237,54 @@ def test_help_is_an_option_of_every_magic(line: str) -> None:
 )
 def test_options_behind_the_text_are_found(text: str, expected: str) -> None:
     assert options_behind(ChatOptions, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "text"),
+    [
+        ("\u2014once hi", {"once": True}, "hi"),
+        ("\u2013once hi", {"once": True}, "hi"),
+        ("-\u2013once hi", {"once": True}, "hi"),
+        ("\u2212t 0.2 hi", {"temperature": 0.2}, "hi"),
+        ("\u2014max-tokens=50 hi", {"max_tokens": 50}, "hi"),
+        ("--system \u201cBe brief\u201d hi", {"system": "Be brief"}, "hi"),
+        ("--system=\u201eBe brief\u201c hi", {"system": "Be brief"}, "hi"),
+        ("--system \xabBe brief\xbb hi", {"system": "Be brief"}, "hi"),
+        ("--system \u2018Don\u2019t be long\u2019 hi", {"system": "Don\u2019t be long"}, "hi"),
+        ("--system \u201c{{ who }} is here\u201d hi", {"system": "{{ who }} is here"}, "hi"),
+        ("-t\xa00.2 hi", {"temperature": 0.2}, "hi"),
+    ],
+)
+def test_what_word_processors_make_of_an_option_is_read_as_typed(line: str, options: dict[str, Any], text: str) -> None:
+    assert chat(line) == (ChatOptions(**options), text)
+
+
+@pytest.mark.parametrize(
+    "line", ["\u2014Bonjour, dit-il.", "\u201cquoted\u201d words", "\u2014 a dash", "a \u2013once b", "x\xa0y"]
+)
+def test_typography_in_the_text_is_not_changed(line: str) -> None:
+    assert chat(line) == (ChatOptions(), line)
+
+
+def test_options_behind_the_text_are_found_whatever_their_dashes() -> None:
+    assert options_behind(ChatOptions, "hi \u2014once") == "\u2014once"
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("--schema name, age int Bob is 4", 'Put the whole value in quotes: --schema "name, ..."'),
+        ("--system Hello, you", 'Put the whole value in quotes: --system "Hello, ..."'),
+        ("--schema=name, age int Bob is 4", 'Put the whole value in quotes: --schema "name, ..."'),
+        ("-m a, b hi", "-m A -m B"),
+        ("-m a,b hi", "-m A -m B"),
+    ],
+)
+def test_a_list_without_quotes_is_refused(line: str, remedy: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        chat(line)
+    assert remedy in str(caught.value)
+
+
+def test_a_comma_may_end_a_quoted_value_and_be_one() -> None:
+    assert chat("--stop , --stop 'a,' hi") == (ChatOptions(stop=(",", "a,")), "hi")

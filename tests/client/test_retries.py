@@ -177,3 +177,18 @@ def test_the_pause_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     assert len([one for one in run.messages if "Trying again" in json.dumps(one.content)]) <= 2
     assert len(service.chats) == 1
     assert kernel.run("%wbchat hi").ok
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_service_that_refuses_streamed_counts_is_asked_without_them(
+    api: ModuleType, service: Service, status: int
+) -> None:
+    def answer(one: Answer) -> None:
+        refuses = "stream_options" in one.received.body
+        script = refused(status, "Unknown argument: stream_options") if refuses else Streamed(["Four it is."])
+        script(one)
+
+    service.always = answer
+    assert [api.chat("hi").text for _ in range(2)] == ["Four it is."] * 2
+    # Once for the endpoint.
+    assert ["stream_options" in one.body for one in service.chats] == [True, False, False]

@@ -200,6 +200,16 @@ def test_no_command_shows_a_key(start_kernel: Callable[..., Kernel], service: Se
 
 
 BAD_INPUT = [
+    *(
+        (f"{line} 'a\0b{ending}'", "It contains a null character.")
+        for line, ending in (
+            ("%wbconfig --cassette", ""),
+            ("%wbconfig --budget-file", ""),
+            ("%wbthread --export", ".md"),
+            ("%wbthread --import", ".json"),
+        )
+    ),
+    ("%wbchat --image 'a\0b.png' hi", "It contains a null character."),
     ("%%wbchat -t 1\n   \n", "no prompt"),
     ("%wbchat", "no prompt"),
     ("%%wbchat tell me\nhi", "options only"),
@@ -218,6 +228,15 @@ def test_bad_input_is_one_short_message_and_nothing_is_sent(shared: SharedKernel
     assert len(run.error.splitlines()) <= 4
     assert "Traceback" not in run.error
     assert shared.service.received == []
+
+
+@pytest.mark.parametrize(
+    "line", ["%wbconfig --cassette c.jsonl", "%wbconfig --budget-file b", "%wbchat --image a.png hi"]
+)
+def test_a_relative_name_in_a_deleted_folder_is_refused(kernel: Kernel, service: Service, line: str) -> None:
+    assert kernel.run("import os\nos.mkdir('gone')\nos.chdir('gone')\nos.rmdir('../gone')").ok
+    assert "The folder in which this kernel works no longer exists." in kernel.run(line).error
+    assert service.received == []
 
 
 def test_an_empty_cell_is_refused_by_ipython_itself(kernel: Kernel, service: Service) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.config import replace_file
+from wandb_inference_magic.config import absolute, expanded, replace_file
+from wandb_inference_magic.errors import InferenceError
 
 
 def test_a_file_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
@@ -66,3 +67,28 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path, monkeypa
     with pytest.raises(PermissionError):
         replace_file(path, b"new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.md"])
+def test_a_name_that_the_system_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(InferenceError, match=r"The file name .* cannot be used\."):
+        expanded(name)
+
+
+def test_a_name_outside_the_systems_encoding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with LANG=C and without Python's UTF-8 mode."""
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
+    with pytest.raises(InferenceError, match=r"names of files are in ascii, which does not have '\\xfc'"):
+        expanded("über.md")
+    assert expanded("a.md") == Path("a.md")
+
+
+def test_a_relative_path_needs_a_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert absolute(Path("a")) == folder / "a"
+    folder.rmdir()
+    assert absolute(tmp_path) == tmp_path
+    with pytest.raises(InferenceError, match="no longer exists"):
+        absolute(Path("a"))

@@ -95,6 +95,7 @@ def test_a_dry_run_says_what_a_judge_adds_and_a_stop_may_spare(shared_evaluator:
         ("df --truth none", "No row has a value in 'none'."),
         ("df --truth label --scorer nearly", "Scorers: equal, exact, precision, recall, f1, error"),
         ("df --truth label -p missing.txt", "The prompt 'missing.txt' cannot be read: No such file or directory."),
+        ("df --truth label -p 'a\0b'", "It contains a null character."),
         ("df --truth label --stop-when-clear", "there is one candidate"),
         ("df --truth label --scorer error -m a -m b --stop-when-clear", "the scorer error has no bound"),
     ],

@@ -125,11 +125,12 @@ def test_unloading_closes_the_client(kernel: Kernel) -> None:
 
 
 def test_a_failing_import_is_silent_until_it_is_needed(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
-    (tmp_path / "broken").mkdir()
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
     for name in ("httpx", "httpx2"):
-        (tmp_path / "broken" / f"{name}.py").write_text(f"raise ImportError('half installed', name='{name}')\n")
+        (installed / f"{name}.py").write_text(f"raise ImportError('half installed', name='{name}')\n")
     kernel = start_kernel(
-        PYTHONPATH=str(tmp_path / "broken"),
+        PYTHONPATH=str(installed),
         WANDB_INFERENCE_BASE_URL="http://127.0.0.1:9/v1",
         WANDB_INFERENCE_MODEL="m",
     )

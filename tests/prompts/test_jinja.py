@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from jinja2.defaults import DEFAULT_NAMESPACE
 
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts import Template, render
 
 pytestmark = pytest.mark.short
@@ -106,10 +107,32 @@ MISSING = [
         ("{{ row.x }}{{ row['x'] }}{% if row.x %}yes{% endif %}", ""),
         ("{{ rows | selectattr('x') | list | length }}", "0"),
         ("{{ row }}", '{"x": null}'),
+        ("[{{ '%.2f' % x }}{{ '%d%s' % (x, x) }}{{ '%(x)5.1f' % row }}] {{ '%s: %.1f%%' % ('a', 2) }}", "[] a: 2.0%"),
+        (
+            "[{{ '{}{:.2f}{x!r:>5}'.format(x, x, x=x) }}{{ '{x}'.format_map(row) }}] {{ '{:>3}'.format(1) }}",
+            "[]   1",
+        ),
+        ("[{{ '%s%s' | format(x, 'a') }}{{ '%(b)s' | format(b=x) }}]", "[a]"),
+        ("[{{ x | int }}{{ x | float }}{{ x | round }}{{ x | round | int }}{{ x | abs }}{{ (x | int) + 1 }}]", "[]"),
+        ("{{ x | int(3) }} {{ x | float(default=2.5) }} {{ '4' | int }} {{ 2.6 | round | int }}", "3 2.5 4 3"),
+        ("[{{ x | length }}{{ x | count }}{{ x | wordcount }}{{ x | join }}] {{ 'ab' | length }}", "[] 2"),
+        ("{% for one in x %}{{ one }}{% else %}none{% endfor %}", "none"),
+        ("{% for one in x | map('upper') | sort %}{{ one }}{% else %}none{% endfor %}", "none"),
+        ("{{ ['a', x] | map('upper') | join('-') }}", "A-"),
+        (
+            "{{ x in ['a'] }} {{ x not in ['a'] }} {{ 'a' in x }} {{ x is in ['a'] }} {{ 'a' in ['a'] }}",
+            "False True False False True",
+        ),
     ],
 )
 def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str) -> None:
     assert rendered(text, x=value, row={"x": value}, rows=[{"x": value}]) == expected
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA])
+def test_what_no_row_holds_is_not_called_on_a_missing_value(value: Any) -> None:
+    with pytest.raises(InferenceError, match="head"):
+        rendered("{{ x.head() }}", x=value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, "", False, "nan", "None", float("inf"), np.float64(0)])
@@ -133,3 +156,34 @@ def test_a_name_of_the_notebook_comes_before_the_one_that_python_has(name: str) 
 def test_pythons_names_are_there() -> None:
     text = "{{ len(x) }} {{ sorted(x) }} {{ dict(a=max(x)) }} {{ isinstance(x, list) }} {{ range(2) | list }}"
     assert Template(text).render({"x": [2, 1]}) == '2 [1, 2] {"a": 2} True [0, 1]'
+
+
+ROW = {
+    "z": "a & b's <é>", "when": pd.Timestamp("2026-01-02"), "n": np.int64(3), "none": pd.NA, "nan": float("nan"),
+    "inf": [float("inf"), {"low": np.float32("-inf")}],
+}  # fmt: skip
+ROW_AS_JSON = (
+    '{"z": "a & b\'s <é>", "when": "2026-01-02T00:00:00", "n": 3, "none": null, "nan": null, '
+    '"inf": [null, {"low": null}]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ row | tojson }}", ROW_AS_JSON),
+        ("{{ row.z | tojson }} {{ row.none | tojson }}", '"a & b\'s <é>" null'),
+        ("{{ {'b': [1], 'a': row.nan} | tojson(indent=2) }}", '{\n  "b": [\n    1\n  ],\n  "a": null\n}'),
+        ("{% for _, one in frame.iterrows() %}{{ one | tojson }}{% endfor %}",
+         '{"when": "2026-01-02T00:00:00", "pay": null}'),
+        ("{{ (range(5000) | list | tojson)[-6:] }}", " 4999]"),
+    ],
+)  # fmt: skip
+def test_tojson_writes_what_a_value_is_written_as(text: str, expected: str) -> None:
+    frame = pd.DataFrame({"when": [pd.Timestamp("2026-01-02")], "pay": [None]})
+    assert rendered(text, row=ROW, frame=frame) == expected
+
+
+def test_a_name_that_is_undefined_is_not_json() -> None:
+    with pytest.raises(InferenceError, match="nothing_there"):
+        rendered("{{ nothing_there | tojson }}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel, SharedKernel
+from matplotlib.figure import Figure
 from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
-from wandb_inference_magic.prompts.values import Image
+from wandb_inference_magic.prompts.values import Image, as_prompt
 
 IMAGE = Image("data:image/png;base64,AAAA")
 NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}
@@ -222,6 +224,53 @@ def test_an_undefined_name_is_reported_before_anything_is_sent(kernel: Kernel, s
 
 
 DOT = "from PIL import Image; dot = Image.new('RGB', (4, 4), 'red')"
+
+
+def subplots() -> tuple[Figure, Any]:
+    figure = Figure()
+    return figure, figure.subplots(2)
+
+
+def objects(*values: object) -> Any:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize(
+    ("value", "images"),
+    [
+        ([IMAGE, IMAGE], 2),
+        ((IMAGE,), 1),
+        (objects(IMAGE, IMAGE), 2),
+        (subplots()[1], 1),
+        (subplots(), 1),
+        ([Figure(), Figure()], 2),
+    ],
+    ids=["list", "tuple", "array", "axes", "figure and axes", "two figures"],
+)
+def test_images_of_a_list_are_sent_in_its_place(value: object, images: int) -> None:
+    content = render("See {{ v }}!", {"v": value})
+    assert isinstance(content, list)
+    assert [part.get("text", "image") for part in content] == ["See ", *["image"] * images, "!"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a": IMAGE}, [IMAGE, 1], [[IMAGE]], [[IMAGE], "[image]"], objects(IMAGE, 1), {"axes": subplots()[1]}],
+    ids=["dict", "mixed list", "nested list", "same text", "mixed array", "axes in a dict"],
+)
+def test_an_image_among_other_values_is_refused(value: object) -> None:
+    with pytest.raises(InferenceError, match="has an image among other values") as refused:
+        render("See {{ v }}!", {"v": value})
+    assert "Nothing was sent" in refused.value.what
+    assert "{% for p in pics %}{{ p }}{% endfor %}" in refused.value.remedy
+    # The result of a tool is text only: there it is named.
+    assert "[image]" in str(as_prompt(value))
+
+
+def test_a_list_with_the_word_for_an_image_is_text() -> None:
+    assert render("{{ v }}", {"v": ["[image]"]}) == '["[image]"]'
 
 
 def test_images_are_sent_only_to_models_that_read_images(kernel_with_catalog: Kernel, wandb: Wandb) -> None:

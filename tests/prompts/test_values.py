@@ -6,15 +6,17 @@ import base64
 import enum
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import IPython.display
 import matplotlib
@@ -70,6 +72,15 @@ class Movie(BaseModel):
     year: int = 1979
 
 
+class Pay(NamedTuple):
+    name: str
+    pay: float
+
+
+class Measured(BaseModel):
+    low: float
+
+
 class Mood(enum.Enum):
     GOOD = "good"
 
@@ -100,6 +111,10 @@ SIMPLE: list[tuple[Any, str]] = [
     (Point(1, date(2026, 1, 2)), '{"x": 1, "when": "2026-01-02"}'),
     (Movie(title="Alien"), '{"title": "Alien", "year": 1979}'),
     ([Movie(title="Alien")], '[{"title": "Alien", "year": 1979}]'),
+    (Measured(low=float("-inf")), '{"low": null}'),
+    (Pay("Bo", float("inf")), '{"name": "Bo", "pay": null}'),
+    ([Pay("Bo", 3)], '[{"name": "Bo", "pay": 3}]'),
+    (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
     (Plain, 'class Plain:\n    def __str__(self) -> str:\n        return "plainly"'),
     (Reply(text="the answer", asked_model="m", model="m", endpoint="wandb"), "the answer"),
@@ -109,6 +124,14 @@ SIMPLE: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
 def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+def test_a_row_of_a_database_is_written_with_its_columns() -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.row_factory = sqlite3.Row
+        row = database.execute("SELECT 'Bo' AS name, 3 AS pay").fetchone()
+    assert text_of(row) == '{"name": "Bo", "pay": 3}'
+    assert text_of([row]) == '[{"name": "Bo", "pay": 3}]'
 
 
 def test_an_object_without_source_shows_its_signature() -> None:
@@ -168,6 +191,25 @@ json_like = st.recursive(
 @given(json_like)
 def test_any_container_becomes_text(value: object) -> None:
     assert isinstance(as_prompt(value), str)
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (IPython.display.Markdown("**x**"), "**x**"),
+        (IPython.display.HTML("<b>x</b>"), "<b>x</b>"),
+        (IPython.display.Latex("$x$"), "$x$"),
+        (IPython.display.SVG(SVG), SVG),
+        (IPython.display.JSON({"a": [1, None]}), '{"a": [1, null]}'),
+        ([IPython.display.Markdown("**x**")], '["**x**"]'),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_a_notebook_displays_is_written_as_its_content(value: object, text: str) -> None:
+    assert text_of(value) == text
 
 
 # Frames ------------------------------------------------------------------------------------------------------------
@@ -498,7 +540,7 @@ class Nothing:
 @pytest.mark.parametrize(
     "value",
     [Nothing(), object(), (one for one in "ab"), iter([1]), map(str, [1]), io.StringIO("a"), sys.__stdout__,
-     [Nothing()], {"a": (one for one in "ab")}],
+     [Nothing()], {"a": (one for one in "ab")}, IPython.display.Video("https://ok.example/a.mp4")],
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
 def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -> None:
@@ -508,7 +550,7 @@ def test_a_value_whose_repr_says_nothing_is_refused_with_advice(value: object) -
     assert "as_prompt.register" in refused.value.remedy
 
 
-@pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "at 0x1f2e3d"])
+@pytest.mark.parametrize("text", ["<p>at 0x1f2e3d</p>", "<Response [200]>", "<Axes: xlabel='x'>", "<an object>"])
 def test_a_text_or_a_repr_that_says_something_is_kept(text: str) -> None:
     assert text_of(text) == text
     assert text_of(type("Own", (), {"__str__": lambda _: text})()) == text

@@ -117,6 +117,24 @@ KINDS: list[tuple[Any, str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '[{"name": "Ada", "age": 36}]',
+        '{"answer": {"name": "Ada", "age": 36}}',
+        '{"name": "person", "arguments": {"name": "Ada", "age": 36}}',
+        '{"name": "person", "arguments": "{\\"name\\": \\"Ada\\", \\"age\\": 36}"}',
+    ],
+)
+def test_one_object_in_a_wrapping_is_the_answer(answer: str) -> None:
+    assert schema_of("name, age int").read(answer) == {"name": "Ada", "age": 36}
+
+
+def test_two_objects_in_wrappings_are_not_chosen_from() -> None:
+    with pytest.raises(Mismatch):
+        schema_of("name, age int").read('[{"name": "A", "age": 1}] or [{"name": "B", "age": 2}]')
+
+
 @pytest.mark.parametrize(("kind", "answer", "value"), KINDS, ids=[str(one[0])[:30] for one in KINDS])
 def test_each_kind_of_schema_is_sent_and_reads_its_answer(kind: Any, answer: str, value: Any) -> None:
     schema = schema_of(kind)

@@ -291,7 +291,7 @@ def test_the_file_name_is_relative_to_the_folder_where_it_was_set(
 @pytest.mark.parametrize("name", ["a\0b", "~no-such-user/class.sqlite", "."])
 def test_an_invalid_file_name_is_reported(tmp_path: Path, name: str) -> None:
     session = Session(WandbInference(budget=1.0, budget_file=name if name != "." else str(tmp_path)))
-    with pytest.raises(InferenceError, match=r"cannot be used\. Nothing was sent"):
+    with pytest.raises(InferenceError, match=r"cannot be used\."):
         _ = Command(session, dry=True).budget.left
 
 

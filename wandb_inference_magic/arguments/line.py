@@ -20,6 +20,13 @@ Completes = Literal["", "model", "thread", "variable", "value", "callable", "typ
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
+# What word processors and slides make of dashes, quotes and spaces.
+_DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
+_CURLY = re.compile(
+    r"(?P<option>--?[A-Za-z][\w-]*=)?(?:[\u201c-\u201f\xab](?P<double>[^\u201c-\u201f\xab\xbb]*)[\u201c-\u201f\xbb]"
+    r"|[\u2018\u201a\u201b](?P<single>(?:[^\u2018-\u201b]|\u2019(?=\w))*)[\u2018\u2019])(?=\s|$)"
+)
+_SPACES = " \t\r\n\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
 # An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
 _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
 _TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
@@ -191,8 +198,8 @@ def read_line(
     values: dict[str, Any] = {}
     words: list[str] = []
     rest = line.strip()
-    while rest and (text in ("words", "expression") or _OPTION.match(rest)):
-        is_option = _OPTION.match(rest)
+    while (rest := _with_plain_dashes(rest, known)) and (text in ("words", "expression") or _OPTION.match(rest)):
+        before, is_option = rest, _OPTION.match(rest)
         if text == "expression" and not is_option:
             word, rest = _next_part(rest)
             words.append(word)
@@ -214,6 +221,7 @@ def read_line(
         if one.value is not None and not equals:
             given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
         value = True if one.value is None else _read_value(one, one.value, render(given, one.name) if render else given)
+        _check_end(one, given, before.removesuffix(rest), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
         values[one.field] = (*values.get(one.field, ()), value) if one.repeats else value
@@ -227,9 +235,10 @@ def options_behind(declared: type[Options], text: str) -> str:
 
     They are text, since options come first, but may have been meant as options.
     """
+    known = _by_flag(declared)
     words = list(re.finditer(r"\S+", text))
     for number, word in enumerate(words):
-        if number and _OPTION.match(word[0]):
+        if number and _OPTION.match(_with_plain_dashes(word[0], known)):
             with suppress(InferenceError, HelpRequested):
                 behind = text[word.start() :]
                 if read_line(declared, "", behind)[0] != declared():
@@ -316,13 +325,33 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
     return _next_word(rest)
 
 
+def _check_end(one: Option, given: str, written: str, after: str) -> None:
+    """Refuse a value without quotes that ends with a comma, if more follows: it is the first part of a list."""
+    if after and given != "," and written.rstrip().endswith(","):
+        raise _refused(
+            f"The value of {one.name} ends with a comma, and more follows after a space.",
+            f'Put the whole value in quotes: {one.name} "{shortened(given)} ...".',
+        )
+
+
+def _with_plain_dashes(text: str, known: dict[str, Option]) -> str:
+    """Return a text with the dashes of the option that it begins with as they are typed; unchanged if there is none."""
+    found = _DASHED.match(text)
+    flags = [f"{dashes}{found['name']}" for dashes in ("--", "-")] if found else []
+    flag = next((flag for flag in flags if flag in known or flag in HELP.flags), None)
+    return text if flag is None or found is None else flag + text[found.end() :]
+
+
 def _next_word(text: str) -> tuple[str, str]:
     """Split off the first word. Quotes and template braces may contain spaces; a backslash is an ordinary character."""
+    if curly := _CURLY.match(text):
+        word = f"{curly['option'] or ''}{curly['double'] or curly['single'] or ''}"
+        return word, text[curly.end() :].lstrip()
     if template := _TEMPLATE_WORD.match(text):
         return template[0], text[template.end() :].lstrip()
     stream = StringIO(text)
     lexer = shlex.shlex(stream, posix=True)
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+    lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = _SPACES, True, "", ""
     try:
         word = lexer.get_token() or ""
     except ValueError:

@@ -64,6 +64,17 @@ def _read_variable(given: str) -> str:
     return given
 
 
+def _read_model(given: str) -> str:
+    id = check_model_id(given)
+    if "," in id:
+        raise InferenceError(
+            f"{shortened(id)!r} is not a model id.",
+            remedy="To compare several models, give the option again for each: -m A -m B.",
+            cause="option",
+        )
+    return id
+
+
 def _read_parameter(given: str) -> tuple[str, Any]:
     """Parse `NAME=VALUE`. The value is parsed as JSON if it is valid JSON; otherwise it is text.
 
@@ -112,7 +123,7 @@ COUNT = integer(1, "a whole number above 0")
 PARAMETER = Value(
     "NAME=VALUE", "a name and a value, such as top_k=20 (in quotes if the value contains spaces)", _read_parameter
 )
-MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", check_model_id, completes="model")
+MODEL = Value("ID", "a model id, such as openai/gpt-oss-20b", _read_model, completes="model")
 TOKENS = Value("TOKENS", "a number of tokens, such as 128k or 1M", read_tokens)
 ENDPOINT = Value(
     "wandb|local|URL",

@@ -47,7 +47,8 @@ class RowCall(ModelCall):
     def __init__(self, run: RowRun, request: PreparedRequest, number: int, key: str) -> None:
         super().__init__(run.command, run.spec.chat, request, Reservation(run.command.budget), share=run.share)
         self.run = run
-        self.first = request
+        # In its original form: `sent` may be relaxed, or ask for a repair.
+        self.asked = request
         self.number = number
         self.key = key
         # The limiter's `latest_end` before its answer was looked for on disk.

@@ -257,13 +257,13 @@ class BatchRun(RunResults):
         return False
 
     def _begin_again(self, row: RowCall) -> bool:
-        """Return whether the request of a row that was not sent must be sent now."""
+        """Take back a row that was not sent. Return whether its request must be sent now."""
         if not self.is_halted and not row.is_taken_over:
             return True
         self.release(row)
         if not self.is_halted:
-            # It may be repaired or relaxed, and its calls are counted: another one begins anew.
-            self._aside.append(RowCall(self, row.first, row.number, row.key))
+            # Its calls are counted already: another one is made for it.
+            self._aside.append(RowCall(self, row.asked, row.number, row.key))
         return False
 
     def keep_answers(self) -> None:

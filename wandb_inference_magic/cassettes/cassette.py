@@ -10,7 +10,7 @@ from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import replace_file
+from ..config import absolute, replace_file
 from ..errors import InferenceError, did_you_mean, shortened
 from ..messages import ADDED_JSON_MODE, without_json_mode
 from ..text import counted, hidden
@@ -56,7 +56,7 @@ class Cassette:
     """
 
     def __init__(self, path: Path, mode: Mode, pace: Pace, secrets: Callable[[], Collection[str]] = tuple) -> None:
-        self.path = path.absolute()
+        self.path = absolute(path)
         self.mode = mode
         self.pace = pace
         self._lock = Lock()

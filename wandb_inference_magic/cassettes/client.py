@@ -271,7 +271,7 @@ class _Recording:
         document, events = None, tuple[Event, ...]()
         if self._reader is None:
             document = _parsed(b"".join(self._pieces)) if all_came else None
-        elif all_came or self._reader.completeness.is_complete:
+        elif all_came or self._reader.completeness.is_complete_if_cut:
             self._take(self._reader.close())
             if self._reader.is_document and len(self._events) == 1:
                 document = self._events[0][1]

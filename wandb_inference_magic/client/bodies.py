@@ -30,6 +30,7 @@ PIECE: Final = 65_536
 # Request no compression: the size of a body is then known, and a cassette records it unchanged.
 NOT_PACKED: Final = {"accept-encoding": "identity"}
 _PACKED: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_OTHER_PACKED: Final = frozenset("br zstd compress x-compress bzip2 lzma xz lz4 snappy dcb dcz exi".split())  # noqa: SIM905
 GZIP_MARK: Final = b"\x1f\x8b"
 DEFLATE_HEAD: Final = 2
 
@@ -54,7 +55,8 @@ def bounded_async(library: Any) -> Callable[[Any], Awaitable[None]]:
 
 def _reader(response: Any) -> BodyReader:
     named = [one.strip().lower() for one in response.headers.get("content-encoding", "").split(",")]
-    encodings = [one for one in named if one not in ("", "identity")]
+    # Servers that are written by hand name other things: `none`, `utf-8`, `chunked`.
+    encodings = [one for one in named if one in _PACKED or one in _OTHER_PACKED]
     is_error = response.status_code >= 300
     is_known = not encodings or (len(encodings) == 1 and encodings[0] in _PACKED)
     if not is_known and not is_error:

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
-from ..messages import Completeness, error_in, first_choice, is_known_object
+from ..messages import Completeness, adds, error_in, first_choice, is_known_object
 from ..text import read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
 
 Chunk = Mapping[str, Any]
 
 LONGEST_DONE: Final = 10
+OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 LONGEST_KEEP_ALIVE: Final = 30
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -108,7 +109,7 @@ class ChunkReader:
         data, name = event.data.strip(), event.name
         if self.is_done or (not data and name not in ERROR_EVENTS):
             return
-        if len(data) <= LONGEST_DONE and data.strip('"').upper() in (DONE, "DONE"):
+        if len(data) <= LONGEST_DONE and data.strip('"').upper() in (DONE, *OTHER_ENDS):
             self.completeness.is_done = True
             return
         found = _parsed(data)
@@ -164,7 +165,7 @@ class ChunkReader:
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:
-            self.completeness.take(choice.get("finish_reason"))
+            self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
         self._has_begun = True
         return chunk
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..config import find_proxy
 from ..errors import InferenceError, quoted
+from ..libraries import hidden_library
 from ..text import library_message
 from .http import named_certificates
 from .retries import AT_ONCE
@@ -53,7 +54,7 @@ def _is_timeout(failure: Exception) -> bool:
 
 def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if isinstance(failure, ImportError):
-        return _not_importable(failure)
+        return hidden_library(failure) or _not_importable(failure)
     # Imported here: the SDK takes long, and may be what cannot be imported.
     import openai
 

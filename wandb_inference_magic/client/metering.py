@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from ..text import redacted, redacted_json
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ _building: Final[ContextVar[MeteredCall | None]] = ContextVar("wandb_inference_b
 def metered_client(meter: Meter) -> type[OpenAI]:
     """Return a subclass of the SDK's client that asks `meter` before each attempt.
 
-    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted.
+    It uses the SDK's own hooks, which are called before each attempt and whose errors are not converted. The SDK's
+    errors do not show a secret that the service quotes.
     """
     import openai
 
@@ -93,6 +95,10 @@ def metered_client(meter: Meter) -> type[OpenAI]:
             if (call := _building.get()) is not None:
                 request.extensions[CALL] = call
             _building.set(None)
+
+        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+            # A service may quote the key. The user's notebook shows the message, and keeps it.
+            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
 
     return MeteredOpenAI
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from weakref import WeakSet
 
 from ..errors import InferenceError, quoted
 from ..text import read_json_text, whole
@@ -33,6 +34,8 @@ FEED_SECONDS: Final = 5.0
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
+# The clients of services that cannot stream token counts.
+_without_usage: Final[WeakSet[openai.AsyncOpenAI]] = WeakSet()
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -75,7 +78,7 @@ async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader) -> bytes 
     """Return the next bytes of a reply, or None at its end."""
     if reader.is_done:
         return None
-    has_finished = reader.completeness.has_finished
+    has_finished = reader.completeness.is_complete_if_cut
     try:
         return await asyncio.wait_for(anext(data), SECONDS_AFTER_FINISH if has_finished else None)
     except StopAsyncIteration:
@@ -148,11 +151,7 @@ async def stream_chat(
     sent |= ({} if limit is None else {"max_tokens": limit}) | (STREAMED if stream else {})
     before = LIMITED.set(limit is not None)
     try:
-        try:
-            chunks = await _post(client, sent)
-        except UnicodeEncodeError:
-            # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
-            chunks = await _post(client, _whole(sent))
+        chunks = await _begin(client, sent)
     finally:
         LIMITED.reset(before)
     response = chunks.response
@@ -165,10 +164,31 @@ async def stream_chat(
         await response.aclose()
 
 
+async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
+    """Post a request in the form that the service takes."""
+    import openai
+
+    if client in _without_usage:
+        body = {name: value for name, value in body.items() if name != "stream_options"}
+    try:
+        return await _post(client, body)
+    except openai.APIStatusError as error:
+        # The user has not set this option: older services refuse it.
+        if "stream_options" not in body or error.status_code not in (400, 422) or "stream_options" not in str(error):
+            raise
+        _without_usage.add(client)
+        return await _begin(client, body)
+
+
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     # The SDK's `stream` says that it reads the response by `stream_cls`, whether or not the service streams.
     chunks, _ = _stream_classes()
-    return await client.post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=chunks)
+    post = partial(client.post, "/chat/completions", cast_to=object, stream=True, stream_cls=chunks)
+    try:
+        return await post(body=body)
+    except UnicodeEncodeError:
+        # A lone surrogate, for example half of an emoji in a value of the notebook, has no UTF-8 form.
+        return await post(body=_whole(body))
 
 
 def _whole(value: Any) -> Any:

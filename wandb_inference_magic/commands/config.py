@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, expanded
+from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded
 from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
@@ -69,7 +69,7 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
     before = session.settings.chosen()
     for name in ("cassette", "budget_file"):
         if values.get(name):
-            values[name] = str(expanded(values[name]).absolute())
+            values[name] = str(absolute(expanded(values[name])))
     try:
         if values.keys() & {"cassette", "cassette_mode"}:
             with session.cassettes.reopening():

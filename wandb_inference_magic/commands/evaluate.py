@@ -10,6 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import BatchSpec, is_dask, read_rows, start_dry
+from ..config import expanded
 from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
@@ -173,7 +174,7 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
     names = Counter(Path(path).name for path in dict.fromkeys(paths))
     for path in dict.fromkeys(paths):
         try:
-            text = Path(path).expanduser().read_text(encoding="utf-8")
+            text = expanded(path).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not a text in UTF-8"
             raise InferenceError(

@@ -18,11 +18,13 @@ from .credentials import (
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
 from .files import (
+    absolute as absolute,
     cache_folder as cache_folder,
     check_file as check_file,
     expanded as expanded,
     read_file as read_file,
     replace_file as replace_file,
+    working_folder as working_folder,
 )
 from .key import TYPED as TYPED, Key as Key, check_key as check_key
 from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project

@@ -8,10 +8,51 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import InferenceError, shortened
+
 
 def expanded(name: str) -> Path:
-    """Return a path with `~` replaced by the home folder. A path of an unknown user is returned unchanged."""
+    """Return the path that a user has named, with `~` replaced by the home folder, but not for an unknown user.
+
+    Raises
+    ------
+    InferenceError
+        When the system takes no such name.
+    """
+    _check_name(name)
     return Path(os.path.expanduser(name))  # noqa: PTH111 - `Path.expanduser` raises for an unknown user
+
+
+def _check_name(name: str) -> None:
+    why, remedy = "", ""
+    if "\0" in name:
+        why, remedy = "It contains a null character.", "Leave that out."
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:
+        why = f"In this Python, names of files are in {error.encoding}, which does not have {name[error.start]!a}."
+        remedy = "Name the file without it, or set PYTHONUTF8=1 in the environment and start Jupyter again."
+    if why:
+        raise InferenceError(
+            f"The file name {shortened(ascii(name))} cannot be used.", why=why, remedy=remedy, cause="option"
+        )
+
+
+def working_folder() -> Path:
+    """Return the folder in which this process works. Raises InferenceError when it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise InferenceError(
+            "The folder in which this kernel works no longer exists.",
+            remedy="Go to another one, %cd FOLDER, or name the file with its whole path.",
+            cause="option",
+        ) from None
+
+
+def absolute(path: Path) -> Path:
+    """Return a path that begins at the root. Raises InferenceError as `working_folder` does."""
+    return path if path.is_absolute() else working_folder() / path
 
 
 def cache_folder() -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from ..errors import HelpRequested, InferenceError, Interrupted
+from ..libraries import hidden_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,14 +44,19 @@ def _reported(method: Method) -> Method:
         except HelpRequested:
             print(_help(method.__name__))
             return None
-        except (InferenceError, KeyboardInterrupt) as error:
+        except KeyboardInterrupt as error:
             self.last_error.failing()
-            if isinstance(error, InferenceError):
-                error.show_traceback = self.session.settings.debug
-                _detach(error)
-            elif not isinstance(error, Interrupted):
+            if not isinstance(error, Interrupted):
                 raise Interrupted("Run the cell again when you like.") from None
             raise
+        except InferenceError as error:
+            self._prepare(error)
+            raise
+        except Exception as failure:
+            if (hidden := hidden_library(failure)) is None:
+                raise
+            self._prepare(hidden)
+            raise hidden from failure
 
     # `?` shows what `getdoc` returns. The help is generated from the options, which loading does not import.
     vars(run)["getdoc"] = partial(_help, method.__name__)
@@ -82,6 +88,12 @@ class InferenceMagics(Magics):
         from ..frontend import LastError
 
         return LastError(self.shell)
+
+    def _prepare(self, error: InferenceError) -> None:
+        """Prepare an error for being raised by a magic."""
+        self.last_error.failing()
+        error.show_traceback = self.session.settings.debug
+        _detach(error)
 
     @no_var_expand
     @line_cell_magic

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .forms import (
         ECHOED as ECHOED,
         REASONING as REASONING,
+        adds as adds,
         error_in as error_in,
         first_choice as first_choice,
         is_known_object as is_known_object,
@@ -70,7 +71,7 @@ __getattr__ = lazy_exports(
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
         "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
-        "forms": ("ECHOED", "REASONING", "error_in", "first_choice", "is_known_object"),
+        "forms": ("ECHOED", "REASONING", "adds", "error_in", "first_choice", "is_known_object"),
         "frames": ("data_frame",),
         "listener": (
             "CallProgress",

@@ -176,7 +176,9 @@ class ReplyBuilder:
     def _repeats(self, message: Mapping[str, Any]) -> bool:
         """Return whether a message repeats what has been streamed."""
         content = message.get("content")
-        return content == self.text if content else bool(message.get("tool_calls") and self._tools.calls)
+        if content:
+            return isinstance(content, str) and content.strip() == self.text.strip()
+        return bool(message.get("tool_calls") and self._tools.calls)
 
     def _add_part(self, kind: Kind, value: Any, name: str) -> None:
         if kind == "unknown":

@@ -22,6 +22,11 @@ BROKEN: Final = (
     *("overloaded", "engineoverloaded", "insufficientsystemresource"),
     *("malformedfunctioncall", "unexpectedtoolcall"),
 )
+# Reasons in other words. Patterns as text: `re` compiles each on its first use.
+_BROKEN_WORDS: Final = (
+    r"(error|exception|failed|failure|aborted|cancelled|canceled|interrupted|preempted|rejected|disconnected)$"
+)
+_LENGTH_WORDS: Final = r"length|maxtokens|contextwindow|tokenlimit|cutoff"
 _MEANINGS: Final = {form: meaning for meaning, forms in ENDS.items() for form in forms.split()}
 
 
@@ -31,14 +36,20 @@ def finish_meaning(reason: object) -> str | None:
         reason = reason.get("type")
     if not isinstance(reason, str) or not reason.strip():
         return None
-    return _MEANINGS.get(_letters(reason), reason)
+    letters = _letters(reason)
+    if letters not in _MEANINGS and not is_broken(reason) and re.search(_LENGTH_WORDS, letters):
+        return "length"
+    return _MEANINGS.get(letters, reason)
 
 
 def is_broken(reason: object) -> bool:
     """Return whether a `finish_reason` says that the reply was stopped by an error."""
     if isinstance(reason, dict):
         reason = reason.get("type")
-    return isinstance(reason, str) and _letters(reason) in BROKEN
+    if not isinstance(reason, str):
+        return False
+    letters = _letters(reason)
+    return letters in BROKEN or (letters not in _MEANINGS and bool(re.search(_BROKEN_WORDS, letters)))
 
 
 def _letters(reason: str) -> str:
@@ -54,7 +65,9 @@ class Completeness:
     Attributes
     ----------
     has_finished : bool
-        A `finish_reason` of known meaning was received.
+        A `finish_reason` of known meaning was received, and no text after it.
+    is_certain : bool
+        A `finish_reason` can be relied on: none was followed by more of the reply.
     is_done : bool
         The end was received: `[DONE]` of a stream, or the whole of a document.
     has_choice : bool
@@ -64,13 +77,22 @@ class Completeness:
     has_finished: bool = False
     is_done: bool = False
     has_choice: bool = False
+    is_certain: bool = True
 
-    def take(self, reason: object) -> None:
-        """Take the `finish_reason` of a choice."""
+    def take(self, reason: object, *, adds: bool = False) -> None:
+        """Take the `finish_reason` of a choice, and whether the choice adds to the reply."""
         self.has_choice = True
+        if adds and self.has_finished:
+            # Some servers send `stop` with every chunk.
+            self.has_finished, self.is_certain = False, False
         self.has_finished = self.has_finished or finish_meaning(reason) in ENDS
 
     @property
     def is_complete(self) -> bool:
         """Whether the reply is complete. A connection that was closed is not an end."""
         return self.has_finished or self.is_done
+
+    @property
+    def is_complete_if_cut(self) -> bool:
+        """Whether the reply is complete even if the connection breaks now."""
+        return self.is_done or (self.has_finished and self.is_certain)

@@ -54,6 +54,8 @@ PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
 _OTHER_FIELDS: Final = ("text", "content", "reasoning", "summary", "value")
 # The fields of a delta or a message that have reasoning. A service that sends several repeats itself.
 REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "reasoning_details")
+# The fields of a delta that add to the reply.
+_ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
@@ -67,7 +69,7 @@ _ERROR_FIELDS: Final = ("error", "errors", "err", "fault", "detail", "error_mess
 _WORDS: Final = ("message", "msg", "Message")
 _STATES: Final = ("code", "Code", "status", "type", "object", "status_code", "event")
 # What these fields say where nothing is wrong.
-_FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true")
+_FINE: Final = ("", "0", "200", "none", "null", "false", "ok", "success", "true", "no error", "noerror")
 _FAILING: Final = re.compile(r"error|exception|fail|fatal|denied|overload|invalid|unavailable|[45]\d\d$", re.IGNORECASE)
 
 
@@ -94,6 +96,12 @@ def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(piece, str):
             return {"content": piece}
     return {"content": choice["text"]} if isinstance(choice.get("text"), str) else {}
+
+
+def adds(choice: Mapping[str, Any]) -> bool:
+    """Return whether a choice of a stream adds to the reply. A whole `message` at its end repeats it."""
+    delta = choice.get("delta") or {"content": choice.get("text")}
+    return isinstance(delta, str) or (isinstance(delta, dict) and any(delta.get(name) for name in _ADDING))
 
 
 def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
@@ -187,7 +195,8 @@ def usage_in(chunk: Mapping[str, Any]) -> object:
     if usage := chunk.get("usage"):
         return usage
     choice = first_choice(chunk) or {}
-    return choice.get("usage") or _at(chunk.get("x_groq"), "usage") or chunk.get("timings")
+    elsewhere = _at(chunk.get("x_groq"), "usage") or chunk.get("timings") or chunk.get("usageMetadata")
+    return choice.get("usage") or elsewhere
 
 
 def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -195,8 +204,8 @@ def error_in(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     choice = first_choice(chunk)
     if choice is None:
         return _error_without_choice(chunk)
-    for one in (chunk, choice, delta_of(choice)):
-        if "error" in one and _is_error(one["error"]):
+    for one in (chunk, choice, delta_of(choice), chunk.get("x_groq")):
+        if isinstance(one, dict) and "error" in one and _is_error(one["error"]):
             return one
     reason = choice.get("finish_reason")
     if not is_broken(reason):
@@ -232,8 +241,11 @@ def _is_error(value: object) -> bool:
         return value.strip().lower() not in _FINE
     if isinstance(value, dict):
         code = next((str(value[name]).lower() for name in _STATES if value.get(name) is not None), "")
-        has_words = any(isinstance(one, str | dict | list) and one for one in value.values())
-        return has_words and (not code or code not in _FINE)
+        if code and code in _FINE:
+            # Proxies write "None" and 0 where the service behind them sent no code.
+            said = [value[name] for name in _WORDS if isinstance(value.get(name), str)]
+            return any(one.strip().lower() not in _FINE for one in said)
+        return any(isinstance(one, str | dict | list) and one for one in value.values())
     return bool(value)
 
 

@@ -24,8 +24,24 @@ MOST_TOKENS: Final = 10**9
 
 # The names of the counts of prompt, reply and cached tokens. The first that is there counts.
 COUNTS: Final = (
-    ("prompt_tokens", "input_tokens", "prompt_eval_count", "prompt_n", "promptTokenCount"),
-    ("completion_tokens", "output_tokens", "eval_count", "predicted_n", "candidatesTokenCount"),
+    (
+        "prompt_tokens",
+        "input_tokens",
+        "prompt_eval_count",
+        "prompt_n",
+        "promptTokenCount",
+        "inputTokens",
+        "promptTokens",
+    ),
+    (
+        "completion_tokens",
+        "output_tokens",
+        "eval_count",
+        "predicted_n",
+        "candidatesTokenCount",
+        "outputTokens",
+        "completionTokens",
+    ),
     (
         "prompt_tokens_details.cached_tokens",
         "input_tokens_details.cached_tokens",
@@ -42,6 +58,10 @@ REASONING_COUNTS: Final = (
     "reasoning_tokens",
     "thoughtsTokenCount",
 )
+
+# Parts of the prompt that Anthropic's API does not count in `input_tokens`.
+APART: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+TOTALS: Final = ("total_tokens", "totalTokenCount", "totalTokens")
 
 CHARACTERS_PER_TOKEN: Final = 4
 # The model wraps each message in a few tokens.
@@ -97,16 +117,22 @@ class Usage:
         if not isinstance(chunk, Mapping):
             raise ValueError(_shown(chunk))
         counts = [None if one is None else _count(one) for one in (_first(chunk, names) for names in COUNTS)]
-        if counts[1] is None and counts[0] is not None and (total := chunk.get("total_tokens")) is not None:
+        if counts[1] is None and counts[0] is not None and (total := _first(chunk, TOTALS)) is not None:
             counts[1] = max(_count(total) - counts[0], 0)
         if counts[0] is None or counts[1] is None:
             return None
+        if "cache_read_input_tokens" in chunk and "prompt_tokens" not in chunk:
+            # Anthropic's API counts the tokens that it reads from its cache, or writes there, apart.
+            counts[0] += sum(_count(chunk.get(name) or 0) for name in APART)
         if (counts[2] or 0) > counts[0]:
             raise ValueError(_shown(counts[2]))
         reasoning = 0
         with suppress(ValueError):
-            # Of no weight: nothing is paid by it.
-            reasoning = min(_count(_first(chunk, REASONING_COUNTS) or 0), counts[1])
+            reasoning = _count(_first(chunk, REASONING_COUNTS) or 0)
+            if reasoning and _first(chunk, TOTALS) == counts[0] + counts[1] + reasoning:
+                # Google's and xAI's APIs count the reasoning apart. It is paid for too.
+                counts[1] += reasoning
+            reasoning = min(reasoning, counts[1])
         return cls(counts[0], counts[1], counts[2] or 0, reasoning)
 
 

@@ -21,6 +21,8 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    # The id as it was received: some services give several calls the same one.
+    received_id: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -39,7 +41,9 @@ class ToolCallBuilder:
         elif part.name and part.arguments == call.arguments and _is_object(call.arguments):
             # Some services repeat the whole call at the end.
             return
-        call.id = call.id or part.id
+        if part.id and not call.id:
+            call.received_id = part.id
+            call.id = part.id if all(one.id != part.id for one in self._calls) else f"{part.id}-{len(self._calls)}"
         call.name = part.name or call.name
         call.extra |= part.extra
         # Some services send an empty object before the parts.
@@ -49,13 +53,21 @@ class ToolCallBuilder:
 
     def _continued(self, part: CallPart, position: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
-        if part.id and (same := next((one for one in self._calls if one.id == part.id), None)) is not None:
-            return None if _is_another(same, part) and part.name != same.name else same
+        if part.id and (same := self._with_id(part, position)) is not None:
+            index = position if part.index is None else part.index
+            is_apart = index != same.index and bool(part.arguments) and _is_object(same.arguments)
+            return None if _is_another(same, part) and (part.name != same.name or is_apart) else same
         if part.index is None and not part.name and not part.id and self._calls:
             return self._calls[-1]
         index = position if part.index is None else part.index
         call = next((one for one in reversed(self._calls) if one.index == index), None)
         return None if call is None or _is_another(call, part) else call
+
+    def _with_id(self, part: CallPart, position: int) -> _Call | None:
+        """Return the call with the id of a part, the one with its index if there are several."""
+        same = [one for one in self._calls if one.received_id == part.id]
+        index = position if part.index is None else part.index
+        return next((one for one in same if one.index == index), None) or (same[-1] if same else None)
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..config import expanded, working_folder
 from ..errors import InferenceError, did_you_mean, quoted
 from . import images
 from .marked import LEFT_OUT
@@ -109,7 +110,13 @@ def describe_bytes(value: bytes | bytearray | memoryview) -> str | Image:
 
 
 def no_image_file(text: str) -> InferenceError | None:
-    """Return why a text that is the path of a file is no image, or None if it is no path."""
+    """Return why a text that is the path of a file is no image, or None if it is no path.
+
+    Raises
+    ------
+    InferenceError
+        When the system takes no such name, or the working folder has been deleted.
+    """
     try:
         path = home_resolved(Path(text))
         is_there = path.exists()
@@ -124,8 +131,10 @@ def no_image_file(text: str) -> InferenceError | None:
         )
     if "\n" in text or not (_SUFFIX.search(text) or text.startswith(("./", "../", "/", "~", ".\\", "..\\"))):
         return None
+    # Some names cannot be those of a file on this system.
+    expanded(text)
     return InferenceError(
-        f"There is no file {path} (in {Path.cwd()}). Nothing was sent.",
+        f"There is no file {path} (in {working_folder()}). Nothing was sent.",
         remedy=_near(path) or "Check its name and folder, or give a figure or a PIL image of the notebook.",
         cause="option",
     )

@@ -28,7 +28,9 @@ MOST_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
 MOST_INFERRED: Final = 100_000
 LONGEST_REPR: Final = 500
-_SAYS_NOTHING: Final = re.compile(r"<[\w.<>, '-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>")
+_SAYS_NOTHING: Final = re.compile(
+    r"<[\w.<>, '-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
+)
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
@@ -201,5 +203,5 @@ def size_of(data: bytes | bytearray | memoryview) -> str:
 
 
 def says_nothing(text: str) -> bool:
-    """Return whether a repr names only a type and an address."""
+    """Return whether a repr names only a type, or a type and an address."""
     return _SAYS_NOTHING.fullmatch(text[:LONGEST_REPR]) is not None

@@ -13,6 +13,7 @@ from ..errors import InferenceError, quoted
 from ..imports import quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # In pixels. Models scale larger images down, but the request would carry every pixel.
@@ -146,6 +147,32 @@ def image_from_axes(axes: Any) -> Image:
     """Return the image of the whole matplotlib figure that axes belong to."""
     # The axes of a subfigure name that subfigure, which names the whole figure.
     return image_from_figure(axes.figure.figure)
+
+
+def image_from_panels(values: Iterable[Any]) -> Image | None:
+    """Return the image of the one matplotlib figure that all values are, or whose axes they are; None for others."""
+    figures = map(_figure_of, _flat(values))
+    figure = next(figures, None)
+    # A long list of other values is read no further than its first.
+    is_one = figure is not None and all(one is figure for one in figures)
+    return image_from_figure(figure) if is_one else None
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        # `plt.subplots()` gives the figure, and its axes as an array.
+        if type(value).__name__ == "ndarray" and value.dtype == object:
+            yield from value.flat
+        else:
+            yield value
+
+
+def _figure_of(value: Any) -> Any:
+    """Return the whole figure that a value is, or whose axes it is; None for any other."""
+    figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
+    axes = getattr(sys.modules.get("matplotlib.axes"), "Axes", None)
+    is_panel = figure is not None and axes is not None and isinstance(value, figure | axes)
+    return value.figure.figure if is_panel else None
 
 
 def image_from_pillow(picture: Any) -> Image:

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
 from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .missing import filters_for_missing, is_in, items_or_empty, method_of, pattern_of, text_or_empty
+from .values import json_of
 
 # The names of our own filters and tests have a space, so that no template can use them.
 _TRUTH: Final = "as truth"
 _ORDERED: Final = "as ordered"
 _TEXT: Final = "as text"
-_TEXTS: Final = "as texts"
+_ITEMS: Final = "as items"
+_PATTERN: Final = "as pattern"
 # The name for `self` in a compiled template.
 SELF: Final = "self_of_method"
 # Before the name of an attribute that is called.
 _CALLED: Final = "() "
-_TEXT_FILTERS: Final = (
-    *("capitalize", "center", "e", "escape", "indent", "lower", "replace", "string", "striptags", "title"),
-    *("trim", "truncate", "upper", "urlize", "wordcount", "wordwrap"),
-)
+# How many arguments these filters have where their test is left out: it is the truth of a value.
+_ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 
 
 class _Undefined(StrictUndefined):
@@ -49,14 +47,16 @@ class PromptEnvironment(Environment):
 
     `{{ row.items }}` is the value of the key `items`, in a dict and in a row of pandas; `{{ row.items() }}` calls the
     method. A value that is missing (None, NaN, NaT, `pd.NA`) is false, is none, is less and greater than nothing, and
-    has no text.
+    has no text, no items and no number.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(undefined=_Undefined, **options)
-        self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: _text, _TEXTS: _texts}
-        self.filters |= {"default": _default, "d": _default}
-        self.tests |= {"none": is_missing, _TRUTH: lambda value: bool(_truth(value))}
+        self.filters |= filters_for_missing(self.filters)
+        self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
+        self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of}
+        self.filters |= {"default": _default, "d": _default, "tojson": json_of}
+        self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
     @override
     def parse(self, source: str, name: str | None = None, filename: str | None = None) -> nodes.Template:
@@ -71,7 +71,8 @@ class PromptEnvironment(Environment):
     @override
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute.startswith(_CALLED):
-            return super().getattr(obj, attribute.removeprefix(_CALLED))
+            name = attribute.removeprefix(_CALLED)
+            return method_of(obj, name) or super().getattr(obj, name)
         has_keys = is_labelled(obj)
         if has_keys and attribute in obj:
             return obj[attribute]
@@ -100,25 +101,31 @@ def _adapt(node: nodes.Node) -> None:
     """Put the filters for missing values around what a node uses."""
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
-    elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For) and node.test is not None:
-        node.test = _filtered(node.test, _TRUTH)
+    elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
+        node.test = None if node.test is None else _filtered(node.test, _TRUTH)
+        if isinstance(node, nodes.For):
+            node.iter = _filtered(node.iter, _ITEMS)
     elif isinstance(node, nodes.Not):
         node.node = _filtered(node.node, _TRUTH)
     elif isinstance(node, nodes.And | nodes.Or):
         node.left, node.right = _filtered(node.left, _TRUTH), _filtered(node.right, _TRUTH)
-    elif isinstance(node, nodes.Compare) and any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops):
+    elif isinstance(node, nodes.Compare):
+        _adapt_comparison(node)
+    elif isinstance(node, nodes.Mod):
+        node.left = _filtered(node.left, _PATTERN)
+    elif isinstance(node, nodes.Concat):
+        node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
+    elif isinstance(node, nodes.Filter) and len(node.args) == _ARGUMENTS.get(node.name):
+        node.args.append(nodes.Const(_TRUTH, lineno=node.lineno))
+
+
+def _adapt_comparison(node: nodes.Compare) -> None:
+    if any(one.op in ("lt", "lteq", "gt", "gteq") for one in node.ops):
         node.expr = _filtered(node.expr, _ORDERED)
         for one in node.ops:
             one.expr = _filtered(one.expr, _ORDERED)
-    elif isinstance(node, nodes.Concat):
-        node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
-    elif isinstance(node, nodes.Filter) and node.node is not None:
-        if node.name in _TEXT_FILTERS:
-            node.node = _filtered(node.node, _TEXT)
-        elif node.name == "join":
-            node.node = _filtered(node.node, _TEXTS)
-        elif len(node.args) == {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}.get(node.name, -1):
-            node.args.append(nodes.Const(_TRUTH, lineno=node.lineno))
+    elif node.ops[0].op in ("in", "notin"):
+        node.expr, node.ops[0].expr = _filtered(node.expr, _TRUTH), _filtered(node.ops[0].expr, _ITEMS)
 
 
 def _filtered(node: Any, name: str) -> nodes.Filter:
@@ -140,14 +147,6 @@ class _Unordered:
 
 def _ordered(value: Any) -> Any:
     return _Unordered() if is_missing(value) else value
-
-
-def _text(value: Any) -> Any:
-    return "" if is_missing(value) else value
-
-
-def _texts(values: Iterable[Any]) -> list[Any]:
-    return [_text(one) for one in values]
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..libraries import check_libraries
 from .files import no_image_file
 from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import as_prompt, image_of
+from .values import TextOfImages, as_prompt, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -136,6 +137,10 @@ class Template:
         parts.append({"type": "text", "text": MarkedText.joined(texts)})
         return [part for part in parts if part.get("text") != ""]
 
+    def _marked(self, image: Image) -> str:
+        self._images.append(image)
+        return f"{self._mark}{len(self._images) - 1}\ue001"
+
     def _piece(self, value: Any) -> Any:
         """Return a rendered value as text."""
         from jinja2 import Undefined
@@ -148,12 +153,25 @@ class Template:
             return ""
         shown = as_prompt(value)
         if isinstance(shown, Image):
-            self._images.append(shown)
-            return f"{self._mark}{len(self._images) - 1}\ue001"
+            return self._marked(shown)
+        if isinstance(shown, TextOfImages):
+            if not shown.in_place:
+                raise _image_inside(value)
+            return "".join(map(self._marked, shown.images))
         if is_whole:
             return shown
         short = shown if self._tokens is None else cut(shown, self._tokens)
         return ValueText(shown) if short is shown else CutText(short)
+
+
+def _image_inside(value: object) -> InferenceError:
+    return InferenceError(
+        f"A value of type {type(value).__name__} has an image among other values, so it would be sent as a text "
+        "without the picture.",
+        remedy="Put each image into the prompt by itself, such as {% for p in pics %}{{ p }}{% endfor %}, or "
+        "{{ value.image }}.",
+        cause="option",
+    )
 
 
 def _apart(piece: re.Match[str]) -> str:
@@ -247,6 +265,7 @@ class _Whole:
 
 
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
+    check_libraries("jinja2")
     # Jinja2 is slow to import, and a prompt without a template does not need it.
     from .jinja import PromptEnvironment
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from itertools import islice
+from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -43,9 +44,29 @@ DEEPEST: Final = 20
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 LONGEST_GEOMETRY: Final = 2000
+# What stands for an image in the text of a container.
+_IMAGE: Final = "[image]"
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
+
+
+class TextOfImages(str):
+    """The text of a container that has images in it. `[image]` stands for each: the text does not show them.
+
+    `in_place` is whether the container is a list of nothing but images.
+    """
+
+    __slots__ = ("images", "in_place")
+
+    images: list[Image]
+    in_place: bool
+
+    @classmethod
+    def of(cls, text: str, plain: Any, images: list[Image]) -> TextOfImages:
+        made = cls(text)
+        made.images, made.in_place = images, plain == [_IMAGE] * len(images)
+        return made
 
 
 @singledispatch
@@ -64,7 +85,7 @@ def as_prompt(value: object) -> str | Image:
         return shown
     if form := _form_of(type(value)):
         return form(value)
-    if is_dataclass(value) or hasattr(type(value), "model_dump"):
+    if _record_of(value) is not None or hasattr(type(value), "model_dump"):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         return frames.describe_frame(value)
@@ -131,10 +152,37 @@ def without_folders(trace: str) -> str:
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
-def _json(value: object) -> str:
-    plain = _Plain().of(value)
+def _json(value: object) -> str | Image:
+    if isinstance(value, list | tuple) and (image := images.image_from_panels(value)):
+        return image
+    reader = _Plain()
+    plain = reader.of(value)
     line = json.dumps(plain, ensure_ascii=False)
-    return line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
+    text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
+    return TextOfImages.of(text, plain, reader.images) if reader.images else text
+
+
+def json_of(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
+    plain = _Plain(most_items=sys.maxsize, most_nodes=sys.maxsize)
+    return json.dumps(plain.of(_labels_of(value)), ensure_ascii=False, indent=indent)
+
+
+def _labels_of(value: Any) -> Any:
+    return dict(value.items()) if frames.is_labelled(value) else value
+
+
+def _record_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a record: of a dataclass, a named tuple or a row of a database; None for any other."""
+    if isinstance(value, type):
+        return None
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if callable(getattr(type(value), "_asdict", None)):
+        return dict(value._asdict())
+    row = getattr(sys.modules.get("sqlite3"), "Row", None)
+    is_row = isinstance(row, type) and isinstance(value, row)
+    return dict(value) if is_row else None
 
 
 @_register(FunctionType, MethodType, BuiltinFunctionType, type)
@@ -178,8 +226,12 @@ def _ai_form(value: object) -> str | Image | None:
 class _Plain:
     """Convert containers to JSON types, limited to a readable size."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_items: int = MOST_ITEMS, most_nodes: int = MOST_NODES) -> None:
+        self._most_items = most_items
+        self._most_nodes = most_nodes
         self._nodes = 0
+        # The images that are found. Each is written as `[image]`.
+        self.images: list[Image] = []
         self._above: list[int] = []
 
     def of(self, value: Any) -> Any:
@@ -188,8 +240,11 @@ class _Plain:
             return None
         if isinstance(value, int | float | str):
             is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
-            return _words(value) if is_huge else value
-        if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > MOST_NODES:
+            if is_huge:
+                return _words(value)
+            # JSON has no number for infinity.
+            return None if isinstance(value, float) and isinf(value) else value
+        if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > self._most_nodes:
             return "..."
         self._above.append(id(value))
         try:
@@ -198,24 +253,24 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        if (shown := _ai_form(value)) is not None:
-            return "[image]" if isinstance(shown, Image) else shown
+        if (shown := value if isinstance(value, Image) else _ai_form(value)) is not None:
+            return self._text_of(shown)
         if isinstance(value, dict):
             return self._of_dict(value)
+        if (record := _record_of(value)) is not None:
+            return {name: self.of(one) for name, one in record.items()}
         if isinstance(value, list | tuple | set | frozenset | deque):
-            kept = [self.of(one) for one in islice(value, MOST_ITEMS)]
-            return kept if len(value) <= MOST_ITEMS else [*kept, _more(len(value))]
-        if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: self.of(getattr(value, field.name)) for field in fields(value)}
+            kept = [self.of(one) for one in islice(value, self._most_items)]
+            return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
-            return value.model_dump(mode="json")
+            return self.of(value.model_dump(mode="json"))
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
         if type(value).__name__ in ("datetime64", "timedelta64"):
             return str(value)
         if isinstance(value, Real) and hasattr(type(value), "dtype"):
             # The shortest decimals, which for a float of 32 bits are not those of Python's float.
-            return int(value) if isinstance(value, Integral) else float(str(value))
+            return int(value) if isinstance(value, Integral) else self.of(float(str(value)))
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
         if isinstance(value, bytes | bytearray | memoryview):
@@ -224,21 +279,30 @@ class _Plain:
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         if form := _form_of(type(value)):
-            shown = form(value)
-            return "[image]" if isinstance(shown, Image) else shown
+            return self._text_of(form(value))
         return _readable(value)
+
+    def _text_of(self, shown: str | Image) -> str:
+        if isinstance(shown, TextOfImages):
+            self.images += shown.images
+        elif isinstance(shown, Image):
+            self.images.append(shown)
+        return _IMAGE if isinstance(shown, Image) else shown
 
     def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
-        for key, one in islice(value.items(), MOST_ITEMS):
+        for key, one in islice(value.items(), self._most_items):
             name = _words(key)
             # JSON keys are strings only. Where two keys collide, such as 1 and "1", use the repr of the second.
             kept[name if name not in kept else repr(key)] = self.of(one)
-        return kept if len(value) <= MOST_ITEMS else {**kept, "...": _more(len(value))}
+        return kept if len(value) <= self._most_items else {**kept, "...": self._more(len(value))}
+
+    def _more(self, length: int) -> str:
+        return LEFT_OUT.format(f"{length - self._most_items:,} more")
 
 
 def _readable(value: object) -> str:
-    """Return a value's own text. One that only names a type and an address is refused."""
+    """Return a value's own text. One that only names a type, with or without an address, is refused."""
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
         return text
@@ -257,10 +321,6 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _more(length: int) -> str:
-    return LEFT_OUT.format(f"{length - MOST_ITEMS:,} more")
-
-
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
@@ -273,6 +333,29 @@ def _geometry(value: Any) -> str:
     return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
 
 
+def _array(value: Any) -> str | Image:
+    """Return the form of an array. One of images, such as the axes of a figure, is as the list of them."""
+    if value.dtype == object and value.ndim and value.size <= MOST_ITEMS:
+        kinds = {type(one) for one in value.flat}
+        if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
+            return _json(list(value.flat))
+    return describe_array(value)
+
+
+def _shown(value: Any) -> str | Image:
+    """Return what an object of `IPython.display` shows: its text, or its data as JSON."""
+    data = value.data
+    if data is None:
+        return _readable(value)
+    return str.__str__(data) if isinstance(data, str) else _json(data)
+
+
+_IMAGE_FORMS: Final = (
+    images.image_from_figure,
+    images.image_from_axes,
+    images.image_from_pillow,
+    images.image_from_ipython,
+)
 _FORMS: Final[dict[str, Form]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": frames.describe_pandas_series,
@@ -280,7 +363,7 @@ _FORMS: Final[dict[str, Form]] = {
     "polars.LazyFrame": frames.describe_frame,
     "polars.Series": frames.describe_frame,
     "pyarrow.Table": frames.describe_frame,
-    "numpy.ndarray": describe_array,
+    "numpy.ndarray": _array,
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
@@ -288,6 +371,9 @@ _FORMS: Final[dict[str, Form]] = {
     "shapely.geometry.base.BaseGeometry": _geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
+    "IPython.core.display.TextDisplayObject": _shown,
+    "IPython.core.display.SVG": _shown,
+    "IPython.core.display.JSON": _shown,
 }
 
 

@@ -8,14 +8,16 @@ import re
 import typing
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
+from ..libraries import check_libraries
 from ..messages import json_in
-from ..text import json_values
+from ..text import json_values, read_json_text
 from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check
@@ -120,11 +122,33 @@ class Schema:
                 unfit.append(Mismatch(["the answer is nested too deeply"]))
             except Mismatch as error:
                 unfit.append(error)
+        # Models put the object into a list, under one key, or beside a name as the arguments of a call.
+        tried: list[Any] = []
+        fitting: list[Any] = []
+        for held in map(_held_in, values):
+            if held is not None and held not in tried:
+                tried.append(held)
+                with suppress(RecursionError, Mismatch):
+                    fitting.append(self.check(held))
+        if len(fitting) == 1:
+            return fitting[0]
         raise unfit[0]
 
     def _unwrapped(self, value: Any) -> Any:
         is_wrapped = self.wrapped and isinstance(value, dict) and set(value) == {self.wrapped}
         return value[self.wrapped] if is_wrapped else value
+
+
+def _held_in(value: Any) -> dict[str, Any] | None:
+    """Return the one object that a value holds, if it is only a wrapping."""
+    if isinstance(value, dict):
+        held = next(iter(value.values())) if len(value) == 1 else value.get("arguments")
+    else:
+        held = value[0] if isinstance(value, list) and len(value) == 1 else None
+    if isinstance(held, str) and held.lstrip().startswith("{"):
+        with suppress(ValueError):
+            held = read_json_text(held)
+    return held if isinstance(held, dict) else None
 
 
 def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
@@ -213,6 +237,7 @@ def _is_usable(value: object) -> bool:
 
 
 def _of_annotation(annotation: Any, name: str) -> Schema:
+    check_libraries("pydantic")
     from pydantic import PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticSchemaGenerationError
 

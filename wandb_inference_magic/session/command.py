@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
+from ..libraries import check_libraries, hidden_library
 from ..messages import NullListener
 from .budget import Budget
 from .endpoints import resolve_endpoint
@@ -47,6 +48,11 @@ class Command:
     uses_cassette : bool
         Whether the cassette of the settings is used. Without it, requests go to the endpoint.
 
+    Raises
+    ------
+    InferenceError
+        When a file of the user hides a library that every call needs, unless the command is dry.
+
     Attributes
     ----------
     settings : Resolved
@@ -72,6 +78,8 @@ class Command:
         # The op of this command in Weave, while it is traced.
         self._op: tuple[Tracer, Any] | None = None
         session.is_used = True
+        if not dry:
+            check_libraries()
         session.keys.refresh()
         self.settings = session.settings.resolve()
 
@@ -273,18 +281,34 @@ class Command:
                 remedy="Use a browser that has it, such as Chrome or Edge from version 137.",
                 cause="missing",
             )
-        try:
+        with self._importing():
             client = self.session.clients.own(self._client_options())
+        hide_own_logs()
+        return client
+
+    @contextmanager
+    def _importing(self) -> Iterator[None]:
+        """Convert the failures of the imports inside the `with` block."""
+        try:
+            yield
         except ImportError as failure:
             from ..client import FailureContext, to_inference_error
 
             known = self.session.models.known(self.endpoint)
             raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure
-        hide_own_logs()
-        return client
+        except Exception as failure:
+            if (error := hidden_library(failure)) is not None:
+                raise error from failure
+            raise
 
     def users_client(self) -> OpenAI:
-        """Return the client for the user's own code. Its calls are counted, and checked against the budget."""
+        """Return the client for the user's own code. Its calls are counted, and checked against the budget.
+
+        Raises
+        ------
+        InferenceError
+            When the SDK cannot be imported, or a setting or the environment cannot be used.
+        """
         from .metering import SessionMeter
 
         # Tracing that has been switched off must end here: the user's calls are made outside a magic.
@@ -298,7 +322,8 @@ class Command:
             return Command(self.session, dry=True, uses_cassette=False).budget
 
         meter = SessionMeter(self.endpoint, self.session.models, budget)
-        return self.session.clients.users(self._client_options(), meter)
+        with self._importing():
+            return self.session.clients.users(self._client_options(), meter)
 
     def _client_options(self) -> ClientOptions:
         # Imported when a cassette is in use.

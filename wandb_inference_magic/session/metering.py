@@ -125,7 +125,7 @@ class ClientCall:
             return
         self._has_ended = True
         self._add(self._reader.close())
-        if outcome == "interrupted" and self._reader.completeness.is_complete:
+        if outcome == "interrupted" and self._reader.completeness.is_complete_if_cut:
             outcome = "answered"
         self._usage.end(self._request, self._builder, outcome, self._started, self._hold.settle)
         self._hold.release()

@@ -20,6 +20,7 @@ from .redaction import (
     library_message as library_message,
     passwords_in as passwords_in,
     redacted as redacted,
+    redacted_json as redacted_json,
     remember as remember,
     without_query_secrets as without_query_secrets,
 )

@@ -14,6 +14,8 @@ DEEPEST: Final = 100
 MANY_VALUES: Final = 4_000_000
 # In digits.
 LONGEST_INTEGER: Final = 1000
+# Some servers do not escape a tab or a line end in a string.
+_LENIENT: Final = json.JSONDecoder(strict=False)
 _BRACKET: Final = re.compile(r"[\[{]")
 
 
@@ -119,17 +121,18 @@ def _brackets(text: str | bytes) -> int:
 
 
 def _loaded(text: str | bytes) -> Any:
-    if isinstance(text, str):
-        # Some servers send a byte order mark.
-        text = text.removeprefix("\ufeff")
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
+    # Some servers send a byte order mark.
+    text = text.removeprefix("\ufeff")
     try:
-        return json.loads(text)
+        return _LENIENT.decode(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
         # Python refuses to read an integer of thousands of digits. One such number, for example a nonsensical token
         # count, must not lose the whole reply.
-        return json.loads(text, parse_int=_integer)
+        return json.loads(text, strict=False, parse_int=_integer)
 
 
 def _integer(digits: str) -> int | float:

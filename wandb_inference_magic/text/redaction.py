@@ -99,7 +99,19 @@ def hidden(value: Any, secrets: Collection[str]) -> Any:
 
     Short secrets are kept: the keys given to local servers (`none`, `ollama`) are ordinary words.
     """
-    return _hidden(value, _forms_of(tuple(secrets)))
+    forms = _forms_of(tuple(secrets))
+
+    def without(text: str) -> str:
+        for form in forms:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    return _with_texts(value, without)
+
+
+def redacted_json(value: Any) -> Any:
+    """Return a JSON value each of whose strings is `redacted`."""
+    return _with_texts(value, redacted)
 
 
 @lru_cache(maxsize=8)
@@ -109,15 +121,13 @@ def _forms_of(secrets: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(forms, key=len, reverse=True))
 
 
-def _hidden(value: Any, forms: tuple[str, ...]) -> Any:
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with each of its strings changed, the names of members too."""
     if isinstance(value, dict):
-        return {_hidden(name, forms): _hidden(one, forms) for name, one in value.items()}
+        return {_with_texts(name, change): _with_texts(one, change) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_hidden(one, forms) for one in value]
-    if isinstance(value, str):
-        for form in forms:
-            value = value.replace(form, HIDDEN)
-    return value
+        return [_with_texts(one, change) for one in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def addresses(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

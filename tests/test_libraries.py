@@ -1,0 +1,128 @@
+"""A file of the user that hides a library: one sentence says so, before anything is sent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from environments import clean_environment
+from kernels import running_kernel
+from python_processes import run_python
+from service import Service
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.libraries import check_libraries, hidden_library
+
+NAME = "library_of_these_tests"
+
+
+def package(folder: Path, *modules: str) -> Path:
+    """Create a package with these modules in a folder."""
+    made = folder / NAME
+    made.mkdir(parents=True)
+    for module in ("__init__", *modules):
+        (made / f"{module}.py").touch()
+    return made
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that Python looks in before the one with the installed package."""
+    package(tmp_path / "lib" / "site-packages", "client", "types")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr(sys, "path", [str(work), *sys.path, str(tmp_path / "lib" / "site-packages")])
+    monkeypatch.delitem(sys.modules, NAME, raising=False)
+    return work
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_or_folder_that_hides_a_package_is_named(
+    work: Path, kind: str, monkeypatch: pytest.MonkeyPatch, *, is_imported: bool
+) -> None:
+    own = work / f"{NAME}.py" if kind == "file" else package(work, "mine")
+    own.touch()
+    if is_imported:
+        __import__(NAME)
+        monkeypatch.delitem(sys.modules, NAME)
+        monkeypatch.setitem(sys.modules, NAME, __import__(NAME))
+    with pytest.raises(InferenceError) as caught:
+        check_libraries(NAME)
+    assert caught.value.what == f"The package {NAME} cannot be used: your own {kind} {own} hides it."
+    assert caught.value.remedy == f"Rename the {kind}, then restart the kernel."
+
+
+@pytest.mark.parametrize("case", ["none", "plain folder", "copy", "only one", "installed here", "working folder gone"])
+def test_what_is_the_package_hides_nothing(work: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if case == "plain folder":
+        (work / NAME).mkdir()
+    elif case == "copy":
+        package(work, "client", "types", "newer")
+    elif case == "only one":
+        package(work, "other")
+        monkeypatch.setattr(sys, "path", sys.path[:-1])
+    elif case == "installed here":
+        package(work / ".venv" / "site-packages", "anything")
+        monkeypatch.setattr(sys, "path", [str(work / ".venv" / "site-packages"), *sys.path])
+    elif case == "working folder gone":
+        monkeypatch.setattr(sys, "path", ["", *sys.path[1:]])
+        monkeypatch.chdir(work)
+        work.rmdir()
+    check_libraries(NAME)
+
+
+def test_a_failure_that_has_nothing_to_do_with_the_file_keeps_its_own_error(work: Path) -> None:
+    (work / f"{NAME}.py").write_text("value = 1\nraise RuntimeError('mine')\n")
+    with pytest.raises(RuntimeError) as caught:
+        __import__(NAME)
+    assert hidden_library(caught.value) is not None
+    assert hidden_library(RuntimeError("of another place")) is None
+    assert hidden_library(AttributeError("x", name="x", obj=object())) is None
+
+
+@pytest.mark.parametrize("source", ["x = 1", "raise RuntimeError('mine')"])
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("openai", "chat('hi')"),
+        ("openai", "client()"),
+        ("openai", "map_prompts(['a'], 'Is {{ text }} so?')"),
+        ("jinja2", "map_prompts(['a'], 'Is {{ text }} so?')"),
+        ("pydantic", "chat('hi', schema='a int')"),
+        ("anyio", "chat('hi')"),
+    ],
+)
+def test_the_python_api_names_the_file(
+    environment: dict[str, str], service: Service, tmp_path: Path, name: str, call: str, source: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text(source)
+    code = f"""
+import sys
+sys.path.insert(0, "")
+from wandb_inference_magic import InferenceError, chat, client, map_prompts
+try:
+    {call}
+except InferenceError as error:
+    print(error)
+"""
+    done = run_python("-c", code, environment=environment | service.environment, folder=tmp_path)
+    own = tmp_path / f"{name}.py"
+    assert f"The package {name} cannot be used: your own file {own} hides it." in done.stdout, done.stderr
+    assert service.chats == []
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"),
+    [("markdown_it", "%wbchat hi"), ("jinja2", "%wbchat {{ 1 }}"), ("pandas", "%wbmodels -o m")],
+)
+def test_a_magic_names_the_file(service: Service, tmp_path: Path, name: str, magic: str) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / f"{name}.py").write_text("x = 1\n")
+    with running_kernel(clean_environment(tmp_path) | service.environment, work) as kernel:
+        assert kernel.run("%load_ext wandb_inference_magic").ok
+        error = kernel.run(magic).error
+    assert f"The package {name} cannot be used: your own file {work / name}.py hides it." in error
+    assert service.chats == []

@@ -1,0 +1,114 @@
+"""Libraries in whose place Python finds a file of the user: a notebook's folder comes first where Python looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from pathlib import Path
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Final
+
+from .errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What every call needs, whatever its options. Each is a package: a copy of one is known by its modules.
+ALWAYS_NEEDED: Final = ("openai", "anyio", "pydantic", "markdown_it")
+_INSTALLED: Final = ("site-packages", "dist-packages")
+
+
+def check_libraries(*names: str) -> None:
+    """Check that the user has no file that hides a library. Nothing is imported.
+
+    Parameters
+    ----------
+    *names : str
+        The packages. Without any, those that every call needs.
+
+    Raises
+    ------
+    InferenceError
+        When there is such a file, or it was imported in place of the library.
+    """
+    for name in names or ALWAYS_NEEDED:
+        if (own := _own_file(name)) is not None:
+            raise _hidden(name, own)
+
+
+def hidden_library(failure: BaseException) -> InferenceError | None:
+    """Return the error for a failure that comes from a file of the user in place of a library, or None for any other.
+
+    Such a file lacks what is imported from it, or raises an error itself.
+    """
+    for name in dict.fromkeys(_modules_of(failure)):
+        if (own := _own_file(name)) is not None:
+            return _hidden(name, own)
+    return None
+
+
+def _hidden(name: str, own: Path) -> InferenceError:
+    kind = "folder" if own.suffix == "" else "file"
+    return InferenceError(
+        f"The package {name} cannot be used: your own {kind} {own} hides it.",
+        why=f"It has the package's name, and Python finds the {kind} first.",
+        remedy=f"Rename the {kind}, then restart the kernel.",
+        cause="missing",
+    )
+
+
+def _modules_of(failure: BaseException) -> Iterator[str]:
+    """Yield the modules, without those that contain them, that a failure names or ended the import of."""
+    if isinstance(failure, ImportError) and failure.name:
+        yield failure.name.partition(".")[0]
+    if isinstance(failure, AttributeError) and isinstance(name := getattr(failure.obj, "__name__", None), str):
+        yield name.partition(".")[0]
+    for frame, _ in walk_tb(failure.__traceback__):
+        # A module that was being imported.
+        if frame.f_code.co_name == "<module>":
+            yield str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _own_file(name: str) -> Path | None:
+    """Return the file, or the folder with `__init__.py`, that hides the package of this name; None if nothing does."""
+    found = _found(name)
+    folder = None if found is None else found.parent
+    # The usual case, and the only one that is quick.
+    if found is None or folder is None or folder.name in _INSTALLED:
+        return None
+    elsewhere = [entry for entry in sys.path if not _is_same(entry, folder)]
+    spec = PathFinder.find_spec(name, elsewhere)
+    if spec is None or spec.origin is None or not spec.has_location:
+        # The only one of this name, for example the clone of a package that is being worked on.
+        return None
+    return None if _is_copy(found, _top(Path(spec.origin))) else found
+
+
+def _found(name: str) -> Path | None:
+    """Return the file or the folder that is, or would be, imported under this name."""
+    if (module := sys.modules.get(name)) is not None:
+        origin = getattr(module, "__file__", None)
+    else:
+        spec = PathFinder.find_spec(name)
+        origin = spec.origin if spec is not None and spec.has_location else None
+    return _top(Path(origin)) if isinstance(origin, str) else None
+
+
+def _top(origin: Path) -> Path:
+    return origin.parent if origin.stem == "__init__" else origin
+
+
+def _is_same(entry: str, folder: Path) -> bool:
+    with suppress(OSError):
+        # An empty entry is the working folder, which may be gone.
+        return os.path.realpath(entry) == os.path.realpath(folder)
+    return False
+
+
+def _is_copy(found: Path, package: Path) -> bool:
+    """Whether what was found is the package too, perhaps in another version: it has most of the package's modules."""
+    theirs = {one.name for one in package.glob("*.py")}
+    mine = {one.name for one in found.glob("*.py")}
+    return bool(theirs) and 2 * len(theirs & mine) >= len(theirs)
