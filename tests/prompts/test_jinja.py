@@ -123,6 +123,12 @@ MISSING = [
             "{{ x in ['a'] }} {{ x not in ['a'] }} {{ 'a' in x }} {{ x is in ['a'] }} {{ 'a' in ['a'] }}",
             "False True False False True",
         ),
+        ("[{{ x.upper() }}{{ x.strip().lower() }}{{ x.strftime('%Y') }}]", "[]"),
+        (
+            "{{ 'a: ' + x }}{{ x + '.' }} {{ [1] + x }} [{{ x + 1 }}{{ 2 - x }}{{ -x }}{{ x * 2 / 3 }}{{ x ** 2 }}]",
+            "a: . [1] []",
+        ),
+        ("[{{ x | first }}{{ x | max }}{{ x | sum }}{{ x | pprint }}] {{ x | list }} {{ [2] | max }}", "[] [] 2"),
     ],
 )
 def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str) -> None:

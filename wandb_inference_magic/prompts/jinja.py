@@ -11,7 +11,7 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
-from .missing import filters_for_missing, is_in, items_or_empty, method_of, pattern_of, text_or_empty
+from .missing import filters_for_missing, is_in, items_or_empty, method_of, operand_of, pattern_of, text_or_empty
 from .values import json_of
 
 # The names of our own filters and tests have a space, so that no template can use them.
@@ -20,6 +20,7 @@ _ORDERED: Final = "as ordered"
 _TEXT: Final = "as text"
 _ITEMS: Final = "as items"
 _PATTERN: Final = "as pattern"
+_OPERAND: Final = "as operand"
 # The name for `self` in a compiled template.
 SELF: Final = "self_of_method"
 # Before the name of an attribute that is called.
@@ -54,7 +55,7 @@ class PromptEnvironment(Environment):
         super().__init__(undefined=_Undefined, **options)
         self.filters |= filters_for_missing(self.filters)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
-        self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of}
+        self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of, _OPERAND: operand_of}
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
@@ -112,7 +113,11 @@ def _adapt(node: nodes.Node) -> None:
     elif isinstance(node, nodes.Compare):
         _adapt_comparison(node)
     elif isinstance(node, nodes.Mod):
-        node.left = _filtered(node.left, _PATTERN)
+        node.left = _filtered(_filtered(node.left, _OPERAND), _PATTERN)
+    elif isinstance(node, nodes.BinExpr):
+        node.left, node.right = _filtered(node.left, _OPERAND), _filtered(node.right, _OPERAND)
+    elif isinstance(node, nodes.UnaryExpr):
+        node.node = _filtered(node.node, _OPERAND)
     elif isinstance(node, nodes.Concat):
         node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
     elif isinstance(node, nodes.Filter) and len(node.args) == _ARGUMENTS.get(node.name):

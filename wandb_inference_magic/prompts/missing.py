@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from functools import wraps
 from math import nan
 from string import Formatter
@@ -21,10 +22,17 @@ _TEXTS: Final = (
     *("capitalize", "center", "e", "escape", "indent", "lower", "replace", "string", "striptags", "title"),
     *("trim", "truncate", "upper", "urlize", "wordwrap"),
 )
-_LISTS: Final = ("map", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "unique")
+_LISTS: Final = (
+    *("batch", "dictsort", "groupby", "items", "list", "map", "reject", "rejectattr", "reverse", "select"),
+    *("selectattr", "slice", "sort", "unique"),
+)
+# Of nothing they give nothing: Jinja2 would raise, or write "None".
+_ABSENT: Final = ("filesizeformat", "first", "last", "max", "min", "pprint", "random", "sum", "xmlattr")
 # They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
+# The types of what a row may lack. `df.head()` with None in `df` is a mistake.
+_OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
@@ -33,7 +41,8 @@ def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     texts = {name: _with_instead(filters[name], "") for name in _TEXTS}
     lists = {name: _with_instead(filters[name], ()) for name in _LISTS}
     numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
-    return {**texts, **lists, **numbers, "join": _joined(filters["join"]), "format": _format}
+    absent = {name: _absent_of(filters[name]) for name in _ABSENT}
+    return {**texts, **lists, **numbers, **absent, "join": _joined(filters["join"]), "format": _format}
 
 
 def text_or_empty(value: Any) -> Any:
@@ -60,7 +69,37 @@ def method_of(value: Any, name: str) -> Filter | None:
     """Return the method `name` that comes before the value's own; None if it has no other."""
     if isinstance(value, str) and name in ("format", "format_map"):
         return _Braces(value).format_text if name == "format" else _Braces(value).format_map
-    return None
+    if not is_missing(value) or not any(hasattr(kind, name) for kind in _OF_ROWS):
+        return None
+    # The methods that NaT has raise, or give the text "NaT".
+    return _nothing if type(value).__name__ == "NaTType" or not hasattr(value, name) else None
+
+
+def _nothing(*_values: Any, **_options: Any) -> None:
+    """Stand for any method of a missing value."""
+
+
+def operand_of(value: Any) -> Any:
+    """Return a value as an operand: one that is missing adds nothing to a text, and makes a number missing."""
+    return _Absent() if is_missing(value) else value
+
+
+class _Absent:
+    """Stands for a missing value in a calculation."""
+
+    def __add__(self, other: Any) -> Any:
+        return other if isinstance(other, str | list | tuple) else nan
+
+    def __sub__(self, _: Any) -> float:
+        return nan
+
+    def __neg__(self) -> float:
+        return nan
+
+    __radd__ = __add__
+    __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __sub__
+    __mod__ = __rmod__ = __pow__ = __rpow__ = __sub__
+    __pos__ = __neg__
 
 
 class _Pattern(str):
@@ -127,6 +166,16 @@ def _with_instead(run: Filter, instead: Any) -> Filter:
         return run(*given, **options)
 
     return run_instead
+
+
+def _absent_of(run: Filter) -> Filter:
+    place = _place(run)
+
+    @wraps(run)
+    def run_or_nothing(*values: Any, **options: Any) -> Any:
+        return None if is_missing(values[place]) else run(*values, **options)
+
+    return run_or_nothing
 
 
 def _number_or_missing(run: Filter, *, has_default: bool) -> Filter:
