@@ -199,13 +199,13 @@ def test_an_expression_that_fails_for_one_row_fails_that_row(mapper: Kernel, ser
 
 
 def test_rows_without_a_prompt_do_not_end_the_run(mapper: Kernel, service: Service) -> None:
-    mapper.run("many = [None] * 30 + ['x']")
-    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    mapper.run("many = [0] * 30 + [2]")
+    run = mapper.run("%%wbmap many -o out\n{{ 6 // text }}")
     assert not run.ok, "the first row is the user's first try"
-    mapper.run("many.insert(0, 'y')")
-    run = mapper.run("%%wbmap many -o out\n{{ text.upper() }}")
+    mapper.run("many.insert(0, 1)")
+    run = mapper.run("%%wbmap many -o out\n{{ 6 // text }}")
     assert run.ok, run.error
-    assert mapper.value("out.reply.fillna('-').tolist()") == ["<Y>", *["-"] * 30, "<X>"]
+    assert mapper.value("out.reply.fillna('-').tolist()") == ["<6>", *["-"] * 30, "<3>"]
     assert len(service.chats) == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from email.utils import formatdate
 from time import time
 from types import ModuleType
@@ -13,7 +14,7 @@ from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Streamed, chunk, completion, refused
 
-from wandb_inference_magic.client.retries import pause, read_retry_after
+from wandb_inference_magic.client.retries import asked_to_wait, pause, read_retry_after
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
 
@@ -53,7 +54,42 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     later = read_retry_after(formatdate(time() + 30, usegmt=True))
     assert later is not None
     assert 25 < later <= 31
-    assert read_retry_after(None) is read_retry_after("soon") is None
+    assert read_retry_after("30, 5") == 30
+    assert read_retry_after(None) is read_retry_after("soon") is read_retry_after("nan, 1e300") is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1500", "retry-after": "30"}, 1.5),
+        ({"retry-after": "1e300"}, None),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0.5s"}, 360.5),
+        ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "30s"}, None),
+        ({"x-ratelimit-remaining-tokens-minute": "0.0", "x-ratelimit-reset-tokens-minute": "11.38"}, 11.38),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "20"}, 20),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+    ],
+)
+def test_limits_that_are_used_up_ask_to_wait_until_they_are_reset(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert asked_to_wait(headers) == seconds
+
+
+def test_a_limit_is_reset_at_a_moment() -> None:
+    moment = time() + 100
+    date = datetime.fromtimestamp(moment, timezone.utc).isoformat().replace("+00:00", "Z")
+    for reset in (str(moment), str(round(moment * 1000)), date):
+        headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
+        seconds = asked_to_wait(headers)
+        assert seconds is not None
+        assert 50 < seconds <= 100.001
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset"]), st.text()))
+def test_any_headers_are_read(headers: dict[str, str]) -> None:
+    asked_to_wait(headers)
 
 
 @given(st.text())

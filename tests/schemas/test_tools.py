@@ -591,6 +591,23 @@ def test_only_a_named_tool_can_be_run() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["weather", "functions.weather", "functions.weather:0", "default_api.weather", "weather<|channel|>commentary"],
+)
+def test_a_tool_is_found_under_the_names_that_models_write(name: str) -> None:
+    def weather() -> str:
+        return "sunny"
+
+    def forecast() -> str:
+        return "rain"
+
+    box = toolbox_of([weather, forecast])
+    assert box.run(ToolCall("1", name, "{}")).result == "sunny"
+    assert not box.run(ToolCall("1", "weather.forecast", "{}")).ok
+    assert not box.run(ToolCall("1", "weathers", "{}")).ok
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "No tool is named"),

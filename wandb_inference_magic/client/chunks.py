@@ -5,6 +5,7 @@ The SDK's own loop accepts a truncated stream as complete. What a chunk can cont
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -18,6 +19,9 @@ Chunk = Mapping[str, Any]
 
 LONGEST_DONE: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
+# The names of events that end a stream.
+ENDS: Final = ("done", "end", "complete", "completed")
+_BETWEEN: Final = re.compile(r"\s*(data:\s*)?")
 LONGEST_KEEP_ALIVE: Final = 30
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
@@ -113,6 +117,9 @@ class ChunkReader:
             self.completeness.is_done = True
             return
         found = _parsed(data)
+        # Set before the last chunk is read, which may stop the reading.
+        if name in ENDS or _is_end(found):
+            self.completeness.is_done = True
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
             raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
         if isinstance(found, Mapping):
@@ -126,6 +133,9 @@ class ChunkReader:
                 yield from self._read(Event("", line))
         elif data.startswith("data:"):
             yield from self._read(Event("", data.removeprefix("data:")))
+        elif found is None and (several := _documents(data)):
+            for one in several:
+                yield self._check(one)
         elif found is None and not self.completeness.has_finished and not _is_keep_alive(data):
             raise _not_readable(data) if self._has_begun else _not_a_reply(data)
 
@@ -175,6 +185,26 @@ def _parsed(data: str) -> Any:
         return read_json_text(data)
     except ValueError:
         return None
+
+
+def _is_end(found: Any) -> bool:
+    """Return whether an object without a reply says that the stream has ended."""
+    return isinstance(found, Mapping) and found.get("done") is True and not {"choices", "error"} & set(found)
+
+
+def _documents(data: str) -> list[Chunk]:
+    """Return the chunks of one line that holds several, with `data:` or nothing between them; empty for other data."""
+    decoder, found, rest = json.JSONDecoder(strict=False), [], data
+    while rest:
+        try:
+            one, end = decoder.raw_decode(rest)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(one, Mapping):
+            return []
+        found.append(one)
+        rest = rest[end:].lstrip().removeprefix("data:").lstrip()
+    return found
 
 
 def _is_keep_alive(data: str) -> bool:

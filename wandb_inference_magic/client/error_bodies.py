@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..text import read_json_text
-from .retries import read_retry_after
+from .retries import asked_to_wait, read_retry_after, read_span
 
 # The fields that have the words, in this order.
 WORDS: Final = (
@@ -30,7 +30,7 @@ WORDS: Final = (
 # The fields that have the place in the request.
 PLACES: Final = ("loc", "path", "location")
 STATUSES: Final = ("code", "status", "status_code", "statusCode", "http_code", "http_status", "error_code")
-TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object")
+TYPES: Final = ("type", "code", "status", "error_type", "errorType", "object", "__type")
 # The status that a type of error stands for. Only letters and digits count.
 STATUS_OF_TYPE: Final = {
     "badrequest": 400,
@@ -83,6 +83,11 @@ STATUS_OF_TYPE: Final = {
 }
 DEEPEST: Final = 6
 MOST_WORDS: Final = 2000
+# The seconds, in these fields.
+_WAITS: Final = {"retry_after": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001, "estimated_time": 1.0}
+_PAGE: Final = re.compile(
+    r"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|title|center|h1)\b", re.IGNORECASE | re.DOTALL
+)
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?|d(?:ays?)?)(?![a-z])"
 _WAIT: Final = re.compile(
@@ -90,8 +95,6 @@ _WAIT: Final = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_WAIT: Final = re.compile(r"retry[- ]after:? (\d{1,6})\b(?!\s*[a-z/%-])", re.IGNORECASE)
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
-_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class ErrorBody:
 
     `words` is the service's own message. `types` has the names of the error, in lower case. `code` is the HTTP status
     that it names, `status` the one that its code or its type stands for, `wait` the number of seconds that it asks to
-    wait; each None if there is none.
+    wait; each None if there is none. `is_page` tells whether the body is a web page.
     """
 
     words: str = ""
@@ -108,6 +111,7 @@ class ErrorBody:
     code: int | None = None
     status: int | None = None
     wait: float | None = None
+    is_page: bool = False
 
 
 def read_error(body: object) -> ErrorBody:
@@ -122,7 +126,8 @@ def read_error(body: object) -> ErrorBody:
     types = [str(one[name]) for one in objects for name in TYPES if isinstance(one.get(name), str)]
     code = _code(objects)
     words = " ".join(_words(body)[:MOST_WORDS].split())
-    return ErrorBody(words, " ".join(types).lower(), code, code or _status(types), _wait(objects, words))
+    is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
+    return ErrorBody(words, " ".join(types).lower(), code, code or _status(types), _wait(objects, words), is_page)
 
 
 def _unpacked(value: object) -> object:
@@ -201,23 +206,24 @@ def _code(objects: list[Mapping[str, Any]]) -> int | None:
 
 
 def _status(types: list[str]) -> int | None:
-    known = (STATUS_OF_TYPE.get(re.sub(r"[^a-z0-9]", "", one.lower())) for one in types)
+    # AWS puts a namespace before the name.
+    known = (STATUS_OF_TYPE.get(re.sub(r"[^a-z0-9]", "", one.rpartition("#")[2].lower())) for one in types)
     return next(filter(None, known), None)
 
 
 def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
     for one in objects:
-        for name, unit in (("retry_after", 1.0), ("retry_after_seconds", 1.0), ("retry_after_ms", 0.001)):
-            given = one.get(name)
-            if (seconds := read_retry_after(str(given))) is not None:
+        for name, unit in _WAITS.items():
+            if (seconds := read_retry_after(str(one.get(name)))) is not None:
                 return seconds * unit
-        if isinstance(delay := one.get("retryDelay"), str) and (spans := _SPAN.findall(delay)):
-            return _seconds(spans)
+        # A gateway quotes the headers of the service behind it.
+        if isinstance(headers := one.get("headers"), Mapping):
+            of_headers = asked_to_wait({str(name).lower(): str(value) for name, value in headers.items()})
+            if of_headers is not None:
+                return of_headers
+        if isinstance(delay := one.get("retryDelay"), str) and (span := read_span(delay)) is not None:
+            return span
     if found := _WAIT.search(words):
-        return _seconds(_SPAN.findall(found[1]))
+        return read_span(found[1])
     plain = _PLAIN_WAIT.search(words)
     return float(plain[1]) if plain else None
-
-
-def _seconds(spans: list[tuple[str, str]]) -> float:
-    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PASSING: Final = (408, 409, 423, 424, 425, 429, 498, 499, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599)
 _SHORTEN: Final = "Shorten the prompt (--once, --new), or choose a model with a larger context: %wbmodels."
 _CHANGE: Final = "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new)."
+_ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}"
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
 _TOO_MANY: Final = "{service} is getting too many requests at once."
 _NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
@@ -42,7 +43,7 @@ class ErrorForm:
     words : str
         A regular expression that is searched in the service's words and the names of the error, without case.
     at : str
-        `wandb`: at W&B's endpoint only. `list`: for the list of models only.
+        `wandb`: at W&B's endpoint only. `list`: for the list of models only. `page`: if a web page was sent.
     waits : Waits or None
         The times to wait before the next tries; None if trying again cannot help.
     affects_all : bool or None
@@ -76,6 +77,7 @@ _QUOTA_WORDS: Final = (
     r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|no credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add (more )?credits"
     r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-day|daily limit|recharge"
+    r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
 _LONG_WORDS: Final = (
     r"context[_ ](length|size|window)|exceed\w* (the )?(available |maximum |model'?s? )*context|too many tokens"
@@ -90,17 +92,20 @@ _UNABLE_WORDS: Final = (
     r"|litellm\.(badrequest|unsupportedparams|contentpolicyviolation|contextwindowexceeded|notfound)error"
 )
 _MODEL_WORDS: Final = (
-    r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not (be )?(found|exist|served|deployed)"
+    r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not[_ ](be )?(found|exist|served|deployed)"
     r"|unknown|no longer \w+|retired|decommissioned|discontinued|not a valid)"
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
     r"|(no such|unknown|could not find|not find|does not have|does not know|invalid)( the)? (model|deployment)\b"
     r"(?! param)"
+    r"|no endpoints found for (?!this)|model[_ ]?not[_ ]?(available|supported)\b|(unavailable|unsupported)[_ ]model\b"
+    r"|^model: \S+ .{0,20}not_found|unable to access model|model identifier is invalid"
+    r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
 _PASSING_WORDS: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
     r"|is (currently )?(loading|starting|being loaded)|\bstarting,|try again (later|in)|please retry"
-    r"|retry (later|after)"
+    r"|retry (later|after)|(tokens|requests) per (second|minute|hour)|token_quota_exceeded"
 )
 CAUSES: Final = (
     ErrorForm(
@@ -125,7 +130,7 @@ CAUSES: Final = (
         (400, 403, 406, 422, 451, 500, None),
         affects_all=False,
         words=r"moderation|flagged|content[_ ]?(policy|filter|management)|responsible ?ai|safety (system|policy|filter)"
-        r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content",
+        r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content|敏感内容",
     ),
     ErrorForm(
         "key",
@@ -172,8 +177,18 @@ CAUSES: Final = (
         affects_all=True,
         unless_waited=True,
     ),
+    ErrorForm(
+        "network",
+        "{service} answered with a web page.",
+        "Check the address: %wbconfig shows it, and it usually ends in /v1. If it is right, ask who runs the network "
+        "or the proxy.",
+        (400, 403, 404, 405, 406, 410, 418, 421, 426, 451, 511),
+        why="A proxy, a firewall or a page to sign in answered, or the address is not that of an API.",
+        at="page",
+        affects_all=True,
+    ),
     # Sent with a status that says otherwise.
-    ErrorForm("busy", _TOO_MANY, _BUSY, (400, 403, 404), _PASSING_WORDS, waits=SHORT),
+    ErrorForm("busy", _TOO_MANY, _BUSY, (400, 403, 404, None), _PASSING_WORDS, waits=SHORT),
     ErrorForm(
         "refused",
         "{service} refused the request.",
@@ -237,11 +252,19 @@ CAUSES: Final = (
     ErrorForm(
         "network",
         "{service} does not know this address or the model {model!r}.",
-        "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}",
+        _ADDRESS,
         (404, 405, 410),
         words=r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
         r"|resource not found|no (static )?resource|cannot post|method not allowed|invalid url|route|path"
         r"|nothing|file not found|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
+        affects_all=True,
+    ),
+    ErrorForm(
+        "network",
+        "{service} does not know this address or the model {model!r}.",
+        _ADDRESS,
+        (200, 400, 404, 405, 501, None),
+        words=r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)",
         affects_all=True,
     ),
     ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),

@@ -97,7 +97,8 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     key = context.endpoint.key
     # An error may be shown and saved with the notebook. Remove the key, in case the service repeats it.
     words = hidden(body.words, (key.reveal(),) if key else ())
-    places = (*(["wandb"] if context.endpoint.is_wandb else []), *([] if context.model else ["list"]))
+    is_at = {"wandb": context.endpoint.is_wandb, "list": not context.model, "page": body.is_page}
+    places = [name for name, applies in is_at.items() if applies]
     searched = f"{words} {body.types}".strip()
     form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asked is not None))
     fields = _Fields(context, status)

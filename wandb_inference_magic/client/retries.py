@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
-from math import isfinite
 from random import uniform
 from threading import Event
 from time import monotonic, time
@@ -29,6 +30,14 @@ SHORTEST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 120.0
 # What varies of a wait that the service asks for.
 JITTER: Final = 0.25
+# A longer one is a mistake in the header.
+LONGEST_MEANT: Final = 366 * 86400.0
+# Numbers above these are seconds or milliseconds since 1970, not spans.
+_MOMENTS: Final = 1e9
+_MILLISECONDS: Final = 1e11
+_NOTHING: Final = re.compile(r"\s*-?0+(\.0+)?\s*")
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
+_SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 LONGEST_SLICE: Final = 0.2
 
 
@@ -64,21 +73,63 @@ def pause_asked(error: InferenceError, tries: int, longest: float = LONGEST_SECO
 
 
 def asked_to_wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the headers of a response ask to wait, or None."""
+    """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
     milliseconds = read_retry_after(headers.get("retry-after-ms"))
-    return read_retry_after(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+    if milliseconds is not None:
+        return milliseconds / 1000
+    seconds = read_retry_after(headers.get("retry-after"))
+    return _until_reset(headers) if seconds is None else seconds
+
+
+def _until_reset(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until the limits that are used up are reset.
+
+    Each has two headers, such as `x-ratelimit-remaining-tokens: 0` and `x-ratelimit-reset-tokens: 6m0s`.
+    """
+    spent = [
+        name
+        for name, value in headers.items()
+        if "ratelimit" in name and "remaining" in name and _NOTHING.fullmatch(value)
+    ]
+    resets = [_read_reset(headers.get(name.replace("remaining", "reset"), "")) for name in spent]
+    return max((one for one in resets if one is not None), default=None)
+
+
+def _read_reset(text: str) -> float | None:
+    """Return the seconds until a reset: a time span, a moment in seconds or milliseconds since 1970, or a date."""
+    with suppress(ValueError):
+        number = float(text)
+        since_1970 = number / 1000 if number > _MILLISECONDS else number
+        return _plausible(since_1970 - time() if number > _MOMENTS else number)
+    with suppress(ValueError):
+        # Python 3.10 does not read the Z.
+        return _plausible(datetime.fromisoformat(text.strip().replace("Z", "+00:00")).timestamp() - time())
+    return read_span(text)
+
+
+def read_span(text: str) -> float | None:
+    """Return the seconds of a time span such as `2m59.5s` or `300 ms`, or None if there is none in the text."""
+    spans = _SPAN.findall(text)
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in spans) if spans else None
 
 
 def read_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header: a number or a date (RFC 9110, section 10.2.3); otherwise None."""
+    """Return the seconds of a `Retry-After` header: a number or a date (RFC 9110, section 10.2.3); otherwise None.
+
+    Of several numbers, which proxies join with commas, the largest is returned.
+    """
     if not header:
         return None
     with suppress(ValueError):
-        seconds = float(header.strip().removesuffix("s"))
-        return max(0.0, seconds) if isfinite(seconds) else None
+        return _plausible(max(float(one.strip().removesuffix("s")) for one in header.split(",")))
     with suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time())
+        return _plausible(parsedate_to_datetime(header).timestamp() - time())
     return None
+
+
+def _plausible(seconds: float) -> float | None:
+    """Return a number of seconds that is not negative, or None if it is no time that a service can mean."""
+    return max(0.0, seconds) if seconds < LONGEST_MEANT else None
 
 
 def wait(seconds: float) -> None:

@@ -112,6 +112,9 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
             break
     is_thought = "extra_content" in delta and _at(delta, "extra_content", "google", "thought") is True
     if content := delta.get("content") or _at(delta.get("audio"), "transcript"):
+        if isinstance(content, dict) and not {"type", *_OTHER_FIELDS} & set(content):
+            # The answer to a schema, not as text.
+            content = json.dumps(content, ensure_ascii=False)
         for kind, text in _parts(content, "reasoning" if is_thought else "text"):
             yield kind, text, "content"
     if refusal := delta.get("refusal"):

@@ -18,18 +18,24 @@ TAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "<think>": ("</think>",),
     "<thinking>": ("</thinking>",),
     "<thought>": ("</thought>",),
+    "<longcat_think>": ("</longcat_think>",),
     "[think]": ("[/think]",),
     "<seed:think>": ("</seed:think>",),
     "<|begin_of_thought|>": ("<|end_of_thought|>",),
     "◁think▷": ("◁/think▷",),
     "<|start_thinking|>": ("<|end_thinking|>",),
+    "<|channel>thought": ("<channel|>",),
+    "<unused94>thought": ("<unused95>",),
     "<|channel|>analysis<|message|>": _HARMONY,
     "<|start|>assistant<|channel|>analysis<|message|>": _HARMONY,
 }
 # A template may open the block itself: then only the closing tag is received.
-_ALONE: Final = ("</think>", "</thinking>", "[/think]", "</seed:think>", "◁/think▷", _FINAL)
+_ALONE: Final = ("</think>", "</thinking>", "</longcat_think>", "[/think]", "</seed:think>", "◁/think▷", _FINAL)
 # Marks of the same templates that are no text. They count at the very beginning or the very end of one.
-_MARKS: Final = ("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>")
+_MARKS: Final = (
+    *("<|return|>", "<|end|>", "<|start_response|>", "<|end_response|>"),
+    *("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>"),
+)
 _CASELESS: Final = re.IGNORECASE | re.ASCII
 _ANY: Final = re.compile("|".join(map(re.escape, (*TAGS, *_ALONE, *_MARKS))), _CASELESS)
 _OPENING: Final = re.compile("|".join(map(re.escape, TAGS)), _CASELESS)

@@ -38,8 +38,7 @@ class ToolCallBuilder:
         if call is None:
             call = _Call(position if part.index is None else part.index)
             self._calls.append(call)
-        elif part.name and part.arguments == call.arguments and _is_object(call.arguments):
-            # Some services repeat the whole call at the end.
+        elif _is_repeated(call, part):
             return
         if part.id and not call.id:
             call.received_id = part.id
@@ -90,6 +89,12 @@ def _is_another(call: _Call, part: CallPart) -> bool:
     return _is_object(call.arguments) and (bool(part.arguments) or part.name != call.name)
 
 
+def _is_repeated(call: _Call, part: CallPart) -> bool:
+    """Return whether a part adds nothing to a whole call: services repeat it at the end, or add an empty object."""
+    is_same = bool(part.name) and part.arguments == call.arguments
+    return (is_same or part.arguments == "{}") and call.arguments != "" and _is_object(call.arguments)
+
+
 def _is_object(text: str) -> bool:
     if not text.rstrip().endswith("}"):
         return False
@@ -100,7 +105,9 @@ def _is_object(text: str) -> bool:
 
 
 def _decoded(arguments: str) -> str:
-    """Return arguments that were encoded twice as the object that they are."""
+    """Return arguments that were encoded twice, or that are null, as the object that they are."""
+    if arguments.strip() == "null":
+        return "{}"
     if arguments.startswith('"'):
         with suppress(ValueError):
             inner = read_json_text(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -31,6 +32,10 @@ MOST_FRAMES: Final = 3
 # Exceptions of a tool that are reported to the model. Not BaseException: an interrupt is raised, and so is an
 # exception that other code raises in the main thread (such as a time limit of the notebook's runner).
 FAILURES: Final = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+# What models write between a namespace, the name of a tool, and what follows it.
+_PARTS_OF_NAME: Final = re.compile(r"[.:/<|>\s]+")
 
 
 class Toolbox:
@@ -77,8 +82,15 @@ class Toolbox:
         result, ok = self._answer(call)
         return ToolStep(call, _sendable(result), ok, perf_counter() - started)
 
+    def _known_name(self, name: str) -> str:
+        """Return the name of the tool that a model means: some write `functions.weather:0`, or marks after the name."""
+        if name in self._tools:
+            return name
+        named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
+        return named.pop() if len(named) == 1 else name
+
     def _answer(self, call: ToolCall) -> tuple[str, bool]:
-        tool = self._tools.get(call.name)
+        tool = self._tools.get(self._known_name(call.name))
         if tool is None:
             known = f"There are: {', '.join(self.names)}." if self.names else "There are none."
             return f"There is no tool {quoted(call.name)}. {known}", False
