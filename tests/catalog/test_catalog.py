@@ -96,6 +96,8 @@ def test_the_listing_tolerates_missing_fields() -> None:
         {"data": {"models": ["a", "b"]}},
         {"data": {"a": {"id": "a"}, "b": {"created": 0}}},
         {"models": {"one": {"id": "a"}, "b": {}}},
+        {"items": [{"modelId": "a"}, {"model_id": "b"}]},
+        {"success": True, "result": [{"id": "a"}, {"id": "b"}]},
     ],
 )
 def test_every_known_form_of_a_list_is_read(document: Any) -> None:
@@ -114,16 +116,16 @@ def test_a_single_model_is_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"error": "x"}, 'it is {"error": "x"}'),
-        ({"error": {"message": "x"}}, 'it is {"error": {"message": "x"}}'),
-        ({"data": 5}, 'it is {"data": 5}'),
-        ({"data": {"message": "no"}}, 'it is {"data": {"message": "no"}}'),
-        ({}, "it is {}"),
-        (None, "it is null"),
-        ("a", 'it is "a"'),
-        ({"data": [{"id": 5}, {"id": None}]}, """no model's id is in [{"id": 5}, {"id": null}]"""),
-        ([None], "no model's id is in [null]"),
-        ({"data": ["a b"]}, """no model's id is in ["a b"]"""),
+        ({"error": "x"}, 'It sent: {"error": "x"}'),
+        ({"error": {"message": "x"}}, 'It sent: {"error": {"message": "x"}}'),
+        ({"data": 5}, 'It sent: {"data": 5}'),
+        ({"data": {"message": "no"}}, 'It sent: {"data": {"message": "no"}}'),
+        ({}, "It sent: {}"),
+        (None, "It sent: null"),
+        ("a", 'It sent: "a"'),
+        ({"data": [{"id": 5}, {"id": None}]}, """No model's id is in [{"id": 5}, {"id": null}]"""),
+        ([None], "No model's id is in [null]"),
+        ({"data": ["a b"]}, """No model's id is in ["a b"]"""),
     ],
 )
 def test_another_document_is_refused_and_quoted(document: Any, words: str) -> None:

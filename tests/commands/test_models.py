@@ -52,8 +52,24 @@ def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
         shared.service.listing_script = _responding(body)
         run = shared.kernel.run("%wbmodels --refresh")
         shown = run.error if not run.ok else run.text
-        assert "The endpoint answered, but not with a list of models (" in shown
+        assert "The endpoint answered, but not with a list of models. It sent: " in shown
         assert "Error" not in shown
+        assert "Expecting" not in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("<!doctype html><title>Open WebUI</title>", "not with a list of models. It sent a web page: the address"),
+        ("", "not with a list of models. It sent nothing."),
+        ('{"error": {"message": "Invalid API key", "code": "invalid_api_key"}}', "did not accept the key"),
+        ('{"error": "Unexpected endpoint or method. (GET /models)"}', "does not know this address"),
+    ],
+)
+def test_what_is_sent_in_place_of_a_list_is_reported(shared: SharedKernel, body: str, shown: str) -> None:
+    shared.kernel.run("%wbconfig --model test/model-a")
+    shared.service.listing_script = _responding(body)
+    assert shown in (run := shared.kernel.run("%wbmodels --refresh")).error + run.text
 
 
 def _responding(body: str) -> Script:

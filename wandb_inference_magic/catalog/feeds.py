@@ -20,14 +20,14 @@ from .models import Catalog, Model, Price
 LONGEST_TEXT: Final = 5000
 MOST_TEXTS: Final = 50
 # The members of a response to `GET /models` that may hold the list.
-LISTS: Final = ("data", "models")
+LISTS: Final = ("data", "models", "items", "result", "results")
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
 
 
 def read_listing(document: object) -> list[str]:
     """Return the ids in a response to `GET /models`, each once.
 
-    It is a list, or an object with a list in `data` or `models`. An entry is an id or an object with one.
+    It is a list, or an object with a list in one of the members `LISTS`. An entry is an id or an object with one.
 
     Raises
     ------
@@ -37,10 +37,10 @@ def read_listing(document: object) -> list[str]:
     is_list = isinstance(document, list) or any(name in _mapping(document) for name in LISTS)
     entries = _entries(document) if is_list else None
     if entries is None:
-        raise ValueError(f"it is {quoted(json.dumps(document))}")
+        raise ValueError(f"It sent: {quoted(json.dumps(document))}")
     ids = list(dict.fromkeys(filter(None, map(_listed_id, entries))))
     if entries and not ids:
-        raise ValueError(f"no model's id is in {quoted(json.dumps(entries))}")
+        raise ValueError(f"No model's id is in {quoted(json.dumps(entries))}")
     return _without_secrets(ids)
 
 
@@ -62,7 +62,7 @@ def _entries(listed: object) -> list[Any] | None:
 
 def _listed_id(entry: object) -> str:
     """Return the id of an entry, or an empty text."""
-    names = [entry, *(_mapping(entry).get(name) for name in ("id", "model", "name"))]
+    names = [entry, *(_mapping(entry).get(name) for name in ("id", "model", "modelId", "model_id", "name"))]
     return next((one for one in map(_text, names) if is_model_id(one)), "")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .chunks import ChunkReader as ChunkReader, ServiceError as ServiceError
+    from .chunks import CHECK_ADDRESS as CHECK_ADDRESS, ChunkReader as ChunkReader, ServiceError as ServiceError
     from .failures import FailureContext as FailureContext, to_inference_error as to_inference_error
     from .http import (
         ClientOptions as ClientOptions,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "chunks": ("ChunkReader", "ServiceError"),
+        "chunks": ("CHECK_ADDRESS", "ChunkReader", "ServiceError"),
         "failures": ("FailureContext", "to_inference_error"),
         "http": ("ClientOptions", "Clients", "certificates", "http_library"),
         "retries": ("pause", "pause_asked", "wait"),

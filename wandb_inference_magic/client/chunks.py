@@ -23,6 +23,7 @@ OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 ENDS: Final = ("done", "end", "complete", "completed")
 _BETWEEN: Final = re.compile(r"\s*(data:\s*)?")
 LONGEST_KEEP_ALIVE: Final = 30
+CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
 # Bytes that are enough to tell a stream from a document.
 FIRST_BYTES: Final = 8
@@ -243,12 +244,18 @@ def _not_readable(data: str) -> InferenceError:
 
 
 def _not_a_reply(text: str) -> InferenceError:
-    is_page = text.lstrip()[:1] == "<"
     return InferenceError(
         "The endpoint answered, but not with a reply of a model.",
-        why="It sent a web page: the address is probably not that of an API."
-        if is_page
-        else f'It sent: "{quoted(text)}"',
-        remedy="Check the endpoint with %wbconfig; its address usually ends in /v1.",
+        why=describe_sent(text),
+        remedy=CHECK_ADDRESS,
         cause="reply",
     )
+
+
+def describe_sent(text: str) -> str:
+    """Return a sentence about what an endpoint sent in place of what was requested."""
+    if not text.strip():
+        return "It sent nothing."
+    if text.lstrip()[:1] == "<":
+        return "It sent a web page: the address is probably not that of an API."
+    return f'It sent: "{quoted(text)}"'

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
 from ..errors import InferenceError, quoted
+from ..messages import error_in
 from ..text import read_json_text, whole
-from .chunks import ChunkReader, ServiceError
+from .chunks import ChunkReader, ServiceError, describe_sent
 from .connection_failures import BROKE_OFF
 from .sse import EXTENSION, LIMITED
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTING_SECONDS: Final = 30.0
+# As many bytes of a document that is not JSON are quoted.
+LONGEST_QUOTED: Final = 2000
 FEED_SECONDS: Final = 5.0
 # After the end of a reply the rest of the response is read for this long, so that the connection can be used again.
 SECONDS_TO_DRAIN: Final = 0.1
@@ -68,10 +71,18 @@ def _stream_classes() -> tuple[Any, Any]:
 
         async def __stream__(self) -> AsyncIterator[Any]:
             with _network_errors(self.response):
-                yield read_json_text(await self.response.aread())
+                data = await self.response.aread()
+            yield _document(data)
 
     # With a type of chunk, which the SDK looks up.
     return Chunks[dict[str, Any]], Document[dict[str, Any]]
+
+
+def _document(data: bytes) -> Any:
+    try:
+        return read_json_text(data)
+    except ValueError:
+        raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
 
 
 async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader) -> bytes | None:
@@ -206,8 +217,15 @@ async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
     Raises
     ------
     InferenceError, openai.OpenAIError
+    ServiceError
+        When the document is the report of an error.
+    ValueError
+        When it is not JSON. The message says what was sent.
     """
-    return await _fetch(client, "/models", LISTING_SECONDS)
+    document = await _fetch(client, "/models", LISTING_SECONDS)
+    if isinstance(document, dict) and not isinstance(document.get("data"), list) and error_in(document):
+        raise ServiceError(document, has_begun=False)
+    return document
 
 
 async def fetch_feed(client: openai.AsyncOpenAI, url: str) -> object:

@@ -210,8 +210,10 @@ class Models:
         try:
             return fetch(), None
         except ValueError as failure:
-            what = f"The endpoint answered, but not with a list of models ({quoted(str(failure))})."
-            return None, InferenceError(what, cause="reply")
+            from ..client import CHECK_ADDRESS
+
+            what = "The endpoint answered, but not with a list of models."
+            return None, InferenceError(what, why=quoted(str(failure)), remedy=CHECK_ADDRESS, cause="reply")
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
             # Imported when something has failed, as in a model call.
             from ..client import FailureContext, to_inference_error
