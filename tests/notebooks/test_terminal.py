@@ -21,7 +21,7 @@ def terminal(environment: dict[str, str], service: Service, tmp_path: Path) -> I
     terminal = Terminal(environment | settings, tmp_path)
     assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
     yield terminal
-    terminal.child.close(force=True)
+    terminal.end()
 
 
 @pytest.mark.short
@@ -204,7 +204,7 @@ def test_a_dumb_terminal_receives_plain_text(
     assert "**bold** words\r\n[test/model-a · " in raw
     assert "\x1b" not in raw, "escape sequences that it does not support"
     assert "model-b" in terminal.run("%wbmodels")
-    terminal.child.close(force=True)
+    terminal.end()
 
 
 def test_a_windows_console_without_term_is_not_dumb() -> None:

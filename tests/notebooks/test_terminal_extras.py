@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pyte
 import pytest
-from pseudo_terminals import PATIENCE, Terminal
+from pseudo_terminals import PATIENCE, Terminal, end
 from service import Answer, Service, Streamed, usage
 
 CODE = "Here:\n\n```python\ndef leap(year):\n    return year % 4 == 0\n```\n\nAnd more:\n\n```python\nother = 1\n```\n"
@@ -26,7 +26,7 @@ def terminal(variables: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(variables, tmp_path)
     assert terminal.run("%load_ext wandb_inference_magic").strip() == ""
     yield terminal
-    terminal.child.close(force=True)
+    terminal.end()
 
 
 class Editor:
@@ -68,7 +68,7 @@ class Editor:
 def editor(variables: dict[str, str], tmp_path: Path) -> Iterator[Editor]:
     editor = Editor(variables, tmp_path)
     yield editor
-    editor.child.close(force=True)
+    end(editor.child)
 
 
 def prompt(number: int, text: str = "") -> Callable[[str], object]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pexpect
 import pyte
 
 PATIENCE = 90
+
+
+def end(child: pexpect.spawn[str]) -> None:
+    """End a program and its terminal. pexpect's own `close` fails if a busy machine takes longer than it waits."""
+    with suppress(pexpect.ExceptionPexpect):
+        child.kill(signal.SIGKILL)
+        child.wait()
+    child.close()
 
 
 class Terminal:
@@ -50,3 +60,6 @@ class Terminal:
     def run(self, line: str) -> str:
         self.type(line)
         return self.answer()
+
+    def end(self) -> None:
+        end(self.child)
