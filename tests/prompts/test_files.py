@@ -21,6 +21,9 @@ BINARY = [
     ("report.pdf", b"%PDF-1.4\n%\xe2\xe3", "a PDF document", "pypdf"),
     ("table.xlsx", b"PK\x03\x04abc", "an Excel workbook", "read_excel"),
     ("letter.docx", b"PK\x03\x04abc", "a Word document", "docx"),
+    ("macros.xlsm", b"PK\x03\x04abc", "a workbook", "read_excel"),
+    ("letter.odt", b"PK\x03\x04abc", "an OpenDocument document", "text"),
+    ("novel.epub", b"PK\x03\x04abc", "an e-book", "text"),
     ("all.zip", b"PK\x03\x04abc", "a ZIP archive", "Unpack"),
     ("table.parquet", b"PAR1\x15\x04", "a Parquet file", "read_parquet"),
     ("table.csv.gz", b"\x1f\x8b\x08\x00", "a gzip archive", "Unpack"),
@@ -45,6 +48,15 @@ def test_a_binary_file_is_refused_by_its_kind(tmp_path: Path, name: str, data: b
     assert kind in refused.value.what
     assert remedy in refused.value.remedy
     assert "Nothing was sent" in refused.value.what
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_an_image_whose_end_is_missing_is_refused(tmp_path: Path, kind: str) -> None:
+    whole = photo(kind, orientation=1)
+    (tmp_path / "half").write_bytes(half := whole[: len(whole) // 2])
+    for value in (tmp_path / "half", half):
+        with pytest.raises(InferenceError, match="cut off"):
+            render("{{ value }}", {"value": value})
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

@@ -212,9 +212,40 @@ def test_what_a_notebook_displays_is_written_as_its_content(value: object, text:
     assert text_of(value) == text
 
 
+class ShownAs:
+    """A value whose text says nothing, and that notebooks show by one method."""
+
+
+@pytest.mark.parametrize(
+    ("method", "shown", "text"),
+    [
+        ("_repr_markdown_", "**x**", "**x**"),
+        ("_repr_latex_", "$x$", "$x$"),
+        (
+            "_repr_html_",
+            "<style>#T_1 {}</style><table><tr><td>x</td></tr></table>",
+            "<table><tr><td>x</td></tr></table>",
+        ),
+        ("_repr_html_", ("<p>x</p>", {}), "<p>x</p>"),
+    ],
+)
+def test_a_value_without_a_text_of_its_own_is_written_as_notebooks_show_it(method: str, shown: Any, text: str) -> None:
+    assert text_of(type("Table", (ShownAs,), {method: lambda _: shown})()) == text
+
+
+def test_a_value_that_notebooks_show_without_words_is_refused() -> None:
+    with pytest.raises(InferenceError, match="no readable form"):
+        as_prompt(type("Video", (ShownAs,), {"_repr_html_": lambda _: "<video src='data:...'></video>"})())
+
+
 # Frames ------------------------------------------------------------------------------------------------------------
 
 DATA = {"name": ["Ada", "Bob", None], "age": [36, 41, 5]}
+
+
+def test_a_styled_frame_is_shown_as_its_frame() -> None:
+    frame = pd.DataFrame(DATA)
+    assert text_of(frame.style) == text_of(frame)
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])

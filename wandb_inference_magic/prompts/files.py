@@ -37,11 +37,18 @@ _CONVERT: Final = (
 )
 _LOAD: Final = "Load it, and put the value into the prompt."
 _TRANSCRIBE: Final = "Put its transcript into the prompt."
+_WORKBOOK: Final = "Read it with pandas.read_excel, and put the frame into the prompt."
+_SLIDES: Final = "Save it as text, or extract its text with python-pptx."
 # By the end of the name, for files that are ZIP archives inside or that have no signature.
 _BY_SUFFIX: Final = {
-    ".xlsx": ("an Excel workbook", "Read it with pandas.read_excel, and put the frame into the prompt."),
-    ".docx": ("a Word document", "Save it as text, or extract its text with python-docx."),
-    ".pptx": ("a PowerPoint presentation", "Save it as text, or extract its text with python-pptx."),
+    ".xlsx": ("an Excel workbook", _WORKBOOK),
+    **dict.fromkeys((".xlsm", ".xlsb", ".ods"), ("a workbook", _WORKBOOK)),
+    **dict.fromkeys((".docx", ".docm"), ("a Word document", "Save it as text, or extract its text with python-docx.")),
+    **dict.fromkeys((".pptx", ".pptm"), ("a PowerPoint presentation", _SLIDES)),
+    ".odt": ("an OpenDocument document", "Save it as text, and put that file into the prompt."),
+    ".odp": ("an OpenDocument presentation", "Save it as text, and put that file into the prompt."),
+    ".epub": ("an e-book", "Convert it to text, and put that file into the prompt."),
+    **dict.fromkeys((".pt", ".pth", ".keras"), ("a file of a model", _LOAD)),
     ".npz": ("a NumPy archive", "Load it with numpy.load, and put an array of it into the prompt."),
 }
 _BY_SIGNATURE: Final = (

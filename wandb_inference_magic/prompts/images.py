@@ -24,6 +24,8 @@ LARGEST_PNG: Final = 2_000_000
 # Where the EXIF data of a file is looked for: at its start, or in WebP at its end.
 LONGEST_HEAD: Final = 200_000
 ORIENTATION: Final = 0x0112
+# The mark at the end of a whole image.
+_ENDS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
 
@@ -40,9 +42,21 @@ class Image:
 
 
 def image_from_bytes(data: bytes) -> Image | None:
-    """Return an image from a file's bytes, upright, or None for a format that models do not read."""
+    """Return an image from a file's bytes, upright, or None for a format that models do not read.
+
+    Raises
+    ------
+    InferenceError
+        If the end of the image is missing.
+    """
     kind = _kind(data)
-    return (_turned(data) or _image(kind, data)) if kind else None
+    if not kind:
+        return None
+    if _ENDS.get(kind, b"") not in data:
+        raise InferenceError(
+            "An image is cut off: its end is missing.", remedy="Save or download it again.", cause="option"
+        )
+    return _turned(data) or _image(kind, data)
 
 
 def _turned(data: bytes) -> Image | None:

@@ -44,6 +44,10 @@ DEEPEST: Final = 20
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
 LONGEST_GEOMETRY: Final = 2000
+# The methods of IPython's protocol that give a text.
+_SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
+_WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAGS: Final = re.compile(r"<[^>]*>")
 # What stands for an image in the text of a container.
 _IMAGE: Final = "[image]"
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
@@ -302,10 +306,12 @@ class _Plain:
 
 
 def _readable(value: object) -> str:
-    """Return a value's own text. One that only names a type, with or without an address, is refused."""
+    """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
         return text
+    if shown := _shown_in_notebooks(value):
+        return shown
     kind = type(value).__name__
     raise InferenceError(
         f"A value of type {kind} has no readable form: its text would be {quoted(text)}.",
@@ -313,6 +319,20 @@ def _readable(value: object) -> str:
         f"define the text of a {kind} with @as_prompt.register.",
         cause="option",
     )
+
+
+def _shown_in_notebooks(value: object) -> str:
+    """Return the text by which IPython's protocol shows a value in a notebook; empty if it has none."""
+    for name in _SHOWN_AS:
+        describe = getattr(type(value), name, None)
+        with suppress(Exception):
+            shown = describe(value) if callable(describe) else None
+            text = shown[0] if isinstance(shown, tuple) else shown
+            text = safe_plain(_WITHOUT_TEXT.sub("", text)).strip() if isinstance(text, str) else ""
+            # A video or a widget has nothing but tags.
+            if _TAGS.sub("", text).strip():
+                return text
+    return ""
 
 
 def _words(value: object) -> str:
@@ -359,6 +379,7 @@ _IMAGE_FORMS: Final = (
 _FORMS: Final[dict[str, Form]] = {
     "pandas.DataFrame": frames.describe_pandas,
     "pandas.Series": frames.describe_pandas_series,
+    "pandas.io.formats.style.Styler": lambda value: frames.describe_pandas(value.data),
     "polars.DataFrame": frames.describe_frame,
     "polars.LazyFrame": frames.describe_frame,
     "polars.Series": frames.describe_frame,
