@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from clocks import FastClock
+from pydantic import BaseModel, field_validator
 from service import Answer, Service, completion, refused
 
 from wandb_inference_magic import InferenceError, InferenceWarning
@@ -409,7 +410,6 @@ def test_an_address_that_was_not_found_is_asked_again(api: ModuleType, service: 
 
 
 def test_a_validator_that_leaves_ends_one_row(api: ModuleType, service: Service) -> None:
-    from pydantic import BaseModel, field_validator
 
     class Label(BaseModel):
         label: str
@@ -428,4 +428,54 @@ def test_a_validator_that_leaves_ends_one_row(api: ModuleType, service: Service)
     out = api.map_prompts(list("abc"), "{{ text }}", schema=Label)
     assert out["label"].tolist()[0] == "a"
     assert out["label"].tolist()[2] == "c"
-    assert "a validator raised SystemExit: 2" in out["reply_error"].tolist()[1]
+    assert "A validator of the schema failed. It raised SystemExit: 2." in out["reply_error"].tolist()[1]
+
+
+def numbers(check: Callable[[int], int]) -> type[BaseModel]:
+    """Return a model whose field `n` is checked by a function."""
+
+    class Number(BaseModel):
+        n: int
+
+        @field_validator("n")
+        @classmethod
+        def checked(cls, value: int) -> int:
+            return check(value)
+
+    return Number
+
+
+@pytest.mark.parametrize("error", [KeyError, ZeroDivisionError, SystemExit])
+def test_a_validator_that_fails_on_one_answer_loses_none(
+    api: ModuleType, service: Service, error: type[BaseException]
+) -> None:
+    service.always = lambda one: completion(json.dumps({"n": int(one.received.body["messages"][-1]["content"])}))(one)
+
+    def fails(value: int) -> int:
+        if value == 2:
+            raise error
+        return value
+
+    for _ in range(2):
+        out = api.map_prompts([1, 2, 3], "{{ text }}", schema=numbers(fails))
+        assert out["n"].fillna(0).tolist() == [1, 0, 3]
+        assert f"It raised {error.__name__}" in out["reply_error"].tolist()[1]
+    # What was answered is kept: with the validator corrected, nothing is asked again.
+    assert api.map_prompts([1, 2, 3], "{{ text }}", schema=numbers(lambda value: value))["n"].tolist() == [1, 2, 3]
+    assert len(service.chats) == 3
+
+
+def test_answers_that_a_stricter_validator_refuses_are_asked_for_once(api: ModuleType, service: Service) -> None:
+    service.always = completion('{"n": 5}')
+
+    def small(value: int) -> int:
+        if value > 1:
+            raise ValueError("too big")
+        return value
+
+    asked = []
+    for check in (lambda value: value, small, small, lambda value: value, small):
+        out = api.map_prompts(["a", "b"], "{{ text }}", schema=numbers(check), repair=False)
+        assert ("reply_error" in out) == (check is small)
+        asked.append(len(service.chats))
+    assert asked == [2, 4, 4, 4, 4]

@@ -9,12 +9,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ..errors import shortened
+from ..schemas import ValidatorError
 from ..text import with_whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..messages import Message, PreparedRequest
+    from ..schemas import Schema
     from .cache import Answer, AnswerCache, Part
 
 
@@ -109,6 +111,10 @@ class KeptAnswers:
             return {}
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
 
+    def key_beside(self, key: str, kept: Answer) -> str:
+        """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""
+        return sha256(f"{key} in place of {kept.text}".encode("utf-8", "surrogatepass")).hexdigest()
+
     def add(self, key: str, answer: Answer) -> None:
         """Keep an answer on disk with the next `write`."""
         if self.cache is not None and key:
@@ -128,6 +134,22 @@ class KeptAnswers:
 
     def _give_up(self, error: Exception) -> None:
         self.cache, self.failure = None, f"Answers are no longer kept on disk: {shortened(str(error), 100)}."
+
+
+def value_of(kept: Answer, schema: Schema | None) -> tuple[Any, str]:
+    """Return what an answer on disk stands for, and why it stands for nothing.
+
+    Raises
+    ------
+    Mismatch
+        When it does not fit the schema: a validator may be stricter than when it was kept.
+    """
+    if kept.error or schema is None:
+        return None if kept.error else kept.text, kept.error
+    try:
+        return schema.read(kept.text), ""
+    except ValidatorError as error:
+        return None, str(error)
 
 
 def _numbered(key: str, before: int) -> str:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
-from ..schemas import Mismatch
+from ..schemas import Mismatch, ValidatorError
 from ..session import Part
 from .cache import Answer
-from .kept_answers import KeptAnswers
+from .kept_answers import KeptAnswers, value_of
 from .row_call import RowCall
 from .row_prompts import RowPrompts
 from .row_requests import RowRequests
@@ -71,9 +71,8 @@ class BatchRun(RunResults):
         self.requests = RowRequests(self.first, self.spec.chat.schema)
         self.together = self.together or (self,)
         self._kept_answers = KeptAnswers(self.cache, self.first, self.spec.part, self.seen)
-        # With `distinct`: the number of the first row with each key, and the rows that wait for its result.
+        # With `distinct`: the number of the first row with each key.
         self._first_of: dict[str, int] = {}
-        self._waiting: dict[int, list[int]] = {}
         # The rows that have failed since the last answer, and those of them that have stopped the run.
         self._failed_in_a_row: list[int] = []
         self.stopped_rows: set[int] = set()
@@ -240,6 +239,10 @@ class BatchRun(RunResults):
             reply = row.reply()
             if not reply.text and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
+        except ValidatorError as error:
+            # The answer is paid for. It may fit once the validator is corrected.
+            self._kept_answers.add(row.key, Answer(row.builder.text, seconds=round(row.builder.seconds, 3)))
+            self._fail(row.number, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
@@ -323,33 +326,28 @@ class BatchRun(RunResults):
         if self.spec.distinct:
             key = self._kept_answers.key(request.messages[-1])
             if (first := self._first_of.setdefault(key, number)) != number:
-                self._wait_or_share(first, number)
+                self.wait_or_share(first, number)
                 return None
         else:
             key = self._kept_answers.next_key(request.messages[-1])
         self._waiting[number] = []
         return RowCall(self, request, number, key)
 
-    def _wait_or_share(self, first: int, number: int) -> None:
-        """Give a row the result of the first row with the same prompt, as soon as that has one."""
-        if first in self._waiting:
-            self._waiting[first].append(number)
-        else:
-            self.share_row(first, number)
-
     def _take_kept(self, row: RowCall, kept: Answer | None) -> bool:
         """Use what was found on disk for a row, and return whether it is its result."""
         if kept is None or (kept.error and self.spec.retry_failed):
             return False
-        schema = self.spec.chat.schema
-        if kept.error:
-            self.errors[row.number] = kept.error
-        else:
-            try:
-                self.answers[row.number] = kept.text if schema is None else schema.read(kept.text)
-            except Mismatch:
+        try:
+            self.answers[row.number], error = value_of(kept, self.spec.chat.schema)
+        except Mismatch:
+            if row.is_claimed:
                 return False
-            self.seconds[row.number] = kept.seconds
+            # A validator refuses it by now: what is asked in its place is kept beside it.
+            row.key = self._kept_answers.key_beside(row.key, kept)
+            return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
+        if error:
+            self.errors[row.number] = error
+        self.seconds[row.number] = kept.seconds
         self.end_row(row.number)
         self.kept += 1
         self._end_waiting(row)

@@ -49,6 +49,8 @@ class RunResults:
     def __post_init__(self) -> None:
         self._ended = bytearray()
         self._lock = Lock()
+        # By the number of a row: the rows that wait for its result.
+        self._waiting: dict[int, list[int]] = {}
 
     @property
     def failed(self) -> int:
@@ -78,6 +80,13 @@ class RunResults:
             self.flawed += self.answers[first] is not None
         self.end_row(number)
         self.shared += 1
+
+    def wait_or_share(self, first: int, number: int) -> None:
+        """Give a row the result of the first row with the same prompt, as soon as that has one."""
+        if first in self._waiting:
+            self._waiting[first].append(number)
+        else:
+            self.share_row(first, number)
 
     def count(self, call: Reply) -> None:
         """Count the tokens and the cost of a call."""

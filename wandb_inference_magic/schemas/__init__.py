@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .schema import Mismatch as Mismatch, Schema as Schema, read_schema as read_schema, schema_of as schema_of
+    from .schema import (
+        Mismatch as Mismatch,
+        Schema as Schema,
+        ValidatorError as ValidatorError,
+        read_schema as read_schema,
+        schema_of as schema_of,
+    )
     from .tools import Toolbox as Toolbox, read_tools as read_tools, toolbox_of as toolbox_of
 
 __getattr__ = lazy_exports(
@@ -19,6 +25,7 @@ __getattr__ = lazy_exports(
         "schema": (
             "Mismatch",
             "Schema",
+            "ValidatorError",
             "read_schema",
             "schema_of",
         ),

@@ -55,6 +55,18 @@ class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and it
         super().__init__("; ".join(self.problems))
 
 
+class ValidatorError(InferenceError):
+    """A validator of the user's failed on an answer. The answer itself may be right."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(
+            "A validator of the schema failed.",
+            why=f"It raised {said}.",
+            remedy="Correct it, and run the cell again. A validator refuses an answer with ValueError.",
+            cause="option",
+        )
+
+
 @dataclass(frozen=True)
 class Schema:
     """The schema of an answer.
@@ -263,9 +275,10 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
         return adapter.validate_json(json.dumps(value).encode("utf-8", "replace"))
     except ValidationError as error:
         raise Mismatch(_problems(error)) from None
-    except LEAVING as error:
-        # From a validator of the user's. A chat or a map does not end because of it.
-        raise RuntimeError(f"a validator raised {type(error).__name__}: {error}") from error
+    except RecursionError:
+        raise
+    except (Exception, *LEAVING) as error:
+        raise ValidatorError(quoted(f"{type(error).__name__}: {error}")) from error
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
