@@ -72,6 +72,12 @@ class Place(BaseModel):
         ([True, False], [1, "no"], Kind("list", item=BOOL)),
         (None, float("nan"), None),
         ([None], [pd.NA], None),
+        (True, "1.0", BOOL),
+        (False, "off", BOOL),
+        ("1", "1.0", None),
+        ("-20.00", "-20", None),
+        (0.1, float(np.float32(0.1)), None),
+        (Decimal("0.3"), float(np.float32(0.3)), None),
     ],
 )
 def test_values_that_mean_the_same(one: Any, other: Any, kind: Kind | None) -> None:
@@ -88,6 +94,10 @@ def test_values_that_mean_the_same(one: Any, other: Any, kind: Kind | None) -> N
         (True, "yes", None),
         ("yes", 1, None),
         (1, 2, None),
+        ("1.10", "1.1", None),
+        ("v1.0", "v1", None),
+        (0.1, 0.10000001, None),
+        (16777216.0, 16777217.0, None),
         (2**53, 2**53 + 1, None),
         (1, "one", None),
         (1, "sNaN", None),

@@ -696,3 +696,23 @@ def test_partitions_of_dask_have_the_same_types_and_plain_values(
     assert f"'n' cannot hold {2**70}." in errors
     assert whole == "[{'city': 'a'}, None, {'city': 'c'}]"
     assert parts == "[2.0, <NA>, 2.0]"
+
+
+def test_the_columns_of_a_user_with_an_empty_column_of_errors_are_kept(api: ModuleType, service: Service) -> None:
+    service.always = completion("answer")
+    frame = pd.DataFrame({"x": ["a", "b"], "reply": ["human", "words"], "reply_error": [None, None]})
+    with pytest.warns(InferenceWarning, match="'reply', which is kept"):
+        out = api.map_prompts(frame, "{{ x }}")
+    assert out["reply"].tolist() == ["human", "words"]
+    assert out["reply_2"].tolist() == ["answer", "answer"]
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame])
+def test_fields_that_a_schema_does_not_name_are_reported(api: ModuleType, service: Service, kind: Any) -> None:
+    class Open(BaseModel, extra="allow"):
+        a: int
+
+    service.always = completion('{"a": 1, "q": 2}')
+    with pytest.warns(InferenceWarning, match="the schema does not name are left out: q"):
+        out = api.map_prompts(kind({"x": ["a"]}), "{{ x }}", schema=Open)
+    assert list(out.columns) == ["x", "a"]

@@ -6,11 +6,13 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import BaseModel
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -468,3 +470,60 @@ def test_null_is_an_answer_that_ends_a_row(api: ModuleType, service: Service) ->
     )
     assert found.summary["rows"].tolist() == [20, 20]
     assert found.summary["right"].tolist() == [0, 0]
+
+
+def answers_in_turn(service: Service, *answers: str | None) -> list[str]:
+    """Answer row n of the rows that are returned with the n-th text; None refuses it."""
+
+    def answer(one: Answer) -> None:
+        given = answers[int(one.received.body["messages"][-1]["content"])]
+        (refused(400, "no") if given is None else completion(given))(one)
+
+    service.always = answer
+    return [str(number) for number in range(len(answers))]
+
+
+def test_rows_hold_answers_as_the_columns_of_a_map_do(api: ModuleType, service: Service, tmp_path: Path) -> None:
+    class Item(BaseModel):
+        a: int
+
+    class Answered(BaseModel):
+        number: int
+        items: list[Item]
+
+    large = 2**53 + 1
+    rows = answers_in_turn(service, json.dumps({"number": large, "items": [{"a": 1}]}), None)
+    frame = pd.DataFrame({"x": rows, "truth": [large, 2]})
+    numbers = api.evaluate(frame, "{{ x }}", truth="truth", field="number", schema=Answered).rows
+    assert numbers["answer"].dtype == "Int64"
+    assert numbers["answer"].tolist()[0] == large
+    whole = api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered, scorer=lambda answer, truth: 1).rows
+    assert whole["answer"].tolist()[0] == {"number": large, "items": [{"a": 1}]}
+    whole.to_parquet(tmp_path / "rows.parquet")
+
+
+def test_an_allowed_null_is_an_answer(api: ModuleType, service: Service) -> None:
+    rows = answers_in_turn(service, '{"d": null}', '{"d": "y"}', None)
+    frame = pd.DataFrame({"x": rows, "truth": ["x", "y", "z"]})
+    assert api.evaluate(frame, "{{ x }}", truth="truth", schema="d text?").summary["answered"].tolist() == [2]
+
+
+def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, "5", "6"), "truth": ["4", "6 km"]})
+    found = api.evaluate(frame, "{{ x }}", truth="truth", scorer="error")
+    assert found.summary["score"].tolist() == [1.0]
+    assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
+    assert "gave no number" not in repr(found)
+
+
+def test_nothing_is_said_of_candidates_without_an_answer(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, None, None), "truth": ["a", "b"]})
+    found = api.evaluate(frame, "{{ x }}", truth="truth", models=["test/m", "test/n"])
+    assert found.sentences == "No row has an answer: nothing is known."
+
+
+def test_the_interval_of_a_mean_score_is_inside_what_is_possible(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"x": answers_in_turn(service, "a", "b"), "truth": ["a", "c"]})
+    for scorer in ("f1", lambda answer, truth: answer == truth):
+        facts = api.evaluate(frame, "{{ x }}", truth="truth", scorer=scorer).summary.iloc[0]
+        assert (facts["score_low"], facts["score_high"]) == (0, 1)

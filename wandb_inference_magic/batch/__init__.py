@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     )
     from .cache import open_cache as open_cache
     from .cluster_job import dask_job as dask_job
-    from .columns import ONLY as ONLY, json_text as json_text, plain as plain, schema_kinds as schema_kinds
+    from .columns import (
+        ONLY as ONLY,
+        Column as Column,
+        column_of as column_of,
+        json_text as json_text,
+        plain as plain,
+        schema_kinds as schema_kinds,
+    )
     from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
     from .job import Job as Job, Outcome as Outcome
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
         Rows as Rows,
         read_rows as read_rows,
         with_label as with_label,
+        with_pandas_columns as with_pandas_columns,
         with_value as with_value,
     )
     from .run import BatchRun as BatchRun
@@ -68,6 +76,8 @@ __getattr__ = lazy_exports(
         "cache": ("open_cache",),
         "columns": (
             "ONLY",
+            "Column",
+            "column_of",
             "json_text",
             "plain",
             "schema_kinds",
@@ -109,6 +119,7 @@ __getattr__ = lazy_exports(
             "Rows",
             "read_rows",
             "with_label",
+            "with_pandas_columns",
             "with_value",
         ),
         "run": ("BatchRun",),

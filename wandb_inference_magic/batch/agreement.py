@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set as AnySet
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from math import isfinite
 from numbers import Real
+from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
@@ -19,9 +22,13 @@ if TYPE_CHECKING:
 
     from pydantic import TypeAdapter
 
-_BOOLEANS: Final = {"true": True, "yes": True, "y": True, "t": True, "1": True} | {
-    "false": False, "no": False, "n": False, "f": False, "0": False,
-}  # fmt: skip
+_BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
+    ("false", "no", "n", "f", "off", "0"), False
+)
+# Numbers that were read with missing ones, and written again: 1 became 1.0.
+_WHOLE: Final = re.compile(r"(-?\d+)\.0+")
+# A float of 32 bits has at most so many decimals that are not rounding.
+_SINGLE_DIGITS: Final = 9
 # Models put a short answer in quotation marks, or emphasize it.
 _MARKS: Final = (
     ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
@@ -61,11 +68,12 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     """Return whether two values mean the same.
 
     Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
-    in ISO form, a list or an object in JSON. Texts are compared without regard to case, outer blanks, final full stops,
-    quotation marks or Markdown's marks around the whole, and the way in which accents are written (Unicode's NFC).
-    Lists are compared item by item, sets without their order, objects field by field; a field that is missing is
-    the same as one without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only
-    where `kind` is boolean; 0 and 1 also beside a boolean.
+    in ISO form, a list or an object in JSON. A float of 32 bits is the same as its shortest decimals. Texts are
+    compared without regard to case, outer blanks, final full stops, quotation marks or Markdown's marks around the
+    whole, zeros after a whole number (1.0), and the way in which accents are written (Unicode's NFC). Lists are
+    compared item by item, sets without their order, objects field by field; a field that is missing is the same as one
+    without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only where `kind` is
+    boolean; 0 and 1 also beside a boolean.
 
     Parameters
     ----------
@@ -95,7 +103,9 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     if isinstance(one, _Time) and isinstance(other, _Time):
         return bool(_moment(one) == _moment(other))
     ours, theirs = _number(one), _number(other)
-    return ours == theirs if ours is not None and theirs is not None else _folded(one) == _folded(other)
+    if ours is None or theirs is None:
+        return _folded(one) == _folded(other)
+    return ours == theirs or ours == _shortest(other) or theirs == _shortest(one)
 
 
 def _same_sets(one: Any, other: Any, kind: Kind | None) -> bool:
@@ -122,6 +132,21 @@ def _number(value: Any) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _shortest(value: Any) -> Decimal | None:
+    """Return the shortest decimals of a float that comes from one of 32 bits, as numbers in a frame may; else None."""
+    if not isinstance(value, float) or not isfinite(value) or _single(value) != value:
+        return None
+    texts = (f"{value:.{digits}g}" for digits in range(1, _SINGLE_DIGITS + 1))
+    return next((Decimal(text) for text in texts if _single(float(text)) == value), None)
+
+
+def _single(value: float) -> float | None:
+    try:
+        return float(unpack("f", pack("f", value))[0])
+    except OverflowError:
+        return None
 
 
 def _read(text: str, beside: Any) -> Any:
@@ -158,7 +183,9 @@ def _moment(value: _Time) -> Any:
 def _folded(value: Any) -> str:
     text = value if isinstance(value, str) else json_text(value)
     # Folding may take an accent apart.
-    return normalize("NFC", _bare(normalize("NFC", text)).casefold())
+    folded = normalize("NFC", _bare(normalize("NFC", text)).casefold())
+    whole = _WHOLE.fullmatch(folded)
+    return whole[1] if whole else folded
 
 
 def _bare(text: str) -> str:

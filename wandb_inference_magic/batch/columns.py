@@ -232,7 +232,21 @@ def answer_columns(
     for field_name, name in names.items():
         columns[name], reports = column_of(kinds[field_name], values[field_name])
         notices += [f"{name!r} holds {report}." for report in reports]
+    if others := _not_named(answers, schema):
+        notices.append(f"Fields of answers that the schema does not name are left out: {', '.join(others)}.")
     return columns, notices
+
+
+def _not_named(answers: Sequence[Any], schema: Schema | None) -> list[str]:
+    """Return the fields of answers that a schema allows and does not name."""
+    if schema is None or not schema.fields:
+        return []
+    found = [fields_of(one) or one for one in answers]
+    return list(
+        dict.fromkeys(
+            _name(name) for one in found if isinstance(one, Mapping) for name in one if name not in schema.fields
+        )
+    )
 
 
 def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, list[Any]]:

@@ -181,8 +181,9 @@ class FrameRows:
         if error not in self._frame.columns:
             return ()
         has_failed = ~self._frame[error].is_null()
-        if not all(isinstance(one, str) for one in self._frame.filter(has_failed)[error].to_list()):
-            # A column of the user's.
+        reasons = self._frame.filter(has_failed)[error].to_list()
+        if not reasons or not all(isinstance(one, str) for one in reasons):
+            # A column of the user's: a run that has not failed on any row has none.
             return ()
         names = [str(name) for name in self._frame.columns if (self._frame[name].is_null() & has_failed).any()]
         # An answer that was cut has a value, and the mark in the column of errors.
@@ -195,7 +196,7 @@ class FrameRows:
 
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
         if nw.dependencies.is_pandas_like_dataframe(frame):
-            return _with_pandas_columns(frame, columns)
+            return with_pandas_columns(frame, columns)
         if nw.dependencies.is_polars_dataframe(frame):
             import polars as pl
 
@@ -225,7 +226,8 @@ def _levels(place: int) -> Iterator[str]:
     return (f"level_{number}" for number in count(place))
 
 
-def _with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
+def with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
+    """Return a frame of pandas with columns added or replaced, and notices."""
     frame = frame.copy(deep=False)
     made, notices = built(columns, pandas_array)
     # A name in several levels has a part for each: pandas warns of a shorter one.
@@ -295,7 +297,7 @@ class ListRows:
             frame = data_frame(rows := [storable(row) for row in self._drawn])
         except InferenceError:
             return [_merged(row, number, whole, dropped) for number, row in enumerate(rows)], []
-        return _with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
+        return with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
 
 
 def _text_length(row: Row) -> int:

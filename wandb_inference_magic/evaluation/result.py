@@ -8,19 +8,20 @@ from math import isfinite
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import ANY, NO_VALUE, Kind, with_label, with_value
+from ..batch import ANY, NO_VALUE, Kind, with_value
 from ..catalog import usd
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from .candidate import fill_in_the_worst
 from .clusters import bootstrap, share_interval
 from .plot import Plot, bar
+from .result_rows import frame_of, is_answered
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span
 from .verdict import BOOTSTRAP, SHARE, Comparison, compare_all, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from threading import Event
 
     from ..batch import Row
@@ -117,7 +118,7 @@ class Evaluation:
             "model": candidate.model,
             "prompt": candidate.prompt,
             "rows": len(right),
-            "answered": sum(all(one is not None for one in each) for each in candidate.answers),
+            "answered": sum(map(is_answered, candidate.answers, candidate.errors)),
             "right": _whole(sum(right) * self.samples),
             "share": fmean(right) if right else None,
             "low": low,
@@ -128,7 +129,9 @@ class Evaluation:
         }
         if self.scorer.measure is not SHARE:
             scores = _known(candidate.scores)
-            ends = tuple(one if isfinite(one) else None for one in bootstrap(scores))
+            low, high = bootstrap(scores)
+            is_known = isfinite(low) and isfinite(high)
+            ends = self.scorer.measure.within(low, high) if is_known else (None, None)
             facts |= {"score": fmean(scores) if scores else None, "score_low": ends[0], "score_high": ends[1]}
         return facts
 
@@ -148,12 +151,12 @@ class Evaluation:
         After a `review()`, `<truth> reviewed` is what the person said is right. A column of the input that has such a
         name is kept, and the name of the evaluation's own ends in `_eval`.
         """
-        return data_frame(self._records())
+        return self._frame()
 
     @property
     def disagreements(self) -> Any:
         """The rows on which the candidates are not equally right, or none is: those worth a look."""
-        return data_frame(self._records()).iloc[self.doubtful()]
+        return self._frame().iloc[self.doubtful()]
 
     def doubtful(self) -> list[int]:
         """Return the indices of the disagreements."""
@@ -207,30 +210,20 @@ class Evaluation:
             corrected=len(changed),
         )
 
-    def _records(self) -> list[dict[str, Any]]:
-        records = []
-        given = {name for row in self.source for name in with_label(row)}
-        for number, row in enumerate(self.source):
-            record: dict[str, Any] = {}
-            for one in self.candidates:
-                answers, end = one.answers[number], "" if len(self.candidates) == 1 else f" {one.label}"
-                seconds = [each for each in one.seconds[number] if each > 0]
-                record[f"answer{end}"] = answers[0] if self.samples == 1 else answers
-                record[f"right{end}"] = one.right[number] if self.samples > 1 else _as_bool(one.right[number])
-                if self.scorer.measure is not SHARE:
-                    record[f"score{end}"] = one.scores[number]
-                record[f"seconds{end}"] = fmean(seconds) if seconds else None
-                record[f"error{end}"] = next((each for each in one.errors[number] if each), None)
-            if self.by_hand:
-                record[f"{self.truth} reviewed"] = self.by_hand.get(number)
-            records.append(dict(with_label(row)) | {_free(name, given): value for name, value in record.items()})
-        return records
+    def _frame(self) -> Any:
+        kind = self.kind if self.samples == 1 else Kind(ANY)
+        by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
+        more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
+        has_scores = self.scorer.measure is not SHARE
+        return frame_of(self.source, self.candidates, kind, more, has_scores=has_scores)
 
     @property
     def sentences(self) -> str:
         """What the rows tell and what they do not, in one or two sentences."""
         if not self.source:
             return "No row was asked by all candidates: nothing is known."
+        if not any(map(any, (map(is_answered, one.answers, one.errors) for one in self.candidates))):
+            return "No row has an answer: nothing is known."
         if self._has_no_score:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
@@ -410,12 +403,6 @@ def _of_several(found: Sequence[Comparison], best: str) -> str:
     return said.strip()
 
 
-def _free(name: str, taken: Container[str]) -> str:
-    while name in taken:
-        name = f"{name}_eval"
-    return name
-
-
 def _record(comparison: Comparison) -> dict[str, Any]:
     return {name: getattr(comparison, name) for name in COMPARED}
 
@@ -436,10 +423,6 @@ def _rows(number: int) -> str:
 
 def _known(values: Sequence[float | None]) -> list[float]:
     return [one for one in values if one is not None]
-
-
-def _as_bool(value: float | None) -> bool | None:
-    return None if value is None else value == 1
 
 
 def _whole(value: float) -> float:

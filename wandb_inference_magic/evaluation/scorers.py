@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A scorer's errors can differ by row: no more of them are shown.
 MOST_NOTICES: Final = 5
+LONGEST_TRUTH: Final = 40
 # A number that no float holds is none.
 LARGEST_EXPONENT: Final = 308
 
@@ -36,11 +37,14 @@ class Scorer:
         Takes an answer, the truth and what the schema says of them; returns the score, or None if it has none.
     measure : Measure
         What the mean of the scores is. `SHARE` if an answer is right or wrong.
+    needs_numbers : bool
+        Whether only a truth that is a number can be scored.
     """
 
     name: str
     score: Score
     measure: Measure = SHARE
+    needs_numbers: bool = False
 
     def is_right(self, score: float | None) -> bool:
         """Return whether a score is that of a right answer."""
@@ -77,6 +81,11 @@ def score_samples(
         Takes the errors of the user's function. The answers are paid for: the others are scored.
     """
     if has_no_value(truth):
+        return RowScores()
+    if scorer.needs_numbers and _as_number(truth) is None:
+        if len(notices) < MOST_NOTICES:
+            said = quoted(shortened(str(truth), LONGEST_TRUTH))
+            notices[f"The truth {said} is no number: such rows are left out of the score."] = None
         return RowScores()
     scores: list[float | None] = []
     for answer in answers:
@@ -219,6 +228,6 @@ SCORERS: Final = {
         Scorer("precision", lambda *given: _found(*given)[0], Measure("mean precision")),
         Scorer("recall", lambda *given: _found(*given)[1], Measure("mean recall")),
         Scorer("f1", _f1, Measure("mean F1")),
-        Scorer("error", _error, Measure("mean error", "", lower_is_better=True, is_bounded=False)),
+        Scorer("error", _error, Measure("mean error", "", lower_is_better=True, is_bounded=False), needs_numbers=True),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import STRUCT, Kind, has_no_value, plain, schema_kinds
 from ..errors import InferenceError, did_you_mean
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ..batch import BatchSpec
     from ..schemas import Schema
     from .scorers import Scorer
+
+
+# So many columns are named in an error.
+MOST_NAMED: Final = 12
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class EvaluationSpec:
         if self.truth not in columns:
             raise InferenceError(
                 f"There is no column {self.truth!r}. Nothing was sent.",
-                remedy=did_you_mean(self.truth, columns),
+                remedy=did_you_mean(self.truth, columns) or f"Columns: {', '.join(columns[:MOST_NAMED])}.",
                 cause="option",
             )
         fields = () if self.schema is None else tuple(self.schema.fields)

@@ -41,6 +41,10 @@ class Measure:
     lower_is_better: bool = False
     is_bounded: bool = True
 
+    def within(self, low: float, high: float) -> tuple[float, float]:
+        """Return the ends of an interval of a mean score, inside what is possible."""
+        return max(low, 0.0), min(high, 1.0) if self.is_bounded else high
+
     def format(self, value: float) -> str:
         """Return a difference as text, without its unit."""
         if self.unit != "points":
