@@ -192,3 +192,11 @@ def test_a_prompt_of_an_image_alone_is_not_empty(api: ModuleType, service: Servi
     service.always = lambda one: completion("A cat.")(one)
     out = api.map_prompts([Image("https://example.com/a.png")], " {{ text }} ", model="test/model-b")
     assert out["reply"].tolist() == ["A cat."]
+
+
+@pytest.mark.parametrize("rows", [lambda: cursor(sqlite3.Row), lambda: [Pair(*one) for one in PEOPLE], lambda: PEOPLE])
+def test_the_items_of_a_record_are_found_by_their_places(
+    api: ModuleType, service: Service, rows: Callable[[], Any]
+) -> None:
+    api.map_prompts(rows(), "{{ row[0] }} earns {{ row[-1] }}", concurrency=1)
+    assert [one.body["messages"][-1]["content"] for one in service.chats] == ["Bo earns 3", "Al earns 5"]

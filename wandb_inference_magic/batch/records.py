@@ -38,7 +38,12 @@ class FrameRow(dict[str, Any]):
 
 
 class Record(FrameRow):
-    """A row made of a value that is no mapping."""
+    """A row made of a value that is no mapping. `row[0]` is its first value, as of a tuple."""
+
+    def __missing__(self, name: object) -> Any:
+        if isinstance(name, int) and str(name) not in self:
+            return list(self.values())[name]
+        return super().__missing__(name)
 
 
 def as_row(value: Any, names: Sequence[str] = ()) -> Row:
