@@ -243,3 +243,10 @@ def test_a_misspelt_argument_is_not_sent_to_the_service(
     # A parameter of the service whose name is like none of ours.
     api.chat("Hi", top_k=3, min_p=0.1, repetition_penalty=1.1, guided_json={"type": "object"}, n_probs=1)
     assert service.last.body["guided_json"] == {"type": "object"}
+
+
+@pytest.mark.parametrize("prompt", [5, None, [{"role": "user", "content": "hi"}], {"a": 1}, "", "  "])
+def test_a_prompt_that_is_no_text_is_refused(api: ModuleType, service: Service, prompt: Any) -> None:
+    with pytest.raises(InferenceError, match="Nothing was sent"):
+        api.chat(prompt)
+    assert service.chats == []

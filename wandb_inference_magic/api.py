@@ -120,12 +120,12 @@ def chat(
         For any failure, with its cause and what to do next.
     """
     from .engine import format_result, run_chat, spec_from_python
-    from .prompts import image_given, with_images
+    from .prompts import prompt_with
     from .schemas import toolbox_of
 
     functions = [tools] if callable(tools) else list(tools)
     spec = spec_from_python(
-        with_images(prompt, [image_given(one) for one in images]),
+        prompt_with(prompt, images),
         model=model,
         system=system,
         parameters=parameters,

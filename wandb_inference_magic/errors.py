@@ -178,7 +178,10 @@ def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str
     from difflib import get_close_matches
 
     by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=least)
+    # What was typed may be the beginning of a name.
+    begun = [name for name in by_lower if len(wrong.strip("-")) > 1 and name.startswith(wrong.lower())]
+    close = get_close_matches(wrong.lower(), list(by_lower), n=3, cutoff=least)
+    near = list(dict.fromkeys((*begun, *close)))[:3]
     return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
 
 

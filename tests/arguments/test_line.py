@@ -133,6 +133,7 @@ def test_a_value_may_be_negative() -> None:
     ("line", "expected"),
     [
         ("--temprature 1 hi", ["--temprature", "Did you mean --temperature"]),
+        ("--temp 1 hi", ["--temp", "Did you mean --temperature"]),
         ("-x hi", ["no option -x"]),
         ("-t 0.1 -t 0.2 hi", ["--temperature is given twice"]),
         ("-t hot hi", ["--temperature", "'hot'", "a number from 0 to 2"]),

@@ -15,7 +15,7 @@ from service import Service, completion
 from wandb_inference_magic.arguments import ConfigOptions
 from wandb_inference_magic.batch.cache import Answer, AnswerCache
 from wandb_inference_magic.commands.config import configure
-from wandb_inference_magic.errors import MB
+from wandb_inference_magic.errors import MB, InferenceWarning
 from wandb_inference_magic.session import current_session
 
 NO_DATABASE = b"This is no database, and long enough to be seen as none." * 100
@@ -214,3 +214,16 @@ def test_wbconfig_shows_and_clears_the_cache(api: ModuleType, service: Service) 
     assert "any size, unused for at most 30 days (cache_days)" in run(cache="show")
     api.map_prompts(list("abc"), "{{ text }}")
     assert len(service.chats) == 6
+
+
+def test_without_a_home_folder_a_map_runs_and_says_that_answers_are_not_kept(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", no_home)
+    service.always = completion("yes")
+    with pytest.warns(InferenceWarning, match="Answers are not kept on disk: .*home directory"):
+        out = api.map_prompts(["a"], "{{ text }}")
+    assert out["reply"].tolist() == ["yes"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -1075,3 +1077,21 @@ def test_a_new_take_replaces_the_earlier_one_with_its_first_exchange(tmp_path: P
     for text in ("new", "newer"):
         cassette.add(Exchange("wandb", "/chat/completions", {"q": text}, 0.1, {"a": text}))
     assert [one.request["q"] for one in read_cassette(path).exchanges] == ["new", "newer"]
+
+
+def test_a_line_that_a_full_disk_cuts_is_an_error_and_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    take(path, "one")
+    cassette = Cassette(path, "auto", "at-once")
+    kept = path.read_bytes()
+    before, handled = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 20, before[1]))
+        cassette.add(Exchange("wandb", "/chat/completions", {"q": "two"}, 0.1, {"a": "two"}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert path.read_bytes() == kept
+    assert str(cassette) == "a.jsonl, 1 exchange; it is not recorded any more: No space left on device"
+    with pytest.raises(InferenceError, match="No space left on device"):
+        cassette.find("wandb", "/chat/completions", {"q": "two"})

@@ -360,3 +360,36 @@ def test_a_bad_setting_of_the_configuration_is_one_error() -> None:
     assert "IPython's configuration" in caught.value.what
     assert "It is probably http://h.example/v1." in caught.value.what
     assert "ipython_config.py" in caught.value.remedy
+
+
+def test_a_proxy_that_accepts_and_never_answers_is_named(
+    start_api: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(lambda connection: select.select([], [], [], 30)) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL=CUSTOM, HTTP_PROXY=f"http://{place}", http_proxy=f"http://{place}")
+        current_session().settings.set(model="test/m", timeout=1, max_retries=0)
+        with pytest.raises(InferenceError) as caught:
+            api.chat("hi")
+    assert "sent nothing in time" in str(caught.value)
+    assert f"The way to it is the proxy {place} in http_proxy." in str(caught.value)
+
+
+def test_a_connection_that_is_never_made_does_not_advise_to_wait_longer(
+    start_api: Callable[..., ModuleType],
+) -> None:
+    # A server whose queue is full does not answer those who connect.
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as server,
+        socket.socket() as first,
+        socket.socket() as second,
+    ):
+        place = server.getsockname()
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(place)
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"http://127.0.0.1:{place[1]}/v1")
+        current_session().settings.set(model="test/m", timeout=1, max_retries=0)
+        with pytest.raises(InferenceError) as caught:
+            api.chat("hi")
+    assert "could not be reached in time. No connection could be made." in str(caught.value)
+    assert "--timeout" not in str(caught.value)

@@ -117,6 +117,8 @@ def test_a_usable_proxy_is_shown_by_its_host_and_port(monkeypatch: pytest.Monkey
         ("http://user:pa55#word@h:3128", "must be percent-encoded"),
         ("http://", "not an address with a host and a port"),
         ("//h:3128", "not an address with a host and a port"),
+        ("http:/h:3128", "not an address with a host and a port"),
+        ("http;//h:3128", "not an address with a host and a port"),
         ("http://h:port", "not an address with a host and a port"),
         ("http://h:3128 ", "a blank or a line break"),
     ],

@@ -288,3 +288,20 @@ def test_a_key_that_the_service_returns_is_hidden(start_kernel: Callable[..., Ke
     assert "SECRET" not in shown
     assert "(hidden)" in shown
     assert MODEL in runs[3].text
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_named_beside_the_practice_model(
+    start_kernel: Callable[..., Kernel], environment: dict[str, str]
+) -> None:
+    (Path(environment["HOME"]) / ".netrc").write_text("machin github.com login x\n")
+    kernel = start_kernel()
+    kernel.run("%load_ext wandb_inference_magic\n%wbconfig --endpoint local")
+    assert "~/.netrc could not be read (NetrcParseError)" in kernel.run("%wbconfig").text
+
+
+def test_a_cassette_is_not_switched_off_by_a_file_name(start_kernel: Callable[..., Kernel], tmp_path: Path) -> None:
+    kernel = start_kernel()
+    kernel.run("%load_ext wandb_inference_magic")
+    error = kernel.run("%wbconfig --cassette off").error
+    assert "To switch the cassette off: %wbconfig --mode off." in error
+    assert not (tmp_path / "off").exists()

@@ -193,3 +193,26 @@ def test_tojson_writes_what_a_value_is_written_as(text: str, expected: str) -> N
 def test_a_name_that_is_undefined_is_not_json() -> None:
     with pytest.raises(InferenceError, match="nothing_there"):
         rendered("{{ nothing_there | tojson }}")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ rows[:, 0].tolist() }}", "[1, 4]"),
+        ("{{ rows[::-1, 1:].tolist() }}", "[[5, 6], [2, 3]]"),
+        ("{{ frame.iloc[1:, :1].values.tolist() }}", "[[2]]"),
+        ("{{ frame.loc[:, 'b'].tolist() }}", "[3, 4]"),
+        ("{{ 'abc'[::-1] }} {{ rows[0][1:].tolist() }}", "cba [2, 3]"),
+    ],
+)
+def test_slices_of_several_axes_are_those_of_python(text: str, expected: str) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    assert rendered(text, rows=np.array([[1, 2, 3], [4, 5, 6]]), frame=frame) == expected
+
+
+def test_python_in_braces_that_a_template_does_not_have_is_to_be_computed_in_a_cell() -> None:
+    for text in ("{{ x & 1 }}", "{{ [i for i in x] }}", "{{ f'{x}' }}", "{{ lambda: 1 }}"):
+        with pytest.raises(InferenceError) as refused:
+            rendered(text, x=1)
+        assert "compute the value in a cell" in refused.value.remedy
+    assert rendered("{{ x is None }} {{ 1 is not None }}", x=None) == "True True"

@@ -6,6 +6,7 @@ import base64
 import enum
 import io
 import json
+import linecache
 import sqlite3
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from pydantic import BaseModel
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.tokens import estimate
+from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.marked import LEFT_OUT, cut
 from wandb_inference_magic.prompts.values import Image, as_prompt, image_of
 
@@ -638,3 +640,50 @@ def test_a_traceback_does_not_say_where_packages_are_installed() -> None:
         text = text_of(error)
     assert 'File "pandas/core/' in text
     assert "site-packages" not in text
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_as_json_is_all_of_its_rows(make: Any) -> None:
+    shown = render("{{ frame | tojson }}", {"frame": make({"n": range(100)})})
+    assert json.loads(str(shown)) == [{"n": n} for n in range(100)]
+
+
+CLASSES = """
+import dataclasses, enum
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+class Cart:
+    'A cart.'
+
+    def total(self):
+        return 1
+
+class Mood(enum.Enum):
+    GOOD = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("Point", "@dataclasses.dataclass\nclass Point:\n    x: int = 1"),
+        ("Cart", "class Cart:\n    'A cart.'\n\n    def total(self):\n        return 1"),
+        ("Mood", "class Mood(enum.Enum):\n    GOOD = 1"),
+    ],
+)
+def test_a_class_of_the_notebook_is_its_source(name: str, source: str) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    cells = {
+        f"<ipython-input-{number}-aa>": text for number, text in enumerate(("class Cart:\n    old = 1\n", CLASSES))
+    }
+    try:
+        for cell, text in cells.items():
+            linecache.cache[cell] = (len(text), None, text.splitlines(keepends=True), cell)
+            exec(compile(text, cell, "exec"), namespace)
+        assert text_of(namespace[name]) == source
+    finally:
+        for cell in cells:
+            del linecache.cache[cell]

@@ -558,3 +558,9 @@ def test_the_module_imports_neither_pydantic_nor_fastjsonschema() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_json_schema_can_be_written_as_text() -> None:
+    text = '{"type": "object", "properties": {"age": {"type": "integer"}}}'
+    for schema in (schema_of(text), read_schema(text, {}), read_schema("js", {"js": text})):
+        assert schema.read('{"age": 3}') == {"age": 3}

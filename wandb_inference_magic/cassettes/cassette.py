@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from errno import ENOSPC
 from itertools import chain, zip_longest
 from os import SEEK_END
 from os.path import commonprefix
@@ -101,6 +102,8 @@ class Cassette:
     def __str__(self) -> str:
         count = len(self._exchanges)
         text = f"{self.path.name}, {counted(count, 'exchange')}"
+        if self._failure is not None:
+            return f"{text}; it is not recorded any more: {self._failure.why or self._failure.what}"
         return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:
@@ -194,7 +197,12 @@ class Cassette:
             self._prepare()
             self._is_prepared = True
         with self.path.open("ab", buffering=0) as file:
-            file.write(line)
+            written = file.write(line) or 0
+            if written < len(line):
+                # The disk is full. What follows a part of a line could not be read.
+                if (end := file.tell()) == file.seek(0, SEEK_END):
+                    file.truncate(end - written)
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     def _prepare(self) -> None:
         """Write the header of a new file, or cut off a last line left by a crash."""

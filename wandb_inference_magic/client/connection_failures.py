@@ -67,9 +67,17 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):
+        through = f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
+        if any(type(one).__name__ == "ConnectTimeout" for one in beneath):
+            return InferenceError(
+                f"{endpoint.label} could not be reached in time.",
+                why=f"No connection could be made.{through}",
+                remedy=_NETWORK_REMEDY,
+                cause="network",
+            )
         return InferenceError(
             f"{endpoint.label} sent nothing in time.",
-            why="The waiting time is the `timeout` setting.",
+            why=f"The waiting time is the `timeout` setting.{through}",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
         )

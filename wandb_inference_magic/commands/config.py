@@ -66,6 +66,13 @@ def _shown_after(values: Collection[str]) -> set[str]:
 
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
     """Set the values. After an error or an interrupt, restore all settings."""
+    if str(values.get("cassette", "")).lower() in ("off", "none"):
+        raise InferenceError(
+            f"A cassette is a file, and {values['cassette']!r} would be its name.",
+            remedy="To switch the cassette off: %wbconfig --mode off. A file of that name: --cassette ./"
+            f"{values['cassette']}",
+            cause="option",
+        )
     before = session.settings.chosen()
     for name in ("cassette", "budget_file"):
         if values.get(name):
@@ -178,7 +185,9 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
 
 def _key_source(session: Session, endpoint: Endpoint) -> str:
     source = [endpoint.key.source] if endpoint.key else []
-    return "; ".join((*source, *session.keys.ignored(endpoint.url)))
+    # Without a key of W&B, the practice model answers: a key may be in a file that cannot be read.
+    not_read = session.keys.not_read(WANDB_URL) if endpoint.is_local else ()
+    return "; ".join((*source, *session.keys.ignored(endpoint.url), *not_read))
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:

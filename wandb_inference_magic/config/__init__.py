@@ -11,6 +11,7 @@ from .credentials import (
     ignored_key_error as ignored_key_error,
     ignored_keys as ignored_keys,
     no_key_error as no_key_error,
+    not_read_among as not_read_among,
     notebook_secrets as notebook_secrets,
     resolve_key as resolve_key,
     resolve_server_key as resolve_server_key,

@@ -26,6 +26,7 @@ OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 # In bytes. A netrc or settings file is at most a page of text.
 LONGEST_FILE: Final = 1_000_000
 IGNORED: Final = "is ignored: it "
+NOT_READ: Final = "could not be read"
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -129,6 +130,11 @@ def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
     return tuple(note for note in notes if IGNORED in note)
 
 
+def not_read_among(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return the notes of `resolve_key` that report a file or a store which cannot be read."""
+    return tuple(note for note in notes if NOT_READ in note)
+
+
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys in the environment, for any service."""
     return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
@@ -148,7 +154,7 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
             value = ""
         except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
             # Only the type: the message of a parser may quote the line with the key.
-            fault = str(error) if isinstance(error, _UnusableError) else f"could not be read ({type(error).__name__})"
+            fault = str(error) if isinstance(error, _UnusableError) else f"{NOT_READ} ({type(error).__name__})"
             if (note := f"{place.name} {fault}") not in notes:  # a netrc file is searched for two machines
                 notes.append(note)
             continue

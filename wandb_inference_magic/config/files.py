@@ -56,11 +56,20 @@ def absolute(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder in which this package keeps what it may lose, such as answers."""
+    """Return the folder in which this package keeps what it may lose, such as answers.
+
+    Raises
+    ------
+    OSError
+        When this user has no home folder.
+    """
     # Imported when a file is used: loading the extension needs none.
     from platformdirs import user_cache_path
 
-    return user_cache_path("wandb_inference_magic", appauthor=False)
+    try:
+        return user_cache_path("wandb_inference_magic", appauthor=False)
+    except RuntimeError as error:
+        raise OSError(errno.ENOENT, f"there is no folder for it ({error})") from None
 
 
 def check_file(path: Path, most: int) -> int:

@@ -43,7 +43,7 @@ class Proxy:
             return f"The HTTP library does not take it: it begins with none of {', '.join(SCHEMES)}"
         with suppress(ValueError):
             parts = urlsplit(f"http://{host}")
-            if parts.hostname and parts.port != 0:
+            if parts.hostname and parts.port != 0 and not parts.netloc.endswith(":") and ";" not in parts.netloc:
                 return ""
         return "It is not an address with a host and a port"
 

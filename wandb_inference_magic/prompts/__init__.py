@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Template as Template,
         how_to_define as how_to_define,
         is_template as is_template,
+        prompt_with as prompt_with,
         read_image as read_image,
         refuse_empty as refuse_empty,
         render as render,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     )
     from .values import (
         as_prompt as as_prompt,
-        image_given as image_given,
         image_of as image_of,
         without_folders as without_folders,
     )
@@ -50,6 +50,7 @@ __getattr__ = lazy_exports(
             "Template",
             "how_to_define",
             "is_template",
+            "prompt_with",
             "read_image",
             "refuse_empty",
             "render",
@@ -58,7 +59,6 @@ __getattr__ = lazy_exports(
         ),
         "values": (
             "as_prompt",
-            "image_given",
             "image_of",
             "without_folders",
         ),

@@ -62,6 +62,15 @@ def columns_of(value: object) -> list[str]:
     return [] if kind.__name__ == "LazyFrame" else [one for one in value.columns if isinstance(one, str)]  # type: ignore[attr-defined]
 
 
+def records_of(value: Any) -> Any:
+    """Return a frame as the list of its rows, each a dict, and any other value as it is."""
+    if not columns_of(value) or type(value).__module__.startswith("dask"):
+        return value
+    import narwhals as nw
+
+    return list(nw.from_native(value).iter_rows(named=True))
+
+
 def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed."""
     width = min(frame.shape[1], MOST_COLUMNS)

@@ -21,6 +21,7 @@ _TEXT: Final = "as text"
 _ITEMS: Final = "as items"
 _PATTERN: Final = "as pattern"
 _OPERAND: Final = "as operand"
+_SLICE: Final = "as slice"
 # The name for `self` in a compiled template.
 SELF: Final = "self_of_method"
 # Before the name of an attribute that is called.
@@ -56,7 +57,10 @@ class PromptEnvironment(Environment):
         self.filters |= filters_for_missing(self.filters)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
         self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of, _OPERAND: operand_of}
+        self.filters |= {_SLICE: lambda parts: slice(*parts)}
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
+        # `x is None` is Python's way to write it.
+        self.tests |= {"None": is_missing, "True": self.tests["true"], "False": self.tests["false"]}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
     @override
@@ -102,6 +106,9 @@ def _adapt(node: nodes.Node) -> None:
     """Put the filters for missing values around what a node uses."""
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
+    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Tuple):
+        # Jinja2 compiles `[:, 0]` to what is no Python.
+        node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
     elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
         node.test = None if node.test is None else _filtered(node.test, _TRUTH)
         if isinstance(node, nodes.For):
@@ -122,6 +129,11 @@ def _adapt(node: nodes.Node) -> None:
         node.nodes = [_filtered(one, _TEXT) for one in node.nodes]
     elif isinstance(node, nodes.Filter) and len(node.args) == _ARGUMENTS.get(node.name):
         node.args.append(nodes.Const(_TRUTH, lineno=node.lineno))
+
+
+def _as_call(node: nodes.Slice) -> nodes.Expr:
+    parts = [part or nodes.Const(None, lineno=node.lineno) for part in (node.start, node.stop, node.step)]
+    return _filtered(nodes.Tuple(parts, "load", lineno=node.lineno), _SLICE)
 
 
 def _adapt_comparison(node: nodes.Compare) -> None:

@@ -18,7 +18,7 @@ from .files import no_image_file
 from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
 from .marked import CutText, MarkedText, ValueText, cut
-from .values import TextOfImages, as_prompt, image_of
+from .values import TextOfImages, as_prompt, image_given, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +43,7 @@ _PIECE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
+COMPUTE: Final = "In braces stands a simple expression: compute the value in a cell, and write {{ name }}."
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 # The most columns or keys named in a message.
@@ -242,6 +243,25 @@ def with_images(content: Content, images: Sequence[Image]) -> Content:
     return [part for part in parts if part.get("text") != ""] + [image.part for image in images]
 
 
+def prompt_with(text: object, images: Iterable[Any]) -> Content:
+    """Return the prompt that Python code gives as a text and images.
+
+    Raises
+    ------
+    InferenceError
+        If it is not a text, or empty and without an image, or if one of the images is none.
+    """
+    if not isinstance(text, str):
+        raise InferenceError(
+            f"The prompt is of type {type(text).__name__}, and must be a text. Nothing was sent.",
+            remedy="Write the value into a text; `as_prompt(value)` gives the text that {{ value }} has in a cell.",
+            cause="option",
+        )
+    if not (given := [image_given(one) for one in images]):
+        refuse_empty(text)
+    return with_images(text, given)
+
+
 def refuse_empty(content: Content) -> None:
     """Raise if a rendered prompt has neither text nor an image.
 
@@ -297,7 +317,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         return evaluate()
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
-        raise _refused(f"{where}: {error.message}", remedy) from None
+        raise _refused(f"{where}: {error.message}", f"{COMPUTE} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
         help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))

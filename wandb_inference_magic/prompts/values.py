@@ -6,8 +6,10 @@ A function that the user registered for a type comes before ours.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import linecache
 import re
 import sys
 import textwrap
@@ -141,6 +143,8 @@ def _(value: Reply) -> str:
     return value.text
 
 
+# The names of cells, in a terminal and in a kernel.
+_CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
 # The folders of installed packages in the line of a frame.
 _PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
 
@@ -173,7 +177,9 @@ def json_of(value: object, indent: int | None = None) -> str:
 
 
 def _labels_of(value: Any) -> Any:
-    return dict(value.items()) if frames.is_labelled(value) else value
+    if frames.is_labelled(value):
+        return dict(value.items())
+    return frames.records_of(value)
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
@@ -193,10 +199,29 @@ def _record_of(value: Any) -> dict[str, Any] | None:
 def _source(value: Any) -> str:
     with suppress(OSError, TypeError):
         return textwrap.dedent(inspect.getsource(value)).rstrip()
+    if isinstance(value, type) and (source := _source_in_cells(value)):
+        return source
     signature = "(...)"
     with suppress(ValueError, TypeError):
         signature = str(inspect.signature(value))
     return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
+
+
+def _source_in_cells(kind: type) -> str:
+    """Return the source of a class of the notebook, for which `inspect` has no file; empty if it is not there."""
+    if kind.__module__ != "__main__":
+        return ""
+    # The latest cell comes last.
+    for name, entry in reversed(list(linecache.cache.items())):
+        text = "".join(entry[2]) if len(entry) > 2 else ""
+        if not _CELL.search(name) or f"class {kind.__name__}" not in text:
+            continue
+        with suppress(SyntaxError, ValueError):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                    lines = [node.lineno, *(one.lineno for one in node.decorator_list)]
+                    return textwrap.dedent("\n".join(text.splitlines()[min(lines) - 1 : node.end_lineno])).rstrip()
+    return ""
 
 
 @_register(ModuleType)

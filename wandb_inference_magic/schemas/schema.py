@@ -211,10 +211,19 @@ def schema_of(value: Any) -> Schema:
         If it is none of these.
     """
     if isinstance(value, str):
-        return _of_annotation(annotation_of(value), "answer")
+        written = _written_schema(value)
+        return _of_annotation(annotation_of(value), "answer") if written is None else _of_json_schema(written)
     if isinstance(value, Mapping):
         return _of_json_schema(value)
     return _of_annotation(value, getattr(value, "__name__", "answer"))
+
+
+def _written_schema(text: str) -> Mapping[str, Any] | None:
+    """Return a JSON schema that is given as text, or None for a short form."""
+    with suppress(ValueError):
+        if text.lstrip().startswith("{") and isinstance(found := read_json_text(text), Mapping):
+            return found
+    return None
 
 
 # Annotations -------------------------------------------------------------------------------------------------

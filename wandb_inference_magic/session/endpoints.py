@@ -22,6 +22,7 @@ from ..config import (
     ignored_keys,
     is_wandb,
     no_key_error,
+    not_read_among,
     resolve_key,
     resolve_server_key,
     secrets_in,
@@ -93,6 +94,10 @@ class Keys:
     def for_server(self) -> Key | None:
         """Return the key for the W&B server that stores traces."""
         return resolve_server_key(os.environ, self._typed.get(WANDB_URL), kept=self._from_stores)
+
+    def not_read(self, url: str) -> tuple[str, ...]:
+        """Return the places of keys that cannot be read, each with the reason."""
+        return not_read_among(self.notes(url))
 
     def ignored(self, url: str) -> tuple[str, ...]:
         """Return the places that have an unusable key for an endpoint, each with the reason."""
