@@ -100,6 +100,27 @@ def test_a_key_in_an_error_of_the_service_is_hidden(start_kernel: Callable[..., 
     assert KEY not in str(run.messages)
 
 
+@pytest.mark.parametrize("options", ["", "--no-stream "])
+def test_a_key_that_an_endpoint_repeats_is_not_in_the_reply(
+    start_kernel: Callable[..., Kernel], service: Service, options: str
+) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL="m", WANDB_INFERENCE_API_KEY=KEY)
+    kernel.run("%load_ext wandb_inference_magic")
+    service.always = completion(f"Your key is {KEY}.")
+    run = kernel.run(f"%wbchat {options}hi")
+    assert "Your key is (hidden)." in run.text
+    assert KEY not in str(run.outputs)
+    assert kernel.value("_wbreply.text") == "Your key is (hidden)."
+    for cell in ("%wbthread --show", "%%wbmap ['a'] -o out\n{{ text }}", "out.reply[0]"):
+        assert KEY not in str(kernel.run(cell).outputs)
+
+
+def test_a_key_in_the_place_of_another_setting_is_hidden(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(WANDB_INFERENCE_BASE_URL=service.url, WANDB_INFERENCE_MODEL=KEY, WANDB_INFERENCE_API_KEY=KEY)
+    kernel.run("%load_ext wandb_inference_magic")
+    assert KEY not in str(kernel.run("%wbconfig").outputs)
+
+
 def nested_too_deeply(answer: Answer) -> None:
     answer.start(200, "application/json" if answer.received.body.get("stream") is None else "text/event-stream")
     answer.raw(b"data: " * bool(answer.received.body.get("stream")) + b"[" * 100_000 + b"\n\n")

@@ -15,7 +15,7 @@ from ..frontend import Spinner, describe_wait
 from ..messages import NullListener
 from ..rendering import table_bundle
 from ..session import Command, has_no_list
-from ..text import counted, duration
+from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -212,7 +212,8 @@ def _format_value(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, float):
         return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    # A key may have been set in the wrong place.
+    return redacted(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _check(session: Session, canvas: Canvas, *, needs_reply: bool) -> None:

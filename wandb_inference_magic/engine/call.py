@@ -135,6 +135,8 @@ class ModelCall:
         builder, hold = self.builder, self.hold
         hold.reserve(self.sent)
         builder.budget_limit = hold.limit
+        key = self.sent.endpoint.key
+        builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import shortened
-from ..text import redacted, safe_plain, whole
+from ..text import hidden, redacted, safe_plain, whole
 from .endings import finish_meaning
 from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, usage_in
 from .reply import Reply, is_cut
@@ -73,6 +73,8 @@ class ReplyBuilder:
         self.notices: tuple[str, ...] = ()
         # The limit on the reply, in tokens, that a budget added to the request.
         self.budget_limit: int | None = None
+        # The endpoint's key, which one that repeats the headers of a request could show.
+        self.secrets: tuple[str, ...] = ()
         self.model = ""
         self.arrival = Arrival()
         self.text_pieces: list[str] = []
@@ -244,7 +246,8 @@ class ReplyBuilder:
 
     def _joined(self, kind: str, pieces: Sequence[str]) -> str:
         held_kind, held = self._tags.held
-        return "".join(pieces) + whole(self._halves.get(kind, "") + (held if held_kind == kind else ""))
+        text = "".join(pieces) + whole(self._halves.get(kind, "") + (held if held_kind == kind else ""))
+        return str(hidden(text, self.secrets)) if self.secrets else text
 
     def _mark_first(self) -> None:
         if self.first_at is None:
