@@ -73,6 +73,15 @@ def test_a_first_cell_may_clear_and_show_the_current_thread(kernel: Kernel, serv
     assert "There is no thread 'mine'" in kernel.run("%wbthread mine --clear").error
 
 
+def test_turns_that_a_copy_replaces_are_not_lost_without_a_word(kernel: Kernel) -> None:
+    kernel.run("%wbchat one", cell_id="c0")
+    # A cell that is run again replaces its own turn.
+    for prompt in ("a", "b"):
+        assert "made way" not in kernel.run(f"%wbchat --thread mine --fork main {prompt}", cell_id="c1").text
+    shown = kernel.run("%wbchat --thread mine --fork main c", cell_id="c2").text
+    assert "1 turn of mine made way for the copy of main." in shown
+
+
 def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:
     queue_replies(service, "A", "B")
     kernel.run("%wbchat one")

@@ -16,6 +16,7 @@ from ..messages import NullListener, Turn
 from ..rendering import format_tool_call, step_markdown
 from ..schemas import Mismatch
 from ..session import Reservation
+from ..text import counted
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..concurrency import Interrupts
-    from ..messages import Listener, Message, Origin, PreparedRequest, Reply, ToolCall, ToolStep
+    from ..messages import Listener, Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
     from ..schemas import Toolbox
     from ..session import Command, Session, Share, Trace
     from .request import ChatSpec
@@ -289,10 +290,22 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
         # Chats in other Python threads may have started or continued the thread since this request was sent.
         begins = spec.new or spec.fork is not None
         thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
+        if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
+            said = f"{counted(lost, 'turn')} of {spec.thread} made way for the copy of {spec.fork}."
+            reply.notices = (*reply.notices, said)
         thread.name = spec.thread
         session.threads[spec.thread] = thread
         reply.turn = thread.record(thread.place(*origin), turn)
     reply.thread = spec.thread
+
+
+def _lost_turns(before: Thread | None, after: Thread, origin: Origin) -> int:
+    """Return how many turns of other cells a thread had that the one in its place does not have."""
+    if before is None:
+        return 0
+    kept = {(turn.words, turn.reply) for turn in after.turns}
+    others = [turn for turn in before.turns if turn.cell is None or turn.cell != origin.cell]
+    return sum((turn.words, turn.reply) not in kept for turn in others)
 
 
 def _holds_something(reply: Reply) -> bool:

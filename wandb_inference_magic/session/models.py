@@ -254,8 +254,8 @@ class Models:
             if model != endpoint.default_model:
                 raise InferenceError(
                     f"The model {model!r} is not here: without a key, the practice model on this machine answers.",
-                    remedy=f"Leave the model out, or set it to {endpoint.default_model}; with a key (%wbconfig --key) "
-                    "the models of W&B Inference are there.",
+                    remedy=f"Leave the model out, or set it to {endpoint.default_model}. W&B's models are "
+                    "there with a key (%wbconfig --key) and %wbconfig --endpoint wandb.",
                     cause="model",
                 )
             return
