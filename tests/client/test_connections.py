@@ -393,3 +393,15 @@ def test_a_connection_that_is_never_made_does_not_advise_to_wait_longer(
             api.chat("hi")
     assert "could not be reached in time. No connection could be made." in str(caught.value)
     assert "--timeout" not in str(caught.value)
+
+
+def test_a_server_that_ends_the_handshake_is_not_a_matter_of_certificates(
+    start_api: Callable[..., ModuleType],
+) -> None:
+    # It closes the connection after the first bytes of the client.
+    with listening(lambda connection: connection.recv(65_536)) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL=f"https://{place}/v1")
+        for error in errors(api, {"chat": WAYS["chat"]}):
+            assert "The encrypted connection failed" in error
+            assert "or the server did not go on" in error
+            assert "SSL_CERT_FILE" not in error

@@ -202,6 +202,13 @@ def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | Non
         return said, f"{remedy} {endpoint.described_origin}", False
     named, origin = named_certificates(), endpoint.described_origin
     between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
+    if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
+        # The certificate is not at fault: the other side ended it.
+        return (
+            said,
+            f"{between} or the server did not go on. Ask the people who run them what they expect. {origin}",
+            False,
+        )
     remedy = (
         f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
         f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
