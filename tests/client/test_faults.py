@@ -359,7 +359,7 @@ WIRE_FAULTS = {
     "unknown host": ("could not be looked up", "http://no-such-host.invalid/v1"),
     "proxy refuses": ("could not be reached", "https://nowhere.example/v1"),
     "TLS, unknown authority": ("encrypted connection failed", "wandb"),
-    "connection not taken in time": ("sent nothing in time", "http://127.0.0.1:{full}/v1"),
+    "connection not taken in time": ("could not be reached in time", "http://127.0.0.1:{full}/v1"),
 }
 # No resolver is asked for this unknown name.
 NO_SUCH_HOST = """

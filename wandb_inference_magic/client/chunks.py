@@ -198,14 +198,16 @@ def _documents(data: str) -> list[Chunk]:
     decoder, found, rest = json.JSONDecoder(strict=False), [], data
     while rest:
         try:
-            one, end = decoder.raw_decode(rest)
+            _, end = decoder.raw_decode(rest)
+            # With its limits.
+            one = read_json_text(rest[:end])
         except (ValueError, RecursionError):
             return []
         if not isinstance(one, Mapping):
             return []
         found.append(one)
         rest = rest[end:].lstrip().removeprefix("data:").lstrip()
-    return found
+    return found if len(found) > 1 else []
 
 
 def _is_keep_alive(data: str) -> bool:
