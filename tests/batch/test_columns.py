@@ -423,6 +423,15 @@ def test_objects_with_other_keys_in_other_rows_keep_all_of_them(library: str) ->
         assert found == [{"a": 1.0}, {"b": 2.5, "c": 3.0}, None, {}]
 
 
+def assert_is_text(library: str, annotation: Any, values: list[Any], texts: list[str], said: str) -> None:
+    """Check that the column of these answers has these texts, also from parquet, and that a notice says why."""
+    schema = schema_of(record_of("typed dict", {"x": annotation}))
+    answers = [schema.read(json.dumps({"x": value})) for value in values]
+    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
+    assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
+    assert notices == (f"'x' holds {said}.",)
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 @pytest.mark.parametrize(
     ("annotation", "values", "texts", "why"),
@@ -438,11 +447,7 @@ def test_objects_with_other_keys_in_other_rows_keep_all_of_them(library: str) ->
 def test_values_that_no_column_holds_are_json_text_and_reported_once(
     library: str, annotation: Any, values: list[Any], texts: list[str], why: str
 ) -> None:
-    schema = schema_of(record_of("typed dict", {"x": annotation}))
-    answers = [schema.read(json.dumps({"x": value})) for value in values]
-    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
-    assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
-    assert notices == (f"'x' holds {why}: they are JSON text.",)
+    assert_is_text(library, annotation, values, texts, f"{why}: they are JSON text")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
@@ -467,11 +472,7 @@ def test_values_that_no_column_holds_are_json_text_and_reported_once(
 def test_scalars_that_no_column_holds_are_text_without_quotes_and_reported_once(
     library: str, annotation: Any, values: list[Any], texts: list[str], why: str
 ) -> None:
-    schema = schema_of(record_of("typed dict", {"x": annotation}))
-    answers = [schema.read(json.dumps({"x": value})) for value in values]
-    out, notices = framed(frame_of(library, {"text": ["a", "b"]}), answers, schema)
-    assert values_of(from_parquet(out), "x") == values_of(out, "x") == texts
-    assert notices == (f"'x' holds {why}: they are text.",)
+    assert_is_text(library, annotation, values, texts, f"{why}: they are text")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])

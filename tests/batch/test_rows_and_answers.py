@@ -465,6 +465,22 @@ def test_a_validator_that_fails_on_one_answer_loses_none(
     assert len(service.chats) == 3
 
 
+def test_a_cut_answer_on_which_a_validator_fails_is_not_kept(api: ModuleType, service: Service) -> None:
+    def cut(one: Answer) -> None:
+        message = {"role": "assistant", "content": '{"n": 5}'}
+        one.json({"choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+
+    service.always = cut
+
+    def fails(value: int) -> int:
+        raise KeyError(value)
+
+    api.map_prompts(["a"], "{{ text }}", schema=numbers(fails))
+    service.always = completion('{"n": 50}')
+    assert api.map_prompts(["a"], "{{ text }}", schema=numbers(lambda value: value))["n"].tolist() == [50]
+    assert len(service.chats) == 2
+
+
 def test_answers_that_a_stricter_validator_refuses_are_asked_for_once(api: ModuleType, service: Service) -> None:
     service.always = completion('{"n": 5}')
 

@@ -77,9 +77,9 @@ def test_turns_that_a_copy_replaces_are_not_lost_without_a_word(kernel: Kernel) 
     kernel.run("%wbchat one", cell_id="c0")
     # A cell that is run again replaces its own turn.
     for prompt in ("a", "b"):
-        assert "made way" not in kernel.run(f"%wbchat --thread mine --fork main {prompt}", cell_id="c1").text
+        assert "The copy of" not in kernel.run(f"%wbchat --thread mine --fork main {prompt}", cell_id="c1").text
     shown = kernel.run("%wbchat --thread mine --fork main c", cell_id="c2").text
-    assert "1 turn of mine made way for the copy of main." in shown
+    assert "The copy of main replaced 1 turn of mine." in shown
 
 
 def test_a_fork_starts_from_a_copy(kernel: Kernel, service: Service) -> None:

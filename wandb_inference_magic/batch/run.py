@@ -241,23 +241,26 @@ class BatchRun(RunResults):
                 raise InferenceError(why_empty(reply), cause="answer")
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.
-            self._kept_answers.add(row.key, Answer(row.builder.text, seconds=round(row.builder.seconds, 3)))
+            self._keep(row.key, row.reply())
             self._fail(row.number, error, "")
         except Exception as error:  # noqa: BLE001 - reported in the row
             # Do not cache the error of a reply that the budget truncated: a later run with more budget retries the row.
             self._fail(row.number, row.explained(error), "" if row.builder.is_cut_by_budget else row.key)
         else:
-            flaw = why_flawed(reply)
-            if not flaw and (reply.finish_reason is None or reply.finish_reason in ENDS):
-                self._kept_answers.add(row.key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
+            self._keep(row.key, reply)
             # Before the row has ended: another thread may look at it.
-            if flaw:
+            if flaw := why_flawed(reply):
                 self.errors[row.number] = flaw
                 self.flawed += 1
             self._take(row.number, reply, reply.text if row.spec.schema is None else value)
         self._end_waiting(row)
         self.release(row)
         return False
+
+    def _keep(self, key: str, reply: Reply) -> None:
+        """Keep an answer on disk, unless it was cut or refused."""
+        if not why_flawed(reply) and (reply.finish_reason is None or reply.finish_reason in ENDS):
+            self._kept_answers.add(key, Answer(reply.text or reply.reasoning, seconds=round(reply.seconds, 3)))
 
     def _begin_again(self, row: RowCall) -> bool:
         """Take back a row that was not sent. Return whether its request must be sent now."""

@@ -20,8 +20,7 @@ Chunk = Mapping[str, Any]
 LONGEST_DONE: Final = 10
 OTHER_ENDS: Final = ("DONE", "[END]", "[EOS]")
 # The names of events that end a stream.
-ENDS: Final = ("done", "end", "complete", "completed")
-_BETWEEN: Final = re.compile(r"\s*(data:\s*)?")
+END_EVENTS: Final = ("done", "end", "complete", "completed")
 LONGEST_KEEP_ALIVE: Final = 30
 CHECK_ADDRESS: Final = "Check the endpoint with %wbconfig; its address usually ends in /v1."
 _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re.IGNORECASE)
@@ -119,7 +118,7 @@ class ChunkReader:
             return
         found = _parsed(data)
         # Set before the last chunk is read, which may stop the reading.
-        if name in ENDS or _is_end(found):
+        if name in END_EVENTS or _is_end(found):
             self.completeness.is_done = True
         if name in ERROR_EVENTS or name.endswith(("Exception", "_error", ".error", ".failed")):
             raise ServiceError({"type": name, "message": found or data}, has_begun=self._has_begun)
@@ -199,7 +198,7 @@ def _documents(data: str) -> list[Chunk]:
     while rest:
         try:
             _, end = decoder.raw_decode(rest)
-            # With its limits.
+            # It limits the depth and the number of values.
             one = read_json_text(rest[:end])
         except (ValueError, RecursionError):
             return []

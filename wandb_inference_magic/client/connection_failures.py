@@ -206,7 +206,7 @@ def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | Non
         # The certificate is not at fault: the other side ended it.
         return (
             said,
-            f"{between} or the server did not go on. Ask the people who run them what they expect. {origin}",
+            f"{between} or the server ended it. Ask the people who run them what they expect. {origin}",
             False,
         )
     remedy = (

@@ -291,7 +291,7 @@ def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: R
         begins = spec.new or spec.fork is not None
         thread = request.thread if begins else session.threads.get(spec.thread, request.thread)
         if spec.fork is not None and (lost := _lost_turns(session.threads.get(spec.thread), thread, origin)):
-            said = f"{counted(lost, 'turn')} of {spec.thread} made way for the copy of {spec.fork}."
+            said = f"The copy of {spec.fork} replaced {counted(lost, 'turn')} of {spec.thread}."
             reply.notices = (*reply.notices, said)
         thread.name = spec.thread
         session.threads[spec.thread] = thread

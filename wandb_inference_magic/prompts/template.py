@@ -43,7 +43,7 @@ _PIECE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
-COMPUTE: Final = "In braces stands a simple expression: compute the value in a cell, and write {{ name }}."
+COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 # The most columns or keys named in a message.
