@@ -67,6 +67,8 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "30s"}, None),
         ({"x-ratelimit-remaining-tokens-minute": "0.0", "x-ratelimit-reset-tokens-minute": "11.38"}, 11.38),
         ({"ratelimit-remaining": "0", "ratelimit-reset": "20"}, 20),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "7"}, 7),
+        ({"ratelimit": '"minute";r=0;t=7, "day";r=9;t=99'}, 7),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "soon"}, None),
         ({"x-ratelimit-remaining": "0"}, None),
     ],

@@ -86,7 +86,8 @@ MOST_WORDS: Final = 2000
 # The seconds, in these fields.
 _WAITS: Final = {"retry_after": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001, "estimated_time": 1.0}
 _PAGE: Final = re.compile(
-    r"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|title|center|h1)\b", re.IGNORECASE | re.DOTALL
+    r"[\s\ufeff]*((<!--.*?-->|<\?xml[^>]*>)\s*)*<(!doctype html|html|head|body|title|center|h1)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _TITLE: Final = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _UNITS: Final = r"(?:ms|milliseconds?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?|d(?:ays?)?)(?![a-z])"

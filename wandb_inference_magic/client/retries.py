@@ -36,6 +36,7 @@ LONGEST_MEANT: Final = 366 * 86400.0
 _MOMENTS: Final = 1e9
 _MILLISECONDS: Final = 1e11
 _NOTHING: Final = re.compile(r"\s*-?0+(\.0+)?\s*")
+_SPENT: Final = re.compile(r"\br=0;\s*t=(\d{1,9})\b")
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
 LONGEST_SLICE: Final = 0.2
@@ -91,7 +92,10 @@ def _until_reset(headers: Mapping[str, str]) -> float | None:
         for name, value in headers.items()
         if "ratelimit" in name and "remaining" in name and _NOTHING.fullmatch(value)
     ]
-    resets = [_read_reset(headers.get(name.replace("remaining", "reset"), "")) for name in spent]
+    names = [name.replace("remaining", "reset") for name in spent]
+    resets = [_read_reset(headers.get(name) or headers.get(f"{name}-after", "")) for name in names]
+    # `ratelimit: "default";r=0;t=30`
+    resets += [float(one) for one in _SPENT.findall(headers.get("ratelimit", ""))]
     return max((one for one in resets if one is not None), default=None)
 
 
