@@ -83,10 +83,12 @@ HAS_KERNEL = """
 SHOWN_THEME = "document.body.dataset.jpThemeName"
 
 
-# Tried in this order where there is no Chromium: Playwright's own, then Debian's.
+# The first one that is there is used. The one without windows takes a third less time for the same tests.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+# Tried in this order where there is none: Playwright's own, then Debian's.
 WAYS_TO_GET_CHROMIUM = (
     (sys.executable, "-m", "playwright", "install", "chromium"),
-    ("sh", "-c", "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"),
+    ("sh", "-c", f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {NAMES[0]} fonts-dejavu-core"),
 )
 
 
@@ -96,14 +98,14 @@ def find_chromium(of_playwright: Path, ways: Sequence[Sequence[str]] = WAYS_TO_G
         if way:
             with suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run(way, capture_output=True, timeout=600)
-        for name in ("chromium", "chromium-browser", "google-chrome"):
+        for name in NAMES:
             if path := shutil.which(name):
                 return path
         if of_playwright.exists():
             return str(of_playwright)
     pytest.fail(
-        "There is no Chromium. Neither `playwright install chromium` nor `apt-get install chromium` could get one: "
-        "install it, and run the tests again.",
+        "There is no Chromium. Neither `playwright install chromium` nor `apt-get install chromium-headless-shell` "
+        "could get one: install it, and run the tests again.",
         pytrace=False,
     )
 
