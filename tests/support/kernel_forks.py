@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from tempfile import TemporaryDirectory, mkdtemp
 from types import ModuleType
 from typing import Any
@@ -33,7 +34,14 @@ IMPORTED = (
     "ipykernel.debugger",
     "IPython.core.completer",
     "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.logger",
+    "IPython.core.magics.extension",
+    "IPython.core.oinspect",
     "IPython.extensions.storemagic",
+    "faulthandler",
+    "sqlite3",
+    "tornado.platform.asyncio",
     "openai",
     "anyio._backends._asyncio",
     # What the SDK imports when it sends: which of them, depends on its version.
@@ -51,6 +59,8 @@ IMPORTED = (
 FRAMES = ("pandas", "narwhals", "narwhals._pandas_like.namespace", "pyarrow.pandas_compat")
 # What kernels import that trace. Weave starts no threads before it is used.
 WEAVE = ("weave",)
+# All modules of the package. Kernels of notebooks import them themselves, as a user's do.
+OWN = "wandb_inference_magic"
 # The interpreter reads these when it starts, and the SDK when it is imported.
 READ_AT_START = ("PYTHON", "OPENAI_", "AZURE_OPENAI_")
 
@@ -86,7 +96,7 @@ class Fork:
 
 
 class Forks:
-    """The process that kernels are forked from. It has imported these modules too."""
+    """The process that kernels are forked from. It has imported these modules too, with those in the package `OWN`."""
 
     def __init__(self, *imported: str) -> None:
         # The name of a socket may have at most 107 bytes.
@@ -120,7 +130,7 @@ def forks(*imported: str) -> Forks:
 def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> Iterator[tuple[int, str]]:
     """Start a kernel with exactly this environment, working in `folder`, and end it afterwards.
 
-    The modules `imported` are there already.
+    The modules of the package are there already, and the modules `imported`.
 
     Yields its process id, and the path of its connection file.
     """
@@ -128,7 +138,7 @@ def forked_kernel(environment: dict[str, str], folder: Path, *imported: str) -> 
 
     with TemporaryDirectory(prefix="kernel-") as sockets:
         file, _ = write_connection_file(f"{sockets}/kernel.json", transport="ipc", ip=f"{sockets}/kernel-ipc")
-        kernel = forks(*imported).start(environment, folder, arguments=["-f", file])
+        kernel = forks(OWN, *imported).start(environment, folder, arguments=["-f", file])
         try:
             yield kernel.pid, file
         finally:
@@ -142,7 +152,10 @@ def with_forked_kernels() -> dict[str, str]:
 
 @cache
 def forked_kernelspec() -> Path:
-    """Return a folder for JUPYTER_PATH: its kernel `python3` is forked from a process that has imported pandas."""
+    """Return a folder for JUPYTER_PATH: its kernel `python3` is forked from a process that has imported pandas.
+
+    It imports the package itself.
+    """
     warm = forks(*FRAMES)
     argv = [sys.executable, "-SE", str(LAUNCHER), warm.address, "-f", "{connection_file}"]
     spec = warm.folder / "kernels" / "python3" / "kernel.json"
@@ -225,7 +238,7 @@ def serve(address: str, *imported: str) -> None:
     for name in (*IMPORTED, *imported):
         # One that cannot be imported fails in the kernel that needs it.
         with suppress(Exception):
-            import_module(name)
+            import_all(import_module(name))
     # Otherwise each kernel's collector goes through all of these modules again, and copies their pages.
     gc.collect()
     gc.freeze()
@@ -243,6 +256,13 @@ def serve(address: str, *imported: str) -> None:
         run_program(**asked["program"])
     else:
         run_kernel(asked["arguments"], parent)
+
+
+def import_all(package: ModuleType) -> None:
+    """Import all modules of the package under test. Of others, only what imports itself."""
+    if package.__name__ == OWN:
+        for module in walk_packages(package.__path__, f"{OWN}."):
+            import_module(module.name)
 
 
 def become_another(environment: dict[str, str], folder: str) -> None:

@@ -1,7 +1,7 @@
 """Programs in processes that are forked from one which has imported much already, as kernels are (`kernel_forks`).
 
-For tests of what several processes do to each other: each starts in a tenth of the time. The package is imported in
-each process. A test of the start of Python, or of what is imported, needs `python_processes`.
+For tests of what several processes do to each other: each starts in a tenth of the time. A test of the start of
+Python, or of what is imported, needs `python_processes`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TextIO
 
-from kernel_forks import forks
+from kernel_forks import OWN, forks
 
 
 class ForkedProgram:
@@ -36,7 +36,7 @@ class ForkedProgram:
         os.mkfifo(out)
         self._errors.touch()
         program = {"code": code, "arguments": arguments, "out": str(out), "errors": str(self._errors)}
-        self._fork = forks(*imported).start(dict(environment), folder or files, program=program)
+        self._fork = forks(OWN, *imported).start(dict(environment), folder or files, program=program)
         self.pid = self._fork.pid
         self.stdout: TextIO = out.open()
 
