@@ -25,12 +25,13 @@ from service import Service
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--short", action="store_true")
-    options.add_argument("--only", default="", help="only the rows that hold this word")
+    options.add_argument("--only", default="", help="only the measures whose name holds this word")
+    options.add_argument("--skip", action="append", default=[], help="not the measure of this name")
     arguments = options.parse_args()
     figures: list[Figure] = []
     with Service().running() as service:
         for name, measure in measures(service, short=arguments.short):
-            if arguments.only in name:
+            if arguments.only in name and name not in arguments.skip:
                 taken = measure()
                 figures.extend([taken] if isinstance(taken, Figure) else taken)
                 print(figures[-1].what, figures[-1].result, sep=": ", file=sys.stderr)
