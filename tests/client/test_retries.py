@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from clocks import FastClock
 from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Streamed, chunk, completion, refused
@@ -99,12 +100,20 @@ def test_any_retry_after_header_is_read(header: str) -> None:
     read_retry_after(header)
 
 
+@pytest.fixture
+def clock(api: ModuleType) -> FastClock:
+    """The session's clock: waiting takes no time."""
+    clock = current_session().clock = FastClock()
+    return clock
+
+
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
-def test_a_busy_service_is_retried(api: ModuleType, service: Service, status: int) -> None:
+def test_a_busy_service_is_retried(api: ModuleType, clock: FastClock, service: Service, status: int) -> None:
     service.then(refused(status, "busy", Retry_After="0"), refused(status, "busy", Retry_After="0"))
     assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 3
     assert len({json.dumps(one.body) for one in service.chats}) == 1
+    assert 2 <= sum(clock.slept) <= 4
 
 
 def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
@@ -117,12 +126,14 @@ def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
     assert len(run.outputs) == 1
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_connection_that_breaks_before_any_text_is_retried(api: ModuleType, service: Service) -> None:
     service.then(lambda answer: answer.cut())
     assert api.chat("hi").text == "Hello there."
     assert len(service.chats) == 2
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_stream_that_ends_before_any_text_is_retried(api: ModuleType, service: Service) -> None:
     service.then(Streamed([], finish=None, counted=None, done=False))
     assert api.chat("hi").text == "Hello there."
@@ -151,6 +162,7 @@ MAY_PASS = {
 }
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("name", MAY_PASS)
 def test_what_may_pass_is_tried_again_by_a_chat_and_a_map(api: ModuleType, service: Service, name: str) -> None:
     service.always = completion("Yes.")
@@ -195,6 +207,7 @@ def test_a_request_that_cannot_succeed_is_not_retried(api: ModuleType, service: 
     assert len(service.chats) == 1
 
 
+@pytest.mark.usefixtures("clock")
 def test_max_retries_limits_the_tries_and_the_error_counts_them(api: ModuleType, service: Service) -> None:
     service.always = refused(503, "busy", Retry_After="0")
     current_session().settings.set(max_retries=2)

@@ -1,17 +1,18 @@
-"""Shares, paired differences and agreement: against scipy, statsmodels and published worked examples."""
+"""Shares, paired differences and agreement: against scipy, statsmodels and published worked examples.
+
+Tests import statsmodels themselves: each process of a run imports this file, and would take seconds more for it.
+"""
 
 from __future__ import annotations
 
+import gc
 from math import sqrt
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
-from statsmodels.stats.inter_rater import cohens_kappa, to_table
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from wandb_inference_magic.evaluation.clusters import (
     bootstrap,
@@ -33,6 +34,8 @@ from wandb_inference_magic.evaluation.statistics import (
 
 @pytest.mark.parametrize("rows", [1, 10, 40, 200])
 def test_wilson_equals_statsmodels_and_scipy(rows: int) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
     for right in range(rows + 1):
         theirs = proportion_confint(right, rows, method="wilson")
         assert wilson(right, rows) == pytest.approx(theirs, abs=1e-9)
@@ -63,6 +66,8 @@ def test_nothing_is_known_of_a_share_without_rows() -> None:
 @given(st.integers(0, 60), st.integers(0, 60))
 @settings(max_examples=50)
 def test_mcnemar_equals_statsmodels_and_the_sign_flip_test(only_a: int, only_b: int) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+
     theirs = their_mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue if only_a + only_b else 1.0
     assert mcnemar(only_a, only_b) == pytest.approx(min(theirs, 1.0))
     differences = [1.0] * only_a + [-1.0] * only_b + [0.0] * 7
@@ -126,7 +131,12 @@ def test_tango_at_zero_is_mcnemars_statistic(b: int, c: int, rest: int) -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(max_examples=20, deadline=None)
 def test_holm_equals_statsmodels(p_values: list[float]) -> None:
-    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+    from statsmodels.stats.multitest import multipletests
+
+    # It collects garbage in each call, in a process that has imported much.
+    with patch.object(gc, "collect"):
+        theirs = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(list(theirs))
 
 
 def test_rows_needed_have_the_power_that_is_said() -> None:
@@ -145,6 +155,8 @@ def test_rows_needed_have_the_power_that_is_said() -> None:
 
 
 def test_kappa_equals_statsmodels() -> None:
+    from statsmodels.stats.inter_rater import cohens_kappa, to_table
+
     ours = list("aabbbaaabacbcbbbacaa")
     theirs = list("aabbaaabbaccbcbbabab")
     table, _ = to_table(np.array([[ord(one), ord(other)] for one, other in zip(ours, theirs, strict=True)]))

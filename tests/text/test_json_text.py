@@ -10,11 +10,10 @@ from hypothesis import given, strategies as st
 
 from wandb_inference_magic.text import json_values
 
-pytestmark = pytest.mark.short
-
 ROW = '{"a": 1}'
 
 
+@pytest.mark.short
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -46,12 +45,14 @@ INNER = st.recursive(LEAVES, lambda one: st.lists(one) | st.dictionaries(st.text
 PROSE = st.text(st.characters(exclude_characters="[]{}"))
 
 
+@pytest.mark.short
 @given(st.lists(st.tuples(PROSE, st.lists(INNER) | st.dictionaries(st.text(), INNER))), PROSE)
 def test_every_value_between_other_texts_is_found(parts: list[tuple[str, Any]], end: str) -> None:
     text = "".join(f"{prose}{json.dumps(value)}" for prose, value in parts) + end
     assert list(json_values(text)) == [value for _, value in parts]
 
 
+@pytest.mark.short
 @given(st.text('[]{}",:1 \\\na', max_size=60))
 def test_any_text_is_searched(text: str) -> None:
     for value in json_values(text):
