@@ -47,6 +47,30 @@ def test_a_quoted_value_may_contain_spaces() -> None:
 @pytest.mark.parametrize(
     ("line", "system"),
     [
+        (r'-s "Say \"yes\" or no." hi', 'Say "yes" or no.'),
+        (r"-s 'It\'s late.' hi", "It's late."),
+        (r"-s 'C:\notes\' hi", "C:\\notes\\"),
+        (r"-s C:\notes\a.txt hi", r"C:\notes\a.txt"),
+        (r"""-s '\"both\"' hi""", r"\"both\""),
+    ],
+)
+def test_a_backslash_makes_the_quote_that_follows_a_part_of_the_text(line: str, system: str) -> None:
+    options, text = chat(line)
+    assert (options.system, text) == (system, "hi")
+
+
+@pytest.mark.parametrize("separator", [" ", "="])
+@pytest.mark.parametrize(
+    "value", ['plots["a b"]', "plots['a'][0]", 'figure_of("a", 1)', "plots.first[0]", "photo(1)", "photo.png"]
+)
+def test_an_image_may_be_an_expression_with_quotes(separator: str, value: str) -> None:
+    options, text = chat(f"--image{separator}{value} -t 1 What is it?")
+    assert (options.image, options.temperature, text) == ((value,), 1, "What is it?")
+
+
+@pytest.mark.parametrize(
+    ("line", "system"),
+    [
         ("-s {{ who }} hi there", "{{ who }}"),
         ("--system={{ who }} hi there", "{{ who }}"),
         ("-s={{ who['a b'] }}! hi there", "{{ who['a b'] }}!"),

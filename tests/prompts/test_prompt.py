@@ -111,6 +111,12 @@ def test_an_undefined_name_is_answered_with_what_there_is(text: str, remedy: str
     assert remedy in refused.value.remedy
 
 
+def test_an_option_that_names_a_column_is_answered_with_where_rows_are_written() -> None:
+    with pytest.raises(InferenceError) as refused:
+        render_text("Be {{ mood }}.", {"df": pd.DataFrame({"mood": ["kind"]})}, tokens=10, what="the option --system")
+    assert refused.value.remedy.startswith("mood is a column of df: write df.mood. For another value in each row of a")
+
+
 def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
     with pytest.raises(InferenceError) as refused:
         render("{{ zzz }}", {"row": {"review": "good", "label": 1}, "review": "good", "label": 1})

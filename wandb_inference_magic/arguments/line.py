@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass
-from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
@@ -29,6 +27,11 @@ _CURLY = re.compile(
 _SPACES = " \t\r\n\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
 # An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
 _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
+# A last backslash before the closing quote, as in a folder of Windows, is one of the text.
+_WORD_PART = re.compile(
+    rf"""(?P<mark>["'])(?P<quoted>(?:\\(?P=mark)|(?!(?P=mark)).)*)(?P=mark)|[^{_SPACES}"']+""", re.DOTALL
+)
+_INDEXED = re.compile(r"[^\W\d][\w.]*[\[(]")
 _TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
 
@@ -220,6 +223,8 @@ def read_line(
             raise _refused(f"The option {flag} takes no value.", f"Write {flag} alone.")
         if one.value is not None and not equals:
             given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
+        elif one.value is not None and (expression := _indexed(one.value, before[len(flag) + 1 :])):
+            given, rest = expression
         value = True if one.value is None else _read_value(one, one.value, render(given, one.name) if render else given)
         _check_end(one, given, before.removesuffix(rest), rest)
         if one.field in values and not one.repeats:
@@ -322,7 +327,15 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
         return (word, after) if word in value.words else (one.alone, rest)
     if not rest or _OPTION.match(rest):
         raise _refused(f"The option {one.name} needs a value.", f"It takes {value.says}.")
-    return _next_word(rest)
+    return _indexed(value, rest) or _next_word(rest)
+
+
+def _indexed(value: Value, text: str) -> tuple[str, str] | None:
+    """Split off an expression such as `plots["a b"]`, which keeps its quotes; None if the text begins with none."""
+    if value.completes != "value" or not _INDEXED.match(text):
+        return None
+    part, rest = _next_part(text)
+    return (part, rest) if part.endswith(("]", ")")) else None
 
 
 def _check_end(one: Option, given: str, written: str, after: str) -> None:
@@ -343,20 +356,23 @@ def _with_plain_dashes(text: str, known: dict[str, Option]) -> str:
 
 
 def _next_word(text: str) -> tuple[str, str]:
-    """Split off the first word. Quotes and template braces may contain spaces; a backslash is an ordinary character."""
+    """Split off the first word. Quotes and template braces may contain spaces.
+
+    In quotes, a backslash makes the same quote a part of the text. Elsewhere it is an ordinary character.
+    """
     if curly := _CURLY.match(text):
         word = f"{curly['option'] or ''}{curly['double'] or curly['single'] or ''}"
         return word, text[curly.end() :].lstrip()
     if template := _TEMPLATE_WORD.match(text):
         return template[0], text[template.end() :].lstrip()
-    stream = StringIO(text)
-    lexer = shlex.shlex(stream, posix=True)
-    lexer.whitespace, lexer.whitespace_split, lexer.escape, lexer.commenters = _SPACES, True, "", ""
-    try:
-        word = lexer.get_token() or ""
-    except ValueError:
-        raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.") from None
-    return word, text[stream.tell() :].lstrip()
+    word, position = "", 0
+    while part := _WORD_PART.match(text, position):
+        mark = part["mark"]
+        word += part[0] if mark is None else part["quoted"].replace(f"\\{mark}", mark)
+        position = part.end()
+    if text[position : position + 1] in ("'", '"'):
+        raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.")
+    return word, text[position:].lstrip()
 
 
 def _next_part(text: str) -> tuple[str, str]:

@@ -45,6 +45,7 @@ _PIECE: Final = re.compile(
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
+IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 # The most columns or keys named in a message.
 MOST_LISTED: Final = 12
@@ -321,6 +322,10 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
         help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))
+        if IS_COLUMN in help and what.startswith("the option"):
+            help = (
+                f"{help} For another value in each row of a map, write it in the cell's text: an option has one value."
+            )
         help = f"{help} {remedy}".strip() if help in ("", DEFINE) else help
         raise _refused(f"{_line(error, what)}: {said}", help) from None
     except InferenceError as error:
@@ -344,7 +349,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     for owner, value in list(names.items()):
         if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1)):
             written = f"{owner}.{columns[0]}" if columns[0].isidentifier() else f"{owner}[{columns[0]!r}]"
-            return f"{shortened(columns[0])} is a column of {owner}: write {written}."
+            return f"{shortened(columns[0])} {IS_COLUMN} {owner}: write {written}."
     return DEFINE
 
 
