@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
-from ..messages import Completeness, adds, error_in, first_choice, is_known_object
+from ..messages import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
 from ..text import read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
 
@@ -64,6 +64,8 @@ class ChunkReader:
         self._document: list[bytes] = []
         self._has_begun = False
         self._stray = ""
+        # The index of the choice that is the reply.
+        self._choice: Any = None
 
     @property
     def is_done(self) -> bool:
@@ -172,6 +174,10 @@ class ChunkReader:
 
     def _check(self, chunk: Chunk) -> Chunk:
         """Return a chunk. Raise for one that reports an error."""
+        if (index := number_of_choice(chunk)) is not None:
+            # Some services count from 1: the choice that comes first is the reply.
+            self._choice = index if self._choice is None else self._choice
+            chunk = chunk if self._choice in (0, "0") else renumbered(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
         if (choice := first_choice(chunk)) is not None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         error_in as error_in,
         first_choice as first_choice,
         is_known_object as is_known_object,
+        number_of_choice as number_of_choice,
+        renumbered as renumbered,
     )
     from .frames import data_frame as data_frame
     from .listener import (
@@ -71,7 +73,16 @@ __getattr__ = lazy_exports(
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
         "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
-        "forms": ("ECHOED", "REASONING", "adds", "error_in", "first_choice", "is_known_object"),
+        "forms": (
+            "ECHOED",
+            "REASONING",
+            "adds",
+            "error_in",
+            "first_choice",
+            "is_known_object",
+            "number_of_choice",
+            "renumbered",
+        ),
         "frames": ("data_frame",),
         "listener": (
             "CallProgress",

@@ -132,8 +132,10 @@ class ReplyBuilder:
         self.finish_reason = finish_meaning(choice.get("finish_reason")) or self.finish_reason
         self._add_logprobs(choice.get("logprobs"))
         delta = delta_of(choice)
-        if self.has_begun and not choice.get("delta") and self._repeats(delta):
-            return
+        if self.has_begun and not choice.get("delta"):
+            if self._repeats(delta):
+                return
+            delta = self._without_text_so_far(delta)
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
         for name in ECHOED:
@@ -181,6 +183,13 @@ class ReplyBuilder:
         if content:
             return isinstance(content, str) and content.strip() == self.text.strip()
         return bool(message.get("tool_calls") and self._tools.calls)
+
+    def _without_text_so_far(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a message adds to the text so far: some services send all of it with each chunk."""
+        content = message.get("content")
+        if not isinstance(content, str) or not self.text or not content.startswith(self.text):
+            return message
+        return {**message, "content": content.removeprefix(self.text)}
 
     def _add_part(self, kind: Kind, value: Any, name: str) -> None:
         if kind == "unknown":

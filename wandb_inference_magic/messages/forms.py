@@ -88,6 +88,18 @@ def first_choice(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next(first, None) or next((one for one in found if "message" in one), None)
 
 
+def number_of_choice(chunk: Mapping[str, Any]) -> Any:
+    """Return the index of a chunk's only choice; None if it has none or several."""
+    choices = chunk.get("choices")
+    only = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
+    return only.get("index", 0) if isinstance(only, dict) else None
+
+
+def renumbered(chunk: Mapping[str, Any], index: Any) -> Mapping[str, Any]:
+    """Return a chunk whose choice with this index is the first one."""
+    return {**chunk, "choices": [{**chunk["choices"][0], "index": 0 if number_of_choice(chunk) == index else -1}]}
+
+
 def delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a choice adds to the reply: its `delta`, its `message`, or its `text` (older completions)."""
     for name in ("delta", "message"):
