@@ -1,7 +1,7 @@
 """Chat with the models of the W&B Inference service in a notebook cell.
 
-`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%%wbeval`, `%wbmodels`, `%wbthread`, `%wbusage` and
-`%wbconfig`.
+`%load_ext wandb_inference_magic` registers `%%wbchat`, `%%wbmap`, `%%wbeval`, `%wbmodels`, `%wbthread`, `%wbjobs`,
+`%wbusage` and `%wbconfig`.
 The same features are available from Python as `chat`, `map_prompts`, `evaluate`, `models` and `client`.
 `as_prompt` defines how a value is written in a prompt, and can be extended.
 """
@@ -58,15 +58,7 @@ def _bundle(reply: Reply) -> dict[str, Any]:
     return reply_bundle(reply, "markdown" if reply.parsed is None else "json")
 
 
-def _review_bundle(review: Any) -> dict[str, Any]:
-    # Imported when a Review is first shown.
-    from .frontend import review_bundle
-
-    return review_bundle(review)
-
-
 display.renderer = _bundle
-display.reviewer = _review_bundle
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel
 
-from wandb_inference_magic.batch.agreement import NO_VALUE, compare_values, means_same
+from wandb_inference_magic.batch.agreement import means_same
 from wandb_inference_magic.batch.kinds import BOOLEAN, Kind
 
 BOOL = Kind(BOOLEAN)
@@ -140,7 +140,3 @@ anything = st.recursive(
 def test_any_two_values_can_be_compared(one: Any, other: Any, kind: Kind | None) -> None:
     assert means_same(one, other, kind) == means_same(other, one, kind)
     assert means_same(one, one, kind)
-
-
-def test_a_row_without_an_answer_or_a_known_value_is_not_compared() -> None:
-    assert compare_values([1, NO_VALUE, None, None], [1, 1, NO_VALUE, 2]) == [True, None, None, False]

@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "line": (
-            "TextForm",
-            "Value",
-            "Options",
-            "options_behind",
-            "read_line",
-            "read_unfinished",
-        ),
+        "line": ("TextForm", "Value", "Options", "options_behind", "read_line", "read_unfinished"),
         "options": (
             "AskOptions",
             "ChatOptions",
@@ -53,11 +46,6 @@ __getattr__ = lazy_exports(
             "ThreadOptions",
             "UsageOptions",
         ),
-        "reference": (
-            "MAGICS",
-            "PAGES",
-            "Page",
-            "help_text",
-        ),
+        "reference": ("MAGICS", "PAGES", "Page", "help_text"),
     },
 )

@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE as NO_VALUE, has_no_value as has_no_value, means_same as means_same
-    from .background import (
-        HERE as HERE,
-        can_run_beside as can_run_beside,
-        check_rows as check_rows,
-        map_job as map_job,
-    )
+    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same
+    from .background import HERE as HERE, can_run_beside as can_run_beside, check_rows as check_rows, map_job as map_job
     from .cache import open_cache as open_cache
     from .cluster_job import dask_job as dask_job
     from .columns import (
@@ -62,74 +57,19 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "agreement": (
-            "NO_VALUE",
-            "has_no_value",
-            "means_same",
-        ),
-        "background": (
-            "HERE",
-            "can_run_beside",
-            "check_rows",
-            "map_job",
-        ),
+        "agreement": ("NO_VALUE", "means_same"),
+        "background": ("HERE", "can_run_beside", "check_rows", "map_job"),
         "cache": ("open_cache",),
-        "columns": (
-            "ONLY",
-            "Column",
-            "column_of",
-            "json_text",
-            "plain",
-            "schema_kinds",
-        ),
-        "dask_frames": (
-            "is_dask",
-            "map_lazily",
-            "share_key",
-        ),
+        "columns": ("ONLY", "Column", "column_of", "json_text", "plain", "schema_kinds"),
+        "dask_frames": ("is_dask", "map_lazily", "share_key"),
         "cluster_job": ("dask_job",),
-        "job": (
-            "Job",
-            "Outcome",
-        ),
-        "kinds": (
-            "ANY",
-            "STRUCT",
-            "Kind",
-        ),
-        "map": (
-            "Mapped",
-            "PreparedMap",
-            "PreparedRuns",
-            "Ran",
-            "report_names",
-            "run_map",
-        ),
-        "progress": (
-            "Counts",
-            "MapProgress",
-            "Progress",
-            "answers_bundle",
-            "cost_of",
-            "first_answers",
-        ),
-        "rows": (
-            "ListRows",
-            "Row",
-            "Rows",
-            "read_rows",
-            "with_label",
-            "with_pandas_columns",
-            "with_value",
-        ),
+        "job": ("Job", "Outcome"),
+        "kinds": ("ANY", "STRUCT", "Kind"),
+        "map": ("Mapped", "PreparedMap", "PreparedRuns", "Ran", "report_names", "run_map"),
+        "progress": ("Counts", "MapProgress", "Progress", "answers_bundle", "cost_of", "first_answers"),
+        "rows": ("ListRows", "Row", "Rows", "read_rows", "with_label", "with_pandas_columns", "with_value"),
         "run": ("BatchRun",),
-        "spec": (
-            "BatchSpec",
-            "check_count",
-        ),
-        "start": (
-            "estimate",
-            "start_dry",
-        ),
+        "spec": ("BatchSpec", "check_count"),
+        "start": ("estimate", "start_dry"),
     },
 )

@@ -8,18 +8,16 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from math import isfinite
-from numbers import Real
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
+from ..prompts import is_missing
 from ..text import read_json_text
-from .columns import is_missing, json_text, plain
+from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydantic import TypeAdapter
 
 _BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | dict.fromkeys(
@@ -37,31 +35,6 @@ _MARKS: Final = (
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
-
-
-def has_no_value(value: Any) -> bool:
-    """Return whether a value of a frame is missing: None, NaN, or the equivalents in pandas for other types."""
-    if isinstance(value, Decimal):
-        return value.is_nan()
-    return is_missing(value) or (isinstance(value, Real) and value != value)
-
-
-def compare_values(answers: Sequence[Any], known: Sequence[Any], kind: Kind | None = None) -> list[bool | None]:
-    """Return whether each answer means the same as what is known of its row; None where either is NO_VALUE.
-
-    Parameters
-    ----------
-    answers : sequence
-        The answers, or NO_VALUE for a row without one. None is an answer.
-    known : sequence
-        The right values, or the answers of another model.
-    kind : Kind, optional
-        What the schema says of them.
-    """
-    return [
-        None if one is NO_VALUE or other is NO_VALUE else means_same(one, other, kind)
-        for one, other in zip(answers, known, strict=False)
-    ]
 
 
 def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
@@ -83,8 +56,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
         What the schema says of them.
     """
     kind = kind or Kind(ANY)
-    if has_no_value(one) or has_no_value(other):
-        return has_no_value(one) and has_no_value(other)
+    if is_missing(one) or is_missing(other):
+        return is_missing(one) and is_missing(other)
     if isinstance(one, AnySet) or isinstance(other, AnySet):
         return _same_sets(plain(one), plain(other), kind.item)
     one, other = plain(one), plain(other)

@@ -45,7 +45,7 @@ ERROR_SUFFIX: Final = "_error"
 _FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, TEXT, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
 
 
-def is_missing(value: Any) -> bool:
+def is_null(value: Any) -> bool:
     """Return whether a value is None, or what pandas has instead of it."""
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
@@ -65,7 +65,7 @@ def plain(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str, Decimal, date, datetime, time, timedelta):
         return value
-    if is_missing(value):
+    if is_null(value):
         return None
     if isinstance(value, Enum):
         return _plain(value.value)

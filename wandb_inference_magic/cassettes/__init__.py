@@ -16,10 +16,5 @@ if TYPE_CHECKING:
 
 # Lazily, because every chat needs the slot, and the rest only where a cassette is in use.
 __getattr__ = lazy_exports(
-    __name__,
-    {
-        "cassette": ("Cassette",),
-        "client": ("CassetteRecorder",),
-        "slot": ("CassetteSlot",),
-    },
+    __name__, {"cassette": ("Cassette",), "client": ("CassetteRecorder",), "slot": ("CassetteSlot",)}
 )

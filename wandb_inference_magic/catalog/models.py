@@ -159,7 +159,6 @@ def price_to_sort_by(model: Model) -> float | None:
 SORT_KEYS: Final[Mapping[str, Callable[[Model], tuple[bool, Any]]]] = {
     "price": lambda model: _unknown_last(price_to_sort_by(model)),
     "context": lambda model: _unknown_last(-model.context if model.context else None),
-    "name": lambda model: _unknown_last(model.id.lower()),
     "newest": lambda model: _unknown_last(-int(model.released.replace("-", "")) if model.released else None),
 }
 

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
         http_library as http_library,
     )
     from .retries import pause as pause, pause_asked as pause_asked, wait as wait
-    from .sse import (
-        DONE as DONE,
-        EXTENSION as EXTENSION,
-        LIMITED as LIMITED,
-    )
+    from .sse import DONE as DONE, EXTENSION as EXTENSION, LIMITED as LIMITED
     from .stream import (
         STREAMED as STREAMED,
         fetch_feed as fetch_feed,

@@ -108,13 +108,11 @@ class EventLoop:
 
         return self.run(asyncio.to_thread(function), meanwhile=meanwhile, interrupts=interrupts)
 
-    def begin(
-        self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None, ended: Callable[[], object] | None = None
-    ) -> Running[T]:
-        """Start a coroutine. `wake` is set and `ended` is called when it ends."""
+    def begin(self, coroutine: Coroutine[Any, Any, T], *, wake: Event | None = None) -> Running[T]:
+        """Start a coroutine. `wake` is set when it ends."""
         if not HAS_THREADS:
-            return _RunningHere(coroutine, ended)
-        running = _RunningInThread(self._start(), coroutine, wake or Event(), ended)
+            return _RunningHere(coroutine)
+        running = _RunningInThread(self._start(), coroutine, wake or Event())
         running.begin()
         return running
 
@@ -276,7 +274,7 @@ class _RunningHere(Generic[T]):
     `wake` is not used: nothing can set it before the next `wait`.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], ended: Callable[[], object] | None = None) -> None:
         import asyncio
 
         self.task = asyncio.ensure_future(coroutine)
@@ -308,9 +306,6 @@ class InFlight(Generic[K]):
         self._new: dict[K, Coroutine[Any, Any, None]] = {}
         self._running: dict[K, Running[None]] = {}
         self._ended: SimpleQueue[K] = SimpleQueue()
-
-    def __len__(self) -> int:
-        return len(self._new) + len(self._running)
 
     def start(self, key: K, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start a coroutine with the next `begin`: to wake the loop's thread for each one would cost time."""

@@ -29,16 +29,7 @@ __getattr__ = lazy_exports(
         "chat": ("run_chat",),
         "compare": ("MOST_MODELS",),
         "relax": ("relax_response_format",),
-        "request": (
-            "ChatSpec",
-            "for_prompt",
-            "prepare_request",
-        ),
-        "spec": (
-            "build_spec",
-            "format_result",
-            "spec_from_options",
-            "spec_from_python",
-        ),
+        "request": ("ChatSpec", "for_prompt", "prepare_request"),
+        "spec": ("build_spec", "format_result", "spec_from_options", "spec_from_python"),
     },
 )

@@ -22,23 +22,9 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "result": (
-            "NOT_PUBLISHED",
-            "PUBLISHED",
-            "Evaluation",
-        ),
-        "run": (
-            "PreparedEvaluation",
-            "asked_of",
-            "ended_early",
-            "evaluation_job",
-            "known_rows",
-            "named_prompts",
-        ),
-        "scorers": (
-            "SCORERS",
-            "scorer_of",
-        ),
+        "result": ("NOT_PUBLISHED", "PUBLISHED", "Evaluation"),
+        "run": ("PreparedEvaluation", "asked_of", "ended_early", "evaluation_job", "known_rows", "named_prompts"),
+        "scorers": ("SCORERS", "scorer_of"),
         "spec": ("EvaluationSpec",),
     },
 )

@@ -8,9 +8,10 @@ from contextlib import suppress
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
-from ..batch import has_no_value, json_text, plain
+from ..batch import json_text, plain
 from ..errors import InferenceError, quoted
 from ..imports import import_quietly
+from ..prompts import is_missing
 from ..text import library_message
 from .verdict import SHARE
 
@@ -148,9 +149,7 @@ class Publication:
     def _as_json(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return values as JSON without secrets. A number that JSON does not have is null."""
         found = {
-            str(name): None
-            if has_no_value(value)
-            else json.loads(json_text(plain(value)), parse_constant=lambda _: None)
+            str(name): None if is_missing(value) else json.loads(json_text(plain(value)), parse_constant=lambda _: None)
             for name, value in values.items()
         }
         return dict(self._tracer.hidden(found))

@@ -12,6 +12,7 @@ from ..batch import ANY, NO_VALUE, Kind, with_value
 from ..catalog import usd
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
+from ..text import counted
 from .candidate import fill_in_the_worst
 from .clusters import bootstrap, share_interval
 from .plot import Plot, bar
@@ -260,7 +261,7 @@ class Evaluation:
         return max(self.candidates, key=lambda one: sign * fmean(_known(one.scores) or [0.0])).label
 
     def _asked(self) -> str:
-        rows = f"{len(self.source):,} row{'s' * (len(self.source) != 1)}"
+        rows = counted(len(self.source), "row")
         return rows if self.samples == 1 else f"{len(self.source) * self.samples:,} answers to {rows}"
 
     @property
@@ -268,20 +269,20 @@ class Evaluation:
         """What else there is to know: rows left out or spared, failures, the judge, and the cost."""
         lines = []
         if self.left_out:
-            lines.append(f"{_rows(self.left_out)} without a value in {self.truth} left out.")
+            lines.append(f"{counted(self.left_out, 'row')} without a value in {self.truth} left out.")
         if self.corrected is not None:
             lines.append(
-                f"{_rows(len(self.by_hand))} reviewed by hand, {self.truth} corrected on {self.corrected:,}. The "
-                "reviewer saw the answers, and only rows on which they differ from it."
+                f"{counted(len(self.by_hand), 'row')} reviewed by hand, {self.truth} corrected on {self.corrected:,}. "
+                "The reviewer saw the answers, and only rows on which they differ from it."
             )
         if len(self.source) < FEW_ROWS and any(one.method == BOOTSTRAP for one in self.found):
             lines.append(f"Fewer than {FEW_ROWS} rows: intervals of a difference may hold in 92 of 100, not 95.")
         if self.is_sequential:
             stopped = "Decided" if self.corrected is None else "Stopped"
             lines.append(
-                f"{stopped} after {_rows(len(self.source))}: {_rows(self.spared)} spared."
+                f"{stopped} after {counted(len(self.source), 'row')}: {counted(self.spared, 'row')} spared."
                 if self.is_decided
-                else f"Not decided: {_rows(len(self.source))} asked."
+                else f"Not decided: {counted(len(self.source), 'row')} asked."
             )
         failed = [
             (f"Row {number} of `rows`, {one.label}", each)
@@ -415,10 +416,6 @@ def _percent(share: float | None, low: float, high: float) -> str:
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row{'s' * (number != 1)}"
 
 
 def _known(values: Sequence[float | None]) -> list[float]:

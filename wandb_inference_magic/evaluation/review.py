@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..batch import has_no_value, json_text, means_same, plain
+from ..batch import json_text, means_same, plain
 from ..errors import InferenceError, shortened
-from ..messages import display
+from ..prompts import is_missing
 from ..rendering import line_bundle, table_bundle
-from ..text import safe_plain
+from ..text import counted, safe_plain
 from .judge import readable
 from .scorers import SCORERS, score_samples
 
@@ -165,11 +165,20 @@ class Review:
             "To decide without keys: review = found.review(), where found is the Evaluation. Then "
             f"review.decide({row}, 1) says that answer 1 is right, review.decide({row}, 'truth') that {self.truth} is."
         )
-        rows_said = f"{len(self.cards):,} row{'s' * (len(self.cards) != 1)}"
-        return table_bundle(headings, rows, above=f"{rows_said} with an answer that is not {self.truth}.", below=below)
+        return table_bundle(
+            headings,
+            rows,
+            above=f"{counted(len(self.cards), 'row')} with an answer that is not {self.truth}.",
+            below=below,
+        )
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
-        return {**(display.reviewer(self) if self.cards else {}), **self.bundle()}
+        if not self.cards:
+            return self.bundle()
+        # Imported when a Review is first shown.
+        from ..frontend import review_bundle
+
+        return {**review_bundle(self), **self.bundle()}
 
     def __repr__(self) -> str:
         return str(self.bundle()["text/plain"])
@@ -196,7 +205,7 @@ def _is_equal(one: Any, other: Any) -> bool:
 def _card(evaluation: Reviewed, row: int) -> Card:
     record = evaluation.source[row]
     truth = record.get(evaluation.truth)
-    truth = None if has_no_value(truth) else truth
+    truth = None if is_missing(truth) else truth
     answers: list[Any] = []
     agree = 0
     for candidate in evaluation.candidates:
@@ -208,7 +217,7 @@ def _card(evaluation: Reviewed, row: int) -> Card:
             elif not any(_are_same(answer, one, evaluation) for one in answers):
                 answers.append(answer)
     columns = [
-        (str(name), "" if has_no_value(value) else readable(value))
+        (str(name), "" if is_missing(value) else readable(value))
         for name, value in record.items()
         if name != evaluation.truth
     ]

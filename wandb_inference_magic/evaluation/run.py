@@ -14,9 +14,9 @@ from ..batch import (
     ListRows,
     Outcome,
     PreparedRuns,
-    has_no_value,
 )
 from ..errors import InferenceError, Interrupted, shortened
+from ..prompts import is_missing
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
 from .clusters import SEED
@@ -140,7 +140,7 @@ def known_rows(spec: EvaluationSpec, rows: Rows) -> tuple[list[Row], int]:
     known = all_rows
     spec.check_truths([row.get(spec.truth) for row in all_rows])
     if spec.judge is None:
-        known = [row for row in all_rows if not has_no_value(row.get(spec.truth))]
+        known = [row for row in all_rows if not is_missing(row.get(spec.truth))]
     if spec.stop_when_clear:
         Random(SEED).shuffle(known)
     return known, len(all_rows) - len(known)

@@ -9,8 +9,9 @@ from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..batch import NO_VALUE, Kind, has_no_value, json_text, means_same, plain
+from ..batch import NO_VALUE, Kind, json_text, means_same, plain
 from ..errors import LEAVING, InferenceError, quoted, shortened
+from ..prompts import is_missing
 from ..text import read_json_text
 from .verdict import SHARE, Measure
 
@@ -80,7 +81,7 @@ def score_samples(
     notices : dict
         Takes the errors of the user's function. The answers are paid for: the others are scored.
     """
-    if has_no_value(truth):
+    if is_missing(truth):
         return RowScores()
     if scorer.needs_numbers and _as_number(truth) is None:
         if len(notices) < MOST_NOTICES:
@@ -161,7 +162,7 @@ def _exact(answer: Any, truth: Any, kind: Kind) -> float:
 
 def _items(value: Any) -> list[Any]:
     """Return the items of a set or a list, or of a text that holds one: in JSON, or with commas between."""
-    if has_no_value(value):
+    if is_missing(value):
         return []
     value = sorted(value, key=str) if isinstance(value, AnySet) else plain(value)
     if isinstance(value, str):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import STRUCT, Kind, has_no_value, plain, schema_kinds
+from ..batch import STRUCT, Kind, plain, schema_kinds
 from ..errors import InferenceError, did_you_mean
+from ..prompts import is_missing
 from .scorers import SCORERS
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class EvaluationSpec:
         fields = () if self.schema is None else tuple(self.schema.fields)
         if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
             return
-        known = [plain(one) for one in truths if not has_no_value(one)]
+        known = [plain(one) for one in truths if not is_missing(one)]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
             raise InferenceError(
                 f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "

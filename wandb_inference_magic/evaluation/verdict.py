@@ -8,6 +8,7 @@ from math import ceil, floor, isfinite, isnan, log10
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
+from ..text import counted
 from . import sequential
 from .clusters import bootstrap, difference_interval, sign_flip
 from .statistics import ALPHA, holm, mcnemar, rows_needed, tango
@@ -141,7 +142,7 @@ class Comparison:
         return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
 
     def _not_apart(self) -> str:
-        rows = f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        rows = counted(self.rows, "row")
         # The one that is ahead comes first, and the difference is how far.
         is_a_ahead = (self.difference >= 0) != (self.measure.lower_is_better and self.difference != 0)
         ahead, behind = (self.a, self.b) if is_a_ahead else (self.b, self.a)

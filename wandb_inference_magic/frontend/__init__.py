@@ -29,31 +29,13 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "canvas": (
-            "Canvas",
-            "is_notebook",
-        ),
-        "comparison": (
-            "ComparisonView",
-            "describe_progress",
-        ),
-        "context": (
-            "MagicContext",
-            "names_in_scope",
-        ),
+        "canvas": ("Canvas", "is_notebook"),
+        "comparison": ("ComparisonView", "describe_progress"),
+        "context": ("MagicContext", "names_in_scope"),
         "execution": ("ExecutionInfo",),
-        "job_view": (
-            "ShownJob",
-            "show_job",
-        ),
+        "job_view": ("ShownJob", "show_job"),
         "last_error": ("LastError",),
-        "live": (
-            "LiveUpdater",
-            "Spinner",
-            "cleared_on_error",
-            "describe_wait",
-            "shown_whole",
-        ),
+        "live": ("LiveUpdater", "Spinner", "cleared_on_error", "describe_wait", "shown_whole"),
         "picker": ("show_models",),
         "review": ("review_bundle",),
     },

@@ -93,7 +93,7 @@ class Canvas(Protocol):
     def preview(self, data: dict[str, Any], words: str) -> None:
         """Show progress: `data` if the output can be redrawn, otherwise the text `words`."""
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def show(self, data: dict[str, Any]) -> None:
         """Show something other than a reply, such as a table. It replaces the status or the preview."""
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ class Canvas(Protocol):
     def clear(self) -> None:
         """Remove all output of the cell when the next output appears. Do nothing if the cell has other outputs."""
 
-    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def append_below(self, data: dict[str, Any]) -> None:
         """Show more output below the last output, which stays unchanged. Do nothing if `data` is empty."""
 
 
@@ -277,8 +277,8 @@ class NotebookCanvas(BlockCanvas):
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self._draw(data)
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        self._draw(data, metadata)
+    def show(self, data: dict[str, Any]) -> None:
+        self._draw(data)
 
     def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
         self._draw(side_by_side_bundle(columns, self._images), metadata)
@@ -288,9 +288,9 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id, self._below, self._says, self._outputs = "", "", "", 0
 
-    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    def append_below(self, data: dict[str, Any]) -> None:
         if data:
-            self._shell.display_pub.publish(data, metadata or {})
+            self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
         if self._outputs and self._owns_cell:

@@ -69,17 +69,17 @@ class _Printing:
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
         self.status(words)
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def show(self, data: dict[str, Any]) -> None:
         self.discard()
         print(data[PLAIN])
 
-    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:
-        self.show({PLAIN: "\n\n".join(one.whole for one in columns)}, metadata)
+    def show_columns(self, columns: Sequence[Column], metadata: dict[str, Any]) -> None:  # noqa: ARG002
+        self.show({PLAIN: "\n\n".join(one.whole for one in columns)})
 
     def clear(self) -> None:
         """Do nothing: printed text stays."""
 
-    def append_below(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:  # noqa: ARG002
+    def append_below(self, data: dict[str, Any]) -> None:
         if data:
             print(f"\n{data[PLAIN]}")
 

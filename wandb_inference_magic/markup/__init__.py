@@ -26,25 +26,10 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "blocks": ("split_finished",),
-        "check": (
-            "is_link",
-            "is_ordinary",
-        ),
-        "literal": (
-            "fenced",
-            "quotation",
-            "safe_inline",
-        ),
+        "check": ("is_link", "is_ordinary"),
+        "literal": ("fenced", "quotation", "safe_inline"),
         "mathml": ("to_text",),
-        "parser": (
-            "commonmark_parser",
-            "page_parser",
-        ),
-        "sanitize": (
-            "Part",
-            "Untrusted",
-            "safe_document",
-            "sanitize_markdown",
-        ),
+        "parser": ("commonmark_parser", "page_parser"),
+        "sanitize": ("Part", "Untrusted", "safe_document", "sanitize_markdown"),
     },
 )

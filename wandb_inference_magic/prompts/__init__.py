@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .files import no_image_file as no_image_file
+    from .frames import is_missing as is_missing
     from .images import Image as Image
     from .marked import (
         cut as cut,
@@ -29,23 +29,14 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import (
-        as_prompt as as_prompt,
-        image_of as image_of,
-        without_folders as without_folders,
-    )
+    from .values import as_prompt as as_prompt, without_folders as without_folders
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "files": ("no_image_file",),
+        "frames": ("is_missing",),
         "images": ("Image",),
-        "marked": (
-            "cut",
-            "cut_values",
-            "fit_values",
-            "with_text_after",
-        ),
+        "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
         "template": (
             "Template",
             "how_to_define",
@@ -57,10 +48,6 @@ __getattr__ = lazy_exports(
             "render_text",
             "with_images",
         ),
-        "values": (
-            "as_prompt",
-            "image_of",
-            "without_folders",
-        ),
+        "values": ("as_prompt", "without_folders"),
     },
 )

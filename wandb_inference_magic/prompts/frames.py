@@ -41,7 +41,9 @@ def is_missing(value: object) -> bool:
     kind = type(value)
     if kind.__name__ in ("NAType", "NaTType", "MaskedConstant", "NullScalar"):
         return True
-    if isinstance(value, Number | Decimal) or kind.__name__ in ("datetime64", "timedelta64"):
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, Number) or kind.__name__ in ("datetime64", "timedelta64"):
         # NaN and NaT differ from themselves.
         with suppress(Exception):
             return bool(value != value)

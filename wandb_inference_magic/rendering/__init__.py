@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "chart": (
-            "Measure",
-            "chart_bundle",
-        ),
+        "chart": ("Measure", "chart_bundle"),
         "reply": (
             "BLANK",
             "MARKDOWN",
@@ -60,14 +57,8 @@ __getattr__ = lazy_exports(
             "why_empty",
             "why_flawed",
         ),
-        "side_by_side": (
-            "Column",
-            "side_by_side_bundle",
-        ),
-        "tables": (
-            "line_bundle",
-            "table_bundle",
-        ),
+        "side_by_side": ("Column", "side_by_side_bundle"),
+        "tables": ("line_bundle", "table_bundle"),
         "turn_parts": ("thread_parts",),
     },
 )

@@ -22,17 +22,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "schema": (
-            "Mismatch",
-            "Schema",
-            "ValidatorError",
-            "read_schema",
-            "schema_of",
-        ),
-        "tools": (
-            "Toolbox",
-            "read_tools",
-            "toolbox_of",
-        ),
+        "schema": ("Mismatch", "Schema", "ValidatorError", "read_schema", "schema_of"),
+        "tools": ("Toolbox", "read_tools", "toolbox_of"),
     },
 )

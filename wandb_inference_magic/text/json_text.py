@@ -19,14 +19,13 @@ _LENIENT: Final = json.JSONDecoder(strict=False)
 _BRACKET: Final = re.compile(r"[\[{]")
 
 
-def json_bytes(document: Any, *, compact: bool = False) -> bytes:
-    """Return a document as JSON in UTF-8; `compact` leaves out the spaces that make it easier to read."""
-    separators = (",", ":") if compact else None
+def json_bytes(document: Any) -> bytes:
+    """Return a document as JSON in UTF-8."""
     try:
-        return json.dumps(document, ensure_ascii=False, separators=separators).encode()
+        return json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         # A lone surrogate has no UTF-8 form, but it can be escaped in ASCII.
-        return json.dumps(document, separators=separators).encode()
+        return json.dumps(document).encode()
 
 
 def with_whole_numbers(body: Any) -> Any:

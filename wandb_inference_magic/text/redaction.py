@@ -81,17 +81,16 @@ def without_query_secrets(text: str) -> str:
     return re.sub(_SECRET_IN_QUERY, rf"\1{HIDDEN}", text)
 
 
-def library_message(text: str, environ: Mapping[str, str] | None = None) -> str:
+def library_message(text: str) -> str:
     """Return a library's message; if it may quote a proxy's password, return only the name of that variable.
 
     A library that cannot parse an address quotes pieces of it, cut at unpredictable places.
     """
-    environ = os.environ if environ is None else environ
     lower = text.lower()
-    for name, address in addresses(environ):
+    for name, address in addresses(os.environ):
         if any(piece.lower() in lower for piece in _password_pieces(address)):
             return f"The library's own message is not shown: it may quote {name}."
-    return redacted(text, environ)
+    return redacted(text)
 
 
 def hidden(value: Any, secrets: Collection[str]) -> Any:
