@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from kernels import Kernel, Run
-from service import MODEL, Answer, Service, Streamed, chunk, completion, pieces, refused
+from service import MODEL, Answer, Service, Streamed, calling, chunk, completion, pieces, refused
 
 from wandb_inference_magic.cassettes.file import HEADER, Exchange, line_of
 from wandb_inference_magic.client import STREAMED
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import JSON_MODE, JSON_ONLY
 from wandb_inference_magic.rendering import reply_bundle
 from wandb_inference_magic.session import current_session
@@ -145,6 +146,43 @@ def test_an_answer_that_never_fits_fails_the_cell_and_its_text_is_kept(
     # A failed answer is not part of the conversation.
     kernel.run("%wbchat And?")
     assert len(service.last.body["messages"]) == 1
+
+
+def test_an_empty_answer_is_called_empty_and_no_older_reply_is_named(api: ModuleType, service: Service) -> None:
+    service.then(completion("Before."), completion(""))
+    api.chat("hi")
+    with pytest.raises(InferenceError, match="It is empty") as raised:
+        api.chat("How many?", schema="number int")
+    assert "_wbreply" not in str(raised.value)
+    service.then(completion(""))
+    with pytest.raises(InferenceError, match="It is empty"):
+        api.chat("Answer with JSON.", json=True)
+
+
+@pytest.mark.parametrize("counted", [None, {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}])
+def test_the_answer_before_an_empty_repair_is_kept(
+    api: ModuleType, service: Service, counted: dict[str, int] | None
+) -> None:
+    service.then(completion("I do not know."), completion("", counted=counted))
+    with pytest.raises(InferenceError):
+        api.chat("How many?", schema="number int")
+    kept = current_session().last_reply
+    assert kept is not None
+    assert (kept.text, kept.incomplete) == ("I do not know.", "not what was asked for")
+
+
+def test_a_tool_that_is_called_for_the_repair_is_run(api: ModuleType, service: Service) -> None:
+    def count() -> int:
+        """Count."""
+        return 7
+
+    service.then(completion("Seven."), calling(("count", "{}")), completion('{"number": 7}'))
+    reply = api.chat("How many?", schema="number int", tools=[count])
+    assert reply.parsed == {"number": 7}
+    assert [step.result for step in reply.steps] == ["7"]
+    assert [one["role"] for one in service.chats[2].body["messages"]] == [
+        "user", "assistant", "user", "assistant", "tool",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -227,9 +227,10 @@ class ModelCall:
     def reply(self, incomplete: str = "") -> Reply:
         """Return everything received so far as one Reply."""
         parts = [*self._ended, self.built(incomplete)]
-        if len(parts) > 1 and not self._has_received and not parts[-2].tool_calls:
-            # A repair of which nothing has been received: the answer before it is what there is.
-            parts = [*parts[:-2], replace(parts[-2], incomplete=incomplete)]
+        if len(parts) > 1 and not self.builder.has_begun and not parts[-2].tool_calls:
+            # A repair that has no text: the answer before it is what there is. Its tokens count, if it has any.
+            answer = replace(parts.pop(-2), incomplete=incomplete)
+            parts = [*parts, answer] if self._has_received else [*parts[:-1], answer]
         reply = added_up(parts)
         reply = replace(reply, notices=notices_below(reply, *self.sent.notices))
         self._command.session.models.price_later(reply)

@@ -163,7 +163,7 @@ class _ChatRun:
         except Mismatch as mismatch:
             self._call.begin_repair(mismatch)
             self._listener.step("*The answer does not fit the schema: asking once more.*")
-            self._send()
+            self._converse()
             self._parsed = self._call.parsed_or_refused()
         return self.reply()
 

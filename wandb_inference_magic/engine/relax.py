@@ -66,6 +66,9 @@ def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> Infer
     cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
     if reply.is_cut_by_budget:
         cut = f"It was cut at the budget's limit. {BUDGET_REMEDY} "
+    why = f"{mismatch}."
+    if not reply.text and not reply.reasoning:
+        why, remedy = "It is empty.", "Run it again, or ask another model."
     return InferenceError(
-        "The answer does not fit the schema.", why=f"{mismatch}.", remedy=f"{cut}{remedy}".strip(), cause="answer"
+        "The answer does not fit the schema.", why=why, remedy=f"{cut}{remedy}".strip(), cause="answer"
     )
