@@ -44,6 +44,25 @@ def test_run_all_and_edited_cells_keep_the_written_order(kernel: Kernel, service
     assert sent(service) == ["one", "A", "two, edited", "B2", "three", "C2", "four"]
 
 
+@pytest.mark.parametrize("options", ["--once", "--thread other", "-m test/model-a -m test/model-b", "--once --bg"])
+def test_a_cell_that_leaves_its_thread_takes_its_turn_along(kernel: Kernel, service: Service, options: str) -> None:
+    for cell_id, text in [("c1", "one"), ("c2", "two"), ("c3", "three")]:
+        kernel.run(f"%%wbchat\n{text}", cell_id=cell_id)
+    run = kernel.run(f"%%wbchat {options}\ntwo", cell_id="c2")
+    assert "The turn that this cell had in the thread main was removed." in run.text
+    kernel.run("%%wbchat\nthree", cell_id="c3")
+    assert [one["content"] for one in service.chats[-1].body["messages"][::2]] == ["one", "three"]
+    assert "was removed" not in kernel.run(f"%%wbchat {options}\ntwo", cell_id="c2").text
+
+
+def test_a_cell_with_several_chats_keeps_its_turns_in_all_threads(kernel: Kernel, service: Service) -> None:
+    cell = "%wbchat --thread a one\n%wbchat --thread b two\n%wbchat --once three"
+    for _ in range(2):
+        kernel.run(cell, cell_id="c1")
+        kernel.run("%wbchat --thread b four", cell_id="c2")
+    assert [one["content"] for one in service.chats[-1].body["messages"][::2]] == ["two", "four"]
+
+
 def test_reloading_the_extension_starts_a_new_conversation(kernel: Kernel, service: Service) -> None:
     kernel.run("%%wbchat\none", cell_id="c1")
     kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kernels import Kernel, Run
 from known_models import feed_entry
-from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing
+from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
 
 from wandb_inference_magic.session import current_session
 
@@ -107,6 +107,59 @@ def test_each_tool_call_is_shown_as_it_happens(kernel_with_tools: Kernel, servic
     drawn = json.dumps([one.content for one in run.messages])
     assert drawn.index("Let me look.") < drawn.index("weather(city='Paris')") < drawn.index("Warm.")
     assert len(run.outputs) == 1
+
+
+SHOWING = """
+import warnings
+from IPython.display import HTML, display
+def plot():
+    "Plot it."
+    print("printed")
+    display(HTML("<b>plotted</b>"))
+    warnings.warn("careful")
+    return "drawn"
+def value():
+    print("computing")
+    return "a value"
+"""
+
+
+def plots(one: Answer) -> None:
+    """Ask for the tool in several blocks, and answer in several blocks."""
+    if one.received.body["messages"][-1]["role"] == "tool":
+        Streamed(["# Drawn\n\n", "It goes up.\n\n", "And down."])(one)
+    else:
+        calling(("plot", "{}"))(one)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_tool_prints_and_displays_stays_in_the_cell(kernel: Kernel, service: Service, fails: bool) -> None:
+    kernel.run(SHOWING)
+    service.always = plots
+    if fails:
+        service.then(calling(("plot", "{}")), refused(400, "no more"))
+    run = kernel.run("%%wbchat --once --tools plot\nPlot it.")
+    assert run.ok is not fails
+    shown = [output["data"] for output in run.outputs]
+    assert any("printed" in data.get("text/plain", "") for data in shown)
+    assert any("careful" in data.get("text/plain", "") for data in shown)
+    assert any("plotted" in data.get("text/html", "") for data in shown)
+    if not fails:
+        # The reply is once in the cell, below what the tool has shown.
+        replies = [number for number, data in enumerate(shown) if "And down." in data.get("text/plain", "")]
+        assert replies == [len(shown) - 1]
+        assert sum("plot()" in data.get("text/markdown", "") for data in shown) == 1
+
+
+@pytest.mark.parametrize(
+    "cell", ["%%wbchat --once\nIs it {{ value() }}?", "%%wbchat --once -s '{{ value() }}'\nIs it?"]
+)
+def test_what_a_template_prints_stays_in_the_cell(kernel: Kernel, service: Service, cell: str) -> None:
+    kernel.run(SHOWING)
+    service.always = Streamed(["# Yes\n\n", "It is.\n\n", "Really."])
+    printed, reply = kernel.run(cell).outputs
+    assert printed["data"]["text/plain"] == "computing\n"
+    assert reply["data"]["text/plain"].startswith("# Yes\n\nIt is.\n\nReally.")
 
 
 def test_parallel_malformed_unknown_and_failing_calls_are_all_answered(

@@ -11,6 +11,7 @@ from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
 from ..messages import NullListener
+from ..rendering import line_bundle
 from ..session import Command
 
 if TYPE_CHECKING:
@@ -49,14 +50,10 @@ def chat(
         _check_beside(options)
         options = options.having(once=True)
     tokens = command.settings.value_tokens
-    spec = build_spec(
-        options,
-        text,
-        context.names,
-        thread=context.session.threads.current,
-        value_tokens=tokens,
-        described_error=context.last_error.describe(tokens=tokens) if options.error else "",
-    )
+    error = context.last_error.describe(tokens=tokens) if options.error else ""
+    thread = context.session.threads.current
+    with context.user_output.watched():
+        spec = build_spec(options, text, context.names, thread=thread, value_tokens=tokens, described_error=error)
     if is_line and (behind := options_behind(ChatOptions, text)):
         spec = replace(spec, notices=(f"{shortened(behind)} was sent as text: options come before the text.",))
     canvas = context.canvas(_format(options))
@@ -75,12 +72,15 @@ def chat(
         canvas.show(preview_bundle(command.budget.preview(requests), stream=spec.stream))
         return None
     if len(specs) > 1:
-        return _compare(context, options, specs, canvas)
+        replies = _compare(context, options, specs, canvas)
+        _say_left_threads(context, options, canvas)
+        return replies
     if options.bg:
         # Imported when a job is started, so that a first chat does not wait for it.
         from .jobs import start_chat
 
         start_chat(context, specs[0], canvas, format=_format(options), name=options.output, quiet=options.quiet)
+        _say_left_threads(context, options, canvas)
         return None
     return _send(context, options, specs[0], canvas)
 
@@ -202,8 +202,24 @@ def _format(options: ChatOptions) -> str:
     return options.format or ("json" if options.schema else "markdown")
 
 
+def _say_left_threads(context: MagicContext, options: ChatOptions, canvas: Canvas) -> None:
+    if (notice := _left_threads(context, None)) and not options.quiet:
+        canvas.append_below(line_bundle(notice))
+
+
+def _left_threads(context: MagicContext, thread: str | None) -> str:
+    """Remove the turns of earlier runs of the cell from threads that it no longer continues. Say so."""
+    if not context.cell.is_only("wbchat"):
+        # Another magic of the cell may continue them.
+        return ""
+    left = context.session.threads.leave(context.cell.origin, thread)
+    return f"The turn that this cell had in the thread {', '.join(left)} was removed." if left else ""
+
+
 def _finish(context: MagicContext, options: ChatOptions, reply: Reply) -> None:
-    """Say which jobs have ended, and put code into the next cells."""
+    """Say which jobs have ended and which turns were removed, and put code into the next cells."""
+    if notice := _left_threads(context, reply.thread):
+        reply.notices = (*reply.notices, notice)
     if not options.quiet:
         reply.notices = (*reply.notices, *context.session.jobs.news())
     if options.code is None:

@@ -215,7 +215,7 @@ class _ChatRun:
 
     def _run_tool(self, tools: Toolbox, call: ToolCall, said: str) -> ToolStep:
         self._listener.doing(f"running {format_tool_call(call)}")
-        with self._interrupts.allowed():
+        with self._interrupts.allowed(), self._listener.user_code():
             step = replace(tools.run(call), said=said)
         self._steps.append(step)
         self._listener.step(step_markdown(step))

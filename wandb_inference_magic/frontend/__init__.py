@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .picker import show_models as show_models
     from .review import review_bundle as review_bundle
+    from .user_output import UserOutput as UserOutput
 
 __getattr__ = lazy_exports(
     __name__,
@@ -38,5 +39,6 @@ __getattr__ = lazy_exports(
         "live": ("LiveUpdater", "Spinner", "cleared_on_error", "describe_wait", "shown_whole"),
         "picker": ("show_models",),
         "review": ("review_bundle",),
+        "user_output": ("UserOutput",),
     },
 )

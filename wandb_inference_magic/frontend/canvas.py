@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
@@ -19,9 +20,11 @@ from ..rendering import (
 )
 from ..text import safe_plain
 from .output_widget import Redrawn, takes_output
+from .user_output import UserOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -86,6 +89,9 @@ class Canvas(Protocol):
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply, complete or partial, in its final form."""
+
+    def user_code(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
 
     def discard(self) -> None:
         """Remove the status. Called when there is no reply."""
@@ -196,6 +202,9 @@ class NotebookCanvas(BlockCanvas):
         self._format = format
         self._images = allow_images_from
         self._outputs = 0
+        # The ids of all outputs, and of those above something that the user's code has shown.
+        self._ids: list[str] = []
+        self._above_users: list[str] = []
         # The output of the growing block, and the one below it: the status, or that the reply grows.
         self._id = self._below = ""
         self._says = ""
@@ -263,12 +272,34 @@ class NotebookCanvas(BlockCanvas):
         update = bool(id)
         id = id or uuid4().hex
         self._outputs += not update
+        self._ids += [] if update else [id]
         self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": id}, update=update)
         return id
 
+    @contextmanager
+    def user_code(self) -> Iterator[None]:
+        shown = UserOutput(self._shell)
+        with shown.watched():
+            yield
+        if shown.is_shown and self._owns_cell:
+            self._share_cell()
+
+    def _share_cell(self) -> None:
+        """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
+        self._owns_cell = self._prints_finished_blocks = False
+        self._above_users, self._outputs = self._ids, 0
+        self._ids, self._id, self._below, self._says, self._left, self._above = [], "", "", "", "", []
+        self._open, self._drawn = "", 0
+
+    def _blank_above_users(self) -> None:
+        for id in self._above_users:
+            self._put(id, {MARKDOWN: BLANK, PLAIN: BLANK})
+        self._above_users = []
+
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
-        if self._outputs > 1:
+        self._blank_above_users()
+        if self._outputs > 1 and self._owns_cell:
             # Finished blocks are still shown. `wait` keeps them on screen until the final output replaces them.
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
             self._id = self._below = ""
@@ -293,6 +324,7 @@ class NotebookCanvas(BlockCanvas):
             self._shell.display_pub.publish(data, {})
 
     def discard(self) -> None:
+        self._blank_above_users()
         if self._outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
         elif self._id:

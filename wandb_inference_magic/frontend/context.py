@@ -13,6 +13,7 @@ from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
 from .job_view import stop_button
 from .output_widget import takes_output
+from .user_output import UserOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,6 +119,11 @@ class MagicContext:
         return command
 
     @cached_property
+    def user_output(self) -> UserOutput:
+        """Whether the user's code, run by this magic, has shown something."""
+        return UserOutput(self.shell)
+
+    @cached_property
     def names(self) -> Mapping[str, Any]:
         """The names at the place where the magic was called."""
         return names_in_scope(self.shell)
@@ -135,7 +141,7 @@ class MagicContext:
             return terminal_canvas(format)
         return NotebookCanvas(
             self.shell,
-            owns_cell=self.owns_cell,
+            owns_cell=self.owns_cell and not self.user_output.is_shown,
             format=format,
             allow_images_from=self.session.settings.allow_images_from,
         )

@@ -84,6 +84,10 @@ class ExecutionInfo:
         first = self._statements[:1]
         return bool(first) and isinstance(first[0], ast.Expr | ast.Assign) and _call(first[0].value, magic) is not None
 
+    def is_only(self, magic: str) -> bool:
+        """Return whether the cell runs `magic` once, and nothing else."""
+        return len(self._statements) == 1 and self.starts_with(magic)
+
     def is_bare_expression(self, magic: str, line: str) -> bool:
         """Return whether the cell has `%magic line` as an expression statement, whose value IPython would show."""
         return any(

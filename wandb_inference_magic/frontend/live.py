@@ -14,6 +14,7 @@ from ..text import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ..concurrency import Interrupts
     from ..messages import Reply
@@ -136,6 +137,10 @@ class LiveUpdater(Spinner):
         self._take(perf_counter())
         self._canvas.step(markdown)
         self._status = ""
+
+    def user_code(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block that runs the user's code. What that shows stays in the cell."""
+        return self._canvas.user_code()
 
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ from .canvas import BlockCanvas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
@@ -58,6 +60,10 @@ class _Printing:
 
     def thinking(self, words: str, reasoning: str) -> None:  # noqa: ARG002
         self.status(words)
+
+    def user_code(self) -> AbstractContextManager[None]:
+        """Do nothing: printed text stays."""
+        return nullcontext()
 
     def thought(self, summary: str) -> None:
         """Do nothing: the reasoning is in the Reply."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..arguments import Options
-    from ..frontend import LastError, MagicContext
+    from ..frontend import LastError, MagicContext, UserOutput
     from ..messages import Reply
     from ..session import Session
 
@@ -82,6 +82,8 @@ class InferenceMagics(Magics):
         self._fresh: list[Reply] = []
         self._own_cell_id: str | None = None
         self._last_execution: tuple[str | None, int] | None = None
+        # What the templates of the options have shown.
+        self._shown_by_options: UserOutput | None = None
 
     @cached_property
     def last_error(self) -> LastError:
@@ -222,15 +224,18 @@ class InferenceMagics(Magics):
         """Parse the line of a magic. With `templates`, the options' values may use the syntax of the prompt."""
         from ..arguments import MAGICS, read_line
 
+        self._shown_by_options = None
         return read_line(declared, magic, line, text=MAGICS[magic][1], render=self._render if templates else None)
 
     def _render(self, value: str, option: str) -> str:
         """Render an option's value, with the same names as the prompt."""
-        from ..frontend import names_in_scope
+        from ..frontend import UserOutput, names_in_scope
         from ..prompts import render_text
 
+        shown = self._shown_by_options = self._shown_by_options or UserOutput(self.shell)
         tokens = self.session.settings.value_tokens
-        return render_text(value, names_in_scope(self.shell), tokens=tokens, what=f"the option {option}")
+        with shown.watched():
+            return render_text(value, names_in_scope(self.shell), tokens=tokens, what=f"the option {option}")
 
     def _context(self, magic: str) -> MagicContext:
         from ..frontend import ExecutionInfo, MagicContext
@@ -239,7 +244,9 @@ class InferenceMagics(Magics):
         execution = (running.execution, self.shell.execution_count)
         is_first = execution != self._last_execution
         self._last_execution = execution
-        return MagicContext(self.shell, self.session, running, is_first and running.starts_with(magic), self.last_error)
+        is_alone = self._shown_by_options is None or not self._shown_by_options.is_shown
+        owns_cell = is_first and is_alone and running.starts_with(magic)
+        return MagicContext(self.shell, self.session, running, owns_cell, self.last_error)
 
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Record that the running cell already shows a reply."""

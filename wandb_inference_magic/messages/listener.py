@@ -77,6 +77,9 @@ class Listener(Waiting, Protocol):
     def step(self, markdown: str) -> None:
         """Show what happened between two calls."""
 
+    def user_code(self) -> AbstractContextManager[None]:
+        """Return a context manager for a block that runs the user's code. What that shows must stay."""
+
     def finish(self, reply: Reply) -> None:
         """Show the reply, complete or partial, in its final form."""
 
@@ -116,6 +119,9 @@ class NullListener:
     def doing(self, words: str) -> None: ...
 
     def step(self, markdown: str) -> None: ...
+
+    def user_code(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def finish(self, reply: Reply) -> None: ...
 
