@@ -91,7 +91,7 @@ def chat(
     model, system : str, optional
         The model's id and the system prompt. Default to the settings.
     thread : str, optional
-        The thread to continue. Without one, no history is read or written.
+        The thread to continue; a cell that is run again replaces its turns. Without one, no history is read or written.
     stream : bool
         Whether to receive the reply while it is written. Without streaming, reasoning models can time out.
     think : str, optional
@@ -137,7 +137,7 @@ def chat(
         json=json,
         tools=toolbox_of(functions, show=format_result) if functions else None,
     )
-    return run_chat(_command(), spec)
+    return run_chat(command := _command(), spec, origin=command.session.origin())
 
 
 def map_prompts(

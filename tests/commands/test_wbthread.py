@@ -63,6 +63,17 @@ def test_a_cell_with_several_chats_keeps_its_turns_in_all_threads(kernel: Kernel
     assert [one["content"] for one in service.chats[-1].body["messages"][::2]] == ["two", "four"]
 
 
+def test_a_cell_that_chats_from_python_replaces_its_turns_too(kernel: Kernel, service: Service) -> None:
+    kernel.run("from wandb_inference_magic import chat")
+    cell = "for text in ['one', 'two']: chat(text, thread='main')"
+    kernel.run(cell, cell_id="c1")
+    kernel.run("%wbchat three", cell_id="c2")
+    kernel.run(cell, cell_id="c1")
+    kernel.run("%wbchat four", cell_id="c3")
+    prompts = [one["content"] for one in service.chats[-1].body["messages"][::2]]
+    assert prompts == ["one", "two", "three", "four"]
+
+
 def test_reloading_the_extension_starts_a_new_conversation(kernel: Kernel, service: Service) -> None:
     kernel.run("%%wbchat\none", cell_id="c1")
     kernel.run("%unload_ext wandb_inference_magic\n%load_ext wandb_inference_magic")

@@ -60,6 +60,7 @@ def load(shell: InteractiveShell, execution: object) -> None:
     session.place = partial(_place, shell)
     settings = session.settings
     magics = InferenceMagics(shell, session)
+    session.origin = magics.origin
     shell.register_magics(magics)
     # `%config` looks here for configurable classes.
     shell.configurables.append(settings)  # type: ignore[arg-type,unused-ignore]

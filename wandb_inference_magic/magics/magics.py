@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..arguments import Options
     from ..frontend import LastError, MagicContext, UserOutput
-    from ..messages import Reply
+    from ..messages import Origin, Reply
     from ..session import Session
 
 T = TypeVar("T", bound="Options")
@@ -253,6 +253,12 @@ class InferenceMagics(Magics):
         if answer is not None and not isinstance(answer, list):
             answer._on_screen = True
             self._fresh.append(answer)
+
+    def origin(self) -> Origin:
+        """Return the running cell, for the turn of a chat from Python."""
+        from ..frontend import ExecutionInfo
+
+        return ExecutionInfo.running(self.shell, self._own_cell_id).origin
 
     def before_cell(self, info: Any = None) -> None:
         """Record the id that IPython received for the cell it is about to run, and the error before it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..client import Clients
     from ..concurrency import EventLoop
     from ..config import WandbInference
-    from ..messages import Reply, Threads
+    from ..messages import Origin, Reply, Threads
     from .endpoints import Keys
     from .jobs import Jobs
     from .limiter import Limiters
@@ -59,6 +59,12 @@ class built_once(Generic[T]):  # noqa: N801 - used as a decorator
             return built
 
 
+def _no_cell() -> Origin:
+    from ..messages import Origin
+
+    return Origin()
+
+
 class Session:
     """A container. What it holds does the work.
 
@@ -89,6 +95,8 @@ class Session:
         self.show_job: Callable[[Any], None] | None = None
         # Where a job is started: fields of its JobRecord.
         self.place: Callable[[], dict[str, Any]] = dict
+        # The running cell, for the turn of a chat from Python.
+        self.origin: Callable[[], Origin] = _no_cell
         # Whether someone may be looking, who can wait for a job.
         self.is_interactive: Callable[[], bool] = lambda: False
         self._at_close: list[Callable[[], None]] = []
