@@ -194,7 +194,7 @@ def map_prompts(
         Whether to send each different prompt once, and share the answer among equal rows. Otherwise each row is asked
         by itself.
     background : bool
-        Whether to return a Job at once, which runs beside the notebook. In a script, and wherever no interactive front
+        Whether to return a Job at once, which runs in the background. In a script, and wherever no interactive front
         end is attached, it has ended when it is returned.
     names : mapping, optional
         Further names for the template, besides the row's columns.

@@ -1,4 +1,4 @@
-"""Jobs: work that runs beside the notebook, in a real kernel."""
+"""Jobs: work that runs in the background, in a real kernel."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
         read_unfinished as read_unfinished,
     )
     from .options import (
-        AskOptions as AskOptions,
         ChatOptions as ChatOptions,
         ConfigOptions as ConfigOptions,
         EvalOptions as EvalOptions,
         JobsOptions as JobsOptions,
         MapOptions as MapOptions,
         ModelsOptions as ModelsOptions,
+        PromptOptions as PromptOptions,
         ThreadOptions as ThreadOptions,
         UsageOptions as UsageOptions,
     )
@@ -36,7 +36,7 @@ __getattr__ = lazy_exports(
     {
         "line": ("TextForm", "Value", "Options", "options_behind", "read_line", "read_unfinished"),
         "options": (
-            "AskOptions",
+            "PromptOptions",
             "ChatOptions",
             "ConfigOptions",
             "EvalOptions",

@@ -28,8 +28,8 @@ from .option_values import (
 )
 
 
-class AskOptions(Options):
-    """Options that %%wbchat and %%wbmap share."""
+class PromptOptions(Options):
+    """Options that %%wbchat, %%wbmap and %%wbeval share."""
 
     model: tuple[str, ...] = option(
         "The model for this cell. With several, their answers are shown side by side, and a chat does not enter the "
@@ -65,7 +65,7 @@ class AskOptions(Options):
     raw: bool = option("Send the prompt as typed: `{{ }}` means nothing.")
 
 
-class ChatOptions(AskOptions):
+class ChatOptions(PromptOptions):
     """Options of %%wbchat and %wbchat."""
 
     models_like: str | None = option(
@@ -99,7 +99,7 @@ class ChatOptions(AskOptions):
         "JSON (the model is asked for it, and `.parsed` is its value), or static HTML.",
         choice("markdown", "text", "json", "html"),
     )
-    bg: bool = option("Ask beside the notebook, without history: the variable of -o is a Job, and %wbjobs shows it.")
+    bg: bool = option("Run in the background, without history: the variable of -o is a Job, and %wbjobs shows it.")
     quiet: bool = option("Show nothing. The Reply is in _wbreply, or in the variable of -o.")
 
 
@@ -135,7 +135,7 @@ class ModelsOptions(Options):
     output: str | None = option("Put the list into this variable, as a DataFrame.", VARIABLE, short="-o")
 
 
-class RowsOptions(AskOptions):
+class RowsOptions(PromptOptions):
     """Options that %%wbmap and %%wbeval share."""
 
     concurrency: int | None = option(
@@ -146,7 +146,7 @@ class RowsOptions(AskOptions):
     dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")
     limit: int | None = option("Only the first N rows, to try the prompt.", COUNT)
     no_cache: bool = option("Neither use answers kept on disk nor keep new ones.")
-    bg: bool = option("Run beside the notebook: the variable is a Job, and %wbjobs shows it.")
+    bg: bool = option("Run in the background: the variable is a Job, and %wbjobs shows it.")
 
 
 class MapOptions(RowsOptions):

@@ -150,7 +150,7 @@ In [2]: %%wbeval reviews --truth label -p short.txt -p long.txt --stop-when-clea
 )
 
 JOBS = Page(
-    purpose="See what runs beside the notebook; follow it, end it, get its result.",
+    purpose="See what runs in the background; follow it, end it, get its result.",
     usage={"%wbjobs [job] [options]": "words"},
     options=JobsOptions,
     notes="%%wbmap, %%wbeval and %%wbchat start a job with --bg: the cell returns when its prompts are rendered, and "

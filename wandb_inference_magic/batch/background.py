@@ -34,7 +34,7 @@ def check_rows(rows: Rows) -> None:
 
 
 def can_run_beside(command: Command) -> bool:
-    """Return whether a job can run beside the notebook, and someone can look at it."""
+    """Return whether a job can run in the background, and someone can look at it."""
     return HAS_THREADS and command.session.is_interactive()
 
 

@@ -1,4 +1,4 @@
-"""Work that runs beside the notebook, in a thread of its own: a map, an evaluation or a chat."""
+"""Work that runs in the background, in a thread of its own: a map, an evaluation or a chat."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Job:
-    """Work that runs beside the notebook.
+    """Work that runs in the background.
 
     Parameters
     ----------

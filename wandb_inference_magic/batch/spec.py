@@ -1,4 +1,4 @@
-"""What to request for every row, an estimate of what that takes, and the interface of a shared limit."""
+"""What to request for every row, an estimate of what that takes, and the `Permits` protocol."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> Infer
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     error = _described(failure, endpoint)
     if error is not None and not error.retryable and not _is_timeout(failure):
-        # The way stays closed, whatever is sent.
+        # No request can reach the endpoint.
         error.affects_all = True
     return error
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MOST_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
-# The extension of a response in which a cassette passes its clock.
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
 _FIELD: Final = re.compile(rb":|[A-Za-z][\w-]*:|[A-Za-z][\w-]*$")
 # Blanks, and byte order marks.
 _BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
+# The extension of a response in which a cassette passes its clock.
 EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.

@@ -89,7 +89,7 @@ def begin(
     prepared: PreparedRuns | None = None,
     quiet: bool = False,
 ) -> None:
-    """Start a job beside the notebook and show its line, or run it here if no interactive front end is attached.
+    """Start a job in the background and show its line, or run it here if no interactive front end is attached.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from .request import ChatSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..arguments import AskOptions, ChatOptions
+    from ..arguments import ChatOptions, PromptOptions
     from ..messages import Content
 
 QUESTION: Final = "Explain this error, and how to fix it."
@@ -68,8 +68,8 @@ def build_spec(
     )
 
 
-def spec_from_options(options: AskOptions, names: Mapping[str, Any]) -> ChatSpec:
-    """Return a ChatSpec from the options that `%%wbchat` and `%%wbmap` share, without prompt, model or thread.
+def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatSpec:
+    """Return a ChatSpec from the options that `%%wbchat`, `%%wbmap` and `%%wbeval` share: no prompt, model or thread.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A model as the judge of two answers: asked in both orders, held against itself and against people."""
+"""A model as the judge of two answers: asked in both orders, checked for consistency and for agreement with people."""
 
 from __future__ import annotations
 

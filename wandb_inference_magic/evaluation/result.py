@@ -42,7 +42,7 @@ COMPARED: Final = ("a", "b", "rows", "difference", "low", "high", "p_value", "ve
 
 @dataclass(repr=False)
 class Evaluation:
-    """Models and prompts held against known answers.
+    """Compares models and prompts on rows with known answers.
 
     Attributes
     ----------

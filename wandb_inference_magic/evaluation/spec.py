@@ -24,7 +24,7 @@ MOST_NAMED: Final = 12
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is held against what.
+    """The candidates, the truth column and the scorer.
 
     Attributes
     ----------

@@ -182,7 +182,7 @@ class InferenceMagics(Magics):
     @line_magic
     @_reported
     def wbjobs(self, line: str) -> None:
-        """See what runs beside the notebook; follow it, end it, get its result.
+        """See what runs in the background; follow it, end it, get its result.
 
         `%wbjobs?` lists the options.
         """

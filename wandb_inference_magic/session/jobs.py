@@ -1,4 +1,4 @@
-"""The list of jobs of a session: their numbers, and which have ended since someone looked.
+"""The list of jobs of a session: their numbers, and which have ended and were not announced yet.
 
 It also has the commands in the foreground that no interrupt reaches, while they run.
 """

@@ -131,7 +131,7 @@ class Session:
 
     @built_once
     def jobs(self) -> Jobs:
-        """What runs beside the notebook."""
+        """What runs in the background."""
         from .jobs import Jobs
 
         return Jobs()
