@@ -104,7 +104,7 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     pieces = [{"type": "text", "text": turn.prompt}] if isinstance(turn.prompt, str) else turn.prompt
     text = f"{line}\n{''.join(piece['text'] for piece in pieces if piece['type'] == 'text')}"
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
-    thread.edited = number
+    thread.edited = turn
     words = (
         f"Turn {number} of {thread.name} is {'below, to copy into a' if is_by_hand else 'in a'} new cell. "
         "Change it and run the cell: its reply replaces the old one. The turns after it stay as they are."
