@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .reply import Content, Message, Reply
 
@@ -45,7 +45,7 @@ class Turn(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The prompt as text, with `[image]` for each image."""
+        """The prompt as text, with `[image]` for each image, and the kind of any other part."""
         return content_text(self.prompt)
 
 
@@ -126,7 +126,7 @@ class Thread:
         room : int, optional
             How many tokens the messages may have. The oldest turns are left out until the rest fits.
         with_images : bool
-            Whether to send the images of earlier turns. If not, `[image]` is sent instead of each.
+            Whether to send the images and other parts of earlier turns. If not, `[image]` is sent instead of each.
         """
         first: list[Message] = [{"role": "system", "content": system}] if system else []
         last: Message = {"role": "user", "content": prompt}
@@ -156,15 +156,25 @@ class Thread:
 
 
 def content_text(content: Content) -> str:
-    """Return a message's content as text, with `[image]` for each image."""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] if part.get("type") == "text" else "[image]" for part in content)
+    """Return a message's content as text, with `[image]` for each image, and the kind of any other part."""
+    return content if isinstance(content, str) else "".join(map(part_text, content))
+
+
+def part_text(part: Mapping[str, Any]) -> str:
+    """Return a part of a message's content as text: `[image]` for an image, and the kind of any other part."""
+    kind = part.get("type")
+    return str(part["text"]) if kind == "text" else f"[{'image' if kind == 'image_url' else kind}]"
+
+
+def parts_beside_text(content: Content) -> list[str]:
+    """Return what stands for the parts of a content that are no text, each once: `[image]`, `[input_audio]`."""
+    parts = () if isinstance(content, str) else content
+    return list(dict.fromkeys(part_text(part) for part in parts if part.get("type") != "text"))
 
 
 def has_images(content: Content) -> bool:
     """Return whether a message's content has an image."""
-    return not isinstance(content, str) and any(part.get("type") == "image_url" for part in content)
+    return "[image]" in parts_beside_text(content)
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:
