@@ -331,6 +331,18 @@ def test_an_image_that_a_model_cannot_see_is_announced(kernel_with_catalog: Kern
     assert "text only" not in kernel_with_catalog.run("%wbchat --once And?").text
 
 
+def test_a_part_that_a_model_cannot_read_is_announced(
+    kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
+) -> None:
+    part = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    talk = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "b"}]
+    (tmp_path / "talk.json").write_text(json.dumps(talk))
+    kernel_with_catalog.run(f"%wbthread --import {tmp_path}/talk.json")
+    run = kernel_with_catalog.run("%wbchat And?")
+    assert sent(wandb.api)[0] == "[input_audio]"
+    assert "the non-text parts of earlier turns were not sent; each was replaced by [input_audio]" in run.text
+
+
 def test_a_prompt_that_is_longer_than_the_context_is_refused(kernel_with_catalog: Kernel, wandb: Wandb) -> None:
     run = kernel_with_catalog.run(f"%wbchat {'y' * 2000}")
     assert "about 504 tokens" in run.error
@@ -354,12 +366,28 @@ def test_import_refuses_a_part_without_text(tmp_path: Path, part: object, role: 
         import_("odd", str(file))
 
 
+def test_what_an_import_leaves_out_is_said_and_other_parts_are_shown(
+    kernel: Kernel, service: Service, tmp_path: Path
+) -> None:
+    look = [{"type": "input_text", "text": "Listen"}, {"type": "input_audio", "input_audio": {"data": "AAAA"}}]
+    talk = [{"role": "user", "content": look}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    (tmp_path / "talk.json").write_text(json.dumps(talk))
+    said = kernel.run(f"%wbthread --import {tmp_path}/talk.json").text
+    assert "The thread main has 1 turn from" in said
+    assert "Left out: a last prompt without a reply." in said
+    assert "Listen[input_audio]" in kernel.run("%wbthread --show").output["data"]["text/plain"]
+    assert "input_audio" in kernel.run("%wbchat --dry-run And?").text
+    run = kernel.run("%wbthread --edit 1", cell_id="c1")
+    assert "Some of its parts are not in the cell, which cannot hold them: [input_audio]." in run.text
+    assert run.reply["payload"][0]["text"] == "%%wbchat --raw\nListen"
+
+
 @pytest.mark.parametrize("ending", ["md", "html", "json"])
 def test_half_a_surrogate_pair_is_exported(tmp_path: Path, ending: str) -> None:
     messages = [{"role": role, "content": "a\ud800"} for role in ("system", "user", "assistant")]
     file = tmp_path / "odd.json"
     file.write_text(json.dumps(messages))
-    assert "a" in export(import_("odd", str(file)), str(tmp_path / f"out.{ending}")).read_text(encoding="utf-8")
+    assert "a" in export(import_("odd", str(file)).thread, str(tmp_path / f"out.{ending}")).read_text(encoding="utf-8")
 
 
 def test_an_unknown_home_folder_is_reported() -> None:

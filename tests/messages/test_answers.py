@@ -81,6 +81,12 @@ TABLE = (
         ('[{"a": 1}]\n[{"a": 2}]', None, [(2,)]),
         ('{"a": 1, "b": "x"}', None, [(1, "x")]),
         ("not json", [{"a": 1}], [(1,)]),
+        ("not json", [], []),
+        ('{"items": []}', [], []),
+        ("[]", None, []),
+        ("None:\n```json\n[ ]\n```", None, []),
+        ('{"name": "Ann", "tags": []}', None, [("Ann", [])]),
+        ("- [ ] to do", None, None),
         ("just words", None, None),
         ("[1, 2]", None, None),
     ],
@@ -88,6 +94,22 @@ TABLE = (
 def test_a_reply_is_read_as_rows(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
     found = to_records(text, parsed)
     assert (found and [tuple(one.values()) for one in found]) == records
+
+
+@pytest.mark.parametrize(
+    ("heads", "names"),
+    [
+        (["", "2023", "2023"], ["", "2023", "2023.1"]),
+        (["", "", "x"], ["", ".1", "x"]),
+        (["a", "a", "a.1", "a"], ["a", "a.2", "a.1", "a.3"]),
+        (["a.1", "a.1", "a", "a"], ["a.1", "a.1.1", "a", "a.2"]),
+    ],
+)
+def test_columns_with_the_same_heading_are_kept(heads: list[str], names: list[str]) -> None:
+    lines = (heads, ["-"] * len(heads), [f"c{number}" for number in range(len(heads))])
+    (record,) = to_records("\n".join(f"| {' | '.join(cells)} |" for cells in lines)) or []
+    assert list(record) == names
+    assert list(record.values()) == lines[2]
 
 
 # In a real kernel ------------------------------------------------------------------------------------------------
@@ -176,3 +198,10 @@ def test_a_table_becomes_a_frame(kernel: Kernel, service: Service) -> None:
         "area": [105.4, 1285.0],
     }
     assert "holds no table" in kernel.run("r = %wbchat hi\nr.to_frame()").error
+
+
+@pytest.mark.parametrize("answer", ['{"items": []}', "[]"])
+def test_an_empty_list_becomes_a_frame_without_rows(kernel: Kernel, service: Service, answer: str) -> None:
+    service.then(Streamed([answer]))
+    kernel.run('%wbchat --schema "list of a int" -o t go')
+    assert kernel.value("(t.parsed, len(t.to_frame()))") == ([], 0)

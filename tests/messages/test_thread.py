@@ -104,8 +104,29 @@ def test_the_own_cell_of_an_edited_turn_replaces_all_its_turns() -> None:
     say(thread, "p1", "a", "run 1")
     say(thread, "p2", "b", "run 2")
     say(thread, "p3", "b", "run 2")
-    thread.edited = 2
+    thread.edited = thread.turns[1]
     assert say(thread, "new", "b", "run 3") == ["p1", "re p1", "new"]
     assert [turn.prompt for turn in thread.turns] == ["p1", "new"]
     # What was to be edited is gone: another cell goes on.
     assert say(thread, "next", "c", "run 4") == ["p1", "re p1", "new", "re new", "next"]
+
+
+@pytest.mark.parametrize("again", [["a1"], ["a1", "a2", "a3"]])
+def test_the_edited_turn_is_replaced_when_turns_before_it_came_or_went(again: list[str]) -> None:
+    thread = Thread("main")
+    for prompt, cell in (("a1", "a"), ("a2", "a"), ("b", "b"), ("c", "c")):
+        say(thread, prompt, cell, f"run {cell}")
+    thread.edited = thread.turns[2]
+    for prompt in again:
+        say(thread, prompt, "a", "run again")
+    say(thread, "b edited", "d", "run d")
+    assert [turn.prompt for turn in thread.turns] == [*again, "b edited", "c"]
+
+
+def test_an_edited_turn_keeps_its_system_prompt_and_its_own_cell_does_not() -> None:
+    thread = Thread("main", [Turn("a", "b", "one", system="S1"), Turn("c", "d", "two", system="S2")])
+    thread.edited = thread.turns[1]
+    assert thread.system_at(thread.place("new", "run")) == "S2"
+    assert thread.system_at(thread.place("two", "run")) == "S1"
+    thread.record(thread.place("new", "run"), Turn("e", "f", "new", "run"))
+    assert thread.turns[1].system == "S2"

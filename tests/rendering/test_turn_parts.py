@@ -44,19 +44,19 @@ def test_other_text_is_text(prompt: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece",
+    ("piece", "words"),
     [
-        {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
-        {"type": "image_url", "image_url": {}},
-        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
-        {"type": "file", "file": {"file_id": "x"}},
+        ({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}, "![image](data:image/png;base64,AAAA)"),
+        ({"type": "image_url", "image_url": {}}, "[image]"),
+        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, "[input_audio]"),
+        ({"type": "file", "file": {"file_id": "x"}}, "[file]"),
     ],
 )
-def test_a_piece_of_any_kind_is_shown(piece: dict[str, Any]) -> None:
+def test_a_piece_of_any_kind_is_shown_as_what_it_is(piece: dict[str, Any], words: str) -> None:
     """An imported thread can have them."""
     text = shown([{"type": "text", "text": "Look"}, piece])
     assert "Look" in text
-    assert "image" in text
+    assert words in text
 
 
 @pytest.mark.parametrize(

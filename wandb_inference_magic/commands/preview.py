@@ -10,6 +10,7 @@ from ..catalog import usd
 from ..client import STREAMED
 from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
+from ..messages import part_text
 from ..rendering import MARKDOWN, PLAIN
 from ..text import safe_plain
 
@@ -118,10 +119,12 @@ def _format_content(message: Message) -> str:
     content: Content = message.get("content") or ""
     if isinstance(content, str):
         return content
-    return "\n".join(part["text"] if part["type"] == "text" else _describe_image(part) for part in content)
+    return "\n".join(map(_describe_part, content))
 
 
-def _describe_image(part: Mapping[str, Any]) -> str:
+def _describe_part(part: Mapping[str, Any]) -> str:
+    if part["type"] != "image_url":
+        return part_text(part)
     url = str(part["image_url"]["url"])
     kind, comma, data = url.partition(",")
     return f"[image: {kind},... {len(data) * 3 // 4 // 1024:,} kB]" if comma else f"[image: {url}]"

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InferenceError, shortened
 from ..frontend import next_cells
 from ..markup import Untrusted, fenced, safe_document, safe_inline
-from ..messages import DEFAULT_THREAD, CodeBlock, Thread, estimate_messages, has_images
+from ..messages import (
+    DEFAULT_THREAD,
+    CodeBlock,
+    Thread,
+    content_text,
+    estimate_messages,
+    has_images,
+    parts_beside_text,
+)
 from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
 from ..text import counted, safe_plain
 
@@ -75,8 +83,9 @@ def _import(session: Session, name: str, file: str) -> dict[str, Any]:
             remedy=f"Import under another name (%wbthread NAME --import {shortened(file)}), or --clear it first.",
             cause="option",
         )
-    session.threads[name] = thread = thread_file.import_(name, file)
-    return line_bundle(f"The thread {name} has {_count(len(thread.turns))} from {file}.")
+    session.threads[name], left_out = thread_file.import_(name, file)
+    said = f" Left out: {', '.join(left_out)}." if left_out else ""
+    return line_bundle(f"The thread {name} has {_count(len(session.threads[name].turns))} from {file}.{said}")
 
 
 def _undo(thread: Thread) -> dict[str, Any]:
@@ -102,15 +111,17 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
         # In the cell, so that it stays when the cell is run once more.
         line += f" -s {shlex.quote(turn.system)}"
     pieces = [{"type": "text", "text": turn.prompt}] if isinstance(turn.prompt, str) else turn.prompt
-    text = f"{line}\n{''.join(piece['text'] for piece in pieces if piece['type'] == 'text')}"
+    text = f"{line}\n{content_text([piece for piece in pieces if piece['type'] == 'text'])}"
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
-    thread.edited = number
+    thread.edited = turn
     words = (
         f"Turn {number} of {thread.name} is {'below, to copy into a' if is_by_hand else 'in a'} new cell. "
         "Change it and run the cell: its reply replaces the old one. The turns after it stay as they are."
     )
     if has_images(turn.prompt):
         words += " Its images are not in the cell: add them with --image."
+    if others := [part for part in parts_beside_text(turn.prompt) if part != "[image]"]:
+        words += f" Some of its parts are not in the cell, which cannot hold them: {', '.join(others)}."
     shown = safe_document([f"{safe_inline(words)}\n\n", *([Untrusted(fenced(text, "text"))] if is_by_hand else [])])
     return {MARKDOWN: shown.strip("\n"), PLAIN: safe_plain(f"{words}\n\n{text}" if is_by_hand else words)}
 

@@ -15,23 +15,24 @@ from ..messages import (
     Thread,
     estimate_messages,
     has_images,
+    parts_beside_text,
     reply_limit,
     tokens_beside_messages,
 )
 from ..prompts import cut_values, fit_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..catalog import Model
     from ..config import Resolved
-    from ..messages import Content, Threads
+    from ..messages import Content, Threads, Turn
     from ..schemas import Schema, Toolbox
     from ..session import Command
 
 
 NOWHERE: Final = Origin()
-UNSEEN: Final = "This model reads text only: the images of earlier turns were not sent; each was replaced by [image]."
+UNSEEN: Final = "This model reads text only: the {what} of earlier turns were not sent; each was replaced by {marks}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) 
     sees = known is None or not _is_text_only(known)
     conversation = thread.conversation(place, prompt, system, room=room, with_images=sees)
     notices = (
-        *([] if sees or not any(has_images(turn.prompt) for turn in thread.turns[: place.before]) else [UNSEEN]),
+        *(() if sees else _describe_unseen(thread.turns[: place.before])),
         *spec.notices,
         *([f"{model} is not known to call tools: it may answer without them."] if _has_no_tools(spec, known) else []),
         *_describe_left_out(conversation.left_out, known),
@@ -213,6 +214,13 @@ def _check_images(prompt: Content, model: str, known: Model | None) -> None:
         remedy="%wbmodels image shows the models that take images; choose one with -m.",
         cause="model",
     )
+
+
+def _describe_unseen(turns: Iterable[Turn]) -> tuple[str, ...]:
+    """Say what a model that reads text only does not get of earlier turns."""
+    marks = list(dict.fromkeys(mark for turn in turns for mark in parts_beside_text(turn.prompt)))
+    what = "images" if marks == ["[image]"] else "non-text parts"
+    return (UNSEEN.format(what=what, marks=" or ".join(marks)),) if marks else ()
 
 
 # The model's context -----------------------------------------------------------------------------------------

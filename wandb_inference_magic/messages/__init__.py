@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         Turn as Turn,
         content_text as content_text,
         has_images as has_images,
+        part_text as part_text,
+        parts_beside_text as parts_beside_text,
     )
     from .threads import Threads as Threads
     from .tokens import (
@@ -96,7 +98,16 @@ __getattr__ = lazy_exports(
             "tokens_beside_messages",
             "without_json_mode",
         ),
-        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Turn", "content_text", "has_images"),
+        "thread": (
+            "DEFAULT_THREAD",
+            "Origin",
+            "Thread",
+            "Turn",
+            "content_text",
+            "has_images",
+            "part_text",
+            "parts_beside_text",
+        ),
         "threads": ("Threads",),
         "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),
     },

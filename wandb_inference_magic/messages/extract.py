@@ -112,20 +112,29 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
     if (table := next(_tables(_blocks(text)), None)) is not None:
         return table
     try:
-        return _records(json_in(text))
+        value = json_in(text)
     except (ValueError, RecursionError):
         return None
+    return None if value == [] and not _is_empty_list(text) else _records(value)
+
+
+def _is_empty_list(text: str) -> bool:
+    """Return whether an answer, or a code block in it, is an empty list. `[ ]` among words is a check box."""
+    return any("".join(part.split()) == "[]" for part in (text, *(block.text for block in code_blocks(text))))
 
 
 def _records(value: Any) -> list[dict[str, Any]] | None:
-    """Return the records in a value: a list of records, the only list of records in an object, or the object itself."""
-    if isinstance(value, list) and value:
+    """Return the records in a value: a list of records, the only list of records in an object, or the object itself.
+
+    An empty list has no records. In an object it is a field like any other: it can be a list of texts.
+    """
+    if isinstance(value, list):
         records = [_record(one) for one in value]
         return None if None in records else [record for record in records if record is not None]
     record = _record(value)
     if record is None:
         return None
-    lists = [found for one in record.values() if isinstance(one, list) and (found := _records(one)) is not None]
+    lists = [found for one in record.values() if isinstance(one, list) and (found := _records(one))]
     return lists[0] if len(lists) == 1 else [record]
 
 
@@ -153,8 +162,27 @@ def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
             rows[-1].append(_words(following) if following else "")
         elif token.type == "table_close":
             heads, *body = rows
+            names = _distinct(heads)
             columns = [_typed([row[number] for row in body]) for number in range(len(heads))]
-            yield [dict(zip(heads, cells, strict=True)) for cells in zip(*columns, strict=True)]
+            yield [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _distinct(heads: Sequence[str]) -> list[str]:
+    """Return the headings of a table with a number after each that is repeated, as pandas does: `2023`, `2023.1`."""
+    numbers: dict[str, int] = {}
+    taken = set(heads)
+    names: list[str] = []
+    for head in heads:
+        name = head
+        if head in numbers:
+            while name in taken:
+                numbers[head] += 1
+                name = f"{head}.{numbers[head]}"
+            taken.add(name)
+        else:
+            numbers[head] = 0
+        names.append(name)
+    return names
 
 
 def _words(inline: Token) -> str:

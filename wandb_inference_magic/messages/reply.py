@@ -186,6 +186,8 @@ class Reply:
     def to_frame(self) -> Any:
         """Return the answer as a pandas DataFrame: its table, its list of records, or its one record.
 
+        An empty list gives a frame without rows. A heading that is repeated gets a number: `2023`, `2023.1`.
+
         Raises
         ------
         InferenceError

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .reply import Content, Message, Reply
 
@@ -45,15 +45,19 @@ class Turn(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The prompt as text, with `[image]` for each image."""
+        """The prompt as text, with `[image]` for each image, and the kind of any other part."""
         return content_text(self.prompt)
 
 
 class Place(NamedTuple):
-    """Where a new turn goes: after `before` earlier turns. It replaces `replaced` turns."""
+    """Where a new turn goes: after `before` earlier turns. It replaces `replaced` turns.
+
+    `is_edit` says that it replaces the turn that `%wbthread --edit` chose, which is of another cell.
+    """
 
     before: int
     replaced: int = 0
+    is_edit: bool = False
 
 
 class Conversation(NamedTuple):
@@ -68,13 +72,14 @@ class Conversation(NamedTuple):
 class Thread:
     """A named list of turns. `system` is its initial system prompt; an imported thread can have one.
 
-    `edited` is the number of the turn that the next chat of a new cell replaces.
+    `edited` is the turn that the next chat of a new cell replaces. It is the turn itself and no number: turns before it
+    can come and go. If it is no longer in the thread, because its own cell was run again, nothing is replaced.
     """
 
     name: str
     turns: list[Turn] = field(default_factory=list)
     system: str | None = None
-    edited: int | None = None
+    edited: Turn | None = None
 
     def place(self, cell: str | None, execution: str | None) -> Place:
         """Return the place of a new turn of this run of this cell. Without a cell id it is the end.
@@ -91,7 +96,8 @@ class Thread:
         """
         mine = [index for index, turn in enumerate(self.turns) if cell is not None and turn.cell == cell]
         if not mine:
-            return Place(len(self.turns)) if self.edited is None else Place(self.edited - 1, 1)
+            edited = next((index for index, turn in enumerate(self.turns) if turn is self.edited), None)
+            return Place(len(self.turns)) if edited is None else Place(edited, 1, is_edit=True)
         of_this_run = [index for index in mine if self.turns[index].execution == execution]
         if of_this_run:
             return Place(of_this_run[-1] + 1)
@@ -100,7 +106,7 @@ class Thread:
     def system_at(self, place: Place) -> str | None:
         """Return the system prompt that applies at a place: the last one set before it, or the initial one."""
         # An edited turn keeps its own.
-        end = place.before + (self.edited == place.before + 1)
+        end = place.before + place.is_edit
         given = [turn.system for turn in self.turns[:end] if turn.system is not None]
         return given[-1] if given else self.system
 
@@ -120,7 +126,7 @@ class Thread:
         room : int, optional
             How many tokens the messages may have. The oldest turns are left out until the rest fits.
         with_images : bool
-            Whether to send the images of earlier turns. If not, `[image]` is sent instead of each.
+            Whether to send the images and other parts of earlier turns. If not, `[image]` is sent instead of each.
         """
         first: list[Message] = [{"role": "system", "content": system}] if system else []
         last: Message = {"role": "user", "content": prompt}
@@ -133,14 +139,11 @@ class Thread:
 
     def record(self, place: Place, turn: Turn) -> int:
         """Insert a finished turn at its place and return its number, counted from 1."""
-        is_new_cell = turn.cell is None or all(one.cell != turn.cell for one in self.turns)
-        if is_new_cell and self.edited == place.before + 1 <= len(self.turns):
+        if place.is_edit:
             old = self.turns.pop(place.before)
             turn = turn if turn.system is not None else turn._replace(system=old.system)
             self.edited = None
         elif place.replaced:
-            if self.edited is not None and place.before < self.edited <= place.before + place.replaced:
-                self.edited = None
             self.turns = [
                 kept for index, kept in enumerate(self.turns) if index < place.before or kept.cell != turn.cell
             ]
@@ -153,15 +156,25 @@ class Thread:
 
 
 def content_text(content: Content) -> str:
-    """Return a message's content as text, with `[image]` for each image."""
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] if part.get("type") == "text" else "[image]" for part in content)
+    """Return a message's content as text, with `[image]` for each image, and the kind of any other part."""
+    return content if isinstance(content, str) else "".join(map(part_text, content))
+
+
+def part_text(part: Mapping[str, Any]) -> str:
+    """Return a part of a message's content as text: `[image]` for an image, and the kind of any other part."""
+    kind = part.get("type")
+    return str(part["text"]) if kind == "text" else f"[{'image' if kind == 'image_url' else kind}]"
+
+
+def parts_beside_text(content: Content) -> list[str]:
+    """Return what stands for the parts of a content that are no text, each once: `[image]`, `[input_audio]`."""
+    parts = () if isinstance(content, str) else content
+    return list(dict.fromkeys(part_text(part) for part in parts if part.get("type") != "text"))
 
 
 def has_images(content: Content) -> bool:
     """Return whether a message's content has an image."""
-    return not isinstance(content, str) and any(part.get("type") == "image_url" for part in content)
+    return "[image]" in parts_beside_text(content)
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:

@@ -202,7 +202,7 @@ def most_of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _count_content(message: Mapping[str, Any], count: Callable[[str], int], per_image: int) -> int:
-    """Return the tokens in a message's content: a text, or a list of text and image parts."""
+    """Return the tokens in a message's content: a text, or a list of parts. All but text counts as images do."""
     content = message.get("content") or ""
     if isinstance(content, str):
         return count(content)

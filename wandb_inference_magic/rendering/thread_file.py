@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
-from ..messages import Thread, Turn
-from ..text import read_json_text, whole
+from ..messages import Thread, Turn, part_text
+from ..text import counted, read_json_text, whole
 from .thread_page import to_html
 from .turn_parts import thread_parts
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 
 # In bytes. A conversation may contain images.
 MOST_IMPORTED: Final = 64_000_000
+# The kinds of parts that are text, each with the name of its text.
+_TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+
+
+class Imported(NamedTuple):
+    """A thread made from messages, and descriptions of what in them has no place in a thread."""
+
+    thread: Thread
+    left_out: tuple[str, ...] = ()
 
 
 def export(thread: Thread, file: str) -> Path:
@@ -47,7 +57,7 @@ def export(thread: Thread, file: str) -> Path:
     return path
 
 
-def import_(name: str, file: str) -> Thread:
+def import_(name: str, file: str) -> Imported:
     """Read a thread from a .json file of OpenAI messages.
 
     Raises
@@ -89,11 +99,11 @@ def to_markdown(thread: Thread) -> str:
     return safe_document([f"# {safe_inline(thread.name)}\n\n", *thread_parts(thread)]).rstrip("\n") + "\n"
 
 
-def from_messages(name: str, document: Any) -> Thread:
+def from_messages(name: str, document: Any) -> Imported:
     """Return a thread made from OpenAI messages, or from an object that contains them as `messages`.
 
-    Tool messages are left out, and so is a final prompt without a reply. Consecutive messages of the user, or of the
-    assistant, become one.
+    Messages of tools are left out, and so is a final prompt without a reply. Consecutive messages of the user, or of
+    the assistant, become one, and so do system prompts before a turn.
 
     Raises
     ------
@@ -101,28 +111,53 @@ def from_messages(name: str, document: Any) -> Thread:
         If the document has any other form.
     """
     messages = document.get("messages") if isinstance(document, dict) else document
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(messages, list):
         raise ValueError("It is not a list of messages.")
-    thread = Thread(name)
-    system: str | None = None
+    turns: list[Turn] = []
+    left_out: Counter[str] = Counter()
+    system = ""
     prompt: str | list[dict[str, Any]] = ""
     for number, message in enumerate(messages, 1):
         role, content = _read(message, number)
-        if role in ("system", "developer"):
-            system = _text(content)
-        elif role == "user":
+        if role == "user":
             prompt = _joined(prompt, content)
-        elif role == "assistant" and (reply := _text(content)).strip():
+            continue
+        left_out.update(_dropped(message, role, content))
+        if role in ("system", "developer"):
+            system = _joined(system, _text(content))
+        elif role == "assistant" and _is_reply(message, reply := _text(content), prompt):
             if prompt:
-                thread.turns.append(Turn(prompt, reply, system=system))
-            elif thread.turns:
-                thread.turns[-1] = thread.turns[-1]._replace(reply=f"{thread.turns[-1].reply}\n\n{reply}")
+                turns.append(Turn(prompt, reply, system=system or None))
+                prompt, system = "", ""
+            elif turns:
+                turns[-1] = turns[-1]._replace(reply=f"{turns[-1].reply}\n\n{reply}")
             else:
                 raise ValueError("The first message is an answer.")
-            prompt, system = "", None
-    if not thread.turns:
+    if messages and not turns:
         raise ValueError("No message of the user has an answer.")
-    return thread
+    last = [(prompt, "a last prompt without a reply"), (system, "a last system prompt without a turn after it")]
+    said = [*(counted(count, noun) for noun, count in left_out.items()), *(words for one, words in last if one)]
+    return Imported(Thread(name, turns), tuple(said))
+
+
+def _is_reply(message: Any, reply: str, prompt: Any) -> bool:
+    """Return whether a message of the assistant is a reply. White space is one, unless it comes with calls of tools."""
+    return bool(reply.strip() or (reply and prompt and not _calls(message)))
+
+
+def _dropped(message: Any, role: str, content: Any) -> list[str]:
+    """Return nouns for what a message that is not the user's has, and a turn has not."""
+    if role not in ("system", "developer", "assistant"):
+        return [f"{quoted(role)} message"]
+    calls = ["tool call"] * _calls(message) if role == "assistant" else []
+    parts = [f"{quoted(part_text(part))} part" for part in _parts(content) if part["type"] != "text"]
+    is_empty = role == "assistant" and not content and not calls
+    return [*calls, *parts, *(["empty assistant message"] if is_empty else [])]
+
+
+def _calls(message: Any) -> int:
+    calls = message.get("tool_calls") or message.get("function_call") or []
+    return len(calls) if isinstance(calls, list) else 1
 
 
 def _read(message: Any, number: int) -> tuple[str, Any]:
@@ -132,9 +167,29 @@ def _read(message: Any, number: int) -> tuple[str, Any]:
     is_parts = isinstance(content, list) and all(isinstance(part, dict) for part in content)
     if not isinstance(content, str) and not is_parts:
         raise ValueError(f"The content of message {number} is neither a text nor a list of parts.")
-    if any(part.get("type") == "text" and not isinstance(part.get("text"), str) for part in _parts(content)):
-        raise ValueError(f"A part of message {number} has no text.")
+    if isinstance(content, list):
+        content = [_read_part(part, number) for part in content]
+    elif not content and isinstance(message.get("refusal"), str):
+        content = message["refusal"]
     return message["role"], content or ""
+
+
+def _read_part(part: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return a part as a thread has it: a text, an image with its URL, or a part of another kind unchanged."""
+    kind, image = part.get("type"), part.get("image_url")
+    if not kind or not isinstance(kind, str):
+        raise ValueError(f"A part of message {number} has no type.")
+    if kind in _TEXTS:
+        text = part.get(_TEXTS[kind])
+        if not isinstance(text, str):
+            raise ValueError(f"A part of message {number} has no text.")
+        return part if kind == "text" else {"type": "text", "text": text}
+    if kind in ("image_url", "input_image") and isinstance(image, str):
+        detail = {"detail": part["detail"]} if "detail" in part else {}
+        return {"type": "image_url", "image_url": {"url": image, **detail}}
+    if kind == "image_url" and not (isinstance(image, dict) and isinstance(image.get("url"), str)):
+        raise ValueError(f"An image of message {number} has no URL.")
+    return part
 
 
 def _joined(prompt: Any, content: Any) -> Any:
@@ -150,7 +205,7 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 
 
 def _text(content: Any) -> str:
-    return "".join(str(part.get("text", "")) for part in _parts(content))
+    return "".join(part["text"] for part in _parts(content) if part["type"] == "text")
 
 
 def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..markup import Untrusted, fenced, quotation
-from ..messages import content_text, pretty_json
+from ..messages import part_text, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
@@ -44,16 +44,18 @@ def _reply(turn: Turn) -> list[Part]:
 
 
 def _prompt(prompt: Content) -> Iterator[Part]:
-    """Yield a prompt: its text as Markdown whose lines end where they were written to end, and its images."""
+    """Yield a prompt: its text as Markdown whose lines end where they were written to end, and its images.
+
+    An imported thread can have parts of other kinds. They are shown as their kind.
+    """
     pieces: list[dict[str, Any]] = [{"type": "text", "text": prompt}] if isinstance(prompt, str) else prompt
     for piece in pieces:
-        if piece["type"] == "text":
+        if piece.get("type") == "text":
             yield from _text(piece["text"].strip("\n").split("\n"))
             continue
         image = piece.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
-        # An imported thread can have pieces of other kinds.
-        yield Untrusted(f"![image]({url})" if isinstance(url, str) else content_text([piece]))
+        yield Untrusted(f"![image]({url})" if isinstance(url, str) else part_text(piece))
         yield "\n\n"
 
 

@@ -1,0 +1,123 @@
+"""Threads from OpenAI messages, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from wandb_inference_magic.commands.threads import conversation_bundle
+from wandb_inference_magic.messages import Thread, Turn
+from wandb_inference_magic.rendering.thread_file import from_messages, to_html, to_json, to_markdown, to_messages
+
+pytestmark = pytest.mark.short
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def messages(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": role, "content": content} for role, content in pairs]
+
+
+def turns_from(*pairs: tuple[str, Any]) -> list[tuple[Any, str, str | None]]:
+    return [(turn.prompt, turn.reply, turn.system) for turn in from_messages("t", messages(*pairs)).thread.turns]
+
+
+@pytest.mark.parametrize("kind", ["text", "input_text", "output_text"])
+@pytest.mark.parametrize("role", ["system", "user", "assistant"])
+def test_texts_of_any_kind_are_text(kind: str, role: str) -> None:
+    content = {"system": "S", "user": "a", "assistant": "b"}
+    pairs = [(one, [{"type": kind, "text": text}] if one == role else text) for one, text in content.items()]
+    imported = from_messages("t", messages(*pairs))
+    assert imported.left_out == ()
+    (turn,) = imported.thread.turns
+    assert (turn.system, turn.words, turn.reply) == ("S", "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("part", "kept"),
+    [
+        ({"type": "image_url", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
+        ({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}, IMAGE),
+        (IMAGE, IMAGE),
+        ({"type": "input_image", "file_id": "x"}, {"type": "input_image", "file_id": "x"}),
+        ({"type": "input_audio", "input_audio": {}}, {"type": "input_audio", "input_audio": {}}),
+    ],
+)
+def test_a_part_of_any_kind_can_be_shown_and_exported(part: dict[str, Any], kept: dict[str, Any]) -> None:
+    thread = from_messages("t", messages(("user", [part]), ("assistant", "b"))).thread
+    assert thread.turns[0].prompt == [kept]
+    word = "[image]" if kept is IMAGE else f"[{kept['type']}]"
+    assert thread.turns[0].words == word
+    assert word in conversation_bundle(thread)["text/plain"]
+    assert word.strip("[]") in to_markdown(thread)
+    assert to_html(thread)
+    assert from_messages("t", json.loads(to_json(thread))).thread == thread
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        ({"foo": 1}, "A part of message 2 has no type."),
+        ({"type": 5}, "A part of message 2 has no type."),
+        ({"type": "input_text"}, "A part of message 2 has no text."),
+        ({"type": "image_url", "image_url": {}}, "An image of message 2 has no URL."),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_refused(part: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        from_messages("t", messages(("system", "S"), ("user", [part]), ("assistant", "b")))
+
+
+def test_system_prompts_before_a_turn_become_one() -> None:
+    pairs = [("system", "S1"), ("developer", "S2"), ("user", "a"), ("assistant", "b"), ("system", "S3")]
+    assert turns_from(*pairs, ("user", "c"), ("assistant", "d")) == [("a", "b", "S1\n\nS2"), ("c", "d", "S3")]
+    # One between two messages of the assistant is for the next turn.
+    more = [("assistant", "e"), ("user", "c"), ("assistant", "d")]
+    assert turns_from(*pairs, *more) == [("a", "b\n\ne", "S1\n\nS2"), ("c", "d", "S3")]
+
+
+CALLING = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}, {"id": "2"}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "left_out"),
+    [
+        ([], ()),
+        (messages(("user", "c")), ("a last prompt without a reply",)),
+        (messages(("system", "S")), ("a last system prompt without a turn after it",)),
+        ([CALLING, *messages(("tool", "1"), ("tool", "2"))], ("2 tool calls", "2 tool messages")),
+        (messages(("human", "c")), ("1 human message",)),
+        (messages(("assistant", "")), ("1 empty assistant message",)),
+        (messages(("assistant", [{"type": "tool_use"}])), ("1 [tool_use] part",)),
+        (messages(("system", [{"type": "text", "text": ""}, IMAGE])), ("1 [image] part",)),
+    ],
+)
+def test_what_has_no_place_in_a_thread_is_named(more: list[dict[str, Any]], left_out: tuple[str, ...]) -> None:
+    imported = from_messages("t", [*messages(("user", "a"), ("assistant", "b")), *more])
+    assert [turn.messages for turn in imported.thread.turns] == [messages(("user", "a"), ("assistant", "b"))]
+    assert imported.left_out == left_out
+
+
+def test_white_space_is_a_reply_unless_tools_are_called() -> None:
+    calling = {**CALLING, "content": "\n"}
+    (turn,) = from_messages("t", [*messages(("user", "a")), calling, *messages(("assistant", "b"))]).thread.turns
+    assert turn.reply == "b"
+    assert turns_from(("user", "q1"), ("assistant", " \n"), ("user", "q2"), ("assistant", "b")) == [
+        ("q1", " \n", None),
+        ("q2", "b", None),
+    ]
+
+
+def test_a_refusal_is_a_reply() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    assert from_messages("t", [*messages(("user", "a")), refused]).thread.turns[0].reply == "I cannot."
+    assert turns_from(("user", "a"), ("assistant", [{"type": "refusal", "refusal": "No."}])) == [("a", "No.", None)]
+
+
+@pytest.mark.parametrize("turns", [[], [Turn("a", " ", system="S"), Turn([IMAGE], "b")]])
+def test_an_exported_thread_is_imported_as_it_was(turns: list[Turn]) -> None:
+    thread = Thread("t", turns)
+    assert from_messages("t", json.loads(to_json(thread))) == (thread, ())
+    assert from_messages("t", {"messages": to_messages(thread)}) == (thread, ())
