@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..client import DONE, EXTENSION, LIMITED, ChunkReader, ServiceError, http_library, wait
+from ..config import port_of
 from ..errors import InferenceError
 from ..messages import ECHOED, REASONING, Timing
-from ..text import read_json_text, without_query_secrets
+from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 
 if TYPE_CHECKING:
@@ -139,16 +140,15 @@ class _Exchanges:
 
 def _address(url: str) -> tuple[str, str, int | None, str]:
     parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
     query = f"?{parts.query}" if parts.query else ""
-    return parts.scheme, parts.hostname or "", port, f"{parts.path}{query}"
+    return parts.scheme, parts.hostname or "", port_of(parts), f"{parts.path}{query}"
 
 
 def _document(request: Any) -> Any:
     """Return the JSON body of a request, or the digest of another kind of body, such as an uploaded file."""
     if not request.content:
         return None
-    document = _parsed(request.content)
+    document = json_or_none(request.content)
     if isinstance(document, dict):
         if LIMITED.get():
             document.pop("max_tokens", None)
@@ -270,7 +270,7 @@ class _Recording:
         self._has_ended = True
         document, events = None, tuple[Event, ...]()
         if self._reader is None:
-            document = _parsed(b"".join(self._pieces)) if all_came else None
+            document = json_or_none(b"".join(self._pieces)) if all_came else None
         elif all_came or self._reader.completeness.is_complete_if_cut:
             self._take(self._reader.close())
             if self._reader.is_document and len(self._events) == 1:
@@ -288,11 +288,3 @@ class _Recording:
                     request_id=header_text(self._response.headers.get("x-request-id")),
                 )
             )
-
-
-def _parsed(data: str | bytes) -> Any:
-    """Return a JSON document, or None if the data is not JSON."""
-    try:
-        return read_json_text(data)
-    except ValueError:
-        return None

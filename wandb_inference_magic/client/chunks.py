@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..messages import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
-from ..text import read_json_text
+from ..text import json_or_none, read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
 
 Chunk = Mapping[str, Any]
@@ -118,7 +118,7 @@ class ChunkReader:
         if len(data) <= LONGEST_DONE and data.strip('"').upper() in (DONE, *OTHER_ENDS):
             self.completeness.is_done = True
             return
-        found = _parsed(data)
+        found = json_or_none(data)
         # Set before the last chunk is read, which may stop the reading.
         if name in END_EVENTS or _is_end(found):
             self.completeness.is_done = True
@@ -145,7 +145,7 @@ class ChunkReader:
         text = data.decode("utf-8", "replace").strip().removeprefix("\ufeff")
         if not text:
             return
-        found = _parsed(text)
+        found = json_or_none(text)
         if isinstance(found, list) and found and all(isinstance(one, Mapping) for one in found):
             chunks = found
         elif isinstance(found, Mapping):
@@ -167,7 +167,7 @@ class ChunkReader:
         if _BEGUN_OBJECT.match(text) and text[-1] != "}":
             raise _cut_off(text)
         lines = [line for line in text.split("\n") if line.strip()]
-        if len(lines) == 1 or not isinstance(_parsed(lines[0]), Mapping):
+        if len(lines) == 1 or not isinstance(json_or_none(lines[0]), Mapping):
             raise _not_a_reply(text)
         for line in lines:
             yield from self._read(Event("", line))
@@ -184,13 +184,6 @@ class ChunkReader:
             self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
         self._has_begun = True
         return chunk
-
-
-def _parsed(data: str) -> Any:
-    try:
-        return read_json_text(data)
-    except ValueError:
-        return None
 
 
 def _is_end(found: Any) -> bool:

@@ -5,7 +5,7 @@ This package reads the files and environment variables that they come from.
 
 from __future__ import annotations
 
-from .address import check_endpoint as check_endpoint
+from .address import check_endpoint as check_endpoint, port_of as port_of
 from .credentials import (
     ignored_among as ignored_among,
     ignored_key_error as ignored_key_error,

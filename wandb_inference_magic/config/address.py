@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError, did_you_mean
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 NAMES: Final = ("wandb", "local", "auto")
 # Paths of the service, which are added to an endpoint's URL. Patterns as text: `re` compiles each on its first use.
@@ -81,3 +84,14 @@ def _probable(text: str) -> str:
     is_plain = scheme in ("http", "ws") or (scheme not in ("https", "wss") and (place[2] or re.match(r"[\dl\[]", rest)))
     url = f"{'http' if is_plain else 'https'}://{rest}"
     return "" if _fault(url) else url
+
+
+def port_of(address: SplitResult) -> int | None:
+    """Return the port of a split address: the one that it names, or that of its scheme; None for another scheme.
+
+    Raises
+    ------
+    ValueError
+        When the port that it names is no port.
+    """
+    return address.port or {"https": 443, "http": 80}.get(address.scheme)

@@ -10,6 +10,8 @@ from re import split, sub
 from typing import Final
 from urllib.parse import urlsplit
 
+from .address import port_of
+
 KINDS: Final = ("http", "https", "all")
 SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 # These characters end the user part of an address. The text after them would be parsed as a host, port or path.
@@ -58,7 +60,7 @@ def find_proxy(url: str) -> Proxy | None:
     given = _settings()
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        host, port = (parts.hostname or "").rstrip("."), port_of(parts)
     except ValueError:
         return None
     kind = next((kind for kind in (parts.scheme, "all") if given.get(kind)), "")

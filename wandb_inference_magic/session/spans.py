@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ..config import port_of
 from ..errors import quoted
 from ..messages import content_text
 from ..text import hidden
@@ -103,10 +104,10 @@ def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str
     form: Mapping[str, Any] = body.get("response_format") or {}
     found = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": request.endpoint.provider,
+        "gen_ai.provider.name": request.endpoint.kind,
         "gen_ai.request.model": request.model,
         "server.address": address.hostname,
-        "server.port": address.port or {"https": 443, "http": 80}.get(address.scheme),
+        "server.port": port_of(address),
         "gen_ai.output.type": "json" if form.get("type", "").startswith("json") else None,
         **{f"gen_ai.request.{attribute}": value for attribute, value in given.items()},
     }

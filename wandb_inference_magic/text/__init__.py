@@ -8,6 +8,7 @@ from __future__ import annotations
 from .figures import counted as counted, duration as duration
 from .json_text import (
     json_bytes as json_bytes,
+    json_or_none as json_or_none,
     json_values as json_values,
     read_json_text as read_json_text,
     with_whole_numbers as with_whole_numbers,

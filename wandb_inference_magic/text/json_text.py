@@ -28,6 +28,14 @@ def json_bytes(document: Any) -> bytes:
         return json.dumps(document).encode()
 
 
+def json_or_none(data: str | bytes) -> Any:
+    """Return a JSON document, or None if the data is not JSON."""
+    try:
+        return read_json_text(data)
+    except ValueError:
+        return None
+
+
 def with_whole_numbers(body: Any) -> Any:
     """Return a request's body with parameters such as 0.0 as 0: a magic's options give one, Python the other."""
     if not isinstance(body, Mapping):
