@@ -237,12 +237,100 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     }),
     ("day date", {"day": {"type": "string", "format": "date"}}),
     ("naïve int,", {"naïve": {"type": "integer"}}),
+    ("x int|null, y float|None, z none | date", {
+        "x": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "y": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "z": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+    }),
+    ("x int|str, y list[int]|null, z list[list[int|str]]?", {
+        "x": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "y": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
+        "z": {"anyOf": [
+            {"type": "array", "items": {
+                "type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            }},
+            {"type": "null"},
+        ]},
+    }),
+    ("n list of int|null", {"n": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}),
+    ("score 1|2|3, half -0.5|1, rank 1|2|null", {
+        "score": {"type": "integer", "enum": [1, 2, 3]},
+        "half": {"enum": [-0.5, 1]},
+        "rank": {"anyOf": [{"type": "integer", "enum": [1, 2]}, {"type": "null"}]},
+    }),
+    ("ok true|false, sure True|False|None", {
+        "ok": {"type": "boolean"}, "sure": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+    }),
+    ("mood good|bad|1, kind date|place, zip 01|02, answer true|false|unknown, n 1|true", {
+        "mood": {"type": "string", "enum": ["good", "bad", "1"]},
+        "kind": {"type": "string", "enum": ["date", "place"]},
+        "zip": {"type": "string", "enum": ["01", "02"]},
+        "answer": {"type": "string", "enum": ["true", "false", "unknown"]},
+        "n": {"type": "string", "enum": ["1", "true"]},
+    }),
+    ("pain none|mild, fear good|bad|null, digit '1'|'2', word 'int'|'str'", {
+        "pain": {"type": "string", "enum": ["none", "mild"]},
+        "fear": {"anyOf": [{"type": "string", "enum": ["good", "bad"]}, {"type": "null"}]},
+        "digit": {"type": "string", "enum": ["1", "2"]},
+        "word": {"type": "string", "enum": ["int", "str"]},
+    }),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "properties"), FIELDS)
 def test_the_short_form_is_read(text: str, properties: dict[str, Any]) -> None:
     assert read_schema(text, NAMES).json_schema["properties"] == properties
+
+
+@pytest.mark.parametrize(
+    ("text", "items", "answer", "value"),
+    [
+        ("list of str", {"type": "string"}, '["a"]', ["a"]),
+        ("List of int", {"type": "integer"}, "[1]", [1]),
+        ("list of int|str", {"anyOf": [{"type": "integer"}, {"type": "string"}]}, '[1, "a"]', [1, "a"]),
+        ("list of float | null", {"anyOf": [{"type": "number"}, {"type": "null"}]}, "[1.5, null]", [1.5, None]),
+        ("list of int?", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, "[null]", [None]),
+        ("list of good|bad", {"type": "string", "enum": ["good", "bad"]}, '["bad"]', ["bad"]),
+        ("list of list of int", {"type": "array", "items": {"type": "integer"}}, "[[1]]", [[1]]),
+        ("list of list[int | str]", {"type": "array"}, '[["a"]]', [["a"]]),
+        ("list of Movie", {"$ref": "#/$defs/Movie"}, '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
+        ("list of Point|null", {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]}, "[null]", [None]),
+    ],
+)
+def test_a_list_of_a_type_has_no_fields(text: str, items: dict[str, Any], answer: str, value: Any) -> None:
+    schema = read_schema(text, NAMES)
+    sent = schema.json_schema["properties"]["items"]["items"]
+    assert {name: sent[name] for name in items} == items
+    assert schema.read(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("list of name", ["name"]),
+        ("list of mood good|bad", ["mood"]),
+        ("list of tags list of int", ["tags"]),
+        ("list of date, text", ["date", "text"]),
+        ("list of 城市", ["城市"]),
+        ("list of Name text", ["Name"]),
+    ],
+)
+def test_a_list_of_fields_has_records(text: str, names: list[str]) -> None:
+    items = read_schema(text, NAMES).json_schema["properties"]["items"]["items"]
+    reference = items.get("$ref", "")
+    definitions = read_schema(text, NAMES).json_schema.get("$defs", {})
+    assert list(definitions.get(reference.rpartition("/")[2], items)["properties"]) == names
+
+
+def test_a_field_can_have_a_type_of_the_notebook() -> None:
+    schema = read_schema("at Point, movies list[Movie], where Point|text", NAMES)
+    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there"}'
+    assert schema.read(answer) == {"at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there"}
+
+
+def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
+    with pytest.raises(InferenceError, match="no type 'Point' here"):
+        schema_of("list of Point")
 
 
 @pytest.mark.parametrize(
@@ -266,6 +354,11 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
         ("list[Persn]", "Did you mean Person?"),
         ("number", "A value of type int does not say"),
         ("age itn", "Did you mean int"),
+        ("at Piont", "Did you mean Point"),
+        ("list of Persn", "Did you mean Person?"),
+        ("list of ISBN", "write list of ISBN text"),
+        ("x null|none", "allows null only"),
+        ("x int||str", "is not a type"),
         ("a, a", "given twice"),
         (" , ", "no fields"),
         ("3x int", "begins with no name"),

@@ -180,15 +180,15 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
         If it does not name anything that can be a schema.
     """
     tree = _annotation(words)
+    types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
     if tree is None:
-        return schema_of(words)
+        return schema_of(words, types)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     unknown = [name for name in used if name not in names and name not in _KNOWN]
     if not unknown:
-        return schema_of(_evaluated(tree, names))
-    if isinstance(tree.body, ast.Name) and words.islower():
-        return schema_of(words)
-    types = [name for name, value in names.items() if isinstance(value, type) or typing.get_origin(value) is not None]
+        return schema_of(_evaluated(tree, names), types)
+    if isinstance(tree.body, ast.Name) and words == words.lower():
+        return schema_of(words, types)
     raise InferenceError(
         f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
         remedy=did_you_mean(unknown[0], types) or EXAMPLE,
@@ -196,7 +196,7 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
     )
 
 
-def schema_of(value: Any) -> Schema:
+def schema_of(value: Any, types: Mapping[str, Any] | None = None) -> Schema:
     """Return the schema that a value describes.
 
     Parameters
@@ -204,6 +204,8 @@ def schema_of(value: Any) -> Schema:
     value : object
         A pydantic model, a dataclass, a TypedDict, an Enum, `list[...]` of these or another annotation, a JSON
         schema as a dict, or a short form as a str.
+    types : mapping, optional
+        The types of the notebook by their names, which a short form can use; None if there is no notebook.
 
     Raises
     ------
@@ -212,7 +214,7 @@ def schema_of(value: Any) -> Schema:
     """
     if isinstance(value, str):
         written = _written_schema(value)
-        return _of_annotation(annotation_of(value), "answer") if written is None else _of_json_schema(written)
+        return _of_annotation(annotation_of(value, types), "answer") if written is None else _of_json_schema(written)
     if isinstance(value, Mapping):
         return _of_json_schema(value)
     return _of_annotation(value, getattr(value, "__name__", "answer"))
