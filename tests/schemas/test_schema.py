@@ -7,7 +7,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple
@@ -394,6 +394,48 @@ def test_a_typed_dict_keeps_its_constraints() -> None:
     assert schema.read('{"score": 5, "actors": [{"name": "A", "films": []}]}')["score"] == 5
     with pytest.raises(Mismatch, match="greater than or equal to 5"):
         schema.read('{"score": 4, "actors": []}')
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays."""
+
+    lead: Actor
+    others: dict[str, Annotated[list[Actor | None], "unordered"]]
+    understudy: typing.Optional[Actor] = None  # noqa: UP045
+    seats: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Evening:
+    name: str
+    cast: Cast
+    encore: Movie | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name.title()
+
+
+def test_a_dataclass_can_have_typed_dicts_in_it() -> None:
+    lead = {"name": "A", "films": []}
+    cast = {"lead": lead, "others": {"x": [lead, None]}}
+    schema = schema_of(Evening)
+    assert schema.name == "Evening"
+    assert "Who plays." in json.dumps(schema.json_schema)
+    found = schema.read(json.dumps({"name": "gala", "cast": cast}))
+    assert found == Evening("Gala", Cast(lead, {"x": [lead, None]}))
+    assert (type(found), type(found.cast)) == (Evening, Cast)
+    with pytest.raises(Mismatch, match=r"cast\.lead\.films"):
+        schema.read(json.dumps({"name": "gala", "cast": {"lead": {"name": "A"}, "others": {}}}))
+
+
+class Billed(TypedDict):
+    director: Actor
+
+
+def test_a_typed_dict_of_typing_extensions_can_have_one_of_typing_in_it() -> None:
+    answer = {"director": {"name": "A", "films": []}}
+    assert schema_of(dict[str, list[Billed]]).read(json.dumps({"a": [answer]})) == {"a": [answer]}
 
 
 def test_a_recursive_typed_dict_is_a_schema_or_refused_with_the_reason() -> None:
