@@ -865,6 +865,76 @@ def test_a_formatter_that_returns_no_text_is_reported() -> None:
     assert failed.result.startswith("TypeError")
 
 
+def undocumented(a: int) -> int:
+    return a
+
+
+class Undocumented:
+    def __call__(self, a: int) -> int:
+        return a
+
+
+class Documented(Undocumented):
+    """Gives it back."""
+
+
+class Child(Documented):
+    pass
+
+
+class Model(BaseModel):
+    a: int
+
+
+class DocumentedCall(Documented):
+    def __call__(self, a: int) -> int:
+        """Return it."""
+        return a
+
+
+class InheritedCall(DocumentedCall):
+    def __call__(self, a: int) -> int:
+        return a
+
+
+def documented_partial() -> Callable[..., Any]:
+    made = functools.partial(both, b="y")
+    made.__doc__ = "Of its own."
+    return made
+
+
+@pytest.mark.parametrize(
+    ("function", "description"),
+    [
+        (functools.partial(undocumented), "The function undocumented of the user's notebook."),
+        (functools.partial(functools.partial(numpydoc), days=1), description_of(numpydoc)),
+        (documented_partial(), "Of its own."),
+        (Undocumented(), "The function Undocumented of the user's notebook."),
+        (functools.partial(Undocumented()), "The function Undocumented of the user's notebook."),
+        (Documented(), "Gives it back."),
+        (functools.partial(Documented()), "Gives it back."),
+        (Child(), "The function Child of the user's notebook."),
+        (DocumentedCall(), "Return it."),
+        (InheritedCall(), "Return it."),
+        (Model, "The function Model of the user's notebook."),
+        (functools.partial(Model, a=1), "The function Model of the user's notebook."),
+        (Child, "The function Child of the user's notebook."),
+        (Documented, "Gives it back."),
+    ],
+)
+def test_only_what_the_user_wrote_describes_a_function(function: Callable[..., Any], description: str) -> None:
+    assert description_of(function) == description
+
+
+def test_a_docstring_of_a_partial_keeps_the_descriptions_of_the_parameters() -> None:
+    made = functools.partial(numpydoc, days=1)
+    made.__doc__ = "Of its own."
+    assert (
+        parameters(made)["properties"]["city"]["description"]
+        == (parameters(numpydoc)["properties"]["city"]["description"])
+    )
+
+
 def test_the_docstring_of_an_instance_is_its_description() -> None:
     class Doubling:
         def __init__(self) -> None:
