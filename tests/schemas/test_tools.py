@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
 import pandas as pd
@@ -28,8 +29,10 @@ from hypothesis import example, given, strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import Self, TypedDict
 
+from wandb_inference_magic.engine import format_result
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import ToolCall, ToolStep
+from wandb_inference_magic.prompts import Image
 from wandb_inference_magic.schemas import tools
 from wandb_inference_magic.schemas.tools import LONGEST_RESULT, Toolbox, read_tools, toolbox_of
 
@@ -766,6 +769,9 @@ def test_a_long_result_is_cut_visibly() -> None:
     assert done.result.startswith("x" * LONGEST_RESULT + "\n…")
     assert "20,000 of 53,210" in done.result
     assert len(done.result) < LONGEST_RESULT + 100
+    assert done.notices == (
+        "The result of the tool long was cut: the model got the first 20,000 of 53,210 characters.",
+    )
 
 
 def test_half_a_surrogate_pair_in_a_result_is_replaced() -> None:
@@ -839,9 +845,11 @@ def test_a_result_that_cannot_be_formatted_is_reported() -> None:
     def show(value: object) -> str:
         raise ValueError("not this one")
 
-    failed = step(tool, show=show)
-    assert not failed.ok
-    assert failed.result.startswith("ValueError: not this one")
+    done = step(tool, show=show)
+    assert done.ok
+    assert done.result == "The tool tool ran, and its result, of type object, has no text form."
+    (notice,) = done.notices
+    assert notice.startswith("The result of the tool tool was not sent to the model: ValueError: not this one")
 
 
 class Text(str):
@@ -859,10 +867,42 @@ def test_a_subclass_of_str_is_sent_as_str() -> None:
     assert step(tool).result == "abc"
 
 
+@pytest.mark.parametrize("make", [lambda: (one for one in "ab"), object, lambda: Path("no_such_file.txt")])
+def test_a_result_without_text_form_is_reported_in_one_sentence_and_to_the_user(make: Callable[[], object]) -> None:
+    def tool() -> object:
+        return make()
+
+    done = step(tool, show=format_result)
+    kind = type(make()).__name__
+    assert (done.ok, done.result) == (True, f"The tool tool ran, and its result, of type {kind}, has no text form.")
+    (notice,) = done.notices
+    assert notice.startswith("The result of the tool tool was not sent to the model: ")
+    assert notice.endswith("Let the tool return a text, numbers, a list or a dict.")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "images", "text"),
+    [
+        (lambda one: one, "1 image", ""),
+        (lambda one: [one, one], "2 images", '["[image]", "[image]"]\n\n('),
+        (lambda one: {"mean": 3, "plot": one}, "1 image", '{"mean": 3, "plot": "[image]"}\n\n('),
+    ],
+)
+def test_images_in_a_result_are_reported(wrap: Callable[[object], object], images: str, text: str) -> None:
+    def tool() -> object:
+        return wrap(Image("https://ok.example/a.png"))
+
+    done = step(tool, show=format_result)
+    said = f"The tool tool ran. Its result has {images}, which cannot be sent to you."
+    assert (done.ok, done.result.rstrip(")")) == (True, f"{text}{said}")
+    (notice,) = done.notices
+    assert notice.startswith(f"The result of the tool tool has {images}. A tool's result is sent as text")
+
+
 def test_a_formatter_that_returns_no_text_is_reported() -> None:
-    failed = step(both, '{"a": 1}', show=lambda value: value)
-    assert not failed.ok
-    assert failed.result.startswith("TypeError")
+    done = step(both, '{"a": 1}', show=lambda value: value)
+    assert done.result == "The tool both ran, and its result, of type tuple, has no text form."
+    assert "TypeError" in done.notices[0]
 
 
 def undocumented(a: int) -> int:
