@@ -449,6 +449,24 @@ def test_a_recursive_typed_dict_is_a_schema_or_refused_with_the_reason() -> None
         assert schema.read('{"name": "a", "folders": []}') == {"name": "a", "folders": []}
 
 
+@dataclass
+class Sum:
+    a: int
+    twice: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.twice = 2 * self.a
+
+
+def test_a_field_that_a_dataclass_sets_itself_is_not_asked_for() -> None:
+    schema = schema_of(list[Sum])
+    assert schema.json_schema["$defs"]["Sum"]["required"] == ["a"]
+    assert list(schema.json_schema["$defs"]["Sum"]["properties"]) == ["a"]
+    # It is a field of the answer all the same.
+    assert list(schema_of(Sum).fields) == ["a", "twice"]
+    assert schema_of(Sum).read('{"a": 2}').twice == 4
+
+
 def test_calls_in_the_text_of_a_schema_are_not_run() -> None:
     called: list[int] = []
     names = {"f": lambda: called.append(1) or Person, "Person": Person}

@@ -18,7 +18,7 @@ import typing
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
@@ -453,6 +453,18 @@ def test_a_dataclass_receives_only_its_own_fields() -> None:
 
     tool.__annotations__ = {"slim": Slim}
     assert received(tool, {"slim": {"a": 1, "z": 2}, "y": 3}) == [1, {"y": 3}]
+
+
+def test_a_field_that_a_dataclass_sets_itself_is_no_parameter() -> None:
+    @dataclass
+    class Sum:
+        a: int
+        twice: int = field(init=False, default=0)
+
+    def tool(value: object) -> None: ...
+
+    tool.__annotations__["value"] = Sum
+    assert list(parameters(tool)["$defs"]["Sum"]["properties"]) == ["a"]
 
 
 def test_a_default_of_none_allows_null() -> None:

@@ -27,6 +27,19 @@ def has_quoted_name(annotation: Any) -> bool:
 
 
 @cache
+def sent_schema_generator() -> type[GenerateJsonSchema]:
+    """Return the class by which pydantic describes what the model writes."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class SentSchemaGenerator(GenerateJsonSchema):
+        def field_is_present(self, field: Any) -> bool:
+            # A dataclass sets a field with init=False itself: what is written there is not used.
+            return super().field_is_present(field) and field.get("init") is not False
+
+    return SentSchemaGenerator
+
+
+@cache
 def object_schema_generator() -> type[GenerateJsonSchema]:
     """Return the class by which pydantic describes the validated object, not the JSON that it is validated from."""
     from pydantic.json_schema import GenerateJsonSchema

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..text import whole
-from .annotations import with_known_typed_dicts
+from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
 
@@ -235,9 +235,9 @@ def _default_in_schema(default: object) -> dict[str, Any]:
 @functools.cache
 def _quiet_generator() -> type[GenerateJsonSchema]:
     """Return pydantic's schema generator without its warnings about defaults that JSON cannot express."""
-    from pydantic.json_schema import GenerateJsonSchema
+    sent: Any = sent_schema_generator()
 
-    class QuietJsonSchema(GenerateJsonSchema):
+    class QuietJsonSchema(sent):  # type: ignore[misc]
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
     return QuietJsonSchema
