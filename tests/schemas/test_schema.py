@@ -329,8 +329,9 @@ def test_a_field_can_have_a_type_of_the_notebook() -> None:
 
 
 def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
-    with pytest.raises(InferenceError, match="no type 'Point' here"):
-        schema_of("list of Point")
+    with pytest.raises(InferenceError, match="no type 'Movie' here") as refused:
+        schema_of("list of Movie")
+    assert "Give the type itself: schema=list[Movie]." in refused.value.remedy
 
 
 @pytest.mark.parametrize(

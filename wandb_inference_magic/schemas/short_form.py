@@ -90,7 +90,10 @@ def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
     # As for one name that stands alone: with a capital it is meant as a type.
     if bare.isidentifier() and bare != bare.lower():
         where = "in the notebook" if is_notebook else "here: a text in Python knows no types of the program"
-        remedy = did_you_mean(bare, [*known, *_NAMED]) or f"For a field of that name, write list of {bare} text."
+        as_type = "" if is_notebook else f"Give the type itself: schema=list[{bare}]. "
+        remedy = (
+            did_you_mean(bare, [*known, *_NAMED]) or f"{as_type}For a field of that name, write list of {bare} text."
+        )
         raise _refused(f"There is no type {bare!r} {where}.", remedy)
     return None
 
