@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -14,6 +14,7 @@ from kernels import Kernel, Run
 from known_models import feed_entry
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
 
+from wandb_inference_magic.rendering import reply_plain
 from wandb_inference_magic.session import current_session
 
 TOOLS = """
@@ -247,6 +248,22 @@ def test_chat_takes_tools_schema_and_images_in_python(api: ModuleType, service: 
     assert service.last.body["tools"][0]["function"]["name"] == "weather"
     api.chat("Go", images=["https://ok.example/a.png"])
     assert service.last.body["messages"][0]["content"][1]["image_url"] == {"url": "https://ok.example/a.png"}
+
+
+def test_what_the_model_did_not_get_of_a_result_is_a_notice_of_the_reply(api: ModuleType, service: Service) -> None:
+    def long() -> str:
+        return "x" * 30_000
+
+    def lazy() -> Iterator[int]:
+        yield 1
+
+    service.then(calling(("long", "{}"), ("lazy", "{}"), ("long", "{}")), Streamed(["Done."]))
+    reply = api.chat("Go", tools=[long, lazy])
+    cut, unsent = reply.notices
+    assert cut == "The result of the tool long was cut: the model got the first 20,000 of 30,000 characters."
+    assert unsent.startswith("The result of the tool lazy was not sent to the model: ")
+    assert "as_prompt" not in json.dumps(service.last.body["messages"])
+    assert all(one in reply_plain(reply) for one in reply.notices)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "reasoning_details"])

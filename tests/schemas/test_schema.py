@@ -7,7 +7,7 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple
@@ -237,12 +237,101 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     }),
     ("day date", {"day": {"type": "string", "format": "date"}}),
     ("naïve int,", {"naïve": {"type": "integer"}}),
+    ("x int|null, y float|None, z none | date", {
+        "x": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "y": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "z": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+    }),
+    ("x int|str, y list[int]|null, z list[list[int|str]]?", {
+        "x": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "y": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
+        "z": {"anyOf": [
+            {"type": "array", "items": {
+                "type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            }},
+            {"type": "null"},
+        ]},
+    }),
+    ("n list of int|null", {"n": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}),
+    ("score 1|2|3, half -0.5|1, rank 1|2|null", {
+        "score": {"type": "integer", "enum": [1, 2, 3]},
+        "half": {"enum": [-0.5, 1]},
+        "rank": {"anyOf": [{"type": "integer", "enum": [1, 2]}, {"type": "null"}]},
+    }),
+    ("ok true|false, sure True|False|None", {
+        "ok": {"type": "boolean"}, "sure": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+    }),
+    ("mood good|bad|1, kind date|place, zip 01|02, answer true|false|unknown, n 1|true", {
+        "mood": {"type": "string", "enum": ["good", "bad", "1"]},
+        "kind": {"type": "string", "enum": ["date", "place"]},
+        "zip": {"type": "string", "enum": ["01", "02"]},
+        "answer": {"type": "string", "enum": ["true", "false", "unknown"]},
+        "n": {"type": "string", "enum": ["1", "true"]},
+    }),
+    ("pain none|mild, fear good|bad|null, digit '1'|'2', word 'int'|'str'", {
+        "pain": {"type": "string", "enum": ["none", "mild"]},
+        "fear": {"anyOf": [{"type": "string", "enum": ["good", "bad"]}, {"type": "null"}]},
+        "digit": {"type": "string", "enum": ["1", "2"]},
+        "word": {"type": "string", "enum": ["int", "str"]},
+    }),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "properties"), FIELDS)
 def test_the_short_form_is_read(text: str, properties: dict[str, Any]) -> None:
     assert read_schema(text, NAMES).json_schema["properties"] == properties
+
+
+@pytest.mark.parametrize(
+    ("text", "items", "answer", "value"),
+    [
+        ("list of str", {"type": "string"}, '["a"]', ["a"]),
+        ("List of int", {"type": "integer"}, "[1]", [1]),
+        ("list of int|str", {"anyOf": [{"type": "integer"}, {"type": "string"}]}, '[1, "a"]', [1, "a"]),
+        ("list of float | null", {"anyOf": [{"type": "number"}, {"type": "null"}]}, "[1.5, null]", [1.5, None]),
+        ("list of int?", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, "[null]", [None]),
+        ("list of good|bad", {"type": "string", "enum": ["good", "bad"]}, '["bad"]', ["bad"]),
+        ("list of list of int", {"type": "array", "items": {"type": "integer"}}, "[[1]]", [[1]]),
+        ("list of list[int | str]", {"type": "array"}, '[["a"]]', [["a"]]),
+        ("list of Movie", {"$ref": "#/$defs/Movie"}, '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
+        ("list of Point|null", {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]}, "[null]", [None]),
+    ],
+)
+def test_a_list_of_a_type_has_no_fields(text: str, items: dict[str, Any], answer: str, value: Any) -> None:
+    schema = read_schema(text, NAMES)
+    sent = schema.json_schema["properties"]["items"]["items"]
+    assert {name: sent[name] for name in items} == items
+    assert schema.read(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("list of name", ["name"]),
+        ("list of mood good|bad", ["mood"]),
+        ("list of tags list of int", ["tags"]),
+        ("list of date, text", ["date", "text"]),
+        ("list of 城市", ["城市"]),
+        ("list of Name text", ["Name"]),
+    ],
+)
+def test_a_list_of_fields_has_records(text: str, names: list[str]) -> None:
+    items = read_schema(text, NAMES).json_schema["properties"]["items"]["items"]
+    reference = items.get("$ref", "")
+    definitions = read_schema(text, NAMES).json_schema.get("$defs", {})
+    assert list(definitions.get(reference.rpartition("/")[2], items)["properties"]) == names
+
+
+def test_a_field_can_have_a_type_of_the_notebook() -> None:
+    schema = read_schema("at Point, movies list[Movie], where Point|text", NAMES)
+    answer = '{"at": {"x": 1, "y": 2}, "movies": [{"title": "A", "year": 1}], "where": "there"}'
+    assert schema.read(answer) == {"at": Point(1, 2), "movies": [{"title": "A", "year": 1}], "where": "there"}
+
+
+def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
+    with pytest.raises(InferenceError, match="no type 'Movie' here") as refused:
+        schema_of("list of Movie")
+    assert "Give the type itself: schema=list[Movie]." in refused.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -266,6 +355,11 @@ def test_a_schema_can_be_a_name_of_the_notebook(text: str, name: str) -> None:
         ("list[Persn]", "Did you mean Person?"),
         ("number", "A value of type int does not say"),
         ("age itn", "Did you mean int"),
+        ("at Piont", "Did you mean Point"),
+        ("list of Persn", "Did you mean Person?"),
+        ("list of ISBN", "write list of ISBN text"),
+        ("x null|none", "allows null only"),
+        ("x int||str", "is not a type"),
         ("a, a", "given twice"),
         (" , ", "no fields"),
         ("3x int", "begins with no name"),
@@ -303,6 +397,48 @@ def test_a_typed_dict_keeps_its_constraints() -> None:
         schema.read('{"score": 4, "actors": []}')
 
 
+@dataclass(frozen=True)
+class Cast:
+    """Who plays."""
+
+    lead: Actor
+    others: dict[str, Annotated[list[Actor | None], "unordered"]]
+    understudy: typing.Optional[Actor] = None  # noqa: UP045
+    seats: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Evening:
+    name: str
+    cast: Cast
+    encore: Movie | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name.title()
+
+
+def test_a_dataclass_can_have_typed_dicts_in_it() -> None:
+    lead = {"name": "A", "films": []}
+    cast = {"lead": lead, "others": {"x": [lead, None]}}
+    schema = schema_of(Evening)
+    assert schema.name == "Evening"
+    assert "Who plays." in json.dumps(schema.json_schema)
+    found = schema.read(json.dumps({"name": "gala", "cast": cast}))
+    assert found == Evening("Gala", Cast(lead, {"x": [lead, None]}))
+    assert (type(found), type(found.cast)) == (Evening, Cast)
+    with pytest.raises(Mismatch, match=r"cast\.lead\.films"):
+        schema.read(json.dumps({"name": "gala", "cast": {"lead": {"name": "A"}, "others": {}}}))
+
+
+class Billed(TypedDict):
+    director: Actor
+
+
+def test_a_typed_dict_of_typing_extensions_can_have_one_of_typing_in_it() -> None:
+    answer = {"director": {"name": "A", "films": []}}
+    assert schema_of(dict[str, list[Billed]]).read(json.dumps({"a": [answer]})) == {"a": [answer]}
+
+
 def test_a_recursive_typed_dict_is_a_schema_or_refused_with_the_reason() -> None:
     try:
         schema = schema_of(Folder)
@@ -312,6 +448,24 @@ def test_a_recursive_typed_dict_is_a_schema_or_refused_with_the_reason() -> None
         assert "typing_extensions" in refused.why
     else:
         assert schema.read('{"name": "a", "folders": []}') == {"name": "a", "folders": []}
+
+
+@dataclass
+class Sum:
+    a: int
+    twice: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.twice = 2 * self.a
+
+
+def test_a_field_that_a_dataclass_sets_itself_is_not_asked_for() -> None:
+    schema = schema_of(list[Sum])
+    assert schema.json_schema["$defs"]["Sum"]["required"] == ["a"]
+    assert list(schema.json_schema["$defs"]["Sum"]["properties"]) == ["a"]
+    # It is a field of the answer all the same.
+    assert list(schema_of(Sum).fields) == ["a", "twice"]
+    assert schema_of(Sum).read('{"a": 2}').twice == 4
 
 
 def test_calls_in_the_text_of_a_schema_are_not_run() -> None:

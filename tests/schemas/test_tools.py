@@ -14,11 +14,13 @@ import sys
 import textwrap
 import threading
 import time
+import typing
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
 import pandas as pd
@@ -27,8 +29,10 @@ from hypothesis import example, given, strategies as st
 from pydantic import AfterValidator, BaseModel, Field
 from typing_extensions import Self, TypedDict
 
+from wandb_inference_magic.engine import format_result
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import ToolCall, ToolStep
+from wandb_inference_magic.prompts import Image
 from wandb_inference_magic.schemas import tools
 from wandb_inference_magic.schemas.tools import LONGEST_RESULT, Toolbox, read_tools, toolbox_of
 
@@ -368,6 +372,46 @@ def test_annotations_are_resolved_through_a_decorator_of_another_module() -> Non
     assert received(namespace["same"](tool), {"p": {"x": 1}}) == [Point(1)]
 
 
+class OldSize(typing.TypedDict):
+    width: int
+
+
+@dataclass
+class Box:
+    size: OldSize
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent", "expected"),
+    [
+        (OldSize, {"width": "1"}, {"width": 1}),
+        (dict[str, OldSize | None], {"a": None}, {"a": None}),
+        (Annotated[list[OldSize], "all"], [{"width": 1}], [{"width": 1}]),
+        (Box, {"size": {"width": 1}}, Box({"width": 1})),
+    ],
+)
+def test_a_typed_dict_of_typing_is_a_parameter(annotation: Any, sent: object, expected: object) -> None:
+    def tool(value, *, other=None) -> object:
+        return value
+
+    tool.__annotations__ |= {"value": annotation, "other": annotation}
+    assert received(tool, {"value": sent}) == expected
+
+
+def test_the_reason_why_an_object_cannot_be_a_tool_ends_in_one_full_stop() -> None:
+    class Strange:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, *_: object) -> None:
+            raise TypeError("It is strange.")
+
+    def tool(value) -> None: ...
+
+    tool.__annotations__["value"] = Strange
+    with pytest.raises(InferenceError) as refused:
+        toolbox_of([tool])
+    assert "It is strange. Annotate" in str(refused.value)
+
+
 def test_parameters_may_have_names_that_pydantic_uses_itself() -> None:
     def tool(schema, copy, json, model_config, _private, model_fields, validate, /, cls=0, *, __len__=1, argument_0=2):
         return [schema, copy, json, model_config, _private, model_fields, validate, cls, __len__, argument_0]
@@ -409,6 +453,18 @@ def test_a_dataclass_receives_only_its_own_fields() -> None:
 
     tool.__annotations__ = {"slim": Slim}
     assert received(tool, {"slim": {"a": 1, "z": 2}, "y": 3}) == [1, {"y": 3}]
+
+
+def test_a_field_that_a_dataclass_sets_itself_is_no_parameter() -> None:
+    @dataclass
+    class Sum:
+        a: int
+        twice: int = field(init=False, default=0)
+
+    def tool(value: object) -> None: ...
+
+    tool.__annotations__["value"] = Sum
+    assert list(parameters(tool)["$defs"]["Sum"]["properties"]) == ["a"]
 
 
 def test_a_default_of_none_allows_null() -> None:
@@ -725,6 +781,9 @@ def test_a_long_result_is_cut_visibly() -> None:
     assert done.result.startswith("x" * LONGEST_RESULT + "\n…")
     assert "20,000 of 53,210" in done.result
     assert len(done.result) < LONGEST_RESULT + 100
+    assert done.notices == (
+        "The result of the tool long was cut: the model got the first 20,000 of 53,210 characters.",
+    )
 
 
 def test_half_a_surrogate_pair_in_a_result_is_replaced() -> None:
@@ -798,9 +857,11 @@ def test_a_result_that_cannot_be_formatted_is_reported() -> None:
     def show(value: object) -> str:
         raise ValueError("not this one")
 
-    failed = step(tool, show=show)
-    assert not failed.ok
-    assert failed.result.startswith("ValueError: not this one")
+    done = step(tool, show=show)
+    assert done.ok
+    assert done.result == "The tool tool ran, and its result, of type object, has no text form."
+    (notice,) = done.notices
+    assert notice.startswith("The result of the tool tool was not sent to the model: ValueError: not this one")
 
 
 class Text(str):
@@ -818,10 +879,112 @@ def test_a_subclass_of_str_is_sent_as_str() -> None:
     assert step(tool).result == "abc"
 
 
+@pytest.mark.parametrize("make", [lambda: (one for one in "ab"), object, lambda: Path("no_such_file.txt")])
+def test_a_result_without_text_form_is_reported_in_one_sentence_and_to_the_user(make: Callable[[], object]) -> None:
+    def tool() -> object:
+        return make()
+
+    done = step(tool, show=format_result)
+    kind = type(make()).__name__
+    assert (done.ok, done.result) == (True, f"The tool tool ran, and its result, of type {kind}, has no text form.")
+    (notice,) = done.notices
+    assert notice.startswith("The result of the tool tool was not sent to the model: ")
+    assert notice.endswith("Let the tool return a text, numbers, a list or a dict.")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "images", "text"),
+    [
+        (lambda one: one, "1 image", ""),
+        (lambda one: [one, one], "2 images", '["[image]", "[image]"]\n\n('),
+        (lambda one: {"mean": 3, "plot": one}, "1 image", '{"mean": 3, "plot": "[image]"}\n\n('),
+    ],
+)
+def test_images_in_a_result_are_reported(wrap: Callable[[object], object], images: str, text: str) -> None:
+    def tool() -> object:
+        return wrap(Image("https://ok.example/a.png"))
+
+    done = step(tool, show=format_result)
+    said = f"The tool tool ran. Its result has {images}, which cannot be sent to you."
+    assert (done.ok, done.result.rstrip(")")) == (True, f"{text}{said}")
+    (notice,) = done.notices
+    assert notice.startswith(f"The result of the tool tool has {images}. A tool's result is sent as text")
+
+
 def test_a_formatter_that_returns_no_text_is_reported() -> None:
-    failed = step(both, '{"a": 1}', show=lambda value: value)
-    assert not failed.ok
-    assert failed.result.startswith("TypeError")
+    done = step(both, '{"a": 1}', show=lambda value: value)
+    assert done.result == "The tool both ran, and its result, of type tuple, has no text form."
+    assert "TypeError" in done.notices[0]
+
+
+def undocumented(a: int) -> int:
+    return a
+
+
+class Undocumented:
+    def __call__(self, a: int) -> int:
+        return a
+
+
+class Documented(Undocumented):
+    """Gives it back."""
+
+
+class Child(Documented):
+    pass
+
+
+class Model(BaseModel):
+    a: int
+
+
+class DocumentedCall(Documented):
+    def __call__(self, a: int) -> int:
+        """Return it."""
+        return a
+
+
+class InheritedCall(DocumentedCall):
+    def __call__(self, a: int) -> int:
+        return a
+
+
+def documented_partial() -> Callable[..., Any]:
+    made = functools.partial(both, b="y")
+    made.__doc__ = "Of its own."
+    return made
+
+
+@pytest.mark.parametrize(
+    ("function", "description"),
+    [
+        (functools.partial(undocumented), "The function undocumented of the user's notebook."),
+        (functools.partial(functools.partial(numpydoc), days=1), description_of(numpydoc)),
+        (documented_partial(), "Of its own."),
+        (Undocumented(), "The function Undocumented of the user's notebook."),
+        (functools.partial(Undocumented()), "The function Undocumented of the user's notebook."),
+        (Documented(), "Gives it back."),
+        (functools.partial(Documented()), "Gives it back."),
+        (Child(), "The function Child of the user's notebook."),
+        (DocumentedCall(), "Return it."),
+        (InheritedCall(), "Return it."),
+        (Model, "The function Model of the user's notebook."),
+        (functools.partial(Model, a=1), "The function Model of the user's notebook."),
+        (Child, "The function Child of the user's notebook."),
+        (Documented, "Gives it back."),
+    ],
+)
+def test_only_what_the_user_wrote_describes_a_function(function: Callable[..., Any], description: str) -> None:
+    assert description_of(function) == description
+
+
+def test_a_docstring_of_a_partial_keeps_the_descriptions_of_the_parameters() -> None:
+    made = functools.partial(numpydoc, days=1)
+    made.__doc__ = "Of its own."
+    assert (
+        parameters(made)["properties"]["city"]["description"]
+        == (parameters(numpydoc)["properties"]["city"]["description"])
+    )
 
 
 def test_the_docstring_of_an_instance_is_its_description() -> None:

@@ -171,6 +171,7 @@ class _ChatRun:
         """Return everything received so far as one Reply."""
         reply = self._call.reply(incomplete)
         reply.steps = tuple(self._steps)
+        reply.notices = tuple(dict.fromkeys((*reply.notices, *(one for step in reply.steps for one in step.notices))))
         reply.earlier_messages = self.request.earlier
         reply.parsed = self._parsed
         return reply

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
-from ..prompts import Image, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
-from ..schemas import read_schema, read_tools, schema_of
+from ..prompts import Image, TextOfImages, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
+from ..schemas import ResultText, read_schema, read_tools, schema_of
 from .request import ChatSpec
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
     )
 
 
-def format_result(value: object) -> str:
-    """Return a tool's result as text for the model."""
+def format_result(value: object) -> ResultText:
+    """Return a tool's result as text for the model. The message of a tool has no images."""
     shown = as_prompt(value)
-    return "[image]" if isinstance(shown, Image) else shown
+    if isinstance(shown, Image):
+        return ResultText("", images=1)
+    return ResultText(shown, images=len(shown.images) if isinstance(shown, TextOfImages) else 0)
 
 
 def _about_error(question: Content, described_error: str) -> Content:

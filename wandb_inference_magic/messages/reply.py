@@ -53,6 +53,8 @@ class ToolStep:
         How long the call took.
     said : str
         What the model wrote before it requested this call and the calls that came with it.
+    notices : tuple of str
+        What the reader should know about the result, such as that it was cut.
     """
 
     call: ToolCall
@@ -60,6 +62,7 @@ class ToolStep:
     ok: bool
     seconds: float
     said: str = ""
+    notices: tuple[str, ...] = ()
 
     @property
     def message(self) -> Message:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import as_prompt as as_prompt, without_folders as without_folders
+    from .values import TextOfImages as TextOfImages, as_prompt as as_prompt, without_folders as without_folders
 
 __getattr__ = lazy_exports(
     __name__,
@@ -48,6 +48,6 @@ __getattr__ = lazy_exports(
             "render_text",
             "with_images",
         ),
-        "values": ("as_prompt", "without_folders"),
+        "values": ("TextOfImages", "as_prompt", "without_folders"),
     },
 )

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
         read_schema as read_schema,
         schema_of as schema_of,
     )
-    from .tools import Toolbox as Toolbox, read_tools as read_tools, toolbox_of as toolbox_of
+    from .tools import ResultText as ResultText, Toolbox as Toolbox, read_tools as read_tools, toolbox_of as toolbox_of
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "schema": ("Mismatch", "Schema", "ValidatorError", "read_schema", "schema_of"),
-        "tools": ("Toolbox", "read_tools", "toolbox_of"),
+        "tools": ("ResultText", "Toolbox", "read_tools", "toolbox_of"),
     },
 )

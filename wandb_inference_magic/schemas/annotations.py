@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import typing
+from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache, reduce
 from operator import or_
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
+    from dataclasses import Field
+
     from pydantic.json_schema import GenerateJsonSchema
 
 
@@ -21,6 +24,19 @@ def has_quoted_name(annotation: Any) -> bool:
         return False
     arguments = get_args(annotation)
     return any(map(has_quoted_name, arguments[:1] if get_origin(annotation) is Annotated else arguments))
+
+
+@cache
+def sent_schema_generator() -> type[GenerateJsonSchema]:
+    """Return the class by which pydantic describes what the model writes."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class SentSchemaGenerator(GenerateJsonSchema):
+        def field_is_present(self, field: Any) -> bool:
+            # A dataclass sets a field with init=False itself: what is written there is not used.
+            return super().field_is_present(field) and field.get("init") is not False
+
+    return SentSchemaGenerator
 
 
 @cache
@@ -46,8 +62,9 @@ def object_schema_generator() -> type[GenerateJsonSchema]:
 def with_known_typed_dicts(annotation: Any) -> Any:
     """Replace each TypedDict of `typing`, which pydantic refuses before Python 3.12, with a copy that it accepts.
 
-    The user's own classes are not changed. Remove this function and the code below it when Python 3.12 is the oldest
-    supported version.
+    A dataclass or TypedDict with such a field is replaced as well. The values of a dataclass are still of the user's
+    class. The user's own classes are not changed. Remove this function and the code below it when Python 3.12 is the
+    oldest supported version.
 
     Raises
     ------
@@ -58,9 +75,13 @@ def with_known_typed_dicts(annotation: Any) -> Any:
 
 
 def _renewed(annotation: Any, within: tuple[Any, ...]) -> Any:
-    if typing.is_typeddict(annotation) and type(annotation).__module__ == "typing":
-        return _twin(annotation, within)
+    from typing_extensions import is_typeddict
+
+    if is_typeddict(annotation):
+        return _renewed_typed_dict(annotation, within)
     origin: Any = get_origin(annotation)
+    if isinstance(annotation, type) and origin is None and is_dataclass(annotation):
+        return _renewed_dataclass(annotation, within)
     if origin in (None, Literal):
         return annotation
     if origin is Annotated:
@@ -73,18 +94,67 @@ def _renewed(annotation: Any, within: tuple[Any, ...]) -> Any:
     return reduce(or_, renewed) if origin is UnionType else origin[renewed if len(renewed) > 1 else renewed[0]]
 
 
-def _twin(annotation: Any, within: tuple[Any, ...]) -> Any:
+def _renewed_typed_dict(annotation: Any, within: tuple[Any, ...]) -> Any:
     from typing_extensions import NotRequired, Required, TypedDict, get_type_hints
 
+    is_refused = type(annotation).__module__ == "typing"
     if annotation in within:
-        raise TypeError(f"{annotation.__name__} contains itself: make it with the TypedDict of typing_extensions.")
-    fields: dict[str, Any] = {}
-    for name, hint in get_type_hints(annotation, include_extras=True).items():
+        if is_refused:
+            raise TypeError(f"{annotation.__name__} contains itself: make it with the TypedDict of typing_extensions.")
+        return annotation
+    hints = get_type_hints(annotation, include_extras=True)
+    renewed = {name: _renewed(hint, (*within, annotation)) for name, hint in hints.items()}
+    if not is_refused and renewed == hints:
+        return annotation
+    wanted: dict[str, Any] = {}
+    for name, hint in renewed.items():
         origin: Any = get_origin(hint)
         if origin not in (Required, NotRequired):
             hint = Required[hint] if name in annotation.__required_keys__ else NotRequired[hint]
-        fields[name] = _renewed(hint, (*within, annotation))
+        wanted[name] = hint
     make: Any = TypedDict
-    twin = make(annotation.__name__, fields)
+    twin = make(annotation.__name__, wanted)
     twin.__doc__ = annotation.__doc__
+    for name in ("__pydantic_config__", "__closed__", "__extra_items__"):
+        if hasattr(annotation, name):
+            setattr(twin, name, getattr(annotation, name))
     return twin
+
+
+def _renewed_dataclass(annotation: type[Any], within: tuple[Any, ...]) -> Any:
+    from pydantic import AfterValidator
+
+    if annotation in within:
+        return annotation
+    try:
+        hints = typing.get_type_hints(annotation, include_extras=True)
+    except (NameError, TypeError):
+        return annotation  # pydantic reports it
+    renewed = {one.name: _renewed(hints[one.name], (*within, annotation)) for one in fields(annotation)}
+    changed = [one for one in fields(annotation) if renewed[one.name] != hints[one.name]]
+    if not changed:
+        return annotation
+    made: Any = annotation
+    twin = make_dataclass(
+        annotation.__name__,
+        [(one.name, renewed[one.name], _like(one)) for one in changed],
+        bases=(annotation,),
+        namespace={"__doc__": annotation.__doc__, "__module__": annotation.__module__},
+        frozen=made.__dataclass_params__.frozen,
+    )
+
+    def as_users_own(value: Any) -> Any:
+        own = object.__new__(annotation)
+        names = dict.fromkeys((*(one.name for one in fields(annotation)), *vars(value)))
+        for name in names:
+            if hasattr(value, name):
+                object.__setattr__(own, name, getattr(value, name))
+        return own
+
+    return Annotated[twin, AfterValidator(as_users_own)]
+
+
+def _like(one: Field[Any]) -> Any:
+    """Return a field for another dataclass."""
+    names = ("default", "default_factory", "init", "repr", "hash", "compare", "metadata", "kw_only")
+    return field(**{name: getattr(one, name) for name in names})

@@ -16,14 +16,17 @@ def read_docstring(function: object) -> tuple[str, dict[str, str]]:
 
     The docstring is in numpydoc, Google, Sphinx or epydoc style. One that is in none of them is the description.
     """
+    # What is set for a partial or an object does not always describe the parameters.
+    description, texts = _parsed(_own_docstring(function))
+    others_description, others_texts = _parsed(_docstring_of(function))
+    return description or others_description, others_texts | texts
+
+
+def _parsed(docstring: str) -> tuple[str, dict[str, str]]:
     from docstring_parser import ParseError, parse
 
-    target = target_of(function)
-    docstring = inspect.getdoc(target)
-    if isinstance(target, WrapperDescriptorType) or (not docstring and not hasattr(function, "__name__")):
-        docstring = inspect.getdoc(function)
     # The parser does not know this heading of Google style.
-    docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring or "", flags=re.MULTILINE)
+    docstring = re.sub(r"^Keyword Arg(ument)?s:", "Params:", docstring, flags=re.MULTILINE)
     try:
         parsed = parse(docstring)
     except (ParseError, LookupError):
@@ -36,6 +39,26 @@ def read_docstring(function: object) -> tuple[str, dict[str, str]]:
         for name in one.arg_name.split(",")
     }
     return _cut(parsed.description or ""), texts
+
+
+def _docstring_of(function: Any) -> str:
+    """Return what the user wrote about a function. What Python says about partials and base classes is left out."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    target = target_of(function)
+    if isinstance(target, type):
+        return _own_docstring(target)
+    said = inspect.getdoc(function if isinstance(target, WrapperDescriptorType) else target)
+    # A method without docstring has that of the method of its base class, and every class has a `__call__`.
+    if said and said != inspect.getdoc(type.__call__):
+        return said
+    return "" if hasattr(function, "__name__") else _own_docstring(function) or _own_docstring(type(function))
+
+
+def _own_docstring(value: Any) -> str:
+    """Return the docstring of a class without that of its base class, or one that was set for this object."""
+    said = getattr(value, "__dict__", {}).get("__doc__")
+    return inspect.cleandoc(said) if isinstance(said, str) else ""
 
 
 def _cut(text: str) -> str:

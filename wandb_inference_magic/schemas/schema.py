@@ -18,7 +18,7 @@ from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import json_in
 from ..text import json_values, read_json_text
-from .annotations import has_quoted_name, object_schema_generator, with_known_typed_dicts
+from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check
 
@@ -180,15 +180,15 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
         If it does not name anything that can be a schema.
     """
     tree = _annotation(words)
+    types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
     if tree is None:
-        return schema_of(words)
+        return schema_of(words, types)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     unknown = [name for name in used if name not in names and name not in _KNOWN]
     if not unknown:
-        return schema_of(_evaluated(tree, names))
-    if isinstance(tree.body, ast.Name) and words.islower():
-        return schema_of(words)
-    types = [name for name, value in names.items() if isinstance(value, type) or typing.get_origin(value) is not None]
+        return schema_of(_evaluated(tree, names), types)
+    if isinstance(tree.body, ast.Name) and words == words.lower():
+        return schema_of(words, types)
     raise InferenceError(
         f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
         remedy=did_you_mean(unknown[0], types) or EXAMPLE,
@@ -196,7 +196,7 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
     )
 
 
-def schema_of(value: Any) -> Schema:
+def schema_of(value: Any, types: Mapping[str, Any] | None = None) -> Schema:
     """Return the schema that a value describes.
 
     Parameters
@@ -204,6 +204,8 @@ def schema_of(value: Any) -> Schema:
     value : object
         A pydantic model, a dataclass, a TypedDict, an Enum, `list[...]` of these or another annotation, a JSON
         schema as a dict, or a short form as a str.
+    types : mapping, optional
+        The types of the notebook by their names, which a short form can use; None if there is no notebook.
 
     Raises
     ------
@@ -212,7 +214,7 @@ def schema_of(value: Any) -> Schema:
     """
     if isinstance(value, str):
         written = _written_schema(value)
-        return _of_annotation(annotation_of(value), "answer") if written is None else _of_json_schema(written)
+        return _of_annotation(annotation_of(value, types), "answer") if written is None else _of_json_schema(written)
     if isinstance(value, Mapping):
         return _of_json_schema(value)
     return _of_annotation(value, getattr(value, "__name__", "answer"))
@@ -269,11 +271,12 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     try:
         is_adapter = isinstance(annotation, TypeAdapter)
         adapter = annotation if is_adapter else TypeAdapter(with_known_typed_dicts(annotation))
-        json_schema = adapter.json_schema()
+        json_schema = adapter.json_schema(schema_generator=sent_schema_generator())
+        by_name = adapter.json_schema(by_alias=False, schema_generator=sent_schema_generator())
         described = adapter.json_schema(by_alias=False, schema_generator=object_schema_generator())
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
-    return _schema(json_schema, name, lambda value: _validated(adapter, value), described)
+    return _schema(json_schema, name, lambda value: _validated(adapter, value), described, by_name)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -314,12 +317,20 @@ def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
             raise Mismatch(problems)
         return value
 
-    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied))
+    return _schema(copied, str(copied.get("title") or "answer"), check, copy_without(("format",), copied), copied)
 
 
 def _schema(
-    json_schema: Mapping[str, Any], name: str, check: Callable[[Any], Any], described: Mapping[str, Any]
+    json_schema: Mapping[str, Any],
+    name: str,
+    check: Callable[[Any], Any],
+    described: Mapping[str, Any],
+    by_name: Mapping[str, Any],
 ) -> Schema:
+    """Return the Schema of a JSON schema.
+
+    `described` is the JSON schema of the object, and `by_name` the JSON schema with the names of its attributes.
+    """
     strict, is_strict = _strict(json_schema)
     properties = strict.get("properties", {})
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
@@ -332,8 +343,10 @@ def _schema(
             "additionalProperties": False,
             **definitions,
         }
-    # Both list the fields in the same order.
-    fields = {} if wrapped else dict(zip(described.get("properties", ()), properties.values(), strict=False))
+    # Both list the fields in the same order. The object can have fields that are not sent.
+    sent = dict(zip(by_name.get("properties", ()), properties.values(), strict=False))
+    known = {} if wrapped else described.get("properties", {})
+    fields = {one: sent.get(one, told) for one, told in known.items()}
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
     return Schema(schema_name, strict, is_strict, check, wrapped, fields, described)
 

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from datetime import date, datetime
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import InferenceError, did_you_mean, shortened
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 EXAMPLE: Final = 'It looks like "name, age int, tags list, mood good|bad, note text?" or "list of name, age int".'
-_LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
 _FIELD: Final = re.compile(r"(?P<name>[^\W\d]\w*)(?P<early>\??)\s*:?\s*(?P<kind>.*?)(?P<late>\??)", re.DOTALL)
-_LIST: Final = re.compile(r"list\s*(?:\[\s*(?P<bracketed>.*?)\s*\]|(?:of\s+)?(?P<bare>\S.*)?)", re.IGNORECASE)
+_LIST_OF: Final = re.compile(r"list of\s+", re.IGNORECASE)
+# In these two the rest of the words describes the items.
+_LIST_OF_REST: Final = re.compile(r"list\s+(?:of\s+)?(?P<items>[^\s|\[].*)", re.IGNORECASE | re.DOTALL)
+_LIST_IN_BRACKETS: Final = re.compile(r"list\s*(?:\[(?P<items>.*)\])?", re.IGNORECASE | re.DOTALL)
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?")
+_NULL: Final = ("null", "none")
+_NAMED: Final[dict[str, Any]] = {
+    "text": str, "string": str, "str": str, "int": int, "integer": int, "float": float,
+    "number": float, "bool": bool, "boolean": bool, "date": date, "datetime": datetime,
+}  # fmt: skip
 
 
-def annotation_of(words: str) -> Any:
-    """Return the type that a short form describes: a TypedDict, or after `list of` a list of a TypedDict.
+def annotation_of(words: str, types: Mapping[str, Any] | None = None) -> Any:
+    """Return the type that a short form describes: a TypedDict, or after `list of` a list.
 
     Parameters
     ----------
     words : str
         Fields separated by commas. Each is a name and a type: text (the default), int, float, bool, date,
-        datetime, list (of texts), list[int], or the allowed values separated by `|`. A `?` at the end
-        of the name or the type allows null.
+        datetime, list (of texts), list[int], a type of the notebook, or alternatives separated by `|`. If all
+        alternatives are types, the value has one of these types; otherwise they are the allowed values. A `?` at the
+        end of the name or the type allows null. `list of` is followed by such fields, or by one type.
+    types : mapping, optional
+        The types of the notebook by their names; None if there is no notebook.
 
     Raises
     ------
@@ -31,10 +48,16 @@ def annotation_of(words: str) -> Any:
     from typing_extensions import TypedDict
 
     body = words.strip()
+    known = types or {}
     is_list = _LIST_OF.match(body)
+    parts = [part for part in _split(body[is_list.end() :] if is_list else body, ",") if part]
+    if is_list and len(parts) == 1:
+        item = _item(parts[0], known, is_notebook=types is not None)
+        if item is not None:
+            return list[item]  # type: ignore[valid-type]
     fields: dict[str, Any] = {}
-    for part in _split(body[is_list.end() :] if is_list else body):
-        name, kind = _field(part)
+    for part in parts:
+        name, kind = _field(part, known)
         if name in fields:
             raise _refused(f"The field {name!r} is given twice.")
         fields[name] = kind
@@ -44,37 +67,100 @@ def annotation_of(words: str) -> Any:
     return list[record] if is_list else record
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas that are not inside brackets."""
-    parts = [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
-    return [part for part in parts if part]
+def _split(text: str, at: str) -> list[str]:
+    """Split at each character `at` that is not inside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth = max(0, depth + {"[": 1, "]": -1}.get(character, 0))
+        if character == at and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
-def _field(part: str) -> tuple[str, Any]:
+def _item(part: str, known: Mapping[str, Any], *, is_notebook: bool) -> Any:
+    """Return the type of the items, if that is all that follows `list of`, or None if it is a field."""
+    bare = re.sub(r"\s*\|\s*", "|", part.removesuffix("?").strip())
+    is_type = _named(bare, known) is not None or "|" in bare or _LIST_IN_BRACKETS.fullmatch(bare)
+    # A field has a space before its type.
+    if _LIST_OF.match(bare) or (is_type and " " not in re.sub(r"\[.*\]", "", bare)):
+        kind = _kind(bare, known)
+        return kind | None if part.endswith("?") else kind
+    # As for one name that stands alone: with a capital it is meant as a type.
+    if bare.isidentifier() and bare != bare.lower():
+        where = "in the notebook" if is_notebook else "here: a text in Python knows no types of the program"
+        as_type = "" if is_notebook else f"Give the type itself: schema=list[{bare}]. "
+        remedy = (
+            did_you_mean(bare, [*known, *_NAMED]) or f"{as_type}For a field of that name, write list of {bare} text."
+        )
+        raise _refused(f"There is no type {bare!r} {where}.", remedy)
+    return None
+
+
+def _field(part: str, known: Mapping[str, Any]) -> tuple[str, Any]:
     found = _FIELD.fullmatch(part)
     if found is None:
         quotes = "Put a JSON schema in single quotes, or give the name of a variable that holds it." * ("{" in part)
         raise _refused(f"{shortened(part)!r} is not a field: it begins with no name.", quotes)
-    kind = _kind(found["kind"].strip())
+    kind = _kind(found["kind"].strip(), known)
     return found["name"], kind | None if found["early"] or found["late"] else kind
 
 
-def _kind(words: str) -> Any:
-    from datetime import date, datetime
+def _kind(words: str, known: Mapping[str, Any]) -> Any:
+    if not words:
+        return str
+    if (kind := _type(words, known)) is not None:
+        return kind
+    alternatives = _split(words, "|")
+    if len(alternatives) > 1 and all(alternatives):
+        return _one_of(alternatives, known)
+    raise _refused(
+        f"{shortened(words)!r} is not a type of a short form.", did_you_mean(words, [*known, *_NAMED, "list"])
+    )
 
-    named: dict[str, Any] = {
-        "": str, "text": str, "string": str, "str": str, "int": int, "integer": int, "float": float,
-        "number": float, "bool": bool, "boolean": bool, "date": date, "datetime": datetime,
-    }  # fmt: skip
-    if words.lower() in named:
-        return named[words.lower()]
-    if found := _LIST.fullmatch(words):
-        return list[_kind((found["bracketed"] or found["bare"] or "").strip())]  # type: ignore[misc]
-    if "|" in words:
-        choices = tuple(word.strip().strip("'\"") for word in words.split("|"))
-        if all(choices):
-            return Literal[choices]
-    raise _refused(f"{shortened(words)!r} is not a type of a short form.", did_you_mean(words, [*named, "list"]))
+
+def _type(words: str, known: Mapping[str, Any]) -> Any:
+    """Return the type that the words name, or None if they name none."""
+    if (kind := _named(words, known)) is not None:
+        return kind
+    if found := _LIST_OF_REST.fullmatch(words):
+        return list[_kind(found["items"].strip(), known)]  # type: ignore[misc]
+    if len(_split(words, "|")) == 1 and (found := _LIST_IN_BRACKETS.fullmatch(words)):
+        return list[_kind((found["items"] or "").strip(), known)]  # type: ignore[misc]
+    return None
+
+
+def _named(word: str, known: Mapping[str, Any]) -> Any:
+    return _NAMED.get(word.lower(), known.get(word))
+
+
+def _one_of(alternatives: list[str], known: Mapping[str, Any]) -> Any:
+    """Return the type of alternatives: types, numbers, true and false, or else texts. Each can be beside null."""
+    others = [word for word in alternatives if word.lower() not in _NULL]
+    kinds = [_type(word, known) for word in others]
+    values = [_value(word) for word in others]
+    if not others:
+        raise _refused(f"{'|'.join(alternatives)} allows null only.")
+    if None not in kinds:
+        kind = reduce(or_, kinds)
+    elif None not in values and len({isinstance(value, bool) for value in values}) == 1:
+        kind = bool if {True, False} == set(values) and isinstance(values[0], bool) else Literal[tuple(values)]
+    else:
+        # Beside texts "none" can be one of them, and says so more often than that there is no answer.
+        others = [word for word in alternatives if word != "null"]
+        kind = Literal[tuple(word.strip("'\"") for word in others)]
+    return kind if len(others) == len(alternatives) else kind | None
+
+
+def _value(word: str) -> float | bool | None:
+    """Return the number, or true or false, that a word is, or None for another word."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    found = _NUMBER.fullmatch(word)
+    if found is None:
+        return None
+    return float(word) if found["fraction"] else int(word)
 
 
 def _refused(what: str, remedy: str = "") -> InferenceError:

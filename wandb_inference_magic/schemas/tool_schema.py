@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, g
 
 from ..errors import InferenceError, quoted
 from ..text import whole
+from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
 
@@ -149,7 +150,8 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
     stand_in.__annotations__ = {parameter.name: parameter.annotation}
     try:
         hint = get_type_hints(stand_in, globalns=_globals_of(function), include_extras=True)[parameter.name]
-        alone = [parameter.replace(annotation=hint)]
+        known = with_known_typed_dicts(hint)
+        alone = [parameter.replace(annotation=known)]
         _schema(_arguments(alone, takes_others=False), alone, {})
     except Exception as error:
         raise _no_tool(
@@ -161,13 +163,13 @@ def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Param
         ) from error
     # `x: int = None` is a common way to write `x: int | None = None`.
     is_optional = parameter.default is None and get_origin(hint) is not Annotated
-    return parameter.replace(annotation=Optional[hint] if is_optional else hint)  # noqa: UP045
+    return parameter.replace(annotation=Optional[known] if is_optional else known)  # noqa: UP045
 
 
 def _reason(error: Exception) -> str:
     if getattr(error, "code", "") in ("schema-for-unknown-type", "invalid-for-json-schema"):
         return ""  # pydantic's messages for these codes are for authors of models
-    return f": {quoted((str(error) or type(error).__name__).splitlines()[0])}"
+    return f": {quoted((str(error) or type(error).__name__).splitlines()[0]).rstrip('.')}"
 
 
 def _written(annotation: object) -> str:
@@ -233,9 +235,9 @@ def _default_in_schema(default: object) -> dict[str, Any]:
 @functools.cache
 def _quiet_generator() -> type[GenerateJsonSchema]:
     """Return pydantic's schema generator without its warnings about defaults that JSON cannot express."""
-    from pydantic.json_schema import GenerateJsonSchema
+    sent: Any = sent_schema_generator()
 
-    class QuietJsonSchema(GenerateJsonSchema):
+    class QuietJsonSchema(sent):  # type: ignore[misc]
         ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
 
     return QuietJsonSchema

@@ -8,6 +8,7 @@ import inspect
 import re
 import sysconfig
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..concurrency import run_once
 from ..errors import InferenceError, did_you_mean, quoted
 from ..messages import ToolStep
-from ..text import whole
+from ..text import counted, whole
 from .tool_schema import Tool, describe, name_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..messages import ToolCall
 
 LONGEST_RESULT: Final = 20_000
+_WHOSE: Final = "The result of the tool {}"
+_REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
 MOST_PROBLEMS: Final = 8
 MOST_FRAMES: Final = 3
 
@@ -34,8 +37,23 @@ MOST_FRAMES: Final = 3
 FAILURES: Final = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
+@dataclass(frozen=True, slots=True)
+class ResultText:
+    """The text of a tool's result. `images` is how many images in it the text does not show."""
+
+    text: str
+    images: int = 0
+
+
 # What models write between a namespace, the name of a tool, and what follows it.
 _PARTS_OF_NAME: Final = re.compile(r"[.:/<|>\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a tool returned."""
+
+    value: object
 
 
 class Toolbox:
@@ -49,7 +67,7 @@ class Toolbox:
         Their names, in the order they were given.
     """
 
-    def __init__(self, tools: Iterable[Tool], show: Callable[[object], str] = str) -> None:
+    def __init__(self, tools: Iterable[Tool], show: Callable[[object], str | ResultText] = str) -> None:
         self._tools: dict[str, Tool] = {}
         for tool in tools:
             if tool.name in self._tools:
@@ -79,8 +97,15 @@ class Toolbox:
             Only an exception that is not in `FAILURES`, such as an interrupt, is raised.
         """
         started = perf_counter()
-        result, ok = self._answer(call)
-        return ToolStep(call, _sendable(result), ok, perf_counter() - started)
+        name = self._known_name(call.name)
+        result, ok = self._answer(call, name)
+        text, notices = (result, []) if isinstance(result, str) else self._text_of(result.value, name)
+        seconds = perf_counter() - started
+        if len(text) > LONGEST_RESULT:
+            notices.append(f"{_WHOSE.format(name)} was cut: the model got {_cut_to(text)}.")
+            text = f"{text[:LONGEST_RESULT]}\n… (cut: {_cut_to(text)})"
+        # A lone surrogate cannot be sent.
+        return ToolStep(call, whole(text), ok, seconds, notices=tuple(notices))
 
     def _known_name(self, name: str) -> str:
         """Return the name of the tool that a model means: some write `functions.weather:0`, or marks after the name."""
@@ -89,8 +114,9 @@ class Toolbox:
         named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
         return named.pop() if len(named) == 1 else name
 
-    def _answer(self, call: ToolCall) -> tuple[str, bool]:
-        tool = self._tools.get(self._known_name(call.name))
+    def _answer(self, call: ToolCall, name: str) -> tuple[str | _Result, bool]:
+        """Return what the tool returned, or a text for the model about why it did not; and whether it did."""
+        tool = self._tools.get(name)
         if tool is None:
             known = f"There are: {', '.join(self.names)}." if self.names else "There are none."
             return f"There is no tool {quoted(call.name)}. {known}", False
@@ -104,13 +130,31 @@ class Toolbox:
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = run_once(result)
-            # A subclass of str can override methods; send its plain text.
-            return str.__str__(result if isinstance(result, str) else self._show(result)), True
+            return _Result(result), True
         except FAILURES as error:
             return _failure(error), False
 
+    def _text_of(self, result: object, name: str) -> tuple[str, list[str]]:
+        """Return the text of a tool's result for the model, and notices for the user about what is not in it."""
+        try:
+            shown = result if isinstance(result, str) else self._show(result)
+            found = shown if isinstance(shown, ResultText) else ResultText(shown)
+            # A subclass of str can override methods; send its plain text.
+            text = str.__str__(found.text)
+        except FAILURES as error:
+            kind = quoted(type(result).__name__)
+            why = error.what if isinstance(error, InferenceError) else f"{type(error).__name__}: {error}"
+            notice = f"{_WHOSE.format(name)} was not sent to the model: {quoted(why)} {_REMEDY}"
+            return f"The tool {name} ran, and its result, of type {kind}, has no text form.", [notice]
+        if not found.images:
+            return text, []
+        images = counted(found.images, "image")
+        notice = f"{_WHOSE.format(name)} has {images}. A tool's result is sent as text, without images. {_REMEDY}"
+        said = f"The tool {name} ran. Its result has {images}, which cannot be sent to you."
+        return f"{text}\n\n({said})" if text else said, [notice]
 
-def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object], str] = str) -> Toolbox:
+
+def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object], str | ResultText] = str) -> Toolbox:
     """Return the functions that `--tools` names as a Toolbox.
 
     Parameters
@@ -147,7 +191,7 @@ def read_tools(words: str, namespace: Mapping[str, Any], show: Callable[[object]
     return Toolbox([describe(_look_up(name, namespace), name.replace(".", "_")) for name in names], show)
 
 
-def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object], str] = str) -> Toolbox:
+def toolbox_of(functions: Iterable[Callable[..., Any]], show: Callable[[object], str | ResultText] = str) -> Toolbox:
     """Return functions as the Toolbox of a request.
 
     Parameters
@@ -238,8 +282,5 @@ def _is_users(filename: str) -> bool:
     return not any(path.is_relative_to(folder) for folder in _folders_of_others())
 
 
-def _sendable(text: str) -> str:
-    if len(text) > LONGEST_RESULT:
-        text = f"{text[:LONGEST_RESULT]}\n… (cut: the first {LONGEST_RESULT:,} of {len(text):,} characters)"
-    # A lone surrogate cannot be sent.
-    return whole(text)
+def _cut_to(text: str) -> str:
+    return f"the first {LONGEST_RESULT:,} of {len(text):,} characters"
