@@ -69,6 +69,20 @@ def test_a_map_runs_while_other_cells_do(mapping: Kernel, held: Held) -> None:
     assert "done · 40 of 40" in mapping.value("repr(labelled)")
 
 
+def test_a_job_goes_on_when_the_extension_is_reloaded_and_ends_when_it_is_unloaded(mapping: Kernel, held: Held) -> None:
+    assert mapping.run("%reload_ext wandb_inference_magic").messages == []
+    assert mapping.value("labelled.state") == "running"
+    assert "running" in run(mapping, "%wbjobs").text
+    held.may.set()
+    assert len(mapping.value("labelled.wait(60).reply.tolist()")) == 40
+    held.may.clear()
+    assert run(mapping, "%%wbmap df --bg --no-cache -o again\nAnd {{ n }}?").ok
+    assert mapping.run("%unload_ext wandb_inference_magic").ok
+    mapping.run("again.join(60)")
+    assert mapping.value("again.state") != "running"
+    held.may.set()
+
+
 def test_the_line_of_a_job_grows_and_becomes_its_summary(mapping: Kernel, held: Held) -> None:
     assert mapping.run("print('another cell')").ok
     assert "░" in mapping.updated("%%wbmap df · job 1 · running")

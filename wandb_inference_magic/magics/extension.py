@@ -93,7 +93,22 @@ def unload(shell: InteractiveShell, execution: object) -> None:
     shell.events.unregister("post_run_cell", magics.after_cell)
     question.uninstall(shell)
     completion.uninstall(shell)
-    end_session()
+    if magics.session.jobs.running:
+        _close_after_cell(shell, magics.session)
+    else:
+        end_session()
+
+
+def _close_after_cell(shell: InteractiveShell, session: Session) -> None:
+    """Close a session at the end of the cell, unless it was loaded again: its jobs go on through `%reload_ext`."""
+
+    def close(*_: object) -> None:
+        shell.events.unregister("post_run_cell", close)
+        is_loaded = InferenceMagics.__name__ in shell.magics_manager.registry
+        if not is_loaded or current_session() is not session:
+            session.close()
+
+    shell.events.register("post_run_cell", close)
 
 
 def _import_ahead(session: Session) -> None:
