@@ -45,7 +45,8 @@ class Rows(Protocol):
     """Rows that can be iterated in order, repeatedly.
 
     `length` is the number of rows, or None if it is known only after iteration. `columns` holds the names of the
-    columns, as far as they are known in advance, and `index_names` those of the levels of an index.
+    columns, as far as they are known in advance, and `index_names` those of the levels of an index. `is_used_up` says
+    whether rows were taken from an iterator of the user, which cannot give them again.
     """
 
     @property
@@ -56,6 +57,9 @@ class Rows(Protocol):
 
     @property
     def index_names(self) -> Sequence[str]: ...
+
+    @property
+    def is_used_up(self) -> bool: ...
 
     def __iter__(self) -> Iterator[Row]: ...
 
@@ -111,7 +115,8 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
         is_made, names = isinstance(value, list | tuple), column_names(value)
         _check_names(names)
-        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names)
+        is_once = isinstance(value, Iterator)
+        return ListRows(islice(value, limit), _length(value, limit), is_made, copies=copy, names=names, is_once=is_once)
     raise InferenceError(
         f"A value of type {type(value).__name__} has no rows.",
         remedy="Give a DataFrame, a Series, or a list of texts or of dicts.",
@@ -140,6 +145,8 @@ def _length(value: Any, limit: int | None) -> int | None:
 
 class FrameRows:
     """The rows of a data frame."""
+
+    is_used_up = False
 
     def __init__(self, frame: Any) -> None:
         import narwhals as nw
@@ -241,8 +248,8 @@ def with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any,
 class ListRows:
     """The rows of an iterable of texts, of dicts or of records. Rows that were read are kept for the result.
 
-    With `is_made`, all of them are there already. With `copies`, they are copied when they are read. `names` are those
-    of the items of tuples, where they are known.
+    With `is_made`, all of them are there already; with `is_once`, they come from an iterator. With `copies`, they are
+    copied when they are read. `names` are those of the items of tuples, where they are known.
     """
 
     source: Iterator[Any]
@@ -251,8 +258,13 @@ class ListRows:
     index_names: Sequence[str] = ()
     copies: bool = False
     names: Sequence[str] = ()
+    is_once: bool = False
     _drawn: list[Row] = field(default_factory=list)
     _failure: Exception | None = None
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.is_once and bool(self._drawn)
 
     @property
     def columns(self) -> Sequence[str]:

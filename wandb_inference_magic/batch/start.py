@@ -57,7 +57,12 @@ def start(
         raise not_drawn(error, 1) from None
     if row is None:
         return None
-    first = prepare_request(command, replace(spec.chat, prompt=spec.renderer()(row), model=model, thread=None))
+    try:
+        first = prepare_request(command, replace(spec.chat, prompt=spec.renderer()(row), model=model, thread=None))
+    except InferenceError as error:
+        if rows.is_used_up:
+            error.remedy = f"{error.remedy} The first row was taken from the iterator: make it anew.".strip()
+        raise
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
     run.notice(*_likely_mistakes(rows, spec), *_values_to_cut(run))
     if not command.dry:
