@@ -516,6 +516,32 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     assert "gave no number" not in repr(found)
 
 
+def test_truths_of_which_none_is_a_number_are_refused_before_anything_is_sent(
+    api: ModuleType, service: Service
+) -> None:
+    frame = pd.DataFrame({"x": ["a", "b", "c"], "price": ["$5", None, "7 EUR"]})
+    with pytest.raises(InferenceError, match=r"no row has one in 'price': the first value is '\$5'. Nothing was sent"):
+        api.evaluate(frame, "{{ x }}", truth="price", scorer="error")
+    assert service.chats == []
+
+
+def test_an_evaluation_without_a_score_shows_itself(api: ModuleType, service: Service) -> None:
+    """The only truth that is a number belongs to a row that was not asked any more."""
+    service.always = lambda one: (refused(401, "gone") if "last" in str(one.received.body) else completion("5"))(one)
+    frame = pd.DataFrame({"x": ["first", "last"], "price": ["$5", "7"]})
+    for models in (["test/m"], ["test/m", "test/n"]):
+        with pytest.raises(InferenceError) as caught:
+            api.evaluate(frame, "{{ x }}", truth="price", scorer="error", models=models, concurrency=1)
+        found = caught.value.partial
+        assert found.summary["score"].isna().all()
+        assert len(found.comparisons) == len(models) - 1
+        said = repr(found)
+        assert said.startswith("No row has a number in price: nothing is known.")
+        assert "unknown" in said
+        assert "No answer is right" not in said
+        assert "unknown" in repr(found.plot())
+
+
 def test_nothing_is_said_of_candidates_without_an_answer(api: ModuleType, service: Service) -> None:
     frame = pd.DataFrame({"x": answers_in_turn(service, None, None), "truth": ["a", "b"]})
     found = api.evaluate(frame, "{{ x }}", truth="truth", models=["test/m", "test/n"])

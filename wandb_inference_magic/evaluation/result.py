@@ -225,6 +225,9 @@ class Evaluation:
             return "No row was asked by all candidates: nothing is known."
         if not any(map(any, (map(is_answered, one.answers, one.errors) for one in self.candidates))):
             return "No row has an answer: nothing is known."
+        if self.judged is None and not self._has_truth:
+            value = "number" if self.scorer.needs_numbers else "value"
+            return f"No row has a {value} in {self.truth}: nothing is known."
         if self._has_no_score:
             return f"No answer has a score by {self.scorer.name}: nothing is known."
         if len(self.candidates) == 1:
@@ -245,6 +248,11 @@ class Evaluation:
 
     def _right(self) -> list[list[float]]:
         return [_known(one.right) for one in self.candidates]
+
+    @property
+    def _has_truth(self) -> bool:
+        """Whether there is a row whose truth can be compared."""
+        return any(self._right())
 
     def _best(self) -> str:
         if self.judged is not None:
@@ -294,7 +302,7 @@ class Evaluation:
             shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
             more = f" And {len(failed) - SHOWN_ERRORS:,} more: see `rows`." if len(failed) > SHOWN_ERRORS else ""
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
-        if self.source and len(failed) < len(self.source) and not any(map(any, self._right())):
+        if self._has_truth and len(failed) < len(self.source) and not any(map(any, self._right())):
             lines.append(
                 f"No answer is right: compare the answers in `rows` with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
@@ -362,7 +370,7 @@ class Evaluation:
         rows = []
         for one in self.candidates:
             facts = self._facts(one)
-            score = [] if self.scorer.measure is SHARE else [f"{facts['score']:.3g}"]
+            score = [] if self.scorer.measure is SHARE else [_figure(facts["score"])]
             rows.append(
                 (
                     one.model,
@@ -406,6 +414,10 @@ def _of_several(found: Sequence[Comparison], best: str) -> str:
 
 def _record(comparison: Comparison) -> dict[str, Any]:
     return {name: getattr(comparison, name) for name in COMPARED}
+
+
+def _figure(score: float | None) -> str:
+    return "unknown" if score is None else f"{score:.3g}"
 
 
 def _percent(share: float | None, low: float, high: float) -> str:

@@ -83,7 +83,7 @@ def score_samples(
     """
     if is_missing(truth):
         return RowScores()
-    if scorer.needs_numbers and _as_number(truth) is None:
+    if scorer.needs_numbers and as_number(truth) is None:
         if len(notices) < MOST_NOTICES:
             said = quoted(shortened(str(truth), LONGEST_TRUTH))
             notices[f"The truth {said} is no number: such rows are left out of the score."] = None
@@ -197,19 +197,20 @@ def _f1(answer: Any, truth: Any, kind: Kind) -> float:
 
 def _error(answer: Any, truth: Any, _: Kind) -> float | None:
     """Return the distance of two numbers, or None if the answer is no number."""
-    ours, theirs = _as_number(answer), _as_number(truth)
+    ours, theirs = as_number(answer), as_number(truth)
     return None if ours is None or theirs is None else float(abs(ours - theirs))
 
 
 def span(truths: Sequence[Any]) -> float:
     """Return how far known numbers lie apart, or how far from 0 if they are all the same. It is never 0."""
-    numbers = [float(one) for truth in truths if (one := _as_number(truth)) is not None]
+    numbers = [float(one) for truth in truths if (one := as_number(truth)) is not None]
     if not numbers:
         return 1.0
     return (max(numbers) - min(numbers)) or abs(numbers[0]) or 1.0
 
 
-def _as_number(value: Any) -> Decimal | None:
+def as_number(value: Any) -> Decimal | None:
+    """Return the number that a value is, or that a text consists of; None if it is none."""
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
         return None

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import STRUCT, Kind, plain, schema_kinds
-from ..errors import InferenceError, did_you_mean
+from ..errors import InferenceError, did_you_mean, shortened
 from ..prompts import is_missing
-from .scorers import SCORERS
+from .scorers import SCORERS, as_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,17 +104,28 @@ class EvaluationSpec:
             )
 
     def check_truths(self, truths: Sequence[Any]) -> None:
-        """Raise if whole answers would be compared with truths that have no fields: none would be right.
+        """Raise if no answer could be right, whatever the models say.
+
+        The scorer needs numbers and no truth is one; or whole answers would be compared with truths that have no
+        fields.
 
         Raises
         ------
         InferenceError
-            With the fields of the schema.
+            With what the truths are, or the fields of the schema.
         """
+        given = [one for one in truths if not is_missing(one)]
+        if self.scorer.needs_numbers and given and all(as_number(one) is None for one in given):
+            raise InferenceError(
+                f"The scorer {self.scorer.name} measures numbers, and no row has one in {self.truth!r}: "
+                f"the first value is {shortened(repr(plain(given[0])))}. Nothing was sent.",
+                remedy="Make it a column of numbers, or choose another scorer.",
+                cause="option",
+            )
         fields = () if self.schema is None else tuple(self.schema.fields)
         if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
             return
-        known = [plain(one) for one in truths if not is_missing(one)]
+        known = [plain(one) for one in given]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):
             raise InferenceError(
                 f"The schema has {len(fields)} fields, and {self.truth!r} does not say which one it holds. "
