@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,10 @@ from printing import printed_by
 from python_processes import run_python
 from service import MODEL, Answer, Service, completion, listing, refused
 
+import wandb_inference_magic
 from wandb_inference_magic import InferenceError
+from wandb_inference_magic.catalog.parameters import ARGUMENTS
+from wandb_inference_magic.engine.python_arguments import TAKES
 
 RunScript = Callable[..., Any]
 
@@ -242,7 +246,90 @@ def test_a_misspelt_argument_is_not_sent_to_the_service(
     assert service.chats == []
     # A parameter of the service whose name is like none of ours.
     api.chat("Hi", top_k=3, min_p=0.1, repetition_penalty=1.1, guided_json={"type": "object"}, n_probs=1)
+    api.chat(
+        "Hi",
+        stop=["x"],
+        samplers=["top_k"],
+        thinking={"type": "enabled"},
+        cache_prompt=True,
+        guided_json={"type": "object"},
+    )
     assert service.last.body["guided_json"] == {"type": "object"}
+
+
+ROWS = [{"t": "a", "label": "b"}]
+# What no argument of the name takes: chat's, map_prompts' and evaluate's.
+WRONG: dict[str, list[dict[str, Any]]] = {
+    "chat": [
+        *({"think": True}, {"think": False}, {"model": ["A", "B"]}, {"model": 3}, {"system": 3}, {"thread": 3}),
+        *({"images": 3}, {"images": "cat.png"}, {"tools": 3}, {"stream": "no"}, {"json": None}, {"prompt": 3}),
+        *({"foo": {1, 2}}, {"foo": float("nan")}, {"temperature": object()}, {"logit_bias": {1: b"x"}}),
+    ],
+    "map_prompts": [
+        *({"think": True}, {"model": [3]}, {"model": 3}, {"system": ["x"]}, {"into": ""}, {"into": 3}, {"limit": "3"}),
+        *({"names": {3: 1}}, {"names": [1]}, {"cache": "no"}, {"distinct": "yes"}, {"concurrency": 0}, {"foo": {1}}),
+    ],
+    "evaluate": [
+        *({"think": False}, {"models": 3}, {"models": {"a": 1}}, {"prompts": 3}, {"samples": None}, {"scorer": [3]}),
+        *({"judge": 3}, {"field": 3}, {"truth": 3}, {"stop_when_clear": "x"}, {"prompt": 3}, {"foo": {1}}),
+    ],
+}
+
+
+def call_with(api: ModuleType, function: str, given: dict[str, Any]) -> Any:
+    if function == "chat":
+        return api.chat(**{"prompt": "Hi", **given})
+    more = {"truth": "label"} if function == "evaluate" else {}
+    return getattr(api, function)(**{"frame": ROWS, "prompt": "{{ t }}", **more, **given})
+
+
+@pytest.mark.parametrize(("function", "given"), [(name, one) for name, wrong in WRONG.items() for one in wrong])
+def test_a_wrong_argument_is_named_and_nothing_is_sent(
+    api: ModuleType, service: Service, function: str, given: dict[str, Any]
+) -> None:
+    (name,) = given
+    with pytest.raises(InferenceError, match=rf"^{name} is [\s\S]* must be [\s\S]*Nothing was sent\.") as caught:
+        call_with(api, function, given)
+    assert caught.value.cause == "option"
+    assert service.received == []
+
+
+def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: Service) -> None:
+    numpy = pytest.importorskip("numpy")
+    service.always = completion("{}")
+    api.chat("Hi", json=numpy.bool_(True), repair=0, images=iter(()), tools=(), temperature=numpy.float64(0.5))
+    assert service.last.body["temperature"] == 0.5
+    api.map_prompts(ROWS, "{{ t }}", model=(one for one in ("test/a", "test/b")), names={}, foo=numpy.arange(2))
+    assert service.last.body["foo"] == [0, 1]
+    api.evaluate(ROWS, None, truth="label", prompts=(one for one in ("{{ t }}", "{{ t }}!")), models=None)
+
+
+FUNCTIONS = {one: inspect.signature(getattr(wandb_inference_magic, one)).parameters for one in WRONG}
+
+
+def test_what_every_argument_takes_is_known() -> None:
+    ours = {name for parameters in FUNCTIONS.values() for name in parameters} - {"parameters"}
+    assert set(TAKES) == ours
+
+
+def test_an_argument_of_another_function_is_not_sent_to_the_service(api: ModuleType, service: Service) -> None:
+    having: dict[str, list[str]] = {}
+    for function, parameters in FUNCTIONS.items():
+        for name in parameters:
+            having.setdefault(name, []).append(function)
+    del having["parameters"]
+    assert {name: list(functions) for name, functions in ARGUMENTS.items()} == having
+    wrong = [
+        (function, name) for name, functions in having.items() for function in FUNCTIONS if function not in functions
+    ]
+    assert ("map_prompts", "json") in wrong
+    # Of the magics.
+    wrong += [(function, name) for function in FUNCTIONS for name in ("publish", "output", "bg", "no_cache")]
+    for function, name in wrong:
+        with pytest.raises(InferenceError, match=f"^{name} is not set as a parameter of the service") as caught:
+            call_with(api, function, {name: "x"})
+        assert caught.value.remedy
+    assert service.received == []
 
 
 @pytest.mark.parametrize("prompt", [5, None, [{"role": "user", "content": "hi"}], {"a": 1}, "", "  "])

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .config import INTO
-from .errors import InferenceError, InferenceWarning, shortened
+from .errors import InferenceWarning
 from .session import current_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from openai import OpenAI
 
@@ -119,10 +118,12 @@ def chat(
     InferenceError
         For any failure, with its cause and what to do next.
     """
-    from .engine import format_result, run_chat, spec_from_python
+    given = dict(locals())
+    from .engine import ONE_MODEL, check_arguments, format_result, run_chat, spec_from_python
     from .prompts import prompt_with
     from .schemas import toolbox_of
 
+    check_arguments(given, model=ONE_MODEL)
     functions = [tools] if callable(tools) else list(tools)
     spec = spec_from_python(
         prompt_with(prompt, images),
@@ -221,10 +222,11 @@ def map_prompts(
     InferenceWarning
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
+    given = dict(locals())
     from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_job, map_lazily, read_rows
+    from .engine import check_arguments, model_list
 
-    _check_type("into", into, str, "a column's name", lambda name: name != "")
-
+    check_arguments(given)
     command = _command()
     spec = _batch_spec(
         command,
@@ -239,7 +241,7 @@ def map_prompts(
         schema=schema,
         repair=repair,
     )
-    models = _models(model)
+    models = model_list("model", model)
     check_count("limit", limit, 0)
     if is_dask(frame):
         lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
@@ -322,7 +324,9 @@ def evaluate(
         As for `map_prompts`, with the Evaluation so far as its `partial`; and for a column or field that does not
         exist.
     """
+    given = dict(locals())
     from .batch import check_count, read_rows
+    from .engine import MAYBE_PROMPT, check_arguments, model_list
     from .evaluation import (
         EvaluationSpec,
         PreparedEvaluation,
@@ -332,12 +336,10 @@ def evaluate(
         scorer_of,
     )
 
-    if prompt is not None:
-        _check_type("prompt", prompt, str, "a text")
-    _check_type("truth", truth, str, "a column's name")
+    check_arguments(given, prompt=MAYBE_PROMPT)
     check_count("limit", limit, 0)
     check_count("samples", samples, 1)
-    command, texts = _command(), named_prompts(prompt, prompts or ())
+    command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
     asked = [
         _batch_spec(
             command,
@@ -355,7 +357,7 @@ def evaluate(
     spec = EvaluationSpec(
         asked,
         list(texts),
-        command.model_ids(_models(models)),
+        command.model_ids(model_list("models", models)),
         truth,
         field,
         int(samples),
@@ -404,9 +406,6 @@ def _batch_spec(
     from .batch import BatchSpec
     from .engine import spec_from_python
 
-    _check_type("prompt", prompt, str, "a text")
-    if names is not None:
-        _check_type("names", names, Mapping, "a dict of names")
     return BatchSpec(
         text=prompt,
         chat=spec_from_python("", stream=False, **how),
@@ -416,21 +415,6 @@ def _batch_spec(
         retry_failed=retry_failed,
         distinct=distinct,
     )
-
-
-def _models(model: str | Iterable[str] | None) -> list[str]:
-    models = [model] if isinstance(model, str) else model or ()
-    _check_type("model", models, Iterable, "the id of a model, or several")
-    for one in (models := list(models)):
-        _check_type("model", one, str, "the id of a model, or several")
-    return models
-
-
-def _check_type(name: str, value: Any, kind: type, says: str, check: Callable[[Any], bool] = lambda _: True) -> None:
-    if not isinstance(value, kind) or not check(value):
-        raise InferenceError(
-            f"{name} is {shortened(repr(value))}: it must be {says}. Nothing was sent.", cause="option"
-        )
 
 
 def _warn(notice: str) -> None:

@@ -32,6 +32,17 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
     "thread": ("Use --thread.", "Rows have no history: only a chat continues a thread."),
     "images": ("Use --image.", "Put them into the prompt, as values of its template."),
     "tools": ("", "Only a chat has tools."),
+    "json": ("", "Only a chat takes it: give a `schema`, or response_format={'type': 'json_object'}."),
+    "publish": ("", "Call to_weave(...) of the Evaluation."),
+    "output": ("", "The result is what the function returns."),
+    "bg": ("", "Use background=True of map_prompts or evaluate."),
+    "no_cache": ("", "Use cache=False of map_prompts or evaluate."),
+    "no_repair": ("", "Use repair=False."),
+    "no_stream": ("", "Use stream=False of chat."),
+    "once": ("", "A chat without `thread` has no history."),
+    "param": ("", "Give each parameter by its own name: top_k=20."),
+    "image": ("", "Use `images` of chat; in a map, put them into the prompt, as values of its template."),
+    "dry_run": ("", "%%wbmap and %%wbeval have it: --dry-run."),
     "stream_options": ("They are always sent with a streamed request.",) * 2,
     "n": ("One reply is shown; run the cell again for another.", "Call it again for another reply."),
     "extra_headers": (
@@ -54,8 +65,22 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-# Arguments of `chat` and `map_prompts` that the service does not know. One that is misspelt would be sent to it.
-_ARGUMENTS: Final = ("model", "system", "thread", "think", "images", "schema", "tools")
+# Arguments that the service does not know, and the functions that have them. One that another function has, or that is
+# misspelt, would be sent to the service.
+_ALL: Final = ("chat", "map_prompts", "evaluate")
+_OF_ROWS: Final = ("map_prompts", "evaluate")
+ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("prompt", "system", "think", "schema", "repair"), _ALL),
+    **dict.fromkeys(("frame", "concurrency", "limit", "cache", "background", "names"), _OF_ROWS),
+    **dict.fromkeys(("thread", "stream", "images", "json", "tools"), ("chat",)),
+    **dict.fromkeys(("into", "retry_failed", "distinct"), ("map_prompts",)),
+    **dict.fromkeys(
+        ("models", "prompts", "truth", "field", "samples", "scorer", "judge", "stop_when_clear"), ("evaluate",)
+    ),
+    "model": ("chat", "map_prompts"),
+}
+# Servers have parameters that are spelt nearly as some of these (`samplers`); `models` is near where `model` is.
+_NOT_MISSPELT: Final = ("models", "samples", "stop_when_clear", *SAMPLING)
 
 
 def check_parameter(name: str, *, in_python: bool = False) -> None:
@@ -67,8 +92,11 @@ def check_parameter(name: str, *, in_python: bool = False) -> None:
         The error says where it is set, or what was probably meant.
     """
     on_line, in_code = _ELSEWHERE.get(name, ("", ""))
+    if in_python and not in_code and name in ARGUMENTS:
+        in_code = f"It is an argument of {' and '.join(ARGUMENTS[name])}."
     if remedy := in_code if in_python else on_line:
         where = "as a parameter of the service" if in_python else "with --param"
         raise InferenceError(f"{name} is not set {where}. Nothing was sent.", remedy=remedy, cause="option")
-    if in_python and name not in _ARGUMENTS and (near := did_you_mean(name, _ARGUMENTS, least=0.8)):
+    known = [one for one in ARGUMENTS if one not in _NOT_MISSPELT]
+    if in_python and name not in SAMPLING and (near := did_you_mean(name, known, least=0.8)):
         raise InferenceError(f"There is no argument {name}. Nothing was sent.", remedy=near, cause="option")

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from .call import ModelCall as ModelCall
     from .chat import run_chat as run_chat
     from .compare import MOST_MODELS as MOST_MODELS
+    from .python_arguments import (
+        MAYBE_PROMPT as MAYBE_PROMPT,
+        ONE_MODEL as ONE_MODEL,
+        check_arguments as check_arguments,
+        model_list as model_list,
+    )
     from .relax import relax_response_format as relax_response_format
     from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
     from .spec import (
@@ -28,6 +34,7 @@ __getattr__ = lazy_exports(
         "call": ("ModelCall",),
         "chat": ("run_chat",),
         "compare": ("MOST_MODELS",),
+        "python_arguments": ("MAYBE_PROMPT", "ONE_MODEL", "check_arguments", "model_list"),
         "relax": ("relax_response_format",),
         "request": ("ChatSpec", "for_prompt", "prepare_request"),
         "spec": ("build_spec", "format_result", "spec_from_options", "spec_from_python"),

@@ -9,6 +9,7 @@ from ..catalog import SAMPLING, check_parameter
 from ..errors import InferenceError
 from ..prompts import Image, TextOfImages, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
 from ..schemas import ResultText, read_schema, read_tools, schema_of
+from .python_arguments import json_values
 from .request import ChatSpec
 
 if TYPE_CHECKING:
@@ -138,12 +139,11 @@ def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: 
     Raises
     ------
     InferenceError
-        For a parameter that has an argument of its own, and a schema that cannot be used.
+        For a parameter that has an argument of its own or is no JSON, and a schema that cannot be used.
     """
     for name in parameters:
         check_parameter(name, in_python=True)
-    # NumPy numbers are not JSON.
-    parameters = {name: one.tolist() if hasattr(one, "tolist") else one for name, one in parameters.items()}
+    parameters = json_values(parameters)
     return ChatSpec(
         prompt=prompt,
         parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),

@@ -347,7 +347,8 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
     InferenceError
         If there is none, or a prompt or a name is no text.
     """
-    others = [others] if isinstance(others, str) else others
+    if not isinstance(others, Mapping):
+        others = [one for one in [others] if one] if isinstance(others, str) else list(others)
     own = "prompt"
     while own in others:
         own = f"{own} of the cell"
@@ -356,9 +357,9 @@ def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] 
         found |= others
     else:
         found |= {f"prompt {number}": text for number, text in enumerate(others, len(found) + 1)}
-    if odd := next((one for pair in found.items() for one in pair if not isinstance(one, str)), None):
+    if odd := [one for pair in found.items() for one in pair if not isinstance(one, str)]:
         raise InferenceError(
-            f"A prompt and its name are texts, and {shortened(repr(odd))} is none. Nothing was sent.",
+            f"A prompt and its name are texts, and {shortened(repr(odd[0]))} is none. Nothing was sent.",
             remedy="Give a list of templates, or a dict of them by their names.",
             cause="option",
         )

@@ -244,20 +244,14 @@ def with_images(content: Content, images: Sequence[Image]) -> Content:
     return [part for part in parts if part.get("text") != ""] + [image.part for image in images]
 
 
-def prompt_with(text: object, images: Iterable[Any]) -> Content:
+def prompt_with(text: str, images: Iterable[Any]) -> Content:
     """Return the prompt that Python code gives as a text and images.
 
     Raises
     ------
     InferenceError
-        If it is not a text, or empty and without an image, or if one of the images is none.
+        If it is empty and without an image, or if one of the images is none.
     """
-    if not isinstance(text, str):
-        raise InferenceError(
-            f"The prompt is of type {type(text).__name__}, and must be a text. Nothing was sent.",
-            remedy="Write the value into a text; `as_prompt(value)` gives the text that {{ value }} has in a cell.",
-            cause="option",
-        )
     if not (given := [image_given(one) for one in images]):
         refuse_empty(text)
     return with_images(text, given)

@@ -1,0 +1,172 @@
+"""What the arguments of the Python API may be. They are checked here before anything is sent, for all its functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..catalog import THINK
+from ..errors import InferenceError, quoted, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Takes(NamedTuple):
+    """What an argument takes: in words, as a check, and what to do about another value."""
+
+    says: str
+    accepts: Callable[[Any], bool]
+    remedy: str = ""
+
+
+def _or_none(one: Takes) -> Takes:
+    return Takes(f"{one.says}, or None", lambda value: value is None or one.accepts(value), one.remedy)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_series(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _is_one_or_many(value: Any) -> bool:
+    return isinstance(value, str | Mapping) or _is_series(value)
+
+
+def _is_text_or_function(value: Any) -> bool:
+    return isinstance(value, str) or callable(value)
+
+
+def _is_switch(value: Any) -> bool:
+    # The truth values of NumPy are none of Python's.
+    return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
+
+
+_TEXT: Final = Takes("a text", _is_text)
+_COLUMN: Final = Takes("a column's name", lambda value: _is_text(value) and value != "")
+_SWITCH: Final = Takes("True or False", _is_switch)
+# Checked where it is used, with a message of its own.
+_ANY: Final = Takes("anything", lambda _: True)
+_MODELS: Final = Takes("the id of a model, or several", lambda value: _is_text(value) or _is_series(value))
+PROMPT: Final = Takes(
+    "a text",
+    _is_text,
+    "Write the value into a text; `as_prompt(value)` gives the text that {{ value }} has in a cell.",
+)
+# Where an argument of a function takes something else than that of the others.
+ONE_MODEL: Final = _or_none(Takes("the id of one model", _is_text, "map_prompts and evaluate take several."))
+MAYBE_PROMPT: Final = _or_none(PROMPT)
+
+TAKES: Final[Mapping[str, Takes]] = {
+    "background": _SWITCH,
+    "cache": _SWITCH,
+    "concurrency": _ANY,
+    "distinct": _SWITCH,
+    "field": _or_none(Takes("the name of a field", _is_text)),
+    "frame": _ANY,
+    "images": Takes("a list of images", _is_series, "For one image: images=[image]."),
+    "into": _COLUMN,
+    "json": _SWITCH,
+    "judge": _or_none(Takes("the id of a model", _is_text)),
+    "limit": _ANY,
+    "model": _or_none(_MODELS),
+    "models": _or_none(_MODELS),
+    "names": _or_none(
+        Takes("a dict of values by their names", lambda value: isinstance(value, Mapping) and all(map(_is_text, value)))
+    ),
+    "prompt": PROMPT,
+    "prompts": _or_none(Takes("a template, a list of them, or a dict of them by name", _is_one_or_many)),
+    "repair": _SWITCH,
+    "retry_failed": _SWITCH,
+    "samples": Takes("a whole number from 1 on", lambda value: value is not None),
+    "schema": _ANY,
+    "scorer": _or_none(Takes("a scorer's name, or a function of an answer and the truth", _is_text_or_function)),
+    "stop_when_clear": _SWITCH,
+    "stream": _SWITCH,
+    "system": _or_none(_TEXT),
+    "think": _or_none(Takes(f"one of {', '.join(map(repr, THINK))}", _is_text)),
+    "thread": _or_none(Takes("a thread's name", _is_text)),
+    "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
+    "truth": _COLUMN,
+}
+
+
+def check_arguments(given: Mapping[str, Any], **others: Takes) -> None:
+    """Raise if an argument of a function of the Python API has a value that it does not take.
+
+    Parameters
+    ----------
+    given : mapping
+        All of the function's arguments, by name. Its `parameters` are those of the service: `json_values` checks them.
+    **others
+        What an argument takes, where that differs from what it takes in the other functions.
+
+    Raises
+    ------
+    InferenceError
+        It names the argument, its value and what it takes.
+    """
+    for name, value in given.items():
+        if name != "parameters":
+            _check(name, value, others.get(name) or TAKES[name])
+
+
+def model_list(name: str, models: str | Iterable[str] | None) -> list[str]:
+    """Return the ids that an argument names.
+
+    Raises
+    ------
+    InferenceError
+        If one of them is no text.
+    """
+    found = [models] if isinstance(models, str) else list(() if models is None else models)
+    for one in found:
+        _check(name, one, Takes(_MODELS.says, _is_text))
+    return found
+
+
+def json_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of the service with the numbers and arrays of NumPy as JSON has them.
+
+    Raises
+    ------
+    InferenceError
+        If one of them is nothing that JSON has. It names the parameter.
+    """
+    return {name: _json_value(name, value) for name, value in parameters.items()}
+
+
+def _json_value(name: str, value: Any) -> Any:
+    try:
+        found = value.tolist() if hasattr(value, "tolist") else value
+        json.dumps(found, allow_nan=False, default=_as_sdk)
+    except Exception as error:  # noqa: BLE001 - the user's own types can raise anything
+        raise InferenceError(
+            f"{name} is {shortened(repr(value))}: a parameter of the service must be a value of JSON. "
+            "Nothing was sent.",
+            why=quoted(f"{error}.").replace("..", "."),
+            remedy="Give a text, a number, True, False, None, or a list or dict of these.",
+            cause="option",
+        ) from None
+    return found
+
+
+def _as_sdk(value: Any) -> Any:
+    """Return a value that the SDK takes besides those of JSON: a time, or a pydantic model."""
+    for name in ("isoformat", "model_dump"):
+        if hasattr(value, name) and not isinstance(value, type):
+            return getattr(value, name)()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _check(name: str, value: Any, takes: Takes) -> None:
+    if not takes.accepts(value):
+        raise InferenceError(
+            f"{name} is {shortened(repr(value))}: it must be {takes.says}. Nothing was sent.",
+            remedy=takes.remedy,
+            cause="option",
+        )
