@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from kernels import Kernel
-from service import Answer, Service, Wandb, completion
+from service import Answer, Script, Service, Wandb, completion, refused
 
 from wandb_inference_magic.errors import InferenceError
 
@@ -19,16 +19,26 @@ FRAME = pd.DataFrame({"n": range(24), "label": ["long"] * 12 + [None] * 12})
 
 
 def judged(
-    api: ModuleType, service: Service, prefers: Callable[[int, str], str], frame: pd.DataFrame = FRAME, **options: Any
+    api: ModuleType,
+    service: Service,
+    prefers: Callable[[int, str], str | Script],
+    frame: pd.DataFrame = FRAME,
+    **options: Any,
 ) -> Any:
-    """Model x answers `long`, y `short`. `prefers` says what the judge takes, by the row and what is shown first."""
+    """Model x answers `long`, y `short`. `prefers` says what the judge takes, by the row and what is shown first,
+    or how its request is answered.
+    """
 
     def answer(one: Answer) -> None:
         prompt = one.received.body["messages"][-1]["content"]
         if one.received.body["model"] == "test/judge":
             row = int(re.findall(r"Row (\d+)", prompt)[0])
             first = re.findall(r"answer:\n(\w+)", prompt)[0]
-            completion(json.dumps({"better": "first" if prefers(row, first) == first else "second"}))(one)
+            taken = prefers(row, first)
+            if not isinstance(taken, str):
+                taken(one)
+                return
+            completion(json.dumps({"better": "first" if taken == first else "second"}))(one)
         else:
             completion("long" if one.received.body["model"] == "test/x" else "short")(one)
 
@@ -84,6 +94,35 @@ def test_a_judge_that_does_not_exist_is_refused_before_anything_is_sent(
     run = kernel_with_catalog.run("%%wbeval df --truth label -m test/small -m test/eyes --judge test/smal\n{{ n }}")
     assert "There is no model 'test/smal' at this endpoint." in run.error
     assert wandb.api.chats == []
+
+
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_a_judge_that_fails_is_quoted_and_leaves_the_comparison_to_the_truth(
+    api: ModuleType, service: Service, has_truth: bool
+) -> None:
+    frame = FRAME.head(7).assign(label="long" if has_truth else ["long"] + [None] * 6)
+    found = judged(api, service, lambda row, first: refused(400, "no judge today"), frame)
+    said = str(found)
+    assert "test/judge judged nothing. 7 pairs have no judgement; requests about 7 rows failed, the first" in said
+    assert "no judge today" in said
+    assert "The comparison is by label instead." in said
+    assert found.comparisons[["rows", "difference"]].values.tolist() == [[7 if has_truth else 1, 1.0]]
+    assert ("test/x is better than test/y: its share of right answers" in said) == has_truth
+
+
+def test_a_judge_whose_run_stops_leaves_the_comparison_to_the_truth(api: ModuleType, service: Service) -> None:
+    with pytest.raises(InferenceError, match="16 consecutive rows failed") as caught:
+        judged(api, service, lambda row, first: refused(400, "no judge today"))
+    assert caught.value.partial.comparisons[["rows", "difference"]].values.tolist() == [[12, 1.0]]
+    assert "The comparison is by label instead." in str(caught.value.partial)
+
+
+def test_a_judge_that_fails_on_some_pairs_says_why(api: ModuleType, service: Service) -> None:
+    said = str(judged(api, service, lambda row, first: refused(400, "too long") if row in (3, 4) else "long"))
+    assert "it contradicted itself on 0 of 22 pairs" in said
+    assert "2 pairs have no judgement; requests about 2 rows failed, the first with: " in said
+    assert "too long" in said
+    assert "The comparison is by" not in said
 
 
 def test_a_judge_that_cannot_start_loses_no_answer(

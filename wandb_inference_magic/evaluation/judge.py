@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import BatchSpec, ListRows, PreparedRuns, json_text, means_same, plain
 from ..engine import prepare_request
+from ..errors import shortened
 from ..schemas import schema_of
 from ..text import counted
 from .statistics import ALPHA, cohen_kappa, mcnemar
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PREFERRED: Final = Measure("share of rows that the judge prefers")
 # Its agreement with people is a figure of at least so many pairs.
 FEWEST_PAIRS: Final = 10
+# So much of the error of a request is shown.
+MOST_OF_ERROR: Final = 300
 _SHAPE: Final = "better first|second"
 _TEXT: Final = """\
 Two answers to the same question follow. Say which one is better: the first or the second. Judge what is said,
@@ -67,6 +70,8 @@ class Judgement:
         The pairs of different answers that it judged in both orders.
     failed : int
         Those without a judgement.
+    reasons : dict
+        By row: the error of a request that failed, why a pair of its answers is without one.
     truth : str
         The column in which people said what is right.
     """
@@ -77,7 +82,13 @@ class Judgement:
     second: int = 0
     asked: int = 0
     failed: int = 0
+    reasons: dict[int, str] = field(default_factory=dict)
     truth: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it was asked, and judged nothing: then it is no comparison."""
+        return self.failed > 0 and not self.asked
 
     @property
     def contradictions(self) -> float:
@@ -113,7 +124,9 @@ class Judgement:
         """What is to be said about the judge itself."""
         model = self.run.model if self.run else "The judge"
         if not self.asked:
-            return ["There were no different answers to judge." if not self.failed else f"{model} judged nothing."]
+            if not self.failed:
+                return ["There were no different answers to judge."]
+            return [f"{model} judged nothing.", self._missing()]
         changed = self.first + self.second
         of = f"{changed:,} of {self.asked:,} pairs ({self.contradictions:.0%})"
         said = [f"Judged by {model}, in both orders: it contradicted itself on {of}."]
@@ -124,12 +137,20 @@ class Judgement:
         if changed:
             said.append("Pairs on which it contradicted itself count for neither.")
         if self.failed:
-            said.append(f"{self.failed:,} pairs have no judgement.")
+            said.append(self._missing())
         ours, theirs = self._labelled()
         if ours:
             agreed = sum(one == other for one, other in zip(ours, theirs, strict=True))
             said.append(f"It agreed with {self.truth} on {agreed:,} of {counted(len(ours), 'pair')}{self._chance()}.")
         return said
+
+    def _missing(self) -> str:
+        """Say how many pairs have no judgement, and why."""
+        said = f"{counted(self.failed, 'pair')} {'has' if self.failed == 1 else 'have'} no judgement"
+        if not self.reasons:
+            return f"{said}."
+        first = shortened(next(iter(self.reasons.values())), MOST_OF_ERROR)
+        return f"{said}; requests about {counted(len(self.reasons), 'row')} failed, the first with: {first}"
 
     def _chance(self) -> str:
         if (kappa := self.kappa) is None:
@@ -180,7 +201,8 @@ def judge(
     said = [None if one is None else one["better"] for one in judged.run.answers]
     said += [None] * (len(questions) - len(said))
     for place, (pair, number) in enumerate(asked):
-        _note(judged, pair, number, said[2 * place], said[2 * place + 1])
+        why = next(filter(None, map(judged.run.errors.get, (2 * place, 2 * place + 1))), "")
+        _note(judged, pair, number, said[2 * place], said[2 * place + 1], why)
     return judged, ran
 
 
@@ -214,10 +236,12 @@ def _without_judge(one: Any, other: Any) -> int | None:
     return 0 if means_same(one, other) else None
 
 
-def _note(judged: Judgement, pair: Pair, number: int, forth: str | None, back: str | None) -> None:
-    """Store what the judge said of a row: with A shown first, and with B shown first."""
+def _note(judged: Judgement, pair: Pair, number: int, forth: str | None, back: str | None, why: str) -> None:
+    """Store what the judge said of a row: with A shown first, and with B shown first; or why it said nothing."""
     if forth is None or back is None:
         judged.failed += 1
+        if why:
+            judged.reasons.setdefault(number, why)
         return
     judged.asked += 1
     pair.judged.add(number)

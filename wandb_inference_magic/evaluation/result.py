@@ -64,7 +64,7 @@ class Evaluation:
     is_decided : bool
         Whether it stopped because of that.
     judged : Judgement or None
-        What a judge prefers: the comparisons follow it.
+        What a judge prefers: the comparisons follow it, unless it judged nothing.
     notices : tuple of str
     by_hand : dict
         By row, what a person said is right in `review()`.
@@ -91,8 +91,8 @@ class Evaluation:
     @cached_property
     def found(self) -> list[Comparison]:
         """The comparisons of every two candidates."""
-        if self.judged is not None:
-            return self.judged.comparisons()
+        if self._decides is not None:
+            return self._decides.comparisons()
         names = [one.label for one in self.candidates]
         return compare_all(
             names,
@@ -101,6 +101,11 @@ class Evaluation:
             is_sequential=self.is_sequential,
             measure=self.scorer.measure,
         )
+
+    @property
+    def _decides(self) -> Judgement | None:
+        """The judge whom the comparisons follow. One that judged nothing leaves them to the truth."""
+        return None if self.judged is None or self.judged.is_empty else self.judged
 
     @property
     def summary(self) -> Any:
@@ -225,7 +230,7 @@ class Evaluation:
             return "No row was asked by all candidates: nothing is known."
         if not any(map(any, (map(is_answered, one.answers, one.errors) for one in self.candidates))):
             return "No row has an answer: nothing is known."
-        if self.judged is None and not self._has_truth:
+        if self._decides is None and not self._has_truth:
             value = "number" if self.scorer.needs_numbers else "value"
             return f"No row has a {value} in {self.truth}: nothing is known."
         if self._has_no_score:
@@ -241,7 +246,7 @@ class Evaluation:
     @property
     def _has_no_score(self) -> bool:
         """Whether there are answers, and the scorer failed on all of them."""
-        if self.judged is not None or self.scorer.measure.lower_is_better:
+        if self._decides is not None or self.scorer.measure.lower_is_better:
             return False
         has_answer = any(one is not None for each in self.candidates for row in each.answers for one in row)
         return has_answer and all(one is None for each in self.candidates for row in each.samples for one in row)
@@ -255,7 +260,7 @@ class Evaluation:
         return any(self._right())
 
     def _best(self) -> str:
-        if self.judged is not None:
+        if self._decides is not None:
             wins = {
                 one.label: sum(
                     each.difference if each.a == one.label else -each.difference
@@ -310,6 +315,8 @@ class Evaluation:
         judge = self.judged.run if self.judged else None
         if self.judged:
             lines += self.judged.sentences()
+            if self.judged.is_empty and self._has_truth:
+                lines.append(f"The comparison is by {self.truth} instead.")
         costs = [run.cost for run in (*(one.run for one in self.candidates), *([judge] if judge else []))]
         cost = None if None in costs else sum(one for one in costs if one is not None)
         counts = {
