@@ -629,3 +629,12 @@ def test_an_answer_that_was_cut_is_replaced_with_its_mark(kernel: Kernel, servic
     again = kernel.run("%%wbmap df -o df\n{{ n }}")
     assert "The columns of an earlier run are replaced: reply, reply_error." in again.text
     assert kernel.value("(list(df), df.reply.tolist())") == (["n", "reply"], ["A long answer."] * 3)
+
+
+def test_a_row_that_fails_with_several_models_is_named_once(kernel: Kernel, service: Service) -> None:
+    service.always = lambda one: (refused(400, "no") if "n=1" in str(one.received.body) else completion("yes"))(one)
+    assert kernel.run("rows = [{'n': one} for one in range(3)]").ok
+    said = kernel.run("%%wbmap rows -m test/a -m test/b -o out\nn={{ n }}").text
+    assert "Row 2: " in said
+    assert "2, 2" not in said
+    assert "shorten the prompt if it is too long (in a chat:" in kernel.value("out.reply_a_error[1]")

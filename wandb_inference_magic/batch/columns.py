@@ -313,7 +313,9 @@ def name_columns(
     suffixes = _suffixes(models)
     errors = [error_column(f"{into}{suffix}") for suffix in suffixes]
     asked = {*errors, *(f"{name}{suffix}" for suffix in suffixes for name in wishes.values())}
-    replaced = tuple(name for error in errors for name in rows.answered_before(error) if name in asked)
+    # Those of several models are known by each of their errors.
+    before = dict.fromkeys(name for error in errors for name in rows.answered_before(error))
+    replaced = tuple(name for name in before if name in asked)
     taken = {*rows.columns, *rows.index_names} - set(replaced)
     notices = [f"The columns of an earlier run are replaced: {', '.join(replaced)}."] if replaced else []
 

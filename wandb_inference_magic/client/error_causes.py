@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 # Statuses that may pass by themselves. Those from 520 are sent by gateways.
 PASSING: Final = (408, 409, 423, 424, 425, 429, 498, 499, 500, 502, 503, 504, 507, 509, *range(520, 531), 598, 599)
-_SHORTEN: Final = "Shorten the prompt (--once, --new), or choose a model with a larger context: %wbmodels."
-_CHANGE: Final = "Leave out or change the option it names; shorten the prompt if it is too long (--once, --new)."
+_SHORTEN: Final = "Shorten the prompt (in a chat: --once, --new), or choose a model with a larger context: %wbmodels."
+_CHANGE: Final = (
+    "Leave out or change the option it names; shorten the prompt if it is too long (in a chat: --once, --new)."
+)
 _ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}"
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
 _TOO_MANY: Final = "{service} is getting too many requests at once."

@@ -251,12 +251,13 @@ def _lines(ran: Ran, name: str) -> Iterator[str]:
     if rows_cut := max(run.shortened for run in runs):
         yield f"Values were cut in the prompts of {counted(rows_cut, 'row')}; the cut is marked there."
     yield from _money_lines(runs)
-    rows: dict[str, list[int]] = {}
+    # A row can fail with several models.
+    rows: dict[str, set[int]] = {}
     for run in runs:
         for number, message in sorted(run.errors.items()):
-            rows.setdefault(message, []).append(number + 1)
+            rows.setdefault(message, set()).add(number + 1)
     for message, numbers in list(rows.items())[:SHOWN_ERRORS]:
-        yield f"{_format_rows(numbers)}: {shortened(message, 200)}"
+        yield f"{_format_rows(sorted(numbers))}: {shortened(message, 200)}"
 
 
 def _format_rows(numbers: Sequence[int]) -> str:
