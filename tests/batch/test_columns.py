@@ -581,8 +581,9 @@ def test_only_the_columns_of_an_earlier_run_are_replaced(library: str) -> None:
 
 def test_the_replaced_columns_of_several_models_are_each_named_once() -> None:
     models = ["x/a", "x/b"]
-    earlier = {"text": ["x", "y"], **dict.fromkeys(("reply_a", "reply_b"), ["yes", None])}
-    rows = read_rows(pd.DataFrame(earlier | dict.fromkeys(("reply_a_error", "reply_b_error"), [None, "odd"])))
+    answers, reasons = ["yes", None], [None, "odd"]
+    earlier = {"text": ["x", "y"], "reply_a": answers, "reply_b": answers}
+    rows = read_rows(pd.DataFrame(earlier | {"reply_a_error": reasons, "reply_b_error": reasons}))
     _, replaced, notices = name_columns(rows, None, "reply", models)
     assert sorted(replaced) == ["reply_a", "reply_a_error", "reply_b", "reply_b_error"]
     assert len(notices) == 1
