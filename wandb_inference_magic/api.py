@@ -88,7 +88,7 @@ def chat(
     prompt : str
         The prompt. It is sent as it is.
     model, system : str, optional
-        The model's id and the system prompt. Default to the settings.
+        The model's id and the system prompt, which is sent as it is. Default to the settings.
     thread : str, optional
         The thread to continue; a cell that is run again replaces its turns. Without one, no history is read or written.
     stream : bool
@@ -173,7 +173,7 @@ def map_prompts(
     model : str or sequence of str, optional
         The model or models. With several, the answers of each model are in separate columns.
     system : str, optional
-        The system prompt.
+        The system prompt. It is no template: it is sent as it is, the same for all rows.
     into : str
         The column for the answers. `<into>_error` says why a row has none; it exists only if a row failed.
     schema : object, optional

@@ -159,6 +159,26 @@ def test_a_prompt_with_a_column_is_no_mistake(api: ModuleType, service: Service,
     api.map_prompts([{"review": "a", "stars": 1}] * 2, prompt)
 
 
+@pytest.mark.parametrize("system", ["Rate {{ review }}.", "{{- tone}}", "{{ row.stars }}"])
+def test_a_system_prompt_that_names_a_column_is_sent_as_it_is_with_a_warning(
+    api: ModuleType, service: Service, system: str
+) -> None:
+    service.always = completion("yes")
+    rows = [{"review": "a", "stars": 1}] * 2
+    with pytest.warns(InferenceWarning, match="The system prompt is sent as it is, with {{ .* }} in it") as found:
+        api.map_prompts(rows, "{{ review }}", system=system, names={"tone": "kind"})
+    assert len(found) == 1
+    assert service.last.body["messages"][0] == {"role": "system", "content": system}
+    with pytest.warns(InferenceWarning, match="The system prompt is sent as it is"):
+        api.evaluate(rows, "{{ review }}?", truth="stars", system="{{ stars }}")
+
+
+def test_braces_in_a_system_prompt_that_name_no_column_are_no_mistake(api: ModuleType, service: Service) -> None:
+    service.always = completion("yes")
+    api.map_prompts(["a"], "{{ text }}", system="Write a template with {{ name }}, {text} and {% if %}.")
+    assert "{{ name }}" in service.last.body["messages"][0]["content"]
+
+
 def test_the_warning_comes_before_anything_is_sent(api: ModuleType, service: Service) -> None:
     import warnings
 

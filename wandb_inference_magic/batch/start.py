@@ -64,7 +64,7 @@ def start(
             error.remedy = f"{error.remedy} The first row was taken from the iterator: make it anew.".strip()
         raise
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
-    run.notice(*_likely_mistakes(rows, spec), *_values_to_cut(run))
+    run.notice(*_likely_mistakes(rows, spec), *_system_not_filled(rows, spec), *_values_to_cut(run))
     if not command.dry:
         _check_budget(command.budget, run)
     return run
@@ -96,6 +96,16 @@ def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
     name = braced[0] if braced else columns[0]
     means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {name} }}}}."
     yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
+
+
+def _system_not_filled(rows: Rows, spec: BatchSpec) -> Iterator[str]:
+    """Say that a system prompt from Python is no template. The magics have refused or filled in one of theirs."""
+    known = set() if spec.raw else {*rows.columns, *rows.index_names, *spec.names, "row"}
+    if named := [name for name in re.findall(r"\{\{-?\s*(\w+)", spec.chat.system or "") if name in known]:
+        yield (
+            f"The system prompt is sent as it is, with {{{{ {named[0]} }}}} in it: it is the same for all rows. "
+            "Write what differs from row to row into the prompt."
+        )
 
 
 def _values_to_cut(run: BatchRun) -> Iterator[str]:
