@@ -104,6 +104,23 @@ def test_the_list_is_fetched_once(kernel: Kernel, service: Service) -> None:
     assert len(service.received) == 2
 
 
+def test_an_empty_list_is_said_to_be_empty_and_a_file_name_can_be_chosen(kernel: Kernel, service: Service) -> None:
+    """llama.cpp names a model by its file."""
+    service.listing = {"data": []}
+    assert "The endpoint lists no models: none is loaded there now." in kernel.run("%wbmodels").error
+    name = "/models/My Model.gguf"
+    service.listing = listing(name)
+    assert name in kernel.run("%wbmodels --table").text
+    for line in (f'%wbmodels --use "{name}"', f'%wbconfig --model "{name}"', f"%config WandbInference.model = {name!r}"):
+        assert kernel.run("%wbconfig --model test/model-a").ok
+        assert kernel.run(line).ok, line
+        assert kernel.run("%wbchat --once hi").ok
+        assert service.last.body["model"] == name
+    kernel.run("%wbconfig --model test/model-a")
+    assert kernel.run(f'%wbchat --once -m "{name}" hi').ok
+    assert service.last.body["model"] == name
+
+
 def test_the_public_feed_can_be_switched_off(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = wandb_kernel(start_kernel, wandb)
     kernel.run("%config WandbInference.catalog = False")
@@ -260,10 +277,10 @@ def test_the_picker_and_the_setting_follow_each_other(kernel: Kernel, service: S
     # A page that is loaded again no longer updates the text below the picker.
     kernel.run("say(ready=True)\n%wbmodels --use test/model-a")
     assert "run the cell again" in kernel.value("listed.note")
-    kernel.run("say(choose='not an id'); say(choose=5); say(other=1)")
+    kernel.run("say(choose='not\\tan id'); say(choose=5); say(other=1)")
     answers = kernel.value("answers")
     assert answers[0] == {"answer": ""}
-    assert "'not an id' is not a model id" in answers[1]["answer"]
+    assert "'not\\tan id' is not a model id" in answers[1]["answer"]
     assert len(answers) == 2
     assert kernel.run("%unload_ext wandb_inference_magic").ok
     assert kernel.value("(dropdown.disabled, listed.alive)") == (True, False)

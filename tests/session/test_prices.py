@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 from known_models import known_model_environment
-from service import Service, Wandb, refused
+from service import Service, Wandb, completion, refused
 
 from wandb_inference_magic.catalog import Price
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import Usage
 from wandb_inference_magic.session import current_session
 from wandb_inference_magic.session.usage import Call, UsageTracker
@@ -90,6 +91,54 @@ def test_nothing_is_fetched(
     api.chat("hi")
     assert not current_session().models.wait_for_prices(1)
     assert feeds(wandb) == before
+
+
+# With a budget, the price is needed before the call --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["chat", "map", "client"])
+def test_an_unknown_price_is_fetched_before_a_budget_refuses(
+    start_api: Callable[..., ModuleType], wandb: Wandb, how: str
+) -> None:
+    """The models of this test are newer than the list in the package."""
+    api = start_api(**known_model_environment(wandb))
+    wandb.api.always = completion("Yes.")
+    client = api.client()
+    current_session().settings.budget = 1.0
+    if how == "chat":
+        assert api.chat("hi", max_tokens=5).cost
+    if how == "map":
+        assert list(api.map_prompts(["a"], "{{ text }}", max_tokens=5).reply) == ["Yes."]
+    if how == "client":
+        client.chat.completions.create(model="test/eyes", messages=[{"role": "user", "content": "hi"}], max_tokens=5)
+    assert (feeds(wandb), current_session().usage.total().unpriced) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("feed", "says"),
+    [
+        ("without the model", ""),
+        ("down", "W&B's public list of prices could not be fetched."),
+        ("off", "The setting catalog is off"),
+    ],
+)
+def test_a_budget_refuses_a_price_that_cannot_be_fetched_and_says_why(
+    start_api: Callable[..., ModuleType], wandb: Wandb, feed: str, says: str
+) -> None:
+    api = start_api(**known_model_environment(wandb))
+    settings = current_session().settings
+    settings.budget, settings.catalog = 1.0, feed != "off"
+    if feed == "down":
+        wandb.feed.documents.clear()
+        wandb.feed.always = refused(500, "down")
+    model = "test/unpriced" if feed == "without the model" else "test/eyes"
+    for _ in range(2):
+        with pytest.raises(InferenceError, match=f"the price of {model} is not known") as raised:
+            api.chat("hi", model=model)
+        assert says in raised.value.why
+        assert raised.value.cause == "budget"
+    assert feeds(wandb) == {"without the model": 1, "down": 2, "off": 0}[feed]
+    assert not wandb.api.chats
 
 
 def test_calls_that_were_prepared_before_the_prices_came_get_their_cost(

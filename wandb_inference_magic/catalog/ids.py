@@ -24,7 +24,7 @@ def check_model_id(text: str) -> str:
     Raises
     ------
     InferenceError
-        If the id is blank, contains whitespace or control characters, or is a malformed LoRA address.
+        If the id is blank, contains whitespace other than spaces or control characters, or is a malformed LoRA address.
     """
     text = text.strip()
     if not is_model_id(text):
@@ -43,8 +43,12 @@ def check_model_id(text: str) -> str:
 
 
 def is_model_id(text: str) -> bool:
-    """Whether a text can be a model's id: not blank, and without whitespace and control characters."""
-    return 0 < len(text) <= 500 and not any(one.isspace() or not one.isprintable() for one in text)
+    """Whether a text can be a model's id: not blank, and of characters that are seen.
+
+    A local server may name a model by its file, and that may hold spaces, but not at its ends.
+    """
+    # A space is the only whitespace that is printable.
+    return 0 < len(text) <= 500 and text == text.strip(" ") and text.isprintable()
 
 
 def is_lora(id: str) -> bool:

@@ -251,8 +251,11 @@ class ModelCall:
         # The tables of causes are imported when a call has failed: a first chat does not wait for them.
         from ..client import FailureContext, to_inference_error
 
-        known = self._command.session.models.known(self.sent.endpoint)
-        return to_inference_error(failure, FailureContext(self.sent.endpoint, self.sent.model, known))
+        models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
+        error = to_inference_error(failure, FailureContext(endpoint, model, models.known(endpoint)))
+        if error.cause == "model":
+            models.is_refused(model, endpoint)
+        return error
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""

@@ -67,6 +67,8 @@ def _show_models(context: MagicContext, options: ModelsOptions, text: str, canva
         note = f". The endpoint does not list it. {catalog.describe_unknown(chosen).remedy}" if is_unlisted else ""
         canvas.show(line_bundle(f"Model for the next chats: {chosen}{note}"))
         return
+    if not catalog.models:
+        raise _without_models(catalog, has_failed=session.models.failure(endpoint) is not None)
     models = _matching(catalog, text, options)
     if options.output:
         # Nothing is shown, and no status line is left.
@@ -111,17 +113,21 @@ def _by_number(session: Session, use: str) -> str:
     )
 
 
+def _without_models(catalog: Catalog, *, has_failed: bool) -> InferenceError:
+    """Return the error for an endpoint whose models are not known."""
+    name = "ame a model yourself: -m ID in a chat, or %wbconfig --model ID."
+    return InferenceError(
+        "This endpoint does not list its models." if has_failed else catalog.note,
+        why=catalog.note if has_failed else "",
+        remedy=f"N{name}" if has_failed else f"Load a model there, and run this again. Or n{name}",
+        cause="model",
+    )
+
+
 def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model]:
     models = catalog.matching(text, sort=options.sort or "name", min_context=options.min_context or 0)
     if models:
         return models
-    if not catalog.models:
-        raise InferenceError(
-            "This endpoint does not list its models.",
-            why=catalog.note,
-            remedy="Name a model yourself: -m ID in a chat, or %wbconfig --model ID.",
-            cause="model",
-        )
     words = {word for model in catalog.models for word in (model.id, *model.id.replace("/", "-").split("-"))}
     least = f" with a context of at least {format_context(options.min_context)}" if options.min_context else ""
     raise InferenceError(
@@ -369,11 +375,11 @@ class Fallback:
 
 
 def _is_model_id(text: str) -> bool:
+    """Whether a search that finds nothing is offered as an id. With a space it is words."""
     try:
-        check_model_id(text)
+        return " " not in check_model_id(text)
     except InferenceError:
         return False
-    return True
 
 
 def _line(html: str) -> str:

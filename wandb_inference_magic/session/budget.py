@@ -88,6 +88,17 @@ class Budget:
             ]
 
 
+def unknown_price(model: str, why: str = "") -> InferenceError:
+    """Return the refusal of a request whose cost cannot be limited, because its price is not known."""
+    return InferenceError(
+        f"A budget is set, but the price of {model} is not known. Nothing was sent.",
+        why=why,
+        remedy="Choose a model with a known price (%wbmodels shows it), or remove the budget: "
+        "%config WandbInference.budget = None",
+        cause="budget",
+    )
+
+
 def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> PreparedRequest:
     try:
         hold.reserve(request, wanted=wanted)
@@ -232,12 +243,7 @@ class Reservation:
             As `reserve`, if its price is unknown, or its limit on the reply is not a number above 0.
         """
         if request.price is None:
-            raise InferenceError(
-                f"A budget is set, but the price of {request.model} is not known. Nothing was sent.",
-                remedy="Choose a model with a known price (%wbmodels shows it), or remove the budget: "
-                "%config WandbInference.budget = None",
-                cause="budget",
-            )
+            raise unknown_price(request.model)
         if unclear := request.unclear_limit:
             raise InferenceError(
                 f"A budget is set, but {unclear} is not a number above 0. Nothing was sent.",

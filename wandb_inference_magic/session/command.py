@@ -321,7 +321,10 @@ class Command:
                 return Budget(None, self.session.usage)
             return Command(self.session, dry=True, uses_cassette=False).budget
 
-        meter = SessionMeter(self.endpoint, self.session.models, budget)
+        models = self.session.models
+        meter = SessionMeter(
+            self.endpoint, models, budget, lambda model, limit: models.needed_price(model, self, limit)
+        )
         with self._importing():
             return self.session.clients.users(self._client_options(), meter)
 

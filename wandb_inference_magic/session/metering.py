@@ -14,6 +14,7 @@ from ..messages import PreparedRequest, ReplyBuilder, Thread
 from .budget import Reservation
 
 if TYPE_CHECKING:
+    from ..catalog import Price
     from ..config import Endpoint
     from ..messages import Timing
     from .budget import Budget
@@ -34,12 +35,21 @@ class SessionMeter:
     models : Models
     budget : callable
         Returns the budget in force: it may have been set after the client was built.
+    price : callable
+        Takes a model and the limit of the budget, and returns the model's price, which it may fetch.
     """
 
-    def __init__(self, endpoint: Endpoint, models: Models, budget: Callable[[], Budget]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        models: Models,
+        budget: Callable[[], Budget],
+        price: Callable[[str, float], Price | None],
+    ) -> None:
         self._endpoint = endpoint
         self._models = models
         self._budget = budget
+        self._price = price
 
     def call(self, path: str, body: Mapping[str, Any]) -> ClientCall | None:
         """Return the call for a request that is about to be sent, or None if it names no model.
@@ -53,15 +63,18 @@ class SessionMeter:
         model = body.get("model")
         if not isinstance(model, str):
             return None
+        budget = self._budget()
+        price = self._models.price(model, self._endpoint)
+        if price is None and budget.limit is not None:
+            price = self._price(model, budget.limit)
         request = PreparedRequest(
             endpoint=self._endpoint,
             model=model,
-            price=self._models.price(model, self._endpoint),
+            price=price,
             body={**body, "messages": _messages(body)},
             thread=Thread(""),
             known=self._models.known(self._endpoint).find(model),
         )
-        budget = self._budget()
         if budget.limit is not None and not path.endswith(BOUNDED):
             raise InferenceError(
                 f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",

@@ -11,6 +11,7 @@ from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
 from ..config import FEED_URL, is_wandb
 from ..errors import InferenceError, quoted, shortened
+from .budget import unknown_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
     from ..messages import Reply, Waiting
+    from .budget import Budget
 
     # Takes the endpoint's name and the model's id.
     Prices = Callable[[str, str], Price | None]
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 # The statuses of an endpoint that has no list of models.
 NO_LIST: Final = (404, 405, 501)
+EMPTY_LIST: Final = "The endpoint lists no models: none is loaded there now."
 # So many ids are named in an error.
 MOST_NAMED: Final = 12
 
@@ -54,6 +57,9 @@ class Context(Protocol):
     @property
     def cassette(self) -> Cassette | None: ...
 
+    @property
+    def budget(self) -> Budget: ...
+
     def client(self) -> AsyncOpenAI: ...
 
 
@@ -63,11 +69,17 @@ def has_no_list(failure: InferenceError) -> bool:
 
 
 class Models:
-    """What is known about the models of each endpoint. A list is fetched once."""
+    """What is known about the models of each endpoint. A list is fetched once.
+
+    A list that is empty, or could not be fetched, is not kept: the next who needs it asks again. A local server may
+    have loaded a model by then.
+    """
 
     def __init__(self, on_prices: Callable[[Prices], None]) -> None:
         self._lock = Lock()
         self._catalogs: dict[str, Catalog] = {}
+        # The endpoints that no longer know a model of their list: it is fetched again when it is needed.
+        self._outdated: set[str] = set()
         # Why the last request for an endpoint's list failed.
         self._failures: dict[str, InferenceError] = {}
         self._on_prices = on_prices
@@ -81,6 +93,7 @@ class Models:
     def forget(self) -> None:
         """Discard the fetched lists."""
         self._catalogs.clear()
+        self._outdated.clear()
         self._failures.clear()
         self._feed = self._by_feed = self._fetching = None
         # Another thread of the parent process may have held it.
@@ -105,7 +118,7 @@ class Models:
         return self._by_feed or join(None, None, snapshot())
 
     def catalog(self, command: Context, *, refresh: bool = False) -> Catalog:
-        """Return the endpoint's models: its live list joined with W&B's public feed, fetched once.
+        """Return the endpoint's models: its live list joined with W&B's public feed, fetched until there is one.
 
         If the list cannot be fetched, the catalog has what is known without it, and its `note` says so.
 
@@ -124,12 +137,23 @@ class Models:
         endpoint = command.endpoint
         if endpoint.is_local:
             return self.known(endpoint)
-        if endpoint.url not in self._catalogs or refresh:
-            with command.listener.waiting("asking the endpoint for its models") as redraw:
-                fetched = self._fetch(command, redraw)
-            with self._lock:
+        kept = self._catalogs.get(endpoint.url)
+        if kept is not None and not refresh and endpoint.url not in self._outdated:
+            return kept
+        with command.listener.waiting("asking the endpoint for its models") as redraw:
+            fetched = self._fetch(command, redraw)
+        with self._lock:
+            self._outdated.discard(endpoint.url)
+            self._catalogs.pop(endpoint.url, None)
+            if fetched.live:
                 self._catalogs[endpoint.url] = fetched
-        return self._catalogs[endpoint.url]
+        return fetched
+
+    def is_refused(self, model: str, endpoint: Endpoint) -> None:
+        """Note that an endpoint does not know a model. If its list has it, the list is out of date."""
+        kept = self._catalogs.get(endpoint.url)
+        if kept is not None and kept.find(model) is not None:
+            self._outdated.add(endpoint.url)
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
         # Imported here, because completion uses this module too, and the SDK takes long to import.
@@ -146,6 +170,8 @@ class Models:
         if failure is not None:
             self._failures[endpoint.url] = failure
             notes.append(f"{failure.what} {failure.why}".strip())
+        elif not listing and not endpoint.is_wandb:
+            notes.append(EMPTY_LIST)
         if not endpoint.is_wandb:
             if failure is not None and not has_no_list(failure):
                 raise failure
@@ -183,7 +209,7 @@ class Models:
             self._feed, self._by_feed = feed, join(None, feed, snapshot())
             for url, known in self._catalogs.items():
                 if is_wandb(url):
-                    listing = [model.id for model in known.models] if known.live else None
+                    listing = [model.id for model in known.models]
                     self._catalogs[url] = replace(join(listing, feed, snapshot()), note=known.note)
             unpriced, self._unpriced = list(self._unpriced), WeakSet()
         self._on_prices(self._price_in_feed)
@@ -260,7 +286,8 @@ class Models:
                 )
             return
         # Other endpoints take models that they do not list, such as aliases; their error names similar ids.
-        known = self._catalogs.get(endpoint.url) if endpoint.is_wandb else None
+        is_known = endpoint.is_wandb and endpoint.url not in self._outdated
+        known = self._catalogs.get(endpoint.url) if is_known else None
         if known is None or not known.live or model.startswith("wandb-artifact:///"):
             return
         found = known.find(model)
@@ -301,3 +328,33 @@ class Models:
             return local.FREE
         found = self.known(endpoint).find(model)
         return found.price if found else None
+
+    def needed_price(self, model: str, command: Context, limit: float | None = None) -> Price | None:
+        """Return the price of a model, or None if it is not known. With a budget, W&B's public feed is asked for it.
+
+        `limit` is the budget, by default the command's.
+
+        Raises
+        ------
+        InferenceError
+            With cause `budget` if a budget is set and the feed could not be asked.
+        """
+        endpoint = command.endpoint
+        price = self.price(model, endpoint)
+        if price is not None or command.dry or not endpoint.is_wandb or self._feed is not None:
+            return price
+        if limit is None and command.budget.limit is None:
+            return None
+        if not command.settings.catalog:
+            raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not asked.")
+        from ..client import fetch_feed
+
+        client = command.client()
+        with command.listener.waiting(f"asking for the price of {model}") as redraw:
+            feed, failure = self._try(
+                lambda: read_modelsdev(command.loop.run(fetch_feed(client, FEED_URL), meanwhile=redraw)), endpoint
+            )
+        if failure is not None:
+            raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
+        self._take_feed(feed)
+        return self.price(model, endpoint)
