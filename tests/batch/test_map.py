@@ -184,8 +184,9 @@ def test_a_row_that_fails_does_not_affect_the_others(mapper: Kernel, service: Se
     assert mapper.value("out.reply_error.isna().tolist()") == [True, False, True, True]
     assert "1 failed" in run.text
     # It failed permanently: it is called again only on request.
-    mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
+    run = mapper.run("%%wbmap df -o out\nIs {{ text }} x?")
     assert len(service.chats) == 4
+    assert "1 row was not asked again, because of a failure in an earlier run: --retry-failed asks again" in run.text
     service.always = echo
     mapper.run("%%wbmap out -o out --retry-failed\nIs {{ text }} x?")
     assert len(service.chats) == 5

@@ -9,7 +9,9 @@ import pickle
 import signal
 import sqlite3
 import threading
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,7 +56,8 @@ def test_equal_rows_are_asked_one_by_one_and_a_new_run_gives_each_its_own_answer
     assert len(service.chats) == 60
     assert len({one for one in answers(first) if one}) == 59
     assert first["reply_error"].notna().sum() == 1
-    again = api.map_prompts(rows, "{{ text }}", temperature=1)
+    with pytest.warns(InferenceWarning, match="1 row was not asked again"):
+        again = api.map_prompts(rows, "{{ text }}", temperature=1)
     assert len(service.chats) == 60
     assert answers(again) == answers(first)
     assert again["reply_error"].tolist() == first["reply_error"].tolist()
@@ -66,6 +69,21 @@ def test_more_equal_rows_than_before_keep_the_answers_there_are(api: ModuleType,
     again = api.map_prompts(["a", "b", "a", "a"], "{{ text }}")
     assert answers(again)[:3] == answers(first)
     assert len(service.chats) == 4
+
+
+def test_a_failure_of_an_earlier_run_is_said_to_be_one(api: ModuleType, service: Service) -> None:
+    """Nothing was sent for the row, and the service may work by now."""
+    service.then(completion("Yes."), refused(400, "bad row"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        api.map_prompts(["a", "b"], "{{ text }}", concurrency=1)
+    service.always = completion("Yes.")
+    with pytest.warns(InferenceWarning, match=r"1 row was not asked again.*retry_failed=True"):
+        again = api.map_prompts(["a", "b"], "{{ text }}", concurrency=1)
+    assert list(again.reply.isna()) == [False, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        api.map_prompts(["a", "b"], "{{ text }}", concurrency=1, retry_failed=True)
 
 
 def test_retrying_failed_equal_rows_asks_for_those_alone(api: ModuleType, service: Service) -> None:
@@ -89,8 +107,9 @@ def test_distinct_asks_each_different_prompt_once(api: ModuleType, service: Serv
 
 def test_distinct_rows_share_failures_and_answers_on_disk_too(api: ModuleType, service: Service) -> None:
     service.always = Numbered(0)
-    for _ in range(2):
-        frame = api.map_prompts(["a", "a", "b", "b"], "{{ text }}", distinct=True, concurrency=1)
+    for again in (nullcontext(), pytest.warns(InferenceWarning, match="2 rows were not asked again")):
+        with again:
+            frame = api.map_prompts(["a", "a", "b", "b"], "{{ text }}", distinct=True, concurrency=1)
         assert answers(frame) == [None, None, "answer 1", "answer 1"]
         assert "not this one" in frame["reply_error"][0]
         assert frame["reply_error"][0] == frame["reply_error"][1]
@@ -490,8 +509,10 @@ def test_answers_that_a_stricter_validator_refuses_are_asked_for_once(api: Modul
         return value
 
     asked = []
-    for check in (lambda value: value, small, small, lambda value: value, small):
-        out = api.map_prompts(["a", "b"], "{{ text }}", schema=numbers(check), repair=False)
+    for number, check in enumerate((lambda value: value, small, small, lambda value: value, small)):
+        has_failed_before = check is small and number > 1
+        with pytest.warns(InferenceWarning, match="not asked again") if has_failed_before else nullcontext():
+            out = api.map_prompts(["a", "b"], "{{ text }}", schema=numbers(check), repair=False)
         assert ("reply_error" in out) == (check is small)
         asked.append(len(service.chats))
     assert asked == [2, 4, 4, 4, 4]

@@ -195,7 +195,9 @@ def test_a_valid_id_is_stripped_and_accepted(id: str) -> None:
     assert check_model_id(f" {id} ") == id
 
 
-@pytest.mark.parametrize("bad", ["", " ", "a\u2028b", "a\nb", "a\x00", "a\tb", "wandb-artifact://t/p/n", "wandb-artifact:///t/p"])
+@pytest.mark.parametrize(
+    "bad", ["", " ", "a\u2028b", "a\nb", "a\x00", "a\tb", "wandb-artifact://t/p/n", "wandb-artifact:///t/p"]
+)
 def test_an_invalid_id_is_refused(bad: str) -> None:
     with pytest.raises(InferenceError):
         check_model_id(bad)

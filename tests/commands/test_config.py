@@ -76,6 +76,10 @@ def test_a_refused_value_leaves_the_settings_unchanged(kernel: Kernel) -> None:
         ("--endpoint wandbb", "Did you mean wandb"),
         ("--endpoint https://user:secret@x.example", "must not contain a user name or password"),
         ("--timeout 0", "seconds"),
+        ("--timeout 1e9", "seconds above 0, at most 86,400"),
+        ("--cache foo", "--cache: 'foo' is not one of show, clear"),
+        ("--budget-file /nope/x", "/nope/x"),
+        ("--budget-file .", "cannot be used"),
         ("--modle x", "Did you mean --mode or --model"),
     ],
 )
@@ -83,6 +87,25 @@ def test_an_invalid_setting_is_refused(shared: SharedKernel, line: str, expected
     run = shared.kernel.run(f"%wbconfig {line}")
     assert expected in run.error
     assert "secret" not in run.error
+
+
+def test_a_budget_file_is_opened_at_once_and_limits_nothing_without_a_budget(kernel: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "junk").write_text("no database" * 100)
+    assert "junk" in kernel.run("%wbconfig --budget-file junk").error
+    assert setting(kernel.run("%wbconfig"), "budget_file")[1] == "default"
+    assert "No budget is set yet" in kernel.run("%wbconfig --budget-file class.sqlite").text
+    assert "No budget" not in kernel.run("%wbconfig --budget-file class.sqlite --budget 1").text
+
+
+def test_a_key_of_another_wandb_server_is_said_to_be_unused(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(**wandb.environment, WANDB_API_KEY="a" * 40, WANDB_BASE_URL="https://wandb.my.example")
+    kernel.run("%load_ext wandb_inference_magic")
+    value, source = setting(kernel.run("%wbconfig"), "key")
+    assert value == "none"
+    assert "names wandb.my.example" in source
+    assert "WANDB_INFERENCE_API_KEY gives a key for it" in kernel.run("%wbconfig --endpoint wandb").text
 
 
 @pytest.mark.short

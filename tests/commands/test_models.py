@@ -63,7 +63,7 @@ def test_an_invalid_model_list_is_reported(shared: SharedKernel) -> None:
         ("<!doctype html><title>Open WebUI</title>", "not with a list of models. It sent a web page: the address"),
         ("", "not with a list of models. It sent nothing."),
         ('{"error": {"message": "Invalid API key", "code": "invalid_api_key"}}', "did not accept the key"),
-        ('{"error": "Unexpected endpoint or method. (GET /models)"}', "does not know this address"),
+        ('{"error": "Unexpected endpoint or method. (GET /models)"}', "does not know this address."),
     ],
 )
 def test_what_is_sent_in_place_of_a_list_is_reported(shared: SharedKernel, body: str, shown: str) -> None:
@@ -111,7 +111,11 @@ def test_an_empty_list_is_said_to_be_empty_and_a_file_name_can_be_chosen(kernel:
     name = "/models/My Model.gguf"
     service.listing = listing(name)
     assert name in kernel.run("%wbmodels --table").text
-    for line in (f'%wbmodels --use "{name}"', f'%wbconfig --model "{name}"', f"%config WandbInference.model = {name!r}"):
+    for line in (
+        f'%wbmodels --use "{name}"',
+        f'%wbconfig --model "{name}"',
+        f"%config WandbInference.model = {name!r}",
+    ):
         assert kernel.run("%wbconfig --model test/model-a").ok
         assert kernel.run(line).ok, line
         assert kernel.run("%wbchat --once hi").ok

@@ -21,7 +21,7 @@ from wandb_inference_magic.config.credentials import (
     notebook_secrets,
     resolve_key,
 )
-from wandb_inference_magic.config.project import check_project, find_project
+from wandb_inference_magic.config.project import check_project, find_project, ignored_project
 from wandb_inference_magic.errors import InferenceError
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -92,6 +92,9 @@ def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": host}
     assert resolve_key(environ, for_wandb=True, notes=notes, folder=home) is None
     assert "my-company.example" in notes[0]
+    assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in notes[0]
+    assert "(or set WANDB_INFERENCE_API_KEY)" in no_key_error(notes).remedy
+    assert "(or set WANDB_API_KEY)" in no_key_error([]).remedy
     assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
 
 
@@ -180,6 +183,14 @@ def test_the_project_is_looked_up_in_the_documented_order(tmp_path: Path) -> Non
     assert find_project(both, tmp_path) == ("team-e/project-e", "WANDB_ENTITY and WANDB_PROJECT")
     assert find_project(files, tmp_path) == ("team-f/project-f", "~/wandb/settings")
     assert find_project(files | {"WANDB_PROJECT": "alone"}, tmp_path / "none") is None
+
+
+def test_a_project_of_the_wandb_sdk_that_cannot_be_sent_is_reported(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "WANDB_ENTITY": "team", "WANDB_PROJECT": "p q"}
+    assert find_project(environ, tmp_path) is None
+    assert ignored_project(environ, tmp_path).startswith("WANDB_ENTITY and WANDB_PROJECT: ignored, because")
+    assert ignored_project(environ | {"WANDB_PROJECT": ""}, tmp_path) == ""
+    assert ignored_project(environ | {"WANDB_BASE_URL": "https://x.example"}, tmp_path) == ""
 
 
 @pytest.mark.parametrize("bad", ["", "team", "a/b/c", "/b", "a/", "a b/c", "a/b\n/c", "té/am"])

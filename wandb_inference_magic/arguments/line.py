@@ -324,7 +324,8 @@ def _value_word(one: Option, value: Value, rest: str, *, is_text_free: bool) -> 
     if one.alone is not None:
         word, after = _next_word(rest) if rest and is_text_free else ("", rest)
         # On a line with text, the next word may be the first of the text.
-        return (word, after) if word in value.words else (one.alone, rest)
+        is_value = word in value.words or (word and not _OPTION.match(rest))
+        return (word, after) if is_value else (one.alone, rest)
     if not rest or _OPTION.match(rest):
         raise _refused(f"The option {one.name} needs a value.", f"It takes {value.says}.")
     return _indexed(value, rest) or _next_word(rest)

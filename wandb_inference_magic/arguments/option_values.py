@@ -131,7 +131,9 @@ ENDPOINT = Value(
     check_endpoint,
     words=("wandb", "local", "auto"),
 )
-TIMEOUT = Value("SECONDS", "a number of seconds above 0, such as 120", _in_range(float, *SECONDS))
+TIMEOUT = Value(
+    "SECONDS", f"a number of seconds above 0, at most {SECONDS[1]:,}, such as 120", _in_range(float, *SECONDS)
+)
 USD = Value(
     "USD",
     "a number of US dollars, such as 0.50 (to remove the budget: %config WandbInference.budget = None)",

@@ -16,6 +16,7 @@ from ..text import counted
 from .cache import open_cache
 from .columns import name_columns, result_columns
 from .progress import Progress, cost_of, nothing
+from .run_results import not_asked_again
 from .start import start
 
 if TYPE_CHECKING:
@@ -271,7 +272,8 @@ class PreparedMap:
         """Send the requests, and return the result even if it was interrupted or ended early; see `PreparedRuns`."""
         ran = self.prepared.run(**how)
         frame, reports = self.frame()
-        return Mapped(frame, replace(ran, notices=tuple(dict.fromkeys((*ran.notices, *reports)))))
+        notices = dict.fromkeys((*ran.notices, *not_asked_again(self.runs), *reports))
+        return Mapped(frame, replace(ran, notices=tuple(notices)))
 
     def frame(self) -> tuple[Any, Sequence[str]]:
         """Return the frame with the answers so far, and what is to be said of it."""

@@ -349,7 +349,7 @@ class BatchRun(RunResults):
             row.key = self._kept_answers.key_beside(row.key, kept)
             return self._take_kept(row, self._kept_answers.find([row.key]).get(row.key))
         if error:
-            self.errors[row.number] = error
+            self.take_failure(row.number, error, is_before=bool(kept.error))
         self.seconds[row.number] = kept.seconds
         self.end_row(row.number)
         self.kept += 1

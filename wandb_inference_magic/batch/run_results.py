@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..session import NOTHING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ..errors import InferenceError
     from ..messages import Reply, Usage
 
@@ -26,6 +28,7 @@ class RunResults:
     a row is answered. `cut` is the number of answers that were cut by the limit that a budget added. `flawed` is the
     number of answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the
     counts and costs of the calls. `shortened` is the number of rows in whose prompts values were cut.
+    `failed_before` are the rows without an answer that failed in an earlier run, and were not asked again.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -45,6 +48,7 @@ class RunResults:
     flawed: int = 0
     reports: tuple[str, ...] = ()
     shortened: int = 0
+    failed_before: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._ended = bytearray()
@@ -72,12 +76,20 @@ class RunResults:
         self._ended[number] = 1
         self.done += 1
 
+    def take_failure(self, number: int, error: str, *, is_before: bool) -> None:
+        """Take why a row has no answer from the disk. `is_before` tells whether that run failed, and not this one."""
+        self.errors[number] = error
+        if is_before:
+            self.failed_before.add(number)
+
     def share_row(self, first: int, number: int) -> None:
         """Give a row the result of an earlier row, which is equal to it."""
         self.answers[number] = self.answers[first]
         if first in self.errors:
             self.errors[number] = self.errors[first]
             self.flawed += self.answers[first] is not None
+            if first in self.failed_before:
+                self.failed_before.add(number)
         self.end_row(number)
         self.shared += 1
 
@@ -99,3 +111,13 @@ class RunResults:
         """Add notices for the user."""
         with self._lock:  # called in the thread of the cell, and in that of the event loop
             self.notices = tuple(dict.fromkeys((*self.notices, *notices)))
+
+
+def not_asked_again(runs: Sequence[RunResults]) -> Iterator[str]:
+    """Say that failures on disk were taken for results: nothing was sent for these rows."""
+    if rows := sum(len(run.failed_before) for run in runs):
+        these = "1 row was" if rows == 1 else f"{rows:,} rows were"
+        yield (
+            f"{these} not asked again, because of a failure in an earlier run: --retry-failed asks again "
+            "(from Python: retry_failed=True)."
+        )

@@ -24,7 +24,9 @@ _SHORTEN: Final = "Shorten the prompt (in a chat: --once, --new), or choose a mo
 _CHANGE: Final = (
     "Leave out or change the option it names; shorten the prompt if it is too long (in a chat: --once, --new)."
 )
-_ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually ends in /v1. {model_remedy}"
+_CHECK_ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually ends in /v1."
+_ADDRESS: Final = _CHECK_ADDRESS + " {model_remedy}"
+_UNKNOWN_ADDRESS: Final = r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)"
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
 _TOO_MANY: Final = "{service} is getting too many requests at once."
 _NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
@@ -95,7 +97,7 @@ _UNABLE_WORDS: Final = (
 )
 _MODEL_WORDS: Final = (
     r"\bmodel:? ?['\"`]?[\w./:@-]*['\"`]? ?(was |is |has been |currently )?(not[_ ](be )?(found|exist|served|deployed)"
-    r"|unknown|no longer \w+|retired|decommissioned|discontinued|not a valid)"
+    r"|unknown|no longer \w+|retired|deprecated|decommissioned|discontinued|not a valid)"
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
     r"|(no such|unknown|could not find|not find|does not have|does not know|invalid)( the)? (model|deployment)\b"
     r"(?! param)"
@@ -263,10 +265,18 @@ CAUSES: Final = (
     ),
     ErrorForm(
         "network",
+        "{service} does not know this address.",
+        _CHECK_ADDRESS,
+        (200, 400, None),
+        words=_UNKNOWN_ADDRESS,
+        at="list",
+    ),
+    ErrorForm(
+        "network",
         "{service} does not know this address or the model {model!r}.",
         _ADDRESS,
         (200, 400, 404, 405, 501, None),
-        words=r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)",
+        words=_UNKNOWN_ADDRESS,
         affects_all=True,
     ),
     ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),

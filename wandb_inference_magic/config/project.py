@@ -11,7 +11,7 @@ from ..errors import InferenceError
 from .credentials import home_folder, other_host, read_settings, settings_files, shown_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PROJECT_VARIABLE: Final = "WANDB_INFERENCE_PROJECT"
 _PROJECT: Final = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -38,20 +38,39 @@ def find_project(environ: Mapping[str, str], folder: Path | None = None) -> tupl
         When `WANDB_INFERENCE_PROJECT` is not of that form. A project that was set for the wandb SDK is skipped
         if it cannot be sent, or if it is for a host other than W&B's (`WANDB_BASE_URL`).
     """
-    import configparser
-
     if own := environ.get(PROJECT_VARIABLE, "").strip():
         return _own_project(own), PROJECT_VARIABLE
     if other_host(environ.get("WANDB_BASE_URL", "")):
         return None
+    return next((one for one in _of_wandb(environ, folder) if _PROJECT.fullmatch(one[0])), None)
+
+
+def ignored_project(environ: Mapping[str, str], folder: Path | None = None) -> str:
+    """Return why a project that was set for the wandb SDK is not sent; empty if none is set. For where none is found.
+
+    The parameters are those of `find_project`.
+    """
+    if other_host(environ.get("WANDB_BASE_URL", "")):
+        return ""
+    found = next(((one, source) for one, source in _of_wandb(environ, folder) if all(one.split("/"))), None)
+    if found is None:
+        return ""
+    # The values may be anything, also a key in the wrong place: they are not shown.
+    return (
+        f"{found[1]}: ignored, because together they are not team/project of letters, digits, dashes, dots and "
+        "underscores"
+    )
+
+
+def _of_wandb(environ: Mapping[str, str], folder: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield team and project as they are set for the wandb SDK, with a slash between, and the source."""
+    import configparser
+
     home = home_folder(environ)
-    if joined := _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"):
-        return joined, "WANDB_ENTITY and WANDB_PROJECT"
+    yield _joined(environ, "WANDB_ENTITY", "WANDB_PROJECT"), "WANDB_ENTITY and WANDB_PROJECT"
     for path in settings_files(environ, home, folder or Path()):
         with suppress(OSError, ValueError, configparser.Error):
-            if joined := _joined(read_settings(path), "entity", "project"):
-                return joined, shown_path(path, home)
-    return None
+            yield _joined(read_settings(path), "entity", "project"), shown_path(path, home)
 
 
 def _own_project(text: str) -> str:
@@ -65,9 +84,8 @@ def _own_project(text: str) -> str:
         ) from None
 
 
-def _joined(values: Mapping[str, str], team: str, project: str) -> str | None:
-    joined = f"{values.get(team, '').strip()}/{values.get(project, '').strip()}"
-    return joined if _PROJECT.fullmatch(joined) else None
+def _joined(values: Mapping[str, str], team: str, project: str) -> str:
+    return f"{values.get(team, '').strip()}/{values.get(project, '').strip()}"
 
 
 def check_project(text: str) -> str:

@@ -23,6 +23,7 @@ from ..config import (
     is_wandb,
     no_key_error,
     not_read_among,
+    of_another_server_among,
     resolve_key,
     resolve_server_key,
     secrets_in,
@@ -98,6 +99,10 @@ class Keys:
     def not_read(self, url: str) -> tuple[str, ...]:
         """Return the places of keys that cannot be read, each with the reason."""
         return not_read_among(self.notes(url))
+
+    def of_another_server(self) -> tuple[str, ...]:
+        """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
+        return of_another_server_among(self.notes(WANDB_URL))
 
     def ignored(self, url: str) -> tuple[str, ...]:
         """Return the places that have an unusable key for an endpoint, each with the reason."""
