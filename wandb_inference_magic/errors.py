@@ -70,6 +70,8 @@ class InferenceError(Exception):
     ----------
     partial : object
         The frame with the answers so far, if a run over rows ended early. None otherwise.
+    is_unsent : bool
+        Whether it ended a request before anything was sent: such a request is no call.
 
     Notes
     -----
@@ -103,6 +105,7 @@ class InferenceError(Exception):
         self.affects_all = cause in AFFECT_ALL if affects_all is None else affects_all
         self.show_traceback = False
         self.partial: Any = None
+        self.is_unsent = False
         super().__init__(self.what)
 
     @property
@@ -130,6 +133,14 @@ class InferenceError(Exception):
         if self.request_id:
             lines.append(f"\x1b[2mRequest id: {self.request_id}\x1b[0m")
         return lines
+
+
+def is_unsent(failure: BaseException) -> bool:
+    """Return whether a request failed before anything was sent. The SDK wraps the errors of its HTTP client."""
+    error: BaseException | None = failure
+    while error is not None and not isinstance(error, InferenceError):
+        error = error.__cause__
+    return error is not None and error.is_unsent
 
 
 class HelpRequested(Exception):  # noqa: N818 - not a failure

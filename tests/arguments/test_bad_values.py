@@ -28,7 +28,7 @@ BAD: dict[str, list[str]] = {
     "TEXT": ["''", "'  '"],
     "NAME": ["1x", "a-b", "a.b", "''", "'a b'", "class"],
     "NAME=VALUE": ["x", "=1", "1x=2", "model=x", "messages=[]", "stream=true", "''", "a=True", "a={b", '"a=[1"'],
-    "ID": ["''", "'a b'", "wandb-artifact:///x", "wandb-artifact://a/b/c"],
+    "ID": ["''", "'a\tb'", "wandb-artifact:///x", "wandb-artifact://a/b/c"],
     "TEAM/PROJECT": ["team", "a/b/c", "'a b/c'", "''", "/"],
     "wandb|local|URL": ["wandbb", "ftp://x", "http://", "'http://a b'", "http://u:p@h/v1", "''"],
     "markdown|text|json|html": ["md", "''", "Markdown"],
@@ -92,7 +92,7 @@ def test_an_option_refuses_a_missing_and_an_unexpected_value(declared: type[Opti
     [
         ("endpoint", "nowhere"),
         ("project", "team"),
-        ("model", "a b"),
+        ("model", "a\tb"),
         ("temperature", 3),
         ("temperature", "hot"),
         ("max_tokens", 0),

@@ -97,9 +97,7 @@ def test_a_budget_file_is_opened_at_once_and_limits_nothing_without_a_budget(ker
     assert "No budget" not in kernel.run("%wbconfig --budget-file class.sqlite --budget 1").text
 
 
-def test_a_key_of_another_wandb_server_is_said_to_be_unused(
-    start_kernel: Callable[..., Kernel], wandb: Wandb
-) -> None:
+def test_a_key_of_another_wandb_server_is_said_to_be_unused(start_kernel: Callable[..., Kernel], wandb: Wandb) -> None:
     kernel = start_kernel(**wandb.environment, WANDB_API_KEY="a" * 40, WANDB_BASE_URL="https://wandb.my.example")
     kernel.run("%load_ext wandb_inference_magic")
     value, source = setting(kernel.run("%wbconfig"), "key")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from known_models import known_model_environment
 from printing import printed_by
-from service import Streamed, Wandb, completion, refused, usage
+from service import Service, Streamed, Wandb, completion, refused, usage
+
+from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.session import current_session
 
 pytestmark = pytest.mark.sdk
 
@@ -142,6 +146,25 @@ def test_a_replayed_call_costs_nothing(run: Callable[..., list[str]], wandb: Wan
     assert "0.001250" in lines[4]
     assert len(wandb.api.chats) == 1
     assert "max_tokens" not in (tmp_path / "tape.jsonl").read_text()
+
+
+def test_a_request_that_no_cassette_holds_is_no_call(
+    start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
+) -> None:
+    api = start_api(**service.environment, WANDB_INFERENCE_CASSETTE=str(tmp_path / "tape.jsonl"))
+    settings = current_session().settings
+    api.chat("hi")
+    settings.cassette_mode = "replay"
+    current_session().usage.reset()
+    with pytest.raises(InferenceError, match="does not hold"):
+        api.chat("another", model="not/recorded")
+    with pytest.raises(InferenceError, match="does not hold"):
+        api.client().with_options(max_retries=0).chat.completions.create(
+            model="not/recorded", messages=[{"role": "user", "content": "x"}]
+        )
+    assert current_session().usage.by_model() == []
+    api.chat("hi")
+    assert current_session().usage.total().calls == 1
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,15 @@ class _Exchanges:
             If the request was not recorded and cannot be sent either.
         """
         asked = (*self._place(request), _document(request))
-        found = self._cassette.find(*asked)
+        try:
+            found = self._cassette.find(*asked)
+            if found is None and self._endpoint.out_of_reach is not None:
+                raise self._endpoint.out_of_reach
+        except InferenceError as error:
+            error.is_unsent = True
+            raise
         if found is not None:
             return self._recorded(request, found)
-        if self._endpoint.out_of_reach is not None:
-            raise self._endpoint.out_of_reach
         # Ask for an uncompressed body, because a recording must be readable.
         request.headers["accept-encoding"] = "identity"
         return _body_class(self._library, _Recording)(asked, self._cassette.add)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from ..errors import is_unsent
 from ..text import redacted, redacted_json
 from .sse import EXTENSION, LIMITED
 
@@ -137,6 +138,8 @@ def metered_http(base: Any, library: Any) -> Any:
             try:
                 response = super().send(request, stream=stream, **options)
             except BaseException as error:
+                if is_unsent(error):
+                    call.cancel()
                 call.end("failed" if isinstance(error, Exception) else "interrupted")
                 raise
             finally:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..concurrency import forget_in_children
+from ..errors import is_unsent
 from ..messages import Usage, estimate, writing_seconds
 
 if TYPE_CHECKING:
@@ -191,18 +192,20 @@ class UsageTracker:
     ) -> Iterator[None]:
         """Count the one call made inside the `with` block, however it ends, from what `builder` has received by then.
 
+        A request that a cassette does not hold, and that cannot be sent, is no call.
         `settle` replaces the call's reservation with its cost, and returns a notice for the user, or an empty string.
         """
         started = perf_counter()
-        outcome: Literal["answered", "failed", "interrupted"] = "interrupted"
+        outcome: Literal["answered", "failed", "interrupted", "unsent"] = "interrupted"
         try:
             yield
             outcome = "answered"
-        except Exception:
-            outcome = "failed"
+        except Exception as failure:
+            outcome = "unsent" if is_unsent(failure) else "failed"
             raise
         finally:
-            self.end(request, builder, outcome, started, settle)
+            if outcome != "unsent":
+                self.end(request, builder, outcome, started, settle)
 
     def end(
         self,
