@@ -237,7 +237,10 @@ def test_an_unusable_file_is_reported_before_anything_is_sent(
     kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
 ) -> None:
     kernel, before = kernel_with_catalog, len(wandb.api.chats)
-    kernel.run(f"%wbconfig --budget 1 --budget-file {tmp_path}/no-such-folder/class.sqlite")
+    name = f"{tmp_path}/no-such-folder/class.sqlite"
+    assert "cannot be used. Nothing was sent." in kernel.run(f"%wbconfig --budget 1 --budget-file {name}").error
+    # Not checked when it is set.
+    kernel.run(f"%config WandbInference.budget = 1\n%config WandbInference.budget_file = {name!r}")
     run = kernel.run("%wbchat --max-tokens 10 hi")
     assert "cannot be used. Nothing was sent." in run.error
     assert len(wandb.api.chats) == before
