@@ -520,7 +520,7 @@ def test_answers_that_a_stricter_validator_refuses_are_asked_for_once(api: Modul
 
 def test_a_refused_run_says_that_the_first_row_of_an_iterator_is_gone(api: ModuleType, service: Service) -> None:
     texts = iter(["one", "two"])
-    with pytest.raises(InferenceError, match="The first row was taken from the iterator: make it anew"):
+    with pytest.raises(InferenceError, match="The first row was taken from the iterator: make a new one"):
         api.map_prompts(texts, "{{ txt }}")
     for again in (["one"], range(3)):
         with pytest.raises(InferenceError) as raised:
@@ -536,5 +536,5 @@ def test_a_run_over_an_iterator_that_ends_early_says_that_it_must_be_made_anew(
     service.always = refused(401, "no")
     with pytest.raises(InferenceError) as raised:
         api.map_prompts(iter("abcd"), "{{ text }}", concurrency=1)
-    assert "An iterator gives its rows only once: make it anew first." in str(raised.value)
+    assert "An iterator gives its rows only once: make a new one first." in str(raised.value)
     assert answers(raised.value.partial)[0] == "good"

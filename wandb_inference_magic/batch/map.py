@@ -432,7 +432,7 @@ def _way_on(command: Command, runs: Sequence[BatchRun], *, use_cache: bool) -> s
         if command.cassette.replays:
             return "Run it again to continue: the cassette holds the answers so far."
         return "While a cassette records, every row is asked for again, so that the cassette holds all of them."
-    once = " An iterator gives its rows only once: make it anew first." if runs and runs[0].rows.is_used_up else ""
+    once = " An iterator gives its rows only once: make a new one first." if runs and runs[0].rows.is_used_up else ""
     if all(run.keeps_answers for run in runs):
         return f"Run it again to continue: only missing and cut answers are asked for.{once}"
     why = "" if use_cache else " (--no-cache)"

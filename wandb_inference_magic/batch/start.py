@@ -61,7 +61,7 @@ def start(
         first = prepare_request(command, replace(spec.chat, prompt=spec.renderer()(row), model=model, thread=None))
     except InferenceError as error:
         if rows.is_used_up:
-            error.remedy = f"{error.remedy} The first row was taken from the iterator: make it anew.".strip()
+            error.remedy = f"{error.remedy} The first row was taken from the iterator: make a new one.".strip()
         raise
     run = BatchRun(command=command, rows=rows, spec=spec, model=first.model, first=first, cache=cache, seen=seen)
     run.notice(*_likely_mistakes(rows, spec), *_system_not_filled(rows, spec), *_values_to_cut(run))

@@ -104,7 +104,7 @@ def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str
     form: Mapping[str, Any] = body.get("response_format") or {}
     found = {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": request.endpoint.kind,
+        "gen_ai.provider.name": request.endpoint.provider,
         "gen_ai.request.model": request.model,
         "server.address": address.hostname,
         "server.port": port_of(address),
