@@ -128,7 +128,7 @@ def test_numpy_values_are_sent_as_json_values(api: ModuleType, service: Service)
         "map_prompts(['a'], '{{ text }}', **how, top_k=np.int32(3))\n"
         "print(result_or_error(lambda: map_prompts(['a'], '{{ text }}', odd={1, 2}).reply_error[0]))"
     )
-    assert "The request could not be made" in run(api, code)
+    assert "odd is {1, 2}: a parameter of the service must be a value of JSON" in run(api, code)
     (chat,) = service.chats
     sent = {"max_tokens": 5, "temperature": 0.5, "stop": ["x"], "top_k": 3}
     assert {name: chat.body[name] for name in sent} == sent

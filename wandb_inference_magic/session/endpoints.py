@@ -102,7 +102,8 @@ class Keys:
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
-        return of_another_server_among(self.notes(WANDB_URL))
+        # Without that variable there is none, and no secret store is asked.
+        return of_another_server_among(self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
 
     def ignored(self, url: str) -> tuple[str, ...]:
         """Return the places that have an unusable key for an endpoint, each with the reason."""
