@@ -63,7 +63,7 @@ def reworded(step: dict[str, Any]) -> dict[str, Any]:
 def with_old_advice(step: dict[str, Any]) -> dict[str, Any]:
     """Return what a step gives with an advice in its old words: answers that are kept have those. It may be cut."""
     text = json.dumps(step, ensure_ascii=False).replace("(in a chat: --once, --new)", "(--once, --new)")
-    text = re.sub(r"\(in a c[^)]{,9}\.\.\.", "(--once, --new).", text)
+    text = re.sub(r"\(in a c[^)]{,9}\.\.\.", "(--once, ...", text)
     return dict(json.loads(text))
 
 
