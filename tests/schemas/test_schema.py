@@ -12,6 +12,7 @@ from datetime import date
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple
 
+import pydantic
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field, TypeAdapter
@@ -422,7 +423,9 @@ def test_a_dataclass_can_have_typed_dicts_in_it() -> None:
     cast = {"lead": lead, "others": {"x": [lead, None]}}
     schema = schema_of(Evening)
     assert schema.name == "Evening"
-    assert "Who plays." in json.dumps(schema.json_schema)
+    if tuple(map(int, pydantic.VERSION.split(".")[:2])) > (2, 7):
+        # Pydantic 2.7 takes no description of a dataclass from its docstring.
+        assert "Who plays." in json.dumps(schema.json_schema)
     found = schema.read(json.dumps({"name": "gala", "cast": cast}))
     assert found == Evening("Gala", Cast(lead, {"x": [lead, None]}))
     assert (type(found), type(found.cast)) == (Evening, Cast)
