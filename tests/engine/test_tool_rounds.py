@@ -152,6 +152,28 @@ def test_what_a_tool_prints_and_displays_stays_in_the_cell(kernel: Kernel, servi
         assert sum("plot()" in data.get("text/markdown", "") for data in shown) == 1
 
 
+@pytest.mark.parametrize("above", ["", "print('above')\n"])
+@pytest.mark.parametrize("clears", [False, True])
+def test_the_reply_is_below_what_a_tool_shows_in_two_rounds(
+    kernel: Kernel, service: Service, clears: bool, above: str
+) -> None:
+    kernel.run(
+        "from IPython.display import clear_output\n"
+        f"def report():\n    print('shown')\n    {clears} and clear_output()\n    print('kept')\n    return 1"
+    )
+
+    def answer(one: Answer) -> None:
+        rounds = sum(message["role"] == "tool" for message in one.received.body["messages"])
+        (Streamed(["One.\n\n", "Two.\n\n", "End."]) if rounds == 2 else calling(("report", "{}")))(one)
+
+    service.always = answer
+    *before, reply = kernel.run(f"{above}%wbchat --once --tools report Go").outputs
+    assert reply["data"]["text/plain"].startswith("- `report()` → `1`\n- `report()` → `1`\n\nOne.\n\nTwo.\n\nEnd.")
+    shown = "".join(one["data"]["text/plain"] for one in before)
+    assert shown.count("kept") == (1 if clears else 2)
+    assert "report()" not in shown
+
+
 @pytest.mark.parametrize(
     "cell", ["%%wbchat --once\nIs it {{ value() }}?", "%%wbchat --once -s '{{ value() }}'\nIs it?"]
 )

@@ -281,13 +281,14 @@ class NotebookCanvas(BlockCanvas):
         shown = UserOutput(self._shell)
         with shown.watched():
             yield
-        if shown.is_shown and self._owns_cell:
-            self._share_cell()
+        if shown.is_shown and self._redrawn is None:
+            self._go_on_below(is_cleared=shown.is_cleared)
 
-    def _share_cell(self) -> None:
+    def _go_on_below(self, *, is_cleared: bool) -> None:
         """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._above_users, self._outputs = self._ids, 0
+        self._above_users = [] if is_cleared else [*self._above_users, *self._ids]
+        self._outputs = 0
         self._ids, self._id, self._below, self._says, self._left, self._above = [], "", "", "", "", []
         self._open, self._drawn = "", 0
 

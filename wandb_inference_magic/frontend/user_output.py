@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 
 class UserOutput:
-    """Whether the user's code has shown something in the cell, so that the cell's output is not only a reply."""
+    """Whether the user's code has shown something in the cell, so that the cell's output is not only a reply.
+
+    `is_cleared` is true if it has removed all output of the cell.
+    """
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self.is_shown = False
+        self.is_shown = self.is_cleared = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -36,6 +39,7 @@ class UserOutput:
 
     def _note_message(self, message: Any) -> Any:
         self.is_shown = True
+        self.is_cleared = self.is_cleared or message["msg_type"] == "clear_output"
         return message
 
 
