@@ -251,6 +251,7 @@ def test_an_interrupt_in_a_tool_keeps_the_partial_reply(kernel_with_tools: Kerne
     run = kernel_with_tools.interrupt_at("%%wbchat --tools wait\nGo", "in the tool")
     assert "Interrupted." in run.error
     assert "A moment." in run.text
+    assert "in the tool" in run.text
     assert kernel_with_tools.value("_wbreply.incomplete") == "interrupted"
 
 

@@ -279,10 +279,13 @@ class NotebookCanvas(BlockCanvas):
     @contextmanager
     def user_code(self) -> Iterator[None]:
         shown = UserOutput(self._shell)
-        with shown.watched():
-            yield
-        if shown.is_shown and self._redrawn is None:
-            self._go_on_below(is_cleared=shown.is_cleared)
+        try:
+            with shown.watched():
+                yield
+        finally:
+            # Also after an interrupt: the partial reply is drawn then.
+            if shown.is_shown and self._redrawn is None:
+                self._go_on_below(is_cleared=shown.is_cleared)
 
     def _go_on_below(self, *, is_cleared: bool) -> None:
         """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""

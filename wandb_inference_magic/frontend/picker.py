@@ -115,13 +115,10 @@ def _by_number(session: Session, use: str) -> str:
 
 def _without_models(catalog: Catalog, *, has_failed: bool) -> InferenceError:
     """Return the error for an endpoint whose models are not known."""
-    name = "ame a model yourself: -m ID in a chat, or %wbconfig --model ID."
-    return InferenceError(
-        "This endpoint does not list its models." if has_failed else catalog.note,
-        why=catalog.note if has_failed else "",
-        remedy=f"N{name}" if has_failed else f"Load a model there, and run this again. Or n{name}",
-        cause="model",
-    )
+    name = "Name a model yourself: -m ID in a chat, or %wbconfig --model ID."
+    if has_failed:
+        return InferenceError("This endpoint does not list its models.", why=catalog.note, remedy=name, cause="model")
+    return InferenceError(catalog.note, remedy=f"Load a model there, and run this again. {name}", cause="model")
 
 
 def _matching(catalog: Catalog, text: str, options: ModelsOptions) -> list[Model]:
