@@ -7,14 +7,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from kernels import Kernel
 from known_models import known_model_environment
-from service import Service, Wandb, completion, refused
+from service import Endless, Service, Wandb, completion, refused
 
 from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import Usage
 from wandb_inference_magic.session import current_session
 from wandb_inference_magic.session.usage import Call, UsageTracker
+
+# The path of W&B's public feed.
+FEED = "/inference/modelsdev/models"
 
 
 def fetched() -> None:
@@ -48,8 +52,7 @@ def test_a_feed_that_fails_is_asked_for_once_and_disturbs_nothing(
     start_api: Callable[..., ModuleType], wandb: Wandb
 ) -> None:
     api = start_api(**known_model_environment(wandb))
-    wandb.feed.documents.clear()
-    wandb.feed.always = refused(500, "down")
+    wandb.feed.documents[FEED] = refused(500, "down")
     assert api.chat("hi").cost is None
     fetched()
     assert api.chat("hi").cost is None
@@ -129,8 +132,7 @@ def test_a_budget_refuses_a_price_that_cannot_be_fetched_and_says_why(
     settings = current_session().settings
     settings.budget, settings.catalog = 1.0, feed != "off"
     if feed == "down":
-        wandb.feed.documents.clear()
-        wandb.feed.always = refused(500, "down")
+        wandb.feed.documents[FEED] = refused(500, "down")
     model = "test/unpriced" if feed == "without the model" else "test/eyes"
     for _ in range(2):
         with pytest.raises(InferenceError, match=f"the price of {model} is not known") as raised:
@@ -139,6 +141,22 @@ def test_a_budget_refuses_a_price_that_cannot_be_fetched_and_says_why(
         assert raised.value.cause == "budget"
     assert feeds(wandb) == {"without the model": 1, "down": 2, "off": 0}[feed]
     assert not wandb.api.chats
+
+
+def test_an_interrupt_while_the_price_is_fetched_sends_nothing_and_the_next_cell_asks_again(
+    start_kernel: Callable[..., Kernel], wandb: Wandb
+) -> None:
+    kernel = start_kernel(**known_model_environment(wandb))
+    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.budget = 1.0")
+    documents, feed = dict(wandb.feed.documents), Endless()
+    wandb.feed.documents[FEED] = feed
+    interrupted = kernel.interrupt_at("%wbchat -m test/eyes hi", "asking for the price of test/eyes")
+    assert interrupted.error.startswith("Interrupted")
+    assert feed.gone.wait(60)
+    assert not wandb.api.chats
+    wandb.feed.documents.update(documents)
+    assert kernel.run("%wbchat -m test/eyes hi").ok
+    assert len(wandb.api.chats) == 1
 
 
 def test_calls_that_were_prepared_before_the_prices_came_get_their_cost(

@@ -260,6 +260,8 @@ def page(html: str = "<html><body>Welcome</body></html>", status: int = 200) -> 
 class Service:
     """A running server. Scripts queued with `then` answer chats in order. After them `always` answers.
 
+    `documents` has what other paths answer: JSON, or a script.
+
     `failures` has the exceptions of scripts, which would otherwise be lost in their threads.
     """
 
@@ -297,8 +299,8 @@ class Service:
     def answer(self, answer: Answer) -> None:
         received = answer.received
         self.received.append(received)
-        if received.path in self.documents:
-            answer.json(self.documents[received.path])
+        if (document := self.documents.get(received.path)) is not None:
+            document(answer) if callable(document) else answer.json(document)
         elif received.path.endswith("/chat/completions"):
             (self._scripts.popleft() if self._scripts else self.always)(answer)
         elif received.path.endswith("/models"):
