@@ -15,6 +15,7 @@ from rich.markdown import CodeBlock, Markdown
 from rich.syntax import Syntax
 from rich.text import Text
 
+from ..concurrency import deferred_interrupts
 from ..markup import page_parser, sanitize_markdown, to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, ending, lines_below, why_empty
@@ -172,16 +173,19 @@ class RichCanvas(_Printing, BlockCanvas):
         return SafeMarkdown(text) if self._format == "markdown" else Text(safe_plain(text).strip("\n"))
 
     def _redraw(self, what: RenderableType) -> None:
-        if self._live is None:
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
-        self._live.update(what, refresh=True)
+        # Rich, interrupted while it draws, leaves stdout redirected and the cursor hidden.
+        with deferred_interrupts():
+            if self._live is None:
+                self._live = Live(console=self._console, auto_refresh=False, transient=True)
+                self._live.start()
+            self._live.update(what, refresh=True)
 
     def discard(self) -> None:
         """Remove the growing block. Text printed afterwards stays."""
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+        with deferred_interrupts():
+            live, self._live = self._live, None
+            if live is not None:
+                live.stop()
 
 
 class PlainCanvas(_Printing):

@@ -1,0 +1,74 @@
+"""What is drawn in a terminal, interrupted at any moment, leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import rich
+
+from wandb_inference_magic.frontend import terminal
+
+DRAWING = (str(Path(rich.__file__).parent), terminal.__file__)
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what is written."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class InterruptAt:
+    """Sends an interrupt at a line, counted from 0, of those that run while something is drawn; with -1 at none."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.lines = 0
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> InterruptAt | None:
+        if not frame.f_code.co_filename.startswith(DRAWING):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.place + 1:
+                signal.raise_signal(signal.SIGINT)
+        return self
+
+
+def draw(canvas: terminal.RichCanvas, watch: InterruptAt) -> None:
+    """Draw a line twice."""
+    sys.settrace(watch)
+    try:
+        canvas.status("waiting")
+        canvas.status("still waiting")
+    finally:
+        sys.settrace(None)
+
+
+def test_an_interrupt_while_a_line_is_drawn_leaves_the_terminal_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich redirects stdout and hides the cursor while a line is shown."""
+    monkeypatch.setattr(sys, "stdout", Screen())
+    # What rich prepares once runs the first time only.
+    for _ in range(2):
+        whole, canvas = InterruptAt(-1), terminal.RichCanvas()
+        draw(canvas, whole)
+        canvas.discard()
+    assert whole.lines > 500
+    for place in range(0, whole.lines, 23):
+        screen = Screen()
+        monkeypatch.setattr(sys, "stdout", screen)
+        canvas = terminal.RichCanvas()
+        with pytest.raises(KeyboardInterrupt):
+            draw(canvas, InterruptAt(place))
+        canvas.discard()
+        assert sys.stdout is screen
+        canvas.thought("Thought for 1 s")
+        written = screen.getvalue()
+        assert "Thought for 1 s" in written
+        assert written.count("\x1b[?25l") == written.count("\x1b[?25h")
