@@ -10,7 +10,7 @@ from ..catalog import usd
 from ..client import STREAMED
 from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
-from ..messages import part_text
+from ..messages import part_text, parts_of
 from ..rendering import MARKDOWN, PLAIN
 from ..text import safe_plain
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..batch import BatchRun
     from ..markup import Part
-    from ..messages import Content, Message, PreparedRequest
+    from ..messages import Message, PreparedRequest
 
 REPLY: int = 1000
 # How many rows of a map are shown.
@@ -116,10 +116,7 @@ def _title(message: Message) -> str:
 
 
 def _format_content(message: Message) -> str:
-    content: Content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(map(_describe_part, content))
+    return "\n".join(map(_describe_part, parts_of(message.get("content") or "")))
 
 
 def _describe_part(part: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..catalog import Price
+    from .content import Message
     from .forms import Kind
-    from .reply import Message
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MOST_UNKNOWN: Final = 3

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from .content import content_text
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from .reply import Content, Message, Reply
+    from .content import Content, Message
+    from .reply import Reply
 
 DEFAULT_THREAD = "main"
 
@@ -153,28 +155,6 @@ class Thread:
     def copy(self, name: str) -> Thread:
         """Return a thread with another name and the same turns. These turns no longer belong to a cell."""
         return Thread(name, [turn._replace(cell=None, execution=None) for turn in self.turns], self.system)
-
-
-def content_text(content: Content) -> str:
-    """Return a message's content as text, with `[image]` for each image, and the kind of any other part."""
-    return content if isinstance(content, str) else "".join(map(part_text, content))
-
-
-def part_text(part: Mapping[str, Any]) -> str:
-    """Return a part of a message's content as text: `[image]` for an image, and the kind of any other part."""
-    kind = part.get("type")
-    return str(part["text"]) if kind == "text" else f"[{'image' if kind == 'image_url' else kind}]"
-
-
-def parts_beside_text(content: Content) -> list[str]:
-    """Return what stands for the parts of a content that are no text, each once: `[image]`, `[input_audio]`."""
-    parts = () if isinstance(content, str) else content
-    return list(dict.fromkeys(part_text(part) for part in parts if part.get("type") != "text"))
-
-
-def has_images(content: Content) -> bool:
-    """Return whether a message's content has an image."""
-    return "[image]" in parts_beside_text(content)
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
-from ..messages import Thread, Turn, part_text
+from ..messages import Thread, Turn, part_text, parts_of, texts_of
 from ..text import counted, read_json_text, whole
 from .thread_page import to_html
 from .turn_parts import thread_parts
@@ -124,8 +124,8 @@ def from_messages(name: str, document: Any) -> Imported:
             continue
         left_out.update(_dropped(message, role, content))
         if role in ("system", "developer"):
-            system = _joined(system, _text(content))
-        elif role == "assistant" and _is_reply(message, reply := _text(content), prompt):
+            system = _joined(system, "".join(texts_of(content)))
+        elif role == "assistant" and _is_reply(message, reply := "".join(texts_of(content)), prompt):
             if prompt:
                 turns.append(Turn(prompt, reply, system=system or None))
                 prompt, system = "", ""
@@ -150,7 +150,7 @@ def _dropped(message: Any, role: str, content: Any) -> list[str]:
     if role not in ("system", "developer", "assistant"):
         return [f"{quoted(role)} message"]
     calls = ["tool call"] * _calls(message) if role == "assistant" else []
-    parts = [f"{quoted(part_text(part))} part" for part in _parts(content) if part["type"] != "text"]
+    parts = [f"{quoted(part_text(part))} part" for part in parts_of(content) if part["type"] != "text"]
     is_empty = role == "assistant" and not content and not calls
     return [*calls, *parts, *(["empty assistant message"] if is_empty else [])]
 
@@ -197,15 +197,7 @@ def _joined(prompt: Any, content: Any) -> Any:
         return content
     if isinstance(prompt, str) and isinstance(content, str):
         return f"{prompt}\n\n{content}"
-    return [*_parts(prompt), *_parts(content)]
-
-
-def _parts(content: Any) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-
-
-def _text(content: Any) -> str:
-    return "".join(part["text"] for part in _parts(content) if part["type"] == "text")
+    return [*parts_of(prompt), *parts_of(content)]
 
 
 def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:

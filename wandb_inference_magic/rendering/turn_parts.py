@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..markup import Untrusted, fenced, quotation
-from ..messages import part_text, pretty_json
+from ..messages import part_text, parts_of, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def _prompt(prompt: Content) -> Iterator[Part]:
 
     An imported thread can have parts of other kinds. They are shown as their kind.
     """
-    pieces: list[dict[str, Any]] = [{"type": "text", "text": prompt}] if isinstance(prompt, str) else prompt
-    for piece in pieces:
+    for piece in parts_of(prompt):
         if piece.get("type") == "text":
             yield from _text(piece["text"].strip("\n").split("\n"))
             continue
