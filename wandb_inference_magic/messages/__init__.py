@@ -63,9 +63,9 @@ if TYPE_CHECKING:
         DEFAULT_THREAD as DEFAULT_THREAD,
         Origin as Origin,
         Thread as Thread,
+        Threads as Threads,
         Turn as Turn,
     )
-    from .threads import Threads as Threads
     from .tokens import (
         Usage as Usage,
         estimate as estimate,
@@ -112,13 +112,7 @@ __getattr__ = lazy_exports(
             "tokens_beside_messages",
             "without_json_mode",
         ),
-        "thread": (
-            "DEFAULT_THREAD",
-            "Origin",
-            "Thread",
-            "Turn",
-        ),
-        "threads": ("Threads",),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Threads", "Turn"),
         "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),
     },
 )
