@@ -29,7 +29,6 @@ from ..errors import InferenceError, quoted
 from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
-from .arrays import describe_array
 from .files import describe_bytes, describe_path, home_resolved, no_image_file
 from .images import Image
 from .marked import LEFT_OUT
@@ -384,7 +383,7 @@ def _array(value: Any) -> str | Image:
         kinds = {type(one) for one in value.flat}
         if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
             return _json(list(value.flat))
-    return describe_array(value)
+    return frames.describe_array(value)
 
 
 def _shown(value: Any) -> str | Image:
