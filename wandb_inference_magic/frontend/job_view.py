@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .stop_button import StopWidget
+    from .widgets import StopWidget
 
 
 class ShownJob(Protocol):
@@ -99,7 +99,7 @@ class StopButton:
         """Draw it here."""
         try:
             # Imported when a button is drawn, because anywidget takes long to import.
-            from .stop_button import StopWidget
+            from .widgets import StopWidget
 
             self._widget = StopWidget(self._shell, self._stop)
         except Exception:  # noqa: BLE001 - anywidget is missing, too old or too new; `%wbjobs` stops as well
