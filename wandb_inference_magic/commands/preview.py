@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..batch import BatchRun
-    from ..markup import Part
+    from ..markup import DocumentPart
     from ..messages import Message, PreparedRequest
 
 REPLY: int = 1000
@@ -31,7 +31,7 @@ def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict
     return _bundle([_preview(request, stream=stream) for request in requests])
 
 
-def _bundle(previews: Sequence[tuple[list[Part], str]]) -> dict[str, Any]:
+def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any]:
     return {
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
         PLAIN: "\n\n".join(plain for _, plain in previews),
@@ -61,7 +61,7 @@ def _first_prompts(run: BatchRun) -> Iterator[str]:
             yield f"[not sent: {error}]"
 
 
-def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str]:
+def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[DocumentPart], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
     blocks = [(_title(message), _format_content(message)) for message in request.messages]
     blocks.append(("parameters", _format_parameters(request, stream=stream)))
@@ -70,8 +70,8 @@ def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str
 
 def _document(
     summaries: Sequence[str], blocks: Sequence[tuple[str, str]], below: Sequence[str]
-) -> tuple[list[Part], str]:
-    parts: list[Part] = ["\n\n".join(f"**{safe_inline(one)}**" for one in summaries)]
+) -> tuple[list[DocumentPart], str]:
+    parts: list[DocumentPart] = ["\n\n".join(f"**{safe_inline(one)}**" for one in summaries)]
     for title, text in blocks:
         parts += [f"\n\n**{safe_inline(title)}**\n\n", Untrusted(fenced(text, "text"))]
     parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]

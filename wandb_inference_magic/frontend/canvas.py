@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..markup import Part
+    from ..markup import DocumentPart
     from ..messages import Reply
     from ..rendering import Column
 
@@ -55,7 +55,7 @@ _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*|\d{1,9}[.)]?)\s*")
 
 
-def _less_space(above: str, text: str) -> list[Part]:
+def _less_space(above: str, text: str) -> list[DocumentPart]:
     """Return what takes away the space above a text that follows another one, so that it is not there twice."""
     found = _WITH_SPACE.match(text)
     if found is None:
@@ -210,7 +210,7 @@ class NotebookCanvas(BlockCanvas):
         # The blocks left last.
         self._left = ""
         # What is above the text of the growing block: the folded reasoning, or space.
-        self._above: list[Part] = []
+        self._above: list[DocumentPart] = []
 
     def status(self, words: str) -> None:
         self._say(words, status_markdown(words))
@@ -251,7 +251,7 @@ class NotebookCanvas(BlockCanvas):
         self.status(GROWING)
         self._put(self._block, self._document(text, [_END]))
 
-    def _document(self, text: str, below: list[Part]) -> dict[str, Any]:
+    def _document(self, text: str, below: list[DocumentPart]) -> dict[str, Any]:
         # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
         parts = [*self._above, self._part(text), "\n\n", *below] if text.strip() or self._above else below
         return {MARKDOWN: safe_document(parts, self._images).strip("\n") or BLANK}

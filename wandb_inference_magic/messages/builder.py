@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..catalog import Price
     from .content import Message
-    from .forms import Kind
+    from .forms import TextKind
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MOST_UNKNOWN: Final = 3
@@ -191,7 +191,7 @@ class ReplyBuilder:
             return message
         return {**message, "content": content.removeprefix(self.text)}
 
-    def _add_part(self, kind: Kind, value: Any, name: str) -> None:
+    def _add_part(self, kind: TextKind, value: Any, name: str) -> None:
         if kind == "unknown":
             self._not_shown(value)
             return
