@@ -298,10 +298,9 @@ class NotebookCanvas(BlockCanvas):
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
         self._blank_above_users()
-        if len(self._outputs) > 1 and self._owns_cell:
-            # Finished blocks are still shown. `wait` keeps them on screen until the final output replaces them.
-            self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._block = self._below = None
+        if len(self._outputs) > 1:
+            # Finished blocks are still shown. They stay on screen until the final output replaces them.
+            self.clear()
         self._draw(data, {"wandb_inference": reply.facts()})
 
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
