@@ -282,10 +282,6 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
-        cost = None
-        if price is not None and self.usage is not None:
-            used = self.usage
-            cost = used.cost(price)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -300,7 +296,7 @@ class ReplyBuilder:
             incomplete=incomplete,
             usage=self.usage,
             usage_is_estimate=self.usage_is_estimate,
-            cost=cost,
+            cost=None if price is None or self.usage is None else self.usage.cost(price),
             seconds=self.seconds,
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             seconds_thinking=self.seconds_thinking,
