@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -13,6 +12,7 @@ from io import StringIO
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
+from ..imports import is_instance
 from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def is_missing(value: object) -> bool:
 
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
-    series = getattr(sys.modules.get("pandas"), "Series", None)
-    return isinstance(value, Mapping) or (isinstance(series, type) and isinstance(value, series))
+    return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
 
 
 def columns_of(value: object) -> list[str]:
