@@ -1,4 +1,4 @@
-"""Imports that are lazy, and libraries that are quiet."""
+"""Imports that are lazy, types of modules that may not be imported, and libraries that are quiet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from contextlib import contextmanager
 from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +36,18 @@ def lazy_exports(package: str, modules: Mapping[str, Iterable[str]]) -> Callable
         return value
 
     return get
+
+
+def loaded(name: str) -> Any:
+    """Return what a full name such as `pandas.Series` means; None if its module is not imported or does not have it."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, None)
+
+
+def is_instance(value: object, name: str) -> bool:
+    """Return whether a value is of the class with that full name, without importing the class's module."""
+    kind = loaded(name)
+    return isinstance(kind, type) and isinstance(value, kind)
 
 
 # Warnings are disabled for all threads: two threads that did so at the same time would leave them disabled.

@@ -15,8 +15,7 @@ from service import Service, Streamed, Wandb
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import Reply, ToolCall, ToolStep
 from wandb_inference_magic.messages.thread import Thread, Turn
-from wandb_inference_magic.rendering.thread_file import export, import_, to_markdown
-from wandb_inference_magic.rendering.thread_page import to_html
+from wandb_inference_magic.rendering.thread_file import export, import_, to_html, to_markdown
 
 
 def sent(service: Service) -> list[Any]:

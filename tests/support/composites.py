@@ -15,8 +15,7 @@ from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.reply import reply_bundle, reply_parts
 from wandb_inference_magic.rendering.side_by_side import Column, side_by_side_bundle
 from wandb_inference_magic.rendering.tables import table_bundle
-from wandb_inference_magic.rendering.thread_file import to_markdown
-from wandb_inference_magic.rendering.thread_page import to_html
+from wandb_inference_magic.rendering.thread_file import to_html, to_markdown
 
 URL = "http://evil.example/x"
 MARKS = [

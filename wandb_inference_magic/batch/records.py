@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set as AnySet
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..imports import is_instance
 from ..prompts import Image
 from .columns import fields_of, plain
 
@@ -67,7 +68,7 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
 
 
 def _of_tuple(value: tuple[Any, ...], names: Sequence[str]) -> Row:
-    if len(value) == 2 and _is_pandas(value[1], "Series") and value[1].name is value[0]:
+    if len(value) == 2 and is_instance(value[1], "pandas.Series") and value[1].name is value[0]:
         # One of `iterrows`.
         return _record([(INDEX, value[0]), *_items(value[1])])
     return _record(zip(names if len(names) == len(value) else range(len(value)), value, strict=True))
@@ -84,18 +85,13 @@ def _has_prompt_form(value: Any) -> bool:
 
 def _is_keyed(value: Any) -> bool:
     """Return whether a value is a row of pandas, or one of a database that is no tuple: `sqlite3.Row` and others."""
-    return _is_pandas(value, "Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
+    return is_instance(value, "pandas.Series") or (type(value).__name__ in _ROWS and hasattr(value, "keys"))
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:
     # A Series finds a number by its place, and several values under a name that is there twice.
-    keys, values = (value.index, value.tolist()) if _is_pandas(value, "Series") else (value.keys(), value)
+    keys, values = (value.index, value.tolist()) if is_instance(value, "pandas.Series") else (value.keys(), value)
     return zip(keys, values, strict=True)
-
-
-def _is_pandas(value: Any, name: str) -> bool:
-    kind = getattr(sys.modules.get("pandas"), name, None)
-    return isinstance(kind, type) and isinstance(value, kind)
 
 
 def column_names(source: Any) -> list[str]:
@@ -114,11 +110,11 @@ def storable(row: Row) -> Row:
 
 
 def _stored(value: Any) -> Any:
-    if _is_pandas(value, "DataFrame"):
+    if is_instance(value, "pandas.DataFrame"):
         return plain(value.to_dict("records"))
     # Images are left, for a further run.
     is_left = _has_prompt_form(value) or type(value).__module__.partition(".")[0] in _STORED
-    is_nested = isinstance(value, dict | list | tuple | AnySet) or _is_pandas(value, "Series")
+    is_nested = isinstance(value, dict | list | tuple | AnySet) or is_instance(value, "pandas.Series")
     return value if is_left and not is_nested else plain(value)
 
 

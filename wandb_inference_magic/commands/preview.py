@@ -10,7 +10,7 @@ from ..catalog import usd
 from ..client import STREAMED
 from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
-from ..messages import part_text
+from ..messages import part_text, parts_of
 from ..rendering import MARKDOWN, PLAIN
 from ..text import safe_plain
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..batch import BatchRun
-    from ..markup import Part
-    from ..messages import Content, Message, PreparedRequest
+    from ..markup import DocumentPart
+    from ..messages import Message, PreparedRequest
 
 REPLY: int = 1000
 # How many rows of a map are shown.
@@ -31,7 +31,7 @@ def preview_bundle(requests: Sequence[PreparedRequest], *, stream: bool) -> dict
     return _bundle([_preview(request, stream=stream) for request in requests])
 
 
-def _bundle(previews: Sequence[tuple[list[Part], str]]) -> dict[str, Any]:
+def _bundle(previews: Sequence[tuple[list[DocumentPart], str]]) -> dict[str, Any]:
     return {
         MARKDOWN: safe_document([part for parts, _ in previews for part in parts]).strip("\n"),
         PLAIN: "\n\n".join(plain for _, plain in previews),
@@ -61,7 +61,7 @@ def _first_prompts(run: BatchRun) -> Iterator[str]:
             yield f"[not sent: {error}]"
 
 
-def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str]:
+def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[DocumentPart], str]:
     """Return what a request would send, as parts of a Markdown document and as plain text."""
     blocks = [(_title(message), _format_content(message)) for message in request.messages]
     blocks.append(("parameters", _format_parameters(request, stream=stream)))
@@ -70,8 +70,8 @@ def _preview(request: PreparedRequest, *, stream: bool) -> tuple[list[Part], str
 
 def _document(
     summaries: Sequence[str], blocks: Sequence[tuple[str, str]], below: Sequence[str]
-) -> tuple[list[Part], str]:
-    parts: list[Part] = ["\n\n".join(f"**{safe_inline(one)}**" for one in summaries)]
+) -> tuple[list[DocumentPart], str]:
+    parts: list[DocumentPart] = ["\n\n".join(f"**{safe_inline(one)}**" for one in summaries)]
     for title, text in blocks:
         parts += [f"\n\n**{safe_inline(title)}**\n\n", Untrusted(fenced(text, "text"))]
     parts += [f"\n\n<small>{safe_inline(one)}</small>" for one in below]
@@ -116,10 +116,7 @@ def _title(message: Message) -> str:
 
 
 def _format_content(message: Message) -> str:
-    content: Content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(map(_describe_part, content))
+    return "\n".join(map(_describe_part, parts_of(message.get("content") or "")))
 
 
 def _describe_part(part: Mapping[str, Any]) -> str:

@@ -12,10 +12,10 @@ from ..messages import (
     DEFAULT_THREAD,
     CodeBlock,
     Thread,
-    content_text,
     estimate_messages,
     has_images,
     parts_beside_text,
+    texts_of,
 )
 from ..rendering import MARKDOWN, PLAIN, line_bundle, reply_plain, table_bundle, thread_file, thread_parts
 from ..text import counted, safe_plain
@@ -110,8 +110,7 @@ def _edit(context: MagicContext, thread: Thread, number: int) -> dict[str, Any]:
     if turn.system and not any(mark in turn.system for mark in ("\n", "{{", "{%")):
         # In the cell, so that it stays when the cell is run once more.
         line += f" -s {shlex.quote(turn.system)}"
-    pieces = [{"type": "text", "text": turn.prompt}] if isinstance(turn.prompt, str) else turn.prompt
-    text = f"{line}\n{content_text([piece for piece in pieces if piece['type'] == 'text'])}"
+    text = f"{line}\n{''.join(texts_of(turn.prompt))}"
     is_by_hand = next_cells.put(context.shell, [CodeBlock("", text)], context.cell)
     thread.edited = turn
     words = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from uuid import uuid4
 
 from ..markup import Untrusted, fenced, safe_document, split_finished
 from ..rendering import (
@@ -19,7 +18,7 @@ from ..rendering import (
     thought_parts,
 )
 from ..text import safe_plain
-from .output_widget import Redrawn, takes_output
+from .output_widget import RedrawnOutput, takes_output
 from .user_output import UserOutput
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..markup import Part
+    from ..markup import DocumentPart
     from ..messages import Reply
     from ..rendering import Column
 
@@ -56,7 +55,7 @@ _AS_TALL: Final = '<div style="float: left; height: 3.6em"></div>\n\n'
 _MARKS_ALONE: Final = re.compile(r"\s*(?:(?:`{3,}|~{3,})[^\n]*\n?|[!-/:-@\[-`{-~]*|\d{1,9}[.)]?)\s*")
 
 
-def _less_space(above: str, text: str) -> list[Part]:
+def _less_space(above: str, text: str) -> list[DocumentPart]:
     """Return what takes away the space above a text that follows another one, so that it is not there twice."""
     found = _WITH_SPACE.match(text)
     if found is None:
@@ -195,23 +194,23 @@ class NotebookCanvas(BlockCanvas):
         format: str = "markdown",
         allow_images_from: Collection[str] = (),
     ) -> None:
-        self._redrawn = Redrawn(shell) if takes_output(shell) else None
-        self._owns_cell = owns_cell and self._redrawn is None
+        self._is_in_widget = takes_output(shell)
+        self._owns_cell = owns_cell and not self._is_in_widget
         super().__init__(prints_finished_blocks=self._owns_cell)
         self._shell = shell
         self._format = format
         self._images = allow_images_from
-        self._outputs = 0
-        # The ids of all outputs, and of those above something that the user's code has shown.
-        self._ids: list[str] = []
-        self._above_users: list[str] = []
+        # All outputs, and those above something that the user's code has shown.
+        self._outputs: list[RedrawnOutput] = []
+        self._above_users: list[RedrawnOutput] = []
         # The output of the growing block, and the one below it: the status, or that the reply grows.
-        self._id = self._below = ""
+        self._block: RedrawnOutput | None = None
+        self._below: RedrawnOutput | None = None
         self._says = ""
         # The blocks left last.
         self._left = ""
         # What is above the text of the growing block: the folded reasoning, or space.
-        self._above: list[Part] = []
+        self._above: list[DocumentPart] = []
 
     def status(self, words: str) -> None:
         self._say(words, status_markdown(words))
@@ -235,24 +234,24 @@ class NotebookCanvas(BlockCanvas):
 
     def _leave(self, text: str) -> None:
         self._draw_open(text)
-        self._id, self._above, self._left = "", [], text
+        self._block, self._above, self._left = None, [], text
 
     def _draw_open(self, text: str) -> None:
         if not self._owns_cell:
             self._draw(self._document(text, [status_markdown(GROWING)]))
             return
-        if not self._id:
+        if self._block is None:
             # The block takes the place of the line below the last one, once that line is there again: at any moment
             # the output says that it grows, and none of its lines moves up.
             if self._left and not self._above:
                 self._above = _less_space(self._left, text)
-            if not self._below:
+            if self._below is None:
                 self.status(GROWING)
-            self._id, self._below, self._says = self._below, "", ""
+            self._block, self._below, self._says = self._below, None, ""
         self.status(GROWING)
-        self._put(self._id, self._document(text, [_END]))
+        self._put(self._block, self._document(text, [_END]))
 
-    def _document(self, text: str, below: list[Part]) -> dict[str, Any]:
+    def _document(self, text: str, below: list[DocumentPart]) -> dict[str, Any]:
         # Plain text is sent only with the complete reply, so that a front end that shows only plain text shows it once.
         parts = [*self._above, self._part(text), "\n\n", *below] if text.strip() or self._above else below
         return {MARKDOWN: safe_document(parts, self._images).strip("\n") or BLANK}
@@ -261,20 +260,17 @@ class NotebookCanvas(BlockCanvas):
         return Untrusted(text if self._format == "markdown" else fenced(safe_plain(text), "text"))
 
     def _draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        if self._redrawn is not None:
-            self._redrawn.draw(data, metadata or {})
-            self._outputs, self._id = 1, "redrawn"
-            return
-        self._id = self._put(self._id or self._below, data, metadata)
+        self._block = self._put(self._block or self._below, data, metadata)
 
-    def _put(self, id: str, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> str:
-        """Draw in the output of that id, or in a new one. Return its id."""
-        update = bool(id)
-        id = id or uuid4().hex
-        self._outputs += not update
-        self._ids += [] if update else [id]
-        self._shell.display_pub.publish(data, metadata or {}, transient={"display_id": id}, update=update)
-        return id
+    def _put(
+        self, output: RedrawnOutput | None, data: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> RedrawnOutput:
+        """Draw in an output, or in a new one. Return it."""
+        if output is None:
+            output = RedrawnOutput(self._shell, in_widget=self._is_in_widget)
+            self._outputs.append(output)
+        output.draw(data, metadata)
+        return output
 
     @contextmanager
     def user_code(self) -> Iterator[None]:
@@ -284,29 +280,27 @@ class NotebookCanvas(BlockCanvas):
                 yield
         finally:
             # Also after an interrupt: the partial reply is drawn then.
-            if shown.is_shown and self._redrawn is None:
+            if shown.is_shown and not self._is_in_widget:
                 self._go_on_below(is_cleared=shown.is_cleared)
 
     def _go_on_below(self, *, is_cleared: bool) -> None:
         """Go on below what the user's code has shown, in one output: the cell can no longer be cleared."""
         self._owns_cell = self._prints_finished_blocks = False
-        self._above_users = [] if is_cleared else [*self._above_users, *self._ids]
-        self._outputs = 0
-        self._ids, self._id, self._below, self._says, self._left, self._above = [], "", "", "", "", []
+        self._above_users = [] if is_cleared else [*self._above_users, *self._outputs]
+        self._outputs, self._block, self._below, self._says, self._left, self._above = [], None, None, "", "", []
         self._open, self._drawn = "", 0
 
     def _blank_above_users(self) -> None:
-        for id in self._above_users:
-            self._put(id, {MARKDOWN: BLANK, PLAIN: BLANK})
+        for output in self._above_users:
+            output.clear()
         self._above_users = []
 
     def finish(self, reply: Reply) -> None:
         data = reply_bundle(reply, self._format, self._images)
         self._blank_above_users()
-        if self._outputs > 1 and self._owns_cell:
-            # Finished blocks are still shown. `wait` keeps them on screen until the final output replaces them.
-            self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._id = self._below = ""
+        if len(self._outputs) > 1:
+            # Finished blocks are still shown. They stay on screen until the final output replaces them.
+            self.clear()
         self._draw(data, {"wandb_inference": reply.facts()})
 
     def preview(self, data: dict[str, Any], words: str) -> None:  # noqa: ARG002
@@ -321,7 +315,7 @@ class NotebookCanvas(BlockCanvas):
     def clear(self) -> None:
         if self._owns_cell:
             self._shell.display_pub.clear_output(wait=True)  # type: ignore[no-untyped-call,unused-ignore]
-            self._id, self._below, self._says, self._outputs = "", "", "", 0
+            self._outputs, self._block, self._below, self._says = [], None, None, ""
 
     def append_below(self, data: dict[str, Any]) -> None:
         if data:
@@ -331,5 +325,5 @@ class NotebookCanvas(BlockCanvas):
         self._blank_above_users()
         if self._outputs and self._owns_cell:
             self._shell.display_pub.clear_output(wait=False)  # type: ignore[no-untyped-call,unused-ignore]
-        elif self._id:
+        elif self._block:
             self._draw({MARKDOWN: BLANK, PLAIN: BLANK})

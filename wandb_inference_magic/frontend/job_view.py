@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import uuid4
 
-from ..rendering import BLANK, MARKDOWN, PLAIN
+from ..rendering import BLANK, PLAIN
 from .canvas import is_notebook
-from .output_widget import WIDGET, Redrawn, takes_output, widget_view
+from .output_widget import WIDGET, RedrawnOutput, takes_output, widget_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .stop_button import StopWidget
+    from .widgets import StopWidget
 
 
 class ShownJob(Protocol):
@@ -56,9 +55,7 @@ class JobLine:
 
     def __init__(self, shell: InteractiveShell, stop: Callable[[], object] | None = None) -> None:
         # Another cell may replace the shell's publisher while it runs: `%%capture`.
-        self._publisher = shell.display_pub
-        self._redrawn = Redrawn(shell) if takes_output(shell) else None
-        self._id = ""
+        self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
         self._button = StopButton(shell, stop) if stop is not None else None
         self._is_drawn = self._is_over = False
 
@@ -66,7 +63,7 @@ class JobLine:
         """Draw the line in place of the one before, and the first time the button below it."""
         if self._is_over:
             return
-        self._draw(bundle)
+        self._output.draw(bundle)
         if self._button is not None and not self._is_drawn:
             self._is_drawn = True
             self._button.draw()
@@ -78,15 +75,9 @@ class JobLine:
         if self._is_over:
             return
         self._is_over = True
-        self._draw(bundle)
+        self._output.draw(bundle)
         if self._button is not None:
             self._button.remove(line)
-
-    def _draw(self, bundle: dict[str, Any]) -> None:
-        if self._redrawn is not None:
-            self._redrawn.draw(bundle, {})
-        else:
-            self._id = _put(self._publisher, self._id, bundle)
 
 
 class StopButton:
@@ -101,25 +92,19 @@ class StopButton:
 
     def __init__(self, shell: InteractiveShell, stop: Callable[[], object]) -> None:
         self._shell, self._stop = shell, stop
-        self._publisher = shell.display_pub
-        self._redrawn = Redrawn(shell) if takes_output(shell) else None
-        self._id = ""
+        self._output = RedrawnOutput(shell, in_widget=takes_output(shell), publisher=shell.display_pub)
         self._widget: StopWidget | None = None
 
     def draw(self) -> None:
         """Draw it here."""
         try:
             # Imported when a button is drawn, because anywidget takes long to import.
-            from .stop_button import StopWidget
+            from .widgets import StopWidget
 
             self._widget = StopWidget(self._shell, self._stop)
         except Exception:  # noqa: BLE001 - anywidget is missing, too old or too new; `%wbjobs` stops as well
             return
-        bundle = {WIDGET: widget_view(self._widget.model_id), PLAIN: BLANK}
-        if self._redrawn is not None:
-            self._redrawn.draw(bundle, {})
-        else:
-            self._id = _put(self._publisher, "", bundle)
+        self._output.draw({WIDGET: widget_view(self._widget.model_id), PLAIN: BLANK})
 
     def describe(self, line: str) -> None:
         """Note what a page shows beside it that is loaded from now on."""
@@ -130,10 +115,7 @@ class StopButton:
         """Remove it. A page that is loaded later shows the line in its place."""
         if self._widget is None:
             return
-        if self._redrawn is not None:
-            self._redrawn.clear()
-        else:
-            _put(self._publisher, self._id, {MARKDOWN: BLANK, PLAIN: BLANK})
+        self._output.clear()
         if line:
             self._widget.end(line)
         else:
@@ -150,11 +132,3 @@ def stop_button(shell: InteractiveShell, stop: Callable[[], object]) -> Iterator
         yield
     finally:
         button.remove()
-
-
-def _put(publisher: Any, id: str, bundle: dict[str, Any]) -> str:
-    """Draw in the output of that id, or in a new one. Return its id."""
-    is_update = bool(id)
-    id = id or uuid4().hex
-    publisher.publish(bundle, {}, transient={"display_id": id}, update=is_update)
-    return id

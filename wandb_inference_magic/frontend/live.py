@@ -34,6 +34,7 @@ class Spinner:
 
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
+        self._status = ""
 
     @contextmanager
     def waiting(self, doing: str) -> Iterator[Callable[[], None]]:
@@ -42,17 +43,15 @@ class Spinner:
         It gives a function to call repeatedly, which shows what is being done, and for how long. If the block raises,
         the line is removed.
         """
-        started, shown = perf_counter(), ""
-
-        def redraw() -> None:
-            nonlocal shown
-            line = describe_wait(doing, perf_counter() - started)
-            if line and line != shown:
-                shown = line
-                self._canvas.status(line)
-
+        started, self._status = perf_counter(), ""
         with cleared_on_error(self._canvas):
-            yield redraw
+            yield lambda: self._show_status(describe_wait(doing, perf_counter() - started))
+
+    def _show_status(self, line: str) -> None:
+        """Show a line, unless it is empty or was shown last."""
+        if line and line != self._status:
+            self._status = line
+            self._canvas.status(line)
 
 
 @contextmanager
@@ -105,7 +104,6 @@ class LiveUpdater(Spinner):
         self.interval = 1 / per_second
         self.start(CallProgress(""))
         self._last_text = 0.0
-        self._status = ""
 
     def start(self, progress: CallProgress) -> None:
         """Draw the reply to the next request from now on."""
@@ -172,11 +170,6 @@ class LiveUpdater(Spinner):
         if self._taken:
             self._canvas.step("*The text above is the model's reasoning.*")
         self._pieces, self._taken = pieces, 0
-
-    def _show_status(self, line: str) -> None:
-        if line and line != self._status:
-            self._status = line
-            self._canvas.status(line)
 
     def _wait(self, waited: float) -> None:
         """Show what is waited for, or what the model thinks."""

@@ -1,9 +1,12 @@
-"""Draw inside an ipywidgets Output widget, where front ends ignore updates of a displayed output."""
+"""Draw an output again in its place. In an Output widget of ipywidgets, front ends ignore updates by display id."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from ..rendering import BLANK, MARKDOWN, PLAIN
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -34,27 +37,47 @@ def _widgets() -> list[Any]:
     return list((module.Widget._active_widgets if kept is None else kept).values())
 
 
-class Redrawn:
-    """A redrawable output inside an Output widget. It is a second Output widget whose `outputs` are set directly.
+class RedrawnOutput:
+    """An output that is drawn again in its place.
 
-    The `outputs` are synced as they are, so the output of other threads at the same time does not get into them.
+    Parameters
+    ----------
+    shell : InteractiveShell
+    in_widget : bool
+        Whether an Output widget captures it. Then it is a second Output widget, whose `outputs` are set directly. They
+        are synced as they are, so the output of other threads at the same time does not get into them.
+    publisher : DisplayPublisher, optional
+        What sends it. By default, the shell's display publisher at the time of a drawing.
     """
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: InteractiveShell, *, in_widget: bool, publisher: Any = None) -> None:
         self._shell = shell
-        self._own: Any = None
+        self._is_in_widget = in_widget
+        self._publisher = publisher
+        self._own_widget: Any = None
+        self._id = uuid4().hex
+        self._is_drawn = False
 
-    def draw(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        import ipywidgets
-
-        outputs = ({"output_type": "display_data", "data": data, "metadata": metadata},)
-        if self._own is None:
-            self._own = ipywidgets.Output(outputs=outputs)
-            self._shell.display_pub.publish({WIDGET: widget_view(self._own.model_id)})
+    def draw(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Draw in place of the last drawing, or the first time in a new output."""
+        publisher = self._publisher or self._shell.display_pub
+        if not self._is_in_widget:
+            publisher.publish(data, metadata or {}, transient={"display_id": self._id}, update=self._is_drawn)
         else:
-            self._own.outputs = outputs
+            import ipywidgets
+
+            outputs = ({"output_type": "display_data", "data": data, "metadata": metadata or {}},)
+            if self._own_widget is None:
+                self._own_widget = ipywidgets.Output(outputs=outputs)
+                publisher.publish({WIDGET: widget_view(self._own_widget.model_id)})
+            else:
+                self._own_widget.outputs = outputs
+        self._is_drawn = True
 
     def clear(self) -> None:
-        """Draw nothing. It takes no space then."""
-        if self._own is not None:
-            self._own.outputs = ()
+        """Draw nothing in place of the last drawing."""
+        if self._own_widget is not None:
+            # It takes no space then.
+            self._own_widget.outputs = ()
+        elif self._is_drawn:
+            self.draw({MARKDOWN: BLANK, PLAIN: BLANK})

@@ -1,4 +1,4 @@
-// The list of models: the front end's part of `picker_list.py`. Ids, names and facts come from elsewhere: they are set as
+// The list of models: the front end's part of `widgets.py`. Ids, names and facts come from elsewhere: they are set as
 // text, never as markup. Nothing is loaded from another address.
 
 const CONTEXTS = [["32k", 32_000], ["128k", 128_000], ["256k", 256_000], ["1M", 1_000_000]];

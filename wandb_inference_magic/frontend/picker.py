@@ -251,7 +251,7 @@ class Picker:
         start = {"text": text, "sort": options.sort or "price", "least": options.min_context or 0}
         models = [_row(model, self._endpoint) for model in self._catalog.models]
         try:
-            from .picker_list import ModelList
+            from .widgets import ModelList
 
             shown = ModelList(models=models, source=source, start=start)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the dropdown remains

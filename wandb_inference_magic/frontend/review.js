@@ -1,4 +1,4 @@
-// A review, row by row: the front end's part of `review_widget.py`. Rows and answers come from elsewhere: they are set as
+// A review, row by row: the front end's part of `widgets.py`. Rows and answers come from elsewhere: they are set as
 // text, never as markup. Nothing is loaded from another address.
 
 const PATIENCE = 2000;

@@ -47,7 +47,7 @@ def _widget(review: Shown) -> Any:
     """Return a box with the review as text, and with the widget once the front end has loaded its code."""
     import ipywidgets as widgets
 
-    from .review_widget import ReviewCards
+    from .widgets import ReviewCards
 
     text = escape(review.bundle()["text/plain"])
     box = widgets.VBox([widgets.HTML(f"<pre>{text}</pre>")])

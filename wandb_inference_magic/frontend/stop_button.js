@@ -1,4 +1,4 @@
-// The Stop button: the front end's part of `stop_button.py`.
+// The Stop button: the front end's part of `widgets.py`.
 //
 // All widgets of a page share one subshell of the kernel, and it can be the one that a command occupies. So the click goes
 // two ways: as a message of the widget, and by a comm with a target of its own, for which front ends start a subshell.

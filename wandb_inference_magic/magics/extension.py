@@ -36,7 +36,7 @@ NEEDED: Final = (
     "wandb_inference_magic.commands.chat",
     "wandb_inference_magic.session.limiter",
     "wandb_inference_magic.session.models",
-    "wandb_inference_magic.messages.threads",
+    "wandb_inference_magic.messages.thread",
     "wandb_inference_magic.cassettes.slot",
     "openai",
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .mathml import to_text as to_text
     from .parser import commonmark_parser as commonmark_parser, page_parser as page_parser
     from .sanitize import (
-        Part as Part,
+        DocumentPart as DocumentPart,
         Untrusted as Untrusted,
         safe_document as safe_document,
         sanitize_markdown as sanitize_markdown,
@@ -30,6 +30,6 @@ __getattr__ = lazy_exports(
         "literal": ("fenced", "quotation", "safe_inline"),
         "mathml": ("to_text",),
         "parser": ("commonmark_parser", "page_parser"),
-        "sanitize": ("Part", "Untrusted", "safe_document", "sanitize_markdown"),
+        "sanitize": ("DocumentPart", "Untrusted", "safe_document", "sanitize_markdown"),
     },
 )

@@ -30,7 +30,7 @@ class Untrusted:
 
 # A part of what is shown together: this package's own Markdown, with texts that `safe_inline` has made literal, or
 # untrusted Markdown.
-Part = str | Untrusted
+DocumentPart = str | Untrusted
 
 
 def sanitize_markdown(text: str, allow_images_from: Collection[str] = ()) -> str:
@@ -38,7 +38,7 @@ def sanitize_markdown(text: str, allow_images_from: Collection[str] = ()) -> str
     return safe_document([Untrusted(text)], allow_images_from)
 
 
-def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()) -> str:
+def safe_document(parts: Sequence[DocumentPart], allow_images_from: Collection[str] = ()) -> str:
     """Return everything that is shown together as Markdown with nothing active in it. Every output passes through here.
 
     Parts that are harmless alone may not be harmless together: a maths delimiter in one may pair with one in another.
@@ -79,12 +79,12 @@ def safe_document(parts: Sequence[Part], allow_images_from: Collection[str] = ()
     return candidate
 
 
-def _each(parts: Sequence[Part], rewrite: Callable[[str], str]) -> str:
+def _each(parts: Sequence[DocumentPart], rewrite: Callable[[str], str]) -> str:
     """Return the parts with each untrusted one rewritten."""
     return "".join(part if isinstance(part, str) else rewrite(part.text) for part in parts)
 
 
-def _narrowed(parts: Sequence[Part], allowed: frozenset[str]) -> str:
+def _narrowed(parts: Sequence[DocumentPart], allowed: frozenset[str]) -> str:
     """Return the parts rewritten, with those blocks as code that would not be safe together with what follows."""
     # Each block as received, or None for a trusted part, and as it is shown.
     blocks: list[tuple[str | None, str]] = []

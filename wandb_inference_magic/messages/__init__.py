@@ -11,6 +11,16 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
+    from .content import (
+        Content as Content,
+        Message as Message,
+        content_text as content_text,
+        has_images as has_images,
+        part_text as part_text,
+        parts_beside_text as parts_beside_text,
+        parts_of as parts_of,
+        texts_of as texts_of,
+    )
     from .endings import ENDS as ENDS, Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .forms import (
@@ -33,8 +43,6 @@ if TYPE_CHECKING:
     )
     from .reply import (
         BUDGET_REMEDY as BUDGET_REMEDY,
-        Content as Content,
-        Message as Message,
         Reply as Reply,
         ToolCall as ToolCall,
         ToolStep as ToolStep,
@@ -55,13 +63,9 @@ if TYPE_CHECKING:
         DEFAULT_THREAD as DEFAULT_THREAD,
         Origin as Origin,
         Thread as Thread,
+        Threads as Threads,
         Turn as Turn,
-        content_text as content_text,
-        has_images as has_images,
-        part_text as part_text,
-        parts_beside_text as parts_beside_text,
     )
-    from .threads import Threads as Threads
     from .tokens import (
         Usage as Usage,
         estimate as estimate,
@@ -73,6 +77,16 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "builder": ("Arrival", "ReplyBuilder", "Timing"),
+        "content": (
+            "Content",
+            "Message",
+            "content_text",
+            "has_images",
+            "part_text",
+            "parts_beside_text",
+            "parts_of",
+            "texts_of",
+        ),
         "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
         "forms": (
@@ -87,7 +101,7 @@ __getattr__ = lazy_exports(
         ),
         "frames": ("data_frame",),
         "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
-        "reply": ("BUDGET_REMEDY", "Content", "Message", "Reply", "ToolCall", "ToolStep", "added_up", "notices_below"),
+        "reply": ("BUDGET_REMEDY", "Reply", "ToolCall", "ToolStep", "added_up", "notices_below"),
         "request": (
             "ADDED_JSON_MODE",
             "JSON_MODE",
@@ -98,17 +112,7 @@ __getattr__ = lazy_exports(
             "tokens_beside_messages",
             "without_json_mode",
         ),
-        "thread": (
-            "DEFAULT_THREAD",
-            "Origin",
-            "Thread",
-            "Turn",
-            "content_text",
-            "has_images",
-            "part_text",
-            "parts_beside_text",
-        ),
-        "threads": ("Threads",),
+        "thread": ("DEFAULT_THREAD", "Origin", "Thread", "Threads", "Turn"),
         "tokens": ("Usage", "estimate", "estimate_messages", "writing_seconds"),
     },
 )

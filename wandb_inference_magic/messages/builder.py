@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..catalog import Price
-    from .forms import Kind
-    from .reply import Message
+    from .content import Message
+    from .forms import TextKind
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
 MOST_UNKNOWN: Final = 3
@@ -191,7 +191,7 @@ class ReplyBuilder:
             return message
         return {**message, "content": content.removeprefix(self.text)}
 
-    def _add_part(self, kind: Kind, value: Any, name: str) -> None:
+    def _add_part(self, kind: TextKind, value: Any, name: str) -> None:
         if kind == "unknown":
             self._not_shown(value)
             return
@@ -282,10 +282,6 @@ class ReplyBuilder:
         incomplete: str = "",
     ) -> Reply:
         """Return what has been received so far as a Reply, with its cost at `price`."""
-        cost = None
-        if price is not None and self.usage is not None:
-            used = self.usage
-            cost = used.cost(price)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -300,7 +296,7 @@ class ReplyBuilder:
             incomplete=incomplete,
             usage=self.usage,
             usage_is_estimate=self.usage_is_estimate,
-            cost=cost,
+            cost=None if price is None or self.usage is None else self.usage.cost(price),
             seconds=self.seconds,
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             seconds_thinking=self.seconds_thinking,

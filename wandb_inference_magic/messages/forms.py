@@ -17,7 +17,7 @@ from .endings import is_broken
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Kind = Literal["text", "reasoning", "refusal", "unknown"]
+TextKind = Literal["text", "reasoning", "refusal", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class CallPart:
 
 
 # The parts of a content list, by their `type`: what each is, and the field that has its text. None: it has no text.
-PARTS: Final[Mapping[str, tuple[Kind, str | None]]] = {
+PARTS: Final[Mapping[str, tuple[TextKind, str | None]]] = {
     "text": ("text", "text"),
     "output_text": ("text", "text"),
     "input_text": ("text", "text"),
@@ -116,7 +116,7 @@ def adds(choice: Mapping[str, Any]) -> bool:
     return isinstance(delta, str) or (isinstance(delta, dict) and any(delta.get(name) for name in _ADDING))
 
 
-def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
+def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[TextKind, Any, str]]:
     """Yield what a delta adds: the kind, the text (or the part whose form is unknown), and the field that it is in."""
     for name in REASONING:
         if (value := delta.get(name)) and (found := [one for one in _parts(value, "reasoning") if one[1]]):
@@ -137,7 +137,7 @@ def read_texts(delta: Mapping[str, Any]) -> Iterator[tuple[Kind, Any, str]]:
             yield "unknown", {name: delta[name]}, name
 
 
-def _parts(value: Any, kind: Kind) -> Iterator[tuple[Kind, Any]]:
+def _parts(value: Any, kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
     """Yield a text, or the texts of a part or a list of parts."""
     if isinstance(value, str):
         yield kind, value
@@ -150,7 +150,7 @@ def _parts(value: Any, kind: Kind) -> Iterator[tuple[Kind, Any]]:
         yield "unknown", value
 
 
-def _of_part(part: Mapping[str, Any], kind: Kind) -> Iterator[tuple[Kind, Any]]:
+def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind, Any]]:
     named = part.get("type") or "text"
     named = named.lower() if isinstance(named, str) else ""
     if named not in PARTS:

@@ -15,12 +15,10 @@ from .tokens import writing_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from .content import Message
     from .extract import CodeBlock
     from .tokens import Usage
 
-Message = dict[str, Any]
-# A message's content: a text, or a list of text and image parts.
-Content = str | list[dict[str, Any]]
 BUDGET_REMEDY: Final = "For a longer one set --max-tokens; the budget must cover it (%wbconfig --budget)."
 
 

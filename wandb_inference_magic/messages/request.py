@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from .thread import content_text
+from .content import content_text
 from .tokens import MOST_TOKENS, estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..catalog import Model, Price
     from ..config import Endpoint
-    from .reply import Message
+    from .content import Message
     from .thread import Thread
 
 # Reserved for the reply if the user sets no limit: a quarter of the context, but at most this many tokens.

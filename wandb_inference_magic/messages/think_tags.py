@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     # A `restart` says that all text so far was reasoning.
-    Part = tuple[Literal["text", "reasoning", "restart"], str]
+    TaggedText = tuple[Literal["text", "reasoning", "restart"], str]
 
 _FINAL: Final = "<|channel|>final<|message|>"
 _HARMONY: Final = (f"<|end|><|start|>assistant{_FINAL}", f"<|start|>assistant{_FINAL}", f"<|end|>{_FINAL}", _FINAL)
@@ -74,13 +74,13 @@ class ThinkTags:
         self.has_found = False
 
     @property
-    def held(self) -> Part:
+    def held(self) -> TaggedText:
         """What has been taken and not yielded."""
         if self._rest.translate(_ASCII_LOWER) in _MARKS:
             return "text", ""
         return ("reasoning" if self._closing and not self._block else "text"), self._rest
 
-    def feed(self, text: str) -> Iterator[Part]:
+    def feed(self, text: str) -> Iterator[TaggedText]:
         """Take a piece, and yield the parts that it completes."""
         if not self._rest and not self._closing and not self._follows_tag and not any(one in text for one in _FIRST):
             yield "text", text
@@ -89,7 +89,7 @@ class ThinkTags:
         while self._rest and (parts := self._within() if self._closing else self._outside()) is not None:
             yield from parts
 
-    def _within(self) -> list[Part] | None:
+    def _within(self) -> list[TaggedText] | None:
         """Return the next parts inside a block, or None if more text is needed."""
         lower = self._rest[self._searched :].translate(_ASCII_LOWER)
         found = [(at + self._searched, -len(tag), tag) for tag in self._closing if (at := lower.find(tag)) >= 0]
@@ -106,7 +106,7 @@ class ThinkTags:
             return None
         return self._take("reasoning", len(self._rest) - unsure) or None
 
-    def _outside(self) -> list[Part] | None:
+    def _outside(self) -> list[TaggedText] | None:
         """Return the next parts outside of a block, or None if more text is needed."""
         if self._follows_tag:
             self._rest = self._rest.lstrip(BLANK)
@@ -135,7 +135,7 @@ class ThinkTags:
         self._close(tag)
         return [*text, ("restart", "")]
 
-    def _open(self, tag: str, start: int, *, is_first: bool) -> list[Part]:
+    def _open(self, tag: str, start: int, *, is_first: bool) -> list[TaggedText]:
         text = self._take("text", start)
         self._closing = TAGS[tag]
         if is_first:
@@ -144,7 +144,7 @@ class ThinkTags:
             self._block = self._searched = len(tag)
         return text
 
-    def _take(self, kind: Literal["text", "reasoning"], size: int) -> list[Part]:
+    def _take(self, kind: Literal["text", "reasoning"], size: int) -> list[TaggedText]:
         taken, self._rest = self._rest[:size], self._rest[size:]
         return [(kind, taken)] if taken else []
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import InferenceError, did_you_mean, quoted
+from .content import content_text
 from .tokens import estimate_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from .reply import Content, Message, Reply
+    from .content import Content, Message
+    from .reply import Reply
 
 DEFAULT_THREAD = "main"
 
@@ -155,26 +159,51 @@ class Thread:
         return Thread(name, [turn._replace(cell=None, execution=None) for turn in self.turns], self.system)
 
 
-def content_text(content: Content) -> str:
-    """Return a message's content as text, with `[image]` for each image, and the kind of any other part."""
-    return content if isinstance(content, str) else "".join(map(part_text, content))
+class Threads(dict[str, Thread]):
+    """The threads that have turns. `current` is the name of the one that the next chat continues.
 
+    `recording` is held while a turn is recorded, because chats may run in several Python threads.
+    """
 
-def part_text(part: Mapping[str, Any]) -> str:
-    """Return a part of a message's content as text: `[image]` for an image, and the kind of any other part."""
-    kind = part.get("type")
-    return str(part["text"]) if kind == "text" else f"[{'image' if kind == 'image_url' else kind}]"
+    def __init__(self) -> None:
+        super().__init__()
+        self.current = DEFAULT_THREAD
+        self.recording = Lock()
 
+    def get_or_new(self, name: str) -> Thread:
+        """Return the thread with this name, or an empty one if there is none yet."""
+        return self.get(name) or Thread(name)
 
-def parts_beside_text(content: Content) -> list[str]:
-    """Return what stands for the parts of a content that are no text, each once: `[image]`, `[input_audio]`."""
-    parts = () if isinstance(content, str) else content
-    return list(dict.fromkeys(part_text(part) for part in parts if part.get("type") != "text"))
+    def leave(self, origin: Origin, kept: str | None) -> list[str]:
+        """Remove the turns of earlier runs of a cell from all threads but `kept`. Return the names of those threads."""
+        left = []
+        with self.recording:
+            for name, thread in list(self.items()):
+                turns = [
+                    turn for turn in thread.turns if turn.cell != origin.cell or turn.execution == origin.execution
+                ]
+                if origin.cell is None or name == kept or len(turns) == len(thread.turns):
+                    continue
+                thread.turns = turns
+                left.append(name)
+                if not turns:
+                    del self[name]
+        return left
 
+    def existing(self, name: str) -> Thread:
+        """Return the thread with this name.
 
-def has_images(content: Content) -> bool:
-    """Return whether a message's content has an image."""
-    return "[image]" in parts_beside_text(content)
+        Raises
+        ------
+        InferenceError
+            When there is none.
+        """
+        if name in self:
+            return self[name]
+        near = did_you_mean(name, self)
+        raise InferenceError(
+            f"There is no thread {quoted(name)!r}.", remedy=near or "%wbthread lists the threads.", cause="option"
+        )
 
 
 def _latest(turns: Sequence[Turn], room: int) -> list[Turn]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import quoted
+from .content import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -203,10 +204,8 @@ def most_of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
 
 def _count_content(message: Mapping[str, Any], count: Callable[[str], int], per_image: int) -> int:
     """Return the tokens in a message's content: a text, or a list of parts. All but text counts as images do."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return count(content)
-    return sum(count(part["text"]) if part.get("type") == "text" else per_image for part in content)
+    parts = parts_of(message.get("content") or "")
+    return sum(count(part["text"]) if part.get("type") == "text" else per_image for part in parts)
 
 
 def _most_of_calls(message: Mapping[str, Any]) -> int:

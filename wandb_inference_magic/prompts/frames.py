@@ -1,11 +1,10 @@
-"""Describe a DataFrame or a Series to a model: shape, types and a limited number of rows."""
+"""Describe a DataFrame, a Series or an array to a model: shape, types and a limited number of rows or values."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -13,6 +12,7 @@ from io import StringIO
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
+from ..imports import is_instance
 from ..text import counted, safe_plain
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ MOST_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
 MOST_INFERRED: Final = 100_000
 LONGEST_REPR: Final = 500
+# Of an array.
+MOST_VALUES: Final = 100
+MOST_DIMENSIONS: Final = 3
+LINE_WIDTH: Final = 120
+LONGEST_ARRAY: Final = 5000
 _SAYS_NOTHING: Final = re.compile(
     r"<[\w.<>, '-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
 )
@@ -52,8 +57,7 @@ def is_missing(value: object) -> bool:
 
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
-    series = getattr(sys.modules.get("pandas"), "Series", None)
-    return isinstance(value, Mapping) or (isinstance(series, type) and isinstance(value, series))
+    return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
 
 
 def columns_of(value: object) -> list[str]:
@@ -139,6 +143,35 @@ def describe_frame(value: Any) -> str:
         head=(part if is_whole else part.head(HEAD_ROWS)).rows(),
         tail=() if is_whole else part.tail(TAIL_ROWS).rows(),
     )
+
+
+def describe_array(array: Any) -> str:
+    """Describe a numpy array of any shape and type."""
+    import numpy as np
+
+    if array.ndim == 0:
+        return str(array)
+    # With many dimensions, three values at each end of each dimension are still too many.
+    ends = 3 if array.ndim <= MOST_DIMENSIONS else 1
+    with np.printoptions(threshold=MOST_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
+        shown = str(array if array.ndim <= 2 * MOST_DIMENSIONS else array.reshape(-1))
+    if len(shown) > LONGEST_ARRAY:
+        shown = f"{shown[:LONGEST_ARRAY]} [...]"
+    return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
+
+
+def _array_summary(array: Any) -> str:
+    import numpy as np
+
+    # The summary copies the array.
+    if not 0 < array.size <= MOST_COUNTED or array.dtype.kind not in "biuf":
+        return ""
+    values = np.ma.masked_invalid(array) if array.dtype.kind == "f" else np.ma.asarray(array)
+    left_out = int(array.size - values.count())
+    if left_out == array.size:
+        return "; no number in it"
+    parts = f"; min {values.min():.6g}, mean {values.mean(dtype=float):.6g}, max {values.max():.6g}"
+    return f"{parts}; {left_out:,} not finite or masked" if left_out else parts
 
 
 def _described(

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
-from ..imports import quiet
+from ..imports import is_instance, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +24,7 @@ LARGEST_PNG: Final = 2_000_000
 # Where the EXIF data of a file is looked for: at its start, or in WebP at its end.
 LONGEST_HEAD: Final = 200_000
 ORIENTATION: Final = 0x0112
+FIGURE: Final = "matplotlib.figure.Figure"
 # The mark at the end of a whole image.
 _ENDS: Final = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 _SIGNATURES: Final = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
@@ -138,13 +139,12 @@ def image_from_data(drawn: object) -> Image | None:
 
 def image_from_artist(value: object) -> Image | None:
     """Return the image of the matplotlib figure that a value is a part of, or that it holds; None for any other."""
-    known = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
-    if known is None:
+    if "matplotlib.figure" not in sys.modules:
         return None
     with suppress(Exception):
         figure = getattr(value, "figure", None)
         figure = getattr(figure, "figure", figure)
-        return image_from_figure(figure) if isinstance(figure, known) else None
+        return image_from_figure(figure) if is_instance(figure, FIGURE) else None
     return None
 
 
@@ -183,10 +183,7 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 def _figure_of(value: Any) -> Any:
     """Return the whole figure that a value is, or whose axes it is; None for any other."""
-    figure = getattr(sys.modules.get("matplotlib.figure"), "Figure", None)
-    axes = getattr(sys.modules.get("matplotlib.axes"), "Axes", None)
-    is_panel = figure is not None and axes is not None and isinstance(value, figure | axes)
-    return value.figure.figure if is_panel else None
+    return value.figure.figure if is_instance(value, FIGURE) or is_instance(value, "matplotlib.axes.Axes") else None
 
 
 def image_from_pillow(picture: Any) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..messages import estimate, estimate_messages
+from ..messages import estimate, estimate_messages, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +102,7 @@ def cut(text: str, tokens: int) -> str:
 
 def cut_values(content: Content) -> int:
     """Return how many values of a rendered content were cut when it was rendered (`value_tokens`)."""
-    return sum(getattr(text, "cut_values", 0) for text in _texts(content))
+    return sum(getattr(text, "cut_values", 0) for text in texts_of(content))
 
 
 def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
@@ -139,10 +139,6 @@ def fit_values(content: Content, room: int | None) -> tuple[Content, int]:
     return parts, counted
 
 
-def _texts(content: Content) -> list[str]:
-    return [content] if isinstance(content, str) else [part["text"] for part in content if part.get("type") == "text"]
-
-
 def _limit(content: Content, room: int) -> int | None:
     """Return to how many tokens each value must be cut; None if the message fits, or cannot be made to fit."""
     message: dict[str, Any] = {"role": "user", "content": content}
@@ -151,7 +147,7 @@ def _limit(content: Content, room: int) -> int | None:
         return None
     lengths = [
         estimate(piece)
-        for text in _texts(content)
+        for text in texts_of(content)
         if isinstance(text, MarkedText)
         for piece in text.pieces()
         if isinstance(piece, ValueText)

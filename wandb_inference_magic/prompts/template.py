@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from ..errors import InferenceError, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
+from ..messages import parts_of
 from .files import no_image_file
 from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
@@ -240,8 +241,7 @@ def with_images(content: Content, images: Sequence[Image]) -> Content:
     """Return a message's content with images appended."""
     if not images:
         return content
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-    return [part for part in parts if part.get("text") != ""] + [image.part for image in images]
+    return [part for part in parts_of(content) if part.get("text") != ""] + [image.part for image in images]
 
 
 def prompt_with(text: str, images: Iterable[Any]) -> Content:

@@ -26,10 +26,10 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
+from ..imports import is_instance, loaded
 from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
-from .arrays import describe_array
 from .files import describe_bytes, describe_path, home_resolved, no_image_file
 from .images import Image
 from .marked import LEFT_OUT
@@ -190,9 +190,7 @@ def _record_of(value: Any) -> dict[str, Any] | None:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
-    row = getattr(sys.modules.get("sqlite3"), "Row", None)
-    is_row = isinstance(row, type) and isinstance(value, row)
-    return dict(value) if is_row else None
+    return dict(value) if is_instance(value, "sqlite3.Row") else None
 
 
 @_register(FunctionType, MethodType, BuiltinFunctionType, type)
@@ -384,7 +382,7 @@ def _array(value: Any) -> str | Image:
         kinds = {type(one) for one in value.flat}
         if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
             return _json(list(value.flat))
-    return describe_array(value)
+    return frames.describe_array(value)
 
 
 def _shown(value: Any) -> str | Image:
@@ -429,8 +427,7 @@ def _form_of(kind: type) -> Form | None:
     if registered is not as_prompt.dispatch(object):
         return registered
     for name, form in _FORMS.items():
-        module, _, attribute = name.rpartition(".")
-        known = getattr(sys.modules.get(module), attribute, None)
+        known = loaded(name)
         if isinstance(known, type) and issubclass(kind, known):
             return form
     return None

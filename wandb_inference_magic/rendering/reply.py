@@ -16,7 +16,7 @@ from ..text import counted, duration, read_json_text, safe_plain
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..markup import Part
+    from ..markup import DocumentPart
     from ..messages import Reply, ToolCall, ToolStep
 
 MARKDOWN: Final = "text/markdown"
@@ -97,12 +97,12 @@ def reply_bundle(reply: Reply, format: str = "markdown", allow_images_from: Coll
     return {MARKDOWN: markdown, **plain}
 
 
-def reply_parts(reply: Reply, text: str = "") -> list[Part]:
+def reply_parts(reply: Reply, text: str = "") -> list[DocumentPart]:
     """Return a reply with its reasoning, its steps and its footer as parts for `safe_document`.
 
     `text` is shown instead of the reply's own, if it is given.
     """
-    parts: list[Part] = []
+    parts: list[DocumentPart] = []
     if reasoning := reply.reasoning.strip():
         counted_tokens = reply.usage.reasoning_tokens if reply.usage and not reply.usage_is_estimate else 0
         parts += thought_parts(thought(reasoning, reply.seconds_thinking, counted_tokens), Untrusted(reasoning))
@@ -117,14 +117,14 @@ def thought(reasoning: str, seconds: float | None, tokens: int = 0) -> str:
     return f"{time} · {'' if tokens else 'about '}{counted(tokens or estimate(reasoning), 'token')}"
 
 
-def thought_parts(summary: str, content: Part) -> list[Part]:
+def thought_parts(summary: str, content: DocumentPart) -> list[DocumentPart]:
     """Return reasoning folded under its summary, and set apart from the answer when it is opened."""
     # The blank lines end the HTML, so that front ends read the content as Markdown.
     opening = f"<details><summary>{safe_inline(summary)}</summary>\n\n<blockquote>\n\n"
     return [opening, content, "\n\n</blockquote>\n\n</details>\n\n"]
 
 
-def _steps(reply: Reply) -> list[Part]:
+def _steps(reply: Reply) -> list[DocumentPart]:
     """Return the tool calls, which are shown above the text that the model wrote after them."""
     steps = "".join(_format_step(step) for step in reply.steps).strip()
     return [Untrusted(steps), "\n\n"] if steps else []
@@ -192,7 +192,7 @@ def _is_in_reasoning(reply: Reply) -> bool:
     return reply.parsed is not None and not reply.text.strip()
 
 
-def _footer(reply: Reply) -> list[Part]:
+def _footer(reply: Reply) -> list[DocumentPart]:
     lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
     if reply.trace and is_link(reply.trace):
         lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"

@@ -12,7 +12,7 @@ from .reply import MARKDOWN, PLAIN
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from ..markup import Part
+    from ..markup import DocumentPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Column:
     """
 
     heading: str
-    parts: Sequence[Part]
+    parts: Sequence[DocumentPart]
     plain: str
     below: Sequence[str] = ()
 
@@ -36,7 +36,7 @@ class Column:
 def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection[str] = ()) -> dict[str, Any]:
     """Return columns as a MIME bundle. More than three columns are split into several rows."""
     width = 2 if len(columns) in (2, 4) else 3
-    rows: list[Part] = []
+    rows: list[DocumentPart] = []
     for start in range(0, len(columns), width):
         group = columns[start : start + width]
         rows += _row("th", [[f"**{safe_inline(one.heading)}**"] for one in group])
@@ -47,7 +47,7 @@ def side_by_side_bundle(columns: Sequence[Column], allow_images_from: Collection
     }
 
 
-def _row(tag: str, cells: Sequence[Sequence[Part]]) -> Iterator[Part]:
+def _row(tag: str, cells: Sequence[Sequence[DocumentPart]]) -> Iterator[DocumentPart]:
     share = f"{100 // len(cells)}%"
     # The blank lines end the HTML, so that front ends read the content as Markdown.
     # GitHub uses only the attributes, JupyterLab only the style.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
-from ..messages import Thread, Turn, part_text
-from ..text import counted, read_json_text, whole
-from .thread_page import to_html
+from ..messages import Thread, Turn, part_text, parts_of, texts_of
+from ..text import counted, read_json_text, safe_plain, whole
+from .reply import markdown_to_html
 from .turn_parts import thread_parts
 
 if TYPE_CHECKING:
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 MOST_IMPORTED: Final = 64_000_000
 # The kinds of parts that are text, each with the name of its text.
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+# Of the HTML page. A second protection besides the safe text: it may load nothing and run nothing.
+POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+STYLE: Final = """\
+:root { color-scheme: light dark; }
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }
+blockquote { margin: 1rem 0; padding: .1rem .9rem; border-left: .25rem solid #3b6fb6; overflow-wrap: anywhere; }
+small { opacity: .8; }
+img { max-width: 100%; }
+pre { overflow-x: auto; padding: .6rem .9rem; background: #8882; }
+table { border-collapse: collapse; }
+th, td { border: 1px solid #888; padding: .2rem .5rem; text-align: left; }
+math[display="block"] { margin: .6rem 0; overflow-x: auto; }
+menclose { border: 1px solid; padding: .2em; }
+mtd[columnalign="left"] { text-align: left; }
+mtd[columnalign="right"] { text-align: right; }
+[mathvariant="bold"], [mathvariant="bold-italic"] { font-weight: bold; }
+"""
 
 
 class Imported(NamedTuple):
@@ -99,6 +117,31 @@ def to_markdown(thread: Thread) -> str:
     return safe_document([f"# {safe_inline(thread.name)}\n\n", *thread_parts(thread)]).rstrip("\n") + "\n"
 
 
+def to_html(thread: Thread) -> str:
+    """Return a thread as one self-contained HTML page. Maths is MathML, so that the page needs no script."""
+    title = escape(safe_plain(thread.name))
+    body = markdown_to_html(safe_document(thread_parts(thread)), mathml=True)
+    return f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
+<title>{title}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
 def from_messages(name: str, document: Any) -> Imported:
     """Return a thread made from OpenAI messages, or from an object that contains them as `messages`.
 
@@ -124,8 +167,8 @@ def from_messages(name: str, document: Any) -> Imported:
             continue
         left_out.update(_dropped(message, role, content))
         if role in ("system", "developer"):
-            system = _joined(system, _text(content))
-        elif role == "assistant" and _is_reply(message, reply := _text(content), prompt):
+            system = _joined(system, "".join(texts_of(content)))
+        elif role == "assistant" and _is_reply(message, reply := "".join(texts_of(content)), prompt):
             if prompt:
                 turns.append(Turn(prompt, reply, system=system or None))
                 prompt, system = "", ""
@@ -150,7 +193,7 @@ def _dropped(message: Any, role: str, content: Any) -> list[str]:
     if role not in ("system", "developer", "assistant"):
         return [f"{quoted(role)} message"]
     calls = ["tool call"] * _calls(message) if role == "assistant" else []
-    parts = [f"{quoted(part_text(part))} part" for part in _parts(content) if part["type"] != "text"]
+    parts = [f"{quoted(part_text(part))} part" for part in parts_of(content) if part["type"] != "text"]
     is_empty = role == "assistant" and not content and not calls
     return [*calls, *parts, *(["empty assistant message"] if is_empty else [])]
 
@@ -197,15 +240,7 @@ def _joined(prompt: Any, content: Any) -> Any:
         return content
     if isinstance(prompt, str) and isinstance(content, str):
         return f"{prompt}\n\n{content}"
-    return [*_parts(prompt), *_parts(content)]
-
-
-def _parts(content: Any) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
-
-
-def _text(content: Any) -> str:
-    return "".join(part["text"] for part in _parts(content) if part["type"] == "text")
+    return [*parts_of(prompt), *parts_of(content)]
 
 
 def _not_usable(done: str, path: Path, error: OSError) -> InferenceError:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..markup import Untrusted, fenced, quotation
-from ..messages import part_text, pretty_json
+from ..messages import part_text, parts_of, pretty_json
 from .reply import reply_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..markup import Part
+    from ..markup import DocumentPart
     from ..messages import Content, Thread, Turn
 
 # Longer code and frames are folded.
@@ -23,7 +23,7 @@ _DEFINITION: Final = re.compile(r"(?:async def|def|class) \w+\s*[(:\[].*")
 _FRAME: Final = re.compile(r"\w+, [\d,]+ rows?\b.*:")
 
 
-def thread_parts(thread: Thread) -> list[Part]:
+def thread_parts(thread: Thread) -> list[DocumentPart]:
     """Return the turns of a thread as parts for `safe_document`."""
     parts = _system(thread.system)
     for number, turn in enumerate(thread.turns, 1):
@@ -32,24 +32,23 @@ def thread_parts(thread: Thread) -> list[Part]:
     return parts
 
 
-def _system(text: str | None) -> list[Part]:
+def _system(text: str | None) -> list[DocumentPart]:
     return [f"{quotation(f'System: {text}')}\n\n"] if text else []
 
 
-def _reply(turn: Turn) -> list[Part]:
+def _reply(turn: Turn) -> list[DocumentPart]:
     # JSON among other text stays as it is.
     pretty = pretty_json(turn.reply) if turn.reply.strip()[:1] in ("{", "[") else None
     text = turn.reply.strip("\n") if pretty is None else fenced(pretty, "json")
     return [Untrusted(text)] if turn.answer is None else reply_parts(turn.answer, text)
 
 
-def _prompt(prompt: Content) -> Iterator[Part]:
+def _prompt(prompt: Content) -> Iterator[DocumentPart]:
     """Yield a prompt: its text as Markdown whose lines end where they were written to end, and its images.
 
     An imported thread can have parts of other kinds. They are shown as their kind.
     """
-    pieces: list[dict[str, Any]] = [{"type": "text", "text": prompt}] if isinstance(prompt, str) else prompt
-    for piece in pieces:
+    for piece in parts_of(prompt):
         if piece.get("type") == "text":
             yield from _text(piece["text"].strip("\n").split("\n"))
             continue
@@ -59,7 +58,7 @@ def _prompt(prompt: Content) -> Iterator[Part]:
         yield "\n\n"
 
 
-def _text(lines: list[str]) -> Iterator[Part]:
+def _text(lines: list[str]) -> Iterator[DocumentPart]:
     """Yield the lines of a prompt: fenced code as it is, Python code and frames fenced, and the rest as Markdown."""
     plain: list[str] = []
     unclosed: dict[str, int] = {}
@@ -116,11 +115,11 @@ def _skip(lines: list[str], at: int, belongs: Callable[[str], object], most: int
     return next((number for number in range(at, end) if not belongs(lines[number])), end)
 
 
-def _lines(text: str) -> list[Part]:
+def _lines(text: str) -> list[DocumentPart]:
     return [Untrusted(re.sub(r"(?<=\S)[ \t]*\n(?=[ \t]*\S)", "  \n", text.strip("\n"))), "\n\n"] if text.strip() else []
 
 
-def _folded(block: str) -> list[Part]:
+def _folded(block: str) -> list[DocumentPart]:
     lines = block.count("\n") - 1
     if lines <= MOST_LINES:
         return [Untrusted(block), "\n\n"]

@@ -49,13 +49,6 @@ class ResultText:
 _PARTS_OF_NAME: Final = re.compile(r"[.:/<|>\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What a tool returned."""
-
-    value: object
-
-
 class Toolbox:
     """The tools of one request.
 
@@ -98,8 +91,7 @@ class Toolbox:
         """
         started = perf_counter()
         name = self._known_name(call.name)
-        result, ok = self._answer(call, name)
-        text, notices = (result, []) if isinstance(result, str) else self._text_of(result.value, name)
+        text, notices, ok = self._answer(call, name)
         seconds = perf_counter() - started
         if len(text) > LONGEST_RESULT:
             notices.append(f"{_WHOSE.format(name)} was cut: the model got {_cut_to(text)}.")
@@ -114,25 +106,28 @@ class Toolbox:
         named = {part for part in (*_PARTS_OF_NAME.split(name), name.replace(".", "_")) if part in self._tools}
         return named.pop() if len(named) == 1 else name
 
-    def _answer(self, call: ToolCall, name: str) -> tuple[str | _Result, bool]:
-        """Return what the tool returned, or a text for the model about why it did not; and whether it did."""
+    def _answer(self, call: ToolCall, name: str) -> tuple[str, list[str], bool]:
+        """Run the tool. Return a text for the model, notices for the user, and whether the tool ended without an error.
+
+        Without a result, the text says why.
+        """
         tool = self._tools.get(name)
         if tool is None:
             known = f"There are: {', '.join(self.names)}." if self.names else "There are none."
-            return f"There is no tool {quoted(call.name)}. {known}", False
+            return f"There is no tool {quoted(call.name)}. {known}", [], False
         from pydantic import ValidationError
 
         try:
             try:
                 positional, named = tool.read(call.arguments)
             except ValidationError as error:
-                return _problems(error), False
+                return _problems(error), [], False
             result = tool.function(*positional, **named)
             if inspect.iscoroutine(result):
                 result = run_once(result)
-            return _Result(result), True
         except FAILURES as error:
-            return _failure(error), False
+            return _failure(error), [], False
+        return *self._text_of(result, name), True
 
     def _text_of(self, result: object, name: str) -> tuple[str, list[str]]:
         """Return the text of a tool's result for the model, and notices for the user about what is not in it."""

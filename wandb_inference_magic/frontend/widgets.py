@@ -1,6 +1,6 @@
-"""The Stop button as a widget, and the way by which its clicks reach a kernel that is occupied.
+"""The widgets: their state, and their code and style for the front end.
 
-Separate from `job_view`, because it cannot be defined without anywidget, which takes long to import.
+Separate from the modules that show them, because they cannot be defined without anywidget, which takes long to import.
 """
 
 from __future__ import annotations
@@ -11,14 +11,49 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from anywidget import AnyWidget
-from traitlets import Bool, Unicode
+from traitlets import Bool, Dict, List, Unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.interactiveshell import InteractiveShell
 
-# As in `stop_button.js`.
+
+class ModelList(AnyWidget):
+    """A dropdown of models that opens as a list.
+
+    `models` are the rows, `start` is what the search begins with. `command` is the line that chooses the model again.
+    It sends `ready` once its code runs, and `choose` with an id. The kernel's `answer` is an error, or empty.
+    """
+
+    _esm = (files(__package__) / "picker.js").read_text(encoding="utf-8")
+    _css = (files(__package__) / "picker.css").read_text(encoding="utf-8")
+
+    models: Any = List().tag(sync=True)
+    start: Any = Dict().tag(sync=True)
+    source = Unicode().tag(sync=True)
+    chosen = Unicode().tag(sync=True)
+    command = Unicode().tag(sync=True)
+    note = Unicode().tag(sync=True)
+    alive = Bool(True).tag(sync=True)
+
+
+class ReviewCards(AnyWidget):
+    """One row at a time, with its answers side by side.
+
+    `cards` are the rows, `truth` is the name of the column, `choices` holds what is decided, by row. It sends `ready`
+    once its code runs, and `decide` with a row and a choice, which the kernel answers with an error or an empty text.
+    """
+
+    _esm = (files(__package__) / "review.js").read_text(encoding="utf-8")
+    _css = (files(__package__) / "review.css").read_text(encoding="utf-8")
+
+    cards: Any = List().tag(sync=True)
+    truth = Unicode().tag(sync=True)
+    choices: Any = Dict().tag(sync=True)
+
+
+# The comm by which a click reaches a kernel that is occupied, as in `stop_button.js`.
 TARGET: Final = "wandb-inference-stop"
 
 _shown: dict[str, StopWidget] = {}
