@@ -18,7 +18,7 @@ from ..imports import import_quietly
 from ..session import Command, Session, current_session
 from .cache import Part
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
-from .map import run_map
+from .map import PreparedMap
 from .native_columns import pandas_array
 from .rows import read_rows
 
@@ -181,18 +181,17 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
     permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)
-    mapped = run_map(
+    ran = PreparedMap(
         command,
         read_rows(partition),
         replace(partition_spec.spec, part=Part(partition_spec.limit_name, int(numbers.iloc[0]))),
         models=(partition_spec.model,),
         into=partition_spec.into,
         use_cache=partition_spec.use_cache,
-        permits=permits,
-    )
-    if mapped.ran.stopped is not None:
-        raise mapped.ran.stopped
-    run = next(iter(mapped.ran.runs), None)
+    ).send(permits=permits)
+    if ran.stopped is not None:
+        raise ran.stopped
+    run = next(iter(ran.runs), None)
     return _typed(partition.copy(deep=False), partition_spec, run.answers if run else [], run.errors if run else {})
 
 

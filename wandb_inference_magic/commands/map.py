@@ -21,7 +21,6 @@ from ..batch import (
     dask_job,
     first_answers,
     is_dask,
-    map_job,
     map_lazily,
     read_rows,
     report_names,
@@ -31,13 +30,13 @@ from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
-from ..frontend import Spinner, cleared_on_error, is_notebook, shown_whole
+from ..frontend import Spinner, is_notebook, shown_whole
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
 from ..rendering import line_bundle
 from ..session import Command
 from ..text import counted, duration
-from .jobs import begin
+from .jobs import begin, start_batch
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
@@ -118,14 +117,15 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     )
     if options.bg:
         check_rows(rows)
-        with cleared_on_error(canvas):
-            _run_beside(context, name, prepare(), what, canvas)
+        start_batch(
+            context, what, prepare, name, canvas, summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()")
+        )
         return
     with shown_whole(command, canvas, what, name) as interrupts:
         with interrupts.allowed():
             prepared = prepare()
         mapped = prepared.run(progress=map_progress(context, canvas))
-        context.put(name, mapped.frame)
+        context.put(name, mapped.value)
         canvas.clear()
         canvas.show(summary_bundle(mapped.ran, name, news=context.session.jobs.news()))
     if error := mapped.ended_early(name):
@@ -135,19 +135,6 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
 def map_progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
     """Return what shows the progress of runs in a cell."""
     return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
-
-
-def _run_beside(context: MagicContext, name: str, prepared: PreparedMap, what: str, canvas: Canvas) -> None:
-    """Start a job for a map, or run it here if no interactive front end is attached."""
-    job = map_job(
-        context.command,
-        what,
-        prepared,
-        place=f"{name}.frame()",
-        summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()"),
-        variable=name,
-    )
-    begin(context, job, name, canvas, prepared=prepared.prepared)
 
 
 def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:

@@ -196,7 +196,8 @@ def judge(
         return judged, None
     spec = _spec(candidates[0].run.spec)
     asked_rows = ListRows(iter(questions), len(questions), is_made=True)
-    ran = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache).run(progress=progress)
+    prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
+    ran = prepared.send(progress=progress)
     judged.run = ran.runs[0]
     said = [None if one is None else one["better"] for one in judged.run.answers]
     said += [None] * (len(questions) - len(said))
