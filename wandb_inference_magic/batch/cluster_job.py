@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS
-from ..errors import InferenceError, Interrupted, quoted
+from ..errors import InferenceError, Interrupted, describe_exception, quoted
 from .job import Job, Outcome
 from .progress import Counts
 
@@ -70,7 +70,7 @@ def _explained(failure: BaseException) -> BaseException:
     """Return a worker's failure as an error for users."""
     if isinstance(failure, InferenceError):
         return failure
-    said = quoted(f"{type(failure).__name__}: {failure}")
+    said = quoted(describe_exception(failure))
     return InferenceError(f"A worker of the cluster failed: {said}.", cause="missing")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, describe_exception, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +89,7 @@ class RowPrompts:
 
 def not_drawn(error: Exception, number: int) -> InferenceError:
     """Return the error for a row that its source does not give."""
-    said = quoted(f"{type(error).__name__}: {error}")
+    said = quoted(describe_exception(error))
     return InferenceError(
         f"Row {number} cannot be read: the source of the rows raised {said}.",
         remedy="Fix it and run the cell again.",

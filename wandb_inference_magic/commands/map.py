@@ -29,7 +29,7 @@ from ..batch import (
 from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, quoted, shortened
+from ..errors import InferenceError, describe_exception, quoted, shortened
 from ..frontend import Spinner, is_notebook, shown_whole
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
@@ -156,7 +156,7 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
         name = str(getattr(error, "name", "") or expression)
         what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
+        what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
         remedy = "Try it in a cell of its own."
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
 

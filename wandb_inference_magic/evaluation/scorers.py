@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..batch import NO_VALUE, Kind, json_text, means_same, plain
-from ..errors import LEAVING, InferenceError, quoted, shortened
+from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
 from ..prompts import is_missing
 from ..text import read_json_text
 from .verdict import SHARE, Measure
@@ -133,7 +133,7 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
         try:
             returned = function(answer, truth)
         except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
-            said = quoted(f"{type(error).__name__}: {error}")
+            said = quoted(describe_exception(error))
             raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
         try:
             found = float(returned)
