@@ -18,9 +18,7 @@ from ..schemas import Mismatch, ValidatorError
 from ..session import Part
 from .cache import Answer
 from .kept_answers import KeptAnswers, value_of
-from .row_call import RowCall
-from .row_prompts import RowPrompts
-from .row_requests import RowRequests
+from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
