@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         check_rows as check_rows,
     )
     from .cache import open_cache as open_cache
-    from .cluster_job import dask_job as dask_job
     from .columns import (
         ONLY as ONLY,
         Column as Column,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
         plain as plain,
         schema_kinds as schema_kinds,
     )
-    from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
+    from .dask_frames import dask_job as dask_job, is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
     from .job import Job as Job, Outcome as Outcome
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
     from .map import (
@@ -66,8 +65,7 @@ __getattr__ = lazy_exports(
         "background": ("HERE", "batch_job", "can_run_beside", "check_rows"),
         "cache": ("open_cache",),
         "columns": ("ONLY", "Column", "column_of", "json_text", "plain", "schema_kinds"),
-        "dask_frames": ("is_dask", "map_lazily", "share_key"),
-        "cluster_job": ("dask_job",),
+        "dask_frames": ("dask_job", "is_dask", "map_lazily", "share_key"),
         "job": ("Job", "Outcome"),
         "kinds": ("ANY", "STRUCT", "Kind"),
         "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "report_names"),

@@ -96,16 +96,11 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
+    what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
-        lazy = _lazily(command, options, value, spec)
-        if options.bg:
-            what = f"%%wbmap {shortened(frame, 60)}"
-            begin(context, dask_job(command, what, lazy, variable=name), name, canvas)
-            return
-        context.put(name, lazy)
-        canvas.show(line_bundle(f"{name} is {_LAZY}"))
+        _map_dask(context, options, value, spec, what, name, canvas)
         return
-    what, rows = f"%%wbmap {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
+    rows = read_rows(value, options.limit, copy=options.bg)
     prepare = partial(
         PreparedMap,
         command,
@@ -130,6 +125,26 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         canvas.show(summary_bundle(mapped.ran, name, news=context.session.jobs.news()))
     if error := mapped.ended_early(name):
         raise error
+
+
+def _map_dask(
+    context: MagicContext, options: MapOptions, frame: Any, spec: BatchSpec, what: str, name: str, canvas: Canvas
+) -> None:
+    """Put a lazy frame with the answers into a variable, or a job that computes it."""
+    lazy = map_lazily(
+        context.command,
+        frame,
+        spec,
+        models=options.model,
+        into=options.into or INTO,
+        limit=options.limit,
+        use_cache=not options.no_cache,
+    )
+    if options.bg:
+        begin(context, dask_job(context.command, what, lazy, variable=name), name, canvas)
+        return
+    context.put(name, lazy)
+    canvas.show(line_bundle(f"{name} is {_LAZY}"))
 
 
 def map_progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
@@ -193,18 +208,6 @@ def rows_to_look_at(value: Any, limit: int | None) -> Rows:
             cause="option",
         )
     return read_rows(value, limit)
-
-
-def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) -> Any:
-    return map_lazily(
-        command,
-        frame,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        limit=options.limit,
-        use_cache=not options.no_cache,
-    )
 
 
 def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:
