@@ -18,7 +18,7 @@ from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
-from .cache import Part
+from .cache import RunPart
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
 from .job import Job, Outcome
 from .map import PreparedMap
@@ -178,7 +178,7 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
     ran = PreparedMap(
         command,
         read_rows(partition),
-        replace(partition_spec.spec, part=Part(partition_spec.limit_name, int(numbers.iloc[0]))),
+        replace(partition_spec.spec, part=RunPart(partition_spec.limit_name, int(numbers.iloc[0]))),
         models=(partition_spec.model,),
         into=partition_spec.into,
         use_cache=partition_spec.use_cache,
