@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .cache import open_cache as open_cache
     from .columns import (
         ONLY as ONLY,
-        Column as Column,
+        TypedColumn as TypedColumn,
         column_of as column_of,
         json_text as json_text,
         plain as plain,
@@ -64,7 +64,7 @@ __getattr__ = lazy_exports(
         "agreement": ("NO_VALUE", "means_same"),
         "background": ("HERE", "batch_job", "can_run_beside", "check_rows"),
         "cache": ("open_cache",),
-        "columns": ("ONLY", "Column", "column_of", "json_text", "plain", "schema_kinds"),
+        "columns": ("ONLY", "TypedColumn", "column_of", "json_text", "plain", "schema_kinds"),
         "dask_frames": ("dask_job", "is_dask", "map_lazily", "share_key"),
         "job": ("Job", "Outcome"),
         "kinds": ("ANY", "STRUCT", "Kind"),

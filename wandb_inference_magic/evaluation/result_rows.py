@@ -11,7 +11,7 @@ from ..messages import data_frame
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from ..batch import Column, Kind, Row
+    from ..batch import Kind, Row, TypedColumn
     from .candidate import Candidate
 
 
@@ -39,7 +39,7 @@ def frame_of(
     # A column of the input that has the name of one of the evaluation is kept.
     given = {name for row in source for name in with_label(row)}
     columns: dict[str, list[Any]] = {}
-    answers: dict[str, Column] = {}
+    answers: dict[str, TypedColumn] = {}
     for one in candidates:
         end = "" if len(candidates) == 1 else f" {one.label}"
         for name, values in _columns(one, has_scores=has_scores).items():

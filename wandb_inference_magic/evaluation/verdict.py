@@ -22,7 +22,7 @@ BOOTSTRAP: Final = "sign flips, bootstrap over rows"
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class ScoreMeasure:
     """What the scores of rows are.
 
     Attributes
@@ -52,7 +52,7 @@ class Measure:
         return _rounded(value * 100)
 
 
-SHARE: Final = Measure()
+SHARE: Final = ScoreMeasure()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Comparison:
     more : float
         How many more rows would tell them apart four times in five, if the difference is what was seen. NaN if that
         is not known, as for a test that may stop at any row.
-    measure : Measure
+    measure : ScoreMeasure
     """
 
     a: str
@@ -88,7 +88,7 @@ class Comparison:
     p_value: float
     method: str
     more: float = float("inf")
-    measure: Measure = SHARE
+    measure: ScoreMeasure = SHARE
 
     @property
     def is_clear(self) -> bool:
@@ -191,7 +191,7 @@ def compare_all(
     *,
     samples: int = 1,
     is_sequential: bool = False,
-    measure: Measure = SHARE,
+    measure: ScoreMeasure = SHARE,
 ) -> list[Comparison]:
     """Compare every two candidates on the same rows, by the scores of each candidate's rows: the means of its samples.
 
@@ -209,7 +209,7 @@ def compare_pairs(
     *,
     samples: int = 1,
     is_sequential: bool = False,
-    measure: Measure = SHARE,
+    measure: ScoreMeasure = SHARE,
 ) -> list[Comparison]:
     """Compare pairs of candidates, each given as two names and, for each row, the difference of their scores.
 
@@ -220,7 +220,7 @@ def compare_pairs(
         How often each row was asked.
     is_sequential : bool
         Whether the rows stopped when the comparison was decided. Then only a method that allows it is right.
-    measure : Measure
+    measure : ScoreMeasure
         What the scores are.
     """
     alpha = ALPHA / max(len(pairs), 1)
@@ -235,7 +235,7 @@ def compare_pairs(
 
 
 def _tested(
-    differences: Sequence[float], samples: int, alpha: float, *, is_sequential: bool, measure: Measure
+    differences: Sequence[float], samples: int, alpha: float, *, is_sequential: bool, measure: ScoreMeasure
 ) -> tuple[float, float, float, str]:
     """Return the p-value, the interval and the name of the method."""
     if not differences:
