@@ -240,44 +240,33 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
 
     def _so_far(self, notices: Sequence[str] = (), *, only_scored: bool = False) -> Evaluation:
         """Return what the answers so far say, or only those that are scored already."""
-        done = self._scores.has_scored if only_scored else self._scores.done
-        return _evaluation(self._spec, self._known, self._left_out, self._scores, notices, done)
-
-
-def _evaluation(
-    spec: EvaluationSpec,
-    known: Sequence[Row],
-    left_out: int,
-    scores: Scores,
-    notices: Sequence[str],
-    done: Callable[[int], bool],
-) -> Evaluation:
-    """Return what the answers to the rows that are done say."""
-    # A row that not every candidate was asked about would favour some.
-    end = scores.decided_after or len(known)
-    asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
-    numbers = [number for number in range(end) if done(number)]
-    models = [run.model for run in scores.runs]
-    prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
-    labels = _labels(models, prompts)
-    candidates = [
-        _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
-        for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
-    ]
-    own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
-    return Evaluation(
-        candidates,
-        [known[number] for number in numbers],
-        spec.truth,
-        spec.samples,
-        spec.scorer,
-        scores.kind,
-        left_out=left_out,
-        spared=len(known) - asked if scores.decided_after else 0,
-        is_decided=scores.decided_after is not None,
-        is_sequential=spec.stop_when_clear,
-        notices=(*notices, *scores.notices, *own),
-    )
+        spec, known, scores = self._spec, self._known, self._scores
+        done = scores.has_scored if only_scored else scores.done
+        # A row that not every candidate was asked about would favour some.
+        end = scores.decided_after or len(known)
+        asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
+        numbers = [number for number in range(end) if done(number)]
+        models = [run.model for run in scores.runs]
+        prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
+        labels = _labels(models, prompts)
+        candidates = [
+            _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
+            for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
+        ]
+        own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
+        return Evaluation(
+            candidates,
+            [known[number] for number in numbers],
+            spec.truth,
+            spec.samples,
+            spec.scorer,
+            scores.kind,
+            left_out=self._left_out,
+            spared=len(known) - asked if scores.decided_after else 0,
+            is_decided=scores.decided_after is not None,
+            is_sequential=spec.stop_when_clear,
+            notices=(*notices, *scores.notices, *own),
+        )
 
 
 def _candidate(scores: Scores, place: int, numbers: Sequence[int], candidate: Candidate) -> Candidate:
