@@ -195,4 +195,4 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+    canvas.show(rows_preview_bundle(runs))

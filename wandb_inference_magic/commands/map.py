@@ -92,7 +92,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         rows = rows_to_look_at(value, options.limit)
         runs = list(start_dry(command, rows, spec, options.model))
         report_names(runs, rows, spec, options.into or INTO)
-        canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+        canvas.show(rows_preview_bundle(runs))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
