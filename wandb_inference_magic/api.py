@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import INTO
 from .errors import InferenceWarning
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from .batch import BatchSpec, Job, PreparedRuns, Ran
+    from .batch import BatchSpec, Job, PreparedBatch
     from .catalog import Catalog
     from .evaluation import Evaluation
     from .messages import Reply
     from .session import Command
 
-# Where the user finds what there is.
-_PARTIAL = "`partial` of this error"
+T = TypeVar("T")
 
 
 def _command() -> Command:
@@ -223,7 +222,7 @@ def map_prompts(
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
     given = dict(locals())
-    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_job, map_lazily, read_rows
+    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_lazily, read_rows
     from .engine import check_arguments, model_list
 
     check_arguments(given)
@@ -250,15 +249,7 @@ def map_prompts(
     if background:
         check_rows(rows)
     prepared = PreparedMap(command, rows, spec, models=models, into=into, use_cache=cache)
-    if background:
-        return _begun(
-            command,
-            map_job(command, "map_prompts", prepared, place="the job's frame()"),
-            prepared.prepared,
-        )
-    mapped = prepared.run(warn=_warn)
-    _end(mapped.ran, mapped.ended_early(_PARTIAL))
-    return mapped.frame
+    return _result(command, "map_prompts", prepared, background=background)
 
 
 def evaluate(
@@ -327,14 +318,7 @@ def evaluate(
     given = dict(locals())
     from .batch import check_count, read_rows
     from .engine import MAYBE_PROMPT, check_arguments, model_list
-    from .evaluation import (
-        EvaluationSpec,
-        PreparedEvaluation,
-        ended_early,
-        evaluation_job,
-        named_prompts,
-        scorer_of,
-    )
+    from .evaluation import EvaluationSpec, PreparedEvaluation, named_prompts, scorer_of
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     check_count("limit", limit, 0)
@@ -366,18 +350,31 @@ def evaluate(
         judge,
     )
     prepared = PreparedEvaluation(command, read_rows(frame, limit, copy=background), spec, use_cache=cache)
+    return _result(command, "evaluate", prepared, background=background)
+
+
+def _result(command: Command, what: str, prepared: PreparedBatch[T], *, background: bool) -> T | Job:
+    """Return the result of a map or an evaluation, or a Job. Give its notices as warnings.
+
+    Raises
+    ------
+    InferenceError or Interrupted
+        What ended it early.
+    """
+    from .batch import batch_job
+
     if background:
-        return _begun(
-            command,
-            evaluation_job(command, "evaluate", prepared, place="the job's frame()"),
-            prepared.prepared,
-        )
-    evaluation, ran = prepared.run(warn=_warn)
-    _end(ran, ended_early(evaluation, ran, _PARTIAL))
-    return evaluation
+        return _begun(command, batch_job(command, what, prepared, place="the job's frame()"), prepared)
+    result = prepared.run(warn=_warn)
+    for notice in result.ran.notices:
+        if notice not in result.ran.before:
+            _warn(notice)
+    if error := result.ended_early("`partial` of this error"):
+        raise error
+    return result.value
 
 
-def _begun(command: Command, job: Job, prepared: PreparedRuns | None = None) -> Job:
+def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = None) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
     from .batch import HERE, can_run_beside
 
@@ -423,12 +420,3 @@ def _warn(notice: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         level, frame = level + 1, frame.f_back
     warnings.warn(notice, InferenceWarning, stacklevel=level)
-
-
-def _end(ran: Ran, error: BaseException | None) -> None:
-    """Give the notices of runs as warnings, and raise the error that ended them early, if one did."""
-    for notice in ran.notices:
-        if notice not in ran.before:
-            _warn(notice)
-    if error is not None:
-        raise error

@@ -196,6 +196,11 @@ def did_you_mean(wrong: str, known: Iterable[str], *, least: float = 0.6) -> str
     return f"Did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""
 
 
+def describe_exception(error: BaseException) -> str:
+    """Return the type and the text of an exception of other code, such as `ValueError: no such column`."""
+    return f"{type(error).__name__}: {error}"
+
+
 def quoted(said: str) -> str:
     """Return a text from elsewhere for quoting in a message: made safe, on one line, short, without secrets."""
     # Redact before cutting: part of a key would not be recognised.

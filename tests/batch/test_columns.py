@@ -29,7 +29,7 @@ from python_processes import run_python
 from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
-from wandb_inference_magic.batch.columns import Column, name_columns, plain, result_columns
+from wandb_inference_magic.batch.columns import TypedColumn, name_columns, plain, result_columns
 from wandb_inference_magic.batch.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
 from wandb_inference_magic.batch.native_columns import arrow_type
 from wandb_inference_magic.batch.rows import read_rows
@@ -503,7 +503,7 @@ def test_too_many_levels_or_fields_are_json_text(value: Any, why: str) -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
 def test_a_column_that_a_library_does_not_build_is_json_text(library: str) -> None:
     rows = read_rows(frame_of(library, {"text": ["a", "b"]}))
-    wrong = {"good": Column(Kind(INTEGER), [1, None]), "odd": Column(Kind(INTEGER), ["x", None])}
+    wrong = {"good": TypedColumn(Kind(INTEGER), [1, None]), "odd": TypedColumn(Kind(INTEGER), ["x", None])}
     out, notices = rows.with_columns(wrong)
     assert values_of(out, "good")[0] == 1
     assert values_of(out, "odd")[0] == '"x"'

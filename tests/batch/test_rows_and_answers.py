@@ -124,7 +124,7 @@ def test_distinct_uses_the_answers_of_runs_without_it(api: ModuleType, service: 
 
 
 def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Service) -> None:
-    from wandb_inference_magic.batch import read_rows, run_map
+    from wandb_inference_magic.batch import PreparedMap, read_rows
     from wandb_inference_magic.batch.spec import BatchSpec
     from wandb_inference_magic.commands.map import summary_bundle
     from wandb_inference_magic.engine import ChatSpec
@@ -132,7 +132,7 @@ def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Servi
 
     service.always = Numbered()
     spec = BatchSpec("{{ text }}", ChatSpec("", stream=False, thread=None), {}, 4000, distinct=True)
-    mapped = run_map(Command(current_session()), read_rows(["a", "a", "a", "b"]), spec)
+    mapped = PreparedMap(Command(current_session()), read_rows(["a", "a", "a", "b"]), spec).run()
     text = summary_bundle(mapped.ran, "out")["text/plain"]
     assert "4 of 4 rows answered" in text
     assert "2 shared with equal rows" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from wandb_inference_magic.evaluation.verdict import Comparison, Measure, are_decided, compare_all, rounded_up
+from wandb_inference_magic.evaluation.verdict import Comparison, ScoreMeasure, are_decided, compare_all, rounded_up
 
 pytestmark = pytest.mark.short
 
@@ -82,7 +82,7 @@ def test_samples_are_compared_by_rows() -> None:
 
 
 def test_a_smaller_error_is_better() -> None:
-    error = Measure("mean error", "", lower_is_better=True, is_bounded=False)
+    error = ScoreMeasure("mean error", "", lower_is_better=True, is_bounded=False)
     small, large = [0.1 * (one % 3) for one in range(30)], [1 + 0.1 * (one % 4) for one in range(30)]
     found = compare_all(["A", "B"], [small, large], measure=error)[0]
     assert found.better == "A"

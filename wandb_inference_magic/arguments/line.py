@@ -150,6 +150,11 @@ class Options:
         """Return the value of each option, by its attribute."""
         return {one.field: getattr(self, one.field) for one in self.declared}
 
+    def given(self, *fields: str) -> list[str]:
+        """Return the names, such as `--max-tokens`, of those options in `fields` that were given, in that order."""
+        names = {one.field: one.name for one in self.declared}
+        return [names[field] for field in fields if getattr(self, field)]
+
     def having(self: T, **given: Any) -> T:
         """Return the same options, but with these values."""
         return type(self)(**{**vars(self), **given})

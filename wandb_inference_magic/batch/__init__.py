@@ -11,27 +11,31 @@ from ..imports import lazy_exports
 
 if TYPE_CHECKING:
     from .agreement import NO_VALUE as NO_VALUE, means_same as means_same
-    from .background import HERE as HERE, can_run_beside as can_run_beside, check_rows as check_rows, map_job as map_job
+    from .background import (
+        HERE as HERE,
+        batch_job as batch_job,
+        can_run_beside as can_run_beside,
+        check_rows as check_rows,
+    )
     from .cache import open_cache as open_cache
-    from .cluster_job import dask_job as dask_job
     from .columns import (
         ONLY as ONLY,
-        Column as Column,
+        TypedColumn as TypedColumn,
         column_of as column_of,
         json_text as json_text,
         plain as plain,
         schema_kinds as schema_kinds,
     )
-    from .dask_frames import is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
+    from .dask_frames import dask_job as dask_job, is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
     from .job import Job as Job, Outcome as Outcome
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
     from .map import (
-        Mapped as Mapped,
+        BatchResult as BatchResult,
+        PreparedBatch as PreparedBatch,
         PreparedMap as PreparedMap,
         PreparedRuns as PreparedRuns,
         Ran as Ran,
         report_names as report_names,
-        run_map as run_map,
     )
     from .progress import (
         Counts as Counts,
@@ -58,14 +62,13 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "agreement": ("NO_VALUE", "means_same"),
-        "background": ("HERE", "can_run_beside", "check_rows", "map_job"),
+        "background": ("HERE", "batch_job", "can_run_beside", "check_rows"),
         "cache": ("open_cache",),
-        "columns": ("ONLY", "Column", "column_of", "json_text", "plain", "schema_kinds"),
-        "dask_frames": ("is_dask", "map_lazily", "share_key"),
-        "cluster_job": ("dask_job",),
+        "columns": ("ONLY", "TypedColumn", "column_of", "json_text", "plain", "schema_kinds"),
+        "dask_frames": ("dask_job", "is_dask", "map_lazily", "share_key"),
         "job": ("Job", "Outcome"),
         "kinds": ("ANY", "STRUCT", "Kind"),
-        "map": ("Mapped", "PreparedMap", "PreparedRuns", "Ran", "report_names", "run_map"),
+        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "report_names"),
         "progress": ("Counts", "MapProgress", "Progress", "answers_bundle", "cost_of", "first_answers"),
         "rows": ("ListRows", "Row", "Rows", "read_rows", "with_label", "with_pandas_columns", "with_value"),
         "run": ("BatchRun",),

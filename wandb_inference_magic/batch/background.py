@@ -1,8 +1,8 @@
-"""Make a Job of a map: everything that is the user's code runs before it starts."""
+"""Make a Job of a map or an evaluation: everything that is the user's code runs before it starts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..concurrency import HAS_THREADS
 from ..errors import InferenceError
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..session import Command
-    from .map import Mapped, PreparedMap
+    from .map import BatchResult, PreparedBatch
     from .rows import Rows
+
+T = TypeVar("T")
 
 HERE: Final = "No interactive front end is attached, so the job ran in the foreground."
 
@@ -38,34 +40,34 @@ def can_run_beside(command: Command) -> bool:
     return HAS_THREADS and command.session.is_interactive()
 
 
-def map_job(
+def batch_job(
     command: Command,
     what: str,
-    prepared: PreparedMap,
+    prepared: PreparedBatch[T],
     *,
     place: str,
-    summary: Callable[[Mapped], dict[str, Any]] | None = None,
+    summary: Callable[[BatchResult[T]], dict[str, Any]] | None = None,
     variable: str = "",
 ) -> Job:
-    """Return a Job for a map. Its prompts are rendered already, if it is to run in another thread.
+    """Return a Job for a map or an evaluation. Its prompts are rendered already, if it is to run in another thread.
 
     Parameters
     ----------
     command : Command
     what : str
         The magic and the name of the frame.
-    prepared : PreparedMap
+    prepared : PreparedBatch
     place : str
         Where the user finds the frame so far, for the message about a run that ended early.
     summary : callable, optional
-        Returns what is shown when it has ended.
+        Called in the job's thread with the result. Returns what is shown when it has ended.
     variable : str
         The variable of the Job.
     """
 
     def work(job: Job) -> Outcome:
-        mapped = prepared.run(progress=job.follow)
-        shown = summary(mapped) if summary else None
-        return Outcome(mapped.frame, shown, mapped.ended_early(place), mapped.ran.notices)
+        result = prepared.run(progress=job.follow)
+        shown = summary(result) if summary else None
+        return Outcome(result.value, shown, result.ended_early(place), result.notices)
 
-    return Job(command, what, work, runs=prepared.runs, so_far=lambda: prepared.frame()[0], variable=variable)
+    return Job(command, what, work, runs=prepared.runs, so_far=prepared.frame, variable=variable)

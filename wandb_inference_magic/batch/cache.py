@@ -82,7 +82,7 @@ def open_cache(settings: Resolved) -> tuple[AnswerCache | None, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RunPart:
     """A part of a run whose other parts may run at the same time, in other processes: a partition of Dask."""
 
     run: str
@@ -215,7 +215,7 @@ class AnswerCache:
 
         self._do(write)
 
-    def claim(self, key: str, part: Part) -> bool:
+    def claim(self, key: str, part: RunPart) -> bool:
         """Return whether a key belongs to this part of a run, which it does if no other part has claimed it before."""
 
         def claimed(file: sqlite3.Connection) -> bool:

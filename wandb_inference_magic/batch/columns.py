@@ -141,19 +141,19 @@ def json_text(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TypedColumn:
     """The values of a column, all of one type; None where there is none."""
 
     kind: Kind
     values: list[Any]
 
-    def padded(self, size: int) -> Column:
+    def padded(self, size: int) -> TypedColumn:
         """Return the column with so many values."""
         return replace(self, values=[*self.values, *[None] * (size - len(self.values))])
 
-    def in_json(self) -> Column:
+    def in_json(self) -> TypedColumn:
         """Return the column with its values as JSON text."""
-        return Column(Kind(JSON), [None if value is None else json_text(value) for value in self.values])
+        return TypedColumn(Kind(JSON), [None if value is None else json_text(value) for value in self.values])
 
 
 class _Converter:
@@ -191,7 +191,7 @@ class _Converter:
         return value
 
 
-def column_of(kind: Kind, values: Sequence[Any]) -> tuple[Column, list[str]]:
+def column_of(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, list[str]]:
     """Return a column of plain values, and reports of the values that it cannot hold as they are.
 
     Parameters
@@ -202,7 +202,7 @@ def column_of(kind: Kind, values: Sequence[Any]) -> tuple[Column, list[str]]:
     """
     converter = _Converter()
     final = settled(reduce(grown, values, kind))
-    return Column(final, [converter.cell(final, value) for value in values]), list(converter.reports)
+    return TypedColumn(final, [converter.cell(final, value) for value in values]), list(converter.reports)
 
 
 def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
@@ -217,7 +217,7 @@ def schema_kinds(schema: Schema | None) -> dict[str, Kind]:
 
 def answer_columns(
     answers: Sequence[Any], schema: Schema | None, names: Mapping[str, str]
-) -> tuple[dict[str, Column], list[str]]:
+) -> tuple[dict[str, TypedColumn], list[str]]:
     """Return answers as columns, and notices about values that a column cannot hold as they are.
 
     Parameters
@@ -227,7 +227,7 @@ def answer_columns(
         The name of the column for each field; for answers that are no records, that of their column under ONLY.
     """
     notices: list[str] = []
-    columns: dict[str, Column] = {}
+    columns: dict[str, TypedColumn] = {}
     kinds, values = schema_kinds(schema), plain_fields(answers, schema)
     for field_name, name in names.items():
         columns[name], reports = column_of(kinds[field_name], values[field_name])
@@ -257,7 +257,7 @@ def plain_fields(answers: Sequence[Any], schema: Schema | None) -> dict[str, lis
     return {name: [one.get(name) if isinstance(one, dict) else None for one in values] for name in schema.fields}
 
 
-def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[Column, dict[int, str]]:
+def typed_column(kind: Kind, values: Sequence[Any]) -> tuple[TypedColumn, dict[int, str]]:
     """Return a column whose type follows from the schema alone, and by row the values that it cannot hold.
 
     A type that the schema leaves open is `any`: a column of objects.
@@ -368,7 +368,7 @@ def result_columns(
     schema: Schema | None,
     names: Sequence[Names],
     length: int | None,
-) -> tuple[dict[str, Column], tuple[str, ...]]:
+) -> tuple[dict[str, TypedColumn], tuple[str, ...]]:
     """Return the columns that runs add to their rows, and notices.
 
     Parameters
@@ -382,7 +382,7 @@ def result_columns(
         The number of rows, where it is known.
     """
     notices: dict[str, None] = {}
-    columns: dict[str, Column] = {}
+    columns: dict[str, TypedColumn] = {}
     for named, (answers, errors) in zip(names, results or [((), {})] * len(names), strict=True):
         size = max(len(answers), length or 0)
         made, reports = answer_columns(answers, schema, named.answers)
@@ -393,7 +393,7 @@ def result_columns(
     return columns, tuple(notices)
 
 
-def reasons_column(errors: Mapping[int, str], size: int) -> Column:
+def reasons_column(errors: Mapping[int, str], size: int) -> TypedColumn:
     """Return the column of the reasons, by row number, why rows have no answer."""
     column, _ = column_of(Kind(STRING), [errors.get(number) for number in range(size)])
     return column

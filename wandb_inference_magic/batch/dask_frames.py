@@ -1,4 +1,4 @@
-"""Run a prompt over a Dask DataFrame: lazily, one partition at a time, on the user's own cluster.
+"""Run a prompt over a Dask DataFrame: lazily, one partition at a time, on the user's own cluster; or as a Job there.
 
 The settings are part of the graph; the key never is. Each worker looks the key up as a notebook would, or receives it
 from `share_key`. A single limit on the requests in flight applies to all workers together.
@@ -7,19 +7,23 @@ from `share_key`. A single limit on the requests in flight applies to all worker
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Lock, Semaphore
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from ..concurrency import SECONDS_BETWEEN_LOOKS
 from ..config import CONCURRENCY, Key, WandbInference, check_key
-from ..errors import InferenceError, InferenceWarning, shortened
+from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
-from .cache import Part
+from .cache import RunPart
 from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
-from .map import run_map
+from .job import Job, Outcome
+from .map import PreparedMap
 from .native_columns import pandas_array
+from .progress import Counts
 from .rows import read_rows
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from ..config import Resolved
     from .spec import BatchSpec, Permits
 
+UNIT: Final = "partitions"
 
 _shared_keys: dict[str, Key] = {}
 _sessions: dict[tuple[tuple[str, Any], ...], Session] = {}
@@ -74,10 +79,13 @@ def map_lazily(
 ) -> Any:
     """Return a Dask DataFrame that requests the answers for its rows when it is computed.
 
+    The error column is always present, because it is not known in advance whether a row will fail.
+
     Raises
     ------
     InferenceError
-        If an option is not supported with Dask, or if the key or the model is missing.
+        If an option is not supported with Dask, if the key or the model is missing here, if a budget is set, or if a
+        cassette is recording. Nothing has been sent.
     """
     models = list(dict.fromkeys(models))
     if limit is not None or len(models) > 1:
@@ -86,20 +94,6 @@ def map_lazily(
             remedy="To try it first, take some of its rows: frame.head(20).",
             cause="option",
         )
-    return map_dask(command, frame, spec, model=models[0] if models else None, into=into, use_cache=use_cache)
-
-
-def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None, into: str, use_cache: bool) -> Any:
-    """Return a Dask DataFrame with the answer columns. The answers are requested when it is computed.
-
-    The error column is always present, because it is not known in advance whether a row will fail.
-
-    Raises
-    ------
-    InferenceError
-        If the key or the model is missing here, if a budget is set, or if a cassette is recording. Nothing has been
-        sent.
-    """
     endpoint, cassette = command.endpoint, command.cassette
     if cassette is not None and cassette.records:
         raise InferenceError(
@@ -114,13 +108,13 @@ def map_dask(command: Command, frame: Any, spec: BatchSpec, *, model: str | None
     index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
     (names,), _, notices = name_columns(_Columns(tuple(columns), index_names), spec.chat.schema, into, ())
     for notice in notices:
-        warnings.warn(notice, InferenceWarning, stacklevel=4)
+        warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
     used = {name: spec.names[name] for name in spec.column_names() - columns if name in spec.names}
     partition_spec = PartitionSpec(
         settings=_settings(command, endpoint.name),
         spec=replace(spec, names=used, concurrency=spec.at_once(endpoint)),
-        model=command.model_id(model) if model else command.model,
+        model=command.model_id(models[0]) if models else command.model,
         into=into,
         names=names,
         use_cache=use_cache,
@@ -181,18 +175,17 @@ def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec
         # One may have been set since the frame was made.
         _refuse_budget(current_session().settings.resolve())
     permits = _permits(partition_spec.limit_name, partition_spec.spec.concurrency or CONCURRENCY)
-    mapped = run_map(
+    ran = PreparedMap(
         command,
         read_rows(partition),
-        replace(partition_spec.spec, part=Part(partition_spec.limit_name, int(numbers.iloc[0]))),
+        replace(partition_spec.spec, part=RunPart(partition_spec.limit_name, int(numbers.iloc[0]))),
         models=(partition_spec.model,),
         into=partition_spec.into,
         use_cache=partition_spec.use_cache,
-        permits=permits,
-    )
-    if mapped.ran.stopped is not None:
-        raise mapped.ran.stopped
-    run = next(iter(mapped.ran.runs), None)
+    ).send(permits=permits)
+    if ran.stopped is not None:
+        raise ran.stopped
+    run = next(iter(ran.runs), None)
     return _typed(partition.copy(deep=False), partition_spec, run.answers if run else [], run.errors if run else {})
 
 
@@ -237,6 +230,82 @@ def _close(settings: tuple[tuple[str, Any], ...]) -> None:
         session = _sessions.pop(settings, None)
     if session is not None:
         session.close()
+
+
+# A job on the cluster ------------------------------------------------------------------------------------------------
+
+
+def dask_job(command: Command, what: str, lazy: Any, *, variable: str = "") -> Job:
+    """Return a Job that computes a lazy Dask DataFrame on the cluster in use. Its result is the frame, computed there.
+
+    Parameters
+    ----------
+    command : Command
+    what : str
+        The magic and the name of the frame.
+    lazy : dask.dataframe.DataFrame
+        As `map_lazily` returns it.
+    variable : str
+        The variable of the Job.
+
+    Raises
+    ------
+    InferenceError
+        If there is no cluster.
+    """
+    client = _cluster_client()
+    frame = [lazy]
+
+    def work(job: Job) -> Outcome:
+        from distributed import futures_of
+
+        frame[0] = client.persist(lazy)
+        futures = futures_of(frame[0])  # type: ignore[no-untyped-call,unused-ignore]
+        while True:
+            states = [one.status for one in futures]
+            if client.status != "running" or {"lost", "cancelled"} & set(states):
+                gone = InferenceError("The cluster or its results are gone.", remedy="Run it again.", cause="missing")
+                return Outcome(frame[0], error=gone)
+            done = sum(one in ("finished", "error") for one in states)
+            job.count(Counts(done, len(states), states.count("error"), None))
+            if "error" in states:
+                client.cancel([one for one in futures if one.status == "pending"])
+                return Outcome(frame[0], error=_explained(futures[states.index("error")].exception()))
+            if done == len(states):
+                return Outcome(frame[0])
+            try:
+                job.draw()
+                if command.cancelled.wait(SECONDS_BETWEEN_LOOKS):
+                    raise Interrupted("The answers received are kept on the workers' disks.")
+            except BaseException:
+                # Also when the foreground, in which it runs, is interrupted.
+                client.cancel(futures)
+                raise
+
+    return Job(command, what, work, so_far=lambda: frame[0], unit=UNIT, variable=variable)
+
+
+def _explained(failure: BaseException) -> BaseException:
+    """Return a worker's failure as an error for users."""
+    if isinstance(failure, InferenceError):
+        return failure
+    said = quoted(describe_exception(failure))
+    return InferenceError(f"A worker of the cluster failed: {said}.", cause="missing")
+
+
+def _cluster_client() -> Any:
+    with suppress(ImportError, ValueError):
+        from distributed import default_client
+
+        client = default_client()  # type: ignore[no-untyped-call,unused-ignore]
+        # One that was closed remains the default.
+        if client.status == "running":
+            return client
+    raise InferenceError(
+        "A job over a Dask DataFrame runs on a cluster, and there is none. Nothing was sent.",
+        remedy="Start one: from dask.distributed import Client; Client(). Or leave out --bg: the frame stays lazy.",
+        cause="option",
+    )
 
 
 # The limit ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
-from ..errors import InferenceError, Interrupted, quoted, shortened
+from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
 from ..rendering import line_bundle
 from ..session import JobRecord, RecordFile, forget_same
 from ..text import counted, duration
@@ -420,7 +420,7 @@ class Job:
             error = self._outcome.error
             if error is None or isinstance(error, Interrupted):
                 return duration(self._seconds)
-            return error.what if isinstance(error, InferenceError) else quoted(f"{type(error).__name__}: {error}")
+            return error.what if isinstance(error, InferenceError) else quoted(describe_exception(error))
         reason, at = longest_wait([*(run.waits for run in self._runs), *(one.waits for one in self._shares())])
         wait = at - self._command.session.clock.now()
         if reason and (wait > 0 or not at):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..messages import Message, PreparedRequest
     from ..schemas import Schema
-    from .cache import Answer, AnswerCache, Part
+    from .cache import Answer, AnswerCache, RunPart
 
 
 def key_of(endpoint: str, body: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ class KeptAnswers:
     cache : AnswerCache or None
     first : PreparedRequest
         The request for the first row, in its original form, even if the response format is relaxed later.
-    part : Part, optional
+    part : RunPart, optional
         The part of a run that uses it: equal rows of different parts have different keys too.
     seen : Counter, optional
         How often each question was asked, also by other runs of the same command.
@@ -48,7 +48,7 @@ class KeptAnswers:
         self,
         cache: AnswerCache | None,
         first: PreparedRequest,
-        part: Part | None = None,
+        part: RunPart | None = None,
         seen: Counter[str] | None = None,
     ) -> None:
         self.cache = cache

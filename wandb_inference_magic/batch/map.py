@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, replace
 from threading import current_thread, local, main_thread
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .run import BatchRun
     from .spec import BatchSpec, Permits
 
+T = TypeVar("T")
 
 # How long to wait for more answers, after the first one: each change between two threads costs time.
 SECONDS_TO_GATHER: Final = 0.03
@@ -65,39 +67,40 @@ class Ran:
         """The error that ended a run early, or None."""
         return next((run.stopped for run in self.runs if run.stopped is not None), None)
 
-    def ended_early(self, result: Any, where: str) -> InferenceError | Interrupted | None:
+
+@dataclass(frozen=True, slots=True)
+class BatchResult(Generic[T]):
+    """The result of a map, also of one that ended early: the frame with the answers, and what came of its runs.
+
+    A subclass has that of an evaluation.
+    """
+
+    value: T
+    ran: Ran
+    # How a message begins that says where the user finds it.
+    found: ClassVar[str] = "The rows so far are in"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is unusual in it."""
+        return self.ran.notices
+
+    def ended_early(self, place: str) -> InferenceError | Interrupted | None:
         """Return the error or the interrupt that ended the runs early, or None if none did.
 
-        Parameters
-        ----------
-        result : object
-            What there is so far: it is the error's `partial`.
-        where : str
-            A sentence that says where the user finds it.
+        Its `partial` is the value. `place` is where the user finds that.
         """
-        said = f"{where} {self.way_on}"
+        said = f"{self.found} {place}. {self.ran.way_on}"
         error: InferenceError | Interrupted
-        if self.interrupted:
+        if self.ran.interrupted:
             error = Interrupted(said)
-        elif self.stopped is not None:
-            error = self.stopped
+        elif self.ran.stopped is not None:
+            error = self.ran.stopped
             error.remedy = f"{error.remedy} {said}".strip()
         else:
             return None
-        error.partial = result
+        error.partial = self.value
         return error
-
-
-@dataclass(frozen=True, slots=True)
-class Mapped:
-    """The result of a map: the frame with the answers, and what came of its runs."""
-
-    frame: Any
-    ran: Ran
-
-    def ended_early(self, place: str) -> InferenceError | Interrupted | None:
-        """Return what ended it early, or None; see `Ran`. `place` is where the user finds the frame."""
-        return self.ran.ended_early(self.frame, f"The rows so far are in {place}.")
 
 
 class PreparedRuns:
@@ -116,6 +119,8 @@ class PreparedRuns:
 
     Attributes
     ----------
+    runs : list of BatchRun
+        None if there are no rows.
     notices : tuple of str
         What is to be said before anything is sent.
 
@@ -182,7 +187,7 @@ class PreparedRuns:
             self.close()
             raise
 
-    def run(
+    def send(
         self,
         *,
         progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
@@ -227,15 +232,35 @@ class PreparedRuns:
         )
 
 
-class PreparedMap:
+class PreparedBatch(PreparedRuns, ABC, Generic[T]):
+    """Runs that give one result: a map or an evaluation."""
+
+    @abstractmethod
+    def run(self, **how: Any) -> BatchResult[T]:
+        """Send the requests, and return the result even if it was interrupted or ended early.
+
+        `how` is as for `PreparedRuns.send`.
+        """
+
+    @abstractmethod
+    def frame(self) -> Any:
+        """Return the frame with the answers so far."""
+
+
+class PreparedMap(PreparedBatch[Any]):
     """A map that is ready to start. Nothing has been sent.
 
     A model that is named twice is run once.
 
     Parameters
     ----------
-    command, rows, spec, models, into, use_cache
-        As for `run_map`.
+    command : Command
+    rows : Rows
+    spec : BatchSpec
+    models : sequence of str
+    into : str
+        The column for the answers.
+    use_cache : bool
 
     Raises
     ------
@@ -255,7 +280,7 @@ class PreparedMap:
     ) -> None:
         self._rows, self._spec, self._into = rows, spec, into
         self._models = command.model_ids(models)
-        self.prepared = PreparedRuns(
+        super().__init__(
             command,
             [(rows, spec, model) for model in (self._models or (None,))],
             magic="wbmap",
@@ -263,19 +288,16 @@ class PreparedMap:
             started=lambda runs: report_names(runs, rows, spec, into),
         )
 
-    @property
-    def runs(self) -> list[BatchRun]:
-        """The runs, one for each model; none without rows."""
-        return self.prepared.runs
-
-    def run(self, **how: Any) -> Mapped:
-        """Send the requests, and return the result even if it was interrupted or ended early; see `PreparedRuns`."""
-        ran = self.prepared.run(**how)
-        frame, reports = self.frame()
+    def run(self, **how: Any) -> BatchResult[Any]:
+        ran = self.send(**how)
+        frame, reports = self._frame()
         notices = dict.fromkeys((*ran.notices, *not_asked_again(self.runs), *reports))
-        return Mapped(frame, replace(ran, notices=tuple(notices)))
+        return BatchResult(frame, replace(ran, notices=tuple(notices)))
 
-    def frame(self) -> tuple[Any, Sequence[str]]:
+    def frame(self) -> Any:
+        return self._frame()[0]
+
+    def _frame(self) -> tuple[Any, Sequence[str]]:
         """Return the frame with the answers so far, and what is to be said of it."""
         rows, schema = self._rows, self._spec.chat.schema
         # All columns of a list or a generator are known only now.
@@ -287,28 +309,6 @@ class PreparedMap:
         columns, reports = result_columns(results, schema, names, rows.length)
         frame, problems = rows.with_columns(columns, dropped)
         return frame, [*renamed, *reports, *problems]
-
-
-def run_map(
-    command: Command,
-    rows: Rows,
-    spec: BatchSpec,
-    *,
-    models: Sequence[str] = (),
-    into: str = INTO,
-    use_cache: bool = True,
-    **how: Any,
-) -> Mapped:
-    """Request an answer for every row and return the result, even if the run was interrupted or ended early.
-
-    A model that is named twice is run once. `how` is as for `PreparedRuns.run`.
-
-    Raises
-    ------
-    InferenceError
-        If the run cannot start.
-    """
-    return PreparedMap(command, rows, spec, models=models, into=into, use_cache=use_cache).run(**how)
 
 
 def report_names(runs: Sequence[BatchRun], rows: Rows, spec: BatchSpec, into: str) -> None:

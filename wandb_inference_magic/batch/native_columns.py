@@ -27,7 +27,7 @@ from .kinds import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .columns import Column
+    from .columns import TypedColumn
     from .kinds import Kind
 
 # The constructors of the types, with their arguments: those of polars and those of pyarrow.
@@ -71,7 +71,7 @@ _ARRAYS: Final = {
 _PANDAS: Final = {DATETIME: "datetime64[us]", ZONED: "datetime64[us, UTC]", DURATION: "timedelta64[us]"}
 
 
-def built(columns: Mapping[str, Column], build: Callable[[Column], Any]) -> tuple[dict[str, Any], list[str]]:
+def built(columns: Mapping[str, TypedColumn], build: Callable[[TypedColumn], Any]) -> tuple[dict[str, Any], list[str]]:
     """Return columns built by a function, and notices about those that the library takes only as JSON text."""
     made: dict[str, Any] = {}
     notices = []
@@ -108,21 +108,21 @@ def arrow_type(kind: Kind) -> Any:
     return getattr(pa, name)(*arguments)
 
 
-def polars_series(column: Column) -> Any:
+def polars_series(column: TypedColumn) -> Any:
     """Return a column as a Series of polars."""
     import polars as pl
 
     return pl.Series(column.values, dtype=polars_type(column.kind))
 
 
-def arrow_array(column: Column) -> Any:
+def arrow_array(column: TypedColumn) -> Any:
     """Return a column as an array of pyarrow."""
     import pyarrow as pa
 
     return pa.array(column.values, type=arrow_type(column.kind))
 
 
-def pandas_array(column: Column) -> Any:
+def pandas_array(column: TypedColumn) -> Any:
     """Return a column as an array of pandas; dates, decimals, structs and lists are objects in it."""
     import numpy as np
     import pandas as pd

@@ -1,20 +1,148 @@
-"""The model call of one row of a run."""
+"""How a row is asked: its prompt, the request made of it, and the model call."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..engine import ModelCall
-from ..errors import InferenceError
+from ..engine import ModelCall, for_prompt, relax_response_format
+from ..errors import InferenceError, describe_exception, quoted
 from ..session import Reservation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from openai import AsyncOpenAI
 
-    from ..messages import PreparedRequest
+    from ..messages import Content, PreparedRequest
+    from ..schemas import Schema
     from ..session import Command, Share
-    from .row_requests import RowRequests
+    from .rows import Row, Rows
     from .spec import BatchSpec
+
+
+class RowPrompts:
+    """The prompts of the rows of a run, in their order. To render one runs the user's code.
+
+    Parameters
+    ----------
+    rows : Rows
+    spec : BatchSpec
+    """
+
+    def __init__(self, rows: Rows, spec: BatchSpec) -> None:
+        self._rows, self._spec = rows, spec
+        self._prompts = self._rendered()
+        self._all: Sequence[Content | InferenceError] = ()
+
+    def next(self, number: int) -> Content | InferenceError | None:
+        """Return the prompt of the next row, or why it has none; None if there are no more rows.
+
+        Parameters
+        ----------
+        number : int
+            The number of the row, from 1, for the message.
+
+        Raises
+        ------
+        InferenceError
+            If the row cannot be read.
+        """
+        try:
+            return next(self._prompts, None)
+        except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+            raise not_drawn(error, number) from None
+
+    def render_all(self, redraw: Callable[[], None]) -> None:
+        """Read all rows and render their prompts now, in the calling thread. `redraw` is called for each.
+
+        Raises
+        ------
+        InferenceError
+            If a row cannot be read.
+        """
+        rendered: list[Content | InferenceError] = []
+        while (prompt := self.next(len(rendered) + 1)) is not None:
+            rendered.append(prompt)
+            redraw()
+        self._all, self._prompts = rendered, iter(rendered)
+
+    def forget(self) -> None:
+        """Keep the prompts no longer, because the run has ended."""
+        self._all, self._prompts = (), iter(())
+
+    def of(self, number: int, row: Row) -> Content:
+        """Return the prompt of a row, as it was rendered if all were. The number is counted from 0.
+
+        Raises
+        ------
+        InferenceError
+            If it cannot be rendered.
+        """
+        prompt = self._all[number] if self._all else self._spec.prompts()(row)
+        if isinstance(prompt, InferenceError):
+            raise prompt
+        return prompt
+
+    def _rendered(self) -> Iterator[Content | InferenceError]:
+        prompts = self._spec.prompts()
+        for row in self._rows:
+            try:
+                prompt: Content | InferenceError = prompts(row)
+            except InferenceError as error:
+                prompt = error
+            yield prompt
+
+
+def not_drawn(error: Exception, number: int) -> InferenceError:
+    """Return the error for a row that its source does not give."""
+    said = quoted(describe_exception(error))
+    return InferenceError(
+        f"Row {number} cannot be read: the source of the rows raised {said}.",
+        remedy="Fix it and run the cell again.",
+        cause="option",
+    )
+
+
+class RowRequests:
+    """Makes the requests for rows from that for the first one.
+
+    Parameters
+    ----------
+    first : PreparedRequest
+    schema : Schema or None
+        What the answers must look like.
+    """
+
+    def __init__(self, first: PreparedRequest, schema: Schema | None) -> None:
+        self._base = first
+        self._schema = schema
+
+    def request(self, prompt: Content) -> PreparedRequest:
+        """Return the request for a row."""
+        return for_prompt(self._base, prompt)
+
+    def in_current_form(self, request: PreparedRequest) -> PreparedRequest:
+        """Return the request for a row in the response format of now, which may be easier than when it was made."""
+        return request if self._is_current(request) else self.request(request.messages[-1]["content"])
+
+    def relax_following(self, refused: PreparedRequest, error: InferenceError) -> tuple[str, ...]:
+        """Relax the response format for the following rows: the current one would be refused for each of them.
+
+        Returns
+        -------
+        tuple of str
+            The notices for the user.
+        """
+        # A row that was in flight may report the refusal of a format that is no longer requested.
+        if not self._is_current(refused):
+            return ()
+        if (relaxed := relax_response_format(self._base, self._schema, error)) is None:
+            return ()
+        self._base = relaxed
+        return tuple(relaxed.notices)
+
+    def _is_current(self, request: PreparedRequest) -> bool:
+        return bool(request.body.get("response_format") == self._base.body.get("response_format"))
 
 
 class RowRun(Protocol):

@@ -17,7 +17,7 @@ from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_row, as_table, column_names, storable
 
 if TYPE_CHECKING:
-    from .columns import Column
+    from .columns import TypedColumn
 
 ROWS_AT_ONCE: Final = 1000
 
@@ -75,7 +75,7 @@ class Rows(Protocol):
         They are those without a value in a row that has an error.
         """
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+    def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return the source of the rows with columns added and those in `dropped` left out, and notices."""
 
 
@@ -198,7 +198,7 @@ class FrameRows:
         marked = [answer] if answer in self.columns and answer not in names else []
         return (*names, *marked, error)
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+    def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         import narwhals as nw
 
         frame = nw.to_native(self._frame.drop([name for name in dropped if name in self._frame.columns]))
@@ -233,7 +233,7 @@ def _levels(place: int) -> Iterator[str]:
     return (f"level_{number}" for number in count(place))
 
 
-def with_pandas_columns(frame: Any, columns: Mapping[str, Column]) -> tuple[Any, list[str]]:
+def with_pandas_columns(frame: Any, columns: Mapping[str, TypedColumn]) -> tuple[Any, list[str]]:
     """Return a frame of pandas with columns added or replaced, and notices."""
     frame = frame.copy(deep=False)
     made, notices = built(columns, pandas_array)
@@ -300,7 +300,7 @@ class ListRows:
     def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002 - not all rows are known
         return ()
 
-    def with_columns(self, columns: Mapping[str, Column], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
+    def with_columns(self, columns: Mapping[str, TypedColumn], dropped: Sequence[str] = ()) -> tuple[Any, list[str]]:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
@@ -316,6 +316,6 @@ def _text_length(row: Row) -> int:
     return sum(len(value) for value in row.values() if isinstance(value, str))
 
 
-def _merged(row: Row, number: int, columns: Mapping[str, Column], dropped: Sequence[str]) -> dict[str, Any]:
+def _merged(row: Row, number: int, columns: Mapping[str, TypedColumn], dropped: Sequence[str]) -> dict[str, Any]:
     kept = {name: value for name, value in row.items() if name not in dropped}
     return kept | {name: column.values[number] for name, column in columns.items()}

@@ -15,12 +15,10 @@ from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
-from ..session import Part
+from ..session import BudgetPart
 from .cache import Answer
 from .kept_answers import KeptAnswers, value_of
-from .row_call import RowCall
-from .row_prompts import RowPrompts
-from .row_requests import RowRequests
+from .row_call import RowCall, RowPrompts, RowRequests
 from .run_results import RunResults
 
 if TYPE_CHECKING:
@@ -391,11 +389,11 @@ class BatchRun(RunResults):
             return False
         return True
 
-    def _part(self) -> Part:
+    def _part(self) -> BudgetPart:
         """Return what of the budget this command may reserve: each job has a part, and the notebook."""
         own = sum(one.hold.usd for run in self.together for one in run._in_flight)
         held = own if self.command.budget.shared else self.command.budget.held
-        return Part(self.command.session.jobs.running + 1, own, held)
+        return BudgetPart(self.command.session.jobs.running + 1, own, held)
 
     @property
     def waits(self) -> tuple[str, float]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..config import Endpoint
     from ..engine import ChatSpec
     from ..messages import Content
-    from .cache import Part
+    from .cache import RunPart
     from .rows import Row
 
 
@@ -72,7 +72,7 @@ class BatchSpec:
         Whether to retry rows that failed permanently before.
     distinct : bool
         Whether rows with the same prompt share one answer.
-    part : Part, optional
+    part : RunPart, optional
         The part of a larger run that this is.
 
     Raises
@@ -89,7 +89,7 @@ class BatchSpec:
     concurrency: int | None = None
     retry_failed: bool = False
     distinct: bool = False
-    part: Part | None = None
+    part: RunPart | None = None
 
     def __post_init__(self) -> None:
         check_count("concurrency", self.concurrency, 1, MOST_AT_ONCE)

@@ -13,7 +13,7 @@ from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..session import Reservation
-from .row_prompts import not_drawn
+from .row_call import not_drawn
 from .run import BatchRun
 from .spec import BatchSpec, Estimate
 

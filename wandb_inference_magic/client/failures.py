@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, describe_exception, quoted
 from ..text import duration, hidden, library_message
 from .chunks import ServiceError
 from .connection_failures import describe_connection_failure
@@ -63,7 +63,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         return _of_status(failure, context)
     return InferenceError(
         "The request could not be made, or its reply could not be shown.",
-        why=quoted(library_message(f"{type(failure).__name__}: {failure}")),
+        why=quoted(library_message(describe_exception(failure))),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
         cause="request",

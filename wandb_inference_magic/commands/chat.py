@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..arguments import ChatOptions, options_behind
-from ..engine import MOST_MODELS, build_spec, prepare_request, run_chat
+from ..engine import MOST_MODELS, build_spec, cannot_combine, prepare_request, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
 from ..messages import NullListener
@@ -47,7 +47,8 @@ def chat(
     """
     command = Command(context.session, dry=True) if options.dry_run else context.command
     if options.bg:
-        _check_beside(options)
+        if unusable := options.given("tools", "code", "thread", "new", "fork"):
+            raise cannot_combine(unusable[0], "--bg", "a job cannot use the cell or a thread. Nothing was sent.")
         options = options.having(once=True)
     tokens = command.settings.value_tokens
     error = context.last_error.describe(tokens=tokens) if options.error else ""
@@ -108,39 +109,17 @@ def _catalog(command: Command) -> Catalog:
 
 def _check_comparable(options: ChatOptions, models: int) -> None:
     """Raise, before anything is sent, for options that work with one model only and for too many models."""
-    alone = {
-        "--tools": options.tools,
-        "--code": options.code,
-        "--bg": options.bg,
-        f"--format {options.format}": options.format in ("text", "html"),
-    }
-    option = next((name for name, is_given in alone.items() if is_given), None)
-    if option is not None:
+    alone = options.given("tools", "code", "bg")
+    if options.format in ("text", "html"):
+        alone.append(f"--format {options.format}")
+    if alone:
         raise InferenceError(
-            f"{option} works with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
+            f"{alone[0]} works with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
         )
     if models > MOST_MODELS:
         raise InferenceError(
             f"{models} models are too many to compare at once: at most {MOST_MODELS}.",
             remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
-            cause="option",
-        )
-
-
-def _check_beside(options: ChatOptions) -> None:
-    """Raise for options that need the cell while the model answers, or the thread."""
-    asked = {
-        "--tools": options.tools,
-        "--code": options.code,
-        "--thread": options.thread,
-        "--new": options.new,
-        "--fork": options.fork,
-    }
-    option = next((name for name, is_given in asked.items() if is_given), None)
-    if option is not None:
-        raise InferenceError(
-            f"{option} cannot be combined with --bg: a job cannot use the cell or a thread. Nothing was sent.",
-            remedy="Leave one of them out.",
             cause="option",
         )
 

@@ -21,16 +21,14 @@ from ..evaluation import (
     EvaluationSpec,
     PreparedEvaluation,
     asked_of,
-    ended_early,
-    evaluation_job,
     known_rows,
     named_prompts,
     scorer_of,
 )
-from ..frontend import Spinner, cleared_on_error, shown_whole
+from ..frontend import Spinner, shown_whole
 from ..rendering import line_bundle
 from ..session import Command
-from .jobs import begin
+from .jobs import start_batch
 from .map import map_progress, refuse_frame_as_output, rows_to_look_at, value_of
 from .preview import rows_preview_bundle
 
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..arguments import EvalOptions
-    from ..batch import Ran, Rows
+    from ..batch import BatchResult, Rows
     from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbeval"
@@ -72,43 +70,31 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     refuse_frame_as_output(frame, name, is_job=options.bg)
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
+
+    def published(result: BatchResult[Evaluation], place: str) -> dict[str, Any]:
+        _publish(command, result, options.publish, name)
+        return result.value.bundle(place)
+
     if options.bg:
-        with cleared_on_error(canvas):
-            _run_beside(context, options, prepare(), what, canvas)
+        start_batch(context, what, prepare, name, canvas, summary=lambda result: published(result, f"{name}.wait()"))
         return
     with shown_whole(command, canvas, what, name) as interrupts:
         with interrupts.allowed():
             prepared = prepare()
-        evaluation, ran = prepared.run(progress=map_progress(context, canvas))
-        context.put(name, evaluation)
-        _publish(command, evaluation, ran, options.publish, name)
+        result = prepared.run(progress=map_progress(context, canvas))
+        context.put(name, result.value)
+        shown = published(result, name)
         canvas.clear()
-        canvas.show(evaluation.bundle(name))
+        canvas.show(shown)
         news = " ".join(context.session.jobs.news())
         canvas.append_below(line_bundle(news) if news else {})
-    if error := ended_early(evaluation, ran, name):
+    if error := result.ended_early(name):
         raise error
 
 
-def _run_beside(
-    context: MagicContext, options: EvalOptions, prepared: PreparedEvaluation, what: str, canvas: Canvas
-) -> None:
-    """Start a job for an evaluation, or run it here if no interactive front end is attached."""
-    name = options.output or OUTPUT
-    job = evaluation_job(
-        context.command,
-        what,
-        prepared,
-        place=f"{name}.frame()",
-        summary=lambda evaluation: evaluation.bundle(f"{name}.wait()"),
-        variable=name,
-        after=lambda evaluation, ran: _publish(context.command, evaluation, ran, options.publish, name),
-    )
-    begin(context, job, name, canvas, prepared=prepared.prepared)
-
-
-def _publish(command: Command, evaluation: Evaluation, ran: Ran, project: str | None, name: str) -> None:
+def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
     """Publish a whole evaluation, and add what came of it as a notice: nothing stops what is paid from being shown."""
+    evaluation, ran = result.value, result.ran
     if project is None or ran.interrupted or ran.stopped is not None:
         return
     stopped = Event()
@@ -209,4 +195,4 @@ def _show_dry(command: Command, canvas: Canvas, spec: EvaluationSpec, rows: Rows
         runs[0].notice(f"Then {spec.judge} judges at most {pairs:,} pairs of answers, each twice: that costs extra.")
     if spec.stop_when_clear and runs:
         runs[0].notice("That is if it asks all rows: it stops when the comparison is decided.")
-    canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+    canvas.show(rows_preview_bundle(runs))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from ..batch import HERE, Counts, Job, Outcome, can_run_beside
+from ..batch import HERE, Counts, Job, Outcome, batch_job, can_run_beside
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import describe_progress, describe_wait, show_job
+from ..frontend import cleared_on_error, describe_progress, describe_wait, show_job
 from ..messages import NullListener
 from ..rendering import line_bundle, reply_bundle, table_bundle
 from ..session import Foreground, JobRecord, unfinished
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..arguments import JobsOptions
-    from ..batch import PreparedRuns
+    from ..batch import BatchResult, PreparedBatch
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
     from ..messages import CallProgress
+
+T = TypeVar("T")
 
 HEADINGS: Final = ("job", "what", "state", "done", "errors", "rate", "cost", "time left")
 ROWS_A_DRAWING: Final = 500
@@ -80,13 +82,29 @@ class JobListener(NullListener):
         self._job.draw()
 
 
+def start_batch(
+    context: MagicContext,
+    what: str,
+    prepare: Callable[[], PreparedBatch[T]],
+    name: str,
+    canvas: Canvas,
+    *,
+    summary: Callable[[BatchResult[T]], dict[str, Any]],
+) -> None:
+    """Prepare a map or an evaluation, and start a job for it; as `begin`. `summary` returns what its end shows."""
+    with cleared_on_error(canvas):
+        prepared = prepare()
+        job = batch_job(context.command, what, prepared, place=f"{name}.frame()", summary=summary, variable=name)
+        begin(context, job, name, canvas, prepared=prepared)
+
+
 def begin(
     context: MagicContext,
     job: Job,
     name: str,
     canvas: Canvas,
     *,
-    prepared: PreparedRuns | None = None,
+    prepared: PreparedBatch[Any] | None = None,
     quiet: bool = False,
 ) -> None:
     """Start a job in the background and show its line, or run it here if no interactive front end is attached.
@@ -98,8 +116,8 @@ def begin(
     name : str
         The variable of the Job.
     canvas : Canvas
-    prepared : PreparedRuns, optional
-        Runs whose prompts are rendered first.
+    prepared : PreparedBatch, optional
+        What it runs, whose prompts are rendered first.
     quiet : bool
         Whether to show nothing.
 

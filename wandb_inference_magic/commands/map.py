@@ -21,7 +21,6 @@ from ..batch import (
     dask_job,
     first_answers,
     is_dask,
-    map_job,
     map_lazily,
     read_rows,
     report_names,
@@ -30,14 +29,14 @@ from ..batch import (
 from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
-from ..errors import InferenceError, quoted, shortened
-from ..frontend import Spinner, cleared_on_error, is_notebook, shown_whole
+from ..errors import InferenceError, describe_exception, quoted, shortened
+from ..frontend import Spinner, is_notebook, shown_whole
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
 from ..rendering import line_bundle
 from ..session import Command
 from ..text import counted, duration
-from .jobs import begin
+from .jobs import begin, start_batch
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
@@ -93,20 +92,15 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         rows = rows_to_look_at(value, options.limit)
         runs = list(start_dry(command, rows, spec, options.model))
         report_names(runs, rows, spec, options.into or INTO)
-        canvas.show(rows_preview_bundle(runs) if runs else line_bundle("There are no rows."))
+        canvas.show(rows_preview_bundle(runs))
         return
     name = options.output or OUTPUT
     refuse_frame_as_output(frame, name, limit=options.limit, is_job=options.bg)
+    what = f"%%wbmap {shortened(frame, 60)}"
     if is_dask(value):
-        lazy = _lazily(command, options, value, spec)
-        if options.bg:
-            what = f"%%wbmap {shortened(frame, 60)}"
-            begin(context, dask_job(command, what, lazy, variable=name), name, canvas)
-            return
-        context.put(name, lazy)
-        canvas.show(line_bundle(f"{name} is {_LAZY}"))
+        _map_dask(context, options, value, spec, what, name, canvas)
         return
-    what, rows = f"%%wbmap {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
+    rows = read_rows(value, options.limit, copy=options.bg)
     prepare = partial(
         PreparedMap,
         command,
@@ -118,36 +112,44 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     )
     if options.bg:
         check_rows(rows)
-        with cleared_on_error(canvas):
-            _run_beside(context, name, prepare(), what, canvas)
+        start_batch(
+            context, what, prepare, name, canvas, summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()")
+        )
         return
     with shown_whole(command, canvas, what, name) as interrupts:
         with interrupts.allowed():
             prepared = prepare()
         mapped = prepared.run(progress=map_progress(context, canvas))
-        context.put(name, mapped.frame)
+        context.put(name, mapped.value)
         canvas.clear()
         canvas.show(summary_bundle(mapped.ran, name, news=context.session.jobs.news()))
     if error := mapped.ended_early(name):
         raise error
 
 
+def _map_dask(
+    context: MagicContext, options: MapOptions, frame: Any, spec: BatchSpec, what: str, name: str, canvas: Canvas
+) -> None:
+    """Put a lazy frame with the answers into a variable, or a job that computes it."""
+    lazy = map_lazily(
+        context.command,
+        frame,
+        spec,
+        models=options.model,
+        into=options.into or INTO,
+        limit=options.limit,
+        use_cache=not options.no_cache,
+    )
+    if options.bg:
+        begin(context, dask_job(context.command, what, lazy, variable=name), name, canvas)
+        return
+    context.put(name, lazy)
+    canvas.show(line_bundle(f"{name} is {_LAZY}"))
+
+
 def map_progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
     """Return what shows the progress of runs in a cell."""
     return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
-
-
-def _run_beside(context: MagicContext, name: str, prepared: PreparedMap, what: str, canvas: Canvas) -> None:
-    """Start a job for a map, or run it here if no interactive front end is attached."""
-    job = map_job(
-        context.command,
-        what,
-        prepared,
-        place=f"{name}.frame()",
-        summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()"),
-        variable=name,
-    )
-    begin(context, job, name, canvas, prepared=prepared.prepared)
 
 
 def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
@@ -169,7 +171,7 @@ def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
         name = str(getattr(error, "name", "") or expression)
         what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
     except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        what = f"{shortened(expression)!r} raised {quoted(f'{type(error).__name__}: {error}')}".rstrip(".")
+        what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
         remedy = "Try it in a cell of its own."
     raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
 
@@ -206,18 +208,6 @@ def rows_to_look_at(value: Any, limit: int | None) -> Rows:
             cause="option",
         )
     return read_rows(value, limit)
-
-
-def _lazily(command: Command, options: MapOptions, frame: Any, spec: BatchSpec) -> Any:
-    return map_lazily(
-        command,
-        frame,
-        spec,
-        models=options.model,
-        into=options.into or INTO,
-        limit=options.limit,
-        use_cache=not options.no_cache,
-    )
 
 
 def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..client import STREAMED
 from ..errors import InferenceError
 from ..markup import Untrusted, fenced, safe_document, safe_inline
 from ..messages import part_text, parts_of
-from ..rendering import MARKDOWN, PLAIN
+from ..rendering import MARKDOWN, PLAIN, line_bundle
 from ..text import safe_plain
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def rows_preview_bundle(runs: Sequence[BatchRun]) -> dict[str, Any]:
     # A chat has this module too, and needs no rows.
     from ..batch import estimate
 
+    if not runs:
+        return line_bundle("There are no rows.")
     first = runs[0]
     summaries = [f"Nothing was sent. To {run.model} at {_where(run.first)}: {estimate(run)}." for run in runs]
     blocks = [(_title(message), _format_content(message)) for message in first.first.messages[:-1]]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
     from .spec import (
         build_spec as build_spec,
+        cannot_combine as cannot_combine,
         format_result as format_result,
         spec_from_options as spec_from_options,
         spec_from_python as spec_from_python,
@@ -37,6 +38,6 @@ __getattr__ = lazy_exports(
         "python_arguments": ("MAYBE_PROMPT", "ONE_MODEL", "check_arguments", "model_list"),
         "relax": ("relax_response_format",),
         "request": ("ChatSpec", "for_prompt", "prepare_request"),
-        "spec": ("build_spec", "format_result", "spec_from_options", "spec_from_python"),
+        "spec": ("build_spec", "cannot_combine", "format_result", "spec_from_options", "spec_from_python"),
     },
 )

@@ -112,12 +112,13 @@ def _about_error(question: Content, described_error: str) -> Content:
 def _check_together(options: ChatOptions) -> None:
     """Raise InferenceError for options that exclude each other."""
     if options.once and (options.thread or options.new or options.fork):
-        raise _exclude("--once", "--thread, --new and --fork", "it neither sends nor keeps a history.")
+        raise cannot_combine("--once", "--thread, --new and --fork", "it neither sends nor keeps a history.")
     if options.fork and options.new:
-        raise _exclude("--fork", "--new", "a thread that starts as a copy is new.")
+        raise cannot_combine("--fork", "--new", "a thread that starts as a copy is new.")
 
 
-def _exclude(one: str, others: str, why: str) -> InferenceError:
+def cannot_combine(one: str, others: str, why: str) -> InferenceError:
+    """Return the error for options that exclude each other."""
     return InferenceError(
         f"{one} cannot be combined with {others}: {why}", remedy="Leave one of them out.", cause="option"
     )

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from .run import (
         PreparedEvaluation as PreparedEvaluation,
         asked_of as asked_of,
-        ended_early as ended_early,
-        evaluation_job as evaluation_job,
         known_rows as known_rows,
         named_prompts as named_prompts,
     )
@@ -23,7 +21,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "result": ("NOT_PUBLISHED", "PUBLISHED", "Evaluation"),
-        "run": ("PreparedEvaluation", "asked_of", "ended_early", "evaluation_job", "known_rows", "named_prompts"),
+        "run": ("PreparedEvaluation", "asked_of", "known_rows", "named_prompts"),
         "scorers": ("SCORERS", "scorer_of"),
         "spec": ("EvaluationSpec",),
     },

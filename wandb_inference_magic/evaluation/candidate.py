@@ -1,16 +1,19 @@
-"""One of the candidates of an evaluation: a model with a prompt."""
+"""The candidates of an evaluation, each a model with a prompt, and the rows as a frame with what each made of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ..batch import column_of, plain, with_label, with_pandas_columns
+from ..messages import data_frame
 from ..text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
-    from ..batch import BatchRun
+    from ..batch import BatchRun, Kind, Row, TypedColumn
 
 
 @dataclass
@@ -32,6 +35,24 @@ class Candidate:
     samples: list[Sequence[float | None]] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
     right: list[float | None] = field(default_factory=list)
+
+    @property
+    def answered(self) -> list[bool]:
+        """For each row, whether all of its samples are answered. The answer may be null."""
+        rows = zip(self.answers, self.errors, strict=True)
+        return [all(one is not None or not error for one, error in zip(*row, strict=True)) for row in rows]
+
+    def columns(self, *, has_scores: bool) -> dict[str, list[Any]]:
+        """Return what it made of the rows, as columns."""
+        is_sampled = any(len(each) != 1 for each in self.answers)
+        known = [[each for each in seconds if each > 0] for seconds in self.seconds]
+        return {
+            "answer": self.answers if is_sampled else [each[0] for each in self.answers],
+            "right": self.right if is_sampled else [None if each is None else each == 1 for each in self.right],
+            **({"score": self.scores} if has_scores else {}),
+            "seconds": [fmean(each) if each else None for each in known],
+            "error": [next((each for each in errors if each), None) for errors in self.errors],
+        }
 
 
 def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str]:
@@ -62,3 +83,49 @@ def fill_in_the_worst(candidates: Sequence[Candidate], least: float) -> list[str
             rows = counted(len(missing), "row")
             notices.append(f"{each.label} gave no number on {rows}: each counts as an error of {worst:.3g}.")
     return notices
+
+
+def frame_of(
+    source: Sequence[Row],
+    candidates: Sequence[Candidate],
+    kind: Kind,
+    more: Mapping[str, list[Any]],
+    *,
+    has_scores: bool,
+) -> Any:
+    """Return the rows as a DataFrame. The answers have the types of a map's columns.
+
+    Parameters
+    ----------
+    source : sequence of Row
+    candidates : sequence of Candidate
+    kind : Kind
+        The type of an answer: what the schema says of it, or ANY for the answers to several samples.
+    more : mapping
+        Further columns, by their names.
+    has_scores : bool
+        Whether answers have scores besides being right or wrong.
+    """
+    # A column of the input that has the name of one of the evaluation is kept.
+    given = {name for row in source for name in with_label(row)}
+    columns: dict[str, list[Any]] = {}
+    answers: dict[str, TypedColumn] = {}
+    for one in candidates:
+        end = "" if len(candidates) == 1 else f" {one.label}"
+        for name, values in one.columns(has_scores=has_scores).items():
+            columns[_free(f"{name}{end}", given)] = values
+        name = _free(f"answer{end}", given)
+        answers[name] = column_of(kind, [plain(value) for value in columns[name]])[0]
+    columns |= {_free(name, given): values for name, values in more.items()}
+    records = [
+        dict(with_label(row)) | {name: values[number] for name, values in columns.items()}
+        for number, row in enumerate(source)
+    ]
+    frame = data_frame(records)
+    return with_pandas_columns(frame, answers)[0] if records else frame
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    while name in taken:
+        name = f"{name}_eval"
+    return name

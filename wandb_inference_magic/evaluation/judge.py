@@ -12,7 +12,7 @@ from ..errors import shortened
 from ..schemas import schema_of
 from ..text import counted
 from .statistics import ALPHA, cohen_kappa, mcnemar
-from .verdict import Comparison, Measure, compare_pairs, format_p
+from .verdict import Comparison, ScoreMeasure, compare_pairs, format_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..session import Command
     from .candidate import Candidate
 
-PREFERRED: Final = Measure("share of rows that the judge prefers")
+PREFERRED: Final = ScoreMeasure("share of rows that the judge prefers")
 # Its agreement with people is a figure of at least so many pairs.
 FEWEST_PAIRS: Final = 10
 # So much of the error of a request is shown.
@@ -196,7 +196,8 @@ def judge(
         return judged, None
     spec = _spec(candidates[0].run.spec)
     asked_rows = ListRows(iter(questions), len(questions), is_made=True)
-    ran = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache).run(progress=progress)
+    prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
+    ran = prepared.send(progress=progress)
     judged.run = ran.runs[0]
     said = [None if one is None else one["better"] for one in judged.run.answers]
     said += [None] * (len(questions) - len(said))

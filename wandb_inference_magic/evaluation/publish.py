@@ -9,7 +9,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from ..batch import json_text, plain
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly
 from ..prompts import is_missing
 from ..text import library_message
@@ -73,7 +73,7 @@ class Publication:
             except InferenceError:
                 raise
             except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
-                raise _not_published(f"{type(error).__name__}: {error}") from None
+                raise _not_published(describe_exception(error)) from None
             late = self._tracer.flush()
             if error_text := heard.said or late:
                 raise _not_published(error_text)

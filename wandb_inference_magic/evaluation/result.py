@@ -13,10 +13,9 @@ from ..catalog import usd
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..text import counted
-from .candidate import fill_in_the_worst
+from .candidate import fill_in_the_worst, frame_of
 from .clusters import bootstrap, share_interval
 from .plot import Plot, bar
-from .result_rows import frame_of, is_answered
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span
 from .verdict import BOOTSTRAP, SHARE, Comparison, compare_all, whole
@@ -124,7 +123,7 @@ class Evaluation:
             "model": candidate.model,
             "prompt": candidate.prompt,
             "rows": len(right),
-            "answered": sum(map(is_answered, candidate.answers, candidate.errors)),
+            "answered": sum(candidate.answered),
             "right": _whole(sum(right) * self.samples),
             "share": fmean(right) if right else None,
             "low": low,
@@ -228,7 +227,7 @@ class Evaluation:
         """What the rows tell and what they do not, in one or two sentences."""
         if not self.source:
             return "No row was asked by all candidates: nothing is known."
-        if not any(map(any, (map(is_answered, one.answers, one.errors) for one in self.candidates))):
+        if not any(any(one.answered) for one in self.candidates):
             return "No row has an answer: nothing is known."
         if self._decides is None and not self._has_truth:
             value = "number" if self.scorer.needs_numbers else "value"

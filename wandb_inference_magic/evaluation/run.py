@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import (
-    NO_VALUE,
-    ONLY,
-    Job,
-    ListRows,
-    Outcome,
-    PreparedRuns,
-)
-from ..errors import InferenceError, Interrupted, shortened
+from ..batch import NO_VALUE, ONLY, BatchResult, ListRows, PreparedBatch
+from ..errors import InferenceError, shortened
 from ..prompts import is_missing
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
@@ -29,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
 
-    from ..batch import BatchRun, BatchSpec, Progress, Ran, Row, Rows
+    from ..batch import BatchRun, BatchSpec, Progress, Row, Rows
     from ..session import Command
     from .scorers import RowScores
     from .spec import EvaluationSpec
@@ -156,7 +149,18 @@ def asked_of(spec: EvaluationSpec, known: Sequence[Row]) -> list[tuple[Rows, Bat
     ]
 
 
-class PreparedEvaluation:
+@dataclass(frozen=True, slots=True)
+class EvaluationResult(BatchResult[Evaluation]):
+    """The Evaluation, also of one that ended early, and what came of its runs."""
+
+    found: ClassVar[str] = "What the rows so far tell is in"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return self.value.notices
+
+
+class PreparedEvaluation(PreparedBatch[Evaluation]):
     """An evaluation that is ready to start. Nothing has been sent.
 
     Parameters
@@ -173,7 +177,7 @@ class PreparedEvaluation:
     """
 
     def __init__(self, command: Command, rows: Rows, spec: EvaluationSpec, *, use_cache: bool = True) -> None:
-        self._command, self._spec, self._use_cache = command, spec, use_cache
+        self._spec = spec
         self._known, self._left_out = known_rows(spec, rows)
         if not self._known:
             raise InferenceError(
@@ -186,38 +190,29 @@ class PreparedEvaluation:
             self._judge = command.model_id(spec.judge)
             check_judge(command, self._judge, spec.asked[0])
         self._scores = Scores(spec, self._known)
-        self.prepared = PreparedRuns(
+        super().__init__(
             command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
         )
 
-    @property
-    def runs(self) -> list[BatchRun]:
-        """The runs, one for each candidate."""
-        return self.prepared.runs
-
-    def run(
-        self,
-        *,
-        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
-        warn: Callable[[str], None] | None = None,
-    ) -> tuple[Evaluation, Ran]:
-        """Ask, and return what came of it, even if it was interrupted or ended early; see `PreparedRuns.run`."""
+    def run(self, **how: Any) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
-            return self._run(progress, warn)
+            return self._run(**how)
 
     def _run(
-        self, progress: Callable[[Sequence[BatchRun]], Progress] | None, warn: Callable[[str], None] | None
-    ) -> tuple[Evaluation, Ran]:
-        ran = self.prepared.run(progress=progress, warn=warn)
+        self,
+        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> EvaluationResult:
+        ran = self.send(progress=progress, warn=warn)
         # What was answered before a job was cancelled is scored all the same.
         self._scores.cancelled = None if ran.interrupted else self._command.cancelled
         try:
             if self._spec.stop_when_clear:
                 self._scores.is_decided()
-            evaluation = self.so_far(ran.notices)
+            evaluation = self._so_far(ran.notices)
         except KeyboardInterrupt:
             # It interrupted the user's function.
-            evaluation, ran = self.so_far(ran.notices, only_scored=True), replace(ran, interrupted=True)
+            evaluation, ran = self._so_far(ran.notices, only_scored=True), replace(ran, interrupted=True)
         finally:
             self._scores.cancelled = None
         if self._judge is not None and not ran.interrupted and ran.stopped is None:
@@ -238,48 +233,40 @@ class PreparedEvaluation:
             if judging is not None:
                 evaluation.notices = tuple(dict.fromkeys((*evaluation.notices, *judging.notices)))
                 ran = replace(ran, runs=[*ran.runs, *judging.runs], interrupted=judging.interrupted)
-        return evaluation, ran
+        return EvaluationResult(evaluation, ran)
 
-    def so_far(self, notices: Sequence[str] = (), *, only_scored: bool = False) -> Evaluation:
+    def frame(self) -> Any:
+        return self._so_far().rows
+
+    def _so_far(self, notices: Sequence[str] = (), *, only_scored: bool = False) -> Evaluation:
         """Return what the answers so far say, or only those that are scored already."""
-        done = self._scores.has_scored if only_scored else self._scores.done
-        return _evaluation(self._spec, self._known, self._left_out, self._scores, notices, done)
-
-
-def _evaluation(
-    spec: EvaluationSpec,
-    known: Sequence[Row],
-    left_out: int,
-    scores: Scores,
-    notices: Sequence[str],
-    done: Callable[[int], bool],
-) -> Evaluation:
-    """Return what the answers to the rows that are done say."""
-    # A row that not every candidate was asked about would favour some.
-    end = scores.decided_after or len(known)
-    asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
-    numbers = [number for number in range(end) if done(number)]
-    models = [run.model for run in scores.runs]
-    prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
-    labels = _labels(models, prompts)
-    candidates = [
-        _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
-        for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
-    ]
-    own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
-    return Evaluation(
-        candidates,
-        [known[number] for number in numbers],
-        spec.truth,
-        spec.samples,
-        spec.scorer,
-        scores.kind,
-        left_out=left_out,
-        spared=len(known) - asked if scores.decided_after else 0,
-        is_decided=scores.decided_after is not None,
-        is_sequential=spec.stop_when_clear,
-        notices=(*notices, *scores.notices, *own),
-    )
+        spec, known, scores = self._spec, self._known, self._scores
+        done = scores.has_scored if only_scored else scores.done
+        # A row that not every candidate was asked about would favour some.
+        end = scores.decided_after or len(known)
+        asked = max((len(run.answers) // spec.samples for run in scores.runs), default=0)
+        numbers = [number for number in range(end) if done(number)]
+        models = [run.model for run in scores.runs]
+        prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
+        labels = _labels(models, prompts)
+        candidates = [
+            _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
+            for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
+        ]
+        own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
+        return Evaluation(
+            candidates,
+            [known[number] for number in numbers],
+            spec.truth,
+            spec.samples,
+            spec.scorer,
+            scores.kind,
+            left_out=self._left_out,
+            spared=len(known) - asked if scores.decided_after else 0,
+            is_decided=scores.decided_after is not None,
+            is_sequential=spec.stop_when_clear,
+            notices=(*notices, *scores.notices, *own),
+        )
 
 
 def _candidate(scores: Scores, place: int, numbers: Sequence[int], candidate: Candidate) -> Candidate:
@@ -303,33 +290,6 @@ def _labels(models: Sequence[str], prompts: Sequence[str]) -> list[str]:
     if len(set(models)) == 1:
         return list(prompts)
     return [f"{model} with {prompt}" for model, prompt in zip(models, prompts, strict=True)]
-
-
-def ended_early(evaluation: Evaluation, ran: Ran, place: str) -> InferenceError | Interrupted | None:
-    """Return what ended an evaluation early, or None; see `Ran`. `place` is where the user finds the evaluation."""
-    return ran.ended_early(evaluation, f"What the rows so far tell is in {place}.")
-
-
-def evaluation_job(
-    command: Command,
-    what: str,
-    prepared: PreparedEvaluation,
-    *,
-    place: str,
-    summary: Callable[[Evaluation], dict[str, Any]] | None = None,
-    variable: str = "",
-    after: Callable[[Evaluation, Ran], None] | None = None,
-) -> Job:
-    """Return a Job for an evaluation; as `map_job`. `after` is called with what came of it, in the job's thread."""
-
-    def work(job: Job) -> Outcome:
-        evaluation, ran = prepared.run(progress=job.follow)
-        if after is not None:
-            after(evaluation, ran)
-        shown = summary(evaluation) if summary else None
-        return Outcome(evaluation, shown, ended_early(evaluation, ran, place), evaluation.notices)
-
-    return Job(command, what, work, runs=prepared.runs, so_far=lambda: prepared.so_far().rows, variable=variable)
 
 
 def named_prompts(prompt: str | None, others: Mapping[str, str] | Sequence[str] | str) -> dict[str, str]:

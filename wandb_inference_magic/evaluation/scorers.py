@@ -10,10 +10,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..batch import NO_VALUE, Kind, json_text, means_same, plain
-from ..errors import LEAVING, InferenceError, quoted, shortened
+from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
 from ..prompts import is_missing
 from ..text import read_json_text
-from .verdict import SHARE, Measure
+from .verdict import SHARE, ScoreMeasure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Scorer:
     name : str
     score : callable
         Takes an answer, the truth and what the schema says of them; returns the score, or None if it has none.
-    measure : Measure
+    measure : ScoreMeasure
         What the mean of the scores is. `SHARE` if an answer is right or wrong.
     needs_numbers : bool
         Whether only a truth that is a number can be scored.
@@ -44,7 +44,7 @@ class Scorer:
 
     name: str
     score: Score
-    measure: Measure = SHARE
+    measure: ScoreMeasure = SHARE
     needs_numbers: bool = False
 
     def is_right(self, score: float | None) -> bool:
@@ -133,7 +133,7 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
         try:
             returned = function(answer, truth)
         except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
-            said = quoted(f"{type(error).__name__}: {error}")
+            said = quoted(describe_exception(error))
             raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
         try:
             found = float(returned)
@@ -146,7 +146,7 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
             raise InferenceError(f"The scorer {name} returned {found:g}: it must be from 0 to 1.", cause="option")
         return found
 
-    return Scorer(name, score, Measure(f"mean {name}"))
+    return Scorer(name, score, ScoreMeasure(f"mean {name}"))
 
 
 def _equal(answer: Any, truth: Any, kind: Kind) -> float:
@@ -227,9 +227,11 @@ SCORERS: Final = {
     for one in (
         Scorer("equal", _equal),
         Scorer("exact", _exact),
-        Scorer("precision", lambda *given: _found(*given)[0], Measure("mean precision")),
-        Scorer("recall", lambda *given: _found(*given)[1], Measure("mean recall")),
-        Scorer("f1", _f1, Measure("mean F1")),
-        Scorer("error", _error, Measure("mean error", "", lower_is_better=True, is_bounded=False), needs_numbers=True),
+        Scorer("precision", lambda *given: _found(*given)[0], ScoreMeasure("mean precision")),
+        Scorer("recall", lambda *given: _found(*given)[1], ScoreMeasure("mean recall")),
+        Scorer("f1", _f1, ScoreMeasure("mean F1")),
+        Scorer(
+            "error", _error, ScoreMeasure("mean error", "", lower_is_better=True, is_bounded=False), needs_numbers=True
+        ),
     )
 }

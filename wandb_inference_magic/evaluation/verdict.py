@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 # More rows than this are not worth naming.
 MOST_ROWS: Final = 100_000
 BOOTSTRAP: Final = "sign flips, bootstrap over rows"
-A, B, NOT_CLEAR, EDGE = "a is better", "b is better", "not clear", "at the edge"
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class ScoreMeasure:
     """What the scores of rows are.
 
     Attributes
@@ -53,7 +52,7 @@ class Measure:
         return _rounded(value * 100)
 
 
-SHARE: Final = Measure()
+SHARE: Final = ScoreMeasure()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Comparison:
     more : float
         How many more rows would tell them apart four times in five, if the difference is what was seen. NaN if that
         is not known, as for a test that may stop at any row.
-    measure : Measure
+    measure : ScoreMeasure
     """
 
     a: str
@@ -89,7 +88,7 @@ class Comparison:
     p_value: float
     method: str
     more: float = float("inf")
-    measure: Measure = SHARE
+    measure: ScoreMeasure = SHARE
 
     @property
     def is_clear(self) -> bool:
@@ -116,8 +115,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """`a is better`, `b is better` or `not clear`, and whether that is at the edge."""
-        found = NOT_CLEAR if self.better is None else A if self.better == self.a else B
-        return f"{found}, {EDGE}" if self.is_at_edge else found
+        found = "not clear" if self.better is None else "a is better" if self.better == self.a else "b is better"
+        return f"{found}, at the edge" if self.is_at_edge else found
 
     @property
     def sentences(self) -> str:
@@ -125,10 +124,10 @@ class Comparison:
         if not self.rows:
             return f"There is no row to compare {self.a} and {self.b} on: nothing is known."
         if self.better is None:
-            return f"{self._not_apart()} {self._more()}"
-        return f"{self._better()} {self._more()}" if self.is_at_edge else self._better()
+            return f"{self._not_apart()} {self._more_rows()}"
+        return f"{self._apart()} {self._more_rows()}" if self.is_at_edge else self._apart()
 
-    def _better(self) -> str:
+    def _apart(self) -> str:
         worse = self.b if self.better == self.a else self.a
         low, high = sorted(abs(end) if end * self.difference > 0 else -abs(end) for end in (self.low, self.high))
         word = "lower" if self.measure.lower_is_better else "higher"
@@ -137,7 +136,7 @@ class Comparison:
         elif not self.is_at_edge:
             ends = f"({self._format(low)} to {self._format(high)})"
         else:
-            ends = f"({self._format(low)} to {self._format(high)}; {self._edge()})"
+            ends = f"({self._format(low)} to {self._format(high)}; at the edge, {self._disagreement()})"
         size = self._with_unit(abs(self.difference))
         return f"{self.better} is better than {worse}: its {self.measure.name} is {size} {word} {ends}."
 
@@ -153,17 +152,16 @@ class Comparison:
             these, do = ("these", "do") if self.rows != 1 else ("this", "does")
             return (
                 f"At the edge: {ahead} may be better than {behind}, but {these} {rows} {do} not settle it {ends}; "
-                f"{self._edge()}."
+                f"{self._disagreement()}."
             )
         these, tell = ("These", "do not tell") if self.rows != 1 else ("This", "does not tell")
         return f"{these} {rows} {tell} {ahead} and {behind} apart {ends}."
 
-    def _edge(self) -> str:
+    def _disagreement(self) -> str:
+        """Say how the test and the interval disagree."""
         test = "tells them apart" if self.is_clear else "does not tell them apart"
-        ends = "holds 0" if self.low <= 0 <= self.high else "leaves out 0"
-        return f"at the edge, the test {test} ({format_p(self.p_value)}) and the interval {ends}".removeprefix(
-            "" if self.better else "at the edge, "
-        )
+        interval = "holds 0" if self.low <= 0 <= self.high else "leaves out 0"
+        return f"the test {test} ({format_p(self.p_value)}) and the interval {interval}"
 
     def _format(self, value: float) -> str:
         return self.measure.format(value)
@@ -175,19 +173,16 @@ class Comparison:
             unit = "point"
         return f"{figure} {unit}".strip()
 
-    @property
-    def _would(self) -> str:
-        return "would settle it" if self.is_at_edge else "would"
-
-    def _more(self) -> str:
+    def _more_rows(self) -> str:
         if not self.difference:
             return "They are equally good here; more rows would narrow the interval."
         if isnan(self.more):
             return "More rows may settle it."
+        would = "would settle it" if self.is_at_edge else "would"
         if not isfinite(self.more) or self.more > MOST_ROWS:
-            return f"Not even {MOST_ROWS:,} more rows {self._would}, with a difference this small."
+            return f"Not even {MOST_ROWS:,} more rows {would}, with a difference this small."
         size, rows = self._with_unit(abs(self.difference)), rounded_up(self.more)
-        return f"About {rows:,} more rows {self._would}, 4 times in 5, if the difference really is {size}."
+        return f"About {rows:,} more rows {would}, 4 times in 5, if the difference really is {size}."
 
 
 def compare_all(
@@ -196,7 +191,7 @@ def compare_all(
     *,
     samples: int = 1,
     is_sequential: bool = False,
-    measure: Measure = SHARE,
+    measure: ScoreMeasure = SHARE,
 ) -> list[Comparison]:
     """Compare every two candidates on the same rows, by the scores of each candidate's rows: the means of its samples.
 
@@ -214,7 +209,7 @@ def compare_pairs(
     *,
     samples: int = 1,
     is_sequential: bool = False,
-    measure: Measure = SHARE,
+    measure: ScoreMeasure = SHARE,
 ) -> list[Comparison]:
     """Compare pairs of candidates, each given as two names and, for each row, the difference of their scores.
 
@@ -225,7 +220,7 @@ def compare_pairs(
         How often each row was asked.
     is_sequential : bool
         Whether the rows stopped when the comparison was decided. Then only a method that allows it is right.
-    measure : Measure
+    measure : ScoreMeasure
         What the scores are.
     """
     alpha = ALPHA / max(len(pairs), 1)
@@ -240,7 +235,7 @@ def compare_pairs(
 
 
 def _tested(
-    differences: Sequence[float], samples: int, alpha: float, *, is_sequential: bool, measure: Measure
+    differences: Sequence[float], samples: int, alpha: float, *, is_sequential: bool, measure: ScoreMeasure
 ) -> tuple[float, float, float, str]:
     """Return the p-value, the interval and the name of the method."""
     if not differences:

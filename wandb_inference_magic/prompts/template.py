@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
-from ..errors import InferenceError, did_you_mean, quoted, shortened
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
@@ -325,7 +325,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     except InferenceError as error:
         raise _refused(f"{_line(error, what)}: {error.what} {error.why}".strip(), error.remedy) from None
     except Exception as error:  # noqa: BLE001 - the user's own expressions can raise anything
-        said = quoted(f"{type(error).__name__}: {error}")
+        said = quoted(describe_exception(error))
         raise _refused(f"{_line(error, what)}: an expression raised {said}", "Try it in a cell of its own.") from None
 
 

@@ -14,7 +14,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import LEAVING, InferenceError, did_you_mean, quoted, shortened
+from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import json_in
 from ..text import json_values, read_json_text
@@ -247,7 +247,7 @@ def _evaluated(tree: ast.Expression, names: Mapping[str, Any]) -> Any:
     try:
         return eval(compile(tree, "<schema>", "eval"), known)
     except Exception as error:  # noqa: BLE001 - attributes and subscripts of the user's objects can raise anything
-        raise _no_schema(quoted(f"{type(error).__name__}: {error}")) from None
+        raise _no_schema(quoted(describe_exception(error))) from None
 
 
 def _is_usable(value: object) -> bool:
@@ -290,7 +290,7 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
     except RecursionError:
         raise
     except (Exception, *LEAVING) as error:
-        raise ValidatorError(quoted(f"{type(error).__name__}: {error}")) from error
+        raise ValidatorError(quoted(describe_exception(error))) from error
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

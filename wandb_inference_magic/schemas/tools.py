@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..concurrency import run_once
-from ..errors import InferenceError, did_you_mean, quoted
+from ..errors import InferenceError, describe_exception, did_you_mean, quoted
 from ..messages import ToolStep
 from ..text import counted, whole
 from .tool_schema import Tool, describe, name_of
@@ -138,7 +138,7 @@ class Toolbox:
             text = str.__str__(found.text)
         except FAILURES as error:
             kind = quoted(type(result).__name__)
-            why = error.what if isinstance(error, InferenceError) else f"{type(error).__name__}: {error}"
+            why = error.what if isinstance(error, InferenceError) else describe_exception(error)
             notice = f"{_WHOSE.format(name)} was not sent to the model: {quoted(why)} {_REMEDY}"
             return f"The tool {name} ran, and its result, of type {kind}, has no text form.", [notice]
         if not found.images:

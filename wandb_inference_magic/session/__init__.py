@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .budget import Budget as Budget, Part as Part, Reservation as Reservation
+    from .budget import Budget as Budget, BudgetPart as BudgetPart, Reservation as Reservation
     from .command import Command as Command
     from .job_records import (
         JobRecord as JobRecord,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "budget": ("Budget", "Part", "Reservation"),
+        "budget": ("Budget", "BudgetPart", "Reservation"),
         "command": ("Command",),
         "job_records": ("JobRecord", "RecordFile", "forget_same", "unfinished"),
         "jobs": ("Foreground",),

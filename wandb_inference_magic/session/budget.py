@@ -70,7 +70,7 @@ class Budget:
         if left is None or held <= ROUNDING:
             return False
         worst = _WorstCase(request, Reservation.checked_price(request), 1, FEWEST_TOKENS, WHOLE)
-        worst(0.0)
+        worst.fit(0.0)
         return worst.usd <= left + held + ROUNDING
 
     @property
@@ -111,7 +111,7 @@ def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> P
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BudgetPart:
     """The part of the budget that one of several commands may reserve.
 
     `of` is the number of equal parts, `own` the USD that the command has reserved already, and `held` those that all
@@ -122,19 +122,19 @@ class Part:
     own: float = 0.0
     held: float = 0.0
 
-    def __call__(self, left: float) -> float:
+    def usable(self, left: float) -> float:
         """Return the USD that the command may still reserve, given those that are left."""
         return max(min(left, (left + self.held) / self.of - self.own), 0.0)
 
 
 class _WorstCase:
-    """The worst-case cost of a request in USD, given the USD that are left.
+    """The worst-case cost of a request in USD: `usd`, which `fit` sets for the USD that are left.
 
     If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
     that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
-    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: Part) -> None:
+    def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: BudgetPart) -> None:
         tokens = request.most_prompt_tokens
         # Some models charge more for tokens that they write to their cache.
         self.prompt = max(price.cost(tokens, 0), price.cost(tokens, 0, tokens))
@@ -148,9 +148,9 @@ class _WorstCase:
         self._part = part
         self._most = REPLY_TOKENS if self._given else _most_of_reply(request)
 
-    def __call__(self, left: float) -> float:
-        """Return the cost in USD, infinity if the part of the run cannot pay it, and set `usd` and `limit`."""
-        own = self._part(left)
+    def fit(self, left: float) -> float:
+        """Set `usd` and `limit` for the USD that are left. Return `usd`, or infinity if the part cannot pay it."""
+        own = self._part.usable(left)
         if self._given or not self._token:
             self.usd = self.prompt + self._token * (self._given or 0)
         else:
@@ -168,7 +168,7 @@ def _most_of_reply(request: PreparedRequest) -> int:
     return max(min(room, most, REPLY_TOKENS), FEWEST_TOKENS)
 
 
-WHOLE: Final = Part()
+WHOLE: Final = BudgetPart()
 
 
 class Reservation:
@@ -193,7 +193,7 @@ class Reservation:
         return self._usd
 
     def reserve(
-        self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS, part: Part = WHOLE
+        self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS, part: BudgetPart = WHOLE
     ) -> None:
         """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
 
@@ -206,7 +206,7 @@ class Reservation:
             The number of calls, including this one, that are to be made at once and have no reservation yet.
         least : int
             The fewest tokens to reserve for a reply when the user set no limit.
-        part : Part
+        part : BudgetPart
             What of the budget the calls of the same run may reserve.
 
         Raises
@@ -222,7 +222,7 @@ class Reservation:
         price = self.checked_price(request)
         worst = _WorstCase(request, price, wanted, least, part)
         rest = self._reserve(worst, limit)
-        if worst.usd > part(rest) + ROUNDING:
+        if worst.usd > part.usable(rest) + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             held = self._budget.held
             raise InferenceError(
@@ -256,9 +256,9 @@ class Reservation:
     def _reserve(self, worst: _WorstCase, limit: float) -> float:
         """Reserve the worst-case cost if that much is left. Return what was left."""
         if self._budget.shared is None:
-            return self._budget.usage.hold(self, worst, limit)
+            return self._budget.usage.hold(self, worst.fit, limit)
         self._call = self._call or uuid4().hex
-        return self._budget.shared.reserve(self._call, worst, lambda: worst.prompt, limit)[0]
+        return self._budget.shared.reserve(self._call, worst.fit, lambda: worst.prompt, limit)[0]
 
     def settle(self, call: Call) -> str:
         """Replace a call's reservation with its real cost. Return a notice for the user, or an empty string.

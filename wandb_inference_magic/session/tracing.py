@@ -16,7 +16,7 @@ from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from ..config import ignored_among, resolve_server_key
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
 
@@ -201,7 +201,7 @@ class Tracer:
         except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
             raise InferenceError(
                 f"Weave could not be connected to for {self._project}: {self._nothing_done}.",
-                why=quoted(library_message(f"{type(error).__name__}: {error}")),
+                why=quoted(library_message(describe_exception(error))),
                 remedy="Check the project's name and the key; %wbconfig --trace off switches tracing off.",
                 cause="network",
             ) from None
@@ -260,7 +260,7 @@ class Tracer:
                 )
                 trace.link = str(call.ui_url)
             except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-                self._listener.observe(f"{type(error).__name__}: {error}")
+                self._listener.observe(describe_exception(error))
         return trace, call
 
     @property
@@ -285,7 +285,7 @@ class Tracer:
             shown = None if error is None else _renamed(error, self.hidden(str(error)))
             self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._listener.observe(f"{type(failure).__name__}: {failure}")
+            self._listener.observe(describe_exception(failure))
 
     @contextmanager
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
@@ -296,7 +296,7 @@ class Tracer:
         try:
             call = self._client.create_call("model_call", self.hidden(body), parent=parent, use_stack=False)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._listener.observe(f"{type(failure).__name__}: {failure}")
+            self._listener.observe(describe_exception(failure))
         error: BaseException | None = None
         try:
             yield
@@ -392,7 +392,7 @@ def _weave(nothing_done: str) -> Any:
     except Exception as error:  # noqa: BLE001 - it imports much, of versions that may not go together
         raise InferenceError(
             f"Weave is installed, but cannot be imported: {nothing_done}.",
-            why=quoted(library_message(f"{type(error).__name__}: {error}")),
+            why=quoted(library_message(describe_exception(error))),
             remedy=f"Update it and its dependencies: {INSTALL_COMMAND} --upgrade, then restart the kernel.",
             cause="missing",
         ) from None
