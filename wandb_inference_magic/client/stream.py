@@ -136,7 +136,7 @@ async def stream_chat(
     client : AsyncOpenAI
         Our own client, built by `Clients`.
     body : mapping
-        `model`, `messages` and the parameters. Those that the SDK does not know are in `extra_body`.
+        `model`, `messages` and the parameters.
     stream : bool
         Whether to request a stream.
     arrival : Arrival
@@ -158,8 +158,7 @@ async def stream_chat(
     openai.OpenAIError
         For any failure of the service or the network.
     """
-    sent = {name: value for name, value in body.items() if name != "extra_body"} | body.get("extra_body", {})
-    sent |= ({} if limit is None else {"max_tokens": limit}) | (STREAMED if stream else {})
+    sent = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
     before = LIMITED.set(limit is not None)
     try:
         chunks = await _begin(client, sent)

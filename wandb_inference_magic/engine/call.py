@@ -139,7 +139,9 @@ class ModelCall:
         builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
-        chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
+        chunks = stream_chat(
+            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit
+        )
         with self._command.observed(self.sent, hold.limit) as seen:
             try:
                 with self._command.session.usage.counting(self.sent, builder, hold.settle):

@@ -291,10 +291,9 @@ class Tracer:
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
         """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
         call = None
-        body = {name: value for name, value in request.body.items() if name != "extra_body"}
-        body |= request.body.get("extra_body", {})
         try:
-            call = self._client.create_call("model_call", self.hidden(body), parent=parent, use_stack=False)
+            body = self.hidden(request.flat_body)
+            call = self._client.create_call("model_call", body, parent=parent, use_stack=False)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(f"{type(failure).__name__}: {failure}")
         error: BaseException | None = None
