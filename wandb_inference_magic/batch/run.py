@@ -288,7 +288,7 @@ class BatchRun(RunResults):
         if row in self._in_flight:
             self._in_flight.discard(row)
             self._ended_keys.append(row.key)
-            row.hold.release()
+            row.reservation.release()
             for call in row.calls():
                 self.count(call)
 
@@ -371,19 +371,19 @@ class BatchRun(RunResults):
         budget, jobs = self.command.budget, self.command.session.jobs
         try:
             with suppress(InferenceError):
-                row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
+                row.reservation.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
                 return True
             # Calls cost less than their worst case: what they leave may be enough.
             if self._in_flight:
                 return False
             if budget.may_come(row.sent) and not self.is_nested and not jobs.has_paused:
                 with suppress(InferenceError):
-                    row.hold.reserve(row.sent, least=LEAST_REPLY_TOKENS)
+                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
                     return True
                 self._is_short = True
                 return False
             # The rest of the budget is for one row.
-            row.hold.reserve(row.sent)
+            row.reservation.reserve(row.sent)
         except InferenceError as error:
             self.stopped = InferenceError(
                 "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
@@ -393,9 +393,9 @@ class BatchRun(RunResults):
 
     def _part(self) -> Part:
         """Return what of the budget this command may reserve: each job has a part, and the notebook."""
-        own = sum(one.hold.usd for run in self.together for one in run._in_flight)
-        held = own if self.command.budget.shared else self.command.budget.held
-        return Part(self.command.session.jobs.running + 1, own, held)
+        own = sum(one.reservation.usd for run in self.together for one in run._in_flight)
+        reserved = own if self.command.budget.shared else self.command.budget.reserved
+        return Part(self.command.session.jobs.running + 1, own, reserved)
 
     @property
     def waits(self) -> tuple[str, float]:

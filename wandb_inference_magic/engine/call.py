@@ -35,7 +35,7 @@ class ModelCall:
     spec : ChatSpec
     request : PreparedRequest
         The first request. `sent` is the latest.
-    hold : Reservation
+    reservation : Reservation
         The reservation of its cost.
     progress : CallProgress, optional
         Updated during the call, for a front end to read.
@@ -50,7 +50,7 @@ class ModelCall:
         command: Command,
         spec: ChatSpec,
         request: PreparedRequest,
-        hold: Reservation,
+        reservation: Reservation,
         progress: CallProgress | None = None,
         *,
         remedy: str = "",
@@ -60,7 +60,7 @@ class ModelCall:
         self.sent = request
         self.progress = progress or CallProgress(request.model)
         self._command = command
-        self.hold = hold
+        self.reservation = reservation
         self._remedy = remedy
         self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
         # When the last request was sent, by the session's clock.
@@ -132,19 +132,19 @@ class ModelCall:
         self.share.limiter.served(self.sent_at)
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
-        builder, hold = self.builder, self.hold
-        hold.reserve(self.sent)
-        builder.budget_limit = hold.limit
+        builder, reservation = self.builder, self.reservation
+        reservation.reserve(self.sent)
+        builder.budget_limit = reservation.limit
         key = self.sent.endpoint.key
         builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
         chunks = stream_chat(
-            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit
+            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=reservation.limit
         )
-        with self._command.observed(self.sent, hold.limit) as seen:
+        with self._command.observed(self.sent, reservation.limit) as seen:
             try:
-                with self._command.session.usage.counting(self.sent, builder, hold.settle):
+                with self._command.session.usage.counting(self.sent, builder, reservation.settle):
                     # Closing the chunks closes the connection, also when the call is cancelled.
                     async with aclosing(chunks):
                         await self._read(chunks)
@@ -166,7 +166,7 @@ class ModelCall:
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
-        self.hold.reserve(request)
+        self.reservation.reserve(request)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
 

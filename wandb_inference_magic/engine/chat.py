@@ -76,10 +76,10 @@ def run_chat(
         request = prepare_request(command, spec, origin)
         with (
             command.deferred_interrupts(f"chat with {request.model}") as interrupts,
-            Reservation(command.budget) as hold,
+            Reservation(command.budget) as reservation,
         ):
-            hold.reserve(request)
-            run = _ChatRun(command, spec, request, hold, listener, interrupts, share)
+            reservation.reserve(request)
+            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
                 complete = _run(run, trace)
@@ -134,7 +134,7 @@ class _ChatRun:
         command: Command,
         spec: ChatSpec,
         request: PreparedRequest,
-        hold: Reservation,
+        reservation: Reservation,
         listener: Listener,
         interrupts: Interrupts,
         share: Share | None,
@@ -146,7 +146,7 @@ class _ChatRun:
         self._listener = listener
         self._interrupts = interrupts
         remedy = UNFIT_REMEDY.format(place=self.place)
-        self._call = ModelCall(command, spec, request, hold, remedy=remedy, share=share)
+        self._call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
         self._steps: list[ToolStep] = []
         self._parsed: Any = None
 
