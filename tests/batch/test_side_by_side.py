@@ -92,7 +92,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def claims() -> int:
-    return sum(len(one.asked_by) for one in current_session().limiters._limiters.values())
+    return sum(len(one.claims) for one in current_session().limiters._limiters.values())
 
 
 def test_two_runs_over_the_same_rows_share_the_work(beside: ModuleType, service: Service) -> None:

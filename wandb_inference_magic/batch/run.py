@@ -172,13 +172,13 @@ class BatchRun(RunResults):
     def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
         """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
         self._is_short = False
-        if not self._may_ask(row):
+        if not self._claim(row):
             self._aside.append(row)
             return True
         if row.seen_end is not self.share.limiter.latest_end and not self._not_kept([row]):
             return True
         if not self._reserve(row):
-            self.share.will_not_ask(row.key)
+            self.share.give_up_claim(row.key)
             return False
         self._in_flight.add(row)
         start(row)
@@ -188,18 +188,18 @@ class BatchRun(RunResults):
         for row in self._pending:
             # A row whose start was interrupted is in flight already.
             if row not in self._in_flight:
-                self.share.will_not_ask(row.key)
+                self.share.give_up_claim(row.key)
         self._pending.clear()
         self._is_short = False
 
-    def _may_ask(self, row: RowCall) -> bool:
-        """Return whether no other run is asking the row's question. Then none will, until this run has its answer."""
-        row.is_claimed = self.keeps_answers and self.share.may_ask(row.key)
+    def _claim(self, row: RowCall) -> bool:
+        """Return whether this run may send the row's question. Then no other run does, until its answer is there."""
+        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
         return row.is_claimed or not self.keeps_answers or self.is_nested
 
     def _no_longer_asked(self) -> RowCall | None:
         """Take the first row that was set aside, and that no other run is asking any more."""
-        row = next((one for one in self._aside if self._may_ask(one)), None)
+        row = next((one for one in self._aside if self._claim(one)), None)
         if row is not None:
             self._aside.remove(row)
         return row
@@ -234,7 +234,7 @@ class BatchRun(RunResults):
             except Mismatch as mismatch:
                 row.begin_repair(mismatch)
                 row.is_repaired = True
-                self.share.will_ask_again(row.key)
+                self.share.mark_unsent(row.key)
                 return True
             reply = row.reply()
             if not reply.text and value is None:
@@ -276,7 +276,7 @@ class BatchRun(RunResults):
         """Write the results of rows that have ended to disk. Then other runs may look for them there."""
         self._kept_answers.write()
         while self._ended_keys:
-            self.share.has_asked(self._ended_keys.pop())
+            self.share.end_claim(self._ended_keys.pop())
 
     def _end_waiting(self, row: RowCall) -> None:
         self._ended_keys.append(row.key)
@@ -402,8 +402,8 @@ class BatchRun(RunResults):
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
         if self.waits_for:
             return self.waits_for, 0.0
-        waits = self.share.waits
-        return waits if waits[0] else (self.retry_reason, self.retry_at)
+        backoff = self.share.backoff
+        return backoff if backoff[0] else (self.retry_reason, self.retry_at)
 
     @property
     def is_at_last_row(self) -> bool:

@@ -12,7 +12,7 @@ from ..errors import InferenceError, quoted
 from ..libraries import hidden_library
 from ..text import library_message
 from .http import named_certificates
-from .retries import AT_ONCE
+from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
             remedy="Restart the kernel.",
             cause="network",
             retryable=is_stale,
-            waits=AT_ONCE,
+            waits=IMMEDIATELY,
         )
     return InferenceError(
         f"{endpoint.label} could not be reached or the connection broke.",
@@ -99,7 +99,7 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         remedy=remedy,
         cause="network",
         retryable=may_pass,
-        waits=AT_ONCE if is_stale else None,
+        waits=IMMEDIATELY if is_stale else None,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import pause, stream_chat
+from ..client import retry_delay, stream_chat
 from ..errors import InferenceError
 from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
@@ -108,15 +108,15 @@ class ModelCall:
                     self.sent = relaxed
                     continue
                 tries += 1
-                seconds = None if self.builder.has_begun else self.pause_after(error, tries)
+                seconds = None if self.builder.has_begun else self.delay_after(error, tries)
                 if seconds is None:
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
                     raise error from failure
                 again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
-                self.progress.waits = again, perf_counter() + seconds
+                self.progress.retry = again, perf_counter() + seconds
                 await self._command.session.clock.sleep(seconds)
-                self.progress.waits, self.progress.builder = None, ReplyBuilder()
+                self.progress.retry, self.progress.builder = None, ReplyBuilder()
             else:
                 self._command.session.models.fetch_prices(self._command, client)
                 return
@@ -263,18 +263,18 @@ class ModelCall:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
         return relax_response_format(self.sent, self.spec.schema, error)
 
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+    def delay_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""
         most = self._command.settings.max_retries
         if most and self.share.most is not None:
-            waits = self.share.limiter.waits_for(error, self.sent_at, may_be_prompt=self.is_alone)
-            if waits is None:
+            must_wait = self.share.limiter.failed(error, self.sent_at, may_be_prompt=self.is_alone)
+            if must_wait is None:
                 return None
-            if waits:
+            if must_wait:
                 # It waits for its turn, as all others do.
                 self._forgiven += 1
                 return 0.0
-        return pause(error, tries - self._forgiven, most)
+        return retry_delay(error, tries - self._forgiven, most)
 
     @property
     def is_alone(self) -> bool:

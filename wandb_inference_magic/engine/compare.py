@@ -1,4 +1,4 @@
-"""Send one prompt to several models at once and show the replies side by side. Nothing is added to the thread."""
+"""Send one prompt to several models together and show the replies side by side. Nothing is added to the thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_comparison(
     origin: Origin = NOWHERE,
     listener: ComparisonListener | None = None,
 ) -> list[Reply]:
-    """Send a prompt to several models at once and return their replies in the order of `specs`.
+    """Send a prompt to several models together and return their replies in the order of `specs`.
 
     A model that fails does not affect the others. Its Reply has the text received before the error, if any, and its
     `incomplete` attribute says why the model failed.
@@ -90,7 +90,7 @@ def _compared(
     trace: Trace,
     interrupts: Interrupts,
 ) -> list[Reply]:
-    """Send all requests at once, then draw, keep and return the replies."""
+    """Send all requests together, then draw, keep and return the replies."""
     models = [one.progress for one in contenders]
     calls = [one for one in contenders if one.call is not None]
     interrupted = ""

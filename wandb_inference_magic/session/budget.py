@@ -135,7 +135,7 @@ class _WorstCase:
     """The worst-case cost of a request in USD, given the USD that are left.
 
     If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
-    that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
+    that are requested together. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
     def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: Part) -> None:
@@ -207,7 +207,7 @@ class Reservation:
         ----------
         request : PreparedRequest
         wanted : int
-            The number of calls, including this one, that are to be made at once and have no reservation yet.
+            The number of calls, including this one, that are to be made together and have no reservation yet.
         least : int
             The fewest tokens to reserve for a reply when the user set no limit.
         part : Part

@@ -67,7 +67,7 @@ class TracerSlot:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._tracer: Tracer | None = None
-        # Several threads may need the tracer at once.
+        # Several threads may need the tracer at the same time.
         self._lock = RLock()
         self._is_publishing = False
 

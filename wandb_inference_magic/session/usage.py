@@ -104,7 +104,7 @@ class Total:
 
 @dataclass(eq=False)
 class UsageTracker:
-    """The totals by endpoint and model, since the time `since`. Several threads may count at once."""
+    """The totals by endpoint and model, since the time `since`. Several threads may count at the same time."""
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
