@@ -42,14 +42,10 @@ _NETWORK_REMEDY: Final = (
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     error = _described(failure, endpoint)
-    if error is not None and not error.retryable and not _is_timeout(failure):
+    if error is not None and not error.retryable and type(failure).__name__ != "APITimeoutError":
         # No request can reach the endpoint.
         error.affects_all = True
     return error
-
-
-def _is_timeout(failure: Exception) -> bool:
-    return type(failure).__name__ == "APITimeoutError"
 
 
 def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:

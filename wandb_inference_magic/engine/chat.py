@@ -96,12 +96,9 @@ def run_chat(
             listener.discard()
         if reply is None or not isinstance(failure, KeyboardInterrupt) or isinstance(failure, Interrupted):
             raise
-        raise Interrupted(f"The reply is complete: it is in _wbreply{_describe_place(reply)}.") from None
+        thread = f" and in the thread {reply.thread}" if reply.thread else ""
+        raise Interrupted(f"The reply is complete: it is in _wbreply{thread}.") from None
     return reply
-
-
-def _describe_place(reply: Reply) -> str:
-    return f" and in the thread {reply.thread}" if reply.thread else ""
 
 
 def _run(run: _ChatRun, trace: Trace) -> Reply:

@@ -229,8 +229,9 @@ class Reservation:
         if worst.usd > part(rest) + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
+            left = usd(rest) if rest > ROUNDING else "nothing"
             raise InferenceError(
-                f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
+                f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent.",
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
@@ -299,7 +300,3 @@ class Reservation:
 
     def __exit__(self, *_: Any) -> None:
         self.release()
-
-
-def _amount(rest: float) -> str:
-    return usd(rest) if rest > ROUNDING else "nothing"

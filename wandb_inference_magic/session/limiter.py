@@ -236,7 +236,7 @@ class Share:
         someone is waiting for its answer.
     """
 
-    def __init__(self, limiter: Limiter, most: int | None = None) -> None:
+    def __init__(self, limiter: Limiter, most: int | None) -> None:
         self.limiter = limiter
         self.most = most
         self.taken = 0
