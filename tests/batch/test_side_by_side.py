@@ -80,8 +80,8 @@ def thread() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def held_usd() -> float:
-    return float(current_session().usage.held)
+def reserved_usd() -> float:
+    return float(current_session().usage.reserved())
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -92,7 +92,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def claims() -> int:
-    return sum(len(one.asked_by) for one in current_session().limiters._limiters.values())
+    return sum(len(one.claims) for one in current_session().limiters._limiters.values())
 
 
 def test_two_runs_over_the_same_rows_share_the_work(beside: ModuleType, service: Service) -> None:
@@ -237,17 +237,17 @@ def test_jobs_have_equal_parts_of_the_budget(priced: Callable[..., ModuleType], 
     how = {"background": True, "max_tokens": 500, "concurrency": 1000}
     job = api.map_prompts(rows(400), "{{ n }}", model=[THINKER, "test/eyes"], **how)
     assert held.arrived.wait(SECONDS)
-    until(lambda: held_usd() > 0.029)
-    assert held_usd() < 0.0301, "both of its models together have half of it"
+    until(lambda: reserved_usd() > 0.029)
+    assert reserved_usd() < 0.0301, "both of its models together have half of it"
     other = api.map_prompts(rows(400), "other {{ n }}", model=THINKER, **how)
-    until(lambda: held_usd() > 0.049)
-    assert held_usd() < 0.0501, "a third each, once the first one has given back what it had before"
+    until(lambda: reserved_usd() > 0.049)
+    assert reserved_usd() < 0.0501, "a third each, once the first one has given back what it had before"
     for one in (job, other):
         one.cancel()
     held.may.set()
     for one in (job, other):
         one.join(SECONDS)
-    assert held_usd() == 0
+    assert reserved_usd() == 0
 
 
 def test_a_budget_file_that_fails_in_a_run_loses_no_answer_and_blocks_no_other_run(

@@ -265,7 +265,7 @@ def test_a_prompt_may_fill_the_context_that_the_catalog_names(practice: local.Pr
     properties = json.loads(connection.getresponse().read())
     connection.close()
     assert properties["default_generation_settings"]["n_ctx"] == local.facts(practice.model).context
-    assert properties["total_slots"] == local.AT_ONCE
+    assert properties["total_slots"] == local.CONCURRENCY
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -116,13 +116,13 @@ def test_a_child_made_during_a_call_can_call_and_owes_nothing_of_its_parents(run
         "from wandb_inference_magic.session import current_session\n"
         "usage = current_session().usage\n"
         "ask(0)\n"
-        "usage.hold('a call in flight', lambda left: 0.5, 1.0)\n"
+        "usage.reserve('a call in flight', lambda left: 0.5, 1.0)\n"
         "with usage._lock:\n"
         "    pid = os.fork()\n"
         "if pid == 0:\n"
-        "    print(ask(1), usage.held, flush=True)\n"
+        "    print(ask(1), usage.reserved(), flush=True)\n"
         "    os._exit(0)\n"
         "os.waitpid(pid, 0)\n"
-        "print(usage.held)\n"
+        "print(usage.reserved())\n"
     )
     assert run(code) == ["You said: Say 1 0.0", "0.5"]

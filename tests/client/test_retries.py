@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Streamed, chunk, completion, refused
 
-from wandb_inference_magic.client.retries import asked_to_wait, pause, read_retry_after
+from wandb_inference_magic.client.retries import read_retry_after, requested_delay, retry_delay
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.session import current_session
 
@@ -26,26 +26,26 @@ def busy(retry_after: float | None = None) -> InferenceError:
 
 @pytest.mark.parametrize(("tries", "low", "high"), [(1, 1.5, 2.5), (2, 4.5, 7.5), (3, 13.5, 22.5), (9, 40, 60)])
 def test_pauses_grow_and_are_random(tries: int, low: float, high: float) -> None:
-    pauses = {pause(busy(), tries, 10) for _ in range(20)}
+    pauses = {retry_delay(busy(), tries, 10) for _ in range(20)}
     assert len(pauses) > 1
     assert all(one is not None and low <= one <= high for one in pauses)
 
 
 def test_the_pause_that_the_service_requests_is_used() -> None:
-    assert pause(busy(retry_after=600), 1, 3) is None
+    assert retry_delay(busy(retry_after=600), 1, 3) is None
 
 
 @pytest.mark.parametrize(("asked", "low", "high"), [(7, 7, 8.75), (0, 1, 2), (0.001, 1, 2), (60, 60, 75)])
 def test_many_clients_do_not_return_at_the_same_moment_nor_at_once(asked: float, low: float, high: float) -> None:
-    pauses = {pause(busy(retry_after=asked), tries, 9) for tries in range(1, 9)}
+    pauses = {retry_delay(busy(retry_after=asked), tries, 9) for tries in range(1, 9)}
     assert len(pauses) > 1
     assert all(one is not None and low <= one <= high for one in pauses)
 
 
 def test_retries_are_limited_in_number_and_to_retryable_errors() -> None:
-    assert pause(busy(), 4, 3) is None
-    assert pause(busy(), 1, 0) is None
-    assert pause(InferenceError("Wrong key.", cause="key"), 1, 3) is None
+    assert retry_delay(busy(), 4, 3) is None
+    assert retry_delay(busy(), 1, 0) is None
+    assert retry_delay(InferenceError("Wrong key.", cause="key"), 1, 3) is None
 
 
 def test_retry_after_is_read_in_all_its_forms() -> None:
@@ -77,7 +77,7 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
 def test_limits_that_are_used_up_ask_to_wait_until_they_are_reset(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert asked_to_wait(headers) == seconds
+    assert requested_delay(headers) == seconds
 
 
 def test_a_limit_is_reset_at_a_moment() -> None:
@@ -85,14 +85,14 @@ def test_a_limit_is_reset_at_a_moment() -> None:
     date = datetime.fromtimestamp(moment, timezone.utc).isoformat().replace("+00:00", "Z")
     for reset in (str(moment), str(round(moment * 1000)), date):
         headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": reset}
-        seconds = asked_to_wait(headers)
+        seconds = requested_delay(headers)
         assert seconds is not None
         assert 50 < seconds <= 100.001
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "x-ratelimit-remaining", "x-ratelimit-reset"]), st.text()))
 def test_any_headers_are_read(headers: dict[str, str]) -> None:
-    asked_to_wait(headers)
+    requested_delay(headers)
 
 
 @given(st.text())

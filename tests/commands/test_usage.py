@@ -367,7 +367,7 @@ def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) 
     assert 0 <= used.cached_tokens <= used.prompt_tokens <= 10**9
     assert 0 <= used.completion_tokens <= 10**9
     assert 0 <= total.cost <= 1500
-    assert usage.held == 0
+    assert usage.reserved() == 0
     assert budget.left == max(1000.0 - total.cost, 0.0)
     reply = builder.build(asked_model="m", endpoint="e", price=request.price, messages=())
     assert reply.text == "Hello."

@@ -89,7 +89,7 @@ MAP_WITH_REPAIR = (
     "    print(map_prompts(['a'], '{{ text }}', schema='label good|bad', max_tokens=8000).label.tolist())\n"
     "except InferenceError as error:\n"
     "    print(error.cause)\n"
-    "print(session.usage.held)\n"
+    "print(session.usage.reserved())\n"
 )
 
 
@@ -141,14 +141,14 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
         "class Interrupting(Schema):\n"
         "    @property\n"
         "    def response_format(self):\n"
-        "        print(session.usage.held > 0)\n"
+        "        print(session.usage.reserved() > 0)\n"
         "        raise KeyboardInterrupt\n"
         "schema = Interrupting(**vars(schema_of('a')))\n"
         "asks = [ChatSpec('hi', model='test/eyes'), ChatSpec('hi', model='test/thinker', schema=schema)]\n"
         "try:\n"
         "    run_comparison(Command(session), asks)\n"
         "except KeyboardInterrupt:\n"
-        "    print(session.usage.held)\n"
+        "    print(session.usage.reserved())\n"
     )
     assert run(1, code) == ["True", "0.0"]
     assert wandb.api.chats == []
@@ -159,7 +159,7 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
 ASK = (
     "try:\n"
     "    reply = chat('hi', stream=False{options})\n"
-    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.held)\n"
+    "    print(reply.budget_limit, reply.cost <= session.settings.budget, session.usage.reserved())\n"
     "except InferenceError as error:\n"
     "    print(error.cause, error.what)\n"
 )
@@ -358,7 +358,7 @@ def reserve_for(usage: UsageTracker | None = None, **body: Any) -> tuple[float, 
     )
     with Reservation(Budget(0.01, usage)) as reservation:
         reservation.reserve(request)
-        return usage.held, reservation.limit
+        return usage.reserved(), reservation.limit
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -388,14 +388,14 @@ def test_several_replies_of_one_call_are_reserved_together(name: str) -> None:
 
 
 def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    hold = UsageTracker.hold
+    reserve = UsageTracker.reserve
 
     def interrupted(*given: Any) -> float:
-        hold(*given)
+        reserve(*given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(UsageTracker, "hold", interrupted)
+    monkeypatch.setattr(UsageTracker, "reserve", interrupted)
     usage = UsageTracker()
     with pytest.raises(KeyboardInterrupt):
         reserve_for(usage, max_tokens=1000)
-    assert usage.held == 0
+    assert usage.reserved() == 0

@@ -98,7 +98,7 @@ def test_kernels_together_stay_within_the_budget(wandb: Wandb, environment: dict
         held_replies.go_on.set()
         assert [lines.get(timeout=120) for _ in range(5)] == ["Yes."] * 5
     assert len(wandb.api.chats) == 5
-    spent = SharedSpending(file).total()
+    spent = SharedSpending(file).spent()
     assert spent == pytest.approx(5 * (MOST + 1e-6))
     assert spent <= BUDGET
 
@@ -119,9 +119,9 @@ def test_the_call_of_a_killed_kernel_is_counted_as_an_estimate(
             one.communicate()
     held_replies.wait_for(4)
     assert len(wandb.api.chats) == 5
-    assert SharedSpending(file).total() == pytest.approx(4 * (MOST + 1e-6))
+    assert SharedSpending(file).spent() == pytest.approx(4 * (MOST + 1e-6))
     later = SharedSpending(file, lambda: time() + 2 * LEASE_SECONDS)
-    estimate = later.total() - 4 * (MOST + 1e-6)
+    estimate = later.spent() - 4 * (MOST + 1e-6)
     assert 0 < estimate == pytest.approx(later.estimated())
     assert estimate < 0.001
     # The reservation has expired.
@@ -131,12 +131,12 @@ def test_the_call_of_a_killed_kernel_is_counted_as_an_estimate(
 def test_a_reservation_is_renewed_while_its_call_is_running(tmp_path: Path) -> None:
     now = 1000.0
     ours, theirs = (SharedSpending(tmp_path / "class.sqlite", lambda: now) for _ in range(2))
-    ours.reserve("a", lambda _: 0.6, lambda: 0.1, 1.0)
+    ours.reserve("a", lambda _: 0.6, 0.1, 1.0)
     for _ in range(3):
         now += LEASE_SECONDS - 1
         ours.renew()
     assert theirs.left(1.0) == pytest.approx(0.4)
-    assert theirs.reserve("b", lambda _: 0.6, lambda: 0.1, 1.0)[0] == pytest.approx(0.4)
+    assert theirs.reserve("b", lambda _: 0.6, 0.1, 1.0) == pytest.approx(0.4)
     now += LEASE_SECONDS + 1
     assert theirs.left(1.0) == pytest.approx(0.9)
     assert theirs.estimated() == pytest.approx(0.1)
@@ -156,7 +156,7 @@ def test_a_background_thread_renews_reservations(tmp_path: Path, monkeypatch: py
             renewed.set()
 
     spending = Watched(tmp_path / "class.sqlite")
-    spending.reserve("a", lambda _: 0.1, lambda: 0.0, 1.0)
+    spending.reserve("a", lambda _: 0.1, 0.0, 1.0)
     assert renewed.wait(60)
     spending.settle("a", 0.0)
 
@@ -167,8 +167,8 @@ def test_the_background_thread_ends_after_the_last_call(tmp_path: Path) -> None:
 
     before = renewal_threads()
     spending = SharedSpending(tmp_path / "class.sqlite")
-    spending.reserve("a", lambda _: 0.1, lambda: 0.0, 1.0)
-    spending.reserve("b", lambda _: 0.1, lambda: 0.0, 1.0)
+    spending.reserve("a", lambda _: 0.1, 0.0, 1.0)
+    spending.reserve("b", lambda _: 0.1, 0.0, 1.0)
     (thread,) = (one for one in renewal_threads() if one not in before)
     assert thread.daemon
     spending.settle("a", 0.1)
@@ -176,7 +176,7 @@ def test_the_background_thread_ends_after_the_last_call(tmp_path: Path) -> None:
     spending.settle("b", 0.0)
     thread.join(60)
     assert not thread.is_alive()
-    assert spending.total() == pytest.approx(0.1)
+    assert spending.spent() == pytest.approx(0.1)
 
 
 def test_the_spending_recorded_by_an_older_version_is_counted(
@@ -200,13 +200,13 @@ def test_a_cost_that_cannot_be_written_is_added_later(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "class.sqlite"
     path.parent.mkdir()
     spending = SharedSpending(path)
-    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    spending.reserve("a", lambda _: 0.5, 0.0, 1.0)
     path.unlink()
     path.parent.rmdir()
     spending.settle("a", 0.4)
     path.parent.mkdir()
     assert spending.left(1.0) == pytest.approx(0.6)
-    assert SharedSpending(path).total() == pytest.approx(0.4)
+    assert SharedSpending(path).spent() == pytest.approx(0.4)
 
 
 def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
@@ -218,7 +218,7 @@ def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
     with processes(8, UNTIL_REFUSED, file, environment | known_model_environment(wandb), budget=0.02) as running:
         assert [one.communicate()[0].strip() for one in running] == ["budget"] * 8
     assert 20 <= len(wandb.api.chats) <= 28
-    assert SharedSpending(file).total() == pytest.approx(len(wandb.api.chats) * 0.001)
+    assert SharedSpending(file).spent() == pytest.approx(len(wandb.api.chats) * 0.001)
 
 
 def test_the_spending_of_other_kernels_is_counted(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ def test_the_spending_of_other_kernels_is_counted(kernel_with_catalog: Kernel, w
     kernel.run(f"%wbconfig --budget 0.01 --budget-file {file}")
     wandb.api.always = completion("Yes.", counted=usage(1000, 0))
     assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
-    assert SharedSpending(file).total() == 0.001
-    SharedSpending(file).add(0.5)
+    assert SharedSpending(file).spent() == 0.001
+    SharedSpending(file).settle("", 0.5)
     before = len(wandb.api.chats)
     assert "nothing is left of the budget" in kernel.run("%wbchat --max-tokens 10 hi").error
     assert len(wandb.api.chats) == before
@@ -253,7 +253,7 @@ def test_an_interrupted_call_leaves_no_reservation(kernel_with_catalog: Kernel, 
     wandb.api.then(Endless("x" * 400))
     assert "Interrupted." in kernel.interrupt_at("%wbchat hi", "xxxx").error
     kernel.join_threads_since(before)
-    spent = SharedSpending(path).total()
+    spent = SharedSpending(path).spent()
     assert 0 < spent < 0.0001
     assert SharedSpending(path).left(1.0) == pytest.approx(1.0 - spent)
 
@@ -261,7 +261,7 @@ def test_an_interrupted_call_leaves_no_reservation(kernel_with_catalog: Kernel, 
 def test_wbusage_shows_which_spending_is_an_estimate(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
     kernel, path = kernel_with_catalog, tmp_path / "class.sqlite"
     killed = SharedSpending(path, lambda: time() - 2 * LEASE_SECONDS)
-    killed.reserve("a", lambda _: 0.5, lambda: 0.25, 1.0)
+    killed.reserve("a", lambda _: 0.5, 0.25, 1.0)
     kernel.run(f"%wbconfig --budget 1 --budget-file {path} --model test/thinker")
     assert kernel.run("%wbchat --max-tokens 10 hi").ok
     assert "The budget file counts $0.25 for calls whose kernel was killed: an estimate." in kernel.run("%wbusage").text
@@ -282,7 +282,7 @@ def test_the_file_name_is_relative_to_the_folder_where_it_was_set(
         kernel.run("%cd -q sub")
         assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
         kernel.run("%cd -q ..")
-        assert SharedSpending(tmp_path / name).total() == pytest.approx(0.002)
+        assert SharedSpending(tmp_path / name).spent() == pytest.approx(0.002)
     assert list((tmp_path / "sub").iterdir()) == []
     # The usage of this session is not that of the class.
     kernel.run("%wbusage --reset")
@@ -316,7 +316,7 @@ def test_an_interrupt_while_the_file_is_written_counts_the_cost_once(
             return done
 
     spending = SharedSpending(tmp_path / "class.sqlite")
-    spending.reserve("a", lambda _: 0.5, lambda: 0.0, 1.0)
+    spending.reserve("a", lambda _: 0.5, 0.0, 1.0)
     spending._owed = 0.25
     path = tmp_path / "class.sqlite"
     monkeypatch.setattr(spending, "_opened", lambda: sqlite3.connect(path, isolation_level=None, factory=Interrupted))
@@ -325,4 +325,4 @@ def test_an_interrupt_while_the_file_is_written_counts_the_cost_once(
     monkeypatch.undo()
     assert spending.left(1.0) == pytest.approx(1.0 - 0.35 - (0.5 if when == "before" else 0.0))
     spending.settle("a", 0.0)
-    assert SharedSpending(tmp_path / "class.sqlite").total() == pytest.approx(0.35)
+    assert SharedSpending(tmp_path / "class.sqlite").spent() == pytest.approx(0.35)

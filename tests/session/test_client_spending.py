@@ -36,7 +36,7 @@ def said(**how):
 def total():
     one = session.usage.total()
     print(one.calls, one.failed, one.interrupted, one.usage.prompt_tokens, one.usage.completion_tokens,
-          one.estimates, f"{one.cost:.6f}", session.usage.held)
+          one.estimates, f"{one.cost:.6f}", session.usage.reserved())
 """
 
 

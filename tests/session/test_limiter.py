@@ -138,7 +138,7 @@ async def test_a_lower_limit_applies_to_those_that_wait() -> None:
     slots = Slots(4, Limiter(FastClock()))
     tasks = slots.start(*range(6))
     await settled()
-    assert slots.share.limiter.waits_for(failure(429), sent=101.0)
+    assert slots.share.limiter.failed(failure(429), sent=101.0)
     await slots.release(0, 1)
     assert slots.held == [2, 3]
     await slots.release(2)
@@ -186,7 +186,7 @@ async def test_the_limit_is_raised_again_slowly(most: int, served: int, allowed:
     slots = Slots(most, Limiter(FastClock()))
     tasks = slots.start(0)
     await settled()
-    slots.share.limiter.waits_for(failure(429), sent=101.0)
+    slots.share.limiter.failed(failure(429), sent=101.0)
     for _ in range(served):
         slots.share.limiter.served()
     assert slots.share.allowed == allowed
@@ -209,7 +209,7 @@ async def _outage(clock: FastClock, seconds: float, *, rows: int, most: int) -> 
                 if sent >= until:
                     share.limiter.served()
                     return
-            if not share.limiter.waits_for(failure(), sent):
+            if not share.limiter.failed(failure(), sent):
                 given_up[0] += 1
                 return
 
@@ -250,7 +250,7 @@ async def test_a_run_that_follows_a_cancelled_one_waits_for_the_same_moment() ->
     first = Slots(2, limiter)
     tasks = first.start(0)
     await settled()
-    limiter.waits_for(failure(after=100.0), sent=100.5)
+    limiter.failed(failure(after=100.0), sent=100.5)
     tasks[0].cancel()
     await settled()
     second = Slots(2, limiter)
@@ -266,11 +266,11 @@ def test_a_new_run_has_patience_again() -> None:
 
     async def exhausted() -> None:
         share = limiters.share("http://here", "a", 4)
-        while share.limiter.waits_for(failure(), share.limiter.clock.now()):
+        while share.limiter.failed(failure(), share.limiter.clock.now()):
             await share.limiter.clock.sleep(200.0)
         again = limiters.share("http://here", "a", 4)
         assert again.limiter is share.limiter
-        assert again.limiter.waits_for(failure(), share.limiter.clock.now() + 1) is True
+        assert again.limiter.failed(failure(), share.limiter.clock.now() + 1) is True
 
     run_once(exhausted())
 
@@ -282,7 +282,7 @@ async def test_a_refused_connection_while_others_are_answered_is_waited_for() ->
     gone = InferenceError("It could not be reached.", cause="network", affects_all=True)
     async with Share(limiter, 4).slot():
         limiter.served()
-        assert limiter.waits_for(gone, sent=99.0) is True
+        assert limiter.failed(gone, sent=99.0) is True
 
 
 @in_loop
@@ -290,7 +290,7 @@ async def test_after_a_cut_chats_alone_are_not_limited() -> None:
     limiter = Limiter(FastClock())
     tasks = Slots(4, limiter).start(0)
     await settled()
-    limiter.waits_for(failure(429), sent=101.0)
+    limiter.failed(failure(429), sent=101.0)
     tasks[0].cancel()
     await settled()
     chats = [Slots(None, limiter) for _ in range(5)]
@@ -307,7 +307,7 @@ async def test_a_machine_that_sleeps_gives_nothing_up() -> None:
     async with Share(limiter, 4).slot():
         sent = clock.now()
         clock.time += 8 * 3600
-        assert limiter.waits_for(failure(None, cause="network"), sent) is True
+        assert limiter.failed(failure(None, cause="network"), sent) is True
 
 
 @in_loop
@@ -317,7 +317,7 @@ async def test_a_minute_that_the_service_asks_for_is_waited_once() -> None:
     tasks = slots.start(*range(5))
     await settled()
     for _ in range(4):
-        assert slots.share.limiter.waits_for(failure(429, after=60.0), sent=100.5)
+        assert slots.share.limiter.failed(failure(429, after=60.0), sent=100.5)
     # An answer to a request from before the refusal says nothing about now.
     slots.share.limiter.served(sent=99.0)
     assert slots.share.limiter.is_waiting
@@ -334,7 +334,7 @@ async def test_a_chat_does_not_wait_for_a_failing_service_and_its_answer_lets_ro
     rows, chat = Slots(4, limiter), Slots(None, limiter)
     tasks = rows.start(0)
     await settled()
-    limiter.waits_for(failure(after=100.0), sent=limiter.clock.now())
+    limiter.failed(failure(after=100.0), sent=limiter.clock.now())
     tasks += [*rows.start(1), *chat.start(0)]
     await rows.release(0)
     assert (rows.held, chat.held) == ([], [0])
@@ -350,7 +350,7 @@ async def test_nothing_is_left_on_the_loop() -> None:
     slots = Slots(1)
     tasks = slots.start(0)
     await settled()
-    slots.share.limiter.waits_for(failure(after=100.0), sent=slots.share.limiter.clock.now())
+    slots.share.limiter.failed(failure(after=100.0), sent=slots.share.limiter.clock.now())
     tasks[0].cancel()
     await settled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -370,7 +370,7 @@ async def test_nothing_is_left_on_the_loop() -> None:
 async def test_a_failure_may_be_the_rows_own(error: InferenceError, is_last: bool, expected: bool) -> None:
     limiter = Limiter(FastClock())
     async with Share(limiter, 4).slot():
-        assert limiter.waits_for(error, limiter.clock.now(), may_be_prompt=is_last) is expected
+        assert limiter.failed(error, limiter.clock.now(), may_be_prompt=is_last) is expected
 
 
 @in_loop
@@ -378,7 +378,7 @@ async def test_a_failure_while_others_are_answered_is_the_rows_own() -> None:
     limiter = Limiter(FastClock())
     async with Share(limiter, 4).slot():
         limiter.served()
-        assert limiter.waits_for(failure(503), sent=99.0) is False
+        assert limiter.failed(failure(503), sent=99.0) is False
 
 
 @pytest.mark.parametrize(
@@ -394,4 +394,4 @@ async def test_an_endpoint_that_worked_before_is_waited_for(has_worked: bool, is
         if has_worked:
             limiter.served()
             clock.time += 1
-        assert limiter.waits_for(gone, clock.now(), may_be_prompt=is_last) is expected
+        assert limiter.failed(gone, clock.now(), may_be_prompt=is_last) is expected

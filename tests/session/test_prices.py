@@ -23,7 +23,9 @@ FEED = "/inference/modelsdev/models"
 
 def fetched() -> None:
     """Wait until the fetch in the background has ended."""
-    assert current_session().models.wait_for_prices(60)
+    fetching = current_session().models._fetching
+    assert fetching is not None
+    assert fetching.wait(60)
 
 
 def feeds(wandb: Wandb) -> int:
@@ -92,7 +94,7 @@ def test_nothing_is_fetched(
         api.models()
     before = feeds(wandb)
     api.chat("hi")
-    assert not current_session().models.wait_for_prices(1)
+    assert current_session().models._fetching is None
     assert feeds(wandb) == before
 
 

@@ -421,7 +421,7 @@ class Job:
             if error is None or isinstance(error, Interrupted):
                 return duration(self._seconds)
             return error.what if isinstance(error, InferenceError) else quoted(describe_exception(error))
-        reason, at = longest_wait([*(run.waits for run in self._runs), *(one.waits for one in self._shares())])
+        reason, at = longest_wait([*(run.waits for run in self._runs), *(one.backoff for one in self._shares())])
         wait = at - self._command.session.clock.now()
         if reason and (wait > 0 or not at):
             return f"trying again in {duration(round(wait))}: {shortened(reason, 80)}" if at else reason

@@ -204,7 +204,7 @@ class RowCall(ModelCall):
             # A failure that is not the prompt's may be everyone's: `end` decides that before more is sent.
             if not self.was_sent and (run.is_halted or run.new_failures):
                 return
-            if self.is_claimed and not self.share.begin_asking(self.key):
+            if self.is_claimed and not self.share.mark_sent(self.key):
                 self.was_sent, self.is_taken_over = False, True
                 return
             self.was_sent = True
@@ -213,7 +213,7 @@ class RowCall(ModelCall):
             try:
                 await self._send_in_turn(client)
             except BaseException:
-                self.share.will_ask_again(self.key)
+                self.share.mark_unsent(self.key)
                 raise
 
     def relaxed(self, error: InferenceError) -> PreparedRequest | None:
@@ -222,9 +222,9 @@ class RowCall(ModelCall):
             self.run.notice(*self.run.requests.relax_following(self.sent, error))
         return relaxed
 
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+    def delay_after(self, error: InferenceError, tries: int) -> float | None:
         run = self.run
-        seconds = None if run.stopped is not None else super().pause_after(error, tries)
+        seconds = None if run.stopped is not None else super().delay_after(error, tries)
         if seconds:
             run.retry_reason, run.retry_at = error.what, run.command.session.clock.now() + seconds
         return seconds

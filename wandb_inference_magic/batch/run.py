@@ -170,13 +170,13 @@ class BatchRun(RunResults):
     def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
         """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
         self._is_short = False
-        if not self._may_ask(row):
+        if not self._claim(row):
             self._aside.append(row)
             return True
         if row.seen_end is not self.share.limiter.latest_end and not self._not_kept([row]):
             return True
         if not self._reserve(row):
-            self.share.will_not_ask(row.key)
+            self.share.give_up_claim(row.key)
             return False
         self._in_flight.add(row)
         start(row)
@@ -186,18 +186,18 @@ class BatchRun(RunResults):
         for row in self._pending:
             # A row whose start was interrupted is in flight already.
             if row not in self._in_flight:
-                self.share.will_not_ask(row.key)
+                self.share.give_up_claim(row.key)
         self._pending.clear()
         self._is_short = False
 
-    def _may_ask(self, row: RowCall) -> bool:
-        """Return whether no other run is asking the row's question. Then none will, until this run has its answer."""
-        row.is_claimed = self.keeps_answers and self.share.may_ask(row.key)
+    def _claim(self, row: RowCall) -> bool:
+        """Return whether this run may send the row's question. Then no other run does, until its answer is there."""
+        row.is_claimed = self.keeps_answers and self.share.claim(row.key)
         return row.is_claimed or not self.keeps_answers or self.is_nested
 
     def _no_longer_asked(self) -> RowCall | None:
         """Take the first row that was set aside, and that no other run is asking any more."""
-        row = next((one for one in self._aside if self._may_ask(one)), None)
+        row = next((one for one in self._aside if self._claim(one)), None)
         if row is not None:
             self._aside.remove(row)
         return row
@@ -232,7 +232,7 @@ class BatchRun(RunResults):
             except Mismatch as mismatch:
                 row.begin_repair(mismatch)
                 row.is_repaired = True
-                self.share.will_ask_again(row.key)
+                self.share.mark_unsent(row.key)
                 return True
             reply = row.reply()
             if not reply.text and value is None:
@@ -274,7 +274,7 @@ class BatchRun(RunResults):
         """Write the results of rows that have ended to disk. Then other runs may look for them there."""
         self._kept_answers.write()
         while self._ended_keys:
-            self.share.has_asked(self._ended_keys.pop())
+            self.share.end_claim(self._ended_keys.pop())
 
     def _end_waiting(self, row: RowCall) -> None:
         self._ended_keys.append(row.key)
@@ -286,7 +286,7 @@ class BatchRun(RunResults):
         if row in self._in_flight:
             self._in_flight.discard(row)
             self._ended_keys.append(row.key)
-            row.hold.release()
+            row.reservation.release()
             for call in row.calls():
                 self.count(call)
 
@@ -369,19 +369,19 @@ class BatchRun(RunResults):
         budget, jobs = self.command.budget, self.command.session.jobs
         try:
             with suppress(InferenceError):
-                row.hold.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
+                row.reservation.reserve(row.sent, wanted=self._wanted(), least=LEAST_REPLY_TOKENS, part=self._part())
                 return True
             # Calls cost less than their worst case: what they leave may be enough.
             if self._in_flight:
                 return False
             if budget.may_come(row.sent) and not self.is_nested and not jobs.has_paused:
                 with suppress(InferenceError):
-                    row.hold.reserve(row.sent, least=LEAST_REPLY_TOKENS)
+                    row.reservation.reserve(row.sent, least=LEAST_REPLY_TOKENS)
                     return True
                 self._is_short = True
                 return False
             # The rest of the budget is for one row.
-            row.hold.reserve(row.sent)
+            row.reservation.reserve(row.sent)
         except InferenceError as error:
             self.stopped = InferenceError(
                 "The budget is used up: the run stopped.", why=error.what, remedy=error.remedy, cause="budget"
@@ -391,17 +391,17 @@ class BatchRun(RunResults):
 
     def _part(self) -> BudgetPart:
         """Return what of the budget this command may reserve: each job has a part, and the notebook."""
-        own = sum(one.hold.usd for run in self.together for one in run._in_flight)
-        held = own if self.command.budget.shared else self.command.budget.held
-        return BudgetPart(self.command.session.jobs.running + 1, own, held)
+        own = sum(one.reservation.usd for run in self.together for one in run._in_flight)
+        reserved = own if self.command.budget.shared else self.command.budget.reserved
+        return BudgetPart(self.command.session.jobs.running + 1, own, reserved)
 
     @property
     def waits(self) -> tuple[str, float]:
         """Why requests wait, and until when by the session's clock if that is known. The reason is empty if none do."""
         if self.waits_for:
             return self.waits_for, 0.0
-        waits = self.share.waits
-        return waits if waits[0] else (self.retry_reason, self.retry_at)
+        backoff = self.share.backoff
+        return backoff if backoff[0] else (self.retry_reason, self.retry_at)
 
     @property
     def is_at_last_row(self) -> bool:

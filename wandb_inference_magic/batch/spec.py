@@ -118,7 +118,7 @@ class BatchSpec:
 
         The practice model has a default of its own, because requests that it does not answer at once would only wait.
         """
-        return self.concurrency or (local.AT_ONCE if endpoint.is_local else CONCURRENCY)
+        return self.concurrency or (local.CONCURRENCY if endpoint.is_local else CONCURRENCY)
 
     def column_names(self) -> set[str]:
         """Return the names that the template uses: columns and names of the notebook."""

@@ -156,12 +156,12 @@ def _check_budget(budget: Budget, run: BatchRun) -> None:
     rest = budget.left
     if rest is None:
         return
-    with Reservation(budget) as hold:
+    with Reservation(budget) as reservation:
         if budget.may_come(run.first):
             # Calls in progress give back what they do not use: the run waits for that.
-            rest += budget.held
+            rest += budget.reserved
         else:
-            hold.reserve(run.first)
+            reservation.reserve(run.first)
     expected = estimate(run)
     if expected.cost is not None and expected.cost > rest:
         raise InferenceError(

@@ -36,7 +36,7 @@ MOST_DAMAGED: Final = 10
 
 
 class Cassette:
-    """A file of recorded exchanges, and how it is used. Several threads may use it at once.
+    """A file of recorded exchanges, and how it is used. Several threads may use it at the same time.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Cassette:
         `record` starts the file afresh with the first exchange. `replay` answers only from the file. `auto` answers
         from the file if it holds the request, and records the rest.
     pace : {"recorded", "at-once"}
-        Whether a reply is replayed at the recorded speed or at once.
+        Whether a reply is replayed at the recorded speed or immediately.
     secrets : callable, optional
         Returns the keys that must not be written or shown, whole or in part.
 

@@ -169,7 +169,7 @@ def _leave_out_reasoning(messages: Any) -> None:
 
 
 class _Replay:
-    """The body of a recorded reply, delivered at the recorded speed or at once."""
+    """The body of a recorded reply, delivered at the recorded speed or immediately."""
 
     def __init__(self, exchange: Exchange, *, waits: bool) -> None:
         self.timing = Timing(replayed=True)

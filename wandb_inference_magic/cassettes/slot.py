@@ -31,7 +31,7 @@ class CassetteSlot:
         self._folder = folder
         self._secrets = secrets
         self._open: tuple[tuple[str, str], Cassette] | None = None
-        # Several threads may need the cassette at once.
+        # Several threads may need the cassette at the same time.
         self._lock = RLock()
 
     def get(self, settings: Resolved) -> Cassette | None:

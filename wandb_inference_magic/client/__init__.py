@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         certificates as certificates,
         http_library as http_library,
     )
-    from .retries import pause as pause, pause_asked as pause_asked, wait as wait
+    from .retries import delay_after as delay_after, retry_delay as retry_delay, wait as wait
     from .sse import DONE as DONE, EXTENSION as EXTENSION, LIMITED as LIMITED
     from .stream import (
         STREAMED as STREAMED,
@@ -33,7 +33,7 @@ __getattr__ = lazy_exports(
         "chunks": ("CHECK_ADDRESS", "ChunkReader", "ServiceError"),
         "failures": ("FailureContext", "to_inference_error"),
         "http": ("ClientOptions", "Clients", "certificates", "http_library"),
-        "retries": ("pause", "pause_asked", "wait"),
+        "retries": ("delay_after", "retry_delay", "wait"),
         "sse": ("DONE", "EXTENSION", "LIMITED"),
         "stream": ("STREAMED", "fetch_feed", "fetch_model_list", "stream_chat"),
     },

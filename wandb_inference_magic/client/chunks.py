@@ -59,7 +59,8 @@ class ChunkReader:
     def __init__(self) -> None:
         self.completeness = Completeness()
         self._events: EventReader | None = None
-        self._is_document = False
+        # Whether the response is one document, not a stream.
+        self.is_document = False
         self._first = b""
         self._document: list[bytes] = []
         self._has_begun = False
@@ -72,14 +73,9 @@ class ChunkReader:
         """Whether the end of the stream has been received."""
         return self.completeness.is_done
 
-    @property
-    def is_document(self) -> bool:
-        """Whether the response is one document, not a stream."""
-        return self._is_document
-
     def feed(self, data: bytes) -> Iterator[Chunk]:
         """Yield the chunks that these bytes complete."""
-        if self._events is None and not self._is_document:
+        if self._events is None and not self.is_document:
             self._first = (self._first + data).lstrip(_BLANK)
             data = self._first
             if not self._knows_form():
@@ -108,8 +104,8 @@ class ChunkReader:
         if _EVENTS.match(begin):
             self._events = EventReader()
         elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
-            self._is_document = bool(begin)
-        return self._events is not None or self._is_document
+            self.is_document = bool(begin)
+        return self._events is not None or self.is_document
 
     def _read(self, event: Event) -> Iterator[Chunk]:
         data, name = event.data.strip(), event.name
@@ -213,7 +209,7 @@ def _is_keep_alive(data: str) -> bool:
     return len(data) <= LONGEST_KEEP_ALIVE and not _ERROR_WORDS.search(data) and not data.startswith(("{", "<"))
 
 
-def _cut_off(stray: str = "") -> InferenceError:
+def _cut_off(stray: str) -> InferenceError:
     said = f' It sent: "{quoted(stray)}"' if stray else ""
     return InferenceError(
         "The reply stopped before its end.",

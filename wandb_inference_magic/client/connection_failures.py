@@ -12,7 +12,7 @@ from ..errors import InferenceError, quoted
 from ..libraries import hidden_library
 from ..text import library_message
 from .http import named_certificates
-from .retries import AT_ONCE
+from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +42,10 @@ _NETWORK_REMEDY: Final = (
 def describe_connection_failure(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     """Return the error for a failure of the way to the endpoint, or None for one of the endpoint itself."""
     error = _described(failure, endpoint)
-    if error is not None and not error.retryable and not _is_timeout(failure):
+    if error is not None and not error.retryable and type(failure).__name__ != "APITimeoutError":
         # No request can reach the endpoint.
         error.affects_all = True
     return error
-
-
-def _is_timeout(failure: Exception) -> bool:
-    return type(failure).__name__ == "APITimeoutError"
 
 
 def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
@@ -91,7 +87,7 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
             remedy="Restart the kernel.",
             cause="network",
             retryable=is_stale,
-            waits=AT_ONCE,
+            waits=IMMEDIATELY,
         )
     return InferenceError(
         f"{endpoint.label} could not be reached or the connection broke.",
@@ -99,7 +95,7 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
         remedy=remedy,
         cause="network",
         retryable=may_pass,
-        waits=AT_ONCE if is_stale else None,
+        waits=IMMEDIATELY if is_stale else None,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..text import read_json_text
-from .retries import asked_to_wait, read_retry_after, read_span
+from .retries import read_retry_after, read_span, requested_delay
 
 # The fields that have the words, in this order.
 WORDS: Final = (
@@ -219,7 +219,7 @@ def _wait(objects: list[Mapping[str, Any]], words: str) -> float | None:
                 return seconds * unit
         # A gateway quotes the headers of the service behind it.
         if isinstance(headers := one.get("headers"), Mapping):
-            of_headers = asked_to_wait({str(name).lower(): str(value) for name, value in headers.items()})
+            of_headers = requested_delay({str(name).lower(): str(value) for name, value in headers.items()})
             if of_headers is not None:
                 return of_headers
         if isinstance(delay := one.get("retryDelay"), str) and (span := read_span(delay)) is not None:

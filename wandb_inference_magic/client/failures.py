@@ -11,7 +11,7 @@ from .chunks import ServiceError
 from .connection_failures import describe_connection_failure
 from .error_bodies import ErrorBody, read_error
 from .error_causes import CAUSES
-from .retries import LONGEST_SECONDS, asked_to_wait
+from .retries import LONGEST_SECONDS, requested_delay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def _of_status(failure: APIStatusError, context: FailureContext) -> InferenceErr
     if body.code is not None and (is_behind or (status == 400 and body.code in (429, 503))):
         # A gateway whose status says less than that of the service behind it.
         status = body.code
-    error = _error(status, body, asked_to_wait(headers), context)
+    error = _error(status, body, requested_delay(headers), context)
     error.request_id = quoted(headers.get("x-request-id") or "") or None
     return error
 

@@ -41,7 +41,7 @@ CONTEXT: Final = 8192
 FREE: Final = Price(0.0, 0.0, 0.0)
 # One thread gives the steadiest speed on a machine that also does other work.
 THREADS: Final = 1
-AT_ONCE: Final = 2
+CONCURRENCY: Final = 2
 QUIET: Final = -1
 
 START_SECONDS: Final = 120.0
@@ -295,7 +295,7 @@ def _serve(weights: str, model: str, key: str) -> Any:
     parameters.port = 0
     parameters.api_keys = [key]
     parameters.n_ctx = CONTEXT
-    parameters.n_parallel = AT_ONCE
+    parameters.n_parallel = CONCURRENCY
     # Otherwise each of the concurrent requests has only its share of the context.
     parameters.kv_unified = True
     parameters.cpuparams.n_threads = THREADS

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 # within a range, so that forty students do not all try again at the same moment.
 Waits = tuple[tuple[float, float], ...]
 SHORT: Final[Waits] = ((1.5, 2.5), (4.5, 7.5), (13.5, 22.5), (40.0, 60.0))
-AT_ONCE: Final[Waits] = ((0.0, 0.1), *SHORT)
+IMMEDIATELY: Final[Waits] = ((0.0, 0.1), *SHORT)
 # The vendor advises to wait 30 to 60 s after status 500 and 60 to 120 s after 503. Most failures pass sooner.
 FAILING: Final[Waits] = ((1.5, 2.5), (8.0, 12.0), (30.0, 60.0))
 OVERLOADED: Final[Waits] = ((1.5, 2.5), (13.0, 17.0), (60.0, 120.0))
-# The shortest wait that a service can ask for: with 0 s all tries would be used up at once.
+# The shortest wait that a service can ask for: with 0 s all tries would be used up immediately.
 SHORTEST_SECONDS: Final = 1.0
 # The longest wait that a user can be expected to accept. If the service asks for more, the error is reported.
 LONGEST_SECONDS: Final = 120.0
@@ -42,7 +42,7 @@ _SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0
 LONGEST_SLICE: Final = 0.2
 
 
-def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
+def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | None:
     """Return the seconds to wait before the next try, or None for no further try.
 
     Parameters
@@ -59,10 +59,10 @@ def pause(error: InferenceError, tries: int, max_retries: int) -> float | None:
     float or None
         At least the time that the service asks for, or else a time that grows with the number of tries.
     """
-    return None if not error.retryable or tries > max_retries else pause_asked(error, tries)
+    return None if not error.retryable or tries > max_retries else delay_after(error, tries)
 
 
-def pause_asked(error: InferenceError, tries: int, longest: float = LONGEST_SECONDS) -> float | None:
+def delay_after(error: InferenceError, tries: int, longest: float = LONGEST_SECONDS) -> float | None:
     """Return the seconds to wait before the next try, or None if the service asks for longer than `longest`."""
     asked = error.retry_after
     if asked is None:
@@ -73,7 +73,7 @@ def pause_asked(error: InferenceError, tries: int, longest: float = LONGEST_SECO
     return max(asked, SHORTEST_SECONDS) + uniform(0, max(asked * JITTER, SHORTEST_SECONDS))
 
 
-def asked_to_wait(headers: Mapping[str, str]) -> float | None:
+def requested_delay(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that the headers of a response ask to wait, or None. The names are in lower case."""
     milliseconds = read_retry_after(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -137,7 +137,7 @@ def _plausible(seconds: float) -> float | None:
 
 
 def wait(seconds: float) -> None:
-    """Wait. Kernel > Interrupt and Ctrl-C end the wait at once."""
+    """Wait. Kernel > Interrupt and Ctrl-C end the wait immediately."""
     until = monotonic() + seconds
     # In slices, because on Windows an interrupt is handled only between two waits.
     while (left := until - monotonic()) > 0:

@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
+from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..messages import error_in
 from ..text import read_json_text, whole
@@ -127,7 +128,7 @@ def _network_errors(response: Any) -> Iterator[None]:
 
 
 async def stream_chat(
-    client: openai.AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None = None
+    client: openai.AsyncOpenAI, body: Mapping[str, Any], *, stream: bool, arrival: Arrival, limit: int | None
 ) -> AsyncGenerator[Chunk, None]:
     """Send one chat request and yield the chunks of the reply.
 
@@ -136,12 +137,12 @@ async def stream_chat(
     client : AsyncOpenAI
         Our own client, built by `Clients`.
     body : mapping
-        `model`, `messages` and the parameters. Those that the SDK does not know are in `extra_body`.
+        `model`, `messages` and the parameters.
     stream : bool
         Whether to request a stream.
     arrival : Arrival
         Receives the request id of the response, and a cassette's clock.
-    limit : int, optional
+    limit : int or None
         The limit on the reply that a budget adds, in tokens. It is not part of the request in a cassette.
 
     Yields
@@ -158,8 +159,7 @@ async def stream_chat(
     openai.OpenAIError
         For any failure of the service or the network.
     """
-    sent = {name: value for name, value in body.items() if name != "extra_body"} | body.get("extra_body", {})
-    sent |= ({} if limit is None else {"max_tokens": limit}) | (STREAMED if stream else {})
+    sent = {**body, **({} if limit is None else {"max_tokens": limit}), **(STREAMED if stream else {})}
     before = LIMITED.set(limit is not None)
     try:
         chunks = await _begin(client, sent)
@@ -228,9 +228,9 @@ async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
     return document
 
 
-async def fetch_feed(client: openai.AsyncOpenAI, url: str) -> object:
-    """Return a public feed as the parsed JSON document. The key is not sent: the feed is on another host."""
-    return await _fetch(client, url, FEED_SECONDS)
+async def fetch_feed(client: openai.AsyncOpenAI) -> object:
+    """Return W&B's public feed as the parsed JSON document. The key is not sent: the feed is on another host."""
+    return await _fetch(client, FEED_URL, FEED_SECONDS)
 
 
 async def _fetch(client: openai.AsyncOpenAI, address: str, seconds: float) -> object:

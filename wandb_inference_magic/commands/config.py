@@ -95,7 +95,7 @@ def _set(session: Session, values: dict[str, Any], canvas: Canvas) -> None:
             session.settings.set(**values)
         if values.get("budget_file") and (shared := session.spending.get(values["budget_file"])) is not None:
             # A file that cannot be used is reported now, not by the next call.
-            shared.total()
+            shared.spent()
         if "trace" in values:
             _connect(session, canvas)
     except BaseException:

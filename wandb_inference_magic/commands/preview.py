@@ -104,13 +104,9 @@ def _cost(request: PreparedRequest, tokens: int) -> str:
 
 
 def _format_parameters(request: PreparedRequest, *, stream: bool) -> str:
-    return json.dumps(_parameters(request.body, stream=stream), indent=2, ensure_ascii=False)
-
-
-def _parameters(body: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
-    sent = {name: value for name, value in body.items() if name not in ("messages", "extra_body")}
-    sent |= body.get("extra_body") or {}
-    return sent | (STREAMED if stream else {})
+    parameters = request.flat_body | (STREAMED if stream else {})
+    del parameters["messages"]
+    return json.dumps(parameters, indent=2, ensure_ascii=False)
 
 
 def _title(message: Message) -> str:

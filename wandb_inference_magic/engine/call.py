@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import pause, stream_chat
+from ..client import retry_delay, stream_chat
 from ..errors import InferenceError
 from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
@@ -35,7 +35,7 @@ class ModelCall:
     spec : ChatSpec
     request : PreparedRequest
         The first request. `sent` is the latest.
-    hold : Reservation
+    reservation : Reservation
         The reservation of its cost.
     progress : CallProgress, optional
         Updated during the call, for a front end to read.
@@ -50,7 +50,7 @@ class ModelCall:
         command: Command,
         spec: ChatSpec,
         request: PreparedRequest,
-        hold: Reservation,
+        reservation: Reservation,
         progress: CallProgress | None = None,
         *,
         remedy: str = "",
@@ -60,7 +60,7 @@ class ModelCall:
         self.sent = request
         self.progress = progress or CallProgress(request.model)
         self._command = command
-        self.hold = hold
+        self.reservation = reservation
         self._remedy = remedy
         self.share = share or command.session.limiters.share(request.endpoint.url, request.model)
         # When the last request was sent, by the session's clock.
@@ -108,15 +108,15 @@ class ModelCall:
                     self.sent = relaxed
                     continue
                 tries += 1
-                seconds = None if self.builder.has_begun else self.pause_after(error, tries)
+                seconds = None if self.builder.has_begun else self.delay_after(error, tries)
                 if seconds is None:
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
                     raise error from failure
                 again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
-                self.progress.waits = again, perf_counter() + seconds
+                self.progress.retry = again, perf_counter() + seconds
                 await self._command.session.clock.sleep(seconds)
-                self.progress.waits, self.progress.builder = None, ReplyBuilder()
+                self.progress.retry, self.progress.builder = None, ReplyBuilder()
             else:
                 self._command.session.models.fetch_prices(self._command, client)
                 return
@@ -132,17 +132,19 @@ class ModelCall:
         self.share.limiter.served(self.sent_at)
 
     async def _send_once(self, client: AsyncOpenAI) -> None:
-        builder, hold = self.builder, self.hold
-        hold.reserve(self.sent)
-        builder.budget_limit = hold.limit
+        builder, reservation = self.builder, self.reservation
+        reservation.reserve(self.sent)
+        builder.budget_limit = reservation.limit
         key = self.sent.endpoint.key
         builder.secrets = (key.reveal(),) if key else ()
         builder.started = perf_counter()
         ADDED_JSON_MODE.set(self.spec.adds_json_mode)
-        chunks = stream_chat(client, self.sent.body, stream=self.spec.stream, arrival=builder.arrival, limit=hold.limit)
-        with self._command.observed(self.sent, hold.limit) as seen:
+        chunks = stream_chat(
+            client, self.sent.flat_body, stream=self.spec.stream, arrival=builder.arrival, limit=reservation.limit
+        )
+        with self._command.observed(self.sent, reservation.limit) as seen:
             try:
-                with self._command.session.usage.counting(self.sent, builder, hold.settle):
+                with self._command.session.usage.counting(self.sent, builder, reservation.settle):
                     # Closing the chunks closes the connection, also when the call is cancelled.
                     async with aclosing(chunks):
                         await self._read(chunks)
@@ -164,7 +166,7 @@ class ModelCall:
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
-        self.hold.reserve(request)
+        self.reservation.reserve(request)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
 
@@ -261,18 +263,18 @@ class ModelCall:
         """Return the request with a relaxed response format; None if the format was not what the model refused."""
         return relax_response_format(self.sent, self.spec.schema, error)
 
-    def pause_after(self, error: InferenceError, tries: int) -> float | None:
+    def delay_after(self, error: InferenceError, tries: int) -> float | None:
         """Return the seconds to wait before the next try, or None if there is no next try."""
         most = self._command.settings.max_retries
         if most and self.share.most is not None:
-            waits = self.share.limiter.waits_for(error, self.sent_at, may_be_prompt=self.is_alone)
-            if waits is None:
+            must_wait = self.share.limiter.failed(error, self.sent_at, may_be_prompt=self.is_alone)
+            if must_wait is None:
                 return None
-            if waits:
+            if must_wait:
                 # It waits for its turn, as all others do.
                 self._forgiven += 1
                 return 0.0
-        return pause(error, tries - self._forgiven, most)
+        return retry_delay(error, tries - self._forgiven, most)
 
     @property
     def is_alone(self) -> bool:

@@ -76,10 +76,10 @@ def run_chat(
         request = prepare_request(command, spec, origin)
         with (
             command.deferred_interrupts(f"chat with {request.model}") as interrupts,
-            Reservation(command.budget) as hold,
+            Reservation(command.budget) as reservation,
         ):
-            hold.reserve(request)
-            run = _ChatRun(command, spec, request, hold, listener, interrupts, share)
+            reservation.reserve(request)
+            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
                 complete = _run(run, trace)
@@ -96,12 +96,9 @@ def run_chat(
             listener.discard()
         if reply is None or not isinstance(failure, KeyboardInterrupt) or isinstance(failure, Interrupted):
             raise
-        raise Interrupted(f"The reply is complete: it is in _wbreply{_describe_place(reply)}.") from None
+        thread = f" and in the thread {reply.thread}" if reply.thread else ""
+        raise Interrupted(f"The reply is complete: it is in _wbreply{thread}.") from None
     return reply
-
-
-def _describe_place(reply: Reply) -> str:
-    return f" and in the thread {reply.thread}" if reply.thread else ""
 
 
 def _run(run: _ChatRun, trace: Trace) -> Reply:
@@ -134,7 +131,7 @@ class _ChatRun:
         command: Command,
         spec: ChatSpec,
         request: PreparedRequest,
-        hold: Reservation,
+        reservation: Reservation,
         listener: Listener,
         interrupts: Interrupts,
         share: Share | None,
@@ -146,7 +143,7 @@ class _ChatRun:
         self._listener = listener
         self._interrupts = interrupts
         remedy = UNFIT_REMEDY.format(place=self.place)
-        self._call = ModelCall(command, spec, request, hold, remedy=remedy, share=share)
+        self._call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
         self._steps: list[ToolStep] = []
         self._parsed: Any = None
 

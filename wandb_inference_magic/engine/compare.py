@@ -1,4 +1,4 @@
-"""Send one prompt to several models at once and show the replies side by side. Nothing is added to the thread."""
+"""Send one prompt to several models together and show the replies side by side. Nothing is added to the thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_comparison(
     origin: Origin = NOWHERE,
     listener: ComparisonListener | None = None,
 ) -> list[Reply]:
-    """Send a prompt to several models at once and return their replies in the order of `specs`.
+    """Send a prompt to several models together and return their replies in the order of `specs`.
 
     A model that fails does not affect the others. Its Reply has the text received before the error, if any, and its
     `incomplete` attribute says why the model failed.
@@ -58,10 +58,10 @@ def run_comparison(
     command.listener = listener
     # The stack is entered before the first reservation: an interrupt can come before the last one is ready.
     with ExitStack() as stack:
-        holds = [stack.enter_context(Reservation(command.budget)) for _ in specs]
+        reservations = [stack.enter_context(Reservation(command.budget)) for _ in specs]
         contenders = [
-            _Contender(command, spec, origin, hold, wanted=len(specs) - number)
-            for number, (spec, hold) in enumerate(zip(specs, holds, strict=True))
+            _Contender(command, spec, origin, reservation, wanted=len(specs) - number)
+            for number, (spec, reservation) in enumerate(zip(specs, reservations, strict=True))
         ]
         inputs = trace_inputs(specs[0], *(one.model for one in contenders))
         replies = None
@@ -90,7 +90,7 @@ def _compared(
     trace: Trace,
     interrupts: Interrupts,
 ) -> list[Reply]:
-    """Send all requests at once, then draw, keep and return the replies."""
+    """Send all requests together, then draw, keep and return the replies."""
     models = [one.progress for one in contenders]
     calls = [one for one in contenders if one.call is not None]
     interrupted = ""
@@ -124,14 +124,16 @@ async def _receive_all(contenders: Sequence[_Contender], client: AsyncOpenAI) ->
 class _Contender:
     """One model of a comparison: its reply so far or its error. `call` is None if no request could be made."""
 
-    def __init__(self, command: Command, spec: ChatSpec, origin: Origin, hold: Reservation, *, wanted: int) -> None:
+    def __init__(
+        self, command: Command, spec: ChatSpec, origin: Origin, reservation: Reservation, *, wanted: int
+    ) -> None:
         self.model = spec.model or ""
         self.progress = CallProgress(self.model)
         self.call: ModelCall | None = None
         try:
             request = prepare_request(command, spec, origin)
-            hold.reserve(request, wanted=wanted)
-            self.call = ModelCall(command, spec, request, hold, self.progress)
+            reservation.reserve(request, wanted=wanted)
+            self.call = ModelCall(command, spec, request, reservation, self.progress)
         except InferenceError as error:
             self.progress.error = error
 

@@ -61,7 +61,7 @@ def refused(words: str) -> InferenceError:
     )
 
 
-def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str = "") -> InferenceError:
+def does_not_fit(mismatch: Mismatch, reply: Reply, *, remedy: str) -> InferenceError:
     """Return the error for an answer that does not fit its schema."""
     cut = "It was cut at the token limit: raise --max-tokens. " if reply.finish_reason == "length" else ""
     if reply.is_cut_by_budget:

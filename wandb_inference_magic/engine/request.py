@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import thinking_parameters
+from ..catalog import SAMPLING, thinking_parameters
 from ..errors import InferenceError
 from ..messages import (
     DEFAULT_THREAD,
@@ -45,9 +45,7 @@ class ChatSpec:
     model, system : str or None
         None to use the value of the thread or the settings.
     parameters : tuple of (name, value)
-        Parameters of the service that the SDK knows.
-    extra : tuple of (name, value)
-        Other parameters. They are added to the request body unchanged.
+        Parameters of the service.
     think : str or None
         Whether, or how much, the model thinks: `on`, `off`, or a level such as `low`.
     thread : str or None
@@ -74,7 +72,6 @@ class ChatSpec:
     model: str | None = None
     system: str | None = None
     parameters: tuple[tuple[str, Any], ...] = ()
-    extra: tuple[tuple[str, Any], ...] = ()
     think: str | None = None
     thread: str | None = DEFAULT_THREAD
     new: bool = False
@@ -89,7 +86,7 @@ class ChatSpec:
     @property
     def adds_json_mode(self) -> bool:
         """Whether the request is sent in JSON mode. A schema, or a response format of the user's, takes its place."""
-        return self.json and self.schema is None and "response_format" not in dict(self.extra)
+        return self.json and self.schema is None and "response_format" not in dict(self.parameters)
 
 
 def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) -> PreparedRequest:
@@ -180,12 +177,13 @@ def _parameters(spec: ChatSpec, model: str, known: Model | None, settings: Resol
     for name in ("temperature", "max_tokens"):
         if (value := getattr(settings, name)) is not None:
             body[name] = value
-    body.update(spec.parameters)
+    body.update((name, value) for name, value in spec.parameters if name in SAMPLING)
     if spec.tools is not None:
         body["tools"] = spec.tools.definitions
     if spec.schema is not None:
         body["response_format"] = spec.schema.response_format
-    extra = dict(spec.extra)
+    # Apart from the others: the keys of answers on disk depend on it.
+    extra = {name: value for name, value in spec.parameters if name not in SAMPLING}
     if spec.think is not None:
         for name, value in thinking_parameters(spec.think, model, known).items():
             given = extra.get(name)
@@ -269,5 +267,5 @@ def _describe_cut(values: int, known: Model | None) -> tuple[str, ...]:
 def trace_inputs(spec: ChatSpec, *models: str) -> dict[str, Any]:
     """Return the ChatSpec and models as the inputs of a trace op."""
     inputs = {"prompt": spec.prompt, "model": models[0] if len(models) == 1 else list(models), "system": spec.system}
-    inputs |= dict(spec.parameters) | dict(spec.extra)
+    inputs |= dict(spec.parameters)
     return {name: value for name, value in inputs.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ..catalog import SAMPLING, check_parameter
+from ..catalog import check_parameter
 from ..errors import InferenceError
 from ..prompts import Image, TextOfImages, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
 from ..schemas import ResultText, read_schema, read_tools, schema_of
@@ -87,8 +87,7 @@ def spec_from_options(options: PromptOptions, names: Mapping[str, Any]) -> ChatS
     return ChatSpec(
         prompt="",
         system=options.system,
-        parameters=tuple((name, value) for name, value in given if value is not None),
-        extra=options.param,
+        parameters=(*((name, value) for name, value in given if value is not None), *options.param),
         think=options.think,
         thread=None,
         schema=read_schema(options.schema, names) if options.schema else None,
@@ -144,11 +143,9 @@ def spec_from_python(prompt: Content, *, parameters: Mapping[str, Any], schema: 
     """
     for name in parameters:
         check_parameter(name, in_python=True)
-    parameters = json_values(parameters)
     return ChatSpec(
         prompt=prompt,
-        parameters=tuple((name, value) for name, value in parameters.items() if name in SAMPLING),
-        extra=tuple((name, value) for name, value in parameters.items() if name not in SAMPLING),
+        parameters=tuple(json_values(parameters).items()),
         schema=None if schema is None else schema_of(schema),
         **{"thread": None, **how},
     )

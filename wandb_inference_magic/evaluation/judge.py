@@ -226,7 +226,7 @@ def check_judge(command: Command, model: str, base: BatchSpec) -> None:
 
 
 def _spec(base: BatchSpec) -> BatchSpec:
-    chat = replace(base.chat, schema=schema_of(_SHAPE), system=None, parameters=(), extra=(), think=None)
+    chat = replace(base.chat, schema=schema_of(_SHAPE), system=None, parameters=(), think=None)
     return BatchSpec(_TEXT, chat, {}, base.value_tokens, concurrency=base.concurrency)
 
 

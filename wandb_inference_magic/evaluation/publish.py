@@ -109,7 +109,7 @@ class Publication:
             "prompt_name": candidate.prompt,
             "prompt": spec.text,
             "system": spec.chat.system,
-            "parameters": dict((*spec.chat.parameters, *spec.chat.extra)),
+            "parameters": dict(spec.chat.parameters),
         }
         measured = [] if self._scorer.measure is SHARE else [self._scorer.name]
         logger = import_quietly("weave").EvaluationLogger(

@@ -123,8 +123,8 @@ def describe_progress(one: CallProgress) -> str:
         return "done"
     if one.error is not None:
         return "failed"
-    if waits := describe_retry(one):
-        return waits
+    if retry := describe_retry(one):
+        return retry
     waited = duration(round(perf_counter() - one.builder.started))
     if size := _size(one):
         return f"{size:,} characters, {waited}"

@@ -173,8 +173,8 @@ class LiveUpdater(Spinner):
 
     def _wait(self, waited: float) -> None:
         """Show what is waited for, or what the model thinks."""
-        if waits := describe_retry(self._progress):
-            self._show_status(waits)
+        if retry := describe_retry(self._progress):
+            self._show_status(retry)
             return
         new = self._progress.builder.reasoning_pieces[self._reasoning_taken :]
         self._reasoning_taken += len(new)
@@ -206,6 +206,6 @@ def describe_wait(doing: str, waited: float) -> str:
 
 def describe_retry(progress: CallProgress) -> str:
     """Return why and when a request will be sent again, or an empty string if it will not."""
-    if progress.waits is None or (left := progress.waits[1] - perf_counter()) <= 0:
+    if progress.retry is None or (left := progress.retry[1] - perf_counter()) <= 0:
         return ""
-    return f"{progress.waits[0]} in {duration(ceil(left))}"
+    return f"{progress.retry[0]} in {duration(ceil(left))}"

@@ -34,17 +34,17 @@ class CallProgress:
         The reply, once it has ended.
     error : InferenceError or None
         Why there is no reply.
-    waits : tuple of (str, float) or None
+    retry : tuple of (str, float) or None
         Why the request will be sent again, and when, as a `perf_counter` time.
     begun : Event
-        Set when the first text has been received, to draw it at once.
+        Set when the first text has been received, to draw it immediately.
     """
 
     model: str
     builder: ReplyBuilder = field(default_factory=ReplyBuilder)
     ended: Reply | None = None
     error: InferenceError | None = None
-    waits: tuple[str, float] | None = None
+    retry: tuple[str, float] | None = None
     begun: Event = field(default_factory=Event)
 
 

@@ -34,9 +34,9 @@ ADDED_JSON_MODE: Final[ContextVar[bool]] = ContextVar("wandb_inference_json_mode
 class PreparedRequest:
     """A prepared ChatSpec: all that is needed to send it and to report the result.
 
-    `body` includes the messages. `earlier` is how many of them come from the thread. `notices` is what the user
-    should know. `known` is what the catalog has about the model. `cut_values` is how many values in the prompt were
-    cut.
+    `body` includes the messages; parameters that have no option are in its `extra_body`. `earlier` is how many of the
+    messages come from the thread. `notices` is what the user should know. `known` is what the catalog has about the
+    model. `cut_values` is how many values in the prompt were cut.
     """
 
     endpoint: Endpoint
@@ -52,6 +52,13 @@ class PreparedRequest:
     @property
     def messages(self) -> list[Message]:
         return list(self.body["messages"])
+
+    @property
+    def flat_body(self) -> dict[str, Any]:
+        """The body as it is sent: the parameters in `extra_body` are beside the others."""
+        body = dict(self.body)
+        body.update(body.pop("extra_body", {}))
+        return body
 
     @property
     def prompt_tokens(self) -> int:

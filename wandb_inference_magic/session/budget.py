@@ -46,12 +46,16 @@ class Budget:
         """The USD that may still be spent, less those reserved for running calls; None without a limit."""
         if self.limit is None:
             return None
-        return self.usage.left(self.limit) if self.shared is None else self.shared.left(self.limit)
+        return self._spending.left(self.limit)
 
     @property
-    def held(self) -> float:
+    def reserved(self) -> float:
         """The USD reserved for calls in flight."""
-        return self.usage.held if self.shared is None else self.shared.reserved()
+        return self._spending.reserved()
+
+    @property
+    def _spending(self) -> UsageTracker | SharedSpending:
+        return self.usage if self.shared is None else self.shared
 
     @property
     def remedy(self) -> str:
@@ -59,19 +63,19 @@ class Budget:
         return REMEDY if self.shared is None else SHARED_REMEDY
 
     def may_come(self, request: PreparedRequest) -> bool:
-        """Return whether calls in progress hold what could pay for a request, once they give back what is not used.
+        """Return whether calls in progress have reserved what could pay for a request, if they do not use all of it.
 
         Raises
         ------
         InferenceError
             As `Reservation.reserve`, if what it costs cannot be checked.
         """
-        held, left = self.held, self.left
-        if left is None or held <= ROUNDING:
+        reserved, left = self.reserved, self.left
+        if left is None or reserved <= ROUNDING:
             return False
         worst = _WorstCase(request, Reservation.checked_price(request), 1, FEWEST_TOKENS, WHOLE)
         worst.fit(0.0)
-        return worst.usd <= left + held + ROUNDING
+        return worst.usd <= left + reserved + ROUNDING
 
     @property
     def is_set(self) -> bool:
@@ -81,10 +85,10 @@ class Budget:
     def preview(self, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
         """Return requests that are sent together as the budget would allow them now, with the notices it would add."""
         with ExitStack() as stack:
-            holds = [stack.enter_context(Reservation(self)) for _ in requests]
+            reservations = [stack.enter_context(Reservation(self)) for _ in requests]
             return [
-                _previewed(hold, request, wanted=len(requests) - number)
-                for number, (request, hold) in enumerate(zip(requests, holds, strict=True))
+                _previewed(reservation, request, wanted=len(requests) - number)
+                for number, (request, reservation) in enumerate(zip(requests, reservations, strict=True))
             ]
 
 
@@ -99,39 +103,39 @@ def unknown_price(model: str, why: str = "") -> InferenceError:
     )
 
 
-def _previewed(hold: Reservation, request: PreparedRequest, *, wanted: int) -> PreparedRequest:
+def _previewed(reservation: Reservation, request: PreparedRequest, *, wanted: int) -> PreparedRequest:
     try:
-        hold.reserve(request, wanted=wanted)
+        reservation.reserve(request, wanted=wanted)
     except InferenceError as refusal:
         return request.noticed(str(refusal))
-    if hold.limit is None:
+    limit = reservation.limit
+    if limit is None:
         return request
-    words = f"The reply can have at most {hold.limit:,} tokens, by the budget."
-    return request.with_body(max_tokens=hold.limit).noticed(words)
+    return request.with_body(max_tokens=limit).noticed(f"The reply can have at most {limit:,} tokens, by the budget.")
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetPart:
     """The part of the budget that one of several commands may reserve.
 
-    `of` is the number of equal parts, `own` the USD that the command has reserved already, and `held` those that all
-    of them have.
+    `of` is the number of equal parts, `own` the USD that the command has reserved already, and `reserved` those that
+    all of them have.
     """
 
     of: int = 1
     own: float = 0.0
-    held: float = 0.0
+    reserved: float = 0.0
 
     def usable(self, left: float) -> float:
         """Return the USD that the command may still reserve, given those that are left."""
-        return max(min(left, (left + self.held) / self.of - self.own), 0.0)
+        return max(min(left, (left + self.reserved) / self.of - self.own), 0.0)
 
 
 class _WorstCase:
     """The worst-case cost of a request in USD: `usd`, which `fit` sets for the USD that are left.
 
     If the user set no limit for the reply, `limit` is set, in tokens: what is left must pay for the `wanted` replies
-    that are requested at once. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
+    that are requested together. It is at least `least`, and at most `REPLY_TOKENS` and what the model can write.
     """
 
     def __init__(self, request: PreparedRequest, price: Price, wanted: int, least: int, part: BudgetPart) -> None:
@@ -203,7 +207,7 @@ class Reservation:
         ----------
         request : PreparedRequest
         wanted : int
-            The number of calls, including this one, that are to be made at once and have no reservation yet.
+            The number of calls, including this one, that are to be made together and have no reservation yet.
         least : int
             The fewest tokens to reserve for a reply when the user set no limit.
         part : BudgetPart
@@ -224,10 +228,11 @@ class Reservation:
         rest = self._reserve(worst, limit)
         if worst.usd > part.usable(rest) + ROUNDING:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
-            held = self._budget.held
+            reserved = self._budget.reserved
+            left = usd(rest) if rest > ROUNDING else "nothing"
             raise InferenceError(
-                f"This could cost {usd(worst.usd)}, and {_amount(rest)} is left of the budget. Nothing was sent.",
-                why=f"Calls in progress have reserved {usd(held)}." if held > ROUNDING else "",
+                f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent.",
+                why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
             )
@@ -256,9 +261,9 @@ class Reservation:
     def _reserve(self, worst: _WorstCase, limit: float) -> float:
         """Reserve the worst-case cost if that much is left. Return what was left."""
         if self._budget.shared is None:
-            return self._budget.usage.hold(self, worst.fit, limit)
+            return self._budget.usage.reserve(self, worst.fit, limit)
         self._call = self._call or uuid4().hex
-        return self._budget.shared.reserve(self._call, worst.fit, lambda: worst.prompt, limit)[0]
+        return self._budget.shared.reserve(self._call, worst.fit, worst.prompt, limit)
 
     def settle(self, call: Call) -> str:
         """Replace a call's reservation with its real cost. Return a notice for the user, or an empty string.
@@ -271,7 +276,7 @@ class Reservation:
         reserved, is_reserved = self._usd, self._request is not None
         # An interrupt may come before the file has the cost; `release` then writes it.
         self._cost = cost
-        self._end()
+        self.release()
         if not is_reserved or cost <= reserved + ROUNDING:
             return ""
         return (
@@ -281,9 +286,6 @@ class Reservation:
 
     def release(self) -> None:
         """Release the reservation."""
-        self._end()
-
-    def _end(self) -> None:
         cost, self._cost = self._cost, 0.0
         shared = self._budget.shared
         if shared is None:
@@ -298,7 +300,3 @@ class Reservation:
 
     def __exit__(self, *_: Any) -> None:
         self.release()
-
-
-def _amount(rest: float) -> str:
-    return usd(rest) if rest > ROUNDING else "nothing"

@@ -155,8 +155,8 @@ def resolve_endpoint(
     keys: Keys,
     cassette: Cassette | None,
     *,
-    dry: bool = False,
-    start: Callable[[Path | None], local.PracticeModel] = local.start,
+    dry: bool,
+    start: Callable[[Path | None], local.PracticeModel],
 ) -> Endpoint:
     """Return the endpoint that the settings name, with its key.
 

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from ..client import pause_asked
+from ..client import delay_after
 from ..concurrency import Clock, forget_in_children
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SERVICE_STATUSES: Final = (429, 502, 503, 504, 529)
 
 
 class Limiters:
-    """The limiters of a session, one for each model of an endpoint. Maps, jobs and chats that ask it share it.
+    """The limiters of a session, one for each model of an endpoint. All maps, jobs and chats with a model share it.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Limiters:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = Lock()
-        # A limiter lives as long as something asks its model.
+        # A limiter lives as long as one of its shares.
         self._limiters: WeakValueDictionary[tuple[str, str], Limiter] = WeakValueDictionary()
         forget_in_children(self)
 
@@ -83,10 +83,10 @@ class Limiter:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.reason, self.opens_at = "", 0.0
-        # Who is asking a question that is kept on disk, by its key. Changed in the threads of the runs.
-        self.asked_by: dict[str, Share] = {}
-        self.claims = Lock()
-        # Another object after each question that is no longer asked: its answer may be on disk now.
+        # The share that has claimed a question, by the question's key. Changed in the threads of the runs.
+        self.claims: dict[str, Share] = {}
+        self.claims_lock = Lock()
+        # Another object after each claim that has ended: the answer may be on disk now.
         self.latest_end = object()
         # Those that have a slot or wait for one.
         self._shares: list[Share] = []
@@ -134,8 +134,8 @@ class Limiter:
                     self._limit = inf
         self.wake()
 
-    def waits_for(self, error: InferenceError, sent: float, *, may_be_prompt: bool = False) -> bool | None:
-        """Return whether everyone waits, because a failure has nothing to do with the request. None to give up.
+    def failed(self, error: InferenceError, sent: float, *, may_be_prompt: bool = False) -> bool | None:
+        """Note a failure. Return whether all requests wait, because it is the service's. None to give up.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Limiter:
         if self._waited >= OUTAGE_SECONDS:
             return None
         self._tries += 1
-        seconds = pause_asked(error, self._tries, OUTAGE_SECONDS - self._waited)
+        seconds = delay_after(error, self._tries, OUTAGE_SECONDS - self._waited)
         if seconds is None:
             return None
         self._waited += seconds
@@ -196,7 +196,7 @@ class Limiter:
             if not ready:
                 return
             share = min(ready, key=lambda one: one.taken)
-            share.waiting.popleft().set_result(None)
+            share.queue.popleft().set_result(None)
             share.taken += 1
             self._taken += 1
 
@@ -216,7 +216,7 @@ class Limiter:
 
     def leave(self, share: Share) -> None:
         """Remove a share that neither has a slot nor waits for one."""
-        if not share.taken and not share.waiting and share in self._shares:
+        if not share.taken and not share.queue and share in self._shares:
             self._shares.remove(share)
         if not self._shares and self._opening is not None:
             # The next one that waits starts it again.
@@ -236,14 +236,14 @@ class Share:
         someone is waiting for its answer.
     """
 
-    def __init__(self, limiter: Limiter, most: int | None = None) -> None:
+    def __init__(self, limiter: Limiter, most: int | None) -> None:
         self.limiter = limiter
         self.most = most
         self.taken = 0
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.queue: deque[asyncio.Future[None]] = deque()
         self.is_paused = False
         # The keys of the questions that are in flight, or whose answers are not on disk yet.
-        self.asking: set[str] = set()
+        self.sent: set[str] = set()
 
     @property
     def allowed(self) -> int:
@@ -257,16 +257,16 @@ class Share:
         return self.most is not None and self.allowed < self.most
 
     @property
-    def waits(self) -> tuple[str, float]:
+    def backoff(self) -> tuple[str, float]:
         """Why its requests wait, and until when by the clock; an empty reason if they do not."""
         return self.limiter.reason, self.limiter.opens_at
 
     def may_take(self) -> bool:
         """Return whether the next one that waits may have a free slot."""
-        while self.waiting and self.waiting[0].done():
+        while self.queue and self.queue[0].done():
             # It was cancelled.
-            self.waiting.popleft()
-        if not self.waiting or self.is_paused:
+            self.queue.popleft()
+        if not self.queue or self.is_paused:
             return False
         return self.most is None or (self.taken < self.most and not self.limiter.is_waiting)
 
@@ -276,7 +276,7 @@ class Share:
         import asyncio
 
         turn = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
+        self.queue.append(turn)
         self.limiter.add(self)
         try:
             await turn
@@ -285,8 +285,8 @@ class Share:
             if turn.done() and not turn.cancelled():
                 self.limiter.released(self)
             else:
-                if turn in self.waiting:
-                    self.waiting.remove(turn)
+                if turn in self.queue:
+                    self.queue.remove(turn)
                 self.limiter.leave(self)
             raise
         try:
@@ -294,46 +294,46 @@ class Share:
         finally:
             self.limiter.released(self)
 
-    def may_ask(self, key: str) -> bool:
-        """Return whether no other share is asking the question of this key. Then none may, until `has_asked`.
+    def claim(self, key: str) -> bool:
+        """Return whether this share may send the question of this key. Then no other may, until the claim has ended.
 
-        A share that is paused may not ask what it has not sent: another one does.
+        A paused share loses the claim of a question that it has not sent.
         """
         if not key:
             return True
-        with self.limiter.claims:
-            owner = self.limiter.asked_by.setdefault(key, self)
-            if owner.is_paused and key not in owner.asking:
-                self.limiter.asked_by[key] = owner = self
+        with self.limiter.claims_lock:
+            owner = self.limiter.claims.setdefault(key, self)
+            if owner.is_paused and key not in owner.sent:
+                self.limiter.claims[key] = owner = self
         return owner is self
 
-    def begin_asking(self, key: str) -> bool:
-        """Note that the question of this key is sent now. Return False if another share asks it, or has asked it."""
+    def mark_sent(self, key: str) -> bool:
+        """Note that the question of this key is sent now. Return False if this share has lost its claim."""
         if not key:
             return True
-        with self.limiter.claims:
-            may = self.limiter.asked_by.get(key) is self
-            if may:
-                self.asking.add(key)
-        return may
+        with self.limiter.claims_lock:
+            is_ours = self.limiter.claims.get(key) is self
+            if is_ours:
+                self.sent.add(key)
+        return is_ours
 
-    def will_ask_again(self, key: str) -> None:
+    def mark_unsent(self, key: str) -> None:
         """Note that the question of this key is not in flight any more, and will be sent once more."""
-        self.asking.discard(key)
+        self.sent.discard(key)
 
-    def will_not_ask(self, key: str) -> None:
-        """Let others ask the question of this key, which this share has not asked."""
-        with self.limiter.claims:
-            self.asking.discard(key)
-            if self.limiter.asked_by.get(key) is self:
-                del self.limiter.asked_by[key]
+    def give_up_claim(self, key: str) -> None:
+        """End the claim of a question that this share does not send."""
+        with self.limiter.claims_lock:
+            self.sent.discard(key)
+            if self.limiter.claims.get(key) is self:
+                del self.limiter.claims[key]
 
-    def has_asked(self, key: str) -> None:
-        """Note that the question of this key is not asked any more."""
-        if self.limiter.asked_by.get(key) is self:
-            # Before another run may ask it.
+    def end_claim(self, key: str) -> None:
+        """End the claim of a question whose result is on disk, if it is kept."""
+        if self.limiter.claims.get(key) is self:
+            # Before another run may claim it.
             self.limiter.latest_end = object()
-        self.will_not_ask(key)
+        self.give_up_claim(key)
 
     def pause(self) -> None:
         """Give no more slots to this share. Requests in flight go on."""

@@ -108,7 +108,7 @@ class ClientCall:
     def __init__(self, request: PreparedRequest, budget: Budget) -> None:
         self._request = request
         self._usage = budget.usage
-        self._hold = Reservation(budget)
+        self._reservation = Reservation(budget)
         self._builder = ReplyBuilder()
         self._started = perf_counter()
         self._reader = ChunkReader()
@@ -116,12 +116,12 @@ class ClientCall:
 
     def reserve(self) -> None:
         """Reserve the worst-case cost of the call."""
-        self._hold.reserve(self._request)
-        self._builder.budget_limit = self._hold.limit
+        self._reservation.reserve(self._request)
+        self._builder.budget_limit = self._reservation.limit
 
     @property
     def limit(self) -> int | None:
-        return self._hold.limit
+        return self._reservation.limit
 
     def begin(self, timing: Timing | None) -> None:
         self._builder.arrival.timing = timing
@@ -131,7 +131,7 @@ class ClientCall:
 
     def cancel(self) -> None:
         self._has_ended = True
-        self._hold.release()
+        self._reservation.release()
 
     def end(self, outcome: Literal["answered", "failed", "interrupted"]) -> None:
         if self._has_ended:
@@ -140,8 +140,8 @@ class ClientCall:
         self._add(self._reader.close())
         if outcome == "interrupted" and self._reader.completeness.is_complete_if_cut:
             outcome = "answered"
-        self._usage.end(self._request, self._builder, outcome, self._started, self._hold.settle)
-        self._hold.release()
+        self._usage.end(self._request, self._builder, outcome, self._started, self._reservation.settle)
+        self._reservation.release()
 
     def _add(self, chunks: Iterator[Mapping[str, Any]]) -> None:
         # What cannot be read is the user's to handle: the SDK reports it.

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
-from ..config import FEED_URL, is_wandb
+from ..config import is_wandb
 from ..errors import InferenceError, quoted, shortened
 from .budget import unknown_price
 
@@ -99,10 +99,6 @@ class Models:
         # Another thread of the parent process may have held it.
         self._lock = Lock()
 
-    def wait_for_prices(self, seconds: float) -> bool:
-        """Wait until the fetch in the background has ended. Return whether there was one and it has ended."""
-        return self._fetching is not None and self._fetching.wait(seconds)
-
     def failure(self, endpoint: Endpoint) -> InferenceError | None:
         """Return why the endpoint's list could not be fetched, or None if it was."""
         return self._failures.get(endpoint.url)
@@ -178,7 +174,7 @@ class Models:
             return join(listing or [], None, None, notes=notes)
         feed = None
         if command.settings.catalog:
-            feed, _ = self._try(lambda: fetched(lambda client: fetch_feed(client, FEED_URL), read_modelsdev), endpoint)
+            feed, _ = self._try(lambda: fetched(fetch_feed, read_modelsdev), endpoint)
         if feed is not None:
             self._take_feed(feed)
         return join(listing, feed, snapshot(), notes=notes)
@@ -198,7 +194,7 @@ class Models:
 
         # %wbmodels tries again.
         try:
-            feed = read_modelsdev(await fetch_feed(client, FEED_URL))
+            feed = read_modelsdev(await fetch_feed(client))
         except Exception:  # noqa: BLE001 - whatever went wrong, prices stay unknown
             return
         self._take_feed(feed)
@@ -352,7 +348,7 @@ class Models:
         client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
             feed, failure = self._try(
-                lambda: read_modelsdev(command.loop.run(fetch_feed(client, FEED_URL), meanwhile=redraw)), endpoint
+                lambda: read_modelsdev(command.loop.run(fetch_feed(client), meanwhile=redraw)), endpoint
             )
         if failure is not None:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")

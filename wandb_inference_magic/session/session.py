@@ -245,7 +245,7 @@ _lock = RLock()
 def current_session() -> Session:
     """Return the session that the magics and the Python API share. Create one if the extension is not loaded."""
     global _session
-    # Several threads of a script may make the first call at once.
+    # Several threads of a script may make the first call at the same time.
     with _lock:
         if _session is None:
             _session = Session(_new_settings())

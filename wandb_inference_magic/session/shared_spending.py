@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS: Final = 30.0
-# The reservations of a killed kernel hold for this long.
+# The reservations of a killed kernel are valid for this long.
 LEASE_SECONDS: Final = 90.0
 RENEWAL_SECONDS: Final = 20.0
 
@@ -64,8 +64,10 @@ class SharedSpending:
     """The spending of all kernels that use the file, and what their running calls may still cost.
 
     Each kernel adds to its own row. The row stays in the file when the kernel ends or is killed. A running call has a
-    row with its worst-case cost and the time until which the row holds; a thread renews it while the call runs. Delete
-    the file to start again from zero.
+    row with its worst-case cost and the time until which the row is valid; a thread renews it while the call runs.
+    Delete the file to start again from zero.
+
+    All methods except `settle` raise InferenceError when the file cannot be used.
 
     Parameters
     ----------
@@ -91,40 +93,27 @@ class SharedSpending:
         self._lock = Lock()
         self._calls, self._ended, self._owed = set(), None, 0.0
 
-    def add(self, usd: float) -> None:
-        """Add the cost of a call that had no reservation.
-
-        Raises
-        ------
-        InferenceError
-            When the file cannot be used. All other methods except `settle` raise it too.
-        """
-        with self._changing() as file:
-            file.execute(_ADD, (self._kernel, usd))
-
-    def total(self) -> float:
+    def spent(self) -> float:
         """Return the USD that all kernels have spent, including the estimates for calls of killed kernels."""
         with self._changing() as file:
             return self._sum(file, _SPENT) + self._sum(file, _ESTIMATED, self._now(), "")
 
     def estimated(self) -> float:
-        """Return the part of `total`, in USD, that is estimated: the calls whose kernel was killed."""
+        """Return the part of `spent`, in USD, that is estimated: the calls whose kernel was killed."""
         with self._changing() as file:
             return self._sum(file, _ESTIMATED, self._now(), "")
 
-    def left(self, budget: float) -> float:
-        """Return the USD left of a budget, less those reserved for running calls."""
+    def left(self, limit: float) -> float:
+        """Return the USD left of `limit`, less those reserved for running calls."""
         with self._changing() as file:
-            return self._left(file, budget, "")
+            return self._left(file, limit, "")
 
     def reserved(self) -> float:
         """Return the USD reserved for running calls, also those of other kernels."""
         with self._changing() as file:
             return self._sum(file, _RESERVED, self._now(), "")
 
-    def reserve(
-        self, call: str, cost: Callable[[float], float], estimate: Callable[[], float], budget: float
-    ) -> tuple[float, float]:
+    def reserve(self, call: str, cost: Callable[[float], float], estimate: float, limit: float) -> float:
         """Reserve the worst-case cost of a call, if that much is left. It replaces the call's earlier reservation.
 
         The check and the reservation are one transaction, so that the kernels together never exceed the budget.
@@ -135,23 +124,23 @@ class SharedSpending:
             Identifies the reservation.
         cost : callable
             Takes the USD that are left, and returns the USD to reserve, or infinity to reserve nothing.
-        estimate : callable
-            Returns the USD that count as spent if this kernel is killed; called after `cost`.
-        budget : float
+        estimate : float
+            The USD that count as spent if this kernel is killed.
+        limit : float
 
         Returns
         -------
-        tuple of float
-            The USD that were left, and the USD wanted. If more was wanted than was left, the reservation is unchanged.
+        float
+            The USD that were left. If they are less than `cost` returns, the reservation is unchanged.
         """
         with self._changing() as file:
-            left = self._left(file, budget, call)
+            left = self._left(file, limit, call)
             usd = cost(left)
-            if usd <= left + ROUNDING:
-                file.execute(_RESERVE, (call, self._kernel, usd, estimate(), self._now() + LEASE_SECONDS))
-        if usd <= left + ROUNDING:
+            if is_enough := usd <= left + ROUNDING:
+                file.execute(_RESERVE, (call, self._kernel, usd, estimate, self._now() + LEASE_SECONDS))
+        if is_enough:
             self._keep(call)
-        return left, usd
+        return left
 
     def settle(self, call: str, usd: float) -> None:
         """Replace a call's reservation with its real cost, in one transaction.
@@ -186,7 +175,7 @@ class SharedSpending:
             if self._ended is not None:
                 return
             ended = Event()
-            # If no thread can be started, the reservation holds for its first `LEASE_SECONDS` only.
+            # If no thread can be started, the reservation is valid for its first `LEASE_SECONDS` only.
             with suppress(RuntimeError):
                 Thread(target=self._renew_until, args=(ended,), name="wb-budget", daemon=True).start()
                 self._ended = ended
@@ -204,10 +193,10 @@ class SharedSpending:
             with suppress(InferenceError):
                 self.renew()
 
-    def _left(self, file: sqlite3.Connection, budget: float, call: str) -> float:
+    def _left(self, file: sqlite3.Connection, limit: float, call: str) -> float:
         now = self._now()
         reserved = self._sum(file, _RESERVED, now, call) + self._sum(file, _ESTIMATED, now, call)
-        return max(budget - self._sum(file, _SPENT) - reserved, 0.0)
+        return max(limit - self._sum(file, _SPENT) - reserved, 0.0)
 
     @staticmethod
     def _sum(file: sqlite3.Connection, query: str, *values: object) -> float:

@@ -99,7 +99,7 @@ def span(
 
 def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str, Any]:
     address = urlsplit(request.endpoint.url)
-    body = {**request.body, **request.body.get("extra_body", {})} | ({} if limit is None else {"max_tokens": limit})
+    body = request.flat_body | ({} if limit is None else {"max_tokens": limit})
     given = {attribute: _plain(body[name]) for name, attribute in PARAMETERS.items() if body.get(name) is not None}
     form: Mapping[str, Any] = body.get("response_format") or {}
     found = {

@@ -67,7 +67,7 @@ class TracerSlot:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._tracer: Tracer | None = None
-        # Several threads may need the tracer at once.
+        # Several threads may need the tracer at the same time.
         self._lock = RLock()
         self._is_publishing = False
 
@@ -291,10 +291,9 @@ class Tracer:
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
         """Trace the request made inside the `with` block as a call inside `parent`, Weave's own call object."""
         call = None
-        body = {name: value for name, value in request.body.items() if name != "extra_body"}
-        body |= request.body.get("extra_body", {})
         try:
-            call = self._client.create_call("model_call", self.hidden(body), parent=parent, use_stack=False)
+            body = self.hidden(request.flat_body)
+            call = self._client.create_call("model_call", body, parent=parent, use_stack=False)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
             self._listener.observe(describe_exception(failure))
         error: BaseException | None = None

@@ -104,12 +104,12 @@ class Total:
 
 @dataclass(eq=False)
 class UsageTracker:
-    """The totals by endpoint and model, since the time `since`. Several threads may count at once."""
+    """The totals by endpoint and model, since the time `since`. Several threads may count at the same time."""
 
     since: datetime = field(default_factory=datetime.now)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    # The worst-case cost of each call in flight, by holder.
-    _held: dict[object, float] = field(default_factory=dict)
+    # The worst-case cost of each call in flight, by its reservation.
+    _reserved: dict[object, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
     # The prices that became known later, by the endpoint's name and the model's id.
     _later: Callable[[str, str], Price | None] = field(default=lambda _endpoint, _model: None)
@@ -119,13 +119,12 @@ class UsageTracker:
 
     def forget(self) -> None:
         # Another thread of the parent may have held the lock. The calls in flight are the parent's.
-        self._lock, self._held = Lock(), {}
+        self._lock, self._reserved = Lock(), {}
 
-    @property
-    def held(self) -> float:
-        """The worst-case cost of the calls in flight, in USD."""
+    def reserved(self) -> float:
+        """Return the USD reserved for calls in flight."""
         with self._lock:
-            return sum(self._held.values(), 0.0)
+            return sum(self._reserved.values(), 0.0)
 
     def count(self, call: Call) -> None:
         """Count a call that has ended."""
@@ -151,12 +150,12 @@ class UsageTracker:
         with self._lock:
             return self._left(limit)
 
-    def hold(self, holder: object, cost: Callable[[float], float], limit: float) -> float:
+    def reserve(self, call: object, cost: Callable[[float], float], limit: float) -> float:
         """Reserve the worst-case cost of a call, if that much of `limit` is left. It replaces the earlier reservation.
 
         Parameters
         ----------
-        holder : object
+        call : object
             Identifies the call. An interrupt may come as soon as the cost is reserved, and `release` must find it.
         cost : callable
             Takes the USD that are left, and returns the USD to reserve, or infinity to reserve nothing.
@@ -169,22 +168,22 @@ class UsageTracker:
             the reservation are one step, so that calls that begin at the same time take account of each other.
         """
         with self._lock:
-            left = self._left(limit + self._held.get(holder, 0.0))
+            left = self._left(limit + self._reserved.get(call, 0.0))
             usd = cost(left)
             if usd <= left + ROUNDING:
-                self._held[holder] = usd
+                self._reserved[call] = usd
             return left
 
-    def release(self, holder: object) -> None:
+    def release(self, call: object) -> None:
         """Release the reservation of a call that has ended, whose cost has been counted by now."""
         with self._lock:
-            self._held.pop(holder, None)
+            self._reserved.pop(call, None)
 
-    def _cost(self) -> float:
+    def _spent(self) -> float:
         return sum(total.cost for total in self.totals.values())
 
     def _left(self, limit: float) -> float:
-        return max(limit - self._cost() - sum(self._held.values(), 0.0), 0.0)
+        return max(limit - self._spent() - sum(self._reserved.values(), 0.0), 0.0)
 
     @contextmanager
     def counting(
