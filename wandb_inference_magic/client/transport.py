@@ -139,29 +139,7 @@ def _routed(library: Any) -> Any:
 def _pooled(library: Any) -> Any:
     """Return the class of the transport with a pool for each request in flight."""
 
-    class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
-        """A body whose end makes its pool free."""
-
-        def __init__(self, stream: Any, release: Callable[[], None]) -> None:
-            self._stream = stream
-            self._release: Callable[[], None] | None = release
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for piece in self._stream:
-                    yield piece
-            except BaseException:
-                # Older versions of the library do not close a response whose body cannot be read.
-                await self.aclose()
-                raise
-
-        async def aclose(self) -> None:
-            release, self._release = self._release, None
-            try:
-                await self._stream.aclose()
-            finally:
-                if release is not None:
-                    release()
+    body = _pooled_body(library)
 
     class PooledTransport(library.AsyncBaseTransport):  # type: ignore[misc]
         """Gives each request in flight a pool of its own, and keeps the pools for the next requests.
@@ -185,7 +163,7 @@ def _pooled(library: Any) -> Any:
             except BaseException:
                 self._release(pool)
                 raise
-            response.stream = PooledBody(response.stream, partial(self._release, pool))
+            response.stream = body(response.stream, partial(self._release, pool))
             return response
 
         def _release(self, pool: Any) -> None:
@@ -212,3 +190,34 @@ def _pooled(library: Any) -> Any:
                     await pool.aclose()
 
     return PooledTransport
+
+
+@cache
+def _pooled_body(library: Any) -> Any:
+    """Return the class of the bodies of a transport with pools."""
+
+    class PooledBody(library.AsyncByteStream):  # type: ignore[misc]
+        """A body whose end makes its pool free."""
+
+        def __init__(self, stream: Any, release: Callable[[], None]) -> None:
+            self._stream = stream
+            self._release: Callable[[], None] | None = release
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for piece in self._stream:
+                    yield piece
+            except BaseException:
+                # Older versions of the library do not close a response whose body cannot be read.
+                await self.aclose()
+                raise
+
+        async def aclose(self) -> None:
+            release, self._release = self._release, None
+            try:
+                await self._stream.aclose()
+            finally:
+                if release is not None:
+                    release()
+
+    return PooledBody
