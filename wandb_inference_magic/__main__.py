@@ -73,7 +73,7 @@ def _answer(command: Command) -> str:
     session, endpoint = command.session, command.endpoint
     if endpoint.is_local:
         return "it is on this machine, and starts with the first chat"
-    from .client import FailureContext, to_inference_error
+    from .failures import FailureContext, to_inference_error
 
     try:
         session.loop.run(fetch_model_list(command.client()))

@@ -222,8 +222,9 @@ def map_prompts(
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
     given = dict(locals())
-    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_lazily, read_rows
+    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_lazily
     from .engine import check_arguments, model_list
+    from .frames import read_rows
 
     check_arguments(given)
     command = _command()
@@ -316,9 +317,10 @@ def evaluate(
         exist.
     """
     given = dict(locals())
-    from .batch import check_count, read_rows
+    from .batch import check_count
     from .engine import MAYBE_PROMPT, check_arguments, model_list
     from .evaluation import EvaluationSpec, PreparedEvaluation, named_prompts, scorer_of
+    from .frames import read_rows
 
     check_arguments(given, prompt=MAYBE_PROMPT)
     check_count("limit", limit, 0)

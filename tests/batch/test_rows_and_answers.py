@@ -124,10 +124,11 @@ def test_distinct_uses_the_answers_of_runs_without_it(api: ModuleType, service: 
 
 
 def test_the_summary_counts_shared_answers_apart(api: ModuleType, service: Service) -> None:
-    from wandb_inference_magic.batch import PreparedMap, read_rows
+    from wandb_inference_magic.batch import PreparedMap
     from wandb_inference_magic.batch.spec import BatchSpec
     from wandb_inference_magic.commands.map import summary_bundle
     from wandb_inference_magic.engine import ChatSpec
+    from wandb_inference_magic.frames import read_rows
     from wandb_inference_magic.session import Command, current_session
 
     service.always = Numbered()

@@ -9,9 +9,9 @@ from functools import cache
 from math import comb, sqrt
 from random import Random
 
-from wandb_inference_magic.evaluation.clusters import difference_interval, sign_flip
-from wandb_inference_magic.evaluation.sequential import p_value
-from wandb_inference_magic.evaluation.statistics import mcnemar, tango, wilson
+from wandb_inference_magic.statistics.clusters import difference_interval, sign_flip
+from wandb_inference_magic.statistics.intervals import mcnemar, tango, wilson
+from wandb_inference_magic.statistics.sequential import p_value
 
 GRID = [one / 200 for one in range(1, 200)]
 COARSE = [one / 20 for one in range(1, 20)]

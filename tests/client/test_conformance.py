@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, strategies as st
 from service import Answer, Service
 
-from wandb_inference_magic.client import ChunkReader, ServiceError
+from wandb_inference_magic.client import ChunkReader
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures import ServiceError
 from wandb_inference_magic.messages import Reply, ReplyBuilder
 from wandb_inference_magic.session import current_session
 

@@ -25,8 +25,8 @@ from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.messages.tokens import Usage
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
-from wandb_inference_magic.session.budget import Budget, Reservation
-from wandb_inference_magic.session.usage import Call, UsageTracker, usage_rows
+from wandb_inference_magic.spending.budget import Budget, Reservation
+from wandb_inference_magic.spending.usage import Call, UsageTracker, usage_rows
 
 
 def table(run: Run) -> dict[str, list[str]]:

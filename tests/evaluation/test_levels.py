@@ -17,7 +17,7 @@ from benchmarks.levels import (
 )
 from scipy import stats
 
-from wandb_inference_magic.evaluation.statistics import tango, wilson
+from wandb_inference_magic.statistics.intervals import tango, wilson
 
 COARSE = [one / 10 for one in range(1, 10)]
 

@@ -11,8 +11,8 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from wandb_inference_magic.commands.threads import conversation_bundle
 from wandb_inference_magic.markup.sanitize import Untrusted, safe_document
-from wandb_inference_magic.markup.tex import is_ordinary_maths
-from wandb_inference_magic.markup.typeset import formulas
+from wandb_inference_magic.maths.tex import is_ordinary_maths
+from wandb_inference_magic.maths.typeset import formulas
 from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.thread import Thread, Turn
 from wandb_inference_magic.rendering.reply import reply_bundle

@@ -15,7 +15,7 @@ from wandb_inference_magic.catalog import Price
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import Usage
 from wandb_inference_magic.session import current_session
-from wandb_inference_magic.session.usage import Call, UsageTracker
+from wandb_inference_magic.spending.usage import Call, UsageTracker
 
 # The path of W&B's public feed.
 FEED = "/inference/modelsdev/models"

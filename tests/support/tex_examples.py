@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from wandb_inference_magic.markup.tex_names import (
+from wandb_inference_magic.maths.tex_names import (
     BOX_ENVIRONMENTS,
     COLOURS,
     COMMANDS,

@@ -16,12 +16,12 @@ from hypothesis import example, given, strategies as st
 
 from wandb_inference_magic.catalog.feeds import snapshot
 from wandb_inference_magic.catalog.models import join
-from wandb_inference_magic.client.failures import FailureContext, to_inference_error
 from wandb_inference_magic.client.http import ClientOptions, build_own_client, build_users_client, http_library
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.config.key import Key, check_key
 from wandb_inference_magic.config.settings import WANDB_URL
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures.convert import FailureContext, to_inference_error
 from wandb_inference_magic.text.redaction import hidden, redacted
 
 KEY = "wandb_v1_S3CRET/s3cret+S3CRET=="

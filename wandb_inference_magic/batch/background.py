@@ -11,9 +11,9 @@ from .job import Job, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..frames import Rows
     from ..session import Command
     from .map import BatchResult, PreparedBatch
-    from .rows import Rows
 
 T = TypeVar("T")
 

@@ -16,15 +16,22 @@ from uuid import uuid4
 from ..concurrency import SECONDS_BETWEEN_LOOKS
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
+from ..frames import (
+    Names,
+    name_columns,
+    pandas_array,
+    plain_fields,
+    read_rows,
+    reasons_column,
+    schema_kinds,
+    typed_column,
+)
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
 from .cache import RunPart
-from .columns import Names, name_columns, plain_fields, reasons_column, schema_kinds, typed_column
 from .job import Job, Outcome
 from .map import PreparedMap
-from .native_columns import pandas_array
 from .progress import Counts
-from .rows import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

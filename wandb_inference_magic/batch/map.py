@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
+from ..frames import name_columns, result_columns
 from ..session import Trace
 from ..text import counted
 from .cache import open_cache
-from .columns import name_columns, result_columns
 from .progress import Progress, cost_of, nothing
 from .run_results import not_asked_again
 from .start import start
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..concurrency import Interrupts
+    from ..frames import Rows
     from ..session import Command
     from .row_call import RowCall
-    from .rows import Rows
     from .run import BatchRun
     from .spec import BatchSpec, Permits
 

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..engine import ModelCall, for_prompt, relax_response_format
 from ..errors import InferenceError, describe_exception, quoted
-from ..session import Reservation
+from ..spending import Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from openai import AsyncOpenAI
 
+    from ..frames import Row, Rows
     from ..messages import Content, PreparedRequest
     from ..schemas import Schema
     from ..session import Command, Share
-    from .rows import Row, Rows
     from .spec import BatchSpec
 
 

@@ -15,7 +15,7 @@ from ..errors import InferenceError
 from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
 from ..schemas import Mismatch, ValidatorError
-from ..session import BudgetPart
+from ..spending import BudgetPart
 from .cache import Answer
 from .kept_answers import KeptAnswers, value_of
 from .row_call import RowCall, RowPrompts, RowRequests
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from ..frames import Rows
     from ..messages import PreparedRequest, Reply
     from ..session import Command
     from .cache import AnswerCache
-    from .rows import Rows
     from .spec import BatchSpec
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.

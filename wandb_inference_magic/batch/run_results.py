@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ..session import NOTHING
+from ..spending import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,18 +11,18 @@ from ..catalog import describe_cost
 from ..client import practice_server as local
 from ..config import CONCURRENCY
 from ..errors import InferenceError, shortened
+from ..frames import index_of
 from ..prompts import Template, is_template, refuse_empty
 from ..text import counted
-from .rows import index_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..config import Endpoint
     from ..engine import ChatSpec
+    from ..frames import Row
     from ..messages import Content
     from .cache import RunPart
-    from .rows import Row
 
 
 MOST_AT_ONCE: Final = 1000

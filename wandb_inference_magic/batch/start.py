@@ -12,7 +12,7 @@ from ..catalog import usd
 from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
-from ..session import Reservation
+from ..spending import Reservation
 from .row_call import not_drawn
 from .run import BatchRun
 from .spec import BatchSpec, Estimate
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
 
-    from ..session import Budget, Command
+    from ..frames import Rows
+    from ..session import Command
+    from ..spending import Budget
     from .cache import AnswerCache
-    from .rows import Rows
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20

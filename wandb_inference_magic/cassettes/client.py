@@ -15,9 +15,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, ChunkReader, ServiceError, http_library, wait
+from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
 from ..config import port_of
 from ..errors import InferenceError
+from ..failures import ServiceError, wait
 from ..messages import ECHOED, REASONING, Timing
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..errors import InferenceError, quoted
+from ..failures import ServiceError
 from ..messages import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
 from ..text import json_or_none, read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
@@ -29,18 +30,6 @@ FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
 _BEGUN_OBJECT: Final = re.compile(r'\{\s*("|$)')
 _BLANK: Final = b" \t\r\n\xef\xbb\xbf"
-
-
-class ServiceError(Exception):
-    """An error that the service sent in a response whose status was 200.
-
-    `body` is the object that reports it. `has_begun` tells whether parts of a reply came before it.
-    """
-
-    def __init__(self, body: object, *, has_begun: bool) -> None:
-        super().__init__("The service sent an error.")
-        self.body = body
-        self.has_begun = has_begun
 
 
 class ChunkReader:

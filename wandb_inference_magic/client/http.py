@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..concurrency import forget_in_children
-from ..config import names_proxies
+from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
 from ..text import addresses
 from .bodies import NOT_PACKED, bounded, bounded_async
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
-# The variables that name certificates. The first one set counts.
-CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class Recorder(Protocol):
@@ -220,11 +218,6 @@ def certificates() -> Any:
             else "",
             cause="option",
         ) from None
-
-
-def named_certificates() -> str:
-    """Return the variable that names the certificates, with its value, or an empty string."""
-    return next((f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)), "")
 
 
 @cache

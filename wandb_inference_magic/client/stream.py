@@ -14,10 +14,10 @@ from weakref import WeakSet
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
+from ..failures import BROKE_OFF, ServiceError
 from ..messages import error_in
 from ..text import read_json_text, whole
-from .chunks import ChunkReader, ServiceError, describe_sent
-from .connection_failures import BROKE_OFF
+from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:

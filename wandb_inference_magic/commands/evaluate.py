@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, is_dask, read_rows, start_dry
+from ..batch import BatchSpec, is_dask, start_dry
 from ..config import expanded
 from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
@@ -25,6 +25,7 @@ from ..evaluation import (
     named_prompts,
     scorer_of,
 )
+from ..frames import read_rows
 from ..frontend import Spinner, shown_whole
 from ..rendering import line_bundle
 from ..session import Command
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..arguments import EvalOptions
-    from ..batch import BatchResult, Rows
+    from ..batch import BatchResult
+    from ..frames import Rows
     from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbeval"

@@ -22,7 +22,6 @@ from ..batch import (
     first_answers,
     is_dask,
     map_lazily,
-    read_rows,
     report_names,
     start_dry,
 )
@@ -30,6 +29,7 @@ from ..catalog import describe_cost
 from ..config import INTO
 from ..engine import spec_from_options
 from ..errors import InferenceError, describe_exception, quoted, shortened
+from ..frames import read_rows
 from ..frontend import Spinner, is_notebook, shown_whole
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from ..arguments import MapOptions
     from ..batch import Progress
-    from ..batch.rows import Rows
+    from ..frames import Rows
     from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbmap"

@@ -10,7 +10,8 @@ from ..catalog import usd
 from ..errors import InferenceError
 from ..messages import data_frame
 from ..rendering import Measure, chart_bundle, line_bundle, table_bundle
-from ..session import Command, Total, usage_rows
+from ..session import Command
+from ..spending import Total, usage_rows
 from ..text import counted
 
 if TYPE_CHECKING:

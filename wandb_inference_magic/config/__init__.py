@@ -35,7 +35,13 @@ from .project import (
     check_project as check_project,
     ignored_project as ignored_project,
 )
-from .proxies import Proxy as Proxy, find_proxy as find_proxy, names_proxies as names_proxies
+from .proxies import (
+    CERTIFICATES as CERTIFICATES,
+    Proxy as Proxy,
+    find_proxy as find_proxy,
+    named_certificates as named_certificates,
+    names_proxies as names_proxies,
+)
 from .settings import (
     BUDGETS as BUDGETS,
     CONCURRENCY as CONCURRENCY,

@@ -1,4 +1,4 @@
-"""Find the proxy of an address in the environment. No message shows a proxy's user name or password."""
+"""Find proxies and certificates in the environment. No message shows a proxy's user name or password."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from .address import port_of
 
+# The variables that name certificates. The first one set counts.
+CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 KINDS: Final = ("http", "https", "all")
 SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 # These characters end the user part of an address. The text after them would be parsed as a host, port or path.
@@ -94,3 +96,8 @@ def _excludes(entry: str, scheme: str, host: str, port: int | None) -> bool:
         is_named = entry == "*" or (bool(name) and not parts.path and f".{host}".endswith(f".{name}"))
         return is_named and parts.port in (None, port)
     return False
+
+
+def named_certificates() -> str:
+    """Return the variable that names the certificates, with its value, or an empty string."""
+    return next((f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)), "")

@@ -7,8 +7,9 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..client import retry_delay, stream_chat
+from ..client import stream_chat
 from ..errors import InferenceError
+from ..failures import retry_delay
 from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
 from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..messages import PreparedRequest, Reply
-    from ..session import Command, Reservation, Share
+    from ..session import Command, Share
+    from ..spending import Reservation
     from .request import ChatSpec
 
 
@@ -251,7 +253,7 @@ class ModelCall:
     def explained(self, failure: Exception) -> InferenceError:
         """Return the error that describes a failure to the user."""
         # The tables of causes are imported when a call has failed: a first chat does not wait for them.
-        from ..client import FailureContext, to_inference_error
+        from ..failures import FailureContext, to_inference_error
 
         models, endpoint, model = self._command.session.models, self.sent.endpoint, self.sent.model
         error = to_inference_error(failure, FailureContext(endpoint, model, models.known(endpoint)))

@@ -15,7 +15,7 @@ from ..errors import InferenceError, Interrupted, quoted
 from ..messages import NullListener, Turn
 from ..rendering import format_tool_call, step_markdown
 from ..schemas import Mismatch
-from ..session import Reservation
+from ..spending import Reservation
 from ..text import counted
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
 from ..messages import CallProgress, NullListener, Reply, ReplyBuilder
-from ..session import Reservation
+from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
 

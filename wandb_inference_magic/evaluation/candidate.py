@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ..batch import column_of, plain, with_label, with_pandas_columns
+from ..frames import column_of, plain, with_label, with_pandas_columns
 from ..messages import data_frame
 from ..text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from ..batch import BatchRun, Kind, Row, TypedColumn
+    from ..batch import BatchRun
+    from ..frames import Kind, Row, TypedColumn
 
 
 @dataclass

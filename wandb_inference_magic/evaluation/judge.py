@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, ListRows, PreparedRuns, json_text, means_same, plain
+from ..batch import BatchSpec, PreparedRuns
 from ..engine import prepare_request
 from ..errors import shortened
+from ..frames import ListRows, json_text, means_same, plain
 from ..schemas import schema_of
+from ..statistics import ALPHA, Comparison, ScoreMeasure, cohen_kappa, compare_pairs, format_p, mcnemar
 from ..text import counted
-from .statistics import ALPHA, cohen_kappa, mcnemar
-from .verdict import Comparison, ScoreMeasure, compare_pairs, format_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

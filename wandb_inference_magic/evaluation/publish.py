@@ -8,18 +8,18 @@ from contextlib import suppress
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
-from ..batch import json_text, plain
 from ..errors import InferenceError, describe_exception, quoted
+from ..frames import json_text, plain
 from ..imports import import_quietly
 from ..prompts import is_missing
+from ..statistics import SHARE
 from ..text import library_message
-from .verdict import SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from threading import Event
 
-    from ..batch import Row
+    from ..frames import Row
     from ..session import Tracer
     from .candidate import Candidate
     from .scorers import Scorer

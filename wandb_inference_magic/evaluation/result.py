@@ -8,23 +8,22 @@ from math import isfinite
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import ANY, NO_VALUE, Kind, with_value
 from ..catalog import usd
+from ..frames import ANY, NO_VALUE, Kind, with_value
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
+from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_all, share_interval, whole
 from ..text import counted
 from .candidate import fill_in_the_worst, frame_of
-from .clusters import bootstrap, share_interval
 from .plot import Plot, bar
 from .review import Review
 from .scorers import SCORERS, Scorer, score_samples, span
-from .verdict import BOOTSTRAP, SHARE, Comparison, compare_all, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from threading import Event
 
-    from ..batch import Row
+    from ..frames import Row
     from ..session import TracerSlot
     from .candidate import Candidate
     from .judge import Judgement

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..batch import json_text, means_same, plain
 from ..errors import InferenceError, shortened
+from ..frames import json_text, means_same, plain
 from ..prompts import is_missing
 from ..rendering import line_bundle, table_bundle
 from ..text import counted, safe_plain
@@ -16,7 +16,7 @@ from .scorers import SCORERS, score_samples
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..batch import Kind, Row
+    from ..frames import Kind, Row
     from .candidate import Candidate
     from .scorers import Scorer
 

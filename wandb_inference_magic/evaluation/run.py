@@ -7,22 +7,23 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..batch import NO_VALUE, ONLY, BatchResult, ListRows, PreparedBatch
+from ..batch import BatchResult, PreparedBatch
 from ..errors import InferenceError, shortened
+from ..frames import NO_VALUE, ONLY, ListRows
 from ..prompts import is_missing
+from ..statistics import SEED, are_decided
 from ..text import counted
 from .candidate import Candidate, fill_in_the_worst
-from .clusters import SEED
 from .judge import check_judge, judge
 from .result import Evaluation
 from .scorers import score_samples, span
-from .verdict import are_decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from threading import Event
 
-    from ..batch import BatchRun, BatchSpec, Progress, Row, Rows
+    from ..batch import BatchRun, BatchSpec, Progress
+    from ..frames import Row, Rows
     from ..session import Command
     from .scorers import RowScores
     from .spec import EvaluationSpec

@@ -9,11 +9,11 @@ from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..batch import NO_VALUE, Kind, json_text, means_same, plain
 from ..errors import LEAVING, InferenceError, describe_exception, quoted, shortened
+from ..frames import NO_VALUE, Kind, json_text, means_same, plain
 from ..prompts import is_missing
+from ..statistics import SHARE, ScoreMeasure
 from ..text import read_json_text
-from .verdict import SHARE, ScoreMeasure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

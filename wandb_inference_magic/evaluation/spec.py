@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import STRUCT, Kind, plain, schema_kinds
 from ..errors import InferenceError, did_you_mean, shortened
+from ..frames import STRUCT, Kind, plain, schema_kinds
 from ..prompts import is_missing
 from .scorers import SCORERS, as_number
 

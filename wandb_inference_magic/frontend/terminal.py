@@ -16,7 +16,8 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from ..concurrency import deferred_interrupts
-from ..markup import page_parser, sanitize_markdown, to_text
+from ..markup import page_parser, sanitize_markdown
+from ..maths import to_text
 from ..messages import pretty_json
 from ..rendering import PLAIN, ending, lines_below, why_empty
 from ..text import safe_plain

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .blocks import split_finished as split_finished
     from .check import is_link as is_link, is_ordinary as is_ordinary
     from .literal import fenced as fenced, quotation as quotation, safe_inline as safe_inline
-    from .mathml import to_text as to_text
     from .parser import commonmark_parser as commonmark_parser, page_parser as page_parser
     from .sanitize import (
         DocumentPart as DocumentPart,
@@ -28,7 +27,6 @@ __getattr__ = lazy_exports(
         "blocks": ("split_finished",),
         "check": ("is_link", "is_ordinary"),
         "literal": ("fenced", "quotation", "safe_inline"),
-        "mathml": ("to_text",),
         "parser": ("commonmark_parser", "page_parser"),
         "sanitize": ("DocumentPart", "Untrusted", "safe_document", "sanitize_markdown"),
     },

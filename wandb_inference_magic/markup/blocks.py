@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from ..maths import rules as maths
 from ..text import safe_plain
-from . import maths
 from .parser import block_parser, expanded, top_blocks
 
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")

@@ -7,9 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ..maths import formulas, page_strings
 from .front_end_parsers import readings
 from .parser import accept_any, commonmark_parser, page_parser
-from .typeset import formulas, page_strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +121,7 @@ def is_ordinary(tokens: Sequence[Token], maths: Sequence[str] = ()) -> bool:
 
 def _is_ordinary(formula: str) -> bool:
     # Imported with the first formula.
-    from .tex import is_ordinary_maths
+    from ..maths import is_ordinary_maths
 
     return is_ordinary_maths(formula)
 

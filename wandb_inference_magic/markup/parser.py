@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..imports import quiet
-from . import maths
+from ..maths import rules as maths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,7 +116,7 @@ def _write_maths(_renderer: Any, tokens: Sequence[Token], index: int, _options: 
     shown = escape(token.content)
     if env.get("mathml"):
         # Imported with the first formula, as all that knows TeX is.
-        from .mathml import to_mathml
+        from ..maths import to_mathml
 
         shown = to_mathml(token.content) or f"<code>{shown}</code>"
     return f"<p>{shown}</p>\n" if token.block else shown

@@ -12,8 +12,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
+from ..maths import rules as maths
 from ..text import safe_plain
-from . import maths
 from .check import host_of, is_link, may_load
 from .literal import dollars_apart, fence_around, literal, literal_line, quoted_url, safe_inline, tex_marks, unlinked
 from .parser import block_parser, expanded, top_blocks

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .budget import Budget as Budget, BudgetPart as BudgetPart, Reservation as Reservation
     from .command import Command as Command
     from .job_records import (
         JobRecord as JobRecord,
@@ -28,12 +27,10 @@ if TYPE_CHECKING:
         start_session as start_session,
     )
     from .tracing import Trace as Trace, Tracer as Tracer, TracerSlot as TracerSlot
-    from .usage import NOTHING as NOTHING, Total as Total, usage_rows as usage_rows
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "budget": ("Budget", "BudgetPart", "Reservation"),
         "command": ("Command",),
         "job_records": ("JobRecord", "RecordFile", "forget_same", "unfinished"),
         "jobs": ("Foreground",),
@@ -41,6 +38,5 @@ __getattr__ = lazy_exports(
         "models": ("has_no_list",),
         "session": ("Session", "current_session", "end_session", "start_session"),
         "tracing": ("Trace", "Tracer", "TracerSlot"),
-        "usage": ("NOTHING", "Total", "usage_rows"),
     },
 )

@@ -13,7 +13,7 @@ from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, hidden_library
 from ..messages import NullListener
-from .budget import Budget
+from ..spending import Budget
 from .endpoints import resolve_endpoint
 from .jobs import Foreground
 from .session import hide_own_logs
@@ -292,7 +292,7 @@ class Command:
         try:
             yield
         except ImportError as failure:
-            from ..client import FailureContext, to_inference_error
+            from ..failures import FailureContext, to_inference_error
 
             known = self.session.models.known(self.endpoint)
             raise to_inference_error(failure, FailureContext(self.endpoint, "", known)) from failure

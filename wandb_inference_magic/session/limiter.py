@@ -9,8 +9,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from ..client import delay_after
 from ..concurrency import Clock, forget_in_children
+from ..failures import delay_after
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,16 +8,17 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..client import ChunkReader, ServiceError
+from ..client import ChunkReader
 from ..errors import InferenceError, quoted
+from ..failures import ServiceError
 from ..messages import PreparedRequest, ReplyBuilder, Thread
-from .budget import Reservation
+from ..spending import Reservation
 
 if TYPE_CHECKING:
     from ..catalog import Price
     from ..config import Endpoint
     from ..messages import Timing
-    from .budget import Budget
+    from ..spending import Budget
     from .models import Models
 
 

@@ -11,7 +11,7 @@ from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
 from ..client import practice_server as local
 from ..config import is_wandb
 from ..errors import InferenceError, quoted, shortened
-from .budget import unknown_price
+from ..spending import unknown_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
     from ..messages import Reply, Waiting
-    from .budget import Budget
+    from ..spending import Budget
 
     # Takes the endpoint's name and the model's id.
     Prices = Callable[[str, str], Price | None]
@@ -238,7 +238,7 @@ class Models:
             return None, InferenceError(what, why=quoted(str(failure)), remedy=CHECK_ADDRESS, cause="reply")
         except Exception as failure:  # noqa: BLE001 - whatever went wrong, there is something to fall back on
             # Imported when something has failed, as in a model call.
-            from ..client import FailureContext, to_inference_error
+            from ..failures import FailureContext, to_inference_error
 
             return None, to_inference_error(failure, FailureContext(endpoint, "", self.known(endpoint)))
 

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from ..concurrency import EventLoop
     from ..config import WandbInference
     from ..messages import Origin, Reply, Threads
+    from ..spending import SpendingSlot, UsageTracker
     from .endpoints import Keys
     from .jobs import Jobs
     from .limiter import Limiters
     from .models import Models
-    from .shared_spending import SpendingSlot
     from .tracing import TracerSlot
-    from .usage import UsageTracker
 
 T = TypeVar("T")
 
@@ -160,7 +159,7 @@ class Session:
     @built_once
     def usage(self) -> UsageTracker:
         """The calls so far."""
-        from .usage import UsageTracker
+        from ..spending import UsageTracker
 
         return UsageTracker()
 
@@ -171,7 +170,7 @@ class Session:
     @built_once
     def spending(self) -> SpendingSlot:
         """The spending that is shared with other kernels by a file."""
-        from .shared_spending import SpendingSlot
+        from ..spending import SpendingSlot
 
         return SpendingSlot(self.folder)
 

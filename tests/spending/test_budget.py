@@ -23,8 +23,8 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.session import current_session
-from wandb_inference_magic.session.budget import Budget, Reservation
-from wandb_inference_magic.session.usage import UsageTracker
+from wandb_inference_magic.spending.budget import Budget, Reservation
+from wandb_inference_magic.spending.usage import UsageTracker
 
 # The model costs 1 USD per million input tokens and half of that per million output tokens.
 SCRIPT_START = """

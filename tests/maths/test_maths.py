@@ -12,9 +12,9 @@ from tex_examples import DELIMITERS, allowed_names, hostile_formulas, ordinary_t
 
 from wandb_inference_magic.markup.literal import safe_inline
 from wandb_inference_magic.markup.sanitize import safe_document, sanitize_markdown
-from wandb_inference_magic.markup.tex import is_ordinary_maths
-from wandb_inference_magic.markup.tex_names import COMMANDS, SYMBOLS
-from wandb_inference_magic.markup.typeset import formulas
+from wandb_inference_magic.maths.tex import is_ordinary_maths
+from wandb_inference_magic.maths.tex_names import COMMANDS, SYMBOLS
+from wandb_inference_magic.maths.typeset import formulas
 from wandb_inference_magic.rendering.reply import markdown_to_html
 
 URL = "http://evil.example/x"

@@ -19,8 +19,9 @@ from service import Answer, Endless, Wandb, completion, usage
 
 from wandb_inference_magic.config.settings import WandbInference
 from wandb_inference_magic.errors import InferenceError
-from wandb_inference_magic.session import Command, Session, shared_spending
-from wandb_inference_magic.session.shared_spending import LEASE_SECONDS, SharedSpending
+from wandb_inference_magic.session import Command, Session
+from wandb_inference_magic.spending import shared_spending
+from wandb_inference_magic.spending.shared_spending import LEASE_SECONDS, SharedSpending
 
 SCRIPT_START = """
 import sys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from wandb_inference_magic.evaluation.verdict import Comparison, ScoreMeasure, are_decided, compare_all, rounded_up
+from wandb_inference_magic.statistics.verdict import Comparison, ScoreMeasure, are_decided, compare_all, rounded_up
 
 pytestmark = pytest.mark.short
 

@@ -7,11 +7,10 @@ import ssl
 from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import find_proxy
+from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, quoted
 from ..libraries import hidden_library
 from ..text import library_message
-from .http import named_certificates
 from .retries import IMMEDIATELY
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from random import Random
 from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING, Final
 
-from .statistics import ALPHA, tango, wilson, z_value
+from .intervals import ALPHA, tango, wilson, z_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,8 +15,8 @@ from hypothesis import given, strategies as st
 from kernels import Kernel
 from service import Answer, Script, Service, Streamed, chunk, completion, refused
 
-from wandb_inference_magic.client.retries import read_retry_after, requested_delay, retry_delay
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.failures.retries import read_retry_after, requested_delay, retry_delay
 from wandb_inference_magic.session import current_session
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, describe_exception, quoted
 from ..text import duration, hidden, library_message
-from .chunks import ServiceError
-from .connection_failures import describe_connection_failure
-from .error_bodies import ErrorBody, read_error
-from .error_causes import CAUSES
+from .bodies import ErrorBody, read_error
+from .causes import CAUSES
+from .connections import describe_connection_failure
 from .retries import LONGEST_SECONDS, requested_delay
+from .service_error import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import re
 from html import unescape
 from typing import TYPE_CHECKING, Final
 
-from .maths import BLOCK, CLOSERS
+from .rules import BLOCK, CLOSERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ from collections import Counter
 from math import cos, exp, log, pi
 from typing import TYPE_CHECKING, Final
 
-from .statistics import ALPHA, halved
+from .intervals import ALPHA, halved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

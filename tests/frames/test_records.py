@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from service import Answer, Service, completion
 
 from wandb_inference_magic import InferenceError
-from wandb_inference_magic.batch import ListRows, read_rows
+from wandb_inference_magic.frames import ListRows, read_rows
 from wandb_inference_magic.prompts import Image
 
 

@@ -14,22 +14,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from wandb_inference_magic.evaluation.clusters import (
-    bootstrap,
-    difference_interval,
-    share_interval,
-    sign_flip,
-    t_value,
-)
-from wandb_inference_magic.evaluation.statistics import (
-    cohen_kappa,
-    holm,
-    mcnemar,
-    rows_needed,
-    tango,
-    wilson,
-    z_value,
-)
+from wandb_inference_magic.statistics.clusters import bootstrap, difference_interval, share_interval, sign_flip, t_value
+from wandb_inference_magic.statistics.intervals import cohen_kappa, holm, mcnemar, rows_needed, tango, wilson, z_value
 
 
 @pytest.mark.parametrize("rows", [1, 10, 40, 200])

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel
 
-from wandb_inference_magic.batch.agreement import means_same
-from wandb_inference_magic.batch.kinds import BOOLEAN, Kind
+from wandb_inference_magic.frames.agreement import means_same
+from wandb_inference_magic.frames.kinds import BOOLEAN, Kind
 
 BOOL = Kind(BOOLEAN)
 

@@ -29,14 +29,14 @@ from python_processes import run_python
 from service import Answer, Service, completion, refused
 from typing_extensions import TypedDict
 
-from wandb_inference_magic.batch.columns import TypedColumn, name_columns, plain, result_columns
-from wandb_inference_magic.batch.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
-from wandb_inference_magic.batch.native_columns import arrow_type
-from wandb_inference_magic.batch.rows import read_rows
 from wandb_inference_magic.errors import InferenceWarning
+from wandb_inference_magic.frames.columns import TypedColumn, name_columns, plain, result_columns
+from wandb_inference_magic.frames.kinds import INTEGER, MIXED, Kind, kind_of_schema, settled
+from wandb_inference_magic.frames.native_columns import arrow_type
+from wandb_inference_magic.frames.rows import read_rows
 from wandb_inference_magic.schemas import Mismatch, Schema, schema_of
 
-# More by hand: PROPERTY_EXAMPLES=2000 uv run pytest tests/batch/test_columns.py -k property
+# More by hand: PROPERTY_EXAMPLES=2000 uv run pytest tests/frames/test_columns.py -k property
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "100"))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ..text import counted
 from . import sequential
 from .clusters import bootstrap, difference_interval, sign_flip
-from .statistics import ALPHA, holm, mcnemar, rows_needed, tango
+from .intervals import ALPHA, holm, mcnemar, rows_needed, tango
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

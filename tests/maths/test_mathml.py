@@ -9,7 +9,7 @@ from rich.console import Console
 from tex_examples import allowed_names, hostile_formulas
 
 from wandb_inference_magic.frontend.terminal import SafeMarkdown
-from wandb_inference_magic.markup.mathml import to_mathml, to_text
+from wandb_inference_magic.maths.mathml import to_mathml, to_text
 
 ELEMENT = re.compile(r'<(/?m[a-z]+)((?: [a-z]+="[\w.+# -]*")*)>')
 

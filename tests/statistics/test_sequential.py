@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import integrate, stats
 
-from wandb_inference_magic.evaluation.sequential import interval, log_capital, p_value
+from wandb_inference_magic.statistics.sequential import interval, log_capital, p_value
 
 
 def _rows(only_a: int, only_b: int, rest: int = 5) -> list[float]:

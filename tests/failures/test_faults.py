@@ -1,6 +1,6 @@
 """Every fault of the service and the connection: the message, the state of the kernel, and the state of the thread.
 
-FAULTS.md beside this file has a table of all of them. `WRITE_FAULTS=1 pytest tests/client/test_faults.py` writes it.
+FAULTS.md beside this file has a table of all of them. `WRITE_FAULTS=1 pytest tests/failures/test_faults.py` writes it.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def rows() -> Iterator[list[str]]:
     yield gathered
     if WRITE:
         head = "| fault | what the user reads | what of the reply is kept | kernel | thread |\n|---|---|---|---|---|\n"
-        title = f"# Every message\n\n{len(gathered)} faults and the message for each.\nWritten by `WRITE_FAULTS=1 pytest tests/client/test_faults.py`.\n\n"
+        title = f"# Every message\n\n{len(gathered)} faults and the message for each.\nWritten by `WRITE_FAULTS=1 pytest tests/failures/test_faults.py`.\n\n"
         TABLE.write_text(title + head + "\n".join(gathered) + "\n", encoding="utf-8")
 
 

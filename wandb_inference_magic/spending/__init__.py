@@ -1,0 +1,26 @@
+"""What calls have cost, and what they still may: counts, prices, reservations, and the budget that kernels share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..imports import lazy_exports
+
+if TYPE_CHECKING:
+    from .budget import (
+        Budget as Budget,
+        BudgetPart as BudgetPart,
+        Reservation as Reservation,
+        unknown_price as unknown_price,
+    )
+    from .shared_spending import SpendingSlot as SpendingSlot
+    from .usage import NOTHING as NOTHING, Total as Total, UsageTracker as UsageTracker, usage_rows as usage_rows
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "budget": ("Budget", "BudgetPart", "Reservation", "unknown_price"),
+        "shared_spending": ("SpendingSlot",),
+        "usage": ("NOTHING", "Total", "UsageTracker", "usage_rows"),
+    },
+)
