@@ -263,6 +263,8 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     "chat": [
         *({"think": True}, {"think": False}, {"model": ["A", "B"]}, {"model": 3}, {"system": 3}, {"thread": 3}),
         *({"images": 3}, {"images": "cat.png"}, {"tools": 3}, {"stream": "no"}, {"json": None}, {"prompt": 3}),
+        *({"max_tokens": "many"}, {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 5.5}, {"top_p": 1.5}),
+        *({"temperature": "hot"}, {"temperature": 7}, {"temperature": float("nan")}, {"seed": "x"}, {"stop": 3}),
         *({"foo": {1, 2}}, {"foo": float("nan")}, {"temperature": object()}, {"logit_bias": {1: b"x"}}),
     ],
     "map_prompts": [
@@ -299,6 +301,8 @@ def test_ordinary_arguments_of_other_types_are_taken(api: ModuleType, service: S
     service.always = completion("{}")
     api.chat("Hi", json=numpy.bool_(True), repair=0, images=iter(()), tools=(), temperature=numpy.float64(0.5))
     assert service.last.body["temperature"] == 0.5
+    api.chat("Hi", max_tokens=numpy.int64(9), temperature=numpy.float32(0.5), top_p=1, seed=-1, stop="x")
+    assert service.last.body["max_tokens"] == 9
     api.map_prompts(ROWS, "{{ t }}", model=(one for one in ("test/a", "test/b")), names={}, foo=numpy.arange(2))
     assert service.last.body["foo"] == [0, 1]
     api.evaluate(ROWS, None, truth="label", prompts=(one for one in ("{{ t }}", "{{ t }}!")), models=None)

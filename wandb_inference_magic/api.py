@@ -272,6 +272,7 @@ def evaluate(
     concurrency: int | None = None,
     limit: int | None = None,
     cache: bool = True,
+    retry_failed: bool = False,
     background: bool = False,
     names: Mapping[str, Any] | None = None,
     **parameters: Any,
@@ -282,7 +283,7 @@ def evaluate(
 
     Parameters
     ----------
-    frame, schema, repair, system, think, concurrency, limit, cache, background, names, **parameters
+    frame, schema, repair, system, think, concurrency, limit, cache, retry_failed, background, names, **parameters
         As for `map_prompts`.
     prompt : str or None
         A Jinja2 template, as for `map_prompts`. With None, the `prompts` alone.
@@ -332,6 +333,7 @@ def evaluate(
             text,
             names=names,
             concurrency=concurrency,
+            retry_failed=retry_failed,
             system=system,
             think=think,
             parameters=parameters,

@@ -118,6 +118,13 @@ def test_a_value_that_has_lost_its_quotation_marks_is_refused(line: str) -> None
     assert """--param 'response_format={"key": "value"}'""" in caught.value.remedy
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", "[1, NaN]"])
+def test_a_number_that_json_does_not_have_is_refused(value: str) -> None:
+    with pytest.raises(InferenceError, match=r"the value of x is .*, which is no number in JSON") as caught:
+        chat(f"--param 'x={value}' hi")
+    assert caught.value.cause == "option"
+
+
 @pytest.mark.parametrize(
     ("value", "example"), [('["a", "b"]', '["value"]'), ("[1, 2]", '["value"]'), ("[x]", '["value"]')]
 )

@@ -436,6 +436,21 @@ def test_what_a_killed_kernel_left_is_listed_and_goes_on(
     assert list(record.parent.glob("*.json")) == []
 
 
+def test_what_a_killed_kernel_left_is_done_by_its_cell_in_the_foreground(
+    mapping: Kernel, held: Held, start_kernel: Any, service: Service
+) -> None:
+    os.kill(mapping.pid, signal.SIGKILL)
+    kernel = start_kernel(**service.environment)
+    kernel.run("%load_ext wandb_inference_magic")
+    held.may.set()
+    kernel.run(ROWS)
+    # Without --no-cache, another cell has the answers: it leaves the record alone.
+    assert run(kernel, MAP.replace(" --bg", ""), cell_id="another-cell").ok
+    assert "Unfinished" in kernel.run("%wbjobs").text
+    assert run(kernel, MAP.replace(" --bg", ""), cell_id="the-cell").ok
+    assert "Unfinished" not in kernel.run("%wbjobs").text
+
+
 @pytest.mark.parametrize("end", ["%unload_ext wandb_inference_magic", "get_ipython().kernel.do_shutdown(True)"])
 def test_the_end_of_the_session_cancels_jobs(mapping: Kernel, end: str) -> None:
     (record,) = Path(mapping.value("__import__('os').environ['HOME']")).rglob("jobs/*.json")

@@ -86,6 +86,14 @@ def test_a_failure_of_an_earlier_run_is_said_to_be_one(api: ModuleType, service:
         api.map_prompts(["a", "b"], "{{ text }}", concurrency=1, retry_failed=True)
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_answer_of_blanks_is_none(api: ModuleType, service: Service, blank: str) -> None:
+    service.then(completion(blank))
+    found = api.map_prompts(["a"], "{{ text }}")
+    assert list(found.reply.isna()) == [True]
+    assert found.reply_error[0].startswith("No text came")
+
+
 def test_retrying_failed_equal_rows_asks_for_those_alone(api: ModuleType, service: Service) -> None:
     service.always = Numbered(1, 3)
     first = api.map_prompts(["a"] * 5, "{{ text }}", concurrency=1)

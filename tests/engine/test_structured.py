@@ -159,6 +159,17 @@ def test_an_empty_answer_is_called_empty_and_no_older_reply_is_named(api: Module
         api.chat("Answer with JSON.", json=True)
 
 
+@pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])
+def test_from_python_the_text_is_not_said_to_be_in_a_variable(
+    api: ModuleType, service: Service, options: dict[str, Any]
+) -> None:
+    service.always = completion("no answer")
+    with pytest.raises(InferenceError) as caught:
+        api.chat("Hi", **options)
+    assert "_wbreply" not in str(caught.value)
+    assert caught.value.partial.text == "no answer"
+
+
 @pytest.mark.parametrize("counted", [None, {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}])
 def test_the_answer_before_an_empty_repair_is_kept(
     api: ModuleType, service: Service, counted: dict[str, int] | None

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 from service import Answer, Service, completion, refused, usage
 
-from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.errors import InferenceError, InferenceWarning
 
 FRAME = pd.DataFrame({"text": list("abcd"), "label": ["good", "good", "bad", "bad"]})
 
@@ -336,6 +336,36 @@ def test_a_scorer_that_fails_on_every_answer_says_nothing_of_the_candidates(api:
     found = evaluated(api, scorer=lambda answer, truth: answer.no_such_attribute)
     assert found.sentences == "No answer has a score by <lambda>: nothing is known."
     assert "no_such_attribute" in str(found)
+    assert "A schema limits" not in str(found)
+
+
+def test_an_async_scorer_is_refused_before_anything_is_sent(api: ModuleType, service: Service) -> None:
+    async def scorer(answer: str, truth: str) -> float:
+        return 1.0
+
+    with pytest.raises(InferenceError, match="The scorer scorer is async"):
+        evaluated(api, scorer=scorer)
+    assert service.chats == []
+
+
+def test_a_decimal_comma_is_not_read_as_thousands(api: ModuleType, service: Service) -> None:
+    service.then(completion("1,5"), completion("1,000"))
+    frame = pd.DataFrame({"n": [1, 2], "label": [1.5, 1000]})
+    found = evaluated(api, frame, prompt="{{ n }}?", models="test/x", scorer="error", concurrency=1)
+    assert found.candidates[0].samples == [(None,), (0.0,)]
+
+
+def test_failures_of_an_earlier_run_are_said_and_asked_again_on_demand(api: ModuleType, service: Service) -> None:
+    frame = pd.DataFrame({"n": [1, 2], "label": ["yes", "yes"]})
+    options: dict[str, Any] = {"prompt": "{{ n }}?", "models": "test/x", "concurrency": 1}
+    service.then(completion("yes"), refused(400, "bad row"))
+    evaluated(api, frame, **options)
+    service.always = completion("yes")
+    with pytest.warns(InferenceWarning, match=r"1 row was not asked again.*retry_failed=True"):
+        again = evaluated(api, frame, **options)
+    assert (again.summary.right.tolist(), len(service.chats)) == ([1], 2)
+    asked = evaluated(api, frame, retry_failed=True, **options)
+    assert (asked.summary.right.tolist(), len(service.chats)) == ([2], 3)
 
 
 @pytest.mark.parametrize(
@@ -497,7 +527,8 @@ def test_rows_hold_answers_as_the_columns_of_a_map_do(api: ModuleType, service: 
     numbers = api.evaluate(frame, "{{ x }}", truth="truth", field="number", schema=Answered).rows
     assert numbers["answer"].dtype == "Int64"
     assert numbers["answer"].tolist()[0] == large
-    whole = api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered, scorer=lambda answer, truth: 1).rows
+    everything = {"scorer": lambda answer, truth: 1, "retry_failed": True}
+    whole = api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered, **everything).rows
     assert whole["answer"].tolist()[0] == {"number": large, "items": [{"a": 1}]}
     whole.to_parquet(tmp_path / "rows.parquet")
 

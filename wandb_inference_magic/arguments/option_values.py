@@ -88,11 +88,20 @@ def _read_parameter(given: str) -> tuple[str, Any]:
         raise ValueError(given)
     check_parameter(name)
     try:
-        return name, read_json_text(value)
+        found = read_json_text(value)
     except ValueError:
         if value.lstrip()[:1] in _EXAMPLES or value.strip() in ("True", "False", "None"):
             raise _not_json(name, value) from None
         return name, value
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        raise InferenceError(
+            f"the value of {name} is {shortened(value)}, which is no number in JSON.",
+            remedy="Give another number, or null.",
+            cause="option",
+        ) from None
+    return name, found
 
 
 def _not_json(name: str, value: str) -> InferenceError:

@@ -146,6 +146,7 @@ class RowsOptions(PromptOptions):
     dry_run: bool = option("Show the first prompts, the number of rows, tokens and cost; send nothing.")
     limit: int | None = option("Only the first N rows, to try the prompt.", COUNT)
     no_cache: bool = option("Neither use answers kept on disk nor keep new ones.")
+    retry_failed: bool = option("Ask again for rows that failed for good in an earlier run.")
     bg: bool = option("Run in the background: the variable is a Job, and %wbjobs shows it.")
 
 
@@ -160,7 +161,6 @@ class MapOptions(RowsOptions):
         text("COLUMN", "a column's name"),
     )
     distinct: bool = option("Ask each different prompt once; equal rows share the answer.")
-    retry_failed: bool = option("Ask again for rows that failed for good in an earlier run.")
 
 
 class EvalOptions(RowsOptions):

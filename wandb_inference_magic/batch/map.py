@@ -13,7 +13,7 @@ from ..concurrency import SECONDS_BETWEEN_LOOKS, InFlight
 from ..config import INTO
 from ..errors import InferenceError, Interrupted
 from ..frames import name_columns, result_columns
-from ..session import Trace
+from ..session import JobRecord, Trace, forget_same
 from ..text import counted
 from .cache import open_cache
 from .progress import Progress, cost_of, nothing
@@ -216,11 +216,14 @@ class PreparedRuns:
             interrupted = True
         finally:
             self.close()
+        if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
+            # A job of this cell that another kernel left unfinished is done now.
+            forget_same(JobRecord(self._magic, **command.session.place()))
         notices = self._cache_notices
         for run in runs:
             notices += tuple(one for one in run.all_notices if one not in notices)
         notices += tuple(self._cache.notices) if self._cache is not None else ()
-        notices += trace.news()
+        notices += (*trace.news(), *not_asked_again(runs))
         return Ran(
             runs,
             perf_counter() - self._began,
@@ -291,7 +294,7 @@ class PreparedMap(PreparedBatch[Any]):
     def run(self, **how: Any) -> BatchResult[Any]:
         ran = self.send(**how)
         frame, reports = self._frame()
-        notices = dict.fromkeys((*ran.notices, *not_asked_again(self.runs), *reports))
+        notices = dict.fromkeys((*ran.notices, *reports))
         return BatchResult(frame, replace(ran, notices=tuple(notices)))
 
     def frame(self) -> Any:

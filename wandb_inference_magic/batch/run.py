@@ -235,7 +235,7 @@ class BatchRun(RunResults):
                 self.share.mark_unsent(row.key)
                 return True
             reply = row.reply()
-            if not reply.text and value is None:
+            if not reply.text.strip() and value is None:
                 raise InferenceError(why_empty(reply), cause="answer")
         except ValidatorError as error:
             # The answer is paid for. It may fit once the validator is corrected.

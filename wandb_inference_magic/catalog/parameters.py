@@ -71,9 +71,9 @@ _ALL: Final = ("chat", "map_prompts", "evaluate")
 _OF_ROWS: Final = ("map_prompts", "evaluate")
 ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("prompt", "system", "think", "schema", "repair"), _ALL),
-    **dict.fromkeys(("frame", "concurrency", "limit", "cache", "background", "names"), _OF_ROWS),
+    **dict.fromkeys(("frame", "concurrency", "limit", "cache", "background", "names", "retry_failed"), _OF_ROWS),
     **dict.fromkeys(("thread", "stream", "images", "json", "tools"), ("chat",)),
-    **dict.fromkeys(("into", "retry_failed", "distinct"), ("map_prompts",)),
+    **dict.fromkeys(("into", "distinct"), ("map_prompts",)),
     **dict.fromkeys(
         ("models", "prompts", "truth", "field", "samples", "scorer", "judge", "stop_when_clear"), ("evaluate",)
     ),

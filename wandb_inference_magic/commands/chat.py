@@ -151,6 +151,7 @@ def _send(context: MagicContext, options: ChatOptions, spec: ChatSpec, canvas: C
             origin=context.cell.origin,
             listener=_listener(context, options, canvas),
             after=partial(_finish, context, options),
+            place="_wbreply",
         )
     finally:
         # Also set after an error or an interrupt, to the partial reply.

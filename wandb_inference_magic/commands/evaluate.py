@@ -140,6 +140,7 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
             value_tokens=command.settings.value_tokens,
             raw=options.raw,
             concurrency=options.concurrency,
+            retry_failed=options.retry_failed,
         )
         for prompt in prompts.values()
     ]

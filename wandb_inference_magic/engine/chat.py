@@ -43,6 +43,7 @@ def run_chat(
     listener: Listener | None = None,
     after: Callable[[Reply], None] | None = None,
     share: Share | None = None,
+    place: str = "`partial` of this error",
 ) -> Reply:
     """Send a prompt, draw its reply while it streams, record the turn and return the Reply.
 
@@ -60,6 +61,8 @@ def run_chat(
         Called with the complete reply before it is drawn for the last time.
     share : Share, optional
         That of a job, which waits for a service that fails. Then the reply does not become the session's last one.
+    place : str
+        Where the user finds a reply, if this raises.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def run_chat(
             Reservation(command.budget) as reservation,
         ):
             reservation.reserve(request)
-            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share)
+            run = _ChatRun(command, spec, request, reservation, listener, interrupts, share, place)
             about = {"thread": spec.thread, "endpoint": request.endpoint.name}
             with command.traced("wbchat", trace_inputs(spec, request.model), about, interrupts) as trace:
                 complete = _run(run, trace)
@@ -97,7 +100,9 @@ def run_chat(
         if reply is None or not isinstance(failure, KeyboardInterrupt) or isinstance(failure, Interrupted):
             raise
         thread = f" and in the thread {reply.thread}" if reply.thread else ""
-        raise Interrupted(f"The reply is complete: it is in _wbreply{thread}.") from None
+        interrupted = Interrupted(f"The reply is complete: it is in {place}{thread}.")
+        interrupted.partial = reply
+        raise interrupted from None
     return reply
 
 
@@ -135,22 +140,19 @@ class _ChatRun:
         listener: Listener,
         interrupts: Interrupts,
         share: Share | None,
+        place: str,
     ) -> None:
         self.request = request
         self.is_of_job = share is not None
+        self.place = place
         self._command = command
         self._spec = spec
         self._listener = listener
         self._interrupts = interrupts
-        remedy = UNFIT_REMEDY.format(place=self.place)
+        remedy = UNFIT_REMEDY.format(place=place)
         self._call = ModelCall(command, spec, request, reservation, remedy=remedy, share=share)
         self._steps: list[ToolStep] = []
         self._parsed: Any = None
-
-    @property
-    def place(self) -> str:
-        """Where the user finds a partial reply."""
-        return "`partial` of this error" if self.is_of_job else "_wbreply"
 
     def run(self) -> Reply:
         """Make all requests of the chat and return their replies combined as one."""
@@ -277,8 +279,8 @@ def _too_many_rounds(reply: Reply) -> InferenceError:
 
 
 def _record(session: Session, spec: ChatSpec, request: PreparedRequest, reply: Reply, origin: Origin) -> None:
-    # Services refuse a history that contains an empty reply.
-    if spec.thread is None or not reply.text:
+    # Services refuse a history that contains an empty reply, or one of blanks.
+    if spec.thread is None or not reply.text.strip():
         return
     # The prompt as it was sent: values in it may have been cut.
     answer = replace(reply, messages=(), logprobs=())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..catalog import THINK
+from ..config import TEMPERATURES
 from ..errors import InferenceError, quoted, shortened
 
 if TYPE_CHECKING:
@@ -95,6 +97,26 @@ TAKES: Final[Mapping[str, Takes]] = {
 }
 
 
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _within(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
+
+
+_TOKENS: Final = _or_none(Takes("a whole number above 0", lambda value: _is_whole(value) and value > 0))
+# Parameters of the service that options have too, with the same limits.
+PARAMETERS: Final[Mapping[str, Takes]] = {
+    "temperature": _or_none(Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES))),
+    "top_p": _or_none(Takes("a number from 0 to 1", _within(0, 1))),
+    "max_tokens": _TOKENS,
+    "max_completion_tokens": _TOKENS,
+    "seed": _or_none(Takes("a whole number", _is_whole)),
+    "stop": _or_none(Takes("a text, or a list of texts", lambda value: _is_text(value) or _is_series(value))),
+}
+
+
 def check_arguments(given: Mapping[str, Any], **others: Takes) -> None:
     """Raise if an argument of a function of the Python API has a value that it does not take.
 
@@ -135,8 +157,12 @@ def json_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InferenceError
-        If one of them is nothing that JSON has. It names the parameter.
+        If one of them is nothing that JSON has, or one that options have too and outside its limits. It names the
+        parameter.
     """
+    for name, value in parameters.items():
+        if name in PARAMETERS:
+            _check(name, value, PARAMETERS[name])
     return {name: _json_value(name, value) for name, value in parameters.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set as AnySet
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from inspect import iscoroutinefunction
 from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,7 +14,7 @@ from ..errors import LEAVING, InferenceError, describe_exception, quoted, shorte
 from ..frames import NO_VALUE, Kind, json_text, means_same, plain
 from ..prompts import is_missing
 from ..statistics import SHARE, ScoreMeasure
-from ..text import read_json_text
+from ..text import read_json_text, ungrouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,12 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     if value is None:
         return SCORERS["equal"]
     if callable(value):
+        if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
+            raise InferenceError(
+                f"The scorer {_name_of(value)} is async: it would return no number. Nothing was sent.",
+                remedy="Write it with def, without async.",
+                cause="option",
+            )
         return _of_function(value)
     if value not in SCORERS:
         raise InferenceError(
@@ -126,8 +133,12 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
     return SCORERS[value]
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
-    name = getattr(function, "__name__", type(function).__name__)
+    name = _name_of(function)
 
     def score(answer: Any, truth: Any, _: Kind) -> float:
         try:
@@ -214,7 +225,7 @@ def as_number(value: Any) -> Decimal | None:
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
         return None
-    text = value.strip().rstrip(".").replace(",", "") if isinstance(value, str) else json_text(value)
+    text = ungrouped(value.strip().rstrip(".")) if isinstance(value, str) else json_text(value)
     try:
         number = Decimal(text)
     except InvalidOperation:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 from ..prompts import is_missing
-from ..text import read_json_text
+from ..text import read_json_text, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
@@ -32,6 +32,10 @@ _MARKS: Final = (
     ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
     ("\u201c", "\u201d"), ("\u201e", "\u201c"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb"),
 )  # fmt: skip
+# Hyphens, spaces and apostrophes that models write in place of those on a keyboard.
+_PLAIN: Final = str.maketrans(
+    dict.fromkeys("\u2010\u2011", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ") | {"\u2019": "'"}
+)
 # Stands for an answer or a known value that there is not.
 NO_VALUE: Final = object()
 _Time = date | time | timedelta
@@ -43,7 +47,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     Numbers are the same if they are equal, in any type; a text is compared as what the other value is: a number, a date
     in ISO form, a list or an object in JSON. A float of 32 bits is the same as its shortest decimals. Texts are
     compared without regard to case, outer blanks, final full stops, quotation marks or Markdown's marks around the
-    whole, zeros after a whole number (1.0), and the way in which accents are written (Unicode's NFC). Lists are
+    whole, zeros after a whole number (1.0), commas between groups of three digits, hyphens, spaces and apostrophes that
+    do not break or are typographic, and the way in which accents are written (Unicode's NFC). Lists are
     compared item by item, sets without their order, objects field by field; a field that is missing is the same as one
     without a value. A time without a zone is in UTC. 0, 1 and words such as "yes" are booleans only where `kind` is
     boolean; 0 and 1 also beside a boolean.
@@ -131,7 +136,7 @@ def _read(text: str, beside: Any) -> Any:
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
-            number = Decimal(_bare(text))
+            number = Decimal(ungrouped(_bare(text)))
             return number if number.is_finite() else text
     except (ValueError, InvalidOperation):
         pass
@@ -154,7 +159,7 @@ def _moment(value: _Time) -> Any:
 
 
 def _folded(value: Any) -> str:
-    text = value if isinstance(value, str) else json_text(value)
+    text = (value if isinstance(value, str) else json_text(value)).translate(_PLAIN)
     # Folding may take an accent apart.
     folded = normalize("NFC", _bare(normalize("NFC", text)).casefold())
     whole = _WHOLE.fullmatch(folded)

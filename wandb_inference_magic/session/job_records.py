@@ -119,8 +119,8 @@ def unfinished() -> list[JobRecord]:
 
 
 def forget_same(record: JobRecord) -> None:
-    """Remove the records of earlier runs of the same cell, because it is run again."""
-    for path, one in _records():
+    """Remove the records of earlier runs of the same cell, because it is run again, or was run to its end."""
+    for path, one in _records() if record.cell else ():
         if one.is_same_cell(record) and _is_left(path, one):
             _remove(path)
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: `1 row`, `1,234 rows`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
+_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def ungrouped(number: str) -> str:
+    """Return the text of a number without the commas between groups of three digits, and any other text as it is."""
+    return number.replace(",", "") if _GROUPED.fullmatch(number) else number
 
 
 def duration(seconds: float) -> str:
