@@ -390,10 +390,13 @@ class BatchRun(RunResults):
         return True
 
     def _part(self) -> BudgetPart:
-        """Return what of the budget this command may reserve: each job has a part, and the notebook."""
-        own = sum(one.reservation.usd for run in self.together for one in run._in_flight)
-        reserved = own if self.command.budget.shared else self.command.budget.reserved
-        return BudgetPart(self.command.session.jobs.running + 1, own, reserved)
+        """Return what of the budget this run may reserve: jobs and the notebook have equal parts, models share them."""
+        own, ours = (
+            sum(row.reservation.usd for one in runs for row in one._in_flight) for runs in ([self], self.together)
+        )
+        reserved = ours if self.command.budget.shared else self.command.budget.reserved
+        models = max(sum(not run.is_over for run in self.together), 1)
+        return BudgetPart((self.command.session.jobs.running + 1) * models, own, reserved)
 
     @property
     def waits(self) -> tuple[str, float]:

@@ -116,10 +116,10 @@ def _previewed(reservation: Reservation, request: PreparedRequest, *, wanted: in
 
 @dataclass(frozen=True, slots=True)
 class BudgetPart:
-    """The part of the budget that one of several commands may reserve.
+    """The part of the budget that one of several runs may reserve.
 
-    `of` is the number of equal parts, `own` the USD that the command has reserved already, and `reserved` those that
-    all of them have.
+    `of` is the number of equal parts, `own` the USD that this one has reserved already, and `reserved` those that all
+    of them have.
     """
 
     of: int = 1
@@ -127,7 +127,7 @@ class BudgetPart:
     reserved: float = 0.0
 
     def usable(self, left: float) -> float:
-        """Return the USD that the command may still reserve, given those that are left."""
+        """Return the USD that the run may still reserve, given those that are left."""
         return max(min(left, (left + self.reserved) / self.of - self.own), 0.0)
 
 
