@@ -91,6 +91,7 @@ def facts(reply: Reply) -> dict[str, Any]:
         "calls": [[call.name, call.arguments] for call in reply.tool_calls],
         "tokens": tokens,
         "notices": list(reply.notices),
+        "sources": list(reply.sources),
         "logprobs": [one["token"] for one in reply.logprobs],
     }
 

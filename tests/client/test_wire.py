@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from types import ModuleType
 
 import pytest
 from kernels import Kernel
-from service import Service, Wandb, completion, refused
+from service import GONE, Answer, Service, Wandb, chunk, completion, refused
 
+from wandb_inference_magic.client import stream
 from wandb_inference_magic.errors import InferenceError
 
 pytestmark = pytest.mark.sdk
@@ -235,3 +237,27 @@ def test_an_internationalized_host_receives_its_key(
     start_api(WANDB_INFERENCE_BASE_URL=f"http://{host}/v1", **variables).chat("hi")
     assert service.last.headers["host"] == "xn--bcher-kva.example"
     assert service.last.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_keep_alives_do_not_keep_a_finished_reply_open(
+    api: ModuleType, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway sends them for as long as the connection is open, and no end of the stream."""
+    monkeypatch.setattr(stream, "SECONDS_AFTER_FINISH", 0.3)
+    left = Event()
+
+    def answer(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"content": "Full answer."}))
+        one.event(chunk({}, "stop"))
+        try:
+            for _ in range(400):
+                one.raw(b": ping\n\n")
+                left.wait(0.05)
+        except GONE:
+            left.set()
+            raise
+
+    service.then(answer)
+    assert api.chat("hi").text == "Full answer."
+    assert left.wait(60), "the connection was closed, not read to its end"

@@ -36,6 +36,36 @@ def weather(city: str, days: int = 1) -> dict[str, Any]:
     return {"city": city, "celsius": 21.5}
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            400,
+            "'messages.1' : for 'role:assistant' the following must be satisfied: property 'reasoning' is unsupported",
+        ),
+        (422, "messages.1.assistant.reasoning: Extra inputs are not permitted"),
+    ],
+)
+def test_reasoning_that_a_service_does_not_take_back_is_left_out(
+    api: ModuleType, service: Service, status: int, said: str
+) -> None:
+    """Groq, Cerebras and Mistral: the tool has run, and the same request works without the field."""
+
+    def thinking(one: Answer) -> None:
+        one.start()
+        one.event(chunk({"reasoning": "The tool knows."}))
+        call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        one.event(chunk({"tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(status, said), completion("Sunny."), thinking, completion("Rain."))
+    assert api.chat("Oslo?", tools=[weather]).text == "Sunny."
+    assert api.chat("Oslo?", tools=[weather]).text == "Rain."
+    sent = [[message for message in one.body["messages"] if message["role"] == "assistant"] for one in service.chats]
+    assert ["reasoning" in message for messages in sent for message in messages] == [True, False, False]
+
+
 @pytest.fixture
 def kernel_with_tools(kernel: Kernel) -> Kernel:
     assert kernel.run(TOOLS).ok

@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, contextmanager, suppress
 from functools import cache, partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, ServiceError
-from ..messages import error_in
+from ..messages import ALL_REASONING, error_in
 from ..text import read_json_text, whole
 from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
 
     import openai
 
@@ -38,8 +39,9 @@ FEED_SECONDS: Final = 5.0
 SECONDS_TO_DRAIN: Final = 0.1
 # After a `finish_reason` the token counts and `[DONE]` are waited for this long.
 SECONDS_AFTER_FINISH: Final = 10.0
-# The clients of services that cannot stream token counts.
+# The clients of services that cannot stream token counts, and of those that take no reasoning back.
 _without_usage: Final[WeakSet[openai.AsyncOpenAI]] = WeakSet()
+_without_reasoning: Final[WeakSet[openai.AsyncOpenAI]] = WeakSet()
 STREAMED: Final[dict[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -59,9 +61,13 @@ def _stream_classes() -> tuple[Any, Any]:
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
-                    while (piece := await _next_piece(data, reader)) is not None:
+                    # Not for each piece: some services send comments for as long as the connection is open.
+                    until: float | None = None
+                    while (piece := await _next_piece(data, reader, until)) is not None:
                         for chunk in reader.feed(piece):
                             yield chunk
+                        if until is None and reader.completeness.is_complete_if_cut:
+                            until = monotonic() + SECONDS_AFTER_FINISH
                     if reader.is_done:
                         await _drain(data)
                     for chunk in reader.close():
@@ -86,18 +92,18 @@ def _document(data: bytes) -> Any:
         raise ValueError(describe_sent(data[:LONGEST_QUOTED].decode("utf-8", "replace"))) from None
 
 
-async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader) -> bytes | None:
-    """Return the next bytes of a reply, or None at its end."""
-    if reader.is_done:
+async def _next_piece(data: AsyncIterator[bytes], reader: ChunkReader, until: float | None) -> bytes | None:
+    """Return the next bytes of a reply, or None at its end. A reply that is complete is read on until `until`."""
+    left = None if until is None else until - monotonic()
+    if reader.is_done or (left is not None and left <= 0):
         return None
-    has_finished = reader.completeness.is_complete_if_cut
     try:
-        return await asyncio.wait_for(anext(data), SECONDS_AFTER_FINISH if has_finished else None)
+        return await asyncio.wait_for(anext(data), left)
     except StopAsyncIteration:
         return None
     except Exception:
         # The reply is complete. Only the token counts are missing.
-        if has_finished:
+        if until is not None:
             return None
         raise
 
@@ -181,14 +187,25 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
 
     if client in _without_usage:
         body = {name: value for name, value in body.items() if name != "stream_options"}
+    if client in _without_reasoning:
+        body = {**body, "messages": [_without_fields(message, ALL_REASONING) for message in body["messages"]]}
     try:
         return await _post(client, body)
     except openai.APIStatusError as error:
-        # The user has not set this option: older services refuse it.
-        if "stream_options" not in body or error.status_code not in (400, 422) or "stream_options" not in str(error):
+        if error.status_code not in (400, 422):
             raise
-        _without_usage.add(client)
+        # The user has set neither: older services refuse the option, and some refuse the reasoning of their own model.
+        if "stream_options" in body and "stream_options" in str(error):
+            _without_usage.add(client)
+        elif any(name in str(error) for message in body["messages"] for name in ALL_REASONING if name in message):
+            _without_reasoning.add(client)
+        else:
+            raise
         return await _begin(client, body)
+
+
+def _without_fields(message: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if name not in names}
 
 
 async def _post(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:

@@ -53,7 +53,7 @@ class ErrorForm:
     affects_all : bool or None
         Whether every other request would be refused as well; False if it depends on the prompt, None if unknown.
     unless_waited : bool
-        Only if the service does not say when to try again.
+        Only if the service does not ask for a short wait before the next try.
     """
 
     cause: Cause
@@ -80,7 +80,8 @@ class ErrorForm:
 _QUOTA_WORDS: Final = (
     r"insufficient[_ ]?(quota|balance|credit|funds)|exceeded[_ ](your[_ ])?current[_ ]quota|credit balance"
     r"|out of credit|no credits|billing[_ ](hard[_ ])?limit|spending[_ ]limit|payment required|add (more )?credits"
-    r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-day|daily limit|recharge"
+    r"|(monthly|weekly|daily) (usage )?(limit|quota)|usage limit|key limit exceeded|included credits|used up your"
+    r"|arrear|account is not active|check your billing|account .{0,40}suspended|per-?day|recharge"
     r"|budget[_ ](has been |is |was )?exceeded|(exceed\w*|over|max) (\w+ )?budget|余额不足|欠费"
 )
 _LONG_WORDS: Final = (

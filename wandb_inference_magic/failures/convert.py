@@ -100,7 +100,8 @@ def _error(status: int | None, body: ErrorBody, asked: float | None, context: Fa
     is_at = {"wandb": context.endpoint.is_wandb, "list": not context.model, "page": body.is_page}
     places = [name for name, applies in is_at.items() if applies]
     searched = f"{words} {body.types}".strip()
-    form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asked is not None))
+    asks_to_wait = asked is not None and asked <= LONGEST_SECONDS
+    form = next(one for one in CAUSES if one.fits(status, searched, places, asks_to_wait=asks_to_wait))
     fields = _Fields(context, status)
     why = [form.why.format_map(fields), f'It said: "{quoted(words)}"' if words else ""]
     if asked is not None and asked > LONGEST_SECONDS and form.waits:

@@ -105,8 +105,9 @@ def literal(text: str, *, apart: bool = False) -> str:
     text = re.sub(r"^( *)#(?=#*[^#\s])", r"\1\\#", text, flags=re.MULTILINE)
     # A backtick that starts no code here could start code elsewhere, and turn other code into text.
     dollar = DOLLAR_APART if apart else DOLLAR
-    escaped = {"$": dollar, r"\$": dollar, "`": r"\`"}
-    return re.sub(r"\\.|[$`]", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
+    # One tilde is "about", and some parsers strike out what is between two of them.
+    escaped = {"$": dollar, r"\$": dollar, "`": r"\`", "~": r"\~"}
+    return re.sub(r"\\.|[$`]|(?<!~)~(?!~)", lambda found: escaped.get(found[0], found[0]), text, flags=re.DOTALL)
 
 
 def literal_line(line: str) -> str:

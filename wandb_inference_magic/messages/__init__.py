@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .endings import ENDS as ENDS, Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
     from .forms import (
+        ALL_REASONING as ALL_REASONING,
         ECHOED as ECHOED,
         REASONING as REASONING,
         adds as adds,
@@ -90,6 +91,7 @@ __getattr__ = lazy_exports(
         "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
         "forms": (
+            "ALL_REASONING",
             "ECHOED",
             "REASONING",
             "adds",

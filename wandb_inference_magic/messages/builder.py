@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..errors import shortened
 from ..text import hidden, redacted, safe_plain, whole
 from .endings import finish_meaning
-from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, usage_in
+from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, sources_in, usage_in
 from .reply import Reply, is_cut
 from .think_tags import BLANK, ThinkTags
 from .tokens import Usage
@@ -86,6 +86,8 @@ class ReplyBuilder:
         self._tools = ToolCallBuilder()
         self._halves: dict[str, str] = {}
         self._echo: dict[str, list[Any]] = {}
+        # In their order, each once.
+        self._sources: dict[str, None] = {}
 
     @property
     def has_begun(self) -> bool:
@@ -138,6 +140,7 @@ class ReplyBuilder:
             delta = self._without_text_so_far(delta)
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
+        self._sources.update(dict.fromkeys(sources_in(chunk, delta)))
         for name in ECHOED:
             if value := delta.get(name):
                 self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])
@@ -151,9 +154,9 @@ class ReplyBuilder:
         except ValueError as nonsense:
             self.usage, self.nonsense = None, str(nonsense)
             return
-        # Some services send zeros after the counts.
-        if usage is not None and (usage.total_tokens or self.usage is None):
-            self.usage, self.nonsense = usage, ""
+        if usage is not None:
+            # Some services send the counts in two parts, or zeros after them.
+            self.usage, self.nonsense = usage.over(self.usage), ""
 
     def estimated(self, usage: Usage) -> None:
         """Use an estimate instead of token counts that were not valid."""
@@ -301,6 +304,7 @@ class ReplyBuilder:
             seconds_to_first=None if self.first_at is None else self.first_at - self.started,
             seconds_thinking=self.seconds_thinking,
             messages=tuple(messages),
+            sources=tuple(self._sources),
             request_id=self.arrival.request_id,
             notices=self.notices,
             replayed=self.is_replayed,

@@ -58,6 +58,8 @@ REASONING: Final = ("reasoning", "reasoning_content", "thinking", "reasoning_tex
 _ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONING)
 # Fields that a model needs back as they came, with the results of its tools.
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
+# Every field of a message that has reasoning.
+ALL_REASONING: Final = (*REASONING, *ECHOED)
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
@@ -164,6 +166,20 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         yield from _parts(inner, known if kind == "text" else kind)
     elif field not in part:
         yield "unknown", part
+
+
+def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the addresses of the sources that a chunk names, in their order."""
+    for found in (
+        chunk.get("citations"),
+        chunk.get("search_results"),
+        delta.get("citations"),
+        delta.get("annotations"),
+    ):
+        for one in found if isinstance(found, list) else ():
+            address = one if isinstance(one, str) else _at(one, "url_citation", "url") or _at(one, "url")
+            if isinstance(address, str) and address:
+                yield address
 
 
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:

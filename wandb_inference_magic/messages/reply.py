@@ -107,6 +107,8 @@ class Reply:
         The tool calls that were handled before the final answer.
     parsed : object
         The answer as an object, if `--schema` or `--format json` was given.
+    sources : tuple of str
+        The addresses of the sources that the service names, in its order: the first is [1] in the text.
     request_id : str or None
         The endpoint's id for the request.
     thread, turn : str or None, int or None
@@ -145,6 +147,7 @@ class Reply:
     calls: int = 1
     steps: tuple[ToolStep, ...] = ()
     parsed: Any = None
+    sources: tuple[str, ...] = ()
     request_id: str | None = None
     thread: str | None = None
     turn: int | None = None

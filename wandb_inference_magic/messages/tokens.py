@@ -103,6 +103,17 @@ class Usage:
             self.reasoning_tokens + other.reasoning_tokens,
         )
 
+    def over(self, earlier: Usage | None) -> Usage:
+        """Return these counts, with those of an earlier chunk of the same reply where they are 0."""
+        if earlier is None:
+            return self
+        return Usage(
+            self.prompt_tokens or earlier.prompt_tokens,
+            self.completion_tokens or earlier.completion_tokens,
+            self.cached_tokens or earlier.cached_tokens,
+            self.reasoning_tokens or earlier.reasoning_tokens,
+        )
+
     @classmethod
     def read(cls, chunk: object) -> Usage | None:
         """Read the `usage` object of a response. Return None if it is missing or has no counts.
@@ -138,15 +149,20 @@ class Usage:
 
 
 def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
-    """Return the value of the first name that is there. A name with a dot is that of a field within a field."""
+    """Return the value of the first name that is there, one that is not 0 if there is one.
+
+    A name with a dot is that of a field within a field.
+    """
+    zero = None
     for name in names:
         outer, _, inner = name.partition(".")
         value = chunk.get(outer)
         if inner:
             value = value.get(inner) if isinstance(value, Mapping) else None
-        if value is not None:
+        if value is not None and value != 0:
             return value
-    return None
+        zero = value if zero is None else zero
+    return zero
 
 
 def _count(value: object) -> int:

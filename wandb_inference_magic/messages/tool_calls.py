@@ -45,10 +45,7 @@ class ToolCallBuilder:
             call.id = part.id if all(one.id != part.id for one in self._calls) else f"{part.id}-{len(self._calls)}"
         call.name = part.name or call.name
         call.extra |= part.extra
-        # Some services send an empty object before the parts.
-        call.arguments = (
-            part.arguments if call.arguments == "{}" and part.arguments else call.arguments + part.arguments
-        )
+        call.arguments = _with_part(call.arguments, part.arguments)
 
     def _continued(self, part: CallPart, position: int) -> _Call | None:
         """Return the call that a part belongs to, or None if it begins one."""
@@ -71,17 +68,20 @@ class ToolCallBuilder:
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The tool calls received so far."""
-        ordered = sorted(self._calls, key=lambda one: one.index)
+        # A part with neither says nothing of another call.
+        named = (one for one in self._calls if one.name or one.arguments.strip())
+        ordered = sorted(named, key=lambda one: one.index)
         return tuple(ToolCall(one.id, one.name, _decoded(one.arguments), one.extra) for one in ordered)
 
 
 def _is_another(call: _Call, part: CallPart) -> bool:
     """Return whether a part begins another call than the last one with its index. Some services number all calls 0.
 
-    Other services repeat the name with each part of a call, or give each part an id of its own.
+    Other services repeat the name with each part of a call, or give each part an id of its own. A part without a name
+    begins no call, and what began without one has its name in a part that follows.
     """
-    if not part.name:
-        return bool(part.id and call.id) and _is_object(call.arguments)
+    if not part.name or not call.name:
+        return False
     if part.id and call.id:
         return True
     if not call.arguments:
@@ -91,8 +91,16 @@ def _is_another(call: _Call, part: CallPart) -> bool:
 
 def _is_repeated(call: _Call, part: CallPart) -> bool:
     """Return whether a part adds nothing to a whole call: services repeat it at the end, or add an empty object."""
-    is_same = bool(part.name) and part.arguments == call.arguments
-    return (is_same or part.arguments == "{}") and call.arguments != "" and _is_object(call.arguments)
+    adds_nothing = part.arguments in (call.arguments, "{}") or not part.arguments.strip()
+    return adds_nothing and not part.extra and bool(call.name) and _is_object(call.arguments)
+
+
+def _with_part(arguments: str, part: str) -> str:
+    """Return arguments with a part added. Some services send all of them with each part, or an empty object first."""
+    if part and arguments == "{}":
+        return part
+    is_whole = arguments.lstrip().startswith("{") and part.startswith(arguments)
+    return part if is_whole else arguments + part
 
 
 def _is_object(text: str) -> bool:
@@ -105,9 +113,12 @@ def _is_object(text: str) -> bool:
 
 
 def _decoded(arguments: str) -> str:
-    """Return arguments that were encoded twice, or that are null, as the object that they are."""
+    """Return arguments that were encoded or written twice, or that are null, as the object that they are."""
     if arguments.strip() == "null":
         return "{}"
+    half = arguments[: len(arguments) // 2]
+    if half * 2 == arguments and _is_object(half):
+        return half
     if arguments.startswith('"'):
         with suppress(ValueError):
             inner = read_json_text(arguments)

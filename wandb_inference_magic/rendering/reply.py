@@ -193,7 +193,7 @@ def _is_in_reasoning(reply: Reply) -> bool:
 
 
 def _footer(reply: Reply) -> list[DocumentPart]:
-    lines = [safe_inline(line) for line in (*reply.notices, footer(reply))]
+    lines = [safe_inline(line) for line in (*_remarks(reply), footer(reply))]
     if reply.trace and is_link(reply.trace):
         lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
     return [f"\n\n<small>{line}</small>" for line in lines]
@@ -211,10 +211,16 @@ def reply_text(reply: Reply) -> str:
     return f"{steps}\n\n{text}" if steps else text
 
 
+def _remarks(reply: Reply) -> tuple[str, ...]:
+    """Return what stands between a reply and its footer: its notices and its sources."""
+    sources = (f"[{number}] {address}" for number, address in enumerate(reply.sources, 1))
+    return (*reply.notices, f"Sources: {' '.join(sources)}") if reply.sources else reply.notices
+
+
 def lines_below(reply: Reply) -> list[str]:
     """Return the lines of plain text under a reply: its notices, then the footer."""
     link = f" · trace: {reply.trace}" if reply.trace else ""
-    return [f"[{safe_plain(line)}]" for line in (*reply.notices, footer(reply) + link)]
+    return [f"[{safe_plain(line)}]" for line in (*_remarks(reply), footer(reply) + link)]
 
 
 def status_markdown(words: str) -> str:
