@@ -29,6 +29,23 @@ def rendered(text: str, **names: Any) -> Any:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("{% for one in labels %}{{ one }};{% endfor %}", "bad;good;mixed;"),
+        ("{{ labels | join(', ') }} {{ labels | list | first }}", "bad, good, mixed bad"),
+        ("{{ labels | tojson }} {{ {'l': labels} }}", '["bad", "good", "mixed"] {"l": ["bad", "good", "mixed"]}'),
+        ("{{ 'good' in labels }} {{ 'none' in labels }}", "True False"),
+        ("{{ tags | tojson }} {{ numbers | tojson }}", '["a", "b"] [1, 2]'),
+        ("{% if tags %}yes{% endif %}{% if not numbers %}no{% endif %}{% if empty %}no{% endif %}", "yes"),
+        ("{{ tags | default('none', true) }} {{ empty | default('none', true) }}", '["a", "b"] none'),
+    ],
+)
+def test_sets_and_arrays_are_lists(text: str, expected: str) -> None:
+    names = {"labels": {"good", "bad", "mixed"}, "tags": np.array(["a", "b"], dtype=object)}
+    assert rendered(text, **names, numbers=np.array([1, 2]), empty=np.array([])) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("{{ order.items }} {{ order.values }} {{ order.get }}", '["pen", "ink"] 3 g'),
         ("{{ order.copy.keys }}{{ order.copy.pop }}", "kp"),
         ("{% for one in orders %}{{ one.values }}{{ one.copy.keys }};{% endfor %}", "3k;3k;"),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from service import Service, Wandb
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.frames.records import FrameRow
 from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
 from wandb_inference_magic.prompts.values import Image, as_prompt
 
@@ -115,6 +116,35 @@ def test_an_option_that_names_a_column_is_answered_with_where_rows_are_written()
     with pytest.raises(InferenceError) as refused:
         render_text("Be {{ mood }}.", {"df": pd.DataFrame({"mood": ["kind"]})}, tokens=10, what="the option --system")
     assert refused.value.remedy.startswith("mood is a column of df: write df.mood. For another value in each row of a")
+
+
+@pytest.mark.parametrize("name", ["type", "input", "id", "max", "range", "lipsum", "print"])
+def test_a_function_of_python_that_is_not_called_is_undefined(name: str) -> None:
+    with pytest.raises(InferenceError, match=f"'{name}' is undefined") as refused:
+        render(f"A {{{{ {name} }}}}.", {"Type": "p", "row": {"Type": "p"}})
+    assert name != "type" or "Did you mean Type?" in refused.value.remedy
+    assert render(f"A {{{{ {name} }}}}.", {name: "value"}) == "A value."
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ Review_text }}", 'Did you mean Review text? Write {{ row["Review text"] }}.'),
+        ("{{ Review text }}", '{{ row["its name"] }}'),
+    ],
+)
+def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, says: str) -> None:
+    row = {"Review text": "Fine."}
+    with pytest.raises(InferenceError) as refused:
+        render(text, {**row, "row": row})
+    assert says in refused.value.remedy
+    assert render('{{ row["Review text"] }}', {**row, "row": row}) == "Fine."
+
+
+def test_a_column_that_a_row_does_not_have_is_called_so() -> None:
+    with pytest.raises(InferenceError, match="the row has no column 'tex'") as refused:
+        render("{{ row.tex }}", {"row": FrameRow(text="a")})
+    assert "Did you mean text?" in refused.value.remedy
 
 
 def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:

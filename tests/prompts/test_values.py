@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import functools
 import io
 import json
 import linecache
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
@@ -354,7 +356,7 @@ ARRAYS: list[tuple[Any, list[str]]] = [
     (np.array([np.nan]), ["no number in it"]),
     (np.zeros((0, 3)), ["shape (0, 3)"]),
     (np.array(["a", "b"]), ["shape (2,)", "['a' 'b']"]),
-    (np.array([1, None], dtype=object), ["object", "[1 None]"]),
+    (np.array([[1, None]], dtype=object), ["object", "[[1 None]]"]),
     (np.array([(1, "x")], dtype=[("n", int), ("s", "U1")]), ["shape (1,)", "[(1, 'x')]"]),
     (np.ma.masked_array([1, 2], mask=[True, False]), ["min 2", "1 not finite or masked"]),
     (np.array([True, False]), ["bool", "mean 0.5"]),
@@ -370,6 +372,49 @@ def test_an_array_shows_shape_type_and_range(array: Any, expected: list[str]) ->
     text = text_of(array)
     assert all(fragment in text for fragment in expected), text
     assert len(text) < 1500
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        # A list that was written to parquet and read again.
+        (np.array(["a", None], dtype=object), '["a", null]'),
+        ({"tags": np.array(["a", "b"], dtype=object)}, '{"tags": ["a", "b"]}'),
+        (pd.Series(["x", "y", "x"], dtype="category").unique(), '["x", "y"]'),
+        (pd.Index(["x", "y"]), '["x", "y"]'),
+        (pd.MultiIndex.from_tuples([("a", 1)]), '[["a", 1]]'),
+        (pd.array([1, None], dtype="Int64"), "[1, null]"),
+        (pa.array([1, None]), "[1, null]"),
+        (pa.chunked_array([["a"], ["b"]]), '["a", "b"]'),
+        ({"index": pd.Index([3, 4])}, '{"index": [3, 4]}'),
+        # The order of a set differs in each process.
+        ({"good", "bad", "mixed"}, '["bad", "good", "mixed"]'),
+        (frozenset({2, 1}), "[1, 2]"),
+        ({"labels": {"b", "a"}}, '{"labels": ["a", "b"]}'),
+        ({"a", 1}, '[1, "a"]'),
+    ],
+)
+def test_a_list_in_another_form_is_its_items(value: Any, expected: str) -> None:
+    assert text_of(value) == expected
+
+
+def test_items_that_are_left_out_are_counted() -> None:
+    assert "999 more" in text_of(pd.Index([f"name {number}" for number in range(1999)]))
+
+
+def test_a_set_in_a_frame_has_one_order() -> None:
+    assert '"[""bad"", ""good"", ""mixed""]"' in text_of(pd.DataFrame({"tags": [{"good", "bad", "mixed"}]}))
+
+
+def test_an_address_in_a_text_is_left_out() -> None:
+    """It is another one in each process, and so would be the prompt."""
+    assert text_of(functools.partial(text_of, 1)) == "functools.partial(<function text_of>, 1)"
+
+
+def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:
+    data = png()
+    assert isinstance(as_prompt({"bytes": data, "path": "a.png"}), Image)
+    assert text_of({"bytes": b"no image", "path": "a.png"}) == '{"bytes": "[8 bytes]", "path": "a.png"}'
 
 
 def test_a_huge_array_is_not_copied() -> None:

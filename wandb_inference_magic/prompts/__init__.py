@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
+    from .code import without_folders as without_folders
     from .frames import is_missing as is_missing
     from .images import Image as Image
     from .marked import (
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
         render_text as render_text,
         with_images as with_images,
     )
-    from .values import TextOfImages as TextOfImages, as_prompt as as_prompt, without_folders as without_folders
+    from .values import TextOfImages as TextOfImages, as_prompt as as_prompt
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "code": ("without_folders",),
         "frames": ("is_missing",),
         "images": ("Image",),
         "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
@@ -48,6 +50,6 @@ __getattr__ = lazy_exports(
             "render_text",
             "with_images",
         ),
-        "values": ("TextOfImages", "as_prompt", "without_folders"),
+        "values": ("TextOfImages", "as_prompt"),
     },
 )

@@ -230,7 +230,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bytes | bytearray | memoryview):
         return size_of(value)
-    if isinstance(value, dict | list | tuple):
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        value = in_order(value) if isinstance(value, set | frozenset) else value
         with suppress(ValueError, RecursionError):
             value = json.dumps(value, ensure_ascii=False, default=str)
     elif hasattr(type(value), "columns") and hasattr(type(value), "shape"):
@@ -239,6 +240,14 @@ def _cell(value: Any) -> str:
     if says_nothing(text):
         return f"[{type(value).__name__}]"
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
+
+
+def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:
+    """Return the items of a set in one order: Python's own differs in each process, and with it the prompt."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return sorted(items, key=lambda one: (type(one).__name__, repr(one)))
 
 
 def size_of(data: bytes | bytearray | memoryview) -> str:

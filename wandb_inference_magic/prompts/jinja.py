@@ -11,7 +11,16 @@ from jinja2.utils import missing
 from typing_extensions import override
 
 from .frames import is_labelled, is_missing
-from .missing import filters_for_missing, is_in, items_or_empty, method_of, operand_of, pattern_of, text_or_empty
+from .missing import (
+    filters_for_missing,
+    is_in,
+    items_or_empty,
+    method_of,
+    operand_of,
+    ordered_items,
+    pattern_of,
+    text_or_empty,
+)
 from .values import json_of
 
 # The names of our own filters and tests have a space, so that no template can use them.
@@ -19,6 +28,7 @@ _TRUTH: Final = "as truth"
 _ORDERED: Final = "as ordered"
 _TEXT: Final = "as text"
 _ITEMS: Final = "as items"
+_ORDERED_ITEMS: Final = "as ordered items"
 _PATTERN: Final = "as pattern"
 _OPERAND: Final = "as operand"
 _SLICE: Final = "as slice"
@@ -44,6 +54,13 @@ class _Undefined(StrictUndefined):
         super().__init__(hint, obj, name, **{"exc": undefined, **others})
 
 
+def undefined(name: str) -> UndefinedError:
+    """Return the error for the use of a name that is not defined."""
+    error = UndefinedError(f"{name!r} is undefined")
+    vars(error).update(name=name, owner=None)
+    return error
+
+
 class PromptEnvironment(Environment):
     """An environment with two more rules.
 
@@ -56,7 +73,12 @@ class PromptEnvironment(Environment):
         super().__init__(undefined=_Undefined, **options)
         self.filters |= filters_for_missing(self.filters)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
-        self.filters |= {_ITEMS: items_or_empty, _PATTERN: pattern_of, _OPERAND: operand_of}
+        self.filters |= {
+            _ITEMS: items_or_empty,
+            _ORDERED_ITEMS: ordered_items,
+            _PATTERN: pattern_of,
+            _OPERAND: operand_of,
+        }
         self.filters |= {_SLICE: lambda parts: slice(*parts)}
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
         # `x is None` is Python's way to write it.
@@ -112,7 +134,7 @@ def _adapt(node: nodes.Node) -> None:
     elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
         node.test = None if node.test is None else _filtered(node.test, _TRUTH)
         if isinstance(node, nodes.For):
-            node.iter = _filtered(node.iter, _ITEMS)
+            node.iter = _filtered(node.iter, _ORDERED_ITEMS)
     elif isinstance(node, nodes.Not):
         node.node = _filtered(node.node, _TRUTH)
     elif isinstance(node, nodes.And | nodes.Or):
@@ -150,6 +172,9 @@ def _filtered(node: Any, name: str) -> nodes.Filter:
 
 
 def _truth(value: Any) -> Any:
+    """Return what is true in place of a value: nothing if it is missing, its items for a list that became an array."""
+    if hasattr(type(value), "tolist") and len(getattr(value, "shape", ())) == 1:
+        return value.tolist()
     return None if is_missing(value) else value
 
 
@@ -168,4 +193,4 @@ def _ordered(value: Any) -> Any:
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     is_absent = isinstance(value, Undefined) or is_missing(value)
-    return default_value if is_absent or (boolean and not value) else value
+    return default_value if is_absent or (boolean and not _truth(value)) else value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from .frames import is_missing
+from .frames import in_order, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +39,7 @@ _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.
 def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """Return those filters of Jinja2 that need a rule for a missing value, with that rule."""
     texts = {name: _with_instead(filters[name], "") for name in _TEXTS}
-    lists = {name: _with_instead(filters[name], ()) for name in _LISTS}
+    lists = {name: _with_items(filters[name]) for name in _LISTS}
     numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
     return {**texts, **lists, **numbers, **absent, "join": _joined(filters["join"]), "format": _format}
@@ -53,6 +53,11 @@ def text_or_empty(value: Any) -> Any:
 def items_or_empty(value: Any) -> Any:
     """Return a value, or an empty tuple if it is missing."""
     return () if is_missing(value) else value
+
+
+def ordered_items(value: Any) -> Any:
+    """Return a value, an empty tuple if it is missing, or the items of a set in one order."""
+    return in_order(value) if isinstance(value, set | frozenset) else items_or_empty(value)
 
 
 def is_in(value: Any, values: Any) -> bool:
@@ -168,6 +173,16 @@ def _with_instead(run: Filter, instead: Any) -> Filter:
     return run_instead
 
 
+def _with_items(run: Filter) -> Filter:
+    place = _place(run)
+
+    @wraps(run)
+    def run_with_items(*values: Any, **options: Any) -> Any:
+        return run(*values[:place], ordered_items(values[place]), *values[place + 1 :], **options)
+
+    return run_with_items
+
+
 def _absent_of(run: Filter) -> Filter:
     place = _place(run)
 
@@ -193,7 +208,7 @@ def _joined(run: Filter) -> Filter:
 
     @wraps(run)
     def join(*values: Any, **options: Any) -> Any:
-        items: Iterable[Any] = items_or_empty(values[place])
+        items: Iterable[Any] = ordered_items(values[place])
         return run(*values[:place], [text_or_empty(one) for one in items], *values[place + 1 :], **options)
 
     return join

@@ -44,7 +44,10 @@ _PIECE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
-COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
+COMPUTE: Final = (
+    "Braces take simple expressions only: compute the value in a cell, and write {{ name }}. "
+    'A column whose name has a space is {{ row["its name"] }}.'
+)
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
@@ -96,6 +99,8 @@ class Template:
         self._what = what
         # The images of one rendering. Each leaves a unique mark with its number in the text.
         self._images: list[Image] = []
+        # The names of Python's functions that it may call, by their identity.
+        self._functions: dict[int, str] = {}
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
@@ -122,6 +127,9 @@ class Template:
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
+        # Python's own functions can be called. Printed, one is a column or a variable that is not there.
+        own = self._environment.globals.items()
+        self._functions = {id(value): name for name, value in own if name not in used and callable(value)}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
         if _APART in self._text:
             pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
@@ -148,10 +156,14 @@ class Template:
         """Return a rendered value as text."""
         from jinja2 import Undefined
 
+        from .jinja import undefined
+
         if isinstance(value, Undefined):
             return str(value)
         is_whole = isinstance(value, _Whole)
         value = value.value if is_whole else value
+        if (name := self._functions.get(id(value))) is not None:
+            raise undefined(name)
         if is_missing(value):
             return ""
         shown = as_prompt(value)
@@ -315,6 +327,8 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         raise _refused(f"{where}: {error.message}", f"{COMPUTE} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
+        if type(getattr(error, "owner", None)).__module__.startswith(f"{__package__.partition('.')[0]}."):
+            said = f"the row has no column {getattr(error, 'name', '')!r}"
         help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))
         if IS_COLUMN in help and what.startswith("the option"):
             help = (
@@ -337,7 +351,9 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         labels = _labels(owner)
         return did_you_mean(name, labels) or _listed("It has", labels)
     if near := did_you_mean(name, [one for one in names if not one.startswith("_")]):
-        return near
+        written = near.removeprefix("Did you mean ").removesuffix("?")
+        is_plain = written.isidentifier() or not isinstance(names.get("row"), Mapping)
+        return near if is_plain else f'{near} Write {{{{ row["{written}"] }}}}.'
     if isinstance(row := names.get("row"), Mapping):
         return f"{_listed('The columns are', _labels(row))} {DEFINE}"
     for owner, value in list(names.items()):

@@ -6,14 +6,10 @@ A function that the user registered for a type comes before ours.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
-import linecache
 import re
 import sys
-import textwrap
-import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -30,6 +26,7 @@ from ..imports import is_instance, loaded
 from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
+from .code import describe_exception, describe_module, describe_source
 from .files import describe_bytes, describe_path, home_resolved, no_image_file
 from .images import Image
 from .marked import LEFT_OUT
@@ -50,6 +47,7 @@ LONGEST_GEOMETRY: Final = 2000
 _SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # What stands for an image in the text of a container.
 _IMAGE: Final = "[image]"
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
@@ -131,6 +129,9 @@ def _register(*kinds: type) -> Callable[[Form], Form]:
 _register(str)(str.__str__)
 _register(Path)(describe_path)
 _register(bytes, bytearray, memoryview)(describe_bytes)
+_register(BaseException)(describe_exception)
+_register(FunctionType, MethodType, BuiltinFunctionType, type)(describe_source)
+_register(ModuleType)(describe_module)
 
 
 @as_prompt.register
@@ -143,31 +144,22 @@ def _(value: Reply) -> str:
     return value.text
 
 
-# The names of cells, in a terminal and in a kernel.
-_CELL: Final = re.compile(r"^<ipython-input-|ipykernel_\d+")
-# The folders of installed packages in the line of a frame.
-_PACKAGES: Final = re.compile(r'File "[^"\n]*[\\/](?:site|dist)-packages[\\/]')
-
-
-@_register(BaseException)
-def _traceback(value: BaseException) -> str:
-    return safe_plain(without_folders("".join(traceback.format_exception(value)))).strip()
-
-
-def without_folders(trace: str) -> str:
-    """Return a traceback whose paths of installed packages begin with the package: the rest is this machine's."""
-    return _PACKAGES.sub('File "', trace)
-
-
 @_register(dict, list, tuple, set, frozenset, deque)
 def _json(value: object) -> str | Image:
-    if isinstance(value, list | tuple) and (image := images.image_from_panels(value)):
+    image = images.image_from_panels(value) if isinstance(value, list | tuple) else _encoded_image(value)
+    if image is not None:
         return image
     reader = _Plain()
     plain = reader.of(value)
     line = json.dumps(plain, ensure_ascii=False)
     text = line if len(line) <= ONE_LINE else json.dumps(plain, ensure_ascii=False, indent=2)
     return TextOfImages.of(text, plain, reader.images) if reader.images else text
+
+
+def _encoded_image(value: object) -> Image | None:
+    """Return an image that is a dict, as Hugging Face's datasets have it; None for any other value."""
+    data = value["bytes"] if isinstance(value, dict) and set(value) == {"bytes", "path"} else None
+    return images.image_from_bytes(data) if isinstance(data, bytes) else None
 
 
 def json_of(value: object, indent: int | None = None) -> str:
@@ -191,40 +183,6 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
     return dict(value) if is_instance(value, "sqlite3.Row") else None
-
-
-@_register(FunctionType, MethodType, BuiltinFunctionType, type)
-def _source(value: Any) -> str:
-    with suppress(OSError, TypeError):
-        return textwrap.dedent(inspect.getsource(value)).rstrip()
-    if isinstance(value, type) and (source := _source_in_cells(value)):
-        return source
-    signature = "(...)"
-    with suppress(ValueError, TypeError):
-        signature = str(inspect.signature(value))
-    return f"{value.__qualname__}{signature}\n\n{inspect.getdoc(value) or ''}".rstrip()
-
-
-def _source_in_cells(kind: type) -> str:
-    """Return the source of a class of the notebook, for which `inspect` has no file; empty if it is not there."""
-    if kind.__module__ != "__main__":
-        return ""
-    # The latest cell comes last.
-    for name, entry in reversed(list(linecache.cache.items())):
-        text = "".join(entry[2]) if len(entry) > 2 else ""
-        if not _CELL.search(name) or f"class {kind.__name__}" not in text:
-            continue
-        with suppress(SyntaxError, ValueError):
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
-                    lines = [node.lineno, *(one.lineno for one in node.decorator_list)]
-                    return textwrap.dedent("\n".join(text.splitlines()[min(lines) - 1 : node.end_lineno])).rstrip()
-    return ""
-
-
-@_register(ModuleType)
-def _module(value: ModuleType) -> str:
-    return f"module {value.__name__}\n\n{inspect.getdoc(value) or ''}".rstrip()
 
 
 def _ai_form(value: object) -> str | Image | None:
@@ -287,7 +245,8 @@ class _Plain:
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
         if isinstance(value, list | tuple | set | frozenset | deque):
-            kept = [self.of(one) for one in islice(value, self._most_items)]
+            ordered = frames.in_order(value) if isinstance(value, set | frozenset) else value
+            kept = [self.of(one) for one in islice(ordered, self._most_items)]
             return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
             return self.of(value.model_dump(mode="json"))
@@ -301,13 +260,23 @@ class _Plain:
         if hasattr(type(value), "item") and not getattr(value, "shape", None):
             return self.of(value.item())
         if isinstance(value, bytes | bytearray | memoryview):
-            return frames.size_of(value)
+            image = images.image_from_bytes(bytes(value))
+            return frames.size_of(value) if image is None else self._text_of(image)
+        if (items := self._items_of(value)) is not None:
+            return self.of(items)
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
         if form := _form_of(type(value)):
             return self._text_of(form(value))
         return _readable(value)
+
+    def _items_of(self, value: Any) -> list[Any] | None:
+        """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
+        if is_instance(value, "numpy.ndarray"):
+            is_list = self._most_items == sys.maxsize or (value.dtype == object and value.ndim == 1)
+            return value.tolist() if is_list and value.ndim else None
+        return _listed(value) if any(is_instance(value, name) for name in _ARRAYS) else None
 
     def _text_of(self, shown: str | Image) -> str:
         if isinstance(shown, TextOfImages):
@@ -332,7 +301,8 @@ def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
-        return text
+        # An address in it would make another prompt in each process.
+        return _ADDRESS.sub("", text)
     if shown := _shown_in_notebooks(value):
         return shown
     kind = type(value).__name__
@@ -377,7 +347,12 @@ def _geometry(value: Any) -> str:
 
 
 def _array(value: Any) -> str | Image:
-    """Return the form of an array. One of images, such as the axes of a figure, is as the list of them."""
+    """Return the form of an array. One of images, such as the axes of a figure, is as the list of them.
+
+    One of objects in a row is as the list that it was before it was written to a file.
+    """
+    if value.dtype == object and value.ndim == 1:
+        return _json(value.tolist())
     if value.dtype == object and value.ndim and value.size <= MOST_ITEMS:
         kinds = {type(one) for one in value.flat}
         if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
@@ -393,6 +368,18 @@ def _shown(value: Any) -> str | Image:
     return str.__str__(data) if isinstance(data, str) else _json(data)
 
 
+def _listed(value: Any) -> list[Any]:
+    """Return the items of an array or an index of pandas or pyarrow."""
+    return list(value.to_pylist() if hasattr(value, "to_pylist") else value.tolist())
+
+
+# Arrays whose own text leaves out most of what they hold.
+_ARRAYS: Final = (
+    "pandas.core.arrays.base.ExtensionArray",
+    "pandas.Index",
+    "pyarrow.Array",
+    "pyarrow.ChunkedArray",
+)
 _IMAGE_FORMS: Final = (
     images.image_from_figure,
     images.image_from_axes,
@@ -408,6 +395,7 @@ _FORMS: Final[dict[str, Form]] = {
     "polars.Series": frames.describe_frame,
     "pyarrow.Table": frames.describe_frame,
     "numpy.ndarray": _array,
+    **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
