@@ -101,6 +101,8 @@ def test_values_that_mean_the_same(one: Any, other: Any, kind: Kind | None) -> N
         (1, 2, None),
         ("1.10", "1.1", None),
         ("1,5", 15, None),
+        ("2024", datetime(1970, 1, 1, 0, 33, 44, tzinfo=timezone.utc), None),
+        ("20240105", date(2024, 1, 5), None),
         ("v1.0", "v1", None),
         (0.1, 0.10000001, None),
         (16777216.0, 16777217.0, None),

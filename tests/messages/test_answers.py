@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 from kernels import Kernel
+from pydantic import BaseModel, RootModel
 from service import Service, Streamed
 
 from wandb_inference_magic.errors import InferenceError
+from wandb_inference_magic.messages import data_frame
 from wandb_inference_magic.messages.extract import CodeBlock, code_blocks, read_json, to_records
 
 TWO_BLOCKS = "Sure:\n\n```python\nx = 1\nx\n```\n\nthen\n\n~~~sh\necho $HOME\n~~~\n\nand\n\n```\nplain\n"
@@ -62,6 +64,11 @@ def test_a_reply_without_json_is_refused() -> None:
     assert refused.value.cause == "answer"
 
 
+class Person(BaseModel):
+    name: str
+    age: int
+
+
 TABLE = (
     "Here:\n\n| city | people | area |\n|---|---:|---|\n| Paris | 2,102,650 | 105.4 |\n| `Rome` | 2748109 | 1285 |\n"
 )
@@ -86,14 +93,52 @@ TABLE = (
         ("[]", None, []),
         ("None:\n```json\n[ ]\n```", None, []),
         ('{"name": "Ann", "tags": []}', None, [("Ann", [])]),
+        ('{"a": 1}\n{"a": 2}\n\n{"a": 3}', None, [(1,), (2,), (3,)]),
+        ('Here:\n```json\n{"a": 1}\n{"a": 2}\n```', None, [(1,), (2,)]),
+        ("```markdown\n| a | b |\n|---|---|\n| 1 | x |\n```", None, [(1, "x")]),
+        (
+            "|t|v|n|\n|-|-|-|\n|+4712345678|3.9|12E5|\n|+4787654321|3.10|Nan|",
+            None,
+            [("+4712345678", "3.9", "12E5"), ("+4787654321", "3.10", "Nan")],
+        ),
+        ("|p|e|\n|-|-|\n|3.10|1.5e-3|\n|3.90|2.0e5|", None, [(3.1, 0.0015), (3.9, 200000.0)]),
+        (
+            "",
+            RootModel[list[Person]]([Person(name="Ada", age=36), Person(name="Bob", age=7)]),
+            [("Ada", 36), ("Bob", 7)],
+        ),
+        ("", RootModel[list[str]](["ab", "cd"]), None),
+        ("", [RootModel[str]("ab")], None),
         ("- [ ] to do", None, None),
         ("just words", None, None),
+        ("", None, None),
         ("[1, 2]", None, None),
     ],
 )
 def test_a_reply_is_read_as_rows(text: str, parsed: Any, records: list[tuple[Any, ...]] | None) -> None:
     found = to_records(text, parsed)
     assert (found and [tuple(one.values()) for one in found]) == records
+
+
+@pytest.mark.short
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([2**53 + 1, None], "Int64"),
+        ([2**53 + 1, 1], "int64"),
+        ([1, None], "float64"),
+        ([2**53 + 1, 1.5], "float64"),
+        ([2**64, None], "object"),
+    ],
+)
+def test_a_large_number_beside_a_missing_one_is_not_changed(values: list[Any], dtype: str) -> None:
+    column = data_frame([{"id": value} for value in values])["id"]
+    assert str(column.dtype) == dtype
+    assert dtype == "float64" or column[0] == values[0]
+
+
+def test_a_missing_field_is_a_missing_number() -> None:
+    assert data_frame([{"id": 2**53 + 1}, {}])["id"].tolist()[0] == 2**53 + 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from enum import Enum
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -721,3 +721,73 @@ def test_a_json_schema_can_be_written_as_text() -> None:
     text = '{"type": "object", "properties": {"age": {"type": "integer"}}}'
     for schema in (schema_of(text), read_schema(text, {}), read_schema("js", {"js": text})):
         assert schema.read('{"age": 3}') == {"age": 3}
+
+
+class Book(BaseModel):
+    published: datetime
+    due: date | None = None
+    opens: list[time] = []
+    note: str | datetime = ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"published": "1999"},
+        {"published": 2024},
+        {"published": "20240101"},
+        {"published": "2024-01-05T10:00", "due": 0},
+        {"published": "2024-01-05T10:00", "due": "20217600"},
+        {"published": "2024-01-05T10:00", "opens": ["09:30", 930]},
+    ],
+)
+def test_a_number_is_no_date(answer: dict[str, Any]) -> None:
+    """Pydantic reads it as seconds since 1970."""
+    filled = {"due": None, "opens": [], "note": "", **answer}
+    with pytest.raises(Mismatch, match="in ISO form, not"):
+        schema_of(Book).read(json.dumps(filled))
+
+
+def test_dates_in_iso_form_and_numbers_as_texts_are_read() -> None:
+    answer = {"published": "2024-01-05 10:00", "due": "2024-01-05", "opens": ["09:30"], "note": "2024"}
+    assert schema_of(Book).read(json.dumps(answer)).note == "2024"
+    assert schema_of(date).read('{"value": "2024-01-05"}') == date(2024, 1, 5)
+
+
+class Comment(BaseModel):
+    text: str
+    replies: list[Comment] = []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Comment,
+        {
+            "$ref": "#/$defs/C",
+            "$defs": {
+                "C": {
+                    "type": "object",
+                    "properties": {
+                        "text": {"type": "string"},
+                        "replies": {"type": "array", "items": {"$ref": "#/$defs/C"}},
+                    },
+                }
+            },
+        },
+    ],
+)
+def test_a_recursive_type_has_fields(schema: Any) -> None:
+    found = schema_of(schema)
+    assert (list(found.fields), found.wrapped) == (["text", "replies"], "")
+    answer = {"text": "a", "replies": [{"text": "b", "replies": []}]}
+    assert found.read(json.dumps(answer)) == (Comment(**answer) if schema is Comment else answer)
+
+
+def test_a_class_without_annotations_is_refused_by_its_name() -> None:
+    class Plain:
+        pass
+
+    with pytest.raises(InferenceError, match="not a schema") as refused:
+        schema_of(Plain)
+    assert "type type" not in str(refused.value)

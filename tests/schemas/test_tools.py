@@ -34,6 +34,7 @@ from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.reply import ToolCall, ToolStep
 from wandb_inference_magic.prompts import Image
 from wandb_inference_magic.schemas import tools
+from wandb_inference_magic.schemas.tool_schema import describe
 from wandb_inference_magic.schemas.tools import LONGEST_RESULT, Toolbox, read_tools, toolbox_of
 
 pytestmark = pytest.mark.short
@@ -1143,3 +1144,14 @@ def test_the_module_imports_no_heavy_packages() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip() == tools.__file__
+
+
+def test_a_number_is_no_date_of_a_tool() -> None:
+    def remind(day: date) -> str:
+        """Remind."""
+        return str(day)
+
+    tool = describe(remind, "remind")
+    assert tool.read('{"day": "2024-01-05"}')[1] == {"day": date(2024, 1, 5)}
+    with pytest.raises(ValueError, match="in ISO form, not '2024'"):
+        tool.read('{"day": "2024"}')

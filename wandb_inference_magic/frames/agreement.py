@@ -134,6 +134,9 @@ def _read(text: str, beside: Any) -> Any:
             return read_json_text(text)
         if isinstance(beside, _Time):
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
+            if kind is not timedelta and text.strip().replace(".", "", 1).isdecimal():
+                # A year, which would be read as seconds of 1970.
+                return text
             return _adapter(kind).validate_python(text.strip())
         if isinstance(beside, int | float | Decimal) and not isinstance(beside, bool):
             number = Decimal(ungrouped(_bare(text)))

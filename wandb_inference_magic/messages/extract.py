@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text import json_values, read_json_text
+from ..text import json_values, read_json_text, ungrouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 
-# 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
-_GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-# Leading zeros carry meaning, and Python would ignore underscores.
-_NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_")
+# Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
+# and read names such as Nan.
+_NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +109,27 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
     if (records := _records(parsed)) is not None:
         return records
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
-    if (table := next(_tables(_blocks(text)), None)) is not None:
-        return table
+    for source in (text, *(block.text for block in code_blocks(text))):
+        if (table := next(_tables(_blocks(source)), None)) is not None:
+            return table
+    if lines := _json_lines(text):
+        return lines
     try:
         value = json_in(text)
     except (ValueError, RecursionError):
         return None
     return None if value == [] and not _is_empty_list(text) else _records(value)
+
+
+def _json_lines(text: str) -> list[dict[str, Any]]:
+    """Return the objects of a text that has one on each of its lines, or in a code block; empty for any other."""
+    for source in (text, *(block.text for block in code_blocks(text))):
+        lines = [line for line in source.splitlines() if line.strip()]
+        with suppress(ValueError, RecursionError):
+            values = [read_json_text(line) for line in lines]
+            if len(values) > 1 and all(isinstance(one, dict) for one in values):
+                return values
+    return []
 
 
 def _is_empty_list(text: str) -> bool:
@@ -128,6 +142,7 @@ def _records(value: Any) -> list[dict[str, Any]] | None:
 
     An empty list has no records. In an object it is a field like any other: it can be a list of texts.
     """
+    value = _root_of(value)
     if isinstance(value, list):
         records = [_record(one) for one in value]
         return None if None in records else [record for record in records if record is not None]
@@ -138,14 +153,21 @@ def _records(value: Any) -> list[dict[str, Any]] | None:
     return lists[0] if len(lists) == 1 else [record]
 
 
+def _root_of(value: Any) -> Any:
+    """Return the value of a pydantic `RootModel`, and any other value as it is."""
+    return value.root if hasattr(type(value), "model_dump") and hasattr(value, "root") else value
+
+
 def _record(value: Any) -> dict[str, Any] | None:
+    value = _root_of(value)
     if isinstance(value, dict):
         return {str(key): one for key, one in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     dump = getattr(value, "model_dump", None)
     if dump is not None and not isinstance(value, type):
-        return dict(dump())
+        dumped = dump()
+        return dict(dumped) if isinstance(dumped, dict) else None
     as_dict = getattr(value, "_asdict", None)
     return dict(as_dict()) if as_dict is not None else None
 
@@ -153,7 +175,7 @@ def _record(value: Any) -> dict[str, Any] | None:
 def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
     """Yield each Markdown table as records. If all cells of a column are numbers, they are converted to numbers."""
     rows: list[list[str]] = []
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, following in zip(tokens, (*tokens[1:], None), strict=False):
         if token.type == "table_open":
             rows = []
         elif token.type == "tr_open":
@@ -193,15 +215,21 @@ def _words(inline: Token) -> str:
 
 def _typed(cells: list[str]) -> list[Any]:
     """Return a column's cells as numbers if all are written as numbers. A postcode or phone number does not count."""
-    if any(_NO_NUMBER.match(cell) for cell in cells):
+    if any(_NO_NUMBER.match(cell) for cell in cells) or _are_versions(cells):
         return list(cells)
-    plain = [cell.replace(",", "") if _GROUPED.fullmatch(cell) else cell for cell in cells]
+    plain = [ungrouped(cell) for cell in cells]
     for kind in (int, float):
         try:
             return [kind(cell) for cell in plain]
         except ValueError:
             continue
     return list(cells)
+
+
+def _are_versions(cells: Sequence[str]) -> bool:
+    """Return whether 3.10 is another one than 3.1: as numbers of versions or sections, beside 3.9."""
+    decimals = [found for cell in cells if (found := cell.partition(".")[2])]
+    return len(set(map(len, decimals))) > 1 and any(one.endswith("0") for one in decimals)
 
 
 def _blocks(markdown: str) -> list[Token]:

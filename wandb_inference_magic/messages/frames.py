@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Return rows as a pandas DataFrame.
+    """Return rows as a pandas DataFrame. Whole numbers that no float holds stay whole beside missing ones.
 
     Raises
     ------
@@ -26,4 +26,16 @@ def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
             remedy="Run: pip install pandas",
             cause="missing",
         ) from None
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    for name in [name for name, kind in frame.dtypes.items() if kind.kind == "f"]:
+        values = [row.get(name) for row in rows]
+        if _are_whole(values):
+            frame[name] = pd.array(values, dtype="Int64")
+    return frame
+
+
+def _are_whole(values: Sequence[Any]) -> bool:
+    """Return whether values are whole numbers and missing ones, and a float would change one of the numbers."""
+    numbers = [value for value in values if value is not None]
+    is_whole = all(isinstance(one, int) and not isinstance(one, bool) and abs(one) < 2**63 for one in numbers)
+    return is_whole and any(abs(one) > 2**53 for one in numbers)

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +22,7 @@ from ..messages import json_in
 from ..text import json_values, read_json_text
 from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import compile_check
+from .validation import compile_check, numbers_for_times
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -254,7 +256,7 @@ def _is_usable(value: object) -> bool:
     from pydantic import BaseModel
 
     if isinstance(value, type) and typing.get_origin(value) is None:
-        known = (BaseModel, Enum, *_BUILTINS)
+        known = (BaseModel, Enum, date, time, timedelta, Decimal, *_BUILTINS)
         return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__annotations__")
     return typing.get_origin(value) is not None or value is Any
 
@@ -265,7 +267,9 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
     from pydantic.errors import PydanticSchemaGenerationError
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
-        raise _no_schema(f"A value of type {type(annotation).__name__} does not say what an answer must look like.")
+        is_type = isinstance(annotation, type)
+        what = f"The type {annotation.__name__}" if is_type else f"A value of type {type(annotation).__name__}"
+        raise _no_schema(f"{what} does not say what an answer must look like.")
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
@@ -276,7 +280,13 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         described = adapter.json_schema(by_alias=False, schema_generator=object_schema_generator())
     except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
-    return _schema(json_schema, name, lambda value: _validated(adapter, value), described, by_name)
+
+    def check(value: Any) -> Any:
+        if problems := list(numbers_for_times(json_schema, value)):
+            raise Mismatch(problems)
+        return _validated(adapter, value)
+
+    return _schema(json_schema, name, check, described, by_name)
 
 
 def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
@@ -331,6 +341,7 @@ def _schema(
 
     `described` is the JSON schema of the object, and `by_name` the JSON schema with the names of its attributes.
     """
+    json_schema, described, by_name = map(_unfolded, (json_schema, described, by_name))
     strict, is_strict = _strict(json_schema)
     properties = strict.get("properties", {})
     wrapped = "" if strict.get("type") == "object" else "items" if strict.get("type") == "array" else "value"
@@ -349,6 +360,13 @@ def _schema(
     fields = {one: sent.get(one, told) for one, told in known.items()}
     schema_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:64] or "answer"
     return Schema(schema_name, strict, is_strict, check, wrapped, fields, described)
+
+
+def _unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    found = schema.get("$defs", {}).get(name)
+    return schema if found is None else {**found, **{key: one for key, one in schema.items() if key != "$ref"}}
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -15,6 +15,7 @@ from ..text import whole
 from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
 from .schema import copy_without
+from .validation import numbers_for_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,9 +52,13 @@ class Tool:
 
     def read(self, text: str) -> tuple[list[object], dict[str, object]]:
         """Read the arguments that the model wrote. Raise ValueError (or its subclass, pydantic's ValidationError)."""
+        from pydantic_core import from_json
+
         # A lone surrogate has no UTF-8 form, and pydantic would raise an error of another type.
         raw = whole(text).encode() if text.strip() else b"{}"
         read = {name: value for name, value in self.arguments.validate_json(raw).items() if value is not LEFT_OUT}
+        if problems := [*numbers_for_times(self.definition["function"]["parameters"], from_json(raw))]:
+            raise ValueError("; ".join(problems))
         positional = [
             read.pop(parameter.name, parameter.default)
             for parameter in self.parameters

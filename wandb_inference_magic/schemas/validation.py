@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from fastjsonschema import JsonSchemaValueException
 
+# The formats of texts that pydantic also reads from numbers.
+TIMES: Final = ("date", "date-time", "time")
 _SHARED: Final = ("$schema", "$id", "$defs", "definitions")
 
 
@@ -106,3 +108,42 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
     except (ValueError, TypeError):
         return []
     return min(found, key=len, default=[])[:1]
+
+
+def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:
+    """Yield the problems of numbers where a schema asks for a date or a time: pydantic reads 2024 as seconds of 1970.
+
+    Parameters
+    ----------
+    schema : mapping
+        The JSON schema that was sent.
+    value : object
+        The JSON value of the answer.
+    where : str
+        Its place in the answer.
+    root : mapping, optional
+        The whole schema, for references.
+    """
+    root = schema if root is None else root
+    if isinstance(reference := schema.get("$ref"), str):
+        schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
+    if schema.get("format") in TIMES and _is_number(value):
+        yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
+    alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
+    found = [list(numbers_for_times(one, value, where, root)) for one in alternatives]
+    if found and all(found):
+        yield from found[0]
+    if isinstance(value, dict):
+        for name, one in schema.get("properties", {}).items():
+            if name in value:
+                yield from numbers_for_times(one, value[name], f"{where}.{name}".lstrip("."), root)
+    items = schema.get("items")
+    if isinstance(value, list) and isinstance(items, dict):
+        for number, one in enumerate(value):
+            yield from numbers_for_times(items, one, f"{where}.{number}".lstrip("."), root)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().replace(".", "", 1).lstrip("+-").isdecimal()
+    return isinstance(value, int | float) and not isinstance(value, bool)
