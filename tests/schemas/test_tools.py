@@ -1147,11 +1147,11 @@ def test_the_module_imports_no_heavy_packages() -> None:
 
 
 def test_a_number_is_no_date_of_a_tool() -> None:
-    def remind(day: date) -> str:
+    def remind(at: datetime) -> str:
         """Remind."""
-        return str(day)
+        return str(at)
 
     tool = describe(remind, "remind")
-    assert tool.read('{"day": "2024-01-05"}')[1] == {"day": date(2024, 1, 5)}
+    assert tool.read('{"at": "2024-01-05T10:00"}') == ([], {"at": datetime(2024, 1, 5, 10)})
     with pytest.raises(ValueError, match="in ISO form, not '2024'"):
-        tool.read('{"day": "2024"}')
+        tool.read('{"at": "2024"}')
