@@ -29,7 +29,7 @@ GZIP = 16 + zlib.MAX_WBITS
 BLOCK = 16_000_000
 BLOCKS = 200  # 3.2 GB in all
 # The memory of a Python process with this package, plus twice the largest response that is read.
-MOST_MEMORY = 450_000_000
+MAX_MEMORY = 450_000_000
 
 
 def bomb(head: bytes, filling: bytes, blocks: int = BLOCKS) -> Iterator[bytes]:
@@ -192,14 +192,14 @@ def test_a_response_that_unpacks_to_gigabytes_takes_bounded_memory(measured: Mea
     measured.service.then(script)
     said, memory = measured.run(call)
     assert said.startswith(expected)
-    assert memory < MOST_MEMORY
+    assert memory < MAX_MEMORY
 
 
 @bombs
 def test_a_list_of_models_that_unpacks_to_gigabytes_takes_bounded_memory(measured: MeasuredProcess) -> None:
     measured.service.listing_script = serve_bomb(b'{"data": [{"id": "', b"a")
     _, memory = measured.run("models()")
-    assert memory < MOST_MEMORY
+    assert memory < MAX_MEMORY
 
 
 def test_a_response_with_an_unexpected_compression_is_refused(api: ModuleType, service: Service) -> None:
@@ -351,7 +351,7 @@ def test_a_byte_order_mark_is_ignored(api: ModuleType, service: Service) -> None
 
 def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream of many small events would need ten times its bytes, and the file could not be read again."""
-    monkeypatch.setattr(cassette_client, "MOST_EVENTS", 3)
+    monkeypatch.setattr(cassette_client, "MAX_EVENTS", 3)
     added: list[Any] = []
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
         recording = cassette_client._Recording(("e", "/chat/completions", {}), added.append)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 TARGET = Path(__file__).parent.parent.parent / "examples" / "wbchat.gif"
-MOST_BYTES = 1_500_000
+MAX_BYTES = 1_500_000
 LAST_FRAME_MS = 3000
 CELL = "%%wbchat -t 0.2\nWhat is a median, and why use it?"
 ANSWER = (
@@ -66,7 +66,7 @@ def test_a_chat_is_recorded_as_a_moving_picture(
     target = TARGET if is_kept else tmp_path / TARGET.name
     write_gif(frames, tmp_path / "last.png", target)
     assert len(frames) > 4
-    assert target.stat().st_size < MOST_BYTES
+    assert target.stat().st_size < MAX_BYTES
     with Image.open(target) as picture:
         assert picture.n_frames > 4  # type: ignore[attr-defined]
 

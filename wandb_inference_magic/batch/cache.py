@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 FILE: Final = "answers.sqlite"
 # In bytes. A row that is larger is not read.
-MOST_FILE: Final = 10**12
+MAX_FILE: Final = 10**12
 LONGEST_ANSWER: Final = 64_000_000
 # The most keys in one statement: older versions of SQLite take 999 values.
-MOST_AT_ONCE: Final = 300
+MAX_AT_ONCE: Final = 300
 # How long to wait while another kernel is writing.
 TRIES: Final = 5
 PATIENCE_SECONDS: Final = 30.0
@@ -128,7 +128,7 @@ class AnswerCache:
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             try:
-                check_file(self.path, MOST_FILE)
+                check_file(self.path, MAX_FILE)
                 self._inode = self.path.stat().st_ino
                 break
             except FileNotFoundError:
@@ -290,8 +290,8 @@ def _insert(file: sqlite3.Connection, rows: Sequence[tuple[str, str, float]]) ->
 
 def _in_parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield keys in parts for one statement each."""
-    for start in range(0, len(keys), MOST_AT_ONCE):
-        yield keys[start : start + MOST_AT_ONCE]
+    for start in range(0, len(keys), MAX_AT_ONCE):
+        yield keys[start : start + MAX_AT_ONCE]
 
 
 def _found(file: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Answer]:

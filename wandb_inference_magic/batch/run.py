@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from .spec import BatchSpec
 
 # The run ends after this many failures in a row, or after as many as may be in flight, if that is more.
-MOST_FAILURES: Final = 10
+MAX_FAILURES: Final = 10
 # The tokens reserved for a reply while others are in flight: fewer rows at once are better than cut answers.
 LEAST_REPLY_TOKENS: Final = 1024
 # Rows are read for this long before those that were read are sent.
 SECONDS_TO_READ: Final = 0.005
 # While so many rows of a run wait for the answers of other runs, it reads no further ones.
-MOST_ASIDE: Final = 100
+MAX_ASIDE: Final = 100
 
 
 @dataclass(kw_only=True)
@@ -136,7 +136,7 @@ class BatchRun(RunResults):
         if (asked := self._no_longer_asked()) is not None:
             self._pending.append(asked)
             return
-        if self._has_drawn_all or len(self._aside) >= MOST_ASIDE:
+        if self._has_drawn_all or len(self._aside) >= MAX_ASIDE:
             return
         rows: list[RowCall] = []
         try:
@@ -437,7 +437,7 @@ class BatchRun(RunResults):
         self.end_row(number)
         # A prompt that is refused says nothing about the others, nor does a status 403 after answers.
         self._failed_in_a_row += [] if error.depends_on_prompt else [number]
-        most = max(MOST_FAILURES, self.share.most or 0)
+        most = max(MAX_FAILURES, self.share.most or 0)
         ends = error.affects_all and not (error.status == 403 and self._has_answers)
         if ends or len(self._failed_in_a_row) >= most:
             self.is_halted = True

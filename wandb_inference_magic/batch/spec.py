@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .cache import RunPart
 
 
-MOST_AT_ONCE: Final = 1000
+MAX_AT_ONCE: Final = 1000
 
 
 def check_count(name: str, value: object, least: int, most: int | None = None) -> None:
@@ -92,7 +92,7 @@ class BatchSpec:
     part: RunPart | None = None
 
     def __post_init__(self) -> None:
-        check_count("concurrency", self.concurrency, 1, MOST_AT_ONCE)
+        check_count("concurrency", self.concurrency, 1, MAX_AT_ONCE)
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""

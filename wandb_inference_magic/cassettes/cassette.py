@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 CHAT_PATH: Final = "/chat/completions"
 # How many characters of a value are shown, and how many of a text before the first difference.
-MOST_SHOWN: Final = 60
-MOST_BEFORE: Final = 15
+MAX_SHOWN: Final = 60
+MAX_BEFORE: Final = 15
 # The value of a missing member.
 MISSING: Final = object()
 # At most this many of the lines that cannot be read are listed.
-MOST_DAMAGED: Final = 10
+MAX_DAMAGED: Final = 10
 
 
 class Cassette:
@@ -107,8 +107,8 @@ class Cassette:
         return f"{text}; {self._damage()}" if self._damaged and self.replays else text
 
     def _damage(self) -> str:
-        shown = [str(number) for number in self._damaged[:MOST_DAMAGED]]
-        more = ["…"] if len(self._damaged) > MOST_DAMAGED else []
+        shown = [str(number) for number in self._damaged[:MAX_DAMAGED]]
+        more = ["…"] if len(self._damaged) > MAX_DAMAGED else []
         return f"line{'s' * (len(self._damaged) > 1)} {', '.join(shown + more)} cannot be read"
 
     @property
@@ -254,7 +254,7 @@ class Cassette:
         field, recorded, asked = next(
             chain(_differences(one.endpoint, endpoint, "endpoint"), _differences(one.request, request))
         )
-        where = shortened(field, MOST_SHOWN) or "its body"
+        where = shortened(field, MAX_SHOWN) or "its body"
         return f"{which} recorded request differs in {where}. Recorded: {recorded}. Asked: {asked}.{damage}"
 
 
@@ -269,7 +269,7 @@ def _differences(recorded: Any, asked: Any, name: str = "") -> Iterator[tuple[st
             yield from _differences(one, other, f"{name}[{place}]")
     elif isinstance(recorded, str) and isinstance(asked, str):
         if recorded != asked:
-            start = max(0, len(commonprefix((recorded, asked))) - MOST_BEFORE)  # noqa: RUF071
+            start = max(0, len(commonprefix((recorded, asked))) - MAX_BEFORE)  # noqa: RUF071
             dots = "..." if start else ""
             yield name, _shown(f"{dots}{recorded[start:]}"), _shown(f"{dots}{asked[start:]}")
     elif _json(recorded) != _json(asked):
@@ -281,4 +281,4 @@ def _json(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return shortened(_json(value), MOST_SHOWN)
+    return shortened(_json(value), MAX_SHOWN)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 REFUSALS: Final = (400, 404, 413, 422)
 # At most this many chunks of a stream are kept, because each takes far more memory than it has bytes. No reply has so
 # many.
-MOST_EVENTS: Final = 250_000
+MAX_EVENTS: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ class _Recording:
                 self._events.append((self._timing.seconds, chunk))
         except (InferenceError, ServiceError):
             self._is_good = False
-        if not self._is_good or len(self._events) > MOST_EVENTS:
+        if not self._is_good or len(self._events) > MAX_EVENTS:
             self._is_good = False
             self._events.clear()
 

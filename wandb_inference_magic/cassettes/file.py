@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 2
 # In bytes.
-MOST_FILE: Final = 2_000_000_000
-MOST_LINE: Final = 64_000_000
+MAX_FILE: Final = 2_000_000_000
+MAX_LINE: Final = 64_000_000
 PIECE: Final = 1_000_000
 # Replaces a line that is too large. It cannot be parsed.
 TOO_LARGE: Final = b"!"
@@ -199,7 +199,7 @@ class Recorded:
 def read_cassette(path: Path) -> Recorded:
     """Read a file. A file that does not exist or is empty has no contents.
 
-    A line that cannot be read as an exchange, or is larger than `MOST_LINE`, is skipped, and its number is in
+    A line that cannot be read as an exchange, or is larger than `MAX_LINE`, is skipped, and its number is in
     `damaged`.
 
     Raises
@@ -209,7 +209,7 @@ def read_cassette(path: Path) -> Recorded:
         format.
     """
     try:
-        check_file(path, MOST_FILE)
+        check_file(path, MAX_FILE)
         with path.open("rb") as file:
             return _recorded(path, file)
     except FileNotFoundError:
@@ -244,9 +244,9 @@ def _recorded(path: Path, file: BinaryIO) -> Recorded:
 
 def lines_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield each line and its length in bytes. A line that is too large is yielded as `TOO_LARGE` and its last byte."""
-    while line := file.readline(MOST_LINE + 1):
+    while line := file.readline(MAX_LINE + 1):
         length = len(line)
-        if length <= MOST_LINE:
+        if length <= MAX_LINE:
             yield line, length
             continue
         while not line.endswith(b"\n") and (line := file.readline(PIECE)):

@@ -10,7 +10,7 @@ from time import sleep
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ..text import json_bytes, read_json_text
-from .file import MOST_FILE, MOST_LINE, VERSION, lines_of, read_line, version_of
+from .file import MAX_FILE, MAX_LINE, VERSION, lines_of, read_line, version_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def rewrite(path: Path) -> None:
                 new.write(json_bytes(read_json_text(header) | {"cassette": VERSION}) + b"\n")
                 for line, _ in lines:
                     new.write(_rewritten(line))
-                    if new.tell() > MOST_FILE:
+                    if new.tell() > MAX_FILE:
                         raise OSError(EFBIG, f"As version {VERSION} it would be too large")
                 new.flush()
                 os.fsync(new.fileno())
@@ -82,7 +82,7 @@ def _rewritten(line: bytes) -> bytes:
         size = len(line)
         for event in exchange.events:
             size += len(json_bytes(event))
-            if size > MOST_LINE:
+            if size > MAX_LINE:
                 raise ValueError("too large")
         written = json_bytes(members) + b"\n"
         read_line(written, VERSION)

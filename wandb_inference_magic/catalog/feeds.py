@@ -18,7 +18,7 @@ from .models import Catalog, Model, Price
 
 # The limits in characters and in list items: a longer text is not a name, a description or a modality.
 LONGEST_TEXT: Final = 5000
-MOST_TEXTS: Final = 50
+MAX_TEXTS: Final = 50
 # The members of a response to `GET /models` that may hold the list.
 LISTS: Final = ("data", "models", "items", "result", "results")
 SNAPSHOT_FILE: Final = "models-2026-10-07.json"
@@ -168,7 +168,7 @@ def _date(value: object) -> str:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    return tuple(one for one in map(_text, value[:MOST_TEXTS]) if one) if isinstance(value, list) else ()
+    return tuple(one for one in map(_text, value[:MAX_TEXTS]) if one) if isinstance(value, list) else ()
 
 
 def _flag(value: object) -> bool | None:

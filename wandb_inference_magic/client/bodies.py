@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 # Limits in bytes after decompression: a whole completion, a stream, a list of models, the body of an error.
-MOST_WHOLE: Final = 64 * MB
-MOST_STREAMED: Final = 256 * MB
-MOST_LISTED: Final = 16 * MB
-MOST_REFUSED: Final = 1 * MB
+MAX_WHOLE: Final = 64 * MB
+MAX_STREAMED: Final = 256 * MB
+MAX_LISTED: Final = 16 * MB
+MAX_REFUSED: Final = 1 * MB
 # Any other compressed body: calls of other paths that the user's code makes.
-MOST_UNPACKED: Final = 256 * MB
+MAX_UNPACKED: Final = 256 * MB
 PIECE: Final = 65_536
 
 # Request no compression: the size of a body is then known, and a cassette records it unchanged.
@@ -78,12 +78,12 @@ def _most(response: Any, encoding: str) -> float:
     """Return the maximum number of bytes to read from a body."""
     path = response.request.url.path
     if response.status_code >= 300:
-        return MOST_REFUSED
+        return MAX_REFUSED
     if path.endswith("/chat/completions"):
-        return MOST_STREAMED if is_stream(response) else MOST_WHOLE
+        return MAX_STREAMED if is_stream(response) else MAX_WHOLE
     if path.endswith("/models"):
-        return MOST_LISTED
-    return MOST_UNPACKED if encoding else float("inf")
+        return MAX_LISTED
+    return MAX_UNPACKED if encoding else float("inf")
 
 
 class BodyReader:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
-MOST_EVENT: Final = 32 * MB
+MAX_EVENT: Final = 32 * MB
 DONE: Final = "[DONE]"
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
@@ -79,8 +79,8 @@ class EventReader:
         line = line.lstrip(_BEFORE_FIELD)
         if line.startswith(b"data:"):
             self._held += len(line)
-            if self._held > MOST_EVENT:
-                raise too_large(MOST_EVENT)
+            if self._held > MAX_EVENT:
+                raise too_large(MAX_EVENT)
             self._data.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
             self._name = _decoded(line[6:]).strip()
@@ -101,8 +101,8 @@ class EventReader:
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         self._rest += chunk
-        if len(self._rest) > MOST_EVENT:
-            raise too_large(MOST_EVENT)
+        if len(self._rest) > MAX_EVENT:
+            raise too_large(MAX_EVENT)
         if b"\n" not in chunk and b"\r" not in chunk:
             return
         self._after_cr = self._rest.endswith(b"\r")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..arguments import ChatOptions, options_behind
-from ..engine import MOST_MODELS, build_spec, cannot_combine, prepare_request, run_chat
+from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
 from ..messages import NullListener
@@ -116,9 +116,9 @@ def _check_comparable(options: ChatOptions, models: int) -> None:
         raise InferenceError(
             f"{alone[0]} works with one model at a time.", remedy="Leave it out, or name one model.", cause="option"
         )
-    if models > MOST_MODELS:
+    if models > MAX_MODELS:
         raise InferenceError(
-            f"{models} models are too many to compare at once: at most {MOST_MODELS}.",
+            f"{models} models are too many to compare at once: at most {MAX_MODELS}.",
             remedy="Name the models with -m, or narrow --models-like; %wbmodels TEXT shows what it matches.",
             cause="option",
         )

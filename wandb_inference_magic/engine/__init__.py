@@ -12,7 +12,7 @@ from ..imports import lazy_exports
 if TYPE_CHECKING:
     from .call import ModelCall as ModelCall
     from .chat import run_chat as run_chat
-    from .compare import MOST_MODELS as MOST_MODELS
+    from .compare import MAX_MODELS as MAX_MODELS
     from .python_arguments import (
         MAYBE_PROMPT as MAYBE_PROMPT,
         ONE_MODEL as ONE_MODEL,
@@ -34,7 +34,7 @@ __getattr__ = lazy_exports(
     {
         "call": ("ModelCall",),
         "chat": ("run_chat",),
-        "compare": ("MOST_MODELS",),
+        "compare": ("MAX_MODELS",),
         "python_arguments": ("MAYBE_PROMPT", "ONE_MODEL", "check_arguments", "model_list"),
         "relax": ("relax_response_format",),
         "request": ("ChatSpec", "for_prompt", "prepare_request"),

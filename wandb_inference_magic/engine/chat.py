@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..session import Command, Session, Share, Trace
     from .request import ChatSpec
 
-MOST_ROUNDS: Final = 10
+MAX_ROUNDS: Final = 10
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -193,13 +193,13 @@ class _ChatRun:
             # The arguments of a call that was cut are not what the model wanted.
             if tools is None or not last.tool_calls or last.finish_reason in ("length", "content_filter"):
                 return
-            if rounds > MOST_ROUNDS:
+            if rounds > MAX_ROUNDS:
                 raise _too_many_rounds(last)
             called = [_identified(call, f"{rounds}-{number}") for number, call in enumerate(last.tool_calls)]
             steps = [self._run_tool(tools, call, "" if number else last.text) for number, call in enumerate(called)]
             asking = {**_asking(last, called), **self._call.builder.echo}
             request = self._call.sent.followed_by(asking, *(step.message for step in steps))
-            self._call.follow_with(_allowed_to_answer(request, must=rounds == MOST_ROUNDS))
+            self._call.follow_with(_allowed_to_answer(request, must=rounds == MAX_ROUNDS))
 
     def _send(self) -> None:
         """Send the current request, and draw while its reply arrives."""
@@ -271,7 +271,7 @@ def _as_object(call: ToolCall) -> str:
 
 def _too_many_rounds(reply: Reply) -> InferenceError:
     return InferenceError(
-        f"The model asked for tools {MOST_ROUNDS + 1} times and did not answer.",
+        f"The model asked for tools {MAX_ROUNDS + 1} times and did not answer.",
         why=f"The last tool it asked for was {quoted(', '.join(call.name for call in reply.tool_calls))}.",
         remedy="Say in the prompt when to stop, or ask another model.",
         cause="answer",

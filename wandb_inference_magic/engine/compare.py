@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..session import Command, Trace
     from .request import ChatSpec
 
-MOST_MODELS: Final = 9
+MAX_MODELS: Final = 9
 
 
 def run_comparison(
@@ -41,7 +41,7 @@ def run_comparison(
     ----------
     command : Command
     specs : sequence of ChatSpec
-        The same prompt for each model; at most `MOST_MODELS`.
+        The same prompt for each model; at most `MAX_MODELS`.
     origin : Origin
         The running cell.
     listener : ComparisonListener, optional

@@ -25,7 +25,7 @@ PREFERRED: Final = ScoreMeasure("share of rows that the judge prefers")
 # Its agreement with people is a figure of at least so many pairs.
 FEWEST_PAIRS: Final = 10
 # So much of the error of a request is shown.
-MOST_OF_ERROR: Final = 300
+MAX_OF_ERROR: Final = 300
 _SHAPE: Final = "better first|second"
 _TEXT: Final = """\
 Two answers to the same question follow. Say which one is better: the first or the second. Judge what is said,
@@ -149,7 +149,7 @@ class Judgement:
         said = f"{counted(self.failed, 'pair')} {'has' if self.failed == 1 else 'have'} no judgement"
         if not self.reasons:
             return f"{said}."
-        first = shortened(next(iter(self.reasons.values())), MOST_OF_ERROR)
+        first = shortened(next(iter(self.reasons.values())), MAX_OF_ERROR)
         return f"{said}; requests about {counted(len(self.reasons), 'row')} failed, the first with: {first}"
 
     def _chance(self) -> str:

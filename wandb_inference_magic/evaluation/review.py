@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 TRUTH: Final = "truth"
 SKIP: Final = "skip"
 # The most rows of the table that is saved with a notebook, and the most characters of a value that are shown.
-MOST_ROWS: Final = 50
-MOST_IN_CELL: Final = 60
-MOST_IN_CARD: Final = 10_000
+MAX_ROWS: Final = 50
+MAX_IN_CELL: Final = 60
+MAX_IN_CARD: Final = 10_000
 
 
 class Reviewed(Protocol):
@@ -150,13 +150,13 @@ class Review:
         rows = [
             (
                 str(card.row),
-                *(shortened(text, MOST_IN_CELL) for _, text in card.columns),
-                "" if card.truth is None else shortened(readable(card.truth), MOST_IN_CELL),
-                *(shortened(readable(one), MOST_IN_CELL) for one in card.answers),
+                *(shortened(text, MAX_IN_CELL) for _, text in card.columns),
+                "" if card.truth is None else shortened(readable(card.truth), MAX_IN_CELL),
+                *(shortened(readable(one), MAX_IN_CELL) for one in card.answers),
                 *([""] * (most - len(card.answers))),
                 str(self.choices.get(card.row, "")),
             )
-            for card in self.cards[:MOST_ROWS]
+            for card in self.cards[:MAX_ROWS]
         ]
         left = len(self.cards) - len(rows)
         below = f"{left:,} more rows. " if left else ""
@@ -233,5 +233,5 @@ def _are_same(one: Any, other: Any, evaluation: Reviewed) -> bool:
 
 def _cut(text: str) -> str:
     text = safe_plain(text)
-    more = len(text) - MOST_IN_CARD
-    return text if more <= 0 else f"{text[:MOST_IN_CARD]} [... {more:,} more characters]"
+    more = len(text) - MAX_IN_CARD
+    return text if more <= 0 else f"{text[:MAX_IN_CARD]} [... {more:,} more characters]"

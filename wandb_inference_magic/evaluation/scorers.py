@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # A scorer's errors can differ by row: no more of them are shown.
-MOST_NOTICES: Final = 5
+MAX_NOTICES: Final = 5
 LONGEST_TRUTH: Final = 40
 # A number that no float holds is none.
 LARGEST_EXPONENT: Final = 308
@@ -85,7 +85,7 @@ def score_samples(
     if is_missing(truth):
         return RowScores()
     if scorer.needs_numbers and as_number(truth) is None:
-        if len(notices) < MOST_NOTICES:
+        if len(notices) < MAX_NOTICES:
             said = quoted(shortened(str(truth), LONGEST_TRUTH))
             notices[f"The truth {said} is no number: such rows are left out of the score."] = None
         return RowScores()
@@ -96,7 +96,7 @@ def score_samples(
             try:
                 score = scorer.score(answer, truth, kind)
             except InferenceError as error:
-                if len(notices) < MOST_NOTICES:
+                if len(notices) < MAX_NOTICES:
                     notices[f"{error.what} Such answers count as not right."] = None
         scores.append(score)
     right = sum(map(scorer.is_right, scores)) / len(scores)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # So many columns are named in an error.
-MOST_NAMED: Final = 12
+MAX_NAMED: Final = 12
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class EvaluationSpec:
         if self.truth not in columns:
             raise InferenceError(
                 f"There is no column {self.truth!r}. Nothing was sent.",
-                remedy=did_you_mean(self.truth, columns) or f"Columns: {', '.join(columns[:MOST_NAMED])}.",
+                remedy=did_you_mean(self.truth, columns) or f"Columns: {', '.join(columns[:MAX_NAMED])}.",
                 cause="option",
             )
         fields = () if self.schema is None else tuple(self.schema.fields)

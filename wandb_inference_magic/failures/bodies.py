@@ -82,7 +82,7 @@ STATUS_OF_TYPE: Final = {
     "overloadederror": 503,
 }
 DEEPEST: Final = 6
-MOST_WORDS: Final = 2000
+MAX_WORDS: Final = 2000
 # The seconds, in these fields.
 _WAITS: Final = {"retry_after": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001, "estimated_time": 1.0}
 _PAGE: Final = re.compile(
@@ -126,7 +126,7 @@ def read_error(body: object) -> ErrorBody:
     objects = list(_objects(_unpacked(body)))
     types = [str(one[name]) for one in objects for name in TYPES if isinstance(one.get(name), str)]
     code = _code(objects)
-    words = " ".join(_words(body)[:MOST_WORDS].split())
+    words = " ".join(_words(body)[:MAX_WORDS].split())
     is_page = isinstance(body, str) and _PAGE.match(body[:20_000]) is not None
     return ErrorBody(words, " ".join(types).lower(), code, code or _status(types), _wait(objects, words), is_page)
 
@@ -174,7 +174,7 @@ def _words(body: object, depth: int = 0) -> str:
         # The fields of the request, with what is wrong with each.
         found = "; ".join(f"{name}: {_words(one, depth + 1)}" for name, one in value.items())
     # Of a form that is not known: quoted as it is.
-    return found or (json.dumps(value, ensure_ascii=False, default=str)[:MOST_WORDS] if value else "")
+    return found or (json.dumps(value, ensure_ascii=False, default=str)[:MAX_WORDS] if value else "")
 
 
 def _message(value: Mapping[str, Any], depth: int) -> str:

@@ -40,7 +40,7 @@ JSON: Final = "JSON"
 SCALE: Final = 10
 EXACT_IN_FLOAT: Final = 2**53
 DEEPEST: Final = 30
-MOST_FIELDS: Final = 1000
+MAX_FIELDS: Final = 1000
 MIXED: Final = "values of several types"
 # What a type becomes of which no values decide more.
 _USUAL: Final = {ANY: STRING, MOMENT: DATETIME}
@@ -214,9 +214,7 @@ def _with_fields(kind: Kind, value: Mapping[str, Any], depth: int) -> Kind:
     if not new:
         return kind
     merged = {**kind.fields, **new}
-    return (
-        _json("objects with too many different fields") if len(merged) > MOST_FIELDS else replace(kind, fields=merged)
-    )
+    return _json("objects with too many different fields") if len(merged) > MAX_FIELDS else replace(kind, fields=merged)
 
 
 def _scalar(kind: Kind, value: Any) -> str | Kind:

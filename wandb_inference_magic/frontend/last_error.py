@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
-MOST_TOKENS: Final = 4000
+MAX_TOKENS: Final = 4000
 
 
 class LastError:
@@ -43,7 +43,7 @@ class LastError:
             When no cell has failed yet.
         """
         self.failing()
-        tokens = tokens or MOST_TOKENS
+        tokens = tokens or MAX_TOKENS
         error = self._before_ours
         if error is None:
             raise InferenceError(

@@ -3,7 +3,7 @@
 
 const CONTEXTS = [["32k", 32_000], ["128k", 128_000], ["256k", 256_000], ["1M", 1_000_000]];
 const FLAGS = ["images", "tools", "reasoning"];
-const MOST_PIXELS = 320;
+const MAX_PIXELS = 320;
 const PATIENCE = 2000;
 
 // What is not known comes last. The models come in the order of their names, and sorting keeps it among equal ones.
@@ -249,7 +249,7 @@ class View {
 
   resize() {
     this.space.style.height = `${this.shown.length * this.height}px`;
-    this.page = Math.max(Math.floor(MOST_PIXELS / this.height), 1);
+    this.page = Math.max(Math.floor(MAX_PIXELS / this.height), 1);
     this.list.style.height = `${Math.min(this.shown.length, this.page) * this.height}px`;
   }
 

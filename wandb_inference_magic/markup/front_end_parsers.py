@@ -26,7 +26,7 @@ _NBCONVERT_STEP: Final = re.compile(
     re.MULTILINE,
 )
 _MANY: Final = 200
-_MOST_UNSURE: Final = 3
+_MAX_UNSURE: Final = 3
 # Replaces a dollar in code during the search for maths: a character that no text holds (a Unicode noncharacter).
 _HIDDEN_DOLLAR: Final = "\ufdd0"
 _BLOCK: Final = "\n\n"
@@ -60,7 +60,7 @@ def readings(markdown: str, unsure: Sequence[int] = (), fences: Sequence[range] 
     positions of fenced blocks, in lists and quotations too.
     """
     # The time of JupyterLab's search for code grows with the cube of the number of backticks.
-    if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown or len(unsure) > _MOST_UNSURE:
+    if "`" * _MANY in markdown or _HIDDEN_DOLLAR in markdown or len(unsure) > _MAX_UNSURE:
         yield None
         return
     yield Reading(markdown)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # Each block that is looked for takes several checks of the whole.
-_MOST_NARROWED: Final = 3
+_MAX_NARROWED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _narrowed(parts: Sequence[DocumentPart], allowed: frozenset[str]) -> str:
         return is_safe("".join(shown for _, shown in blocks[start:]), allowed, tags_in(trusted))
 
     last = len(blocks)
-    for _ in range(_MOST_NARROWED):
+    for _ in range(_MAX_NARROWED):
         if is_safe_from(0):
             break
         # The last block that is not safe together with those after it.

@@ -15,8 +15,8 @@ from . import tex_names as names
 # Limits within which MathJax needs only a moment.
 LONGEST: Final = 8000
 DEEPEST: Final = 30
-MOST_ENVIRONMENTS: Final = 40
-MOST_CELLS: Final = 1000
+MAX_ENVIRONMENTS: Final = 40
+MAX_CELLS: Final = 1000
 
 
 def _braced(inner: str, depth: int) -> str:
@@ -77,7 +77,7 @@ def is_ordinary_maths(tex: str) -> bool:
     """
     if _ADDRESS.search(tex) is not None:
         return False
-    if len(tex) > LONGEST or tex.count("&") > MOST_CELLS or tex.count(r"\begin") > MOST_ENVIRONMENTS:
+    if len(tex) > LONGEST or tex.count("&") > MAX_CELLS or tex.count(r"\begin") > MAX_ENVIRONMENTS:
         return False
     depth, position = 0, 0
     while (token := _TOKEN.search(tex, position)) is not None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .forms import TextKind
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.
-MOST_UNKNOWN: Final = 3
-MOST_QUOTED: Final = 100
+MAX_UNKNOWN: Final = 3
+MAX_QUOTED: Final = 100
 # A model that thinks does so for longer.
 SHORTEST_SECONDS: Final = 0.05
 
@@ -237,7 +237,7 @@ class ReplyBuilder:
     def _not_shown(self, value: object) -> None:
         """Report a part of unknown form, once for each kind of part."""
         kind = str(value.get("type") or next(iter(value), "")) if isinstance(value, Mapping) else type(value).__name__
-        if len(self._unknown) < MOST_UNKNOWN and kind not in self._unknown:
+        if len(self._unknown) < MAX_UNKNOWN and kind not in self._unknown:
             self._unknown.add(kind)
             self.notice(f"A part of the reply is of an unknown form and is not shown: {_beginning(value)}")
 
@@ -315,4 +315,4 @@ class ReplyBuilder:
 
 def _beginning(value: object) -> str:
     """Return the beginning of a JSON value, for a notice."""
-    return shortened(safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MOST_QUOTED]), MOST_QUOTED)
+    return shortened(safe_plain(json.dumps(value, ensure_ascii=False, default=repr)[:MAX_QUOTED]), MAX_QUOTED)

@@ -9,7 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from .content import content_text
-from .tokens import MOST_TOKENS, estimate, estimate_messages, most, most_of_messages
+from .tokens import MAX_TOKENS, estimate, estimate_messages, most, most_of_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Reserved for the reply if the user sets no limit: a quarter of the context, but at most this many tokens.
 REPLY_TOKENS: Final = 4096
 LIMIT_NAMES: Final = ("max_tokens", "max_completion_tokens")
-MOST_REPLIES: Final = 1000
+MAX_REPLIES: Final = 1000
 JSON_MODE: Final = {"type": "json_object"}
 JSON_ONLY: Final = "Answer with JSON only, without any words around it."
 # Whether `--format json` has added JSON mode to the request of this context. Cassettes recorded by version 0.1.0 have
@@ -87,7 +87,7 @@ class PreparedRequest:
     def most_replies(self) -> int:
         """The most replies that the service may generate for this request (`n` or `best_of`)."""
         given = [one.get(name) for one in _parameters_of(self.body) for name in ("n", "best_of")]
-        return max((int(min(one, MOST_REPLIES)) for one in given if _is_limit(one)), default=1)
+        return max((int(min(one, MAX_REPLIES)) for one in given if _is_limit(one)), default=1)
 
     def with_body(self, **values: Any) -> PreparedRequest:
         """Return this request with other parameters; None removes a parameter."""
@@ -131,7 +131,7 @@ def without_json_mode(body: dict[str, Any]) -> dict[str, Any]:
 def reply_limit(body: Mapping[str, Any]) -> int | None:
     """Return the limit on the reply, under either of its names. Return the larger, as a service may use either one."""
     # Infinity and a number of 400 digits are valid limits too.
-    given = [ceil(min(value, MOST_TOKENS)) for _, value in _limits_given(body) if _is_limit(value)]
+    given = [ceil(min(value, MAX_TOKENS)) for _, value in _limits_given(body) if _is_limit(value)]
     return max(given, default=None)
 
 

@@ -45,7 +45,7 @@ _FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 # Invisible characters count as blank.
 BLANK: Final = " \t\r\n\ufeff\u200b"
 # A text that names the tags more often than this is about them.
-MOST_TAGS: Final = 50
+MAX_TAGS: Final = 50
 _ASCII_LOWER: Final = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
@@ -126,9 +126,9 @@ class ThinkTags:
         if self._follows_tag:
             self._rest = self._rest.lstrip(BLANK)
             self._follows_tag = not self._rest
-        found = None if self._seen >= MOST_TAGS else _ANY.search(self._rest)
+        found = None if self._seen >= MAX_TAGS else _ANY.search(self._rest)
         if found is None:
-            begun = 0 if self._seen >= MOST_TAGS else _beginning(self._rest, (*TAGS, *_ALONE, *_MARKS))
+            begun = 0 if self._seen >= MAX_TAGS else _beginning(self._rest, (*TAGS, *_ALONE, *_MARKS))
             return self._take("text", len(self._rest) - begun) or None
         tag, end = found[0].translate(_ASCII_LOWER), found.end()
         before = "".join((*self.written, self._rest[: found.start()]))

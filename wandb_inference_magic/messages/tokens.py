@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..catalog import Price
 
 # A larger number is not a valid token count for one call.
-MOST_TOKENS: Final = 10**9
+MAX_TOKENS: Final = 10**9
 
 # The names of the counts of prompt, reply and cached tokens. The first that is there counts.
 COUNTS: Final = (
@@ -122,7 +122,7 @@ class Usage:
         ------
         ValueError
             If a value is not valid; the message quotes it. `usage` must be an object, a count must be a whole number
-            from 0 to `MOST_TOKENS`, and there cannot be more cached tokens than prompt tokens.
+            from 0 to `MAX_TOKENS`, and there cannot be more cached tokens than prompt tokens.
         """
         if chunk is None:
             return None
@@ -169,7 +169,7 @@ def _count(value: object) -> int:
     """Return a token count as an int. Some services send it as a float or as a text."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 12:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
         raise ValueError(_shown(value))
     if value != int(value):
         raise ValueError(_shown(value))

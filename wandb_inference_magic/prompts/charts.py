@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The points of a list, or rows of a table, that are shown.
-MOST_POINTS: Final = 20
+MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
 
 
@@ -53,16 +53,16 @@ def _short(value: Any) -> Any:
     if hasattr(value, "tolist"):
         # An array of NumPy, or one of its numbers. Only its start is converted.
         length = len(value) if getattr(value, "shape", ()) else 0
-        shown = _short((value[:MOST_POINTS] if length else value).tolist())
-        return shown if length <= MOST_POINTS else [*shown, _more(length)]
+        shown = _short((value[:MAX_POINTS] if length else value).tolist())
+        return shown if length <= MAX_POINTS else [*shown, _more(length)]
     if isinstance(value, list | tuple):
-        shown = [_short(one) for one in value[:MOST_POINTS]]
-        return shown if len(value) <= MOST_POINTS else [*shown, _more(len(value))]
+        shown = [_short(one) for one in value[:MAX_POINTS]]
+        return shown if len(value) <= MAX_POINTS else [*shown, _more(len(value))]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _more(length: int) -> str:
-    return f"[... {length - MOST_POINTS:,} more left out ...]"
+    return f"[... {length - MAX_POINTS:,} more left out ...]"
 
 
 def _numbers(packed: dict[str, Any]) -> Any:

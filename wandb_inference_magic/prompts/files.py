@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .images import Image
 
 LONGEST_FILE: Final = 10_000_000
-MOST_ENTRIES: Final = 200
+MAX_ENTRIES: Final = 200
 # The end of a file's name, by which a text is taken for a path.
 _SUFFIX: Final = re.compile(r"\.[A-Za-z]\w{0,4}$")
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
@@ -244,9 +244,9 @@ def _utf16_without_mark(start: bytes) -> str | None:
 
 def _entries(folder: Path) -> Iterator[str]:
     names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in folder.iterdir())
-    yield from names[:MOST_ENTRIES]
-    if len(names) > MOST_ENTRIES:
-        yield LEFT_OUT.format(f"{len(names) - MOST_ENTRIES:,} entries")
+    yield from names[:MAX_ENTRIES]
+    if len(names) > MAX_ENTRIES:
+        yield LEFT_OUT.format(f"{len(names) - MAX_ENTRIES:,} entries")
 
 
 def _unreadable(name: str, why: str, remedy: str) -> InferenceError:

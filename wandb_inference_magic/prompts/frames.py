@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
-MOST_COLUMNS: Final = 50
-MOST_NAMES: Final = 200
+MAX_COLUMNS: Final = 50
+MAX_NAMES: Final = 200
 LONGEST_CELL: Final = 200
 # Counting missing values reads every cell.
-MOST_COUNTED: Final = 5_000_000
+MAX_COUNTED: Final = 5_000_000
 # The number of values read to decide whether an object column holds strings.
-MOST_INFERRED: Final = 100_000
+MAX_INFERRED: Final = 100_000
 LONGEST_REPR: Final = 500
 # Of an array.
-MOST_VALUES: Final = 100
-MOST_DIMENSIONS: Final = 3
+MAX_VALUES: Final = 100
+MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
 _SAYS_NOTHING: Final = re.compile(
@@ -79,7 +79,7 @@ def records_of(value: Any) -> Any:
 
 def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed."""
-    width = min(frame.shape[1], MOST_COLUMNS)
+    width = min(frame.shape[1], MAX_COLUMNS)
     is_whole = len(frame) <= HEAD_ROWS + TAIL_ROWS
     # Select rows first: before pandas 3, selecting columns copies all of their rows.
     head = (frame if is_whole else frame.iloc[:HEAD_ROWS]).iloc[:, :width]
@@ -88,7 +88,7 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
     index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
-    counted = len(frame) * width <= MOST_COUNTED
+    counted = len(frame) * width <= MAX_COUNTED
     return _described(
         kind,
         len(frame),
@@ -110,7 +110,7 @@ def _pandas_type(series: Any) -> str:
     """Return a column's type, named alike in every pandas. Before 3, strings were objects and time units differed."""
     from pandas.api.types import infer_dtype
 
-    if series.dtype == object and infer_dtype(series.iloc[:MOST_INFERRED], skipna=True) == "string":
+    if series.dtype == object and infer_dtype(series.iloc[:MAX_INFERRED], skipna=True) == "string":
         return "str"
     return _TIME_UNIT.sub(lambda found: f"{found[1]}[{found[2]}]" if found[2] else found[1], str(series.dtype))
 
@@ -127,13 +127,13 @@ def describe_frame(value: Any) -> str:
     if isinstance(frame, nw.Series):
         frame, kind = frame.to_frame(), "Series"
     names = frame.collect_schema().names()
-    part = frame.select(names[:MOST_COLUMNS])
+    part = frame.select(names[:MAX_COLUMNS])
     if isinstance(part, nw.LazyFrame):
         kind, length, part = "lazy DataFrame", None, part.head(HEAD_ROWS).collect()
     else:
         length = len(part)
     is_whole = len(part) <= HEAD_ROWS + TAIL_ROWS
-    counted = length is not None and length * len(part.columns) <= MOST_COUNTED
+    counted = length is not None and length * len(part.columns) <= MAX_COUNTED
     return _described(
         kind,
         length,
@@ -152,9 +152,9 @@ def describe_array(array: Any) -> str:
     if array.ndim == 0:
         return str(array)
     # With many dimensions, three values at each end of each dimension are still too many.
-    ends = 3 if array.ndim <= MOST_DIMENSIONS else 1
-    with np.printoptions(threshold=MOST_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
-        shown = str(array if array.ndim <= 2 * MOST_DIMENSIONS else array.reshape(-1))
+    ends = 3 if array.ndim <= MAX_DIMENSIONS else 1
+    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
+        shown = str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1))
     if len(shown) > LONGEST_ARRAY:
         shown = f"{shown[:LONGEST_ARRAY]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
@@ -164,7 +164,7 @@ def _array_summary(array: Any) -> str:
     import numpy as np
 
     # The summary copies the array.
-    if not 0 < array.size <= MOST_COUNTED or array.dtype.kind not in "biuf":
+    if not 0 < array.size <= MAX_COUNTED or array.dtype.kind not in "biuf":
         return ""
     values = np.ma.masked_invalid(array) if array.dtype.kind == "f" else np.ma.asarray(array)
     left_out = int(array.size - values.count())
@@ -192,7 +192,7 @@ def _described(
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     index = [] if index_name is None else [index_name]
-    writer.writerow([*index, *names[:MOST_COLUMNS]])
+    writer.writerow([*index, *names[:MAX_COLUMNS]])
     writer.writerows([_cell(one) for one in row] for row in head)
     ends = [[_cell(one) for one in row] for row in tail]
     if ends:
@@ -218,9 +218,9 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int])
         f"{name} ({kind}, {count:,} missing)" if count else f"{name} ({kind})"
         for name, kind, count in zip(names, types, missing, strict=False)
     ]
-    others = [safe_plain(name) for name in names[MOST_COLUMNS:]]
+    others = [safe_plain(name) for name in names[MAX_COLUMNS:]]
     if others:
-        named = ", ".join(others[:MOST_NAMES]) + (", ..." if len(others) > MOST_NAMES else "")
+        named = ", ".join(others[:MAX_NAMES]) + (", ..." if len(others) > MAX_NAMES else "")
         described.append(f"and {len(others):,} columns that are left out: {named}")
     return f"Columns: {', '.join(described)}"
 

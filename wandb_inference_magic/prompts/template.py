@@ -16,7 +16,7 @@ from ..errors import InferenceError, describe_exception, did_you_mean, quoted, s
 from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
-from .frames import MOST_NAMES, columns_of, is_labelled, is_missing
+from .frames import MAX_NAMES, columns_of, is_labelled, is_missing
 from .images import Image
 from .marked import CutText, MarkedText, ValueText, cut
 from .values import TextOfImages, as_prompt, image_given, image_of
@@ -52,7 +52,7 @@ DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
 # The most columns or keys named in a message.
-MOST_LISTED: Final = 12
+MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
 # A marker that occurs in no text except where it is inserted.
 _APART: Final = f"\ue000{uuid4().hex}\ue001"
@@ -365,15 +365,15 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
 
 def _labels(value: Any) -> list[str]:
     """Return the columns of a frame, or the keys of a dict or of a row."""
-    keys = islice(value.keys(), MOST_NAMES) if is_labelled(value) else ()
+    keys = islice(value.keys(), MAX_NAMES) if is_labelled(value) else ()
     return [key for key in keys if isinstance(key, str)] or columns_of(value)
 
 
 def _listed(head: str, labels: Sequence[str]) -> str:
     if not labels:
         return ""
-    more = ", ..." if len(labels) > MOST_LISTED else ""
-    return f"{head} {', '.join(map(shortened, labels[:MOST_LISTED]))}{more}."
+    more = ", ..." if len(labels) > MAX_LISTED else ""
+    return f"{head} {', '.join(map(shortened, labels[:MAX_LISTED]))}{more}."
 
 
 def _line(error: BaseException, what: str) -> str:

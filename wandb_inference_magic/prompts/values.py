@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     Form = Callable[[Any], str | Image]
 
-MOST_ITEMS: Final = 1000
-MOST_NODES: Final = 20_000
+MAX_ITEMS: Final = 1000
+MAX_NODES: Final = 20_000
 DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
@@ -211,7 +211,7 @@ def _ai_form(value: object) -> str | Image | None:
 class _Plain:
     """Convert containers to JSON types, limited to a readable size."""
 
-    def __init__(self, most_items: int = MOST_ITEMS, most_nodes: int = MOST_NODES) -> None:
+    def __init__(self, most_items: int = MAX_ITEMS, most_nodes: int = MAX_NODES) -> None:
         self._most_items = most_items
         self._most_nodes = most_nodes
         self._nodes = 0
@@ -353,7 +353,7 @@ def _array(value: Any) -> str | Image:
     """
     if value.dtype == object and value.ndim == 1:
         return _json(value.tolist())
-    if value.dtype == object and value.ndim and value.size <= MOST_ITEMS:
+    if value.dtype == object and value.ndim and value.size <= MAX_ITEMS:
         kinds = {type(one) for one in value.flat}
         if Image in kinds or any(_form_of(kind) in _IMAGE_FORMS for kind in kinds):
             return _json(list(value.flat))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BAR_CHARACTERS: Final = 24
 BAR_PIXELS: Final = 110
-MOST_MODELS: Final = 10
+MAX_MODELS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def chart_bundle(models: Sequence[str], measures: Sequence[Measure]) -> dict[str
     dict
         `text/plain` and `text/html`. Empty if there is nothing to draw.
     """
-    names = [safe_plain(model).replace("\n", " ") for model in models[:MOST_MODELS]]
+    names = [safe_plain(model).replace("\n", " ") for model in models[:MAX_MODELS]]
     drawn = [replace(one, values=[*map(_finite, one.values[: len(names)])]) for one in measures]
     known = [one for one in drawn if any(value is not None for value in one.values)]
     if not known:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # In bytes. A conversation may contain images.
-MOST_IMPORTED: Final = 64_000_000
+MAX_IMPORTED: Final = 64_000_000
 # The kinds of parts that are text, each with the name of its text.
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 # Of the HTML page. A second protection besides the safe text: it may load nothing and run nothing.
@@ -85,7 +85,7 @@ def import_(name: str, file: str) -> Imported:
     """
     path = expanded(file)
     try:
-        return from_messages(name, read_json_text(read_file(path, MOST_IMPORTED).decode("utf-8-sig")))
+        return from_messages(name, read_json_text(read_file(path, MAX_IMPORTED).decode("utf-8-sig")))
     except OSError as error:
         raise _not_usable("read", path, error) from None
     except ValueError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..messages import Content, Thread, Turn
 
 # Longer code and frames are folded.
-MOST_LINES: Final = 25
+MAX_LINES: Final = 25
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DEFINITION: Final = re.compile(r"(?:async def|def|class) \w+\s*[(:\[].*")
 # The heading of a frame, as `prompts` writes it.
@@ -102,7 +102,7 @@ def _block(lines: list[str], at: int, unclosed: dict[str, int]) -> tuple[str | N
             return "python", end
     if _FRAME.fullmatch(lines[at]):
         # A heading without values must not cost a look at all that follows, for each of many such lines.
-        blank = _skip(lines, at + 1, bool, most=MOST_LINES)
+        blank = _skip(lines, at + 1, bool, most=MAX_LINES)
         has_values = not any(lines[blank : blank + 1]) and any(lines[blank + 1 : blank + 2])
         if has_values:
             return "text", _skip(lines, blank + 1, bool)
@@ -121,6 +121,6 @@ def _lines(text: str) -> list[DocumentPart]:
 
 def _folded(block: str) -> list[DocumentPart]:
     lines = block.count("\n") - 1
-    if lines <= MOST_LINES:
+    if lines <= MAX_LINES:
         return [Untrusted(block), "\n\n"]
     return [f"<details><summary>{lines:,} lines</summary>\n\n", Untrusted(block), "\n\n</details>\n\n"]

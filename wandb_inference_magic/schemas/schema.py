@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
-MOST_PROBLEMS: Final = 10
+MAX_PROBLEMS: Final = 10
 # At most this many of the last values in an answer are checked.
-MOST_VALUES: Final = 100
+MAX_VALUES: Final = 100
 # Strict schemas cannot contain defaults. Titles only repeat the names.
 DROPPED: Final = ("default", "title")
 _VALUES: Final = ("default", "const", "enum", "examples")
@@ -52,8 +52,8 @@ class Mismatch(Exception):  # noqa: N818 - it is no error of the program, and it
 
     def __init__(self, problems: Iterable[str]) -> None:
         found = list(problems)
-        more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
-        self.problems = (*found[:MOST_PROBLEMS], *more)
+        more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
+        self.problems = (*found[:MAX_PROBLEMS], *more)
         super().__init__("; ".join(self.problems))
 
 
@@ -123,7 +123,7 @@ class Schema:
             If the answer contains no JSON, or no value that fits. It describes the last value of the right kind.
         """
         try:
-            found = [json_in(text), *deque(json_values(text), maxlen=MOST_VALUES)]
+            found = [json_in(text), *deque(json_values(text), maxlen=MAX_VALUES)]
         except ValueError as error:
             raise Mismatch([f"the answer is not JSON: {error}"]) from None
         values = [self._unwrapped(value) for value in found]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LONGEST_RESULT: Final = 20_000
 _WHOSE: Final = "The result of the tool {}"
 _REMEDY: Final = "Let the tool return a text, numbers, a list or a dict."
-MOST_PROBLEMS: Final = 8
-MOST_FRAMES: Final = 3
+MAX_PROBLEMS: Final = 8
+MAX_FRAMES: Final = 3
 
 # Exceptions of a tool that are reported to the model. Not BaseException: an interrupt is raised, and so is an
 # exception that other code raises in the main thread (such as a time limit of the notebook's runner).
@@ -247,8 +247,8 @@ def _problems(error: ValidationError) -> str:
     if not first["loc"] and first["type"] == "dict_type":
         return "The arguments are not a JSON object."
     lines = [f"- {quoted('.'.join(map(str, each['loc'])))}: {quoted(each['msg'])}" for each in problems]
-    if len(lines) > MOST_PROBLEMS:
-        lines[MOST_PROBLEMS:] = [f"- and {len(lines) - MOST_PROBLEMS} more"]
+    if len(lines) > MAX_PROBLEMS:
+        lines[MAX_PROBLEMS:] = [f"- and {len(lines) - MAX_PROBLEMS} more"]
     return "\n".join(["The arguments are not as they should be:", *lines])
 
 
@@ -259,7 +259,7 @@ def _failure(error: BaseException) -> str:
     """
     said = "".join(traceback.format_exception_only(type(error), error)).strip()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MOST_FRAMES:]]
+    lines = [f"  in {frame.name}, line {frame.lineno}: {quoted(frame.line or '')}" for frame in frames[-MAX_FRAMES:]]
     return "\n".join([said, *lines])
 
 

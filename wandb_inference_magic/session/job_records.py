@@ -22,7 +22,7 @@ FOLDER: Final = "jobs"
 # Where files cannot be locked, a record that was not written for so long is taken for that of a killed kernel.
 LEASE_SECONDS: Final = 90.0
 KEPT_SECONDS: Final = 30 * 86_400.0
-MOST_BYTES: Final = 10_000
+MAX_BYTES: Final = 10_000
 LONGEST_TEXT: Final = 200
 
 
@@ -148,7 +148,7 @@ def _records() -> list[tuple[Path, JobRecord]]:
     with suppress(OSError):
         for path in folder().glob("*.json"):
             with suppress(OSError, ValueError, TypeError):
-                found.append((path, _read(read_json_text(read_file(path, MOST_BYTES).decode()))))
+                found.append((path, _read(read_json_text(read_file(path, MAX_BYTES).decode()))))
     return found
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NO_LIST: Final = (404, 405, 501)
 EMPTY_LIST: Final = "The endpoint lists no models: none is loaded there now."
 # So many ids are named in an error.
-MOST_NAMED: Final = 12
+MAX_NAMED: Final = 12
 
 
 class Context(Protocol):
@@ -313,7 +313,7 @@ class Models:
         several = f"{len(found)} ids contain it" if len(found) > 1 else "This id contains it"
         raise InferenceError(
             f"{shortened(name)!r} is not the name of one model. Nothing was sent.",
-            why=f"{several}: {', '.join(found[:MOST_NAMED])}{', ...' if len(found) > MOST_NAMED else ''}.",
+            why=f"{several}: {', '.join(found[:MAX_NAMED])}{', ...' if len(found) > MAX_NAMED else ''}.",
             remedy=f"Name one of them, such as -m {found[0]}; %wbmodels compares them.",
             cause="model",
         )

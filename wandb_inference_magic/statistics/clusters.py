@@ -20,7 +20,7 @@ SEED: Final = 20
 RESAMPLES: Final = 2000
 FLIPS: Final = 9999
 # Above this many steps, sums of whole numbers are drawn and not enumerated.
-MOST_STEPS: Final = 2_000_000
+MAX_STEPS: Final = 2_000_000
 _CLOSE: Final = 1e-9
 # From so many rows for each different value on, drawing how often each value comes is quicker than drawing rows.
 ROWS_A_VALUE: Final = 12
@@ -49,7 +49,7 @@ def sign_flip(differences: Sequence[float], samples: int = 1) -> float:
     sizes = [abs(round(one)) for one in scaled if abs(one) > _CLOSE]
     is_whole = all(abs(one - round(one)) < _CLOSE * samples for one in scaled)
     seen = abs(sum(scaled))
-    if is_whole and len(sizes) * (sum(sizes) + 1) <= MOST_STEPS:
+    if is_whole and len(sizes) * (sum(sizes) + 1) <= MAX_STEPS:
         chances = _sums(sizes)
         # A sum of signed sizes is its total minus twice what was flipped.
         total = sum(sizes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # More rows than this are not worth naming.
-MOST_ROWS: Final = 100_000
+MAX_ROWS: Final = 100_000
 BOOTSTRAP: Final = "sign flips, bootstrap over rows"
 
 
@@ -179,8 +179,8 @@ class Comparison:
         if isnan(self.more):
             return "More rows may settle it."
         would = "would settle it" if self.is_at_edge else "would"
-        if not isfinite(self.more) or self.more > MOST_ROWS:
-            return f"Not even {MOST_ROWS:,} more rows {would}, with a difference this small."
+        if not isfinite(self.more) or self.more > MAX_ROWS:
+            return f"Not even {MAX_ROWS:,} more rows {would}, with a difference this small."
         size, rows = self._with_unit(abs(self.difference)), rounded_up(self.more)
         return f"About {rows:,} more rows {would}, 4 times in 5, if the difference really is {size}."
 
