@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wandb_inference_magic.commands.threads import conversation_bundle
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages import Thread, Turn
-from wandb_inference_magic.rendering.thread_file import from_messages, to_html, to_json, to_markdown, to_messages
+from wandb_inference_magic.rendering.thread_file import (
+    from_messages,
+    import_,
+    to_html,
+    to_json,
+    to_markdown,
+    to_messages,
+)
 
 pytestmark = pytest.mark.short
 
@@ -121,3 +130,19 @@ def test_an_exported_thread_is_imported_as_it_was(turns: list[Turn]) -> None:
     thread = Thread("t", turns)
     assert from_messages("t", json.loads(to_json(thread))) == (thread, ())
     assert from_messages("t", {"messages": to_messages(thread)}) == (thread, ())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_is_read_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "talk.json"
+    file.write_text(json.dumps(messages(("user", "é?"), ("assistant", "é.")), ensure_ascii=False), encoding=encoding)
+    assert import_("talk", str(file)).thread.turns[0].reply == "é."
+
+
+def test_several_conversations_in_a_file_are_called_so(tmp_path: Path) -> None:
+    """As in files for fine-tuning."""
+    file = tmp_path / "talks.jsonl"
+    line = json.dumps({"messages": messages(("user", "a"), ("assistant", "b"))})
+    file.write_text(f"{line}\n{line}\n")
+    with pytest.raises(InferenceError, match="It holds 2 documents, one on each line"):
+        import_("talk", str(file))

@@ -168,6 +168,9 @@ def _words(body: object, depth: int = 0) -> str:
     # A gateway puts the words of the service behind it here.
     metadata = value.get("metadata")
     raw = _words(metadata.get("raw"), depth + 1) if isinstance(metadata, Mapping) else ""
+    if written := value.get("failed_generation"):
+        # What the model wrote in place of a tool call or JSON.
+        raw = f"the model wrote {json.dumps(written, ensure_ascii=False, default=str)}"
     if raw and raw not in found:
         return f"{found}: {raw}" if found else raw
     if not found and all(isinstance(one, str | list) for one in value.values()):

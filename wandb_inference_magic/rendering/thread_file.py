@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -11,7 +12,7 @@ from ..config import expanded, read_file, replace_file
 from ..errors import InferenceError, quoted
 from ..markup import safe_document, safe_inline
 from ..messages import Thread, Turn, part_text, parts_of, texts_of
-from ..text import counted, read_json_text, safe_plain, whole
+from ..text import counted, json_or_none, read_json_text, safe_plain, whole
 from .reply import markdown_to_html
 from .turn_parts import thread_parts
 
@@ -85,7 +86,7 @@ def import_(name: str, file: str) -> Imported:
     """
     path = expanded(file)
     try:
-        return from_messages(name, read_json_text(read_file(path, MAX_IMPORTED).decode("utf-8-sig")))
+        return from_messages(name, _document(read_file(path, MAX_IMPORTED)))
     except OSError as error:
         raise _not_usable("read", path, error) from None
     except ValueError as error:
@@ -95,6 +96,19 @@ def import_(name: str, file: str) -> Imported:
             remedy='It is a JSON file with a list of messages: [{"role": "user", "content": "..."}, ...].',
             cause="option",
         ) from None
+
+
+def _document(data: bytes) -> Any:
+    """Return the JSON document of a file. Raise ValueError, which says what else the file holds."""
+    # PowerShell writes UTF-16.
+    text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
+    try:
+        return read_json_text(text)
+    except ValueError:
+        lines = [json_or_none(line) for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and all(isinstance(one, dict) for one in lines):
+            raise ValueError(f"It holds {len(lines):,} documents, one on each line: keep one of them.") from None
+        raise
 
 
 def to_messages(thread: Thread) -> list[Message]:
