@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from service import Answer, Service, completion, listing, refused
@@ -76,3 +77,24 @@ def test_a_model_that_was_never_listed_does_not_make_the_list_old(
     before = len(service.received)
     api.models()
     assert len(service.received) == before
+
+
+def test_a_list_in_pages_is_read_to_its_end(api: ModuleType, service: Service) -> None:
+    """Anthropic's list has 20 models a page."""
+    ids = [f"x/{number}" for number in range(5)]
+
+    def answer(one: Answer) -> None:
+        asked = parse_qs(urlsplit(one.received.path).query).get("after_id", [""])[0]
+        start = ids.index(asked) + 1 if asked else 0
+        page = ids[start : start + 2]
+        one.json({**listing(*page), "has_more": start + 2 < len(ids), "last_id": page[-1]})
+
+    service.listing_script = answer
+    assert [model.id for model in api.models().models] == ids
+    assert len(service.received) == 3
+
+
+def test_pages_that_do_not_go_on_are_not_asked_for_again(api: ModuleType, service: Service) -> None:
+    service.listing = {**listing("x/a"), "has_more": True}
+    assert [model.id for model in api.models().models] == ["x/a"]
+    assert len(service.received) == 2

@@ -303,7 +303,7 @@ class Service:
             document(answer) if callable(document) else answer.json(document)
         elif received.path.endswith("/chat/completions"):
             (self._scripts.popleft() if self._scripts else self.always)(answer)
-        elif received.path.endswith("/models"):
+        elif received.path.partition("?")[0].endswith("/models"):
             (self.listing_script or (lambda answer: answer.json(self.listing)))(answer)
         else:
             refused(404, "The requested resource was not found")(answer)

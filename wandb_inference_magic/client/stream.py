@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager, suppress
 from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import urlencode
 from weakref import WeakSet
 
 from ..config import FEED_URL
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LISTING_SECONDS: Final = 30.0
+# Of a list of models.
+MAX_PAGES: Final = 50
 # As many bytes of a document that is not JSON are quoted.
 LONGEST_QUOTED: Final = 2000
 FEED_SECONDS: Final = 5.0
@@ -229,7 +232,7 @@ def _whole(value: Any) -> Any:
 
 
 async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
-    """Return the endpoint's list of models (`GET /models`) as the parsed JSON document.
+    """Return the endpoint's list of models (`GET /models`) as the parsed JSON document, with all of its pages.
 
     Raises
     ------
@@ -242,7 +245,27 @@ async def fetch_model_list(client: openai.AsyncOpenAI) -> object:
     document = await _fetch(client, "/models", LISTING_SECONDS)
     if isinstance(document, dict) and not isinstance(document.get("data"), list) and error_in(document):
         raise ServiceError(document, has_begun=False)
-    return document
+    return await _with_all_pages(client, document) if isinstance(document, dict) else document
+
+
+async def _with_all_pages(client: openai.AsyncOpenAI, document: dict[str, Any]) -> dict[str, Any]:
+    """Return a list of models with the pages that follow it, if the service sends it in pages."""
+    models, page = document.get("data"), document
+    for _ in range(MAX_PAGES):
+        if not isinstance(models, list) or page.get("has_more") is not True:
+            break
+        last = page.get("last_id") or _id_of(models[-1:])
+        # The names that Anthropic's and OpenAI's lists have for it.
+        found = await _fetch(client, f"/models?{urlencode({'after_id': last, 'after': last})}", LISTING_SECONDS)
+        page = found if isinstance(found, dict) else {}
+        if not (new := [one for one in page.get("data") or () if one not in models]):
+            break
+        models = [*models, *new]
+    return document if models is document.get("data") else {**document, "data": models}
+
+
+def _id_of(models: list[Any]) -> str:
+    return str(models[0].get("id")) if models and isinstance(models[0], dict) else ""
 
 
 async def fetch_feed(client: openai.AsyncOpenAI) -> object:
