@@ -170,3 +170,26 @@ def test_a_model_that_another_endpoint_does_not_list_is_sent_and_a_404_names_sim
         api.chat("Hi", model="test/model-c")
     assert raised.value.status == 404
     assert service.chats[-1].body["model"] == "test/model-c"
+
+
+def too_short(answer: Answer) -> None:
+    answer.connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n" + b'{"choices": ['
+    )
+    answer.cut()
+
+
+def cut_in_a_stream(answer: Answer) -> None:
+    answer.start()
+    answer.cut()
+
+
+@pytest.mark.parametrize("cut", [too_short, cut_in_a_stream])
+def test_an_answer_that_is_cut_is_reported_in_plain_words(
+    api: ModuleType, service: Service, cut: Callable[[Answer], None]
+) -> None:
+    current_session().settings.set(max_retries=0)
+    service.then(cut)
+    error = failing(lambda: api.chat("hi"))
+    assert "closed before the whole answer had arrived" in error
+    assert "peer closed" not in error

@@ -232,7 +232,10 @@ def _describe_unreachable(beneath: list[BaseException]) -> tuple[str, bool]:
         return "Its name could not be looked up.", unknown.errno == EAI_AGAIN
     if any(type(error).__name__ == "ConnectTimeout" for error in beneath):
         return "It sent nothing in time.", True
-    return quoted(library_message(_describe_cause(beneath))), True
+    said = _describe_cause(beneath)
+    if "peer closed connection" in said:
+        return "The connection was closed before the whole answer had arrived.", True
+    return quoted(library_message(said)), True
 
 
 def _beneath(failure: BaseException) -> Iterator[BaseException]:
