@@ -217,6 +217,43 @@ def test_a_strict_schema_keeps_descriptions_and_contains_no_defaults() -> None:
     assert "default" not in json.dumps(schema)
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Owner(BaseModel):
+    pet: Cat | Dog = Field(discriminator="kind")
+
+
+def test_a_strict_schema_has_a_discriminated_union_as_any_of() -> None:
+    schema = schema_of(Owner)
+    sent = schema.json_schema["properties"]["pet"]
+    assert sent == {"anyOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]}
+    assert schema.read('{"pet": {"kind": "dog"}}') == Owner(pet=Dog(kind="dog"))
+
+
+class Plain:
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (Plain, "The type Plain does not say what an answer must look like. Make it a dataclass or a pydantic model."),
+        (list[Plain], "A type in it does not say what an answer must look like. Make it a dataclass or a pydantic"),
+        ({"name": str}, "This dict is not a JSON schema: its values are types."),
+    ],
+)
+def test_what_is_no_schema_is_explained(value: Any, why: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(value)
+    assert why in refused.value.why
+
+
 def test_a_schema_with_arbitrary_keys_is_not_strict() -> None:
     assert schema_of(dict[str, int]).is_strict is False
     assert schema_of({"type": "object"}).is_strict is False
@@ -728,6 +765,8 @@ class Book(BaseModel):
     due: date | None = None
     opens: list[time] = []
     note: str | datetime = ""
+    editions: dict[str, date] = {}
+    shown: tuple[date, int] | None = None
 
 
 @pytest.mark.parametrize(
@@ -739,6 +778,8 @@ class Book(BaseModel):
         {"published": "2024-01-05T10:00", "due": 0},
         {"published": "2024-01-05T10:00", "due": "20217600"},
         {"published": "2024-01-05T10:00", "opens": ["09:30", 930]},
+        {"published": "2024-01-05T10:00", "editions": {"first": "1999"}},
+        {"published": "2024-01-05T10:00", "shown": [1999, 1]},
     ],
 )
 def test_a_number_is_no_date(answer: dict[str, Any]) -> None:

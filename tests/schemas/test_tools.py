@@ -49,6 +49,30 @@ def parameters(function: Callable[..., Any]) -> dict[str, Any]:
     return toolbox_of([function]).definitions[0]["function"]["parameters"]
 
 
+def test_a_method_without_its_object_is_no_tool() -> None:
+    class Table:
+        def search(self, word: str) -> str:
+            return word
+
+    with pytest.raises(InferenceError, match="search cannot be a tool") as refused:
+        toolbox_of([Table.search])
+    assert refused.value.why == "It is a method without its object."
+    assert list(parameters(Table().search)["properties"]) == ["word"]
+
+
+def test_a_text_in_annotated_describes_a_parameter() -> None:
+    def weather(city: Annotated[str, "The city."], day: Annotated[str, "Not this."] = "") -> str:
+        """Return the weather.
+
+        Args:
+            day: The day.
+        """
+        return city + day
+
+    properties = parameters(weather)["properties"]
+    assert [properties[name]["description"] for name in ("city", "day")] == ["The city.", "The day."]
+
+
 def description_of(function: Callable[..., Any]) -> str:
     return toolbox_of([function]).definitions[0]["function"]["description"]
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text import json_values, read_json_text, ungrouped
+from ..text import json_values, read_json_text, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,7 +55,7 @@ def json_in(text: str) -> Any:
     ValueError
         If there is none. The message says why the whole text is not JSON.
     """
-    text = text.strip().removeprefix("\ufeff")
+    text = with_backslashes(text.strip().removeprefix("\ufeff"))
     spans = sorted((text.find(opening), text.rfind(closing) + 1) for opening, closing in ("{}", "[]"))
     outermost = [text[start:end] for start, end in spans if 0 <= start < end]
     problem: ValueError | None = None
@@ -126,7 +126,7 @@ def _json_lines(text: str) -> list[dict[str, Any]]:
     for source in (text, *(block.text for block in code_blocks(text))):
         lines = [line for line in source.splitlines() if line.strip()]
         with suppress(ValueError, RecursionError):
-            values = [read_json_text(line) for line in lines]
+            values = [read_json_text(with_backslashes(line)) for line in lines]
             if len(values) > 1 and all(isinstance(one, dict) for one in values):
                 return values
     return []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import json_in
-from ..text import json_values, read_json_text
+from ..text import json_values, read_json_text, with_backslashes
 from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
 from .validation import compile_check, numbers_for_times
@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 EXAMPLE: Final = 'Give a type of the notebook, or fields with their types: --schema "name, age int, tags list".'
+_SAYS_NOTHING: Final = "does not say what an answer must look like."
+_HOW: Final = "Make it a dataclass or a pydantic model."
 MAX_PROBLEMS: Final = 10
 # At most this many of the last values in an answer are checked.
 MAX_VALUES: Final = 100
-# Strict schemas cannot contain defaults. Titles only repeat the names.
-DROPPED: Final = ("default", "title")
+# Strict schemas cannot contain defaults or discriminators. Titles only repeat the names.
+DROPPED: Final = ("default", "discriminator", "title")
 _VALUES: Final = ("default", "const", "enum", "examples")
 _BUILTINS: Final = (bool, dict, float, int, list, set, str, tuple)
 # The names that an annotation can use without the notebook.
@@ -123,7 +125,7 @@ class Schema:
             If the answer contains no JSON, or no value that fits. It describes the last value of the right kind.
         """
         try:
-            found = [json_in(text), *deque(json_values(text), maxlen=MAX_VALUES)]
+            found = [json_in(text), *deque(json_values(with_backslashes(text)), maxlen=MAX_VALUES)]
         except ValueError as error:
             raise Mismatch([f"the answer is not JSON: {error}"]) from None
         values = [self._unwrapped(value) for value in found]
@@ -257,7 +259,7 @@ def _is_usable(value: object) -> bool:
 
     if isinstance(value, type) and typing.get_origin(value) is None:
         known = (BaseModel, Enum, date, time, timedelta, Decimal, *_BUILTINS)
-        return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__annotations__")
+        return is_dataclass(value) or issubclass(value, known) or hasattr(value, "__get_pydantic_core_schema__")
     return typing.get_origin(value) is not None or value is Any
 
 
@@ -268,8 +270,11 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
 
     if not isinstance(annotation, TypeAdapter) and not _is_usable(annotation):
         is_type = isinstance(annotation, type)
-        what = f"The type {annotation.__name__}" if is_type else f"A value of type {type(annotation).__name__}"
-        raise _no_schema(f"{what} does not say what an answer must look like.")
+        raise _no_schema(
+            f"The type {annotation.__name__} {_SAYS_NOTHING} {_HOW}"
+            if is_type
+            else f"A value of type {type(annotation).__name__} {_SAYS_NOTHING}"
+        )
     if has_quoted_name(annotation):
         raise _no_schema("It has a type in quotes: define the type first, and write its name without quotes.")
     try:
@@ -278,7 +283,9 @@ def _of_annotation(annotation: Any, name: str) -> Schema:
         json_schema = adapter.json_schema(schema_generator=sent_schema_generator())
         by_name = adapter.json_schema(by_alias=False, schema_generator=sent_schema_generator())
         described = adapter.json_schema(by_alias=False, schema_generator=object_schema_generator())
-    except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError, ValueError) as error:
+    except PydanticSchemaGenerationError:
+        raise _no_schema(f"A type in it {_SAYS_NOTHING} {_HOW}") from None
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise _no_schema(quoted(str(error).partition("\n")[0])) from None
 
     def check(value: Any) -> Any:
@@ -315,6 +322,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _of_json_schema(schema: Mapping[str, Any]) -> Schema:
     try:
+        if any(isinstance(value, type) for value in schema.values()):
+            raise ValueError("its values are types. Write the fields as a text, or as a dataclass.")
         copied = json.loads(json.dumps(dict(schema), allow_nan=False))
         if not copied.keys() & {"type", "properties", "$ref", "anyOf", "oneOf", "enum", "items"}:
             raise ValueError("it has neither a type nor properties.")
@@ -378,6 +387,9 @@ def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     free: list[Any] = []
 
     def close(node: dict[str, Any]) -> None:
+        # Strict mode refuses `oneOf`. The answer is checked against the schema as it was.
+        if "anyOf" not in node and "oneOf" in node:
+            node["anyOf"] = node.pop("oneOf")
         if node.get("type") != "object" and "properties" not in node:
             return
         if not isinstance(node.get("properties"), dict) or node.get("additionalProperties", False) is not False:

@@ -128,6 +128,8 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
             f"Python does not say which parameters it takes: {quoted(str(error))}",
             "Write a small function that calls it, and use that.",
         ) from error
+    if any(parameter.name == "self" for parameter in parameters) and _is_unbound(function):
+        raise _no_tool(name, "It is a method without its object.", "Name the method of an object: --tools table.search")
     for parameter in parameters:
         if parameter.kind is parameter.VAR_POSITIONAL:
             raise _no_tool(
@@ -137,6 +139,12 @@ def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Paramet
                 parameter=f"*{parameter.name}",
             )
     return [parameter for parameter in parameters if parameter.name not in _bound(function)]
+
+
+def _is_unbound(function: object) -> bool:
+    """Return whether a function is a method that was taken from its class."""
+    within = getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    return inspect.isfunction(function) and "." in within
 
 
 def _bound(function: object) -> dict[str, Any]:
@@ -220,7 +228,9 @@ def _schema(
         if parameter.default is not parameter.empty:
             entry.pop("default", None)
             entry.update(_default_in_schema(parameter.default))
-        words = described.get(parameter.name) or ("Any JSON value." if parameter.annotation is Any else "")
+        noted = [one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, str)]
+        words = described.get(parameter.name) or " ".join(noted)
+        words = words or ("Any JSON value." if parameter.annotation is Any else "")
         if words:
             entry.setdefault("description", words)
     return schema

@@ -134,13 +134,19 @@ def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", ro
     if found and all(found):
         yield from found[0]
     if isinstance(value, dict):
-        for name, one in schema.get("properties", {}).items():
-            if name in value:
-                yield from numbers_for_times(one, value[name], f"{where}.{name}".lstrip("."), root)
-    items = schema.get("items")
-    if isinstance(value, list) and isinstance(items, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, one in value.items():
+            yield from _numbers_in_part(known.get(name, others), one, f"{where}.{name}", root)
+    if isinstance(value, list):
+        first, items = schema.get("prefixItems", ()), schema.get("items")
         for number, one in enumerate(value):
-            yield from numbers_for_times(items, one, f"{where}.{number}".lstrip("."), root)
+            part = first[number] if number < len(first) else items
+            yield from _numbers_in_part(part, one, f"{where}.{number}", root)
+
+
+def _numbers_in_part(schema: Any, value: Any, where: str, root: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from numbers_for_times(schema, value, where.lstrip("."), root)
 
 
 def _is_number(value: Any) -> bool:

@@ -11,6 +11,7 @@ from .json_text import (
     json_or_none as json_or_none,
     json_values as json_values,
     read_json_text as read_json_text,
+    with_backslashes as with_backslashes,
     with_whole_numbers as with_whole_numbers,
 )
 from .plain import safe_plain as safe_plain, whole as whole, wrapped as wrapped

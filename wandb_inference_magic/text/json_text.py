@@ -17,6 +17,11 @@ LONGEST_INTEGER: Final = 1000
 # Some servers do not escape a tab or a line end in a string.
 _LENIENT: Final = json.JSONDecoder(strict=False)
 _BRACKET: Final = re.compile(r"[\[{]")
+# The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
+# line end before the rest of a command of LaTeX.
+_ESCAPE: Final = re.compile(
+    r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|ext\{)|n(?!abla)|r(?!ight|ho\b)))|\\'
+)
 
 
 def json_bytes(document: Any) -> bytes:
@@ -34,6 +39,11 @@ def json_or_none(data: str | bytes) -> Any:
         return read_json_text(data)
     except ValueError:
         return None
+
+
+def with_backslashes(text: str) -> str:
+    """Return the JSON of a model with the backslashes doubled that are no escapes: `"$\\frac{1}{2} \\alpha$"`."""
+    return _ESCAPE.sub(lambda found: found[1] or r"\\", text) if "\\" in text else text
 
 
 def with_whole_numbers(body: Any) -> Any:
