@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import pydantic
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
@@ -823,6 +823,23 @@ def test_a_recursive_type_has_fields(schema: Any) -> None:
     assert (list(found.fields), found.wrapped) == (["text", "replies"], "")
     answer = {"text": "a", "replies": [{"text": "b", "replies": []}]}
     assert found.read(json.dumps(answer)) == (Comment(**answer) if schema is Comment else answer)
+
+
+class OfPath(BaseModel):
+    city: str = Field(validation_alias=AliasPath("address", "city"))
+
+
+def test_an_alias_that_is_a_path_is_refused_unless_the_name_is_read_too() -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(OfPath)
+    assert (
+        refused.value.why == "The alias address.city is a path, not a name: describe what it leads through as a type."
+    )
+
+    class Named(OfPath):
+        model_config = ConfigDict(populate_by_name=True)
+
+    assert schema_of(Named).read('{"city": "Oslo"}').city == "Oslo"
 
 
 def test_a_class_without_annotations_is_refused_by_its_name() -> None:

@@ -34,7 +34,17 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
     class SentSchemaGenerator(GenerateJsonSchema):
         def field_is_present(self, field: Any) -> bool:
             # A dataclass sets a field with init=False itself: what is written there is not used.
-            return super().field_is_present(field) and field.get("init") is not False
+            if not super().field_is_present(field) or field.get("init") is False:
+                return False
+            alias = field.get("validation_alias")
+            paths = alias if not isinstance(alias, list) or isinstance(alias[0], list) else [alias]
+            config = self._config.config_dict
+            is_by_name = config.get("populate_by_name") or config.get("validate_by_name")
+            if isinstance(paths, list) and all(len(path) > 1 for path in paths) and not is_by_name:
+                # The schema would ask for the name of the field, and the check for the path.
+                path = ".".join(map(str, paths[0]))
+                raise ValueError(f"The alias {path} is a path, not a name: describe what it leads through as a type.")
+            return True
 
     return SentSchemaGenerator
 
