@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
+# In a Markdown table a pipe ends the cell, in code too, unless it is escaped. Models write `x|y`.
+_CODE: Final = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+_PIPE: Final = re.compile(r"(?<=[^\s\\`])\|(?=[^\s`])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
         return records
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in (text, *(block.text for block in code_blocks(text))):
-        if (table := next(_tables(_blocks(source)), None)) is not None:
+        escaped = _CODE.sub(lambda code: _PIPE.sub(r"\|", code[0]), source)
+        if (table := next(_tables(_blocks(escaped)), None)) is not None:
             return table
     if lines := _json_lines(text):
         return lines
