@@ -996,7 +996,7 @@ def test_a_cassette_with_invalid_lines_breaks_no_magic(kernel: Kernel, service: 
 def test_credentials_in_an_address_are_not_recorded(kernel: Kernel, service: Service, tmp_path: Path) -> None:
     address = service.url.replace("http://", "http://user:pa55word@")
     call = f"client().with_options(base_url={address!r}).models.list()"
-    query = "client().get('/models?api_key=pa55word', cast_to=object)"
+    query = "client().get('/engines?api_key=pa55word', cast_to=object)"
     record(kernel, "from wandb_inference_magic import client", call, query)
     assert len(service.received) == 2
     assert len(lines(tmp_path / "class.jsonl")) == 3
