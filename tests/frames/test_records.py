@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -200,3 +201,16 @@ def test_the_items_of_a_record_are_found_by_their_places(
 ) -> None:
     api.map_prompts(rows(), "{{ row[0] }} earns {{ row[-1] }}", concurrency=1)
     assert [one.body["messages"][-1]["content"] for one in service.chats] == ["Bo earns 3", "Al earns 5"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"price": np.array([19.99], dtype="float32")}),
+        pl.DataFrame({"price": pl.Series([19.99], dtype=pl.Float32)}),
+        pa.table({"price": pa.array([19.99], type=pa.float32())}),
+    ],
+)
+def test_a_float_of_32_bits_has_its_shortest_decimals(frame: Any) -> None:
+    """Otherwise the model reads 19.989999771118164."""
+    assert [row["price"] for row in read_rows(frame)] == [19.99]

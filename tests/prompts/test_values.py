@@ -406,6 +406,16 @@ def test_a_set_in_a_frame_has_one_order() -> None:
     assert '"[""bad"", ""good"", ""mixed""]"' in text_of(pd.DataFrame({"tags": [{"good", "bad", "mixed"}]}))
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_a_short_float_in_a_frame_has_its_shortest_decimals(kind: str) -> None:
+    frame = pd.DataFrame({"price": np.array([19.98, np.nan], dtype=kind)}, index=["a", "b"])
+    assert "a,19.98\nb," in text_of(frame)
+
+
+def test_a_short_float_of_polars_has_its_shortest_decimals() -> None:
+    assert "\n19.99\n" in text_of(pl.DataFrame({"price": pl.Series([19.99, 1.5], dtype=pl.Float32)}))
+
+
 def test_an_address_in_a_text_is_left_out() -> None:
     """It is another one in each process, and so would be the prompt."""
     assert text_of(functools.partial(text_of, 1)) == "functools.partial(<function text_of>, 1)"

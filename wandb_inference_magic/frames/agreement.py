@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 from ..prompts import is_missing
-from ..text import read_json_text, ungrouped
+from ..text import read_json_text, shortest, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
@@ -25,8 +25,6 @@ _BOOLEANS: Final = dict.fromkeys(("true", "yes", "y", "t", "on", "1"), True) | d
 )
 # Numbers that were read with missing ones, and written again: 1 became 1.0.
 _WHOLE: Final = re.compile(r"(-?\d+)\.0+")
-# A float of 32 bits has at most so many decimals that are not rounding.
-_SINGLE_DIGITS: Final = 9
 # Models put a short answer in quotation marks, or emphasize it.
 _MARKS: Final = (
     ("**", "**"), ("`", "`"), ('"', '"'), ("'", "'"),
@@ -116,8 +114,7 @@ def _shortest(value: Any) -> Decimal | None:
     """Return the shortest decimals of a float that comes from one of 32 bits, as numbers in a frame may; else None."""
     if not isinstance(value, float) or not isfinite(value) or _single(value) != value:
         return None
-    texts = (f"{value:.{digits}g}" for digits in range(1, _SINGLE_DIGITS + 1))
-    return next((Decimal(text) for text in texts if _single(float(text)) == value), None)
+    return Decimal(repr(shortest(value, "float32")))
 
 
 def _single(value: float) -> float | None:

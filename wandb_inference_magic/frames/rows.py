@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
 from ..messages import data_frame
+from ..text import shortest
 from .columns import ERROR_SUFFIX
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_row, as_table, column_names, storable
@@ -155,6 +156,8 @@ class FrameRows:
         self.length: int | None = len(frame)
         self.columns: Sequence[str] = [str(name) for name in frame.columns]
         _check_names(self.columns)
+        kinds = map(str, frame.schema.dtypes())
+        self._short_floats = [(place, kind) for place, kind in enumerate(kinds) if kind in ("Float32", "Float16")]
         index = nw.maybe_get_index(frame)
         self._index = () if index is None else index
         # By the names of the levels, so far as they have names of their own: the place of each.
@@ -173,6 +176,8 @@ class FrameRows:
         rows = self._frame.iter_rows(named=False, buffer_size=ROWS_AT_ONCE)
         for values, label in zip(rows, self._index if self._label_names else repeat(None), strict=False):
             row = FrameRow(zip(self.columns, values, strict=True))
+            for place, kind in self._short_floats:
+                row[self.columns[place]] = shortest(values[place], kind)
             if self._label_names:
                 labels = label if len(self._label_names) > 1 else (label,)
                 row.index = {name: labels[place] for name, place in self._levels.items()}

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
+from itertools import zip_longest
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance
-from ..text import counted, safe_plain
+from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -193,8 +194,9 @@ def _described(
     writer = csv.writer(text, lineterminator="\n")
     index = [] if index_name is None else [index_name]
     writer.writerow([*index, *names[:MAX_COLUMNS]])
-    writer.writerows([_cell(one) for one in row] for row in head)
-    ends = [[_cell(one) for one in row] for row in tail]
+    kinds = [*("" for _ in index), *types]
+    writer.writerows(_cells(row, kinds) for row in head)
+    ends = [_cells(row, kinds) for row in tail]
     if ends:
         text.write("...\n")
         writer.writerows(ends)
@@ -223,6 +225,10 @@ def _columns(names: Sequence[str], types: Sequence[str], missing: Sequence[int])
         named = ", ".join(others[:MAX_NAMES]) + (", ..." if len(others) > MAX_NAMES else "")
         described.append(f"and {len(others):,} columns that are left out: {named}")
     return f"Columns: {', '.join(described)}"
+
+
+def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
+    return [_cell(shortest(value, kind)) for value, kind in zip_longest(row, kinds, fillvalue="")][: len(row)]
 
 
 def _cell(value: Any) -> str:

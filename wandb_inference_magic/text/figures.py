@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from contextlib import suppress
+from math import isfinite
+from struct import pack, unpack
+from typing import Any, Final
+
+# How `struct` packs them, and more than the decimals that a float of 32 bits needs.
+_SHORT_FLOATS: Final = {"float32": "f", "float16": "e"}
+_DIGITS: Final = 10
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,6 +25,22 @@ _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 def ungrouped(number: str) -> str:
     """Return the text of a number without the commas between groups of three digits, and any other text as it is."""
     return number.replace(",", "") if _GROUPED.fullmatch(number) else number
+
+
+def shortest(value: Any, kind: str) -> Any:
+    """Return a float of 32 or 16 bits as the float with its shortest decimals: 19.99, not 19.989999771118164.
+
+    `kind` is its type, as `float32` or `Float16`. A value of another type is returned as it is.
+    """
+    code = _SHORT_FLOATS.get(kind.lower())
+    if code is None or not isinstance(value, float) or not isfinite(value):
+        return value
+    for digits in range(1, _DIGITS):
+        found = float(f"{value:.{digits}g}")
+        with suppress(OverflowError):
+            if unpack(code, pack(code, found)) == unpack(code, pack(code, value)):
+                return found
+    return value
 
 
 def duration(seconds: float) -> str:
