@@ -140,7 +140,8 @@ class ReplyBuilder:
             delta = self._without_text_so_far(delta)
         for kind, value, name in read_texts(delta):
             self._add_part(kind, value, name)
-        self._sources.update(dict.fromkeys(sources_in(chunk, delta)))
+        for source in sources_in(chunk, delta):
+            self._sources[source] = None
         for name in ECHOED:
             if value := delta.get(name):
                 self._echo.setdefault(name, []).extend(value if isinstance(value, list) else [value])

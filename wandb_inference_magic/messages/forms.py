@@ -60,6 +60,8 @@ _ADDING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONIN
 ECHOED: Final = ("reasoning_details", "thinking_blocks", "reasoning_opaque")
 # Every field of a message that has reasoning.
 ALL_REASONING: Final = (*REASONING, *ECHOED)
+# The fields of a chunk or a delta that name sources.
+SOURCES: Final = ("citations", "search_results", "annotations")
 _ARGUMENTS: Final = ("arguments", "input", "parameters", "args")
 _OF_CALL: Final = ("index", "id", "type", "function", "name", *_ARGUMENTS)
 # Fields with parts that cannot be shown.
@@ -168,18 +170,13 @@ def _of_part(part: Mapping[str, Any], kind: TextKind) -> Iterator[tuple[TextKind
         yield "unknown", part
 
 
-def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the addresses of the sources that a chunk names, in their order."""
-    for found in (
-        chunk.get("citations"),
-        chunk.get("search_results"),
-        delta.get("citations"),
-        delta.get("annotations"),
-    ):
-        for one in found if isinstance(found, list) else ():
-            address = one if isinstance(one, str) else _at(one, "url_citation", "url") or _at(one, "url")
-            if isinstance(address, str) and address:
-                yield address
+def sources_in(chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> list[str]:
+    """Return the addresses of the sources that a chunk names, in their order."""
+    # Asked for each token.
+    found = [part[name] for part in (chunk, delta) for name in SOURCES if name in part]
+    listed = [one for items in found if isinstance(items, list) for one in items]
+    addresses = [one if isinstance(one, str) else _at(one, "url_citation", "url") or _at(one, "url") for one in listed]
+    return [one for one in addresses if isinstance(one, str) and one]
 
 
 def read_calls(delta: Mapping[str, Any]) -> Iterator[CallPart]:

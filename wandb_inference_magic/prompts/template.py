@@ -44,10 +44,8 @@ _PIECE: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
-COMPUTE: Final = (
-    "Braces take simple expressions only: compute the value in a cell, and write {{ name }}. "
-    'A column whose name has a space is {{ row["its name"] }}.'
-)
+COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
+SPACED: Final = 'A column whose name has a space is {{ row["its name"] }}.'
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
@@ -324,7 +322,9 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         return evaluate()
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
-        raise _refused(f"{where}: {error.message}", f"{COMPUTE} {remedy}") from None
+        # What Jinja2 says of two words.
+        help = SPACED if "'end of print statement'" in str(error.message) else COMPUTE
+        raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
         if type(getattr(error, "owner", None)).__module__.startswith(f"{__package__.partition('.')[0]}."):
