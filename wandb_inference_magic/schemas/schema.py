@@ -373,9 +373,12 @@ def _schema(
 
 def _unfolded(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a JSON schema with its root in place: that of a recursive type is a reference to a definition."""
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    found = schema.get("$defs", {}).get(name)
-    return schema if found is None else {**found, **{key: one for key, one in schema.items() if key != "$ref"}}
+    # Pydantic before 2.8 puts the reference into `allOf`.
+    only = schema.get("allOf")
+    reference = only[0] if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping) else schema
+    found = schema.get("$defs", {}).get(str(reference.get("$ref", "")).removeprefix("#/$defs/"))
+    rest = {key: one for key, one in schema.items() if key not in ("$ref", "allOf")}
+    return schema if found is None else {**found, **rest}
 
 
 def _strict(schema: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
