@@ -323,7 +323,7 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
         # What Jinja2 says of two words.
-        help = SPACED if "'end of print statement'" in str(error.message) else COMPUTE
+        help = f"{COMPUTE} {SPACED}" if "'end of print statement'" in str(error.message) else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
