@@ -160,13 +160,13 @@ def test_an_empty_answer_is_called_empty_and_no_older_reply_is_named(api: Module
 
 
 @pytest.mark.parametrize("options", [{"schema": "a int"}, {"json": True}])
-def test_from_python_the_text_is_not_said_to_be_in_a_variable(
+def test_from_python_the_text_is_said_to_be_in_the_error(
     api: ModuleType, service: Service, options: dict[str, Any]
 ) -> None:
     service.always = completion("no answer")
     with pytest.raises(InferenceError) as caught:
         api.chat("Hi", **options)
-    assert "_wbreply" not in str(caught.value)
+    assert "`partial` of th" in str(caught.value)
     assert caught.value.partial.text == "no answer"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,7 +74,10 @@ def tool_environment(requirement: str, *others: str) -> Path:
 def running_server(*command: str | Path, ready: str, environment: dict[str, str], log: Path) -> Iterator[None]:
     """Run a server until the end of the block. It has started when the address `ready` answers."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
+        # In a group of its own: a `node` that pip installed is a script that runs another process.
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent, start_new_session=True
+        )
     # No proxy: the server is on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -88,5 +92,6 @@ def running_server(*command: str | Path, ready: str, environment: dict[str, str]
                 time.sleep(0.1)
         yield
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -85,7 +85,9 @@ def read_json(text: str) -> Any:
     except ValueError:
         raise InferenceError(
             "The reply is not JSON.",
-            why="Its text is in `text` of the Reply." if text.strip() else "It is empty.",
+            why="Its text is in _wbreply, or from Python in `partial` of the error."
+            if text.strip()
+            else "It is empty.",
             remedy="Ask for JSON in the prompt, or use --schema.",
             cause="answer",
         ) from None
