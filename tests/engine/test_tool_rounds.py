@@ -14,6 +14,7 @@ from kernels import Kernel, Run
 from known_models import feed_entry
 from service import Answer, Service, Streamed, Wandb, calling, chunk, completion, listing, refused
 
+from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.rendering import reply_plain
 from wandb_inference_magic.session import current_session
 
@@ -64,6 +65,20 @@ def test_reasoning_that_a_service_does_not_take_back_is_left_out(
     assert api.chat("Oslo?", tools=[weather]).text == "Rain."
     sent = [[message for message in one.body["messages"] if message["role"] == "assistant"] for one in service.chats]
     assert ["reasoning" in message for messages in sent for message in messages] == [True, False, False]
+
+
+def test_a_refused_parameter_is_not_taken_for_reasoning(api: ModuleType, service: Service) -> None:
+    def thinking(one: Answer) -> None:
+        one.start()
+        call = {"index": 0, "id": "a", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+        one.event(chunk({"reasoning": "Hm.", "tool_calls": [call]}, "tool_calls"))
+        one.event("[DONE]")
+        one.end()
+
+    service.then(thinking, refused(400, "Unknown parameter: reasoning_effort"))
+    with pytest.raises(InferenceError, match="reasoning_effort"):
+        api.chat("Oslo?", tools=[weather], reasoning_effort="high")
+    assert len(service.chats) == 2
 
 
 @pytest.fixture

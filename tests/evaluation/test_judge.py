@@ -59,6 +59,16 @@ def test_the_comparison_follows_a_judge_who_agrees_with_itself(api: ModuleType, 
     assert found.summary[["rows", "right"]].values.tolist() == [[12, 12], [12, 0]]
 
 
+def test_a_judgement_that_failed_is_asked_again_with_the_other_failures(api: ModuleType, service: Service) -> None:
+    refusing = refused(400, "not this pair")
+    judged(api, service, lambda row, first: refusing if row == 3 else "long")
+    asked = len(service.chats)
+    assert "2 rows were not asked again" in str(judged(api, service, lambda row, first: "long"))
+    assert len(service.chats) == asked
+    judged(api, service, lambda row, first: "long", retry_failed=True)
+    assert len(service.chats) == asked + 2
+
+
 def test_a_judge_that_prefers_what_comes_first_is_reported_as_biased(api: ModuleType, service: Service) -> None:
     found = judged(api, service, lambda row, first: first)
     assert found.comparisons.verdict.tolist() == ["not clear"]

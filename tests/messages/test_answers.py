@@ -45,6 +45,7 @@ def test_any_text_in_a_fence_is_a_code_block(text: str) -> None:
         ('{"a": 1} (see [1])', {"a": 1}),
         ('{"a": 1}\n{"a": 2}', {"a": 2}),
         ('{"a": 1}\n{"a": 2, "b', {"a": 1}),
+        (r'{"a": "$\rho_0 \tfrac{1}{2} \textbf{b}$"}', {"a": r"$\rho_0 \tfrac{1}{2} \textbf{b}$"}),
         (r'{"a": "$\frac{1}{2} \times \beta$"}', {"a": r"$\frac{1}{2} \times \beta$"}),
         (r'Here: ["\alpha \right \nabla \text{x}"]', [r"\alpha \right \nabla \text{x}"]),
         (r'["\\frac \\\\n \n\tx \u00e9 \b"]', ["\\frac \\\\n \n\tx é \b"]),

@@ -127,6 +127,28 @@ def test_a_function_of_python_that_is_not_called_is_undefined(name: str) -> None
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["{{ [type] }}", "{{ type | upper }}", "{{ type | tojson }}", "{{ 'a' ~ type }}", "{% if type %}a{% endif %}"],
+)
+def test_a_function_of_python_within_an_expression_is_undefined_too(text: str) -> None:
+    with pytest.raises(InferenceError, match="'type' is undefined"):
+        render(text, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ len(ages) }} {{ max(ages) }} {{ list(map(str, ages)) | join }}", "2 5 35"),
+        ("{{ sorted(ages, key=abs, reverse=True) | first }}", "5"),
+        ("{% if type(name) == str %}text{% endif %}{% if type(name) in (int, str) %}!{% endif %}", "text!"),
+        ("{% for number in range(2) %}{{ number }}{% endfor %}", "01"),
+    ],
+)
+def test_functions_of_python_are_called_and_compared(text: str, expected: str) -> None:
+    assert rendered(text) == expected
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("{{ Review_text }}", 'Did you mean Review text? Write {{ row["Review text"] }}.'),

@@ -775,6 +775,7 @@ class Book(BaseModel):
         {"published": "1999"},
         {"published": 2024},
         {"published": "20240101"},
+        {"published": "1.5e9"},
         {"published": "2024-01-05T10:00", "due": 0},
         {"published": "2024-01-05T10:00", "due": "20217600"},
         {"published": "2024-01-05T10:00", "opens": ["09:30", 930]},

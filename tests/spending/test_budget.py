@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
-from printing import printed_by
 from service import Answer, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
@@ -34,18 +33,6 @@ session = current_session()
 session.settings.set(budget=budget)
 models()
 """
-
-
-@pytest.fixture
-def run(wandb: Wandb, start_api: Callable[..., ModuleType]) -> Callable[..., list[str]]:
-    """Run a script with a budget at W&B's endpoint, in a new session, and return the lines that it prints."""
-    variables = known_model_environment(wandb)
-
-    def script(budget: float, code: str) -> list[str]:
-        start_api(**variables)
-        return printed_by(SCRIPT_START + code, budget=budget)
-
-    return script
 
 
 def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Callable[..., ModuleType]) -> None:

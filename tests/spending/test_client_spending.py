@@ -8,9 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from known_models import known_model_environment
 from openai import APIConnectionError
-from printing import printed_by
 from service import Service, Streamed, Wandb, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError, is_unsent
@@ -38,18 +36,6 @@ def total():
     print(one.calls, one.failed, one.interrupted, one.usage.prompt_tokens, one.usage.completion_tokens,
           one.estimates, f"{one.cost:.6f}", session.usage.reserved())
 """
-
-
-@pytest.fixture
-def run(wandb: Wandb, start_api: Callable[..., ModuleType]) -> Callable[..., list[str]]:
-    """Run a script at W&B's endpoint, with a budget unless it is 0, and return the lines that it prints."""
-    variables = known_model_environment(wandb)
-
-    def script(budget: float, code: str) -> list[str]:
-        start_api(**variables)
-        return printed_by(SCRIPT_START + code, budget=budget)
-
-    return script
 
 
 def test_a_call_is_counted_with_its_cost(run: Callable[..., list[str]], wandb: Wandb) -> None:

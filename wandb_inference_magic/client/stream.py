@@ -7,6 +7,7 @@ neither: it takes a stream class, and ours yields each chunk as the JSON object 
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing, contextmanager, suppress
 from functools import cache, partial
 from time import monotonic
@@ -23,7 +24,7 @@ from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
 
     import openai
 
@@ -200,11 +201,17 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         # The user has set neither: older services refuse the option, and some refuse the reasoning of their own model.
         if "stream_options" in body and "stream_options" in str(error):
             _without_usage.add(client)
-        elif any(name in str(error) for message in body["messages"] for name in ALL_REASONING if name in message):
+        elif _refuses_reasoning(body["messages"], str(error)):
             _without_reasoning.add(client)
         else:
             raise
         return await _begin(client, body)
+
+
+def _refuses_reasoning(messages: Iterable[Mapping[str, Any]], said: str) -> bool:
+    """Return whether an error names a field of reasoning that was sent back. `reasoning_effort` is a parameter."""
+    sent = {name for message in messages for name in ALL_REASONING if name in message}
+    return any(re.search(rf"\b{name}\b", said) for name in sent)
 
 
 def _without_fields(message: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def check_judge(command: Command, model: str, base: BatchSpec) -> None:
 
 def _spec(base: BatchSpec) -> BatchSpec:
     chat = replace(base.chat, schema=schema_of(_SHAPE), system=None, parameters=(), think=None)
-    return BatchSpec(_TEXT, chat, {}, base.value_tokens, concurrency=base.concurrency)
+    return BatchSpec(_TEXT, chat, {}, base.value_tokens, concurrency=base.concurrency, retry_failed=base.retry_failed)
 
 
 def _without_judge(one: Any, other: Any) -> int | None:

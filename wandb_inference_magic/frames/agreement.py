@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from unicodedata import normalize
 
 from ..prompts import is_missing
-from ..text import read_json_text, shortest, ungrouped
+from ..text import is_number, read_json_text, shortest, ungrouped
 from .columns import json_text, plain
 from .kinds import ANY, BOOLEAN, Kind
 
@@ -131,7 +131,7 @@ def _read(text: str, beside: Any) -> Any:
             return read_json_text(text)
         if isinstance(beside, _Time):
             kind = next(one for one in (datetime, date, time, timedelta) if isinstance(beside, one))
-            if kind is not timedelta and text.strip().replace(".", "", 1).isdecimal():
+            if kind is not timedelta and is_number(text):
                 # A year, which would be read as seconds of 1970.
                 return text
             return _adapter(kind).validate_python(text.strip())

@@ -54,13 +54,6 @@ class _Undefined(StrictUndefined):
         super().__init__(hint, obj, name, **{"exc": undefined, **others})
 
 
-def undefined(name: str) -> UndefinedError:
-    """Return the error for the use of a name that is not defined."""
-    error = UndefinedError(f"{name!r} is undefined")
-    vars(error).update(name=name, owner=None)
-    return error
-
-
 class PromptEnvironment(Environment):
     """An environment with two more rules.
 

@@ -24,7 +24,7 @@ from .values import TextOfImages, as_prompt, image_given, image_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from jinja2 import Environment, Template as CompiledTemplate
+    from jinja2 import Environment, Template as CompiledTemplate, nodes
 
     from ..messages import Content
 
@@ -97,17 +97,31 @@ class Template:
         self._what = what
         # The images of one rendering. Each leaves a unique mark with its number in the text.
         self._images: list[Image] = []
-        # The names of Python's functions that it may call, by their identity.
-        self._functions: dict[int, str] = {}
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
         self._compiled = _evaluated(self._compile, {}, what)
 
     def _compile(self) -> CompiledTemplate:
+        from jinja2 import nodes
+
+        # Python's functions and types are there to be called and compared. Anywhere else, `type` is a column or a
+        # variable that is not defined.
+        inner = {
+            name.name for node in self._tree.find_all((nodes.Call, nodes.Compare)) for name in node.find_all(nodes.Name)
+        }
         # Each rendering copies the globals.
-        self._environment.globals = {name: value for name, value in _globals().items() if name in self.names}
+        self._environment.globals = {
+            name: value
+            for name, value in _globals().items()
+            if name in self.names and (name in inner or not callable(value))
+        }
         return self._environment.from_string(self._text)
+
+    @cached_property
+    def _tree(self) -> nodes.Template:
+        # Names that an environment has as globals count as declared: this one has none.
+        return _environment(str).parse(self._text)
 
     @cached_property
     def names(self) -> set[str]:
@@ -116,8 +130,7 @@ class Template:
 
         from .jinja import SELF
 
-        # It leaves out names that the environment has as globals: this one has none.
-        found = find_undeclared_variables(_environment(str).parse(self._text))
+        found = find_undeclared_variables(self._tree)
         return {"self" if name == SELF else name for name in found}
 
     def render(self, names: Mapping[str, Any]) -> Content:
@@ -125,9 +138,6 @@ class Template:
         self._images = []
         # Only the names that it uses: a notebook has many, and the template would copy them all.
         used = {name: names[name] for name in self.names if name in names}
-        # Python's own functions can be called. Printed, one is a column or a variable that is not there.
-        own = self._environment.globals.items()
-        self._functions = {id(value): name for name, value in own if name not in used and callable(value)}
         pieces = _evaluated(lambda: [*self._compiled.generate(_passed(used))], names, self._what)
         if _APART in self._text:
             pieces = [type(piece)(piece.replace(_APART, "")) for piece in pieces]
@@ -154,14 +164,10 @@ class Template:
         """Return a rendered value as text."""
         from jinja2 import Undefined
 
-        from .jinja import undefined
-
         if isinstance(value, Undefined):
             return str(value)
         is_whole = isinstance(value, _Whole)
         value = value.value if is_whole else value
-        if (name := self._functions.get(id(value))) is not None:
-            raise undefined(name)
         if is_missing(value):
             return ""
         shown = as_prompt(value)

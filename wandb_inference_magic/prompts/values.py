@@ -238,7 +238,7 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        if (shown := value if isinstance(value, Image) else _ai_form(value)) is not None:
+        if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
             return self._text_of(shown)
         if isinstance(value, dict):
             return self._of_dict(value)

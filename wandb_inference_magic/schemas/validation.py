@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
+from ..text import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,7 +128,7 @@ def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", ro
     root = schema if root is None else root
     if isinstance(reference := schema.get("$ref"), str):
         schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
-    if schema.get("format") in TIMES and _is_number(value):
+    if schema.get("format") in TIMES and is_number(value):
         yield f"{where or 'the answer'}: Input should be a {schema['format']} in ISO form, not {value!r}"
     alternatives = [one for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ())) if one.get("type") != "null"]
     found = [list(numbers_for_times(one, value, where, root)) for one in alternatives]
@@ -147,9 +148,3 @@ def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", ro
 def _numbers_in_part(schema: Any, value: Any, where: str, root: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         yield from numbers_for_times(schema, value, where.lstrip("."), root)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().replace(".", "", 1).lstrip("+-").isdecimal()
-    return isinstance(value, int | float) and not isinstance(value, bool)

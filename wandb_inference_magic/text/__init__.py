@@ -5,7 +5,13 @@ This is the lowest layer.
 
 from __future__ import annotations
 
-from .figures import counted as counted, duration as duration, shortest as shortest, ungrouped as ungrouped
+from .figures import (
+    counted as counted,
+    duration as duration,
+    is_number as is_number,
+    shortest as shortest,
+    ungrouped as ungrouped,
+)
 from .json_text import (
     json_bytes as json_bytes,
     json_or_none as json_or_none,

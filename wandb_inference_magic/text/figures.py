@@ -1,4 +1,4 @@
-"""How counts and durations read, everywhere in the same form."""
+"""How numbers are written and read: counts, durations, numbers in texts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def counted(number: int, noun: str) -> str:
 
 # 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.
 _GROUPED: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+def is_number(value: object) -> bool:
+    """Return whether a JSON value is a number, or a text that consists of one."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return isfinite(float(value))
+        return False
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def ungrouped(number: str) -> str:

@@ -20,7 +20,7 @@ _BRACKET: Final = re.compile(r"[\[{]")
 # The escapes of JSON, and any other backslash. A backspace or form feed before a letter is never meant, nor is a tab or
 # line end before the rest of a command of LaTeX.
 _ESCAPE: Final = re.compile(
-    r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|ext\{)|n(?!abla)|r(?!ight|ho\b)))|\\'
+    r'(\\(?:["\\/]|u[0-9a-fA-F]{4}|[bf](?![a-zA-Z])|t(?!imes|heta|frac|ext(?:bf|it|rm|tt)?\{)|n(?!abla)|r(?!ight|ho(?![a-z]))))|\\'
 )
 
 
