@@ -290,8 +290,13 @@ def quick_kernel(environment: dict[str, str], folder: Any, *imported: str) -> It
 
 @contextmanager
 def _connected(client: BlockingKernelClient) -> Iterator[BlockingKernelClient]:
-    client.start_channels()
+    client.start_channels(stdin=False)
     try:
+        wait_for_ready(client)
+        # Now that the kernel listens: a channel that tries too early tries again a tenth of a second later, and until
+        # then the kernel drops its questions.
+        client.stdin_channel.start()
+        client.allow_stdin = True
         wait_for_ready(client)
         yield client
     finally:
