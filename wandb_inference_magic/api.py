@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from .batch import BatchSpec, Job, PreparedBatch
+    from .batch import BatchSpec, PreparedBatch
     from .catalog import Catalog
     from .evaluation import Evaluation
+    from .jobs import Job
     from .messages import Reply
     from .session import Command
 
@@ -222,9 +223,10 @@ def map_prompts(
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
     given = dict(locals())
-    from .batch import PreparedMap, check_count, check_rows, dask_job, is_dask, map_lazily
+    from .batch import PreparedMap, check_count
     from .engine import check_arguments, model_list
     from .frames import read_rows
+    from .jobs import check_rows, dask_job, is_dask, map_lazily
 
     check_arguments(given)
     command = _command()
@@ -365,7 +367,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     InferenceError or Interrupted
         What ended it early.
     """
-    from .batch import batch_job
+    from .jobs import batch_job
 
     if background:
         return _begun(command, batch_job(command, what, prepared, place="the job's frame()"), prepared)
@@ -380,7 +382,7 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
 
 def _begun(command: Command, job: Job, prepared: PreparedBatch[Any] | None = None) -> Job:
     """Return a job that was started, or that has run here, because no interactive front end is attached."""
-    from .batch import HERE, can_run_beside
+    from .jobs import HERE, can_run_beside
 
     for notice in prepared.notices if prepared else ():
         _warn(notice)

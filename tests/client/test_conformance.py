@@ -21,7 +21,8 @@ from service import Answer, Service
 from wandb_inference_magic.client import ChunkReader
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures import ServiceError
-from wandb_inference_magic.messages import Reply, ReplyBuilder
+from wandb_inference_magic.messages import Reply
+from wandb_inference_magic.replies import ReplyBuilder
 from wandb_inference_magic.session import current_session
 
 FOLDER = Path(__file__).parent / "conformance"

@@ -19,12 +19,12 @@ from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.commands.usage import format_cost
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.markup.literal import DOLLAR_APART
-from wandb_inference_magic.messages.builder import ReplyBuilder
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
 from wandb_inference_magic.messages.tokens import Usage
 from wandb_inference_magic.rendering.chart import Measure, chart_bundle
 from wandb_inference_magic.rendering.reply import footer
+from wandb_inference_magic.replies.builder import ReplyBuilder
 from wandb_inference_magic.spending.budget import Budget, Reservation
 from wandb_inference_magic.spending.usage import Call, UsageTracker, usage_rows
 

@@ -143,7 +143,7 @@ def test_a_widget_stores_what_is_decided_and_the_table_stays_beside_it(kernel: K
     assert "<img" not in shown["text/markdown"]
     assert "<script" not in shown["text/markdown"]
     run = kernel.run(
-        "import gc\nfrom wandb_inference_magic.frontend.widgets import ReviewCards\n"
+        "import gc\nfrom wandb_inference_magic.widgets.anywidgets import ReviewCards\n"
         "(cards,) = [one for one in gc.get_objects() if isinstance(one, ReviewCards)]\n"
         "sent = []\ncards.send = sent.append\n"
         "for choice in ('truth', 1, 7, {}):\n    cards._handle_custom_msg({'decide': [1, choice]}, [])"
@@ -157,6 +157,6 @@ def test_a_widget_stores_what_is_decided_and_the_table_stays_beside_it(kernel: K
     # Without an interactive front end, or without anywidget, there is the table alone.
     assert set(kernel.run("found.review()").output["data"]) == {"text/plain", "text/markdown"}
     assert kernel.run("import sys\nsys.modules['anywidget'] = None").ok
-    assert kernel.run("del sys.modules['wandb_inference_magic.frontend.widgets']").ok
+    assert kernel.run("del sys.modules['wandb_inference_magic.widgets.anywidgets']").ok
     shown = kernel.finish(kernel.start("found.review()", allow_stdin=True)).output["data"]
     assert set(shown) == {"text/plain", "text/markdown"}

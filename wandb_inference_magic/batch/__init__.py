@@ -1,6 +1,6 @@
 """Run a prompt over many rows: one prompt per row, with the answers returned as columns.
 
-This includes the limit on requests in flight, the cache of answers, Dask support and whether two values mean the same.
+This includes the cache of answers, and what is said while they come.
 """
 
 from __future__ import annotations
@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .background import (
-        HERE as HERE,
-        batch_job as batch_job,
-        can_run_beside as can_run_beside,
-        check_rows as check_rows,
-    )
-    from .cache import open_cache as open_cache
-    from .dask_frames import dask_job as dask_job, is_dask as is_dask, map_lazily as map_lazily, share_key as share_key
-    from .job import Job as Job, Outcome as Outcome
+    from .cache import RunPart as RunPart, open_cache as open_cache
     from .map import (
         BatchResult as BatchResult,
         PreparedBatch as PreparedBatch,
@@ -29,27 +21,37 @@ if TYPE_CHECKING:
     )
     from .progress import (
         Counts as Counts,
+        JobView as JobView,
         MapProgress as MapProgress,
         Progress as Progress,
         answers_bundle as answers_bundle,
         cost_of as cost_of,
         first_answers as first_answers,
+        longest_wait as longest_wait,
+        sum_or_none as sum_or_none,
     )
     from .run import BatchRun as BatchRun
-    from .spec import BatchSpec as BatchSpec, check_count as check_count
+    from .spec import BatchSpec as BatchSpec, Permits as Permits, check_count as check_count
     from .start import estimate as estimate, start_dry as start_dry
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "background": ("HERE", "batch_job", "can_run_beside", "check_rows"),
-        "cache": ("open_cache",),
-        "dask_frames": ("dask_job", "is_dask", "map_lazily", "share_key"),
-        "job": ("Job", "Outcome"),
+        "cache": ("RunPart", "open_cache"),
         "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "report_names"),
-        "progress": ("Counts", "MapProgress", "Progress", "answers_bundle", "cost_of", "first_answers"),
+        "progress": (
+            "Counts",
+            "JobView",
+            "MapProgress",
+            "Progress",
+            "answers_bundle",
+            "cost_of",
+            "first_answers",
+            "longest_wait",
+            "sum_or_none",
+        ),
         "run": ("BatchRun",),
-        "spec": ("BatchSpec", "check_count"),
+        "spec": ("BatchSpec", "Permits", "check_count"),
         "start": ("estimate", "start_dry"),
     },
 )

@@ -12,8 +12,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..messages import ENDS
 from ..rendering import why_empty, why_flawed
+from ..replies import ENDS
 from ..schemas import Mismatch, ValidatorError
 from ..spending import BudgetPart
 from .cache import Answer

@@ -19,7 +19,7 @@ from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
 from ..config import port_of
 from ..errors import InferenceError
 from ..failures import ServiceError, wait
-from ..messages import ECHOED, REASONING, Timing
+from ..replies import ECHOED, REASONING, Timing
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures
 

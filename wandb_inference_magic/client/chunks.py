@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..messages import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
+from ..replies import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
 from ..text import json_or_none, read_json_text
 from .sse import DONE, ERROR_EVENTS, Event, EventReader
 

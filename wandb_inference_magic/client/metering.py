@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from openai import OpenAI
 
-    from ..messages import Timing
+    from ..replies import Timing
 
 # The extension of a request that carries its call to the HTTP client.
 CALL: Final = "wandb_inference_call"

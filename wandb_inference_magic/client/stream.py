@@ -18,7 +18,7 @@ from weakref import WeakSet
 from ..config import FEED_URL
 from ..errors import InferenceError, quoted
 from ..failures import BROKE_OFF, ServiceError
-from ..messages import ALL_REASONING, error_in
+from ..replies import ALL_REASONING, error_in
 from ..text import read_json_text, whole
 from .chunks import ChunkReader, describe_sent
 from .sse import EXTENSION, LIMITED
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import openai
 
-    from ..messages import Arrival
+    from ..replies import Arrival
     from .chunks import Chunk
 
 T = TypeVar("T")

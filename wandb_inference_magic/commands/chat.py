@@ -10,15 +10,16 @@ from ..arguments import ChatOptions, options_behind
 from ..engine import MAX_MODELS, build_spec, cannot_combine, prepare_request, run_chat
 from ..errors import InferenceError, shortened
 from ..frontend import LiveUpdater, Spinner, next_cells
-from ..messages import NullListener
 from ..rendering import line_bundle
+from ..replies import NullListener
 from ..session import Command
 
 if TYPE_CHECKING:
     from ..catalog import Catalog
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
-    from ..messages import ComparisonListener, Listener, Reply
+    from ..messages import Reply
+    from ..replies import ComparisonListener, Listener
 
 
 def chat(

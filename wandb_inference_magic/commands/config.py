@@ -13,8 +13,8 @@ from ..config import DEFAULT, SETTING_NAMES, TYPED, WANDB_URL, absolute, expande
 from ..engine import ChatSpec, run_chat
 from ..errors import MB, InferenceError, quoted
 from ..frontend import Spinner, describe_wait
-from ..messages import NullListener
 from ..rendering import table_bundle
+from ..replies import NullListener
 from ..session import Command, has_no_list
 from ..text import counted, duration, redacted
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, is_dask, start_dry
+from ..batch import BatchSpec, start_dry
 from ..config import expanded
 from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
@@ -27,6 +27,7 @@ from ..evaluation import (
 )
 from ..frames import read_rows
 from ..frontend import Spinner, shown_whole
+from ..jobs import is_dask
 from ..rendering import line_bundle
 from ..session import Command
 from .jobs import start_batch

@@ -6,15 +6,17 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from ..batch import HERE, Counts, Job, Outcome, batch_job, can_run_beside
+from ..batch import Counts
 from ..catalog import usd
 from ..engine import prepare_request, run_chat
 from ..errors import InferenceError, Interrupted
-from ..frontend import cleared_on_error, describe_progress, describe_wait, show_job
-from ..messages import NullListener
+from ..frontend import cleared_on_error, describe_progress, describe_wait
+from ..jobs import HERE, Job, Outcome, batch_job, can_run_beside
 from ..rendering import line_bundle, reply_bundle, table_bundle
+from ..replies import NullListener
 from ..session import Foreground, JobRecord, unfinished
 from ..text import duration
+from ..widgets import show_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ..batch import BatchResult, PreparedBatch
     from ..engine import ChatSpec
     from ..frontend import Canvas, MagicContext
-    from ..messages import CallProgress
+    from ..replies import CallProgress
 
 T = TypeVar("T")
 

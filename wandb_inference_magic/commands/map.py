@@ -16,12 +16,8 @@ from ..batch import (
     PreparedMap,
     Ran,
     answers_bundle,
-    check_rows,
     cost_of,
-    dask_job,
     first_answers,
-    is_dask,
-    map_lazily,
     report_names,
     start_dry,
 )
@@ -31,6 +27,7 @@ from ..engine import spec_from_options
 from ..errors import InferenceError, describe_exception, quoted, shortened
 from ..frames import read_rows
 from ..frontend import Spinner, is_notebook, shown_whole
+from ..jobs import check_rows, dask_job, is_dask, map_lazily
 from ..messages import BUDGET_REMEDY
 from ..prompts import how_to_define
 from ..rendering import line_bundle

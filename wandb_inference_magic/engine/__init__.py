@@ -1,6 +1,6 @@
 """Run one chat: build the request, make the model calls, record the turn.
 
-This package does not import the front end. It reports to a listener (`messages.listener`).
+This package does not import the front end. It reports to a listener (`replies.listener`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..client import stream_chat
 from ..errors import InferenceError
 from ..failures import retry_delay
-from ..messages import ADDED_JSON_MODE, CallProgress, ReplyBuilder, added_up, notices_below, read_json
+from ..messages import ADDED_JSON_MODE, added_up, notices_below, read_json
+from ..replies import CallProgress, ReplyBuilder
 from ..schemas import Mismatch
 from .relax import does_not_fit, may_be_corrected, refused, relax_response_format, repair_request
 

@@ -12,8 +12,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, Interrupted, quoted
-from ..messages import NullListener, Turn
+from ..messages import Turn
 from ..rendering import format_tool_call, step_markdown
+from ..replies import NullListener
 from ..schemas import Mismatch
 from ..spending import Reservation
 from ..text import counted
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..concurrency import Interrupts
-    from ..messages import Listener, Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
+    from ..messages import Message, Origin, PreparedRequest, Reply, Thread, ToolCall, ToolStep
+    from ..replies import Listener
     from ..schemas import Toolbox
     from ..session import Command, Session, Share, Trace
     from .request import ChatSpec

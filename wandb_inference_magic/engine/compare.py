@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from ..errors import InferenceError, Interrupted
-from ..messages import CallProgress, NullListener, Reply, ReplyBuilder
+from ..replies import CallProgress, NullListener, ReplyBuilder
 from ..spending import Reservation
 from .call import ModelCall
 from .request import NOWHERE, prepare_request, trace_inputs
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from ..concurrency import Interrupts
-    from ..messages import ComparisonListener, Origin
+    from ..messages import Origin, Reply
+    from ..replies import ComparisonListener
     from ..session import Command, Trace
     from .request import ChatSpec
 

@@ -176,7 +176,7 @@ class Review:
         if not self.cards:
             return self.bundle()
         # Imported when a Review is first shown.
-        from ..frontend import review_bundle
+        from ..widgets import review_bundle
 
         return {**review_bundle(self), **self.bundle()}
 

@@ -1,6 +1,6 @@
-"""Find the running cell and draw in notebooks, terminals and widgets.
+"""Find the running cell, and draw in notebooks and terminals.
 
-This is the only layer below the commands that uses IPython and ipywidgets.
+With `widgets`, the only layer below the commands that uses IPython.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .comparison import ComparisonView as ComparisonView, describe_progress as describe_progress
     from .context import MagicContext as MagicContext, names_in_scope as names_in_scope
     from .execution import ExecutionInfo as ExecutionInfo
-    from .job_view import ShownJob as ShownJob, show_job as show_job
     from .last_error import LastError as LastError
     from .live import (
         LiveUpdater as LiveUpdater,
@@ -23,8 +22,12 @@ if TYPE_CHECKING:
         describe_wait as describe_wait,
         shown_whole as shown_whole,
     )
-    from .picker import show_models as show_models
-    from .review import review_bundle as review_bundle
+    from .output_widget import (
+        WIDGET as WIDGET,
+        RedrawnOutput as RedrawnOutput,
+        takes_output as takes_output,
+        widget_view as widget_view,
+    )
     from .user_output import UserOutput as UserOutput
 
 __getattr__ = lazy_exports(
@@ -34,11 +37,9 @@ __getattr__ = lazy_exports(
         "comparison": ("ComparisonView", "describe_progress"),
         "context": ("MagicContext", "names_in_scope"),
         "execution": ("ExecutionInfo",),
-        "job_view": ("ShownJob", "show_job"),
         "last_error": ("LastError",),
         "live": ("LiveUpdater", "Spinner", "cleared_on_error", "describe_wait", "shown_whole"),
-        "picker": ("show_models",),
-        "review": ("review_bundle",),
+        "output_widget": ("WIDGET", "RedrawnOutput", "takes_output", "widget_view"),
         "user_output": ("UserOutput",),
     },
 )

@@ -25,7 +25,8 @@ from .live import Spinner, describe_retry
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from ..messages import CallProgress, Reply
+    from ..messages import Reply
+    from ..replies import CallProgress
     from .canvas import Canvas
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from inspect import CO_NEWLOCALS, unwrap
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from ..session import Command
 from .canvas import NotebookCanvas, is_notebook
-from .job_view import stop_button
 from .output_widget import takes_output
 from .user_output import UserOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from IPython.core.interactiveshell import InteractiveShell
@@ -102,20 +102,29 @@ def _path(outer: CodeType, inner: CodeType) -> list[CodeType]:
 
 @dataclass(frozen=True)
 class MagicContext:
-    """The context in which a magic runs. `owns_cell` is true if the magic's output is the first of its cell."""
+    """The context in which a magic runs.
+
+    Attributes
+    ----------
+    owns_cell : bool
+        Whether the magic's output is the first of its cell.
+    stop_button : callable
+        Takes what stops the command, and returns a context manager that shows a button for it.
+    """
 
     shell: InteractiveShell
     session: Session
     cell: ExecutionInfo
     owns_cell: bool
     last_error: LastError
+    stop_button: Callable[[Callable[[], object]], AbstractContextManager[None]]
 
     @cached_property
     def command(self) -> Command:
         """What the magic works with: settings, cassette and endpoint, resolved once."""
         command = Command(self.session)
         if self.cell.is_beside and (takes_output(self.shell) or not self.cell.is_callback):
-            command.show_stop_button = partial(stop_button, self.shell)
+            command.show_stop_button = self.stop_button
         return command
 
     @cached_property

@@ -8,8 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from ..errors import Interrupted
-from ..messages import CallProgress
 from ..rendering import thought
+from ..replies import CallProgress
 from ..text import counted, duration
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..frontend import ShownJob
     from ..session import Session
+    from ..widgets import ShownJob
 
 # Modules that the first chat needs, in order of use. Importing them takes seconds on a busy machine.
 NEEDED: Final = (
@@ -148,7 +148,7 @@ def _place(shell: InteractiveShell) -> dict[str, Any]:
 
 
 def _show_job(shell: InteractiveShell, job: ShownJob) -> None:
-    from ..frontend import show_job
+    from ..widgets import show_job
 
     show_job(shell, job)
 

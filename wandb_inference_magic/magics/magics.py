@@ -16,6 +16,7 @@ from ..libraries import hidden_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -130,7 +131,7 @@ class InferenceMagics(Magics):
         `%wbmodels?` lists the options.
         """
         from ..arguments import ModelsOptions
-        from ..frontend import show_models
+        from ..widgets import show_models
 
         options, text = self._read(ModelsOptions, "%wbmodels", line)
         context = self._context("wbmodels")
@@ -246,7 +247,13 @@ class InferenceMagics(Magics):
         self._last_execution = execution
         is_alone = self._shown_by_options is None or not self._shown_by_options.is_shown
         owns_cell = is_first and is_alone and running.starts_with(magic)
-        return MagicContext(self.shell, self.session, running, owns_cell, self.last_error)
+        return MagicContext(self.shell, self.session, running, owns_cell, self.last_error, self._stop_button)
+
+    def _stop_button(self, stop: Callable[[], object]) -> AbstractContextManager[None]:
+        # Imported when a button is shown: most commands have none.
+        from ..widgets import stop_button
+
+        return stop_button(self.shell, stop)
 
     def _shown(self, answer: Reply | list[Reply] | None) -> None:
         """Record that the running cell already shows a reply."""

@@ -1,7 +1,4 @@
-"""Replies and what can be extracted from them, threads and turns, prepared requests, token counts.
-
-The listener protocol is here too: the engine uses it to report to a front end.
-"""
+"""Replies and what can be extracted from them, threads and turns, prepared requests, token counts."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
     from .content import (
         Content as Content,
         Message as Message,
@@ -21,33 +17,15 @@ if TYPE_CHECKING:
         parts_of as parts_of,
         texts_of as texts_of,
     )
-    from .endings import ENDS as ENDS, Completeness as Completeness
     from .extract import CodeBlock as CodeBlock, json_in as json_in, pretty_json as pretty_json, read_json as read_json
-    from .forms import (
-        ALL_REASONING as ALL_REASONING,
-        ECHOED as ECHOED,
-        REASONING as REASONING,
-        adds as adds,
-        error_in as error_in,
-        first_choice as first_choice,
-        is_known_object as is_known_object,
-        number_of_choice as number_of_choice,
-        renumbered as renumbered,
-    )
     from .frames import data_frame as data_frame
-    from .listener import (
-        CallProgress as CallProgress,
-        ComparisonListener as ComparisonListener,
-        Listener as Listener,
-        NullListener as NullListener,
-        Waiting as Waiting,
-    )
     from .reply import (
         BUDGET_REMEDY as BUDGET_REMEDY,
         Reply as Reply,
         ToolCall as ToolCall,
         ToolStep as ToolStep,
         added_up as added_up,
+        is_cut as is_cut,
         notices_below as notices_below,
     )
     from .request import (
@@ -77,7 +55,6 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "builder": ("Arrival", "ReplyBuilder", "Timing"),
         "content": (
             "Content",
             "Message",
@@ -88,28 +65,15 @@ __getattr__ = lazy_exports(
             "parts_of",
             "texts_of",
         ),
-        "endings": ("Completeness", "ENDS"),
         "extract": ("CodeBlock", "json_in", "pretty_json", "read_json"),
-        "forms": (
-            "ALL_REASONING",
-            "ECHOED",
-            "REASONING",
-            "adds",
-            "error_in",
-            "first_choice",
-            "is_known_object",
-            "number_of_choice",
-            "renumbered",
-        ),
         "frames": ("data_frame",),
-        "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
-        "reply": ("BUDGET_REMEDY", "Reply", "ToolCall", "ToolStep", "added_up", "notices_below"),
+        "reply": ("BUDGET_REMEDY", "Reply", "ToolCall", "ToolStep", "added_up", "is_cut", "notices_below"),
         "request": (
             "ADDED_JSON_MODE",
             "JSON_MODE",
             "JSON_ONLY",
-            "PreparedRequest",
             "REPLY_TOKENS",
+            "PreparedRequest",
             "reply_limit",
             "tokens_beside_messages",
             "without_json_mode",

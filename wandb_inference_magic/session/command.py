@@ -12,7 +12,7 @@ from ..client import ClientOptions, practice_server
 from ..concurrency import can_wait, deferred_interrupts
 from ..errors import InferenceError
 from ..libraries import check_libraries, hidden_library
-from ..messages import NullListener
+from ..replies import NullListener
 from ..spending import Budget
 from .endpoints import resolve_endpoint
 from .jobs import Foreground
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ..cassettes import Cassette
     from ..concurrency import EventLoop, Interrupts
     from ..config import Endpoint
-    from ..messages import PreparedRequest, Waiting
+    from ..messages import PreparedRequest
+    from ..replies import Waiting
     from .session import Session
     from .tracing import Tracer
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ..client import ChunkReader
 from ..errors import InferenceError, quoted
 from ..failures import ServiceError
-from ..messages import PreparedRequest, ReplyBuilder, Thread
+from ..messages import PreparedRequest, Thread
+from ..replies import ReplyBuilder
 from ..spending import Reservation
 
 if TYPE_CHECKING:
     from ..catalog import Price
     from ..config import Endpoint
-    from ..messages import Timing
+    from ..replies import Timing
     from ..spending import Budget
     from .models import Models
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..catalog import Model, Price
     from ..concurrency import EventLoop, Running
     from ..config import Endpoint, Resolved
-    from ..messages import Reply, Waiting
+    from ..messages import Reply
+    from ..replies import Waiting
     from ..spending import Budget
 
     # Takes the endpoint's name and the model's id.

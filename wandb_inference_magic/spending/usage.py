@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ..catalog import Price
-    from ..messages import PreparedRequest, ReplyBuilder
+    from ..messages import PreparedRequest
+    from ..replies import ReplyBuilder
 
 NOTHING = Usage(0, 0)
 # In USD. A sum of floats may be slightly above or below the exact sum.

@@ -12,8 +12,8 @@ from hypothesis import given, strategies as st
 
 import wandb_inference_magic
 from wandb_inference_magic.catalog.models import Price
-from wandb_inference_magic.messages.builder import ReplyBuilder
 from wandb_inference_magic.messages.reply import Reply
+from wandb_inference_magic.replies.builder import ReplyBuilder
 
 pytestmark = pytest.mark.short
 

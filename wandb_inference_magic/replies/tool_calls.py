@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..messages import ToolCall
 from ..text import read_json_text
-from .reply import ToolCall
 
 if TYPE_CHECKING:
     from .forms import CallPart

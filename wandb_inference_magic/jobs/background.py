@@ -11,9 +11,9 @@ from .job import Job, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..batch import BatchResult, PreparedBatch
     from ..frames import Rows
     from ..session import Command
-    from .map import BatchResult, PreparedBatch
 
 T = TypeVar("T")
 

@@ -196,7 +196,7 @@ def test_the_key_is_not_part_of_the_graph(cluster: Cluster, service: Service, en
         environment,
         "import os\n"
         f"client.run(lambda: os.environ.pop('WANDB_INFERENCE_API_KEY', None))\n"
-        "from wandb_inference_magic.batch.dask_frames import share_key\n"
+        "from wandb_inference_magic.jobs.dask_frames import share_key\n"
         "share_key(client)\n"
         "out = map_prompts(lazy, '{{ text }}')\n"
         f"print({KEY!r}.encode() in cloudpickle.dumps(out))\n"
@@ -241,7 +241,7 @@ def test_an_error_for_all_rows_fails_the_computation(
 
 
 def test_the_repr_of_the_key_plugin_does_not_show_the_key() -> None:
-    from wandb_inference_magic.batch.dask_frames import KeyPlugin
+    from wandb_inference_magic.jobs.dask_frames import KeyPlugin
 
     plugin = KeyPlugin("http://x/v1", KEY)
     assert KEY not in repr(plugin)
@@ -296,7 +296,7 @@ def test_threads_share_one_session_which_ends_with_that_of_the_process(
             together.wait(0.5)
         return WandbInference()
 
-    monkeypatch.setattr("wandb_inference_magic.batch.dask_frames.WandbInference", build)
+    monkeypatch.setattr("wandb_inference_magic.jobs.dask_frames.WandbInference", build)
     lazy.compute(scheduler="threads", num_workers=4)
     assert len(loops()) == before + 1
     end_session()

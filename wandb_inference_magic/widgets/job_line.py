@@ -5,16 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..frontend import WIDGET, RedrawnOutput, is_notebook, takes_output, widget_view
 from ..rendering import BLANK, PLAIN
-from .canvas import is_notebook
-from .output_widget import WIDGET, RedrawnOutput, takes_output, widget_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .widgets import StopWidget
+    from .anywidgets import StopWidget
 
 
 class ShownJob(Protocol):
@@ -99,7 +98,7 @@ class StopButton:
         """Draw it here."""
         try:
             # Imported when a button is drawn, because anywidget takes long to import.
-            from .widgets import StopWidget
+            from .anywidgets import StopWidget
 
             self._widget = StopWidget(self._shell, self._stop)
         except Exception:  # noqa: BLE001 - anywidget is missing, too old or too new; `%wbjobs` stops as well

@@ -7,9 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import InferenceError
-from .canvas import is_notebook
-from .execution import ExecutionInfo
-from .output_widget import WIDGET, widget_view
+from ..frontend import WIDGET, ExecutionInfo, is_notebook, widget_view
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +45,7 @@ def _widget(review: Shown) -> Any:
     """Return a box with the review as text, and with the widget once the front end has loaded its code."""
     import ipywidgets as widgets
 
-    from .widgets import ReviewCards
+    from .anywidgets import ReviewCards
 
     text = escape(review.bundle()["text/plain"])
     box = widgets.VBox([widgets.HTML(f"<pre>{text}</pre>")])

@@ -9,19 +9,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import shortened
+from ..messages import Reply, Usage, is_cut
 from ..text import hidden, redacted, safe_plain, whole
 from .endings import finish_meaning
 from .forms import ECHOED, delta_of, first_choice, is_known_object, read_calls, read_texts, sources_in, usage_in
-from .reply import Reply, is_cut
 from .think_tags import BLANK, ThinkTags
-from .tokens import Usage
 from .tool_calls import ToolCallBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..catalog import Price
-    from .content import Message
+    from ..messages import Message
     from .forms import TextKind
 
 # How many unknown parts of a reply are reported, and how much of each is quoted.

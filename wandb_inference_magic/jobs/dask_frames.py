@@ -13,6 +13,7 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from ..batch import Counts, PreparedMap, RunPart
 from ..concurrency import SECONDS_BETWEEN_LOOKS
 from ..config import CONCURRENCY, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
@@ -28,16 +29,13 @@ from ..frames import (
 )
 from ..imports import import_quietly
 from ..session import Command, Session, current_session
-from .cache import RunPart
 from .job import Job, Outcome
-from .map import PreparedMap
-from .progress import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..batch import BatchSpec, Permits
     from ..config import Resolved
-    from .spec import BatchSpec, Permits
 
 UNIT: Final = "partitions"
 

@@ -10,19 +10,19 @@ from threading import Event, RLock, Thread
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..batch import Counts, JobView, cost_of, longest_wait, sum_or_none
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
 from ..rendering import line_bundle
 from ..session import JobRecord, RecordFile, forget_same
 from ..text import counted, duration
-from .progress import Counts, JobView, cost_of, longest_wait, sum_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..batch import BatchRun
     from ..session import Command, Share
-    from .run import BatchRun
 
 State = Literal["running", "paused", "waiting", "done", "cancelled", "failed"]
 SECONDS_BETWEEN_DRAWINGS: Final = 1.0

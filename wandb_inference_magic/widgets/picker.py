@@ -18,12 +18,10 @@ from ..catalog import (
 )
 from ..config import SESSION
 from ..errors import InferenceError, did_you_mean
+from ..frontend import WIDGET, Spinner, cleared_on_error, is_notebook, widget_view
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..session import Command
-from .canvas import is_notebook
-from .live import Spinner, cleared_on_error
-from .output_widget import WIDGET, widget_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +29,8 @@ if TYPE_CHECKING:
     from ..arguments import ModelsOptions
     from ..catalog import Catalog, Model
     from ..config import Endpoint
+    from ..frontend import Canvas, MagicContext
     from ..session import Session
-    from .canvas import Canvas
-    from .context import MagicContext
 
 # So many rows has the table that a front end without widgets shows. It is saved in each notebook.
 MAX_BESIDE: Final = 100
@@ -251,7 +248,7 @@ class Picker:
         start = {"text": text, "sort": options.sort or "price", "least": options.min_context or 0}
         models = [_row(model, self._endpoint) for model in self._catalog.models]
         try:
-            from .widgets import ModelList
+            from .anywidgets import ModelList
 
             shown = ModelList(models=models, source=source, start=start)
         except Exception:  # noqa: BLE001 - whatever is wrong with it, the dropdown remains

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ..errors import InferenceError
-    from .reply import Reply
+    from ..messages import Reply
 
 
 @dataclass(slots=True)

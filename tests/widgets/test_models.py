@@ -223,7 +223,7 @@ def test_the_parts_of_the_picker_have_a_gap_when_they_wrap(kernel: Kernel) -> No
 FIND = """
 import gc
 from ipywidgets import HTML, Dropdown, Text, VBox
-from wandb_inference_magic.frontend.widgets import ModelList
+from wandb_inference_magic.widgets.anywidgets import ModelList
 dropdown, search, listed = (next(one for one in gc.get_objects() if issubclass(type(one), kind))
     for kind in (Dropdown, Text, ModelList))
 box = next(one for one in gc.get_objects() if type(one) is VBox and len(one.children) == 1)

@@ -139,7 +139,7 @@ def test_a_job_whose_thread_cannot_start_is_over(
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(current_session(), "is_interactive", lambda: True)
-    monkeypatch.setattr("wandb_inference_magic.batch.job.Thread", Refusing)
+    monkeypatch.setattr("wandb_inference_magic.jobs.job.Thread", Refusing)
     with pytest.raises(RuntimeError, match="can't start new thread"):
         api.map_prompts(["a"], "{{ text }}", background=True)
     (job,) = current_session().jobs

@@ -1,0 +1,52 @@
+"""How a reply arrives: the forms that services send, and the builder that makes a Reply of its chunks.
+
+The listener protocol is here too: the engine uses it to report progress to a front end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..imports import lazy_exports
+
+if TYPE_CHECKING:
+    from .builder import Arrival as Arrival, ReplyBuilder as ReplyBuilder, Timing as Timing
+    from .endings import ENDS as ENDS, Completeness as Completeness
+    from .forms import (
+        ALL_REASONING as ALL_REASONING,
+        ECHOED as ECHOED,
+        REASONING as REASONING,
+        adds as adds,
+        error_in as error_in,
+        first_choice as first_choice,
+        is_known_object as is_known_object,
+        number_of_choice as number_of_choice,
+        renumbered as renumbered,
+    )
+    from .listener import (
+        CallProgress as CallProgress,
+        ComparisonListener as ComparisonListener,
+        Listener as Listener,
+        NullListener as NullListener,
+        Waiting as Waiting,
+    )
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "builder": ("Arrival", "ReplyBuilder", "Timing"),
+        "endings": ("ENDS", "Completeness"),
+        "forms": (
+            "ALL_REASONING",
+            "ECHOED",
+            "REASONING",
+            "adds",
+            "error_in",
+            "first_choice",
+            "is_known_object",
+            "number_of_choice",
+            "renumbered",
+        ),
+        "listener": ("CallProgress", "ComparisonListener", "Listener", "NullListener", "Waiting"),
+    },
+)
