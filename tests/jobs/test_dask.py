@@ -42,7 +42,7 @@ frame = pd.DataFrame({"text": [f"row {n}" for n in range(40)], "n": range(40)}, 
 
 def begin(environment):
     import os
-    from wandb_inference_magic.batch import dask_frames
+    from wandb_inference_magic.jobs import dask_frames
     from wandb_inference_magic.session import end_session, session
     os.environ.clear()
     os.environ.update(environment)
