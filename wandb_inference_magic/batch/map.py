@@ -35,7 +35,7 @@ T = TypeVar("T")
 # How long to wait for more answers, after the first one: each change between two threads costs time.
 SECONDS_TO_GATHER: Final = 0.03
 # In another thread than that of the cells, which need Python meanwhile. Rows that are prepared ahead go on.
-SECONDS_TO_GATHER_BESIDE: Final = 0.05
+SECONDS_TO_GATHER_BESIDE: Final = 0.1
 
 
 class _Nesting(local):

@@ -215,7 +215,7 @@ class BatchRun(RunResults):
     def _free(self) -> int:
         """The number of rows that may be started now."""
         allowed = self.share.allowed
-        return max(allowed + self.prepares_ahead * allowed // 2 - len(self._in_flight), 0)
+        return max(allowed + self.prepares_ahead * (allowed - 1) - len(self._in_flight), 0)
 
     def end(self, row: RowCall, failure: Exception | None) -> bool:
         """Store the result of a row whose request has ended. Return whether another one must be sent for it."""
