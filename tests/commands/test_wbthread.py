@@ -268,6 +268,8 @@ def test_a_thread_is_exported_and_imported(kernel: Kernel, service: Service, tmp
     assert "System: Be brief." in page
     assert "<mi>x</mi>" in page
     assert "<strong>b</strong>" in page
+    kernel.run(f"%wbthread --export {tmp_path}/TALK.HTML")
+    assert (tmp_path / "TALK.HTML").read_text() == page
     unknown = kernel.run(f"%wbthread --export {tmp_path}/talk.docx").error
     assert "talk.docx has the ending .docx: the export format is unknown." in unknown
     assert ".json for OpenAI messages" in unknown

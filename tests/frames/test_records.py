@@ -81,6 +81,8 @@ def from_parquet(frame: pd.DataFrame) -> pd.DataFrame:
         pytest.param(FRAME.itertuples, INDEXED, id="itertuples"),
         pytest.param(FRAME.iterrows, INDEXED, id="iterrows"),
         pytest.param(lambda: [row for _, row in FRAME.iterrows()], COLUMNS, id="Series"),
+        pytest.param(lambda: FRAME.to_records(index=False), COLUMNS, id="records of NumPy"),
+        pytest.param(lambda: pd.MultiIndex.from_frame(FRAME), COLUMNS, id="an index of levels"),
     ],
 )
 def test_fields_that_have_names_are_columns(
@@ -90,6 +92,13 @@ def test_fields_that_have_names_are_columns(
     out = api.map_prompts(make(), "{{ name }} earns {{ pay }}")
     for read in (out, from_parquet(out)):
         assert read.to_dict("list") == {**columns, "reply": ["Bo earns 3", "Al earns 5"]}
+
+
+def test_an_index_is_a_column_of_its_name(api: ModuleType, service: Service) -> None:
+    service.always = echo
+    out = api.map_prompts(pd.Index(["Ulm", "Bonn"], name="city"), "{{ city }}!")
+    assert out.to_dict("list") == {"city": ["Ulm", "Bonn"], "reply": ["Ulm!", "Bonn!"]}
+    assert api.map_prompts(pd.Index(["Ulm"]), "{{ text }}!").reply.tolist() == ["Ulm!"]
 
 
 def test_items_of_other_tuples_are_found_by_their_places(api: ModuleType, service: Service) -> None:

@@ -404,6 +404,7 @@ def test_items_that_are_left_out_are_counted() -> None:
 
 def test_a_set_in_a_frame_has_one_order() -> None:
     assert '"[""bad"", ""good"", ""mixed""]"' in text_of(pd.DataFrame({"tags": [{"good", "bad", "mixed"}]}))
+    assert '"{""tags"": [""bad"", ""good""]}"' in text_of(pd.DataFrame({"of": [{"tags": {"good", "bad"}}]}))
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16"])

@@ -188,6 +188,19 @@ def test_a_trace_that_is_not_a_web_address_is_not_a_link() -> None:
     assert "javascript" not in reply_bundle(traced)["text/markdown"]
 
 
+def test_sources_are_links_that_show_where_they_lead() -> None:
+    addresses = ("https://a.example/x_(y)?q=1#part", "javascript:alert(1)", "https://b.example/<b>|")
+    bundle = reply_bundle(Reply("See [1].", "m", "m", "wandb", sources=addresses))
+    page = markdown2html_mistune(bundle["text/markdown"])
+    assert re.findall(r'<a href="([^"]*)">', page) == [
+        "https://a.example/x_%28y%29?q=1#part",
+        "https://b.example/%3Cb%3E%7C",
+    ]
+    assert re.sub(r"<[^>]*>", "", page).replace("&lt;", "<").replace("&gt;", ">").split("Sources: ")[1].split("\n")[
+        0
+    ] == ("[1] https://a.example/x_(y)?q=1#part [2] javascript:alert(1) [3] https://b.example/<b>|")
+
+
 def test_an_exported_markdown_file_is_inert() -> None:
     hostile = "![a](http://evil.example/x.png) <script>alert(1)</script> $\\style{a}{b}$"
     text = to_markdown(Thread("<b>x</b>", [Turn(hostile, hostile, system=hostile)], system=hostile))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set as AnySet
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -118,11 +118,9 @@ def scorer_of(value: str | Callable[[Any, Any], Any] | None) -> Scorer:
         return SCORERS["equal"]
     if callable(value):
         if iscoroutinefunction(value) or iscoroutinefunction(type(value).__call__):
-            raise InferenceError(
-                f"The scorer {_name_of(value)} is async: it would return no number. Nothing was sent.",
-                remedy="Write it with def, without async.",
-                cause="option",
-            )
+            error = _async_scorer(_name_of(value))
+            error.what += " Nothing was sent."
+            raise error
         return _of_function(value)
     if value not in SCORERS:
         raise InferenceError(
@@ -137,6 +135,12 @@ def _name_of(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
+def _async_scorer(name: str) -> InferenceError:
+    return InferenceError(
+        f"The scorer {name} is async: it returns no number.", remedy="Write it with def, without async.", cause="option"
+    )
+
+
 def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
     name = _name_of(function)
 
@@ -146,6 +150,10 @@ def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
         except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
             said = quoted(describe_exception(error))
             raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
+        if iscoroutine(returned):
+            # A lambda that calls an async function.
+            returned.close()
+            raise _async_scorer(name)
         try:
             found = float(returned)
         except Exception:  # noqa: BLE001 - the user's own types can raise anything

@@ -64,6 +64,8 @@ def as_row(value: Any, names: Sequence[str] = ()) -> Row:
         return _record(fields.items())
     if isinstance(value, tuple):
         return _of_tuple(value, names)
+    if is_instance(value, "numpy.void") and value.dtype.names:
+        return _record(zip(value.dtype.names, value.item(), strict=True))
     return _record(_items(value)) if _is_keyed(value) else Record({TEXT: value})
 
 
@@ -119,7 +121,14 @@ def _stored(value: Any) -> Any:
 
 
 def as_table(value: Any, limit: int | None) -> Any:
-    """Return batches of pyarrow as a table, of which the rows up to `limit` are read; any other value as it is."""
+    """Return batches of pyarrow, of which rows up to `limit` are read, or an index of pandas, as a table or a column.
+
+    Any other value is returned as it is.
+    """
+    if is_instance(value, "pandas.MultiIndex"):
+        return value.to_frame(index=False)
+    if is_instance(value, "pandas.Index"):
+        return value.to_series(index=range(len(value)))
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is None or not isinstance(value, pyarrow.RecordBatch | pyarrow.RecordBatchReader):
         return value

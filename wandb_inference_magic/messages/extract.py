@@ -14,7 +14,7 @@ from ..errors import InferenceError
 from ..text import json_values, read_json_text, ungrouped, with_backslashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
@@ -113,34 +113,32 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
     """
     if (records := _records(parsed)) is not None:
         return records
+    sources = (text, *(block.text for block in code_blocks(text)))
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
-    for source in (text, *(block.text for block in code_blocks(text))):
+    for source in sources:
         escaped = _CODE.sub(lambda code: _PIPE.sub(r"\|", code[0]), source)
         if (table := next(_tables(_blocks(escaped)), None)) is not None:
             return table
-    if lines := _json_lines(text):
+    if lines := _json_lines(sources):
         return lines
     try:
         value = json_in(text)
     except (ValueError, RecursionError):
         return None
-    return None if value == [] and not _is_empty_list(text) else _records(value)
+    # `[ ]` among words is a check box.
+    is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
+    return _records(value) if is_list else None
 
 
-def _json_lines(text: str) -> list[dict[str, Any]]:
-    """Return the objects of a text that has one on each of its lines, or in a code block; empty for any other."""
-    for source in (text, *(block.text for block in code_blocks(text))):
+def _json_lines(sources: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the objects of the first text that has one on each of its lines; empty if there is none."""
+    for source in sources:
         lines = [line for line in source.splitlines() if line.strip()]
         with suppress(ValueError, RecursionError):
             values = [read_json_text(with_backslashes(line)) for line in lines]
             if len(values) > 1 and all(isinstance(one, dict) for one in values):
                 return values
     return []
-
-
-def _is_empty_list(text: str) -> bool:
-    """Return whether an answer, or a code block in it, is an empty list. `[ ]` among words is a check box."""
-    return any("".join(part.split()) == "[]" for part in (text, *(block.text for block in code_blocks(text))))
 
 
 def _records(value: Any) -> list[dict[str, Any]] | None:

@@ -237,15 +237,21 @@ def _cell(value: Any) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return size_of(value)
     if isinstance(value, dict | list | tuple | set | frozenset):
-        value = in_order(value) if isinstance(value, set | frozenset) else value
         with suppress(ValueError, RecursionError):
-            value = json.dumps(value, ensure_ascii=False, default=str)
+            value = json.dumps(_listed(value), ensure_ascii=False, default=_listed)
     elif hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {len(value):,} rows]"
     text = str(value)
     if says_nothing(text):
         return f"[{type(value).__name__}]"
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
+
+
+def _listed(value: Any) -> Any:
+    """Return a set as a list, a container as it is, and any other value as text."""
+    if isinstance(value, set | frozenset):
+        return in_order(value)
+    return value if isinstance(value, dict | list | tuple) else str(value)
 
 
 def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:

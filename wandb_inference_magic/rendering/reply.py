@@ -36,6 +36,9 @@ LAST_LINES: Final = (
     "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
 )
 
+# What an address in a link keeps as it is.
+IN_ADDRESS: Final = ":/?=&%#+,;@~"
+
 # The finish reasons that the footer reports.
 ENDINGS: Final = {"length": "cut at the token limit", "content_filter": "cut by the service's content filter"}
 
@@ -193,10 +196,17 @@ def _is_in_reasoning(reply: Reply) -> bool:
 
 
 def _footer(reply: Reply) -> list[DocumentPart]:
-    lines = [safe_inline(line) for line in (*_remarks(reply), footer(reply))]
-    if reply.trace and is_link(reply.trace):
-        lines[-1] += f" · [trace]({quote(reply.trace, safe=':/?=&%')})"
+    lines = [safe_inline(notice) for notice in reply.notices]
+    if reply.sources:
+        lines.append(f"Sources: {' '.join(_link(text, address) for text, address in _sources(reply))}")
+    trace = f" · {_link('trace', reply.trace)}" if is_link(reply.trace) else ""
+    lines.append(safe_inline(footer(reply)) + trace)
     return [f"\n\n<small>{line}</small>" for line in lines]
+
+
+def _link(text: str, address: str) -> str:
+    """Return a text as Markdown, linked to an address if that leads to the web."""
+    return f"[{safe_inline(text)}]({quote(address, safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
 
 
 def reply_plain(reply: Reply) -> str:
@@ -211,16 +221,16 @@ def reply_text(reply: Reply) -> str:
     return f"{steps}\n\n{text}" if steps else text
 
 
-def _remarks(reply: Reply) -> tuple[str, ...]:
-    """Return what stands between a reply and its footer: its notices and its sources."""
-    sources = (f"[{number}] {address}" for number, address in enumerate(reply.sources, 1))
-    return (*reply.notices, f"Sources: {' '.join(sources)}") if reply.sources else reply.notices
+def _sources(reply: Reply) -> list[tuple[str, str]]:
+    """Return how the sources of a reply are shown, each with its address."""
+    return [(f"[{number}] {address}", address) for number, address in enumerate(reply.sources, 1)]
 
 
 def lines_below(reply: Reply) -> list[str]:
     """Return the lines of plain text under a reply: its notices, then the footer."""
+    sources = [f"Sources: {' '.join(text for text, _ in _sources(reply))}"] if reply.sources else []
     link = f" · trace: {reply.trace}" if reply.trace else ""
-    return [f"[{safe_plain(line)}]" for line in (*_remarks(reply), footer(reply) + link)]
+    return [f"[{safe_plain(line)}]" for line in (*reply.notices, *sources, footer(reply) + link)]
 
 
 def status_markdown(words: str) -> str:

@@ -61,7 +61,7 @@ def export(thread: Thread, file: str) -> Path:
         If the extension is not .md, .html or .json, and if the file cannot be written.
     """
     path = expanded(file)
-    write = WRITERS.get(path.suffix)
+    write = WRITERS.get(path.suffix.lower())
     if write is None:
         ending = f"the ending {path.suffix}" if path.suffix else "no ending"
         raise InferenceError(
