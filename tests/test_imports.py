@@ -1,15 +1,18 @@
-"""Warnings of other packages during their import are not shown. The user's own warnings are, from any thread."""
+"""Imports: no warning of theirs is shown, and nothing of the user's process is changed after them."""
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from wandb_inference_magic.imports import import_quietly
+from wandb_inference_magic.imports import import_quietly, without_collections
 
 
 @pytest.mark.short
@@ -43,3 +46,47 @@ def test_parallel_imports_leave_the_users_warning_filters_unchanged(
             assert list(warnings.filters) == before
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    yield
+    gc.enable()
+
+
+@pytest.mark.short
+@pytest.mark.usefixtures("collector")
+def test_the_collector_is_as_it_was_after_imports() -> None:
+    with pytest.raises(ImportError), without_collections():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    with without_collections():
+        pass
+    assert not gc.isenabled()
+
+
+@pytest.mark.short
+@pytest.mark.usefixtures("collector")
+def test_what_the_user_has_frozen_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with without_collections():
+            pass
+        assert 0 < gc.get_freeze_count() <= frozen
+    finally:
+        gc.unfreeze()
+
+
+@pytest.mark.short
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_that_is_forked_meanwhile_has_its_collector() -> None:
+    with without_collections():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        _, status = os.waitpid(pid, 0)
+    assert status == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import importlib
 import os
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.error import StdinNotImplementedError
 
 from ..config import WandbInference
+from ..imports import without_collections
 from ..session import current_session, end_session, start_session
 from . import completion, transformers as question
 from .magics import InferenceMagics
@@ -114,15 +116,17 @@ def _close_after_cell(shell: InteractiveShell, session: Session) -> None:
 def _import_ahead(session: Session) -> None:
     """Import and create what the first chat needs while the user is still reading. The chat reports any failure."""
     try:
-        for name in NEEDED:
-            importlib.import_module(name)
-        from ..client import certificates
-        from ..markup import sanitize_markdown
+        with without_collections():
+            for name in NEEDED:
+                importlib.import_module(name)
+            from ..client import certificates
+            from ..markup import sanitize_markdown
 
-        # The first call creates the parsers.
-        sanitize_markdown("**ready**")
+            # The first call creates the parsers.
+            sanitize_markdown("**ready**")
         later: list[Callable[[], object]] = [partial(importlib.import_module, name) for name in LATER]
-        for prepare in (*later, certificates):
+        # Last, a collection: it is due, and would delay the first chat.
+        for prepare in (*later, certificates, gc.collect):
             # A chat that runs has what it needs, and would only be slower meanwhile.
             if session.is_used:
                 return
