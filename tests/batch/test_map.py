@@ -301,6 +301,13 @@ def test_the_progress_bar_shows_a_retry(mapper: Kernel, service: Service) -> Non
     assert shows_retry
 
 
+def test_calls_whose_tokens_are_not_counted_are_not_shown_as_no_tokens(mapper: Kernel, service: Service) -> None:
+    service.always = completion("Good.", counted={"queue_time": 0.1})
+    service.then(completion("Good."))
+    assert "12 + 3 tokens · tokens of 3 calls not counted" in mapper.run(MAP).text
+    assert "in _wbmap · tokens of 4 calls not counted" in mapper.run(f"{MAP[:10]} --no-cache{MAP[10:]}").text
+
+
 def test_a_run_waits_for_a_service_that_fails_for_every_row(mapper: Kernel, service: Service) -> None:
     """More often than `max_retries` says: only a row that fails where others are answered is given up."""
     failing = [refused(503, "overloaded", Retry_After="0")] * 12

@@ -394,7 +394,7 @@ def test_rows_have_the_index_of_the_frame(
 
 def test_answers_of_which_none_is_right_are_to_be_compared_with_the_truth(api: ModuleType, service: Service) -> None:
     service.always = completion("I like it.")
-    hint = "No answer is right: compare the answers in `rows` with label."
+    hint = "No answer is right: compare the answers in .rows with label."
     assert hint in str(evaluated(api))
     by_model(service, x="good bad bad bad", y="bad bad good good")
     assert hint not in str(evaluated(api, prompt="{{ text }} now?"))

@@ -27,7 +27,8 @@ class RunResults:
     cassette. `retry_reason` is why rows are being retried, and `retry_at` when, by the clock; the reason is empty once
     a row is answered. `cut` is the number of answers that were cut by the limit that a budget added. `flawed` is the
     number of answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the
-    counts and costs of the calls. `shortened` is the number of rows in whose prompts values were cut.
+    counts and costs of the calls. `uncounted` is the number of calls whose tokens the endpoint did not count.
+    `shortened` is the number of rows in whose prompts values were cut.
     `failed_before` are the rows without an answer that failed in an earlier run, and were not asked again.
     """
 
@@ -39,6 +40,7 @@ class RunResults:
     shared: int = 0
     replayed: int = 0
     usage: Usage = NOTHING
+    uncounted: int = 0
     cost: float | None = 0.0
     stopped: InferenceError | None = None
     notices: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ class RunResults:
         self.cut += call.is_cut_by_budget
         self.reports = tuple(dict.fromkeys((*self.reports, *call.notices)))
         self.usage += call.usage or NOTHING
+        self.uncounted += call.usage is None
         self.cost = None if self.cost is None or call.cost is None else self.cost + call.cost
 
     def notice(self, *notices: str) -> None:

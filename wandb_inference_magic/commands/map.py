@@ -219,6 +219,7 @@ def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str
 def _lines(ran: Ran, name: str) -> Iterator[str]:
     runs = ran.runs
     usage = sum((run.usage for run in runs[1:]), runs[0].usage)
+    uncounted = sum(run.uncounted for run in runs)
     answered = sum(run.done - run.failed for run in runs)
     parts = [
         f"{answered:,} of {sum(run.total or len(run.answers) for run in runs):,} rows answered, in {name}",
@@ -227,12 +228,13 @@ def _lines(ran: Ran, name: str) -> Iterator[str]:
         *([f"{replayed:,} replayed"] if (replayed := sum(run.replayed for run in runs)) else []),
         *([f"{failed:,} failed"] if (failed := sum(run.failed for run in runs)) else []),
         *([f"{flawed:,} cut or refused"] if (flawed := sum(run.flawed for run in runs)) else []),
-        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens",
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.total_tokens or not uncounted else "",
+        f"tokens of {counted(uncounted, 'call')} not counted" if uncounted else "",
         duration(ran.seconds),
         describe_cost(cost_of(runs)),
         ", ".join(run.model for run in runs),
     ]
-    yield f"{' · '.join(parts)}."
+    yield f"{' · '.join(filter(None, parts))}."
     if ran.trace.link:
         yield f"Trace: {ran.trace.link}"
     if rows_cut := max(run.shortened for run in runs):

@@ -303,12 +303,12 @@ class Evaluation:
         ]
         if failed:
             shown = " ".join(f"{where}: {why}" for where, why in failed[:SHOWN_ERRORS])
-            more = f" And {len(failed) - SHOWN_ERRORS:,} more: see `rows`." if len(failed) > SHOWN_ERRORS else ""
+            more = f" And {len(failed) - SHOWN_ERRORS:,} more: see .rows." if len(failed) > SHOWN_ERRORS else ""
             lines.append(f"{len(failed):,} failed or cut, counted as not right. {shown}{more}")
         is_scored = self._has_truth and not self._has_no_score
         if is_scored and len(failed) < len(self.source) and not any(map(any, self._right())):
             lines.append(
-                f"No answer is right: compare the answers in `rows` with {self.truth}. A schema limits what a model "
+                f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
             )
         judge = self.judged.run if self.judged else None
