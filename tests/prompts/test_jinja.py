@@ -187,7 +187,7 @@ ROW = {
 }  # fmt: skip
 ROW_AS_JSON = (
     '{"z": "a & b\'s <é>", "when": "2026-01-02T00:00:00", "n": 3, "none": null, "nan": null, '
-    '"inf": [null, {"low": null}]}'
+    '"inf": ["inf", {"low": "-inf"}]}'
 )
 
 
