@@ -105,7 +105,8 @@ def halve(x: float) -> float:
 
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
-    (None, "None"),
+    (None, ""),
+    (pd.NaT, ""),
     (1.5, "1.5"),
     (True, "True"),
     (np.float64(2.5), "2.5"),

@@ -46,8 +46,11 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     kind = type(value)
-    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant", "NullScalar"):
+    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
+    if kind.__name__.endswith("Scalar"):
+        # One of pyarrow.
+        return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
     if isinstance(value, Number) or kind.__name__ in ("datetime64", "timedelta64"):

@@ -43,7 +43,6 @@ DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
-LONGEST_GEOMETRY: Final = 2000
 # The methods of IPython's protocol that give a text.
 _SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
@@ -88,6 +87,8 @@ def as_prompt(value: object) -> str | Image:
     InferenceError
         For a path that cannot be read or is not a text file, and for a value that has no readable form.
     """
+    if frames.is_missing(value):
+        return ""
     if (shown := _ai_form(value)) is not None:
         return shown
     if form := _form_of(type(value)):
@@ -249,6 +250,8 @@ class _Plain:
     def _of_container(self, value: Any) -> Any:
         if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
             return self._text_of(shown)
+        if is_instance(value, "pyarrow.Scalar"):
+            return self.of(value.as_py())
         if isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
@@ -352,15 +355,6 @@ def _words(value: object) -> str:
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
-def _geometry(value: Any) -> str:
-    text = str(value.wkt)
-    if len(text) <= LONGEST_GEOMETRY:
-        return text
-    bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
-    left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
-    return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
-
-
 def _array(value: Any) -> str | Image:
     """Return the form of an array. One of images, such as the axes of a figure, is as the list of them.
 
@@ -409,13 +403,14 @@ _FORMS: Final[dict[str, Form]] = {
     "polars.LazyFrame": frames.describe_frame,
     "polars.Series": frames.describe_frame,
     "pyarrow.Table": frames.describe_frame,
+    "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
-    "shapely.geometry.base.BaseGeometry": _geometry,
+    "shapely.geometry.base.BaseGeometry": charts.describe_geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
     "IPython.core.display.TextDisplayObject": _shown,
