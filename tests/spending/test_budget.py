@@ -44,7 +44,7 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Call
             if arrived[0] > 1:
                 release.set()
         assert release.wait(60)
-        completion("Yes.", counted=usage(0, 8000))(one)
+        completion("Yes.", counted=usage(1, 7998))(one)
 
     wandb.api.always = answer
     api = start_api(**known_model_environment(wandb))
@@ -81,14 +81,14 @@ MAP_WITH_REPAIR = (
 
 
 def test_the_repair_of_a_row_needs_budget(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.always = completion('{"label": "so so"}', counted=usage(0, 8000))
+    wandb.api.always = completion('{"label": "so so"}', counted=usage(1, 7998))
     assert run(0.006, MAP_WITH_REPAIR) == ["budget", "0.0"]
     assert len(wandb.api.chats) == 1
 
 
 def test_a_repaired_row_reserves_one_call_at_a_time(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.then(completion('{"label": "so so"}', counted=usage(0, 8000)))
-    wandb.api.always = completion('{"label": "good"}', counted=usage(0, 8000))
+    wandb.api.then(completion('{"label": "so so"}', counted=usage(1, 7998)))
+    wandb.api.always = completion('{"label": "good"}', counted=usage(1, 7998))
     assert run(0.0085, MAP_WITH_REPAIR) == ["['good']", "0.0"]
     assert len(wandb.api.chats) == 2
 
