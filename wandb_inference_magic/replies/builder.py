@@ -161,9 +161,8 @@ class ReplyBuilder:
 
     def estimated(self, usage: Usage) -> None:
         """Use an estimate instead of token counts that were not valid."""
-        unusable = (
-            self.nonsense or f"0 tokens for this {'text' if self.usage and self.usage.prompt_tokens else 'prompt'}"
-        )
+        zero = "text" if self.usage and self.usage.prompt_tokens else "prompt"
+        unusable = self.nonsense or f"0 tokens for this {zero}"
         self.usage, self.usage_is_estimate = usage, True
         self.notice(f"The service reported unusable token counts ({unusable}); they are estimated instead.")
 
