@@ -355,6 +355,8 @@ def test_an_invalid_limit_is_refused(name: str, value: object) -> None:
         with pytest.raises(InferenceError, match=f"{name} is not a number above 0. Nothing was sent") as caught:
             reserve_for(**body)
         assert caught.value.cause == "option"
+        # The same for a magic and for `client()`.
+        assert "--" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [1, 10, 1.5, 0.5, 1000.0])
@@ -368,10 +370,22 @@ def test_several_replies_of_one_call_are_reserved_together(name: str) -> None:
     one, three = (reserve_for(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
     assert three - one == pytest.approx(2 * 0.0005)
     assert reserve_for(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
-    for invalid in (None, "3", -1, [], True, float("nan")):
+    assert reserve_for(max_tokens=1000, extra_body={name: "3"})[0] == three
+    for invalid in (None, "three", -1, [], True, float("nan")):
         assert reserve_for(max_tokens=1000, extra_body={name: invalid})[0] == one
     with pytest.raises(InferenceError, match="This could cost"):
         reserve_for(max_tokens=10_000, extra_body={name: 10**400})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "replies"),
+    [("a b", 1), (["a", "b", "c"], 3), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([], 1), (None, 1)],
+)
+def test_each_prompt_of_a_call_has_its_replies(prompt: object, replies: int) -> None:
+    one = reserve_for(max_tokens=1000)[0]
+    assert reserve_for(max_tokens=1000, prompt=prompt)[0] - one == pytest.approx((replies - 1) * 0.0005)
+    two_each = reserve_for(max_tokens=1000, prompt=prompt, n=2)[0]
+    assert two_each - one == pytest.approx((2 * replies - 1) * 0.0005)
 
 
 def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:

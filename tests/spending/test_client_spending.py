@@ -163,6 +163,8 @@ def test_a_request_that_no_cassette_holds_is_no_call(
         ("chat.completions.create(extra_body={'max_tokens': 9000}, **M)", "This could cost"),
         ("chat.completions.create(n=500, max_tokens=100, **M)", "This could cost"),
         ("completions.create(model='test/thinker', prompt='x', max_tokens=9000)", "This could cost"),
+        ("completions.create(model='test/thinker', prompt=['x'] * 10, max_tokens=900)", "This could cost"),
+        ("chat.completions.create(extra_body={'n': '50'}, max_tokens=100, **M)", "This could cost"),
         ("embeddings.create(model='test/thinker', input='x' * 40_000)", "This could cost"),
         (
             "post('/responses', body={'model': 'test/thinker', 'max_output_tokens': 9}, cast_to=object)",
@@ -179,6 +181,19 @@ def test_every_form_of_a_call_is_checked(run: Callable[..., list[str]], wandb: W
     assert line.startswith("budget")
     assert says in line
     assert [one.path for one in wandb.api.received if one.method == "POST"] == []
+
+
+def test_a_call_without_a_reply_gets_no_limit(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.documents["/v1/embeddings"] = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}],
+        "model": "m",
+        "usage": {"prompt_tokens": 5, "total_tokens": 5},
+    }
+    code = "client().embeddings.create(model='test/thinker', input='x')\ntotal()"
+    assert run(0.001, code) == ["1 0 0 5 0 0 0.000005 0.0"]
+    (sent,) = [one.body for one in wandb.api.received if one.path.endswith("/embeddings")]
+    assert "max_tokens" not in sent
 
 
 def test_a_request_that_cannot_be_built_gives_its_reservation_back(run: Callable[..., list[str]], wandb: Wandb) -> None:

@@ -227,7 +227,7 @@ class Reservation:
         worst = _WorstCase(request, price, wanted, least, part)
         rest = self._reserve(worst, limit)
         if worst.usd > part.usable(rest) + ROUNDING:
-            lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
+            lower = "" if worst.limit else "A lower max_tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
             raise InferenceError(
@@ -253,7 +253,7 @@ class Reservation:
             raise InferenceError(
                 f"A budget is set, but {unclear} is not a number above 0. Nothing was sent.",
                 why="Services treat it differently; some then write without a limit.",
-                remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
+                remedy="Give a whole number, such as 500, or leave it out: the budget then sets a limit.",
                 cause="option",
             )
         return request.price
