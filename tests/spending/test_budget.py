@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
-from service import Answer, Streamed, Wandb, completion, refused, usage
+from service import Answer, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.rendering.reply import footer
 from wandb_inference_magic.session import current_session
 from wandb_inference_magic.spending.budget import Budget, Reservation
 from wandb_inference_magic.spending.usage import UsageTracker
@@ -69,6 +70,27 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Call
         ends.append(ended.get(timeout=60))
     assert ends == ["budget", "budget", "budget", "Yes."]
     assert arrived == [1]
+
+
+def test_a_budget_that_is_used_up_by_tool_rounds_keeps_the_steps(
+    wandb: Wandb, start_api: Callable[..., ModuleType]
+) -> None:
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return f"It rains in {city}."
+
+    # Each call can cost less than it does: 0.00105 USD.
+    wandb.api.always = calling(("weather", '{"city": "Oslo"}'), counted=usage(1000, 100))
+    api = start_api(**known_model_environment(wandb))
+    current_session().settings.set(budget=0.003)
+    api.models()
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi", max_tokens=100, tools=weather)
+    assert caught.value.what.startswith("The budget is used up after 3 calls: the next one could cost $")
+    assert "Nothing was sent" not in str(caught.value)
+    partial = caught.value.partial
+    assert [step.result for step in partial.steps] == ["It rains in Oslo."] * 3
+    assert "3 calls · incomplete: stopped by the budget" in footer(partial)
 
 
 MAP_WITH_REPAIR = (

@@ -169,7 +169,7 @@ class ModelCall:
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
-        self.reservation.reserve(request)
+        self.reservation.reserve(request, after=len(self._ended) + 1)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
 

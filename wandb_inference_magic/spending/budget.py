@@ -11,6 +11,7 @@ from uuid import uuid4
 from ..catalog import usd
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
+from ..text import counted
 from .usage import ROUNDING
 
 if TYPE_CHECKING:
@@ -197,7 +198,13 @@ class Reservation:
         return self._usd
 
     def reserve(
-        self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS, part: BudgetPart = WHOLE
+        self,
+        request: PreparedRequest,
+        *,
+        wanted: int = 1,
+        least: int = FEWEST_TOKENS,
+        part: BudgetPart = WHOLE,
+        after: int = 0,
     ) -> None:
         """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
 
@@ -212,6 +219,8 @@ class Reservation:
             The fewest tokens to reserve for a reply when the user set no limit.
         part : BudgetPart
             What of the budget the calls of the same run may reserve.
+        after : int
+            How many calls of the same answer have been made, for the message.
 
         Raises
         ------
@@ -230,8 +239,11 @@ class Reservation:
             lower = "" if worst.limit else "A lower max_tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
+            cost = f"could cost {usd(worst.usd)}, and {left} is left"
             raise InferenceError(
-                f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent.",
+                f"The budget is used up after {counted(after, 'call')}: the next one {cost}."
+                if after
+                else f"This {cost} of the budget. Nothing was sent.",
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
