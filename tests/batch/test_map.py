@@ -528,7 +528,7 @@ def test_a_map_stops_at_the_budget_and_keeps_its_rows(kernel_with_catalog: Kerne
     kernel = kernel_with_catalog
     before = len(wandb.api.chats)
     # Each call costs more than could be known before: 0.001 USD.
-    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    wandb.api.always = completion("Yes.", counted=usage(998, 4))
     kernel.run("%wbconfig --budget 0.01\nmany = [str(number) for number in range(100)]")
     run = kernel.run("%%wbmap many -o out --max-tokens 5 --concurrency 2\n{{ text }}")
     assert "The budget is used up" in run.error

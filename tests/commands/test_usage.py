@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -237,10 +238,8 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
     forms = [
         *(f'{{"prompt_tokens": {one}, "completion_tokens": 3}}' for one in INVALID_COUNTS),
         *(f'{{"prompt_tokens": 12, "completion_tokens": {one}}}' for one in INVALID_COUNTS),
-        *(
-            f'{{"prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {{"cached_tokens": {one}}}}}'
-            for one in (*INVALID_COUNTS, "13")
-        ),
+        '{"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}',
+        '{"total_tokens": 1500}',
         "-9",
         '"many"',
     ]
@@ -248,7 +247,7 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
         wandb.api.then(with_usage(form))
         run = kernel.run("%wbchat --once hi\nassert _wbreply.text == 'Hello there.', _wbreply.text")
         assert run.ok, (form, run.error)
-        assert "The service reported impossible token counts (" in run.text, form
+        assert "The service reported unusable token counts (" in run.text, form
         assert "they are estimated instead." in run.text
         assert "about 5 + 3 tokens" in run.text
     run = kernel.run("%wbusage")
@@ -266,6 +265,14 @@ def test_invalid_counts_are_reported_and_replaced_by_estimates(kernel_with_catal
     assert "(-9)" in kernel.run("%wbchat --once hi").text
 
 
+@pytest.mark.parametrize("cached", [*INVALID_COUNTS, "13"])
+def test_a_count_of_cached_tokens_that_is_not_valid_is_0(api: ModuleType, service: Service, cached: str) -> None:
+    cached = f'"prompt_tokens_details": {{"cached_tokens": {cached}}}'
+    service.then(with_usage(f'{{"prompt_tokens": 12, "completion_tokens": 3, {cached}}}'))
+    reply = api.chat("hi")
+    assert (reply.usage, reply.usage_is_estimate, reply.notices) == (Usage(12, 3), False, ())
+
+
 def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
     kernel_with_catalog: Kernel, wandb: Wandb
 ) -> None:
@@ -274,9 +281,9 @@ def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
     kernel.run("rows = ['a', 'b']\n%wbconfig --budget 0.01")
     run = kernel.run("%%wbmap rows\n{{ text }}")
     assert run.ok, run.error
-    assert run.text.count("The service reported impossible token counts (-9)") == 1
+    assert run.text.count("The service reported unusable token counts (-9)") == 1
     run = kernel.run("%%wbchat --no-stream -m test/thinker -m test/eyes\nhi")
-    assert run.text.count("The service reported impossible token counts (-9)") == 2
+    assert run.text.count("The service reported unusable token counts (-9)") == 2
     assert kernel.run("%wbusage").ok
     assert kernel.value("all(0 < one.cost < 0.001 for one in _wbreply)")
 
@@ -284,7 +291,7 @@ def test_invalid_counts_are_replaced_by_estimates_in_maps_and_comparisons(
 def test_whole_numbers_written_as_floats_are_counted(kernel: Kernel, service: Service) -> None:
     service.then(with_usage('{"prompt_tokens": 12.0, "completion_tokens": 3.0}'))
     run = kernel.run("%wbchat hi")
-    assert "impossible token counts" not in run.text
+    assert "unusable token counts" not in run.text
     assert "12 + 3 tokens" in run.text
 
 
@@ -306,7 +313,7 @@ def test_a_reply_with_a_count_that_python_cannot_read_is_kept(shared: SharedKern
         shared.service.then(script)
         run = shared.kernel.run(f"%wbchat --once {option} hi")
         assert run.ok, run.error
-        assert "The service reported impossible token counts (" in run.text
+        assert "The service reported unusable token counts (" in run.text
         assert shared.kernel.value("_wbreply.text") == "Hello there."
         assert shared.kernel.run("%wbusage").ok
 
@@ -330,21 +337,52 @@ counts = st.one_of(
 )
 
 
-def test_zeros_before_a_reply_broke_off_are_no_count() -> None:
+GOOD_COUNTS = {"prompt_tokens": 1000, "completion_tokens": 500}
+
+
+def counted(*counts: object, text: str = "Hello there, this is half of it", fails: bool = False) -> ReplyBuilder:
+    """Return the reply that was made of a text, and of chunks with these counts after it."""
     usage = UsageTracker()
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     request = PreparedRequest(Endpoint("custom", "http://127.0.0.1/v1"), "m", Price(1.0, 0.5), body, Thread(""))
     builder = ReplyBuilder()
-    zeros = {"prompt_tokens": 0, "completion_tokens": 0}
     with suppress(RuntimeError), usage.counting(request, builder, lambda _: ""):
-        builder.add(chunk({"content": "Hello there, this is half of it"}) | {"usage": zeros})
-        raise RuntimeError
-    used = usage.total().usage
-    assert used.prompt_tokens > 0
-    assert used.completion_tokens > 0
-    assert usage.total().cost > 0
-    assert "(0 tokens for this text)" in builder.notices[0]
+        builder.add(chunk({"content": text}))
+        for one in counts:
+            builder.add({"choices": [], "usage": one})
+        if fails:
+            raise RuntimeError
+    assert usage.total().usage == builder.usage
+    assert usage.total().estimates == builder.usage_is_estimate
+    return builder
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("counts", "of_what", "used"),
+    [
+        ((0, 0), "prompt", Usage(5, 8)),
+        ((0, 500), "prompt", Usage(5, 500)),
+        ((1000, 0), "text", Usage(1000, 8)),
+    ],
+)
+def test_no_tokens_for_what_was_sent_or_written_is_no_count(
+    counts: tuple[int, int], of_what: str, used: Usage, *, fails: bool
+) -> None:
+    builder = counted(dict(zip(GOOD_COUNTS, counts, strict=True)), fails=fails)
     assert (builder.usage, builder.usage_is_estimate) == (used, True)
+    assert f"(0 tokens for this {of_what})" in builder.notices[0]
+
+
+def test_no_tokens_for_an_empty_reply_is_a_count() -> None:
+    builder = counted({"prompt_tokens": 1000, "completion_tokens": 0}, text="")
+    assert (builder.usage, builder.notices) == (Usage(1000, 0), ())
+
+
+@pytest.mark.parametrize("last", [{"prompt_tokens": -1, "completion_tokens": 0}, {"total_tokens": 9}, "many"])
+def test_counts_that_are_not_valid_leave_those_of_an_earlier_chunk(last: object) -> None:
+    builder = counted(GOOD_COUNTS, last)
+    assert (builder.usage, builder.notices) == (Usage(1000, 500), ())
 
 
 @pytest.mark.short
@@ -373,10 +411,9 @@ def test_any_usage_is_counted_within_the_budget(chunks: list[Any], fails: bool) 
     assert reply.text == "Hello."
     json.dumps(reply.facts(), allow_nan=False)
     assert footer(reply)
-    # Zeros before a failure are an estimate too.
     assert reply.usage_is_estimate or not builder.nonsense
-    assert fails or reply.usage_is_estimate == bool(builder.nonsense)
-    assert any("impossible token counts" in notice for notice in reply.notices) == reply.usage_is_estimate
+    assert reply.usage is None or (reply.usage.prompt_tokens and reply.usage.completion_tokens)
+    assert any("unusable token counts" in notice for notice in reply.notices) == reply.usage_is_estimate
     assert format_cost(total)
     assert usage_rows(usage.by_model())
 

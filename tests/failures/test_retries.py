@@ -13,11 +13,15 @@ import pytest
 from clocks import FastClock
 from hypothesis import given, strategies as st
 from kernels import Kernel
-from service import Answer, Script, Service, Streamed, chunk, completion, refused
+from service import Answer, Script, Service, Streamed, calling, chunk, completion, refused
 
+from wandb_inference_magic.engine import run_chat, spec_from_python
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.failures.retries import read_retry_after, requested_delay, retry_delay
-from wandb_inference_magic.session import current_session
+from wandb_inference_magic.replies import CallProgress, NullListener
+from wandb_inference_magic.schemas import toolbox_of
+from wandb_inference_magic.session import Command, current_session
+from wandb_inference_magic.session.limiter import Limiters
 
 
 def busy(retry_after: float | None = None) -> InferenceError:
@@ -124,6 +128,43 @@ def test_the_countdown_is_shown(kernel: Kernel, service: Service) -> None:
     assert any("Trying again (1 of 3) in 1 s" in line for line in lines)
     assert "Trying again" not in run.text
     assert len(run.outputs) == 1
+
+
+class RetriesSeen(NullListener):
+    """Keeps what is said of tries while the clock goes ahead."""
+
+    def start(self, progress: CallProgress, *others: CallProgress) -> None:
+        self.progress = progress
+
+    def note(self, seen: list[str]) -> None:
+        if self.progress.retry is not None:
+            seen.append(self.progress.retry[0].partition("Trying again ")[2])
+
+
+def test_tries_during_an_outage_do_not_count(
+    api: ModuleType, service: Service, clock: FastClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of an earlier request of the same chat."""
+    outage = [refused(503, "busy")] * 6
+    service.then(*outage, refused(408, "late"), calling(("repr", "{}")), *[refused(408, "late")] * 4)
+    command, listener, seen = Command(current_session()), RetriesSeen(), list[str]()
+    sleep = clock.sleep
+
+    async def sleep_and_look(seconds: float) -> None:
+        listener.note(seen)
+        await sleep(seconds)
+
+    monkeypatch.setattr(clock, "sleep", sleep_and_look)
+
+    def now() -> str:
+        """Return the time."""
+        return "noon"
+
+    spec = spec_from_python("hi", parameters={}, schema=None, tools=toolbox_of([now], show=repr))
+    share = Limiters(clock).share(command.endpoint.url, command.model, 1)
+    with pytest.raises(InferenceError, match="It was tried 4 times"):
+        run_chat(command, spec, listener=listener, share=share)
+    assert [one for one in seen if "(0" not in one] == [f"({number} of 3)" for number in (1, 1, 2, 3)]
 
 
 @pytest.mark.usefixtures("clock")

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 from kernels import Kernel
 from known_models import known_model_environment
-from service import Answer, Streamed, Wandb, completion, refused, usage
+from service import Answer, Streamed, Wandb, calling, completion, refused, usage
 
 from wandb_inference_magic.catalog.models import Price
 from wandb_inference_magic.config.endpoint import Endpoint
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.messages.request import PreparedRequest
 from wandb_inference_magic.messages.thread import Thread
+from wandb_inference_magic.rendering.reply import footer
 from wandb_inference_magic.session import current_session
 from wandb_inference_magic.spending.budget import Budget, Reservation
 from wandb_inference_magic.spending.usage import UsageTracker
@@ -44,7 +45,7 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Call
             if arrived[0] > 1:
                 release.set()
         assert release.wait(60)
-        completion("Yes.", counted=usage(0, 8000))(one)
+        completion("Yes.", counted=usage(1, 7998))(one)
 
     wandb.api.always = answer
     api = start_api(**known_model_environment(wandb))
@@ -71,6 +72,27 @@ def test_chats_in_several_threads_share_the_budget(wandb: Wandb, start_api: Call
     assert arrived == [1]
 
 
+def test_a_budget_that_is_used_up_by_tool_rounds_keeps_the_steps(
+    wandb: Wandb, start_api: Callable[..., ModuleType]
+) -> None:
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return f"It rains in {city}."
+
+    # Each call can cost less than it does: 0.00105 USD.
+    wandb.api.always = calling(("weather", '{"city": "Oslo"}'), counted=usage(1000, 100))
+    api = start_api(**known_model_environment(wandb))
+    current_session().settings.set(budget=0.003)
+    api.models()
+    with pytest.raises(InferenceError) as caught:
+        api.chat("hi", max_tokens=100, tools=weather)
+    assert caught.value.what.startswith("The budget is used up after 3 calls: the next one could cost $")
+    assert "Nothing was sent" not in str(caught.value)
+    partial = caught.value.partial
+    assert [step.result for step in partial.steps] == ["It rains in Oslo."] * 3
+    assert "3 calls · incomplete: stopped by the budget" in footer(partial)
+
+
 MAP_WITH_REPAIR = (
     "try:\n"
     "    print(map_prompts(['a'], '{{ text }}', schema='label good|bad', max_tokens=8000).label.tolist())\n"
@@ -81,14 +103,14 @@ MAP_WITH_REPAIR = (
 
 
 def test_the_repair_of_a_row_needs_budget(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.always = completion('{"label": "so so"}', counted=usage(0, 8000))
+    wandb.api.always = completion('{"label": "so so"}', counted=usage(1, 7998))
     assert run(0.006, MAP_WITH_REPAIR) == ["budget", "0.0"]
     assert len(wandb.api.chats) == 1
 
 
 def test_a_repaired_row_reserves_one_call_at_a_time(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.then(completion('{"label": "so so"}', counted=usage(0, 8000)))
-    wandb.api.always = completion('{"label": "good"}', counted=usage(0, 8000))
+    wandb.api.then(completion('{"label": "so so"}', counted=usage(1, 7998)))
+    wandb.api.always = completion('{"label": "good"}', counted=usage(1, 7998))
     assert run(0.0085, MAP_WITH_REPAIR) == ["['good']", "0.0"]
     assert len(wandb.api.chats) == 2
 
@@ -355,6 +377,8 @@ def test_an_invalid_limit_is_refused(name: str, value: object) -> None:
         with pytest.raises(InferenceError, match=f"{name} is not a number above 0. Nothing was sent") as caught:
             reserve_for(**body)
         assert caught.value.cause == "option"
+        # The same for a magic and for `client()`.
+        assert "--" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [1, 10, 1.5, 0.5, 1000.0])
@@ -368,10 +392,22 @@ def test_several_replies_of_one_call_are_reserved_together(name: str) -> None:
     one, three = (reserve_for(max_tokens=1000, extra_body={name: number})[0] for number in (1, 3))
     assert three - one == pytest.approx(2 * 0.0005)
     assert reserve_for(extra_body={name: 10})[1] == pytest.approx(4096 / 2, rel=0.1)
-    for invalid in (None, "3", -1, [], True, float("nan")):
+    assert reserve_for(max_tokens=1000, extra_body={name: "3"})[0] == three
+    for invalid in (None, "three", -1, [], True, float("nan")):
         assert reserve_for(max_tokens=1000, extra_body={name: invalid})[0] == one
     with pytest.raises(InferenceError, match="This could cost"):
         reserve_for(max_tokens=10_000, extra_body={name: 10**400})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "replies"),
+    [("a b", 1), (["a", "b", "c"], 3), ([1, 2, 3], 1), ([[1, 2], [3]], 2), ([], 1), (None, 1)],
+)
+def test_each_prompt_of_a_call_has_its_replies(prompt: object, replies: int) -> None:
+    one = reserve_for(max_tokens=1000)[0]
+    assert reserve_for(max_tokens=1000, prompt=prompt)[0] - one == pytest.approx((replies - 1) * 0.0005)
+    two_each = reserve_for(max_tokens=1000, prompt=prompt, n=2)[0]
+    assert two_each - one == pytest.approx((2 * replies - 1) * 0.0005)
 
 
 def test_an_interrupt_directly_after_a_reservation_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,7 +189,7 @@ def test_the_spending_recorded_by_an_older_version_is_counted(
         file.executemany("insert into spent values (?, ?)", [("a", 0.3), ("b", 0.195)])
         file.commit()
     kernel.run(f"%wbconfig --budget 0.5 --budget-file {path}")
-    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    wandb.api.always = completion("Yes.", counted=usage(998, 4))
     assert "$0.0050 is left of the budget" in kernel.run("%wbchat --max-tokens 20000 hi").error
     assert wandb.api.chats == []
     assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
@@ -214,7 +214,7 @@ def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
     wandb: Wandb, environment: dict[str, str], tmp_path: Path
 ) -> None:
     # Each call costs 0.001 USD, more than could be known before.
-    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    wandb.api.always = completion("Yes.", counted=usage(998, 4))
     file = tmp_path / "class.sqlite"
     with processes(8, UNTIL_REFUSED, file, environment | known_model_environment(wandb), budget=0.02) as running:
         assert [one.communicate()[0].strip() for one in running] == ["budget"] * 8
@@ -225,7 +225,7 @@ def test_only_running_calls_exceed_the_budget_if_estimates_are_too_low(
 def test_the_spending_of_other_kernels_is_counted(kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path) -> None:
     kernel, file = kernel_with_catalog, tmp_path / "class.sqlite"
     kernel.run(f"%wbconfig --budget 0.01 --budget-file {file}")
-    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    wandb.api.always = completion("Yes.", counted=usage(998, 4))
     assert kernel.run("%wbchat --no-stream --max-tokens 10 hi").ok
     assert SharedSpending(file).spent() == 0.001
     SharedSpending(file).settle("", 0.5)
@@ -274,7 +274,7 @@ def test_the_file_name_is_relative_to_the_folder_where_it_was_set(
     kernel_with_catalog: Kernel, wandb: Wandb, tmp_path: Path
 ) -> None:
     kernel = kernel_with_catalog
-    wandb.api.always = completion("Yes.", counted=usage(1000, 0))
+    wandb.api.always = completion("Yes.", counted=usage(998, 4))
     (tmp_path / "sub").mkdir()
     for number, setting in enumerate(("%wbconfig --budget-file", "%config WandbInference.budget_file =")):
         name = f"class-{number}.sqlite"

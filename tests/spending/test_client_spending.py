@@ -76,7 +76,7 @@ def test_a_call_without_a_limit_gets_the_affordable_limit(run: Callable[..., lis
 
 
 def test_calls_are_checked_until_the_budget_is_used_up(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    wandb.api.always = completion("Yes.", counted=usage(1, 998))
     lines = run(0.00125, "for _ in range(4):\n    print(said(max_tokens=1000).partition(':')[0])\ntotal()")
     assert lines[:4] == ["Yes.", "Yes.", "InferenceError", "InferenceError"]
     assert len(wandb.api.chats) == 2
@@ -87,9 +87,9 @@ def test_each_attempt_reserves_its_cost_and_a_failed_one_releases_it(
     run: Callable[..., list[str]], wandb: Wandb
 ) -> None:
     wandb.api.then(refused(503, "busy", retry_after="0"))
-    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    wandb.api.always = completion("Yes.", counted=usage(1, 998))
     lines = run(0.0007, "print(said(max_tokens=1000))\ntotal()")
-    assert lines == ["Yes.", "2 1 0 0 1000 0 0.000500 0.0"]
+    assert lines == ["Yes.", "2 1 0 1 998 0 0.000500 0.0"]
 
 
 def test_failed_calls_raise_the_errors_of_the_sdk(run: Callable[..., list[str]], wandb: Wandb) -> None:
@@ -100,7 +100,7 @@ def test_failed_calls_raise_the_errors_of_the_sdk(run: Callable[..., list[str]],
 
 
 def test_a_budget_that_is_set_later_applies(run: Callable[..., list[str]], wandb: Wandb) -> None:
-    wandb.api.always = completion("Yes.", counted=usage(0, 1000))
+    wandb.api.always = completion("Yes.", counted=usage(1, 998))
     code = "kept = client()\nsession.settings.set(budget=0.000001)\nprint(said(max_tokens=10))"
     (line,) = run(0, code)
     assert line.startswith("InferenceError: This could cost")
@@ -163,6 +163,8 @@ def test_a_request_that_no_cassette_holds_is_no_call(
         ("chat.completions.create(extra_body={'max_tokens': 9000}, **M)", "This could cost"),
         ("chat.completions.create(n=500, max_tokens=100, **M)", "This could cost"),
         ("completions.create(model='test/thinker', prompt='x', max_tokens=9000)", "This could cost"),
+        ("completions.create(model='test/thinker', prompt=['x'] * 10, max_tokens=900)", "This could cost"),
+        ("chat.completions.create(extra_body={'n': '50'}, max_tokens=100, **M)", "This could cost"),
         ("embeddings.create(model='test/thinker', input='x' * 40_000)", "This could cost"),
         (
             "post('/responses', body={'model': 'test/thinker', 'max_output_tokens': 9}, cast_to=object)",
@@ -179,6 +181,19 @@ def test_every_form_of_a_call_is_checked(run: Callable[..., list[str]], wandb: W
     assert line.startswith("budget")
     assert says in line
     assert [one.path for one in wandb.api.received if one.method == "POST"] == []
+
+
+def test_a_call_without_a_reply_gets_no_limit(run: Callable[..., list[str]], wandb: Wandb) -> None:
+    wandb.api.documents["/v1/embeddings"] = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}],
+        "model": "m",
+        "usage": {"prompt_tokens": 5, "total_tokens": 5},
+    }
+    code = "client().embeddings.create(model='test/thinker', input='x')\ntotal()"
+    assert run(0.001, code) == ["1 0 0 5 0 0 0.000005 0.0"]
+    (sent,) = [one.body for one in wandb.api.received if one.path.endswith("/embeddings")]
+    assert "max_tokens" not in sent
 
 
 def test_a_request_that_cannot_be_built_gives_its_reservation_back(run: Callable[..., list[str]], wandb: Wandb) -> None:

@@ -189,7 +189,7 @@ class RowCall(ModelCall):
         self.is_answered = False
 
     async def send(self, client: AsyncOpenAI) -> None:
-        self.was_sent, self._forgiven = False, 0
+        self.was_sent = False
         try:
             await super().send(client)
         except InferenceError as error:

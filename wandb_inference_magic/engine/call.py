@@ -101,7 +101,7 @@ class ModelCall:
         InferenceError
             When no further try is made.
         """
-        tries = 0
+        tries = self._forgiven = 0
         while True:
             try:
                 await self.attempt(client)
@@ -116,7 +116,7 @@ class ModelCall:
                     if tries > 1:
                         error.why = f"{error.why} It was tried {tries} times.".strip()
                     raise error from failure
-                again = f"{error.what} Trying again ({tries} of {self._command.settings.max_retries})"
+                again = f"{error.what} Trying again ({tries - self._forgiven} of {self._command.settings.max_retries})"
                 self.progress.retry = again, perf_counter() + seconds
                 await self._command.session.clock.sleep(seconds)
                 self.progress.retry, self.progress.builder = None, ReplyBuilder()
@@ -169,7 +169,7 @@ class ModelCall:
 
     def follow_with(self, request: PreparedRequest) -> None:
         """Make another request the current one, after the current one has been answered."""
-        self.reservation.reserve(request)
+        self.reservation.reserve(request, after=len(self._ended) + 1)
         self._ended.append(self.built())
         self.sent, self.progress.builder = request, ReplyBuilder()
 

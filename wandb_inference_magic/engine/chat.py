@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .request import ChatSpec
 
 MAX_ROUNDS: Final = 10
+# Why the reply of a chat that failed is incomplete, by the error's cause.
+INCOMPLETE: Final = {"answer": "not what was asked for", "budget": "stopped by the budget"}
 UNFIT_REMEDY: Final = (
     "Its text is in {place}. Say in the prompt what you want, make the schema simpler, or ask another model."
 )
@@ -121,7 +123,7 @@ def _run(run: _ChatRun, trace: Trace) -> Reply:
         interrupted.partial = partial
         raise interrupted from None
     except InferenceError as error:
-        partial = run.reply("not what was asked for" if error.cause == "answer" else "the reply broke off")
+        partial = run.reply(INCOMPLETE.get(error.cause, "the reply broke off"))
         trace.came(partial)
         run.keep_partial(partial)
         error.partial = partial

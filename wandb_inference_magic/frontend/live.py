@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import Interrupted
 from ..rendering import thought
-from ..replies import CallProgress
+from ..replies import CallProgress, ReplyBuilder
 from ..text import counted, duration
 
 if TYPE_CHECKING:
@@ -108,10 +108,13 @@ class LiveUpdater(Spinner):
     def start(self, progress: CallProgress) -> None:
         """Draw the reply to the next request from now on."""
         self._progress = progress
-        self._pieces = progress.builder.text_pieces
-        self._taken, self._status = 0, ""
+        self._status = ""
+        self._follow(progress.builder)
         self._reasoning_taken = self._words_thought = 0
         self._ending, self._ending_shown, self._has_thought = "", 0, False
+
+    def _follow(self, builder: ReplyBuilder) -> None:
+        self._builder, self._pieces, self._taken = builder, builder.text_pieces, 0
 
     def redraw(self) -> None:
         """Draw the text received since the last time or, if there has been none for a while, why."""
@@ -119,7 +122,7 @@ class LiveUpdater(Spinner):
         if self._take(now):
             return
         if not self._taken:
-            self._wait(now - self._progress.builder.started)
+            self._wait(now - self._builder.started)
         elif now - self._last_text > SETTLE_SECONDS:
             self._last_text = now
             self._canvas.flush()
@@ -143,6 +146,7 @@ class LiveUpdater(Spinner):
     def finish(self, reply: Reply) -> None:
         """Draw the reply in its final form."""
         self._notice_restart()
+        self._turn_to_current()
         self._fold()
         self._canvas.finish(reply)
 
@@ -152,6 +156,18 @@ class LiveUpdater(Spinner):
 
     def _take(self, now: float) -> bool:
         """Append the text received since the last time to the canvas. Return whether there was any."""
+        has_text = self._take_of_builder(now)
+        return (self._turn_to_current() and self._take_of_builder(now)) or has_text
+
+    def _turn_to_current(self) -> bool:
+        """Follow the reply to a request that was sent again, if there is one. Return whether there is."""
+        builder = self._progress.builder
+        if builder is self._builder:
+            return False
+        self._follow(builder)
+        return True
+
+    def _take_of_builder(self, now: float) -> bool:
         self._notice_restart()
         new = self._pieces[self._taken :]
         if not new:
@@ -164,19 +180,18 @@ class LiveUpdater(Spinner):
 
     def _notice_restart(self) -> None:
         """Say so if the text so far has turned out to be reasoning."""
-        pieces = self._progress.builder.text_pieces
-        if pieces is self._pieces:
+        if self._builder.text_pieces is self._pieces:
             return
         if self._taken:
             self._canvas.step("*The text above is the model's reasoning.*")
-        self._pieces, self._taken = pieces, 0
+        self._follow(self._builder)
 
     def _wait(self, waited: float) -> None:
         """Show what is waited for, or what the model thinks."""
         if retry := describe_retry(self._progress):
             self._show_status(retry)
             return
-        new = self._progress.builder.reasoning_pieces[self._reasoning_taken :]
+        new = self._builder.reasoning_pieces[self._reasoning_taken :]
         self._reasoning_taken += len(new)
         model = self._progress.model
         if not self._reasoning_taken:
@@ -193,7 +208,7 @@ class LiveUpdater(Spinner):
 
     def _fold(self) -> None:
         """Fold the reasoning before the text, once."""
-        builder = self._progress.builder
+        builder = self._builder
         if builder.reasoning_pieces and not self._has_thought:
             self._has_thought = True
             self._canvas.thought(thought(builder.reasoning, builder.seconds_thinking))

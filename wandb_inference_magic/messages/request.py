@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from math import ceil
@@ -85,9 +86,10 @@ class PreparedRequest:
 
     @property
     def most_replies(self) -> int:
-        """The most replies that the service may generate for this request (`n` or `best_of`)."""
-        given = [one.get(name) for one in _parameters_of(self.body) for name in ("n", "best_of")]
-        return max((int(min(one, MAX_REPLIES)) for one in given if _is_limit(one)), default=1)
+        """The most replies that the service may generate: `n` or `best_of`, for each of the prompts."""
+        given = [_as_number(one.get(name)) for one in _parameters_of(self.body) for name in ("n", "best_of")]
+        prompts = max(_prompts_in(one.get("prompt")) for one in _parameters_of(self.body))
+        return prompts * max((ceil(min(one, MAX_REPLIES)) for one in given if _is_limit(one)), default=1)
 
     def with_body(self, **values: Any) -> PreparedRequest:
         """Return this request with other parameters; None removes a parameter."""
@@ -141,6 +143,20 @@ def _limits_given(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _parameters_of(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return body, body.get("extra_body") or {}
+
+
+def _as_number(value: object) -> object:
+    """Return a text that is a number as that number: some services read it so."""
+    with suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
+def _prompts_in(prompt: object) -> int:
+    """Return how many prompts a request for completions has. A list of numbers is one, as tokens."""
+    if not isinstance(prompt, list | tuple) or not prompt or isinstance(prompt[0], int):
+        return 1
+    return len(prompt)
 
 
 def _is_limit(value: object) -> TypeGuard[float]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # A larger number is not a valid token count for one call.
 MAX_TOKENS: Final = 10**9
 
-# The names of the counts of prompt, reply and cached tokens. The first that is there counts.
+# The names of the counts of prompt and reply. The first that is there counts.
 COUNTS: Final = (
     (
         "prompt_tokens",
@@ -43,14 +43,15 @@ COUNTS: Final = (
         "outputTokens",
         "completionTokens",
     ),
-    (
-        "prompt_tokens_details.cached_tokens",
-        "input_tokens_details.cached_tokens",
-        "prompt_cache_hit_tokens",
-        "cached_tokens",
-        "num_cached_tokens",
-        "cache_read_input_tokens",
-    ),
+)
+
+CACHED_COUNTS: Final = (
+    "prompt_tokens_details.cached_tokens",
+    "input_tokens_details.cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+    "cache_read_input_tokens",
 )
 
 REASONING_COUNTS: Final = (
@@ -121,31 +122,31 @@ class Usage:
         Raises
         ------
         ValueError
-            If a value is not valid; the message quotes it. `usage` must be an object, a count must be a whole number
-            from 0 to `MAX_TOKENS`, and there cannot be more cached tokens than prompt tokens.
+            If a value is not valid, or there is only a total; the message quotes it. `usage` must be an object, and a
+            count must be a whole number from 0 to `MAX_TOKENS`. A count of cached tokens that is not valid is 0: these
+            only make a prompt cheaper.
         """
         if chunk is None:
             return None
         if not isinstance(chunk, Mapping):
             raise ValueError(_shown(chunk))
-        counts = [None if one is None else _count(one) for one in (_first(chunk, names) for names in COUNTS)]
-        if counts[1] is None and counts[0] is not None and (total := _first(chunk, TOTALS)) is not None:
-            counts[1] = max(_count(total) - counts[0], 0)
-        if counts[0] is None or counts[1] is None:
+        prompt, completion = (None if one is None else _count(one) for one in (_first(chunk, one) for one in COUNTS))
+        total = _first(chunk, TOTALS)
+        if prompt is None and completion is None and total is not None:
+            raise ValueError(f"only a total of {_shown(total)}")
+        if completion is None and prompt is not None and total is not None:
+            completion = max(_count(total) - prompt, 0)
+        if prompt is None or completion is None:
             return None
         if "cache_read_input_tokens" in chunk and "prompt_tokens" not in chunk:
             # Anthropic's API counts the tokens that it reads from its cache, or writes there, apart.
-            counts[0] += sum(_count(chunk.get(name) or 0) for name in APART)
-        if (counts[2] or 0) > counts[0]:
-            raise ValueError(_shown(counts[2]))
-        reasoning = 0
-        with suppress(ValueError):
-            reasoning = _count(_first(chunk, REASONING_COUNTS) or 0)
-            if reasoning and _first(chunk, TOTALS) == counts[0] + counts[1] + reasoning:
-                # Google's and xAI's APIs count the reasoning apart. It is paid for too.
-                counts[1] += reasoning
-            reasoning = min(reasoning, counts[1])
-        return cls(counts[0], counts[1], counts[2] or 0, reasoning)
+            prompt += sum(_count(chunk.get(name) or 0) for name in APART)
+        reasoning = _count_or_0(_first(chunk, REASONING_COUNTS))
+        if reasoning and total == prompt + completion + reasoning:
+            # Google's and xAI's APIs count the reasoning apart. It is paid for too.
+            completion += reasoning
+        cached = _count_or_0(_first(chunk, CACHED_COUNTS))
+        return cls(prompt, completion, cached if cached <= prompt else 0, min(reasoning, completion))
 
 
 def _first(chunk: Mapping[str, Any], names: Iterable[str]) -> object:
@@ -174,6 +175,13 @@ def _count(value: object) -> int:
     if value != int(value):
         raise ValueError(_shown(value))
     return int(value)
+
+
+def _count_or_0(value: object) -> int:
+    """Return a token count as an int, or 0 if it is missing or not valid."""
+    with suppress(ValueError):
+        return _count(value or 0)
+    return 0
 
 
 def _shown(value: object) -> str:

@@ -152,7 +152,8 @@ class ReplyBuilder:
         try:
             usage = Usage.read(chunk)
         except ValueError as nonsense:
-            self.usage, self.nonsense = None, str(nonsense)
+            # Counts of an earlier chunk stay.
+            self.nonsense = "" if self.usage else str(nonsense)
             return
         if usage is not None:
             # Some services send the counts in two parts, or zeros after them.
@@ -160,9 +161,10 @@ class ReplyBuilder:
 
     def estimated(self, usage: Usage) -> None:
         """Use an estimate instead of token counts that were not valid."""
+        zero = "text" if self.usage and self.usage.prompt_tokens else "prompt"
+        unusable = self.nonsense or f"0 tokens for this {zero}"
         self.usage, self.usage_is_estimate = usage, True
-        impossible = self.nonsense or "0 tokens for this text"
-        self.notice(f"The service reported impossible token counts ({impossible}); they are estimated instead.")
+        self.notice(f"The service reported unusable token counts ({unusable}); they are estimated instead.")
 
     def notice(self, words: str) -> None:
         """Add a notice for the reader. Do nothing if the text is empty."""
@@ -174,6 +176,16 @@ class ReplyBuilder:
         """All that the model has written: its reasoning, text and tool calls."""
         calls = (one for call in self._tools.calls for one in (call.name, call.arguments))
         return "".join((*self.reasoning_pieces, *self.text_pieces, self._tags.held[1], self.refusal, *calls))
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Whether the endpoint counted 0 tokens for the prompt, or for what the model has written.
+
+        Some services count so with each chunk, and send the real counts at the end, which may never come.
+        """
+        if self.usage is None or not self.has_begun:
+            return False
+        return not self.usage.prompt_tokens or not (self.usage.completion_tokens or not self.written)
 
     @property
     def is_cut_by_budget(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from .models import Models
 
 
-# The paths whose requests have a limit on the reply that is understood here, or no reply to pay for.
-BOUNDED: Final = ("/completions", "/embeddings")
+# The paths whose requests have a limit on the reply that is understood here, and those that have no reply to pay for.
+LIMITED: Final = "/completions"
+WITHOUT_REPLY: Final = "/embeddings"
 
 
 class SessionMeter:
@@ -69,6 +71,8 @@ class SessionMeter:
         price = self._models.price(model, self._endpoint)
         if price is None and budget.limit is not None:
             price = self._price(model, budget.limit)
+        if price is not None and path.endswith(WITHOUT_REPLY):
+            price = replace(price, output=0.0)
         request = PreparedRequest(
             endpoint=self._endpoint,
             model=model,
@@ -77,7 +81,7 @@ class SessionMeter:
             thread=Thread(""),
             known=self._models.known(self._endpoint).find(model),
         )
-        if budget.limit is not None and not path.endswith(BOUNDED):
+        if budget.limit is not None and not path.endswith((LIMITED, WITHOUT_REPLY)):
             raise InferenceError(
                 f"A budget is set, but what a call of {quoted(path)} can cost is not known. Nothing was sent.",
                 remedy="Use chat.completions, or remove the budget: %config WandbInference.budget = None",

@@ -11,6 +11,7 @@ from uuid import uuid4
 from ..catalog import usd
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
+from ..text import counted
 from .usage import ROUNDING
 
 if TYPE_CHECKING:
@@ -197,7 +198,13 @@ class Reservation:
         return self._usd
 
     def reserve(
-        self, request: PreparedRequest, *, wanted: int = 1, least: int = FEWEST_TOKENS, part: BudgetPart = WHOLE
+        self,
+        request: PreparedRequest,
+        *,
+        wanted: int = 1,
+        least: int = FEWEST_TOKENS,
+        part: BudgetPart = WHOLE,
+        after: int = 0,
     ) -> None:
         """Reserve the worst-case cost of a request. It replaces the reservation of the request before.
 
@@ -212,6 +219,8 @@ class Reservation:
             The fewest tokens to reserve for a reply when the user set no limit.
         part : BudgetPart
             What of the budget the calls of the same run may reserve.
+        after : int
+            How many calls of the same answer have been made, for the message.
 
         Raises
         ------
@@ -227,11 +236,14 @@ class Reservation:
         worst = _WorstCase(request, price, wanted, least, part)
         rest = self._reserve(worst, limit)
         if worst.usd > part.usable(rest) + ROUNDING:
-            lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
+            lower = "" if worst.limit else "A lower max_tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
+            cost = f"could cost {usd(worst.usd)}, and {left} is left"
             raise InferenceError(
-                f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent.",
+                f"The budget is used up after {counted(after, 'call')}: the next one {cost}."
+                if after
+                else f"This {cost} of the budget. Nothing was sent.",
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
@@ -253,7 +265,7 @@ class Reservation:
             raise InferenceError(
                 f"A budget is set, but {unclear} is not a number above 0. Nothing was sent.",
                 why="Services treat it differently; some then write without a limit.",
-                remedy="Give a whole number: --max-tokens 500. Or leave it out: the budget then sets a limit.",
+                remedy="Give a whole number, such as 500, or leave it out: the budget then sets a limit.",
                 cause="option",
             )
         return request.price

@@ -256,13 +256,12 @@ def _measured(call: Call, request: PreparedRequest, builder: ReplyBuilder, start
 
 def _used(call: Call, request: PreparedRequest, builder: ReplyBuilder) -> tuple[Usage, bool]:
     """Return the tokens of a call, and whether they are an estimate. A request that was refused used none."""
-    # Some services send a count of zero with each chunk, and the real one at the end, which may never come.
-    is_counted = builder.usage != NOTHING or call.outcome == "answered" or not builder.has_begun
-    if builder.usage is not None and is_counted:
+    if builder.usage is not None and not builder.is_miscounted:
         return builder.usage, False
     if call.outcome == "failed" and not builder.has_begun and not builder.nonsense:
         return NOTHING, False
-    return Usage(request.prompt_tokens, estimate(builder.written)), True
+    estimated = Usage(request.prompt_tokens, estimate(builder.written))
+    return builder.usage.over(estimated) if builder.usage else estimated, True
 
 
 def _cost(usage: Usage, price: Price | None) -> float | None:
