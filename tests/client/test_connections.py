@@ -22,6 +22,7 @@ from service import MODEL, Service, Wandb, refused, tls_context
 from traitlets.config import Config
 
 from wandb_inference_magic.arguments import ConfigOptions
+from wandb_inference_magic.client.http import _certificates
 from wandb_inference_magic.commands.config import configure
 from wandb_inference_magic.config import WandbInference
 from wandb_inference_magic.errors import InferenceError
@@ -128,6 +129,12 @@ def test_an_environment_that_cannot_be_used_is_one_error_from_every_command(
     variables, expected = UNUSABLE[name]
     for error in errors(start_api(WANDB_API_KEY=KEY, **variables), ALL_WAYS):
         assert all(one in error for one in expected), error
+
+
+def test_a_file_for_secrets_that_cannot_be_written_is_named(start_api: Callable[..., ModuleType]) -> None:
+    _certificates.cache_clear()
+    with pytest.raises(InferenceError, match="SSLKEYLOGFILE names a file that cannot be written: /nowhere/keys"):
+        start_api(WANDB_API_KEY=KEY, SSLKEYLOGFILE="/nowhere/keys").client()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_openai_environment_variables_are_not_used(start_kernel: Callable[..., K
         "OPENAI_PROJECT_ID": "proj-openai-3",
         "OPENAI_BASE_URL": "http://127.0.0.1:9/openai-4",
         "OPENAI_ADMIN_KEY": "sk-openai-5",
-        "OPENAI_CUSTOM_HEADERS": "X-Secret: openai-6\nAuthorization: Bearer openai-7",
+        "OPENAI_CUSTOM_HEADERS": "X-Secret: openai-6 é\nAuthorization: Bearer openai-7",
     }
     kernel = chat_with(start_kernel, WANDB_API_KEY=KEY, **openai_variables, **wandb.environment)
     kernel.run("%wbmodels")
@@ -105,6 +105,27 @@ def test_a_malformed_project_is_refused_before_anything_is_sent(
     assert "WANDB_INFERENCE_PROJECT" in str(caught.value)
     assert "team/project" in str(caught.value)
     assert wandb.connected_to == []
+
+
+def test_a_closed_client_is_built_again(api: ModuleType, service: Service) -> None:
+    with api.client() as first:
+        pass
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    service.always = completion("Good.")
+    assert api.client() is not first
+    assert api.client().chat.completions.create(**asked).choices[0].message.content == "Good."
+
+
+def test_a_key_that_the_users_code_gives_is_sent(start_api: Callable[..., ModuleType], service: Service) -> None:
+    api = start_api(**service.environment, WANDB_INFERENCE_API_KEY="its-own")
+    service.always = completion("Good.")
+    chats = api.client().chat.completions
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    api.client().with_options(api_key="another").chat.completions.create(**asked)
+    chats.create(**asked, extra_headers={"Authorization": "Bearer mine"})
+    chats.create(**asked)
+    keys = [one.headers["authorization"] for one in service.chats]
+    assert keys == ["Bearer another", "Bearer mine", "Bearer its-own"]
 
 
 @pytest.mark.short

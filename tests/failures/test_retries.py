@@ -271,13 +271,30 @@ def test_the_pause_can_be_interrupted(kernel: Kernel, service: Service) -> None:
     assert kernel.run("%wbchat hi").ok
 
 
-@pytest.mark.parametrize("status", [400, 422])
+def refused_as_text(one: Answer) -> None:
+    one.start(400, "text/plain")
+    one.raw(b"stream_options is not supported")
+    one.end()
+
+
+def refused_as_list(one: Answer) -> None:
+    one.json({"detail": [{"loc": ["body", "stream_options"], "msg": "extra fields not permitted"}]}, 422)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        refused(400, "Unknown argument: stream_options"),
+        refused(422, "Unknown argument: stream_options"),
+        refused_as_text,
+        refused_as_list,
+    ],
+)
 def test_a_service_that_refuses_streamed_counts_is_asked_without_them(
-    api: ModuleType, service: Service, status: int
+    api: ModuleType, service: Service, refusal: Script
 ) -> None:
     def answer(one: Answer) -> None:
-        refuses = "stream_options" in one.received.body
-        script = refused(status, "Unknown argument: stream_options") if refuses else Streamed(["Four it is."])
+        script = refusal if "stream_options" in one.received.body else Streamed(["Four it is."])
         script(one)
 
     service.always = answer

@@ -155,6 +155,16 @@ def test_reloading_keeps_the_session(kernel: Kernel, service: Service) -> None:
     assert [one["content"] for one in service.last.body["messages"]] == ["And now"]
 
 
+def test_loading_keeps_what_python_code_has_begun(start_kernel: Callable[..., Kernel], service: Service) -> None:
+    kernel = start_kernel(**service.environment)
+    assert kernel.run("from wandb_inference_magic import chat\nchat('Before', thread='talk')").ok
+    kernel.run("%load_ext wandb_inference_magic\n%config WandbInference.max_retries = 7")
+    assert kernel.run("%wbchat --thread talk And now").ok
+    assert [one["content"] for one in service.last.body["messages"]] == ["Before", "Hello there.", "And now"]
+    assert re.search(r"max_retries +7 +set in this session", kernel.run("%wbconfig").text)
+    assert re.search(r"\b2\b", kernel.run("%wbusage").text)
+
+
 def test_reloading_keeps_a_typed_key(start_kernel: Callable[..., Kernel], service: Service) -> None:
     kernel = start_kernel(**service.environment)
     kernel.run("%load_ext wandb_inference_magic")

@@ -54,6 +54,8 @@ class ChunkReader:
         self._document: list[bytes] = []
         self._has_begun = False
         self._stray = ""
+        # The first event of another API.
+        self._foreign: Chunk | None = None
         # The index of the choice that is the reply.
         self._choice: Any = None
 
@@ -82,6 +84,8 @@ class ChunkReader:
         else:
             for event in self._events.close():
                 yield from self._read(event)
+        if not self.completeness.has_choice and self._foreign is not None:
+            raise _not_a_reply(json.dumps(self._foreign, ensure_ascii=False))
         if not self.completeness.is_complete:
             raise _cut_off(self._stray)
         if not self.completeness.has_choice:
@@ -165,6 +169,8 @@ class ChunkReader:
             chunk = chunk if self._choice in (0, "0") else renumbered(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
+        if self._foreign is None and _is_foreign(chunk):
+            self._foreign = chunk
         if (choice := first_choice(chunk)) is not None:
             self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
         self._has_begun = True
@@ -174,6 +180,13 @@ class ChunkReader:
 def _is_end(found: Any) -> bool:
     """Return whether an object without a reply says that the stream has ended."""
     return isinstance(found, Mapping) and found.get("done") is True and not {"choices", "error"} & set(found)
+
+
+def _is_foreign(chunk: Chunk) -> bool:
+    """Return whether an object is an event of another API: Anthropic's, OpenAI's Responses, or Ollama's own."""
+    kind = chunk.get("type")
+    is_event = isinstance(kind, str) and kind.startswith(("message_start", "content_block", "response."))
+    return "choices" not in chunk and (is_event or {"message", "done"} <= set(chunk))
 
 
 def _documents(data: str) -> list[Chunk]:

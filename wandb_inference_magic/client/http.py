@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Sdk = TypeVar("Sdk", "OpenAI", "AsyncOpenAI")
 
 CONNECT_SECONDS: Final = 20.0
+# The key that the SDK is given in place of the real one.
+NO_KEY: Final = "put-in-at-the-last-moment"
 
 
 class Recorder(Protocol):
@@ -96,7 +98,8 @@ class Clients:
         """Return the synchronous client, whose calls `meter` counts. Raises the same errors as `own`."""
         built_for = (options, options.endpoint.out_of_reach is None, _environment())
         with self._lock:
-            if self._users is None or self._users[0] != built_for:
+            # A user may close it, as `with client() as ...` does.
+            if self._users is None or self._users[0] != built_for or self._users[1].is_closed():
                 built = build_users_client(options, meter)
                 if self._users is not None:
                     self._replaced.append(self._users[1])
@@ -209,6 +212,13 @@ def certificates() -> Any:
     try:
         return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
     except OSError as error:
+        if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).parent, os.W_OK):
+            raise InferenceError(
+                f"SSLKEYLOGFILE names a file that cannot be written: {quoted(log)}; nothing was sent.",
+                why="Python writes the secrets of encrypted connections to it.",
+                remedy="Unset the variable, or name a file in a folder that is there. Then restart the kernel.",
+                cause="option",
+            ) from None
         named = named_certificates()
         raise InferenceError(
             "The certificates for checking servers cannot be read; nothing was sent.",
@@ -251,8 +261,10 @@ def _sdk_options(options: ClientOptions) -> dict[str, Any]:
     return {
         "base_url": options.endpoint.url,
         # The SDK never holds the key, so that its logs, reprs and tracebacks cannot show it.
-        "api_key": "put-in-at-the-last-moment",
+        "api_key": NO_KEY,
         "timeout": _timeout(options),
+        # Empty, because the values that the SDK takes from the environment may be ones that cannot be sent.
+        "default_headers": dict.fromkeys(_headers_meant_for_openai(), ""),
     }
 
 
@@ -269,7 +281,8 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
     The SDK sets headers from OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS, again for each copy of
     a client (`with_options`). Copies share this hook.
     """
-    own: dict[str, str | None] = dict.fromkeys(_headers_meant_for_openai())
+    from_environment = [name.lower() for name in _headers_meant_for_openai()]
+    own: dict[str, str | None] = dict.fromkeys(from_environment)
     own |= {name: "application/json" for name in ("content-type", "accept") if name in own}
     own |= {"openai-organization": None, "openai-project": endpoint.project or None}
     place = _place_of(endpoint)
@@ -278,6 +291,10 @@ def _guard(endpoint: Endpoint) -> Callable[[Any], None]:
         # The user's code may send to any address. The key goes only to the endpoint's scheme, host and port.
         belongs = _place(request.url) == place
         key = f"Bearer {endpoint.key.reveal()}" if endpoint.key and belongs else None
+        given = request.headers.get("authorization")
+        if given not in (None, f"Bearer {NO_KEY}") and "authorization" not in from_environment:
+            # The user's code has set it: `with_options(api_key=...)`.
+            key = given
         for name, value in {**own, "authorization": key}.items():
             request.headers.pop(name, None)
             if value is not None:
@@ -307,4 +324,4 @@ def _place(url: Any) -> tuple[str, bytes, int | None]:
 def _headers_meant_for_openai() -> list[str]:
     """Return the names of headers that the SDK adds from OPENAI_CUSTOM_HEADERS, a variable set for OpenAI."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
-    return [line.partition(":")[0].strip().lower() for line in lines if ":" in line]
+    return [line.partition(":")[0].strip() for line in lines if ":" in line]

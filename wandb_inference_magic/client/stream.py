@@ -198,10 +198,12 @@ async def _begin(client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
     except openai.APIStatusError as error:
         if error.status_code not in (400, 422):
             raise
+        # The SDK leaves out of its message what is no object.
+        said = f"{error} {error.body}"
         # The user has set neither: older services refuse the option, and some refuse the reasoning of their own model.
-        if "stream_options" in body and "stream_options" in str(error):
+        if "stream_options" in body and "stream_options" in said:
             _without_usage.add(client)
-        elif _refuses_reasoning(body["messages"], str(error)):
+        elif _refuses_reasoning(body["messages"], said):
             _without_reasoning.add(client)
         else:
             raise

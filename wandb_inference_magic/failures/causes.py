@@ -26,7 +26,10 @@ _CHANGE: Final = (
 )
 _CHECK_ADDRESS: Final = "Check the address: %wbconfig shows it, and it usually ends in /v1."
 _ADDRESS: Final = _CHECK_ADDRESS + " {model_remedy}"
-_UNKNOWN_ADDRESS: Final = r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)"
+_UNKNOWN_ADDRESS: Final = (
+    r"unexpected endpoint|unknown (endpoint|route)|no such (endpoint|route)|no route matched|default backend"
+    r"|endpoint could not be found|the path \S+ (does not exist|was not found)"
+)
 _CHECK: Final = "Check the endpoint with %wbconfig --check."
 _TOO_MANY: Final = "{service} is getting too many requests at once."
 _NOT_ACCEPTED: Final = "{service} did not accept the request as it is."
@@ -41,7 +44,7 @@ class ErrorForm:
     ----------
     cause : Cause
     what, why, remedy : str
-        The message. Fields in braces are filled in by `failures.py`: the service, the model, the status, who asked.
+        The message. Fields in braces are filled in by `convert.py`: the service, the model, the status, who asked.
     statuses : collection of (int or None)
         Empty: any. None is an error in a stream that names no status.
     words : str
@@ -102,11 +105,13 @@ _MODEL_WORDS: Final = (
     r"|\bmodel .{0,80}(does(n't| not) exist|not found)"
     r"|(no such|unknown|could not find|not find|does not have|does not know|invalid)( the)? (model|deployment)\b"
     r"(?! param)"
+    r"|no models? (is |are )?loaded"
     r"|no endpoints found for (?!this)|model[_ ]?not[_ ]?(available|supported)\b|(unavailable|unsupported)[_ ]model\b"
     r"|^model: \S+ .{0,20}not_found|unable to access model|model identifier is invalid"
     r"|function .{0,60}not found for account|模型不存在"
     r"|(model|deployment)[_ ]?not[_ ]?found|deploymentnotfound|not a valid model|deployment .{0,60}does not exist"
 )
+_MEMORY_WORDS: Final = r"requires more (system |gpu )?memory|(not enough|insufficient) (system |gpu )?memory"
 _PASSING_WORDS: Final = (
     r"rate[_ ]?limit|throttl|too many requests|too busy|(due to|at) capacity|overloaded|temporarily|not loaded yet"
     r"|is (currently )?(loading|starting|being loaded)|\bstarting,|try again (later|in)|please retry"
@@ -138,6 +143,14 @@ CAUSES: Final = (
         r"|inappropriate content|data_inspection_failed|sensitive content|prohibited content|敏感内容",
     ),
     ErrorForm(
+        "refused",
+        "{service} does not let this key use the model {model!r}.",
+        "Choose a model that it may use, or ask who runs the service.",
+        (400, 401, 403, None),
+        words=r"model_access_denied|not allowed to access (this )?model|can only access models",
+        affects_all=True,
+    ),
+    ErrorForm(
         "key",
         "{service} did not accept the key.",
         "{key_remedy}",
@@ -150,7 +163,7 @@ CAUSES: Final = (
         "{service} did not accept the key.",
         "{key_remedy}",
         (400, 403, None),
-        words=r"no connected db|unauthori[sz]ed|authentication"
+        words=r"no connected db|unauthori[sz]ed|authentication|security token|expired ?token|token (is|has) expired"
         r"|(api|access)[_ ]?key.{0,20}(not valid|invalid|incorrect|expired|missing)"
         r"|(invalid|incorrect).{0,10}api[_ ]?key",
         why="{who}",
@@ -220,6 +233,14 @@ CAUSES: Final = (
         r"|attention required",
         affects_all=True,
     ),
+    ErrorForm(
+        "refused",
+        "{service} refused the request.",
+        "Change the privacy settings of the account, or choose another model with %wbmodels.",
+        (403, 404),
+        words=r"data policy|privacy settings",
+        affects_all=True,
+    ),
     # One prompt may be refused where others are not.
     ErrorForm(
         "refused",
@@ -261,7 +282,8 @@ CAUSES: Final = (
         (404, 405, 410),
         words=r"^\W*$|^\W*(error|not found|404|page not found|the requested url|requested (resource|entity)"
         r"|resource not found|no (static )?resource|cannot post|method not allowed|invalid url|route|path"
-        r"|nothing|file not found|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
+        r"|missing authentication token|nothing|file not found"
+        r"|unknown (url|request url|path|endpoint)|unrecognized request url)\b",
         affects_all=True,
     ),
     ErrorForm(
@@ -282,6 +304,14 @@ CAUSES: Final = (
     ),
     ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (400, 413, 422, 500, None), _LONG_WORDS, affects_all=False),
     ErrorForm("request", _NOT_ACCEPTED, _SHORTEN, (429,), "request too large", affects_all=False),
+    ErrorForm(
+        "request",
+        "{service} cannot load the model {model!r}: its machine has too little memory.",
+        "Choose a smaller model with %wbmodels.",
+        (400, 500, 503, None),
+        words=_MEMORY_WORDS,
+        affects_all=True,
+    ),
     ErrorForm(
         "request",
         _NOT_ACCEPTED,

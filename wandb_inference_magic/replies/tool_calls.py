@@ -43,7 +43,7 @@ class ToolCallBuilder:
         if part.id and not call.id:
             call.received_id = part.id
             call.id = part.id if all(one.id != part.id for one in self._calls) else f"{part.id}-{len(self._calls)}"
-        call.name = part.name or call.name
+        call.name = call.name + part.name if _continues_name(call, part) else part.name or call.name
         call.extra |= part.extra
         call.arguments = _with_part(call.arguments, part.arguments)
 
@@ -83,10 +83,17 @@ def _is_another(call: _Call, part: CallPart) -> bool:
     if not part.name or not call.name:
         return False
     if part.id and call.id:
-        return True
+        return part.id != call.received_id or not _continues_name(call, part)
     if not call.arguments:
-        return part.name != call.name
+        return part.name != call.name and not _continues_name(call, part)
     return _is_object(call.arguments) and (bool(part.arguments) or part.name != call.name)
+
+
+def _continues_name(call: _Call, part: CallPart) -> bool:
+    """Return whether a part has more of the name of a call, to which no arguments have come. Others repeat the name."""
+    is_same = bool(call.received_id) and part.id in ("", call.received_id)
+    is_repeated = call.name.endswith(part.name) or part.name.startswith(call.name)
+    return is_same and bool(call.name) and not call.arguments and not is_repeated
 
 
 def _is_repeated(call: _Call, part: CallPart) -> bool:

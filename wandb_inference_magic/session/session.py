@@ -79,6 +79,8 @@ class Session:
     def __init__(self, settings: WandbInference, ask_secret: Callable[[str], str | None] | None = None) -> None:
         self.settings = settings
         self.ask_secret = ask_secret
+        # Whether the Python API made it, before the extension was loaded.
+        self.is_from_code = False
         self.lock = RLock()
         # A child process made by `fork` has a copy of this session.
         self.process = os.getpid()
@@ -248,15 +250,21 @@ def current_session() -> Session:
     with _lock:
         if _session is None:
             _session = Session(_new_settings())
+            _session.is_from_code = True
         return _session
 
 
 def start_session(settings: WandbInference, ask_secret: Callable[[str], str | None]) -> Session:
-    """End the current session, and start one with these settings."""
+    """End the current session, and start one with these settings. One that the Python API made is kept, with them."""
     global _session
-    end_session()
-    _session = Session(settings, ask_secret)
-    return _session
+    with _lock:
+        if _session is not None and _session.is_from_code:
+            _session.settings, _session.ask_secret, _session.is_from_code = settings, ask_secret, False
+            _session.keys.ask_secret = ask_secret
+            return _session
+        end_session()
+        _session = Session(settings, ask_secret)
+        return _session
 
 
 def end_session() -> None:
