@@ -163,6 +163,8 @@ ROWS = [{"a": 2, "price": 1.5}, {"a": None, "price": None}, {"a": 1, "price": 2}
         ("{{ [x, 3, x, 1] | sort }}", "[1, 3, null, null]"),
         ("{{ [3, x, 1] | sort(reverse=true) }}", "[3, 1, null]"),
         ("{{ [x, 3, 1] | max }}{{ [3, x, 1] | min }}{{ [1, x, 2] | sum }}", "313"),
+        ("{{ [x] | max }}|{{ [x, x] | min }}|{{ [x] | sum }}", "||0"),
+        ("{{ 5 in [x, 5] }} {{ x in [x] }} {{ x is in [5, x] }} {{ 4 in (x, 5) }}", "True True True False"),
         ("{{ rows | map(attribute='a') | list | max }}{{ (rows | max(attribute='a')).a }}", "22"),
         ("{{ rows | sum(attribute='price') }}", "3.5"),
         ("{% for row in rows | sort(attribute='a') %}{{ row.a }};{% endfor %}", "1;2;;"),
