@@ -15,7 +15,7 @@ from array import array
 from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -458,6 +458,18 @@ def test_the_arguments_of_a_partial_function_are_values() -> None:
     assert made["func"].startswith("def halve")
     assert made["args"] == [None]
     assert made["keywords"]["x"].startswith("DataFrame, 1 row")
+
+
+def test_a_field_that_is_not_in_the_text_of_its_class_is_not_sent() -> None:
+    """It may be a secret."""
+
+    @dataclass
+    class Login:
+        user: str
+        key: str = field(default="secret", repr=False)
+
+    with_attrs = attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(default="secret", repr=False)})
+    assert text_of([Login("bo"), with_attrs("bo")]) == '[{"user": "bo"}, {"user": "bo"}]'
 
 
 def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:

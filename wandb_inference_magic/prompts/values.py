@@ -171,11 +171,14 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a record: of a dataclass, a named tuple or a row of a database; None for any other."""
+    """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other.
+
+    Fields that their class keeps out of its own text, by `repr=False`, may be secrets.
+    """
     if isinstance(value, type):
         return None
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.repr}
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
     if isinstance(value, SimpleNamespace):
@@ -183,7 +186,7 @@ def _record_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, partial):
         return {"func": value.func, "args": value.args, "keywords": value.keywords}
     if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described}
+        return {one.name: getattr(value, one.name, None) for one in described if one.repr}
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
         return charts.without(value.to_plotly_json(), "template")
     return dict(value) if is_instance(value, "sqlite3.Row") else None
