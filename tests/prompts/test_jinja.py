@@ -184,8 +184,13 @@ def test_missing_items_are_left_out_or_last_and_parts_of_a_missing_value_are_mis
 
 def test_an_attribute_of_none_is_an_error_because_it_may_be_a_variable() -> None:
     assert rendered("{{ x.size }}", x=float("nan")) == ""
-    with pytest.raises(InferenceError, match="'None' has no attribute 'size'"):
-        rendered("{{ x.size }}", x=None)
+    with pytest.raises(InferenceError, match="'None' has no attribute 'size'") as refused:
+        rendered("{{ x.size }}", x=None, sizes=[1])
+    assert (
+        refused.value.remedy
+        == "Check why it is None. Where values may be missing, write ['size'], which is then empty."
+    )
+    assert rendered("{{ x['size'] }}", x=None) == ""
 
 
 def test_scalars_of_pyarrow_are_values_of_python() -> None:
