@@ -46,6 +46,7 @@ def test_a_plotly_figure_is_its_data_and_layout_in_short() -> None:
     assert "[... 10 more left out ...]" in heat
     dates = text_of(go.Figure(go.Bar(x=pd.to_datetime(["2026-01-02"]), y=["u"])))
     assert "2026-01-02" in dates
+    assert '"y": [1.0, null, "inf"]' in text_of(go.Figure(go.Bar(y=np.array([1, np.nan, np.inf]))))
 
 
 def test_a_part_of_a_matplotlib_figure_is_the_picture_of_the_figure() -> None:

@@ -163,6 +163,8 @@ ROWS = [{"a": 2, "price": 1.5}, {"a": None, "price": None}, {"a": 1, "price": 2}
         ("{{ [x, 3, x, 1] | sort }}", "[1, 3, null, null]"),
         ("{{ [3, x, 1] | sort(reverse=true) }}", "[3, 1, null]"),
         ("{{ [x, 3, 1] | max }}{{ [3, x, 1] | min }}{{ [1, x, 2] | sum }}", "313"),
+        ("{{ [x] | max }}|{{ [x, x] | min }}|{{ [x] | sum }}", "||0"),
+        ("{{ 5 in [x, 5] }} {{ x in [x] }} {{ x is in [5, x] }} {{ 4 in (x, 5) }}", "True True True False"),
         ("{{ rows | map(attribute='a') | list | max }}{{ (rows | max(attribute='a')).a }}", "22"),
         ("{{ rows | sum(attribute='price') }}", "3.5"),
         ("{% for row in rows | sort(attribute='a') %}{{ row.a }};{% endfor %}", "1;2;;"),
@@ -182,8 +184,13 @@ def test_missing_items_are_left_out_or_last_and_parts_of_a_missing_value_are_mis
 
 def test_an_attribute_of_none_is_an_error_because_it_may_be_a_variable() -> None:
     assert rendered("{{ x.size }}", x=float("nan")) == ""
-    with pytest.raises(InferenceError, match="'None' has no attribute 'size'"):
-        rendered("{{ x.size }}", x=None)
+    with pytest.raises(InferenceError, match="'None' has no attribute 'size'") as refused:
+        rendered("{{ x.size }}", x=None, sizes=[1])
+    assert (
+        refused.value.remedy
+        == "Check why it is None. Where values may be missing, write ['size'], which is then empty."
+    )
+    assert rendered("{{ x['size'] }}", x=None) == ""
 
 
 def test_scalars_of_pyarrow_are_values_of_python() -> None:

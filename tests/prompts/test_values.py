@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import enum
-import functools
 import io
 import json
 import linecache
@@ -13,11 +12,12 @@ import subprocess
 import sys
 import tracemalloc
 from array import array
-from collections import ChainMap, OrderedDict, UserDict, UserList, deque
+from collections import ChainMap, OrderedDict, UserDict, UserList, UserString, deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -106,6 +106,7 @@ def halve(x: float) -> float:
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
     (None, ""),
+    (UserString("a"), "a"),
     (pd.NaT, ""),
     (1.5, "1.5"),
     (True, "True"),
@@ -401,6 +402,8 @@ def test_an_array_shows_shape_type_and_range(array: Any, expected: list[str]) ->
         ({"b": 2, "a": 1}.keys(), '["b", "a"]'),
         ({"a": 1}.items(), '[["a", 1]]'),
         (UserList([1, None]), "[1, null]"),
+        ([UserString("a")], '["a"]'),
+        (graph_objects.Figure().layout, "{}"),
         (array("i", [1, 2]), "[1, 2]"),
         (UserDict(a=pd.NA), '{"a": null}'),
         (ChainMap({"a": 1}), '{"a": 1}'),
@@ -443,6 +446,47 @@ def test_objects_in_a_frame_are_named_without_their_addresses() -> None:
     picture = PIL.Image.new("RGB", (2, 2))
     frame = pd.DataFrame({"a": [picture, object()], "b": [[picture, pd.NA], {"low": float("-inf"), "nan": np.nan}]})
     assert text_of(frame).endswith("""[Image],"[""[Image]"", null]"\n[object],"{""low"": ""-inf"", ""nan"": null}\"""")
+    others = [UserDict(a=picture), UserList([pd.NA]), SimpleNamespace(a=object()), np.array([picture], dtype=object)]
+    text = text_of(pd.DataFrame({"a": others}))
+    assert '"{""a"": ""[Image]""}"\n[null]\nnamespace(a=<object object>)' in text
+    assert "0x" not in text
+    assert "0x" not in text_of(np.array([[object()]]))
+
+
+def test_the_arguments_of_a_partial_function_are_values() -> None:
+    made = json.loads(text_of(partial(halve, pd.NA, x=pd.DataFrame({"a": [1]}))))
+    assert made["func"].startswith("def halve")
+    assert made["args"] == [None]
+    assert made["keywords"]["x"].startswith("DataFrame, 1 row")
+
+
+def test_a_field_that_is_not_in_the_text_of_its_class_is_not_sent() -> None:
+    """It may be a secret."""
+
+    @dataclass
+    class Login:
+        user: str
+        key: str = field(default="secret", repr=False)
+
+    with_attrs = attrs.make_class("Login", {"user": attrs.field(), "key": attrs.field(default="secret", repr=False)})
+    assert text_of([Login("bo"), with_attrs("bo")]) == '[{"user": "bo"}, {"user": "bo"}]'
+
+
+def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_of() -> None:
+    @dataclass
+    class Recipe:
+        name: str
+
+    as_prompt.register(Recipe, lambda value: value.name)
+    kind = type("Registered", (UserDict,), {})
+    as_prompt.register(kind, lambda value: "registered")
+    assert text_of([Recipe("soup"), kind(a=1)]) == '["soup", "registered"]'
+
+
+def test_a_container_that_notebooks_show_by_a_summary_is_that_summary() -> None:
+    kind = type("Dataset", (UserDict,), {"_repr_html_": lambda _: "<b>set</b>", "__str__": lambda _: "Dataset of 1"})
+    assert text_of(kind(a=1)) == "Dataset of 1"
+    assert text_of([kind(a=1)]) == '["Dataset of 1"]'
 
 
 class Held(BaseModel, arbitrary_types_allowed=True):
@@ -474,6 +518,7 @@ def test_what_a_plot_returns_is_its_figure() -> None:
     assert as_prompt([line]) == as_prompt(line) == as_prompt(axes)
     bars = axes.bar([1, 2], [1, 2])
     assert as_prompt(bars) == as_prompt(axes)
+    assert as_prompt(axes.errorbar([1], [1], yerr=[1])) == as_prompt(axes)
 
 
 def test_a_set_in_a_frame_has_one_order() -> None:
@@ -493,7 +538,9 @@ def test_a_short_float_of_polars_has_its_shortest_decimals() -> None:
 
 def test_an_address_in_a_text_is_left_out() -> None:
     """It is another one in each process, and so would be the prompt."""
-    assert text_of(functools.partial(text_of, 1)) == "functools.partial(<function text_of>, 1)"
+    assert (
+        text_of(type("Own", (), {"__str__": lambda _: "f(<a.B object at 0x7f12ab3456>, 1)"})()) == "f(<a.B object>, 1)"
+    )
 
 
 def test_an_image_in_the_form_of_a_dataset_is_an_image() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from base64 import b64decode
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from .frames import is_missing
 from .marked import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -28,18 +30,18 @@ def describe_altair(chart: Any) -> str:
         # A chart of more than 5,000 rows has a specification only where that limit is lifted.
         with sys.modules["altair"].data_transformers.enable("default", max_rows=None):
             specification = chart.to_dict()
-    return f"Altair chart, as Vega-Lite:\n{_format(_without(specification, '$schema', 'config'))}"
+    return f"Altair chart, as Vega-Lite:\n{_format(without(specification, '$schema', 'config'))}"
 
 
 def describe_plotly(figure: Any) -> str:
     """Describe a Plotly figure by its data and its layout."""
     specification = dict(figure.to_plotly_json())
-    specification["layout"] = _without(specification.get("layout", {}), "template")
+    specification["layout"] = without(specification.get("layout", {}), "template")
     return f"Plotly figure, as JSON:\n{_format(specification)}"
 
 
-def _without(specification: Mapping[str, Any], *defaults: str) -> dict[str, Any]:
-    """Leave out what is the same in every chart."""
+def without(specification: Mapping[str, Any], *defaults: str) -> dict[str, Any]:
+    """Return a specification without what is the same in every chart."""
     return {name: one for name, one in specification.items() if name not in defaults}
 
 
@@ -61,7 +63,11 @@ def _short(value: Any) -> Any:
     if isinstance(value, list | tuple):
         shown = [_short(one) for one in value[:MAX_POINTS]]
         return shown if len(value) <= MAX_POINTS else [*shown, _more(len(value))]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if is_missing(value):
+        return None
+    # JSON has no number for infinity.
+    is_plain = isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))
+    return value if is_plain else str(value)
 
 
 def _more(length: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Mapping
+from collections import UserString, deque
+from collections.abc import Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
@@ -18,7 +19,7 @@ from ..imports import is_instance
 from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -38,6 +39,9 @@ LONGEST_ARRAY: Final = 5000
 _SAYS_NOTHING: Final = re.compile(
     r"<[\w.<>, '=-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
 )
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
+# Sequences with a text of their own.
+_NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
@@ -63,6 +67,17 @@ def is_missing(value: object) -> bool:
 def is_labelled(value: object) -> bool:
     """Return whether a value is looked up by keys, as a dict and a row of pandas are."""
     return isinstance(value, Mapping) or is_instance(value, "pandas.Series")
+
+
+def is_container(value: object) -> bool:
+    """Return whether a value has items, as a list or a dict of Python has, whatever its class.
+
+    A class that notebooks show by a summary, as those of xarray, has that summary instead.
+    """
+    if isinstance(value, dict | list | tuple | set | frozenset | deque):
+        return True
+    has_items = isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
+    return has_items and not hasattr(type(value), "_repr_html_")
 
 
 def columns_of(value: object) -> list[str]:
@@ -175,7 +190,7 @@ def describe_array(array: Any) -> str:
     # With many dimensions, three values at each end of each dimension are still too many.
     ends = 3 if array.ndim <= MAX_DIMENSIONS else 1
     with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
-        shown = str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1))
+        shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
     if len(shown) > LONGEST_ARRAY:
         shown = f"{shown[:LONGEST_ARRAY]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
@@ -256,7 +271,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bytes | bytearray | memoryview):
         return size_of(value)
-    if isinstance(value, dict | list | tuple | set | frozenset):
+    if is_container(value):
         with suppress(ValueError, RecursionError):
             value = json.dumps(_plain(value), ensure_ascii=False)
     text = _words(value)
@@ -267,9 +282,9 @@ def _plain(value: Any) -> Any:
     """Return a container in a cell as JSON types, and any other value as text."""
     if is_missing(value):
         return None
-    if isinstance(value, dict):
+    if is_container(value) and isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if is_container(value):
         return [_plain(one) for one in (in_order(value) if isinstance(value, set | frozenset) else value)]
     if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
@@ -283,7 +298,7 @@ def _words(value: Any) -> str:
     if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
         return f"[{type(value).__name__}, {len(value):,} rows]"
     text = str(value)
-    return f"[{type(value).__name__}]" if says_nothing(text) else text
+    return f"[{type(value).__name__}]" if says_nothing(text) else without_addresses(text)
 
 
 def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:
@@ -297,6 +312,11 @@ def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:
 def size_of(data: bytes | bytearray | memoryview) -> str:
     """Return what stands for binary data in a container or a frame."""
     return f"[{memoryview(data).nbytes:,} bytes]"
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without addresses of objects, which would make another prompt in each process."""
+    return _ADDRESS.sub("", text)
 
 
 def says_nothing(text: str) -> bool:

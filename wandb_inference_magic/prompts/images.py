@@ -179,6 +179,9 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
         # `plt.subplots()` gives the figure, and its axes as an array.
         if type(value).__name__ == "ndarray" and value.dtype == object:
             yield from value.flat
+        elif isinstance(value, list | tuple):
+            # The bars of `plt.errorbar()`.
+            yield from value
         else:
             yield value
 

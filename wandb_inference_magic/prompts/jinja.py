@@ -14,7 +14,7 @@ from .frames import is_labelled, is_missing
 from .missing import (
     filters_for_missing,
     is_in,
-    items_or_empty,
+    members_of,
     method_of,
     operand_of,
     ordered_items,
@@ -72,7 +72,7 @@ class PromptEnvironment(Environment):
         self.filters |= filters_for_missing(self.filters)
         self.filters |= {_TRUTH: _truth, _ORDERED: _ordered, _TEXT: text_or_empty}
         self.filters |= {
-            _ITEMS: items_or_empty,
+            _ITEMS: members_of,
             _ORDERED_ITEMS: ordered_items,
             _PATTERN: pattern_of,
             _OPERAND: operand_of,

@@ -11,6 +11,7 @@ from math import nan
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from jinja2 import Undefined
 from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
@@ -84,7 +85,14 @@ def ordered_items(value: Any) -> Any:
 
 def is_in(value: Any, values: Any) -> bool:
     """The test `is in`, with the rule of the operator: a missing value equals None, and has no items."""
-    return (None if is_missing(value) else value) in items_or_empty(values)
+    return (None if is_missing(value) else value) in members_of(values)
+
+
+def members_of(values: Any) -> Any:
+    """Return what the operator `in` looks through: `pd.NA` would compare to neither true nor false."""
+    if isinstance(values, list | tuple):
+        return [None if is_missing(one) else one for one in values]
+    return items_or_empty(values)
 
 
 def pattern_of(value: Any) -> Any:
@@ -222,6 +230,9 @@ def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | No
         present: Any = [one for one in items if not has_none(one)]
         present = dict(present) if isinstance(values[place], Mapping) else present
         found = run(*values[:place], present, *values[place + 1 :], **options)
+        if isinstance(found, Undefined) and items:
+            # Of nothing but missing items the largest is missing.
+            return None
         return found if last is None else [*found, *last([one for one in items if has_none(one)])]
 
     return run_apart

@@ -43,6 +43,7 @@ _PIECE: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+OF_NONE: Final = "Check why it is None. Where values may be missing, write {}, which is then empty."
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
 SPACED: Final = 'A column whose name has a space is {{ row["its name"] }}.'
@@ -336,6 +337,8 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         if type(getattr(error, "owner", None)).__module__.startswith(f"{__package__.partition('.')[0]}."):
             said = f"the row has no column {getattr(error, 'name', '')!r}"
         help = how_to_define(getattr(error, "name", None), names, getattr(error, "owner", None))
+        if said.startswith("'None' has no attribute"):
+            help = OF_NONE.format(f"[{getattr(error, 'name', '')!r}]")
         if IS_COLUMN in help and what.startswith("the option"):
             help = (
                 f"{help} For another value in each row of a map, write it in the cell's text: an option has one value."

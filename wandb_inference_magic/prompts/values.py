@@ -11,10 +11,10 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Mapping, MappingView, Sequence, Set as AnySet
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from functools import singledispatch
+from functools import partial, singledispatch
 from itertools import islice
 from math import isinf
 from numbers import Integral, Real
@@ -47,11 +47,8 @@ ONE_LINE: Final = 100
 _SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[^>]*>")
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # What stands for an image in the text of a container.
 _IMAGE: Final = "[image]"
-# Sequences with a text of their own.
-_NO_CONTAINERS: Final = (str, bytes, bytearray, memoryview, range)
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
@@ -93,7 +90,7 @@ def as_prompt(value: object) -> str | Image:
         return shown
     if form := _form_of(type(value)):
         return form(value)
-    if _record_of(value) is not None or hasattr(type(value), "model_dump") or _is_container(value):
+    if _record_of(value) is not None or hasattr(type(value), "model_dump") or frames.is_container(value):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         return frames.describe_frame(value)
@@ -174,25 +171,25 @@ def json_of(value: Any, indent: int | None = None) -> str:
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a record: of a dataclass, a named tuple or a row of a database; None for any other."""
+    """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other.
+
+    Fields that their class keeps out of its own text, by `repr=False`, may be secrets.
+    """
     if isinstance(value, type):
         return None
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        return {field.name: getattr(value, field.name) for field in fields(value) if field.repr}
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
     if isinstance(value, SimpleNamespace):
         return vars(value)
+    if isinstance(value, partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}
     if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
-        return {one.name: getattr(value, one.name, None) for one in described}
+        return {one.name: getattr(value, one.name, None) for one in described if one.repr}
     if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
-        return dict(value.to_plotly_json())
+        return charts.without(value.to_plotly_json(), "template")
     return dict(value) if is_instance(value, "sqlite3.Row") else None
-
-
-def _is_container(value: object) -> bool:
-    """Return whether a value has items, as a list or a dict of Python has, whatever its class."""
-    return isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
 
 
 def _ai_form(value: object) -> str | Image | None:
@@ -248,15 +245,17 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
+        if (form := as_prompt.dispatch(type(value))) not in _OURS:
+            return self._text_of(form(value))
         if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
-        if isinstance(value, Mapping):
+        if frames.is_container(value) and isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
-        if _is_container(value):
+        if frames.is_container(value):
             ordered = frames.in_order(value) if isinstance(value, set | frozenset) else value
             kept = [self.of(one) for one in islice(ordered, self._most_items)]
             return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
@@ -279,8 +278,8 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        if form := _form_of(type(value)):
-            return self._text_of(form(value))
+        if known := _form_of(type(value)):
+            return self._text_of(known(value))
         return _readable(value)
 
     def _of_model(self, value: Any) -> Any:
@@ -319,8 +318,7 @@ def _readable(value: object) -> str:
     """Return a value's own text. If that only names a type, return the text that notebooks show, or refuse it."""
     text = safe_plain(_words(value))
     if not frames.says_nothing(text):
-        # An address in it would make another prompt in each process.
-        return _ADDRESS.sub("", text)
+        return frames.without_addresses(text)
     if shown := _shown_in_notebooks(value):
         return shown
     kind = type(value).__name__
@@ -417,6 +415,10 @@ _FORMS: Final[dict[str, Form]] = {
     "IPython.core.display.SVG": _shown,
     "IPython.core.display.JSON": _shown,
 }
+
+
+# Any other function for a type was registered by the user.
+_OURS: Final = frozenset(as_prompt.registry.values())
 
 
 def _form_of(kind: type) -> Form | None:
