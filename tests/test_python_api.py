@@ -18,7 +18,8 @@ from service import MODEL, Answer, Service, completion, listing, refused
 
 import wandb_inference_magic
 from wandb_inference_magic import InferenceError
-from wandb_inference_magic.catalog.parameters import ARGUMENTS
+from wandb_inference_magic.arguments.options import ChatOptions, EvalOptions, MapOptions
+from wandb_inference_magic.catalog.parameters import ARGUMENTS, SAMPLING
 from wandb_inference_magic.engine.python_arguments import TAKES
 
 RunScript = Callable[..., Any]
@@ -343,7 +344,9 @@ def test_an_argument_of_another_function_is_not_sent_to_the_service(api: ModuleT
     ]
     assert ("map_prompts", "json") in wrong
     # Of the magics.
-    wrong += [(function, name) for function in FUNCTIONS for name in ("publish", "output", "bg", "no_cache")]
+    options = {name for kind in (ChatOptions, MapOptions, EvalOptions) for name in (one.field for one in kind.declared)}
+    assert {"quiet", "fork", "no_cache", "publish"} <= options
+    wrong += [(function, name) for function in FUNCTIONS for name in sorted(options - {*having, *SAMPLING})]
     for function, name in wrong:
         with pytest.raises(InferenceError, match=f"^{name} is not set as a parameter of the service") as caught:
             call_with(api, function, {name: "x"})

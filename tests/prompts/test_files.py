@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import os
 from pathlib import Path
 
 import PIL.Image
@@ -48,6 +49,21 @@ def test_a_binary_file_is_refused_by_its_kind(tmp_path: Path, name: str, data: b
     assert kind in refused.value.what
     assert remedy in refused.value.remedy
     assert "Nothing was sent" in refused.value.what
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="This system has no named pipes.")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InferenceError, match="It is not a file with contents"):
+        as_prompt(pipe)
+    with pytest.raises(InferenceError, match="a pipe or a device"):
+        read_image(str(pipe), {})
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(InferenceError, match="cannot be put into a prompt"):
+        as_prompt(Path("a\0b"))
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from jinja2.defaults import DEFAULT_NAMESPACE
 
@@ -152,6 +153,46 @@ def test_a_missing_value_is_false_and_empty(value: Any, text: str, expected: str
     assert rendered(text, x=value, row={"x": value}, rows=[{"x": value}]) == expected
 
 
+ROWS = [{"a": 2, "price": 1.5}, {"a": None, "price": None}, {"a": 1, "price": 2}]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), pd.NA, pd.NaT, pa.scalar(None, pa.int64())])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ [x, 3, x, 1] | sort }}", "[1, 3, null, null]"),
+        ("{{ [3, x, 1] | sort(reverse=true) }}", "[3, 1, null]"),
+        ("{{ [x, 3, 1] | max }}{{ [3, x, 1] | min }}{{ [1, x, 2] | sum }}", "313"),
+        ("{{ rows | map(attribute='a') | list | max }}{{ (rows | max(attribute='a')).a }}", "22"),
+        ("{{ rows | sum(attribute='price') }}", "3.5"),
+        ("{% for row in rows | sort(attribute='a') %}{{ row.a }};{% endfor %}", "1;2;;"),
+        ("{% for key, group in rows | groupby('a') %}{{ key }}:{{ group | length }};{% endfor %}", "1:1;2:1;:1;"),
+        ("{{ {'k': x, 'l': 1} | dictsort(by='value') }}", '[["l", 1], ["k", null]]'),
+        ("{{ [1, x, 3] | select('gt', 1) | list }}{{ [1, x] | reject('==', 1) | list }}", "[3][null]"),
+        ("{{ rows | selectattr('a', 'ge', 2) | list | length }}", "1"),
+        ("{{ x[:1] }}{{ x[0] }}{{ x['k'] }}{{ x[:, 0] }}|{{ x[:1] is none }}", "|True"),
+    ],
+)
+def test_missing_items_are_left_out_or_last_and_parts_of_a_missing_value_are_missing(
+    value: Any, text: str, expected: str
+) -> None:
+    rows = [{name: value if one is None else one for name, one in row.items()} for row in ROWS]
+    assert rendered(text, x=value, rows=rows) == expected
+
+
+def test_an_attribute_of_none_is_an_error_because_it_may_be_a_variable() -> None:
+    assert rendered("{{ x.size }}", x=float("nan")) == ""
+    with pytest.raises(InferenceError, match="'None' has no attribute 'size'"):
+        rendered("{{ x.size }}", x=None)
+
+
+def test_scalars_of_pyarrow_are_values_of_python() -> None:
+    names = {"table": pa.table({"a": [1, None]}), "one": pa.scalar({"k": [1]})}
+    assert rendered("{{ table['a'][0] }}|{{ table['a'][1] }}|{{ one }}|{{ [one] }}", **names) == (
+        '1||{"k": [1]}|[{"k": [1]}]'
+    )
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), pd.NA])
 def test_what_no_row_holds_is_not_called_on_a_missing_value(value: Any) -> None:
     with pytest.raises(InferenceError, match="head"):
@@ -187,7 +228,7 @@ ROW = {
 }  # fmt: skip
 ROW_AS_JSON = (
     '{"z": "a & b\'s <é>", "when": "2026-01-02T00:00:00", "n": 3, "none": null, "nan": null, '
-    '"inf": [null, {"low": null}]}'
+    '"inf": ["inf", {"low": "-inf"}]}'
 )
 
 

@@ -12,14 +12,17 @@ import sqlite3
 import subprocess
 import sys
 import tracemalloc
-from collections import OrderedDict, deque
+from array import array
+from collections import ChainMap, OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
+import attrs
 import IPython.display
 import matplotlib
 import numpy as np
@@ -30,6 +33,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 from matplotlib.figure import Figure
+from plotly import graph_objects
 from pydantic import BaseModel
 
 from wandb_inference_magic.errors import InferenceError
@@ -37,7 +41,7 @@ from wandb_inference_magic.messages.reply import Reply
 from wandb_inference_magic.messages.tokens import estimate
 from wandb_inference_magic.prompts import render
 from wandb_inference_magic.prompts.marked import LEFT_OUT, cut
-from wandb_inference_magic.prompts.values import Image, as_prompt, image_of
+from wandb_inference_magic.prompts.values import Image, as_prompt, image_of, json_of
 
 pytestmark = pytest.mark.short
 
@@ -101,7 +105,8 @@ def halve(x: float) -> float:
 
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
-    (None, "None"),
+    (None, ""),
+    (pd.NaT, ""),
     (1.5, "1.5"),
     (True, "True"),
     (np.float64(2.5), "2.5"),
@@ -115,8 +120,8 @@ SIMPLE: list[tuple[Any, str]] = [
     (Point(1, date(2026, 1, 2)), '{"x": 1, "when": "2026-01-02"}'),
     (Movie(title="Alien"), '{"title": "Alien", "year": 1979}'),
     ([Movie(title="Alien")], '[{"title": "Alien", "year": 1979}]'),
-    (Measured(low=float("-inf")), '{"low": null}'),
-    (Pay("Bo", float("inf")), '{"name": "Bo", "pay": null}'),
+    (Measured(low=float("-inf")), '{"low": "-inf"}'),
+    (Pay("Bo", float("inf")), '{"name": "Bo", "pay": "inf"}'),
     ([Pay("Bo", 3)], '[{"name": "Bo", "pay": 3}]'),
     (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
@@ -183,10 +188,12 @@ def _nested(depth: int) -> list[Any]:
     return value
 
 
+# The start of an image without its end is refused.
+binary = st.binary().filter(lambda data: not data.startswith((b"\x89PNG", b"\xff\xd8\xff")))
 json_like = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.dates(),
     lambda inner: (
-        st.lists(inner | st.binary()) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner)
+        st.lists(inner | binary) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner, inner)
     ),
     max_leaves=20,
 )
@@ -389,6 +396,18 @@ def test_an_array_shows_shape_type_and_range(array: Any, expected: list[str]) ->
         ({"index": pd.Index([3, 4])}, '{"index": [3, 4]}'),
         # The order of a set differs in each process.
         ({"good", "bad", "mixed"}, '["bad", "good", "mixed"]'),
+        # Containers of other classes, whose own texts are those of Python.
+        ({"b": np.nan, "a": 1}.values(), "[null, 1]"),
+        ({"b": 2, "a": 1}.keys(), '["b", "a"]'),
+        ({"a": 1}.items(), '[["a", 1]]'),
+        (UserList([1, None]), "[1, null]"),
+        (array("i", [1, 2]), "[1, 2]"),
+        (UserDict(a=pd.NA), '{"a": null}'),
+        (ChainMap({"a": 1}), '{"a": 1}'),
+        (MappingProxyType({"a": {2, 1}}), '{"a": [1, 2]}'),
+        (SimpleNamespace(a=None), '{"a": null}'),
+        (attrs.make_class("Row", ["a"])(pd.NaT), '{"a": null}'),
+        (graph_objects.Figure(graph_objects.Bar(x=[1])).data, '[{"x": [1], "type": "bar"}]'),
         (frozenset({2, 1}), "[1, 2]"),
         ({"labels": {"b", "a"}}, '{"labels": ["a", "b"]}'),
         ({"a", 1}, '[1, "a"]'),
@@ -400,6 +419,61 @@ def test_a_list_in_another_form_is_its_items(value: Any, expected: str) -> None:
 
 def test_items_that_are_left_out_are_counted() -> None:
     assert "999 more" in text_of(pd.Index([f"name {number}" for number in range(1999)]))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pl.DataFrame({"a": range(50)}),
+        pl.LazyFrame({"a": range(50)}),
+        pa.table({"a": range(50)}),
+        pa.record_batch({"a": list(range(50))}),
+    ],
+)
+def test_tojson_is_all_rows_of_a_frame(frame: object) -> None:
+    assert json.loads(json_of(frame)) == [{"a": number} for number in range(50)]
+    assert "DataFrame, " in text_of(frame)
+
+
+def test_tojson_is_all_values_of_a_series() -> None:
+    assert json.loads(json_of(pl.Series(range(50)))) == list(range(50))
+
+
+def test_objects_in_a_frame_are_named_without_their_addresses() -> None:
+    picture = PIL.Image.new("RGB", (2, 2))
+    frame = pd.DataFrame({"a": [picture, object()], "b": [[picture, pd.NA], {"low": float("-inf"), "nan": np.nan}]})
+    assert text_of(frame).endswith("""[Image],"[""[Image]"", null]"\n[object],"{""low"": ""-inf"", ""nan"": null}\"""")
+
+
+class Held(BaseModel, arbitrary_types_allowed=True):
+    frame: pd.DataFrame
+    size: int = 1
+
+
+def test_a_model_with_a_field_that_has_no_json_form_is_its_fields() -> None:
+    held = json.loads(text_of(Held(frame=pd.DataFrame({"a": [1]}))))
+    assert held["size"] == 1
+    assert held["frame"].startswith("DataFrame, 1 row x 1 column")
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_an_array() -> None:
+    assert text_of(np.asmatrix([[1, 2]])) == text_of(np.array([[1, 2]]))
+
+
+@pytest.mark.parametrize("picture", [PIL.Image.new("RGB", (0, 0)), PIL.Image.new("RGB", (2, 2))])
+def test_a_picture_that_pil_cannot_read_is_refused(picture: PIL.Image.Image) -> None:
+    picture.close()
+    with pytest.raises(InferenceError, match=r"A PIL image cannot be put into a prompt\.(?s:.*)PIL says: ValueError"):
+        as_prompt(picture)
+
+
+def test_what_a_plot_returns_is_its_figure() -> None:
+    axes = Figure().add_subplot()
+    (line,) = axes.plot([1, 2])
+    assert as_prompt([line]) == as_prompt(line) == as_prompt(axes)
+    bars = axes.bar([1, 2], [1, 2])
+    assert as_prompt(bars) == as_prompt(axes)
 
 
 def test_a_set_in_a_frame_has_one_order() -> None:

@@ -1,4 +1,4 @@
-"""Charts as text: the specification of an Altair chart or a Plotly figure, with the start of its data."""
+"""Charts and geometries as text: the specification of an Altair chart or a Plotly figure with the start of its data."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Final
 
+from .marked import LEFT_OUT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The points of a list, or rows of a table, that are shown.
 MAX_POINTS: Final = 20
 ONE_LINE: Final = 100
+LONGEST_GEOMETRY: Final = 2000
 
 
 def describe_altair(chart: Any) -> str:
@@ -86,3 +89,13 @@ def _lines(value: Any, indent: str) -> str:
     if not any(isinstance(one, dict | list) for one in value):
         return line
     return f"[\n{inner}" + f",\n{inner}".join(_lines(one, inner) for one in value) + f"\n{indent}]"
+
+
+def describe_geometry(value: Any) -> str:
+    """Return a geometry of shapely as WKT. A long one is cut, and its bounds are given."""
+    text = str(value.wkt)
+    if len(text) <= LONGEST_GEOMETRY:
+        return text
+    bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
+    left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
+    return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"

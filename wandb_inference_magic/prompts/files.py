@@ -95,12 +95,16 @@ def describe_path(value: Path) -> str | Image:
     try:
         if path.is_dir():
             return "\n".join(_entries(path))
+        if path.exists() and not path.is_file():
+            # A pipe or a device may have no end, or nothing to read.
+            raise _unreadable(str(path), "It is not a file with contents.", "Read it yourself first.")
         if images.is_image_file(path):
             return images.image_at(path)
         with path.open("rb") as file:
             data = file.read(LONGEST_FILE + 1)
-    except OSError as error:
-        raise _unreadable(str(path), error.strerror or str(error), "Check its name and folder.") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise _unreadable(str(path), why, "Check its name and folder.") from None
     return _text(data, str(path), path.suffix)
 
 
@@ -130,7 +134,7 @@ def no_image_file(text: str) -> InferenceError | None:
     except (OSError, ValueError):
         return None
     if is_there:
-        kind = "a folder" if path.is_dir() else _kind_at(path)
+        kind = _kind_at(path)
         return InferenceError(
             f"{path} is not an image that models read, but {kind}. Nothing was sent.",
             remedy="Give a PNG, JPEG, GIF or WebP file, or an image opened with PIL.",
@@ -163,6 +167,8 @@ def _near(path: Path) -> str:
 
 
 def _kind_at(path: Path) -> str:
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "a pipe or a device"
     try:
         with path.open("rb") as file:
             start = file.read(4096)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from decimal import Decimal
 from io import StringIO
 from itertools import zip_longest
+from math import isfinite
 from numbers import Number
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,7 +36,7 @@ MAX_DIMENSIONS: Final = 3
 LINE_WIDTH: Final = 120
 LONGEST_ARRAY: Final = 5000
 _SAYS_NOTHING: Final = re.compile(
-    r"<[\w.<>, '-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
+    r"<[\w.<>, '=-]* at 0x[0-9a-fA-F]{4,}[^\n<]*>|<_io\.[^\n]*>|<(?:[\w<>]+\.)+\w+ object>"
 )
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
@@ -45,8 +46,11 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     kind = type(value)
-    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant", "NullScalar"):
+    if kind.__name__ in ("NAType", "NaTType", "MaskedConstant"):
         return True
+    if kind.__name__.endswith("Scalar"):
+        # One of pyarrow.
+        return getattr(value, "is_valid", True) is False
     if isinstance(value, Decimal):
         return value.is_nan()
     if isinstance(value, Number) or kind.__name__ in ("datetime64", "timedelta64"):
@@ -70,12 +74,26 @@ def columns_of(value: object) -> list[str]:
 
 
 def records_of(value: Any) -> Any:
-    """Return a frame as the list of its rows, each a dict, and any other value as it is."""
-    if not columns_of(value) or type(value).__module__.startswith("dask"):
+    """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    if type(value).__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow"):
         return value
     import narwhals as nw
 
-    return list(nw.from_native(value).iter_rows(named=True))
+    frame = nw.from_native(_native(value), pass_through=True, allow_series=True)
+    if isinstance(frame, nw.LazyFrame):
+        frame = frame.collect()
+    if isinstance(frame, nw.Series):
+        return frame.to_list()
+    return list(frame.iter_rows(named=True)) if isinstance(frame, nw.DataFrame) else value
+
+
+def _native(value: Any) -> Any:
+    """Return a batch of pyarrow as a table, which narwhals reads, and any other value as it is."""
+    if not is_instance(value, "pyarrow.RecordBatch"):
+        return value
+    import pyarrow as pa
+
+    return pa.Table.from_batches([value])
 
 
 def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
@@ -121,7 +139,7 @@ def describe_frame(value: Any) -> str:
     import narwhals as nw
 
     try:
-        frame = nw.from_native(value, allow_series=True)
+        frame = nw.from_native(_native(value), allow_series=True)
     except TypeError:
         return str(value)
     kind = "DataFrame"
@@ -150,6 +168,8 @@ def describe_array(array: Any) -> str:
     """Describe a numpy array of any shape and type."""
     import numpy as np
 
+    if isinstance(array, np.matrix):
+        array = np.asarray(array)
     if array.ndim == 0:
         return str(array)
     # With many dimensions, three values at each end of each dimension are still too many.
@@ -238,20 +258,32 @@ def _cell(value: Any) -> str:
         return size_of(value)
     if isinstance(value, dict | list | tuple | set | frozenset):
         with suppress(ValueError, RecursionError):
-            value = json.dumps(_listed(value), ensure_ascii=False, default=_listed)
-    elif hasattr(type(value), "columns") and hasattr(type(value), "shape"):
-        return f"[{type(value).__name__}, {len(value):,} rows]"
-    text = str(value)
-    if says_nothing(text):
-        return f"[{type(value).__name__}]"
+            value = json.dumps(_plain(value), ensure_ascii=False)
+    text = _words(value)
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
 
 
-def _listed(value: Any) -> Any:
-    """Return a set as a list, a container as it is, and any other value as text."""
-    if isinstance(value, set | frozenset):
-        return in_order(value)
-    return value if isinstance(value, dict | list | tuple) else str(value)
+def _plain(value: Any) -> Any:
+    """Return a container in a cell as JSON types, and any other value as text."""
+    if is_missing(value):
+        return None
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in (in_order(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return size_of(value)
+    return _words(value)
+
+
+def _words(value: Any) -> str:
+    """Return the text of a value in a cell: its own, or its type where that says nothing."""
+    if hasattr(type(value), "columns") and hasattr(type(value), "shape"):
+        return f"[{type(value).__name__}, {len(value):,} rows]"
+    text = str(value)
+    return f"[{type(value).__name__}]" if says_nothing(text) else text
 
 
 def in_order(items: set[Any] | frozenset[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, quoted
+from ..errors import InferenceError, describe_exception, quoted
 from ..imports import is_instance, quiet
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def _kind(data: bytes) -> str:
 def is_image_file(path: Path) -> bool:
     """Return whether a path is a file that starts with the signature of an image."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return bool(_kind(file.read(16)))
     except (OSError, ValueError):
@@ -164,7 +166,7 @@ def image_from_axes(axes: Any) -> Image:
 
 
 def image_from_panels(values: Iterable[Any]) -> Image | None:
-    """Return the image of the one matplotlib figure that all values are, or whose axes they are; None for others."""
+    """Return the image of the one matplotlib figure that all values are or are drawn in; None for others."""
     figures = map(_figure_of, _flat(values))
     figure = next(figures, None)
     # A long list of other values is read no further than its first.
@@ -182,30 +184,50 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _figure_of(value: Any) -> Any:
-    """Return the whole figure that a value is, or whose axes it is; None for any other."""
-    return value.figure.figure if is_instance(value, FIGURE) or is_instance(value, "matplotlib.axes.Axes") else None
+    """Return the whole figure that a value is or is drawn in, as axes, lines and bars are; None for any other."""
+    return getattr(value.figure, "figure", None) if is_instance(value, "matplotlib.artist.Artist") else None
 
 
 def image_from_pillow(picture: Any) -> Image:
-    """Return the image of a PIL image, upright."""
+    """Return the image of a PIL image, upright.
+
+    Raises
+    ------
+    InferenceError
+        If PIL cannot read it: it is closed, empty, or its file is cut off.
+    """
+    try:
+        with quiet("PIL"):
+            return _drawn(picture)
+    except Exception as error:  # noqa: BLE001 - PIL raises many kinds
+        raise InferenceError(
+            "A PIL image cannot be put into a prompt.",
+            why=f"PIL says: {quoted(describe_exception(error))}.",
+            remedy="Open it again, and do not close it before the cell has run.",
+            cause="option",
+        ) from None
+
+
+def _drawn(picture: Any) -> Image:
     from PIL import ImageOps
 
-    with quiet("PIL"):
-        copy = _plain_mode(ImageOps.exif_transpose(picture) or picture)
-        copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        drawn = BytesIO()
-        copy.save(drawn, format="PNG")
-        if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
-            return _image("png", drawn.getvalue())
-        drawn = BytesIO()
-        copy.convert("RGB").save(drawn, format="JPEG", quality=90)
-        return _image("jpeg", drawn.getvalue())
+    copy = _plain_mode(ImageOps.exif_transpose(picture) or picture)
+    copy.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    drawn = BytesIO()
+    copy.save(drawn, format="PNG")
+    if drawn.tell() <= LARGEST_PNG or "A" in copy.mode:
+        return _image("png", drawn.getvalue())
+    drawn = BytesIO()
+    copy.convert("RGB").save(drawn, format="JPEG", quality=90)
+    return _image("jpeg", drawn.getvalue())
 
 
 def _plain_mode(picture: Any) -> Any:
     """Return a copy of a PIL image in a mode that PNG and JPEG support."""
     if picture.mode in ("RGB", "RGBA", "L", "LA"):
         return picture.copy()
+    if picture.mode == "La":
+        return picture.convert("LA")
     if picture.mode in ("F", "I") or picture.mode.startswith("I;"):
         # More than 256 shades of grey: scale the range in use to 0-255.
         wide = picture.convert("F")

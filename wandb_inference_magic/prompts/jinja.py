@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, StrictUndefined, Undefined, UndefinedError, nodes
 from jinja2.utils import missing
@@ -23,6 +23,9 @@ from .missing import (
 )
 from .values import json_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # The names of our own filters and tests have a space, so that no template can use them.
 _TRUTH: Final = "as truth"
 _ORDERED: Final = "as ordered"
@@ -38,6 +41,8 @@ SELF: Final = "self_of_method"
 _CALLED: Final = "() "
 # How many arguments these filters have where their test is left out: it is the truth of a value.
 _ARGUMENTS: Final = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
+_ORDERINGS: Final = ("gt", "greaterthan", ">", "ge", ">=", "lt", "lessthan", "<", "le", "<=")
+_EQUALITIES: Final = ("eq", "equalto", "==", "ne", "!=")
 
 
 class _Undefined(StrictUndefined):
@@ -76,6 +81,9 @@ class PromptEnvironment(Environment):
         self.filters |= {"default": _default, "d": _default, "tojson": json_of}
         # `x is None` is Python's way to write it.
         self.tests |= {"None": is_missing, "True": self.tests["true"], "False": self.tests["false"]}
+        tests: dict[str, Any] = self.tests
+        tests |= {name: _comparison(tests[name], _ordered) for name in _ORDERINGS}
+        tests |= {name: _comparison(tests[name], _none_if_missing) for name in _EQUALITIES}
         self.tests |= {"none": is_missing, "in": is_in, _TRUTH: lambda value: bool(_truth(value))}
 
     @override
@@ -97,6 +105,9 @@ class PromptEnvironment(Environment):
         if has_keys and attribute in obj:
             return obj[attribute]
         value = super().getattr(obj, attribute)
+        if isinstance(value, Undefined) and obj is not None and is_missing(obj):
+            # None may be a variable that should hold something else.
+            return None
         if not has_keys and inspect.isroutine(value) and hasattr(type(obj), "__getitem__"):
             # A method that is not called is never meant: a column of a frame, a field of a record.
             with suppress(Exception):
@@ -121,9 +132,11 @@ def _adapt(node: nodes.Node) -> None:
     """Put the filters for missing values around what a node uses."""
     if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Getattr):
         node.node.attr = _CALLED + node.node.attr
-    elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Tuple):
-        # Jinja2 compiles `[:, 0]` to what is no Python.
-        node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
+    elif isinstance(node, nodes.Getitem):
+        node.node = _filtered(node.node, _OPERAND)
+        if isinstance(node.arg, nodes.Tuple):
+            # Jinja2 compiles `[:, 0]` to what is no Python.
+            node.arg.items = [_as_call(one) if isinstance(one, nodes.Slice) else one for one in node.arg.items]
     elif isinstance(node, nodes.If | nodes.CondExpr | nodes.For):
         node.test = None if node.test is None else _filtered(node.test, _TRUTH)
         if isinstance(node, nodes.For):
@@ -182,6 +195,15 @@ class _Unordered:
 
 def _ordered(value: Any) -> Any:
     return _Unordered() if is_missing(value) else value
+
+
+def _none_if_missing(value: Any) -> Any:
+    return None if is_missing(value) else value
+
+
+def _comparison(test: Callable[[Any, Any], Any], replaced: Callable[[Any], Any]) -> Callable[[Any, Any], bool]:
+    """Return a test of two values, with what stands for each that is missing."""
+    return lambda value, other: bool(test(replaced(value), replaced(other)))
 
 
 def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:

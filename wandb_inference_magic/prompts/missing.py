@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
+from inspect import signature
 from math import nan
 from string import Formatter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from jinja2.filters import make_attrgetter
 from typing_extensions import override
 
 from .frames import in_order, is_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     Filter = Callable[..., Any]
 
@@ -23,11 +26,12 @@ _TEXTS: Final = (
     *("trim", "truncate", "upper", "urlize", "wordwrap"),
 )
 _LISTS: Final = (
-    *("batch", "dictsort", "groupby", "items", "list", "map", "reject", "rejectattr", "reverse", "select"),
-    *("selectattr", "slice", "sort", "unique"),
+    *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique"),
 )
+# They leave missing items out, as pandas does, or put them last.
+_SKIPPING: Final = ("max", "min", "sum")
 # Of nothing they give nothing: Jinja2 would raise, or write "None".
-_ABSENT: Final = ("filesizeformat", "first", "last", "max", "min", "pprint", "random", "sum", "xmlattr")
+_ABSENT: Final = ("filesizeformat", "first", "last", "pprint", "random", "xmlattr")
 # They give NaN: the number is not known, and neither is what is calculated from it.
 _NUMBERS: Final = ("abs", "count", "float", "int", "length", "round", "wordcount")
 _WITH_DEFAULT: Final = ("float", "int")
@@ -36,13 +40,31 @@ _OF_ROWS: Final = (str, list, dict, datetime, timedelta, float)
 _CONVERSION: Final = re.compile(r"%(?P<name>\([^)]*\))?[#0\- +]*(?:\*|\d+)?(?:\.(?:\*|\d+)?)?[hlL]?(?P<kind>[a-zA-Z%])")
 
 
+def _as_group(items: list[Any]) -> list[Any]:
+    return [Group(None, items)] if items else []
+
+
+class Group(NamedTuple):
+    """A group of items as the filter `groupby` gives it."""
+
+    grouper: Any
+    list: list[Any]
+
+
+# What comes of the missing items, after the others.
+_SORTING: Final[dict[str, Callable[[list[Any]], list[Any]]]] = {"dictsort": list, "groupby": _as_group, "sort": list}
+
+
 def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """Return those filters of Jinja2 that need a rule for a missing value, with that rule."""
     texts = {name: _with_instead(filters[name], "") for name in _TEXTS}
     lists = {name: _with_items(filters[name]) for name in _LISTS}
     numbers = {name: _number_or_missing(filters[name], has_default=name in _WITH_DEFAULT) for name in _NUMBERS}
     absent = {name: _absent_of(filters[name]) for name in _ABSENT}
-    return {**texts, **lists, **numbers, **absent, "join": _joined(filters["join"]), "format": _format}
+    skipping = {name: _absent_of(_with_missing_apart(filters[name])) for name in _SKIPPING}
+    sorting = {name: _with_items(_with_missing_apart(filters[name], last)) for name, last in _SORTING.items()}
+    others = {"join": _joined(filters["join"]), "format": _format}
+    return {**texts, **lists, **numbers, **absent, **skipping, **sorting, **others}
 
 
 def text_or_empty(value: Any) -> Any:
@@ -100,6 +122,9 @@ class _Absent:
 
     def __neg__(self) -> float:
         return nan
+
+    def __getitem__(self, _: Any) -> None:
+        """A part of a missing value is missing."""
 
     __radd__ = __add__
     __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __sub__
@@ -181,6 +206,36 @@ def _with_items(run: Filter) -> Filter:
         return run(*values[:place], ordered_items(values[place]), *values[place + 1 :], **options)
 
     return run_with_items
+
+
+def _with_missing_apart(run: Filter, last: Callable[[list[Any]], list[Any]] | None = None) -> Filter:
+    """Return a filter that does not see items whose value, or attribute, is missing.
+
+    `last` takes them, and returns what comes after the other items; without it they are left out.
+    """
+    place, parameters = _place(run), signature(run)
+
+    @wraps(run)
+    def run_apart(*values: Any, **options: Any) -> Any:
+        has_none = _missing_test(parameters.bind(*values, **options).arguments)
+        items = list(values[place].items() if isinstance(values[place], Mapping) else values[place])
+        present: Any = [one for one in items if not has_none(one)]
+        present = dict(present) if isinstance(values[place], Mapping) else present
+        found = run(*values[:place], present, *values[place + 1 :], **options)
+        return found if last is None else [*found, *last([one for one in items if has_none(one)])]
+
+    return run_apart
+
+
+def _missing_test(options: Mapping[str, Any]) -> Callable[[Any], bool]:
+    """Return whether what a filter looks at is missing in an item: the item, its attribute, the value of a pair."""
+    if options.get("by") == "value":
+        return lambda pair: is_missing(pair[1])
+    if options.get("attribute") is None:
+        return is_missing
+    names = str(options["attribute"]).split(",")
+    getters = [make_attrgetter(options["environment"], name, default=options.get("default")) for name in names]
+    return lambda item: any(is_missing(get(item)) for get in getters)
 
 
 def _absent_of(run: Filter) -> Filter:

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections import deque
+from collections.abc import Mapping, MappingView, Sequence, Set as AnySet
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
@@ -18,7 +19,7 @@ from itertools import islice
 from math import isinf
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
@@ -42,7 +43,6 @@ DEEPEST: Final = 20
 # Python refuses to convert much larger integers to text.
 LARGEST_INTEGER: Final = 10**1000
 ONE_LINE: Final = 100
-LONGEST_GEOMETRY: Final = 2000
 # The methods of IPython's protocol that give a text.
 _SHOWN_AS: Final = ("_repr_markdown_", "_repr_latex_", "_repr_html_")
 _WITHOUT_TEXT: Final = re.compile(r"<(style|script|video|audio|iframe|object)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
@@ -50,6 +50,8 @@ _TAGS: Final = re.compile(r"<[^>]*>")
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # What stands for an image in the text of a container.
 _IMAGE: Final = "[image]"
+# Sequences with a text of their own.
+_NO_CONTAINERS: Final = (str, bytes, bytearray, memoryview, range)
 # The forms of `_ai_repr_` that are used, best first. A text is for every model; a picture is only for some.
 _TEXT_TYPES: Final = ("text/markdown", "text/plain", "text/html", "application/json")
 _IMAGE_TYPES: Final = ("image/png", "image/jpeg")
@@ -85,11 +87,13 @@ def as_prompt(value: object) -> str | Image:
     InferenceError
         For a path that cannot be read or is not a text file, and for a value that has no readable form.
     """
+    if frames.is_missing(value):
+        return ""
     if (shown := _ai_form(value)) is not None:
         return shown
     if form := _form_of(type(value)):
         return form(value)
-    if _record_of(value) is not None or hasattr(type(value), "model_dump"):
+    if _record_of(value) is not None or hasattr(type(value), "model_dump") or _is_container(value):
         return _json(value)
     if hasattr(type(value), "__arrow_c_stream__") or hasattr(type(value), "__dataframe__"):
         return frames.describe_frame(value)
@@ -162,16 +166,11 @@ def _encoded_image(value: object) -> Image | None:
     return images.image_from_bytes(data) if isinstance(data, bytes) else None
 
 
-def json_of(value: object, indent: int | None = None) -> str:
+def json_of(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON of any length, for the filter `tojson`. A row of pandas is as its dict."""
     plain = _Plain(most_items=sys.maxsize, most_nodes=sys.maxsize)
-    return json.dumps(plain.of(_labels_of(value)), ensure_ascii=False, indent=indent)
-
-
-def _labels_of(value: Any) -> Any:
-    if frames.is_labelled(value):
-        return dict(value.items())
-    return frames.records_of(value)
+    whole = dict(value.items()) if frames.is_labelled(value) else frames.records_of(value)
+    return json.dumps(plain.of(whole), ensure_ascii=False, indent=indent)
 
 
 def _record_of(value: Any) -> dict[str, Any] | None:
@@ -182,7 +181,18 @@ def _record_of(value: Any) -> dict[str, Any] | None:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
+    if isinstance(value, SimpleNamespace):
+        return vars(value)
+    if (described := getattr(type(value), "__attrs_attrs__", None)) is not None:
+        return {one.name: getattr(value, one.name, None) for one in described}
+    if is_instance(value, "plotly.basedatatypes.BasePlotlyType"):
+        return dict(value.to_plotly_json())
     return dict(value) if is_instance(value, "sqlite3.Row") else None
+
+
+def _is_container(value: object) -> bool:
+    """Return whether a value has items, as a list or a dict of Python has, whatever its class."""
+    return isinstance(value, Mapping | Sequence | AnySet | MappingView) and not isinstance(value, _NO_CONTAINERS)
 
 
 def _ai_form(value: object) -> str | Image | None:
@@ -228,7 +238,7 @@ class _Plain:
             if is_huge:
                 return _words(value)
             # JSON has no number for infinity.
-            return None if isinstance(value, float) and isinf(value) else value
+            return str(value) if isinstance(value, float) and isinf(value) else value
         if id(value) in self._above or len(self._above) > DEEPEST or self._nodes > self._most_nodes:
             return "..."
         self._above.append(id(value))
@@ -240,16 +250,18 @@ class _Plain:
     def _of_container(self, value: Any) -> Any:
         if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
             return self._text_of(shown)
-        if isinstance(value, dict):
+        if is_instance(value, "pyarrow.Scalar"):
+            return self.of(value.as_py())
+        if isinstance(value, Mapping):
             return self._of_dict(value)
         if (record := _record_of(value)) is not None:
             return {name: self.of(one) for name, one in record.items()}
-        if isinstance(value, list | tuple | set | frozenset | deque):
+        if _is_container(value):
             ordered = frames.in_order(value) if isinstance(value, set | frozenset) else value
             kept = [self.of(one) for one in islice(ordered, self._most_items)]
             return kept if len(value) <= self._most_items else [*kept, self._more(len(value))]
         if hasattr(type(value), "model_dump"):
-            return self.of(value.model_dump(mode="json"))
+            return self._of_model(value)
         if hasattr(type(value), "isoformat"):
             return value.isoformat()
         if type(value).__name__ in ("datetime64", "timedelta64"):
@@ -271,6 +283,12 @@ class _Plain:
             return self._text_of(form(value))
         return _readable(value)
 
+    def _of_model(self, value: Any) -> Any:
+        try:
+            return self.of(value.model_dump(mode="json"))
+        except Exception:  # noqa: BLE001 - a field such as a frame has no JSON form
+            return {name: self.of(getattr(value, name, None)) for name in type(value).model_fields}
+
     def _items_of(self, value: Any) -> list[Any] | None:
         """Return the items of a list that a frame or a file made an array of; of any array, if it is to be whole."""
         if is_instance(value, "numpy.ndarray"):
@@ -285,7 +303,7 @@ class _Plain:
             self.images.append(shown)
         return _IMAGE if isinstance(shown, Image) else shown
 
-    def _of_dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+    def _of_dict(self, value: Mapping[Any, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for key, one in islice(value.items(), self._most_items):
             name = _words(key)
@@ -337,15 +355,6 @@ def _words(value: object) -> str:
 # Other packages' types ---------------------------------------------------------------------------------------
 
 
-def _geometry(value: Any) -> str:
-    text = str(value.wkt)
-    if len(text) <= LONGEST_GEOMETRY:
-        return text
-    bounds = ", ".join(f"{one:.6g}" for one in value.bounds)
-    left_out = LEFT_OUT.format(f"{len(text) - LONGEST_GEOMETRY:,} characters")
-    return f"{value.geom_type} with bounds ({bounds})\n{text[:LONGEST_GEOMETRY]} {left_out}"
-
-
 def _array(value: Any) -> str | Image:
     """Return the form of an array. One of images, such as the axes of a figure, is as the list of them.
 
@@ -394,13 +403,14 @@ _FORMS: Final[dict[str, Form]] = {
     "polars.LazyFrame": frames.describe_frame,
     "polars.Series": frames.describe_frame,
     "pyarrow.Table": frames.describe_frame,
+    "pyarrow.Scalar": lambda value: as_prompt(value.as_py()),
     "numpy.ndarray": _array,
     **dict.fromkeys(_ARRAYS, lambda value: _json(_listed(value))),
     "matplotlib.figure.Figure": images.image_from_figure,
     "matplotlib.axes.Axes": images.image_from_axes,
     "altair.TopLevelMixin": charts.describe_altair,
     "plotly.basedatatypes.BaseFigure": charts.describe_plotly,
-    "shapely.geometry.base.BaseGeometry": _geometry,
+    "shapely.geometry.base.BaseGeometry": charts.describe_geometry,
     "PIL.Image.Image": images.image_from_pillow,
     "IPython.core.display.Image": images.image_from_ipython,
     "IPython.core.display.TextDisplayObject": _shown,

@@ -236,7 +236,7 @@ class Reservation:
         worst = _WorstCase(request, price, wanted, least, part)
         rest = self._reserve(worst, limit)
         if worst.usd > part.usable(rest) + ROUNDING:
-            lower = "" if worst.limit else "A lower max_tokens lowers the most it can cost. "
+            lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
             said = f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent."
