@@ -258,11 +258,18 @@ def test_a_misspelt_argument_is_not_sent_to_the_service(
     assert service.last.body["guided_json"] == {"type": "object"}
 
 
+class LikeFrame(list[str]):
+    """The columns of a frame, which are what a frame iterates over."""
+
+    columns = ("path",)
+
+
 ROWS = [{"t": "a", "label": "b"}]
 # What no argument of the name takes: chat's, map_prompts' and evaluate's.
 WRONG: dict[str, list[dict[str, Any]]] = {
     "chat": [
         *({"think": True}, {"think": False}, {"model": ["A", "B"]}, {"model": 3}, {"system": 3}, {"thread": 3}),
+        *({"thread": ""}, {"thread": " "}, {"images": LikeFrame(["path"])}),
         *({"images": 3}, {"images": "cat.png"}, {"tools": 3}, {"stream": "no"}, {"json": None}, {"prompt": 3}),
         *({"max_tokens": "many"}, {"max_tokens": 0}, {"max_tokens": True}, {"max_tokens": 5.5}, {"top_p": 1.5}),
         *({"temperature": "hot"}, {"temperature": 7}, {"temperature": float("nan")}, {"seed": "x"}, {"stop": 3}),
@@ -294,6 +301,14 @@ def test_a_wrong_argument_is_named_and_nothing_is_sent(
     with pytest.raises(InferenceError, match=rf"^{name} is [\s\S]* must be [\s\S]*Nothing was sent\.") as caught:
         call_with(api, function, given)
     assert caught.value.cause == "option"
+    assert service.received == []
+
+
+@pytest.mark.parametrize("prompt", ["", " \n"])
+def test_an_empty_prompt_of_a_chat_is_no_template(api: ModuleType, service: Service, prompt: str) -> None:
+    with pytest.raises(InferenceError) as caught:
+        api.chat(prompt)
+    assert str(caught.value) == "The prompt is empty. Nothing was sent. Give a text, or an image."
     assert service.received == []
 
 

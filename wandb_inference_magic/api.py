@@ -318,6 +318,11 @@ def evaluate(
     InferenceError
         As for `map_prompts`, with the Evaluation so far as its `partial`; and for a column or field that does not
         exist.
+
+    Warns
+    -----
+    InferenceWarning
+        As for `map_prompts`, and for example that the judge failed, or a scorer.
     """
     given = dict(locals())
     from .batch import check_count
@@ -371,9 +376,11 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
 
     if background:
         return _begun(command, batch_job(command, what, prepared, place="the job's frame()"), prepared)
-    result = prepared.run(warn=_warn)
-    for notice in result.ran.notices:
-        if notice not in result.ran.before:
+    for notice in prepared.notices:
+        _warn(notice)
+    result = prepared.run()
+    for notice in result.notices:
+        if notice not in prepared.notices:
             _warn(notice)
     if error := result.ended_early("`partial` of this error"):
         raise error

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from evaluations import evaluate
 from kernels import Kernel
 from service import Answer, Script, Service, Wandb, completion, refused
 
@@ -44,7 +45,7 @@ def judged(
 
     service.always = answer
     options = {"models": ["test/x", "test/y"], "truth": "label", "judge": "test/judge", "temperature": 0} | options
-    return api.evaluate(frame, "Row {{ n }}", **options)
+    return evaluate(api, frame, "Row {{ n }}", **options)
 
 
 def test_the_comparison_follows_a_judge_who_agrees_with_itself(api: ModuleType, service: Service) -> None:

@@ -339,6 +339,52 @@ def test_a_budget_that_is_set_later_is_kept_too(api: ModuleType, service: Servic
     assert service.chats == []
 
 
+# A new setting is for workers too, unless it is in NOT_FOR_WORKERS: then it has no row here.
+SETTINGS: dict[str, Any] = {
+    "endpoint": "http://127.0.0.1:9/v1",
+    "project": "team/project",
+    "system": "Be brief.",
+    "temperature": 0.5,
+    "max_tokens": 7,
+    "cassette": "class.jsonl",
+    "cassette_mode": "replay",
+    "cassette_pace": "at-once",
+    "timeout": 7.0,
+    "max_retries": 7,
+    "catalog": False,
+    "value_tokens": 77,
+    "cache_mb": None,
+    "cache_days": 7.0,
+    "weights": "weights.gguf",
+}
+
+
+@pytest.mark.parametrize("changes", [SETTINGS, {}])
+def test_a_worker_has_the_settings_of_the_user(
+    api: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    from wandb_inference_magic.config import SETTING_NAMES
+    from wandb_inference_magic.jobs import dask_frames
+    from wandb_inference_magic.session import Command, current_session
+
+    assert set(SETTINGS) | dask_frames.NOT_FOR_WORKERS == set(SETTING_NAMES)
+    cassette = tmp_path / "class.jsonl"
+    if changes:
+        assert api.chat("hi").text
+        current_session().settings.set(cassette=str(cassette), cassette_mode="record")
+        api.chat("hi")
+        changes = changes | {"cassette": str(cassette)}
+    current_session().settings.set(**changes)
+    command = Command(current_session())
+    sent = tuple(sorted(dask_frames._settings(command, command.settings.endpoint).items()))
+    own = command.settings
+    # The environment of a worker may be another.
+    monkeypatch.setenv("WANDB_INFERENCE_CASSETTE", "of-the-worker.jsonl")
+    monkeypatch.setenv("WANDB_INFERENCE_PROJECT", "of-the/worker")
+    resolved = dask_frames._session(sent).settings.resolve()
+    assert {name: getattr(resolved, name) for name in SETTINGS} == {name: getattr(own, name) for name in SETTINGS}
+
+
 def test_a_part_of_a_frame_is_computed_first_and_nothing_is_paid_twice(api: ModuleType, service: Service) -> None:
     """Dask numbers the partitions that it computes: those of a part begin at 0 again."""
     import dask.dataframe as dd

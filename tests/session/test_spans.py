@@ -94,6 +94,15 @@ def test_content_is_recorded_only_if_the_switch_of_the_conventions_is_set(
     ]
 
 
+@pytest.mark.parametrize("form", ["'json'", "'text'", "{'type': 'json_object'}", "{'type': None}", "[1]", "7"])
+def test_any_response_format_is_sent(run: Callable[..., list[Any]], service: Service, form: str) -> None:
+    service.always = Streamed(["{}"])
+    chat = CHAT.replace("top_k=3", f"response_format={form}")
+    (model, *_), (span,) = run(SET_UP + chat + PRINT_SPANS)
+    assert model == "test/model-a"
+    assert span.get("gen_ai.output.type") == ("json" if "json" in form else None)
+
+
 def test_a_span_contains_no_secret(run: Callable[..., list[Any]], service: Service) -> None:
     key = "endpoint-secret-0123456789"
     service.always = Streamed([f"You said {key}."])

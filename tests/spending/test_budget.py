@@ -86,7 +86,7 @@ def test_a_budget_that_is_used_up_by_tool_rounds_keeps_the_steps(
     api.models()
     with pytest.raises(InferenceError) as caught:
         api.chat("hi", max_tokens=100, tools=weather)
-    assert caught.value.what.startswith("The budget is used up after 3 calls: the next one could cost $")
+    assert caught.value.what.startswith("The budget is used up after 3 calls: the next could cost $")
     assert "Nothing was sent" not in str(caught.value)
     partial = caught.value.partial
     assert [step.result for step in partial.steps] == ["It rains in Oslo."] * 3

@@ -49,15 +49,11 @@ _nesting: Final = _Nesting()
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of runs: their notices, and whether they were interrupted.
-
-    `before` are those of the notices that there were before anything was sent. `way_on` says how to go on.
-    """
+    """What came of runs: their notices, and whether they were interrupted. `way_on` says how to go on."""
 
     runs: Sequence[BatchRun]
     seconds: float
     notices: tuple[str, ...]
-    before: tuple[str, ...]
     interrupted: bool
     trace: Trace
     way_on: str
@@ -192,16 +188,9 @@ class PreparedRuns:
         *,
         progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
         permits: Permits | None = None,
-        warn: Callable[[str], None] | None = None,
     ) -> Ran:
-        """Send the requests, and return what came of them even if it was interrupted or ended early.
-
-        `warn` is called with each of the notices.
-        """
+        """Send the requests, and return what came of them even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
-        if warn is not None:
-            for notice in self.notices:
-                warn(notice)
         trace, interrupted = Trace(), False
         try:
             with (
@@ -228,7 +217,6 @@ class PreparedRuns:
             runs,
             perf_counter() - self._began,
             notices,
-            self.notices,
             interrupted,
             trace,
             _way_on(command, runs, use_cache=self._use_cache),
@@ -239,11 +227,8 @@ class PreparedBatch(PreparedRuns, ABC, Generic[T]):
     """Runs that give one result: a map or an evaluation."""
 
     @abstractmethod
-    def run(self, **how: Any) -> BatchResult[T]:
-        """Send the requests, and return the result even if it was interrupted or ended early.
-
-        `how` is as for `PreparedRuns.send`.
-        """
+    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[T]:
+        """Send the requests, and return the result even if it was interrupted or ended early."""
 
     @abstractmethod
     def frame(self) -> Any:
@@ -291,8 +276,8 @@ class PreparedMap(PreparedBatch[Any]):
             started=lambda runs: report_names(runs, rows, spec, into),
         )
 
-    def run(self, **how: Any) -> BatchResult[Any]:
-        ran = self.send(**how)
+    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> BatchResult[Any]:
+        ran = self.send(progress=progress)
         frame, reports = self._frame()
         notices = dict.fromkeys((*ran.notices, *reports))
         return BatchResult(frame, replace(ran, notices=tuple(notices)))

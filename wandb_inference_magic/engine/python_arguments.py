@@ -35,6 +35,15 @@ def _is_series(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
 
 
+def _is_list(value: Any) -> bool:
+    # The items of a frame are the names of its columns.
+    return _is_series(value) and not hasattr(value, "columns")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def _is_one_or_many(value: Any) -> bool:
     return isinstance(value, str | Mapping) or _is_series(value)
 
@@ -70,7 +79,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     "distinct": _SWITCH,
     "field": _or_none(Takes("the name of a field", _is_text)),
     "frame": _ANY,
-    "images": Takes("a list of images", _is_series, "For one image: images=[image]."),
+    "images": Takes("a list of images", _is_list, "For one image: images=[image]."),
     "into": _COLUMN,
     "json": _SWITCH,
     "judge": _or_none(Takes("the id of a model", _is_text)),
@@ -91,7 +100,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     "stream": _SWITCH,
     "system": _or_none(_TEXT),
     "think": _or_none(Takes(f"one of {', '.join(map(repr, THINK))}", _is_text)),
-    "thread": _or_none(Takes("a thread's name", _is_text)),
+    "thread": _or_none(Takes("a thread's name", _is_name)),
     "tools": Takes("a function, or a list of functions", lambda value: callable(value) or _is_series(value)),
     "truth": _COLUMN,
 }

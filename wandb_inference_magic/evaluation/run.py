@@ -195,16 +195,12 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
             command, asked_of(spec, self._known), magic="wbeval", use_cache=use_cache, started=self._scores.start
         )
 
-    def run(self, **how: Any) -> EvaluationResult:
+    def run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None = None) -> EvaluationResult:
         with self._command.listed(f"evaluation of {counted(len(self._known), 'row')}"):
-            return self._run(**how)
+            return self._run(progress)
 
-    def _run(
-        self,
-        progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
-        warn: Callable[[str], None] | None = None,
-    ) -> EvaluationResult:
-        ran = self.send(progress=progress, warn=warn)
+    def _run(self, progress: Callable[[Sequence[BatchRun]], Progress] | None) -> EvaluationResult:
+        ran = self.send(progress=progress)
         # What was answered before a job was cancelled is scored all the same.
         self._scores.cancelled = None if ran.interrupted else self._command.cancelled
         try:

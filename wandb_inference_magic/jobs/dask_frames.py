@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ..batch import Counts, PreparedMap, RunPart
 from ..concurrency import SECONDS_BETWEEN_LOOKS
-from ..config import CONCURRENCY, Key, WandbInference, check_key
+from ..config import CONCURRENCY, SETTING_NAMES, Key, WandbInference, check_key
 from ..errors import InferenceError, InferenceWarning, Interrupted, describe_exception, quoted, shortened
 from ..frames import (
     Names,
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from ..config import Resolved
 
 UNIT: Final = "partitions"
+# The settings that a worker does not take from the user. The model is in the graph. A budget is refused. A worker shows
+# nothing, and traces as its own environment says.
+NOT_FOR_WORKERS: Final = frozenset(
+    ("model", "budget", "budget_file", "trace", "refresh_per_second", "allow_images_from", "debug")
+)
 
 _shared_keys: dict[str, Key] = {}
 _sessions: dict[tuple[tuple[str, Any], ...], Session] = {}
@@ -160,11 +165,11 @@ class _Columns:
 
 
 def _settings(command: Command, endpoint: str) -> dict[str, Any]:
-    names = ("project", "system", "temperature", "max_tokens", "timeout", "max_retries", "value_tokens", "weights")
-    settings = {name: getattr(command.settings, name) for name in names} | {"endpoint": endpoint}
-    if (cassette := command.cassette) is None:
-        return settings
-    return settings | {"cassette": str(cassette.path), "cassette_mode": cassette.mode, "cassette_pace": cassette.pace}
+    """Return the settings that a worker has from the user."""
+    settings = {name: getattr(command.settings, name) for name in SETTING_NAMES if name not in NOT_FOR_WORKERS}
+    cassette = command.cassette
+    path = "" if cassette is None else str(cassette.path)
+    return settings | {"endpoint": endpoint, "cassette": path}
 
 
 def answer_partition(partition: Any, numbers: Any, partition_spec: PartitionSpec) -> Any:
@@ -220,7 +225,7 @@ def _session(settings: tuple[tuple[str, Any], ...]) -> Session:
         if settings in _sessions:
             return _sessions[settings]
         traits = WandbInference()
-        traits.set(**{name: value for name, value in settings if value not in (None, "")})
+        traits.set(**dict(settings))
         session = _sessions[settings] = Session(traits)
         for url, key in _shared_keys.items():
             session.keys.set(url, key)

@@ -269,8 +269,9 @@ def prompt_with(text: str, images: Iterable[Any]) -> Content:
     InferenceError
         If it is empty and without an image, or if one of the images is none.
     """
-    if not (given := [image_given(one) for one in images]):
-        refuse_empty(text)
+    given = [image_given(one) for one in images]
+    if not given and not text.strip():
+        raise _refused("The prompt is empty", "Give a text, or an image.")
     return with_images(text, given)
 
 

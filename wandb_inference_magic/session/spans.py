@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from ..messages import content_text
 from ..text import hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
     from ..messages import Message, PreparedRequest, Reply
     from .tracing import ObservedCall
@@ -75,8 +76,8 @@ def span(
         No part of them is reported.
     """
     api = import_module(API)
-    attributes = _request_attributes(request, limit)
     try:
+        attributes = _request_attributes(request, limit)
         opened = tracer.start_span(f"chat {request.model}", kind=api.SpanKind.CLIENT, attributes=attributes)
     except Exception:  # noqa: BLE001 - what listens to spans may raise anything, as Weave's does without its server
         opened = api.INVALID_SPAN
@@ -89,10 +90,11 @@ def span(
         opened.set_status(api.Status(api.StatusCode.ERROR, said))
         raise
     finally:
-        if seen.reply is not None:
-            opened.set_attributes(_reply_attributes(seen.reply))
-            if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
-                opened.set_attributes(hidden(_content(request.messages, seen.reply), secrets))
+        with suppress(Exception):
+            if seen.reply is not None:
+                opened.set_attributes(_reply_attributes(seen.reply))
+                if os.environ.get(CONTENT_SWITCH, "").strip().lower() in CONTENT_IN_SPANS:
+                    opened.set_attributes(hidden(_content(request.messages, seen.reply), secrets))
         with suppress(Exception):
             opened.end()
 
@@ -101,14 +103,15 @@ def _request_attributes(request: PreparedRequest, limit: int | None) -> dict[str
     address = urlsplit(request.endpoint.url)
     body = request.flat_body | ({} if limit is None else {"max_tokens": limit})
     given = {attribute: _plain(body[name]) for name, attribute in PARAMETERS.items() if body.get(name) is not None}
-    form: Mapping[str, Any] = body.get("response_format") or {}
+    form = body.get("response_format")
+    kind = form.get("type") if isinstance(form, Mapping) else form
     found = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": request.endpoint.provider,
         "gen_ai.request.model": request.model,
         "server.address": address.hostname,
         "server.port": port_of(address),
-        "gen_ai.output.type": "json" if form.get("type", "").startswith("json") else None,
+        "gen_ai.output.type": "json" if str(kind).startswith("json") else None,
         **{f"gen_ai.request.{attribute}": value for attribute, value in given.items()},
     }
     return {name: value for name, value in found.items() if value is not None}

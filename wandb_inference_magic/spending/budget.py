@@ -239,11 +239,12 @@ class Reservation:
             lower = "" if worst.limit else "A lower --max-tokens lowers the most it can cost. "
             reserved = self._budget.reserved
             left = usd(rest) if rest > ROUNDING else "nothing"
-            cost = f"could cost {usd(worst.usd)}, and {left} is left"
+            said = f"This could cost {usd(worst.usd)}, and {left} is left of the budget. Nothing was sent."
+            if after:
+                made = counted(after, "call")
+                said = f"The budget is used up after {made}: the next could cost {usd(worst.usd)}, and {left} is left."
             raise InferenceError(
-                f"The budget is used up after {counted(after, 'call')}: the next one {cost}."
-                if after
-                else f"This {cost} of the budget. Nothing was sent.",
+                said,
                 why=f"Calls in progress have reserved {usd(reserved)}." if reserved > ROUNDING else "",
                 remedy=f"{lower}{self._budget.remedy}",
                 cause="budget",
