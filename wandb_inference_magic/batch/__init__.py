@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         sum_or_none as sum_or_none,
     )
     from .run import BatchRun as BatchRun
-    from .spec import BatchSpec as BatchSpec, Permits as Permits, check_count as check_count
+    from .spec import BatchSpec as BatchSpec, Permits as Permits
     from .start import estimate as estimate, start_dry as start_dry
 
 __getattr__ = lazy_exports(
@@ -51,7 +51,7 @@ __getattr__ = lazy_exports(
             "sum_or_none",
         ),
         "run": ("BatchRun",),
-        "spec": ("BatchSpec", "Permits", "check_count"),
+        "spec": ("BatchSpec", "Permits"),
         "start": ("estimate", "start_dry"),
     },
 )
