@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         cost_of as cost_of,
         first_answers as first_answers,
         longest_wait as longest_wait,
-        sum_or_none as sum_or_none,
     )
     from .run import BatchRun as BatchRun
     from .spec import BatchSpec as BatchSpec, Permits as Permits
@@ -48,7 +47,6 @@ __getattr__ = lazy_exports(
             "cost_of",
             "first_answers",
             "longest_wait",
-            "sum_or_none",
         ),
         "run": ("BatchRun",),
         "spec": ("BatchSpec", "Permits"),
