@@ -1,6 +1,6 @@
 """Find the key that `wandb login` saved or the environment contains. wandb does not need to be imported.
 
-service.md describes where keys are stored and which host a key belongs to (as of 2026-10-07).
+The places of keys, and the host that a key belongs to, are those of wandb as of 2026-10-07.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def resolve_key(
     Returns
     -------
     Key or None
-        The key from the first place with a usable one, in the order of service.md.
+        The key from the first place with a usable one, in the order of `_places`.
     """
     notes = [] if notes is None else notes
     kept = {} if kept is None else kept
