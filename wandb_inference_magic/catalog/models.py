@@ -1,6 +1,6 @@
 """What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot.
 
-The cost formula is the one that the vendor bills by, as of 2026-10-07.
+The service counts cached tokens among those of the prompt (2026-10-07).
 """
 
 from __future__ import annotations
