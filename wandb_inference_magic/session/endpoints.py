@@ -15,18 +15,17 @@ from ..config import (
     WANDB_URL,
     Endpoint,
     Key,
+    Note,
     check_key,
     expanded,
-    ignored_among,
     ignored_key_error,
     ignored_keys,
     is_wandb,
     no_key_error,
-    not_read_among,
-    of_another_server_among,
     resolve_key,
     resolve_server_key,
     secrets_in,
+    texts_of,
 )
 from ..errors import InferenceError, quoted
 from ..text import passwords_in
@@ -61,7 +60,7 @@ class Keys:
         self._typed: dict[str, Key] = {}
         # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.
         self._from_stores: dict[str, Key] = {}
-        self._found: dict[bool, tuple[Key | None, list[str]]] = {}
+        self._found: dict[bool, tuple[Key | None, list[Note]]] = {}
         self._secrets: tuple[str, ...] | None = None
 
     def refresh(self) -> None:
@@ -79,15 +78,15 @@ class Keys:
         """Return the key for an endpoint: the one typed in this session, else the first one found."""
         return self._typed.get(url) or self._search(url)[0]
 
-    def notes(self, url: str) -> list[str]:
+    def notes(self, url: str) -> list[Note]:
         """Return what the search for an endpoint's key found: unusable keys, or the places that are empty."""
         return self._search(url)[1]
 
-    def _search(self, url: str) -> tuple[Key | None, list[str]]:
+    def _search(self, url: str) -> tuple[Key | None, list[Note]]:
         for_wandb = is_wandb(url)
         found = self._found
         if for_wandb not in found:
-            notes: list[str] = []
+            notes: list[Note] = []
             key = resolve_key(os.environ, for_wandb=for_wandb, notes=notes, kept=self._from_stores)
             found[for_wandb] = key, notes
         return found[for_wandb]
@@ -98,12 +97,12 @@ class Keys:
 
     def not_read(self, url: str) -> tuple[str, ...]:
         """Return the places of keys that cannot be read, each with the reason."""
-        return not_read_among(self.notes(url))
+        return texts_of("not read", self.notes(url))
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
         # Without that variable there is none, and no secret store is asked.
-        return of_another_server_among(self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
+        return texts_of("of another server", self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
 
     def ignored(self, url: str) -> tuple[str, ...]:
         """Return the places that have an unusable key for an endpoint, each with the reason."""
@@ -186,7 +185,7 @@ def resolve_endpoint(
 def _name(settings: Resolved, keys: Keys) -> str:
     if settings.endpoint != "auto":
         return settings.endpoint
-    if keys.find(WANDB_URL) is not None or ignored_among(keys.notes(WANDB_URL)):
+    if keys.find(WANDB_URL) is not None or texts_of("ignored", keys.notes(WANDB_URL)):
         # An unusable key is reported, not hidden by the practice model.
         return "wandb"
     return "local" if practice_server.installed(_path(settings.weights)) else "wandb"
