@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from . import __version__
-from .client import fetch_model_list, practice_server as local
+from .client import fetch_model_list, practice_server
 from .config import WandbInference
 from .errors import InferenceError
 from .session import Command, Session
@@ -48,7 +48,7 @@ def findings(session: Session) -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for name in PACKAGES:
         yield name, _version(name)
-    yield "practice model", "installed" if local.installed() else "not installed"
+    yield "practice model", "installed" if practice_server.installed() else "not installed"
     try:
         command = Command(session, dry=True)
         endpoint = command.endpoint

@@ -223,7 +223,7 @@ def map_prompts(
         About what is unusual in the result, for example that answers could not be kept on disk.
     """
     given = dict(locals())
-    from .batch import PreparedMap, check_count
+    from .batch import PreparedMap
     from .engine import check_arguments, model_list
     from .frames import read_rows
     from .jobs import check_rows, dask_job, is_dask, map_lazily
@@ -244,7 +244,6 @@ def map_prompts(
         repair=repair,
     )
     models = model_list("model", model)
-    check_count("limit", limit, 0)
     if is_dask(frame):
         lazy = map_lazily(command, frame, spec, models=models, into=into, limit=limit, use_cache=cache)
         return _begun(command, dask_job(command, "map_prompts", lazy)) if background else lazy
@@ -325,14 +324,11 @@ def evaluate(
         As for `map_prompts`, and for example that the judge failed, or a scorer.
     """
     given = dict(locals())
-    from .batch import check_count
     from .engine import MAYBE_PROMPT, check_arguments, model_list
     from .evaluation import EvaluationSpec, PreparedEvaluation, named_prompts, scorer_of
     from .frames import read_rows
 
     check_arguments(given, prompt=MAYBE_PROMPT)
-    check_count("limit", limit, 0)
-    check_count("samples", samples, 1)
     command, texts = _command(), named_prompts(prompt, () if prompts is None else prompts)
     asked = [
         _batch_spec(

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import certifi
 import openai
 import pytest
 import trustme
@@ -133,8 +134,9 @@ def test_an_environment_that_cannot_be_used_is_one_error_from_every_command(
 
 def test_a_file_for_secrets_that_cannot_be_written_is_named(start_api: Callable[..., ModuleType]) -> None:
     _certificates.cache_clear()
+    variables = {"SSL_CERT_FILE": certifi.where(), "SSLKEYLOGFILE": "/nowhere/keys"}
     with pytest.raises(InferenceError, match="SSLKEYLOGFILE names a file that cannot be written: /nowhere/keys"):
-        start_api(WANDB_API_KEY=KEY, SSLKEYLOGFILE="/nowhere/keys").client()
+        start_api(WANDB_API_KEY=KEY, **variables).client()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from wandb_inference_magic.config.credentials import (
     Key,
+    Note,
     SecretStore,
     no_key_error,
     notebook_secrets,
@@ -88,11 +89,11 @@ def test_the_netrc_variable_names_another_file(home: Path) -> None:
 
 @pytest.mark.parametrize("host", ["https://wandb.my-company.example", "my-company.example"])
 def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None:
-    notes: list[str] = []
+    notes: list[Note] = []
     environ = {"HOME": str(home), "WANDB_API_KEY": "key-wandb", "WANDB_BASE_URL": host}
     assert resolve_key(environ, for_wandb=True, notes=notes, folder=home) is None
-    assert "my-company.example" in notes[0]
-    assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in notes[0]
+    assert "my-company.example" in notes[0].text
+    assert "are not used for W&B Inference; WANDB_INFERENCE_API_KEY gives a key for it" in notes[0].text
     assert "(or set WANDB_INFERENCE_API_KEY)" in no_key_error(notes).remedy
     assert "(or set WANDB_API_KEY)" in no_key_error([]).remedy
     assert resolve_key(environ | {"WANDB_BASE_URL": "https://api.wandb.ai"}, for_wandb=True) is not None
@@ -101,9 +102,9 @@ def test_keys_of_a_custom_wandb_host_are_not_used(home: Path, host: str) -> None
 def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb/settings").write_text("[default]\napi_key = k\nbase_url = https://my-company.example\n")
-    notes: list[str] = []
+    notes: list[Note] = []
     assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
-    assert "my-company.example" in notes[0]
+    assert "my-company.example" in notes[0].text
 
 
 @pytest.mark.parametrize(
@@ -124,11 +125,11 @@ def test_a_settings_file_of_a_custom_host_is_skipped(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_key_is_noted_and_skipped(home: Path, bad: str, why: str) -> None:
-    notes: list[str] = []
+    notes: list[Note] = []
     found = resolve_key({"HOME": str(home), "WANDB_API_KEY": bad}, for_wandb=True, notes=notes, folder=home / "work")
     assert found is not None
     assert found.reveal() == "key-netrc-old"
-    assert notes == [f"WANDB_API_KEY is ignored: it {why}"]
+    assert [note.text for note in notes] == [f"WANDB_API_KEY is ignored: it {why}"]
 
 
 @pytest.mark.parametrize("bad", [f"\u201c{SECRET}\u201d", f"'{SECRET}'", f"{SECRET}\u200b", f"{SECRET}\n {SECRET}"])
@@ -138,7 +139,7 @@ def test_an_invalid_key_is_noted_by_its_place_wherever_it_is(home: Path, place: 
     (home / "work/wandb/settings").write_text(f"[default]\napi_key = {bad}\n" if "settings" in place else "")
     (home / ".config/wandb/settings").unlink()
     stores = [SecretStore(place, lambda name: bad)] if "Colab" in place else []
-    notes: list[str] = []
+    notes: list[Note] = []
     environ = {"HOME": str(home)}
     found = resolve_key(environ, for_wandb=True, notes=notes, folder=home / "work", secrets=stores)
     if "netrc" in place and found is not None:
@@ -146,7 +147,7 @@ def test_an_invalid_key_is_noted_by_its_place_wherever_it_is(home: Path, place: 
         assert found.reveal() == SECRET
         return
     assert found is None
-    assert notes[0].startswith((f"{place} is ignored: it ", f"{place} could not be read ("))
+    assert notes[0].text.startswith((f"{place} is ignored: it ", f"{place} could not be read ("))
     assert SECRET not in str(notes)
 
 
@@ -200,7 +201,7 @@ def test_an_invalid_project_is_refused(bad: str) -> None:
 
 
 def test_the_error_without_a_key_says_what_to_do() -> None:
-    error = no_key_error(["netrc could not be read"])
+    error = no_key_error([Note("not read", "netrc could not be read")])
     for expected in (
         "forge.coreweave.com/settings",
         "%wbconfig --key",
@@ -239,9 +240,9 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) 
     (home / ".netrc").write_text(f"machine api.wandb.ai login user\n{SECRET}\n")
     (home / "work/wandb/settings").write_text(f"api_key = {SECRET}\n")
     (home / ".config/wandb/settings").write_text("[default]\nentity = team\n")
-    notes: list[str] = []
+    notes: list[Note] = []
     assert resolve_key({"HOME": str(home)}, for_wandb=True, notes=notes, folder=home / "work", secrets=()) is None
-    assert notes == [
+    assert [note.text for note in notes] == [
         "~/.netrc could not be read (NetrcParseError)",
         "~/work/wandb/settings could not be read (MissingSectionHeaderError)",
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.config/wandb/settings",
@@ -250,15 +251,15 @@ def test_a_file_that_cannot_be_parsed_is_noted_without_its_contents(home: Path) 
 
 
 def test_without_a_key_the_notes_list_the_places_searched(tmp_path: Path) -> None:
-    notes: list[str] = []
+    notes: list[Note] = []
     assert resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=Path("none"), secrets=()) is None
-    assert notes == [
+    assert [note.text for note in notes] == [
         "nothing in WANDB_INFERENCE_API_KEY, WANDB_API_KEY, COREWEAVE_API_KEY, ~/.netrc, "
         "./none/wandb/settings, ~/.config/wandb/settings"
     ]
     notes.clear()
     assert resolve_key({}, for_wandb=False, notes=notes, home=tmp_path) is None
-    assert notes == ["nothing in WANDB_INFERENCE_API_KEY"]
+    assert [note.text for note in notes] == ["nothing in WANDB_INFERENCE_API_KEY"]
 
 
 def test_the_own_variable_is_used_despite_a_custom_host(home: Path) -> None:
@@ -305,11 +306,11 @@ def test_secret_stores_come_last_and_a_failing_store_is_noted(tmp_path: Path) ->
     def fails(name: str) -> str:
         raise RuntimeError(f"{name}: {SECRET}")
 
-    notes: list[str] = []
+    notes: list[Note] = []
     stores = [SecretStore("A", fails), SecretStore("B", lambda name: None), SecretStore("C", lambda name: f" {name} ")]
     found = resolve_key({}, for_wandb=True, notes=notes, home=tmp_path, folder=tmp_path, secrets=stores)
     assert found == Key("WANDB_API_KEY", "C")
-    assert notes == ["A could not be read (RuntimeError)"]
+    assert [note.text for note in notes] == ["A could not be read (RuntimeError)"]
     assert resolve_key({}, for_wandb=False, home=tmp_path, folder=tmp_path, secrets=stores) is None
 
 
@@ -345,7 +346,7 @@ def test_any_kind_of_file_is_skipped_if_it_cannot_be_read(tmp_path: Path) -> Non
     for make in (os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), _huge, _binary):
         for path in (netrc, ini):
             make(path)
-        notes: list[str] = []
+        notes: list[Note] = []
         assert resolve_key({"HOME": str(tmp_path)}, for_wandb=True, notes=notes, folder=tmp_path) is None
         assert find_project({"HOME": str(tmp_path)}, folder=tmp_path) is None
         assert "~/.netrc could not be read" in str(notes)
@@ -354,7 +355,7 @@ def test_any_kind_of_file_is_skipped_if_it_cannot_be_read(tmp_path: Path) -> Non
             path.rmdir() if path.is_dir() else path.unlink()
     nothing = {"HOME": str(tmp_path), "NETRC": os.devnull}
     assert resolve_key(nothing, for_wandb=True, notes=notes, folder=tmp_path) is None
-    assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in notes[-1]
+    assert f"nothing in {', '.join(['WANDB_INFERENCE_API_KEY', 'WANDB_API_KEY'])}" in notes[-1].text
 
 
 def _huge(path: Path) -> None:

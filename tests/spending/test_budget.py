@@ -144,7 +144,7 @@ def test_an_interrupt_while_models_are_prepared_releases_the_reservations(
     code = (
         "from dataclasses import replace\n"
         "from wandb_inference_magic.engine.compare import run_comparison\n"
-        "from wandb_inference_magic.engine.request import ChatSpec\n"
+        "from wandb_inference_magic.engine import ChatSpec\n"
         "from wandb_inference_magic.schemas.schema import Schema, schema_of\n"
         "from wandb_inference_magic.session import Command\n"
         "class Interrupting(Schema):\n"

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
         cost_of as cost_of,
         first_answers as first_answers,
         longest_wait as longest_wait,
-        sum_or_none as sum_or_none,
     )
     from .run import BatchRun as BatchRun
-    from .spec import BatchSpec as BatchSpec, Permits as Permits, check_count as check_count
+    from .spec import BatchSpec as BatchSpec, Permits as Permits
     from .start import estimate as estimate, start_dry as start_dry
 
 __getattr__ = lazy_exports(
@@ -48,10 +47,9 @@ __getattr__ = lazy_exports(
             "cost_of",
             "first_answers",
             "longest_wait",
-            "sum_or_none",
         ),
         "run": ("BatchRun",),
-        "spec": ("BatchSpec", "Permits", "check_count"),
+        "spec": ("BatchSpec", "Permits"),
         "start": ("estimate", "start_dry"),
     },
 )

@@ -124,9 +124,8 @@ class KeptAnswers:
         """Write the answers that were added to disk, if that is possible."""
         if self.cache is None or not self._new:
             return
-        new = dict(self._new)
         try:
-            self.cache.put(new)
+            self.cache.put(self._new)
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
         # If this is interrupted, the next call writes them again.

@@ -49,7 +49,7 @@ _nesting: Final = _Nesting()
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of runs: their notices, and whether they were interrupted. `way_on` says how to go on."""
+    """The outcome of runs: their notices, and whether they were interrupted. `way_on` says how to go on."""
 
     runs: Sequence[BatchRun]
     seconds: float
@@ -66,7 +66,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult(Generic[T]):
-    """The result of a map, also of one that ended early: the frame with the answers, and what came of its runs.
+    """The result of a map, also of one that ended early: the frame with the answers, and the outcome of its runs.
 
     A subclass has that of an evaluation.
     """
@@ -116,7 +116,7 @@ class PreparedRuns:
     Attributes
     ----------
     runs : list of BatchRun
-        None if there are no rows.
+        Empty if there are no rows.
     notices : tuple of str
         What is to be said before anything is sent.
 
@@ -189,7 +189,7 @@ class PreparedRuns:
         progress: Callable[[Sequence[BatchRun]], Progress] | None = None,
         permits: Permits | None = None,
     ) -> Ran:
-        """Send the requests, and return what came of them even if it was interrupted or ended early."""
+        """Send the requests, and return their outcome even if it was interrupted or ended early."""
         command, runs = self._command, self.runs
         trace, interrupted = Trace(), False
         try:
@@ -208,15 +208,17 @@ class PreparedRuns:
         if not interrupted and not command.is_listed and all(run.stopped is None for run in runs):
             # A job of this cell that another kernel left unfinished is done now.
             forget_same(JobRecord(self._magic, **command.session.place()))
-        notices = self._cache_notices
-        for run in runs:
-            notices += tuple(one for one in run.all_notices if one not in notices)
-        notices += tuple(self._cache.notices) if self._cache is not None else ()
-        notices += (*trace.news(), *not_asked_again(runs))
+        notices = (
+            *self._cache_notices,
+            *(notice for run in runs for notice in run.all_notices),
+            *(self._cache.notices if self._cache is not None else ()),
+            *trace.news(),
+            *not_asked_again(runs),
+        )
         return Ran(
             runs,
             perf_counter() - self._began,
-            notices,
+            tuple(dict.fromkeys(notices)),
             interrupted,
             trace,
             _way_on(command, runs, use_cache=self._use_cache),

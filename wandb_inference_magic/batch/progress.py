@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..catalog import usd
 from ..errors import shortened
 from ..rendering import line_bundle, table_bundle
-from ..text import duration
+from ..text import duration, sum_or_none
 from .start import estimate
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class JobView(Protocol):
         """Draw the line in place of the one before."""
 
     def end(self, bundle: dict[str, Any], line: str) -> None:
-        """Draw what came of the job, for the last time. The line says where to find it."""
+        """Draw the outcome of the job, for the last time. The line says where to find it."""
 
 
 def nothing() -> None:
@@ -170,11 +170,6 @@ def _bar(total: int | None) -> Any:
     return Bar(total=total, unit="row", leave=False, smoothing=0)
 
 
-def sum_or_none(totals: Sequence[int | None]) -> int | None:
-    known = [total for total in totals if total is not None]
-    return sum(known) if len(known) == len(totals) else None
-
-
 def _figures(runs: Sequence[BatchRun]) -> dict[str, str]:
     figures = {"cost": usd(cost_of(runs))} if any(run.usage.total_tokens for run in runs) else {}
     if errors := sum(run.failed for run in runs):
@@ -197,5 +192,4 @@ def longest_wait(waits: Sequence[tuple[str, float]]) -> tuple[str, float]:
 
 def cost_of(runs: Sequence[BatchRun]) -> float | None:
     """Return the cost of runs in USD, or None if the cost of one is not known."""
-    known = [run.cost for run in runs if run.cost is not None]
-    return sum(known) if len(known) == len(runs) else None
+    return sum_or_none([run.cost for run in runs])

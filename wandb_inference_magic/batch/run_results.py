@@ -1,4 +1,4 @@
-"""What came of a run over rows so far."""
+"""The results of a run over rows so far."""
 
 from __future__ import annotations
 
@@ -20,16 +20,38 @@ if TYPE_CHECKING:
 class RunResults:
     """The results of one model's run over rows, during the run and after it.
 
-    `answers` holds the text of each row that was read, or with a schema the object that the text stands for; None if
-    there is no answer. `errors` holds the reasons, by row number. `seconds` is how long each answer took when it was
-    made, or 0 if there is none. `done` is the number of rows that have an answer or an error, `kept` of those whose
-    result was on disk, `shared` of those that took it from an equal row, `replayed` of those whose answer was on a
-    cassette. `retry_reason` is why rows are being retried, and `retry_at` when, by the clock; the reason is empty once
-    a row is answered. `cut` is the number of answers that were cut by the limit that a budget added. `flawed` is the
-    number of answers that were cut or refused; the reasons are in `errors`. `reports` describes irregularities in the
-    counts and costs of the calls. `uncounted` is the number of calls whose tokens the endpoint did not count.
-    `shortened` is the number of rows in whose prompts values were cut.
-    `failed_before` are the rows without an answer that failed in an earlier run, and were not asked again.
+    Attributes
+    ----------
+    answers : list
+        The text of each row that was read, or with a schema the object that the text stands for; None if there is no
+        answer.
+    errors : dict of int to str
+        Why rows have no answer, or a flawed one, by row number.
+    seconds : array of float
+        How long each answer took when it was made; 0 if there is none.
+    done, kept, shared, replayed : int
+        The number of rows that have an answer or an error, and of those whose result was on disk, was taken from an
+        equal row, or was on a cassette.
+    uncounted : int
+        The number of calls whose tokens the endpoint did not count.
+    cost : float or None
+        In USD; None if the cost of a call is not known.
+    stopped : InferenceError or None
+        The error that ended the run early.
+    notices : tuple of str
+        What the user should know about the run.
+    retry_reason, retry_at : str, float
+        Why rows are being retried, and when, by the clock. The reason is empty once a row is answered.
+    cut : int
+        The number of answers that were cut by the limit that a budget added.
+    flawed : int
+        The number of answers that were cut or refused. The reasons are in `errors`.
+    reports : tuple of str
+        Irregularities in the counts and costs of the calls.
+    shortened : int
+        The number of rows in whose prompts values were cut.
+    failed_before : set of int
+        The rows without an answer that failed in an earlier run and were not sent again.
     """
 
     answers: list[Any] = field(default_factory=list)
@@ -79,7 +101,7 @@ class RunResults:
         self.done += 1
 
     def take_failure(self, number: int, error: str, *, is_before: bool) -> None:
-        """Take why a row has no answer from the disk. `is_before` tells whether that run failed, and not this one."""
+        """Store why a row has no answer, as read from the disk. `is_before`: whether it failed in an earlier run."""
         self.errors[number] = error
         if is_before:
             self.failed_before.add(number)
@@ -117,7 +139,7 @@ class RunResults:
 
 
 def not_asked_again(runs: Sequence[RunResults]) -> Iterator[str]:
-    """Say that failures on disk were taken for results: nothing was sent for these rows."""
+    """Yield a notice about rows that failed in an earlier run: nothing was sent for them."""
     if rows := sum(len(run.failed_before) for run in runs):
         these = "1 row was" if rows == 1 else f"{rows:,} rows were"
         yield (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ..catalog import usd
+from ..catalog import describe_cost, usd
 from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
 from ..spending import Reservation
+from ..text import counted
 from .row_call import not_drawn
 from .run import BatchRun
-from .spec import BatchSpec, Estimate
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -25,12 +25,32 @@ if TYPE_CHECKING:
     from ..session import Command
     from ..spending import Budget
     from .cache import AnswerCache
+    from .spec import BatchSpec
 
 # How many rows an estimate is made from.
 SAMPLE: Final = 20
 SHOWN_COLUMNS: Final = 10
 # The tokens of a short answer, used if nothing else is known.
 USUAL_REPLY_TOKENS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An estimate of what a run takes.
+
+    `rows` is None if the number is known only after iteration, `cost` if it is not known. The tokens are per row.
+    """
+
+    rows: int | None
+    prompt_tokens: float
+    reply_tokens: float
+    cost: float | None
+
+    def __str__(self) -> str:
+        rows = "rows of unknown number" if self.rows is None else counted(self.rows, "row")
+        each = f"about {self.prompt_tokens:,.0f} + {self.reply_tokens:,.0f} tokens each"
+        cost = describe_cost(self.cost)
+        return f"{rows}, {each}, {cost if cost in ('free', 'cost unknown') else f'about {cost}'}"
 
 
 def start(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
+from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
-from ..failures import ServiceError, wait
+from ..failures import ServiceError
 from ..replies import ECHOED, REASONING, Timing
 from ..text import json_or_none, without_query_secrets
 from .file import Event, Exchange, header_text, without_pictures

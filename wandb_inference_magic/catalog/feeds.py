@@ -1,6 +1,6 @@
 """Read the facts about models: the endpoint's list, W&B's public feed, and the snapshot shipped with the package.
 
-The formats of the feeds are those in service.md (facts as of 2026-10-07). Anything else in them is ignored.
+The formats of the feeds are those of 2026-10-07. Anything else in them is ignored.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What is known about the models: the endpoint's live list, joined with a public feed or a dated snapshot.
 
-The cost formula is that of service.md (facts as of 2026-10-07).
+The service counts cached tokens among those of the prompt (2026-10-07).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Price:
     cached: float | None = None
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
-        """Return the cost of one call in USD; `prompt_tokens` includes the cached ones (service.md)."""
+        """Return the cost of one call in USD; `prompt_tokens` includes the cached ones."""
         price_cached = self.input if self.cached is None else self.cached
         cached = min(max(cached_tokens, 0), prompt_tokens)
         fresh = prompt_tokens - cached

@@ -1,6 +1,6 @@
 """`--think`: the parameters that make a model think, not think, or think harder, depending on its catalog entry.
 
-The parameters are those of service.md (2026-10-07): `chat_template_kwargs` switches thinking on and off,
+The parameters are those of the service (2026-10-07): `chat_template_kwargs` switches thinking on and off,
 `reasoning_effort` sets its level.
 """
 

@@ -1,4 +1,4 @@
-"""Network access: HTTP clients, streaming, error conversion and retries.
+"""Network access: HTTP clients and streaming.
 
 Also contains the server of the practice model on this machine.
 """

@@ -1,6 +1,6 @@
 """Read the body of a response: a stream of chunks or a whole completion, and whether it is complete.
 
-The SDK's own loop accepts a truncated stream as complete. What a chunk can contain is in `messages/forms.py`.
+The SDK's own loop accepts a truncated stream as complete. What a chunk can contain is in `replies/forms.py`.
 """
 
 from __future__ import annotations

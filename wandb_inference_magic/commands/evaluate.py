@@ -96,7 +96,7 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
 
 
 def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
-    """Publish a whole evaluation, and add what came of it as a notice: nothing stops what is paid from being shown."""
+    """Publish a whole evaluation, and add the outcome as a notice. A failure does not hide the paid result."""
     evaluation, ran = result.value, result.ran
     if project is None or ran.interrupted or ran.stopped is not None:
         return

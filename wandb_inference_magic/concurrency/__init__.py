@@ -3,7 +3,7 @@
 Every package imports this one, so its modules import little.
 """
 
-from .clock import Clock as Clock
+from .clock import Clock as Clock, wait as wait
 from .event_loop import (
     HAS_THREADS as HAS_THREADS,
     SECONDS_BETWEEN_LOOKS as SECONDS_BETWEEN_LOOKS,

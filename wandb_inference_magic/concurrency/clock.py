@@ -1,8 +1,12 @@
-"""The clock by which requests wait."""
+"""The clock by which requests wait, and a wait in a thread."""
 
 from __future__ import annotations
 
-from time import perf_counter
+from threading import Event
+from time import monotonic, perf_counter
+from typing import Final
+
+LONGEST_SLICE: Final = 0.2
 
 
 class Clock:
@@ -17,3 +21,11 @@ class Clock:
         import asyncio
 
         await asyncio.sleep(seconds)
+
+
+def wait(seconds: float) -> None:
+    """Wait. Kernel > Interrupt and Ctrl-C end the wait immediately."""
+    until = monotonic() + seconds
+    # In slices, because on Windows an interrupt is handled only between two waits.
+    while (left := until - monotonic()) > 0:
+        Event().wait(min(left, LONGEST_SLICE))

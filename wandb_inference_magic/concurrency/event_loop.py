@@ -278,6 +278,8 @@ class _RunningHere(Generic[T]):
         import asyncio
 
         self.task = asyncio.ensure_future(coroutine)
+        # Marks an error as seen, in case nobody waits for it.
+        self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         if ended is not None:
             self.task.add_done_callback(lambda _: ended())
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from .address import check_endpoint as check_endpoint, port_of as port_of
 from .credentials import (
-    ignored_among as ignored_among,
+    Note as Note,
     ignored_key_error as ignored_key_error,
     ignored_keys as ignored_keys,
     no_key_error as no_key_error,
-    not_read_among as not_read_among,
     notebook_secrets as notebook_secrets,
-    of_another_server_among as of_another_server_among,
     resolve_key as resolve_key,
     resolve_server_key as resolve_server_key,
     secrets_in as secrets_in,
+    texts_of as texts_of,
     variable_to_set as variable_to_set,
 )
 from .endpoint import Endpoint as Endpoint, is_wandb as is_wandb

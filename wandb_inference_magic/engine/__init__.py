@@ -20,8 +20,9 @@ if TYPE_CHECKING:
         model_list as model_list,
     )
     from .relax import relax_response_format as relax_response_format
-    from .request import ChatSpec as ChatSpec, for_prompt as for_prompt, prepare_request as prepare_request
+    from .request import for_prompt as for_prompt, prepare_request as prepare_request
     from .spec import (
+        ChatSpec as ChatSpec,
         build_spec as build_spec,
         cannot_combine as cannot_combine,
         format_result as format_result,
@@ -37,7 +38,7 @@ __getattr__ = lazy_exports(
         "compare": ("MAX_MODELS",),
         "python_arguments": ("MAYBE_PROMPT", "ONE_MODEL", "check_arguments", "model_list"),
         "relax": ("relax_response_format",),
-        "request": ("ChatSpec", "for_prompt", "prepare_request"),
-        "spec": ("build_spec", "cannot_combine", "format_result", "spec_from_options", "spec_from_python"),
+        "request": ("for_prompt", "prepare_request"),
+        "spec": ("ChatSpec", "build_spec", "cannot_combine", "format_result", "spec_from_options", "spec_from_python"),
     },
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..messages import PreparedRequest, Reply
     from ..session import Command, Share
     from ..spending import Reservation
-    from .request import ChatSpec
+    from .spec import ChatSpec
 
 
 class ModelCall:

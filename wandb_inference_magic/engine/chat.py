@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..replies import Listener
     from ..schemas import Toolbox
     from ..session import Command, Session, Share, Trace
-    from .request import ChatSpec
+    from .spec import ChatSpec
 
 MAX_ROUNDS: Final = 10
 # Why the reply of a chat that failed is incomplete, by the error's cause.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..messages import Origin, Reply
     from ..replies import ComparisonListener
     from ..session import Command, Trace
-    from .request import ChatSpec
+    from .spec import ChatSpec
 
 MAX_MODELS: Final = 9
 

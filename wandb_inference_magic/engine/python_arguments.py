@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from math import inf
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -57,12 +58,17 @@ def _is_switch(value: Any) -> bool:
     return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")
 
 
+def _is_whole(value: Any, least: float = -inf, most: float = inf) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
+
+
 _TEXT: Final = Takes("a text", _is_text)
 _COLUMN: Final = Takes("a column's name", lambda value: _is_text(value) and value != "")
 _SWITCH: Final = Takes("True or False", _is_switch)
 # Checked where it is used, with a message of its own.
 _ANY: Final = Takes("anything", lambda _: True)
 _MODELS: Final = Takes("the id of a model, or several", lambda value: _is_text(value) or _is_series(value))
+_GIVE_OR_LEAVE_OUT: Final = "Give such a number, or leave it out."
 PROMPT: Final = Takes(
     "a text",
     _is_text,
@@ -75,7 +81,9 @@ MAYBE_PROMPT: Final = _or_none(PROMPT)
 TAKES: Final[Mapping[str, Takes]] = {
     "background": _SWITCH,
     "cache": _SWITCH,
-    "concurrency": _ANY,
+    "concurrency": Takes(
+        "a whole number from 1 to 1,000", lambda value: value is None or _is_whole(value, 1, 1000), _GIVE_OR_LEAVE_OUT
+    ),
     "distinct": _SWITCH,
     "field": _or_none(Takes("the name of a field", _is_text)),
     "frame": _ANY,
@@ -83,7 +91,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     "into": _COLUMN,
     "json": _SWITCH,
     "judge": _or_none(Takes("the id of a model", _is_text)),
-    "limit": _ANY,
+    "limit": Takes("a whole number from 0 on", lambda value: value is None or _is_whole(value, 0), _GIVE_OR_LEAVE_OUT),
     "model": _or_none(_MODELS),
     "models": _or_none(_MODELS),
     "names": _or_none(
@@ -93,7 +101,7 @@ TAKES: Final[Mapping[str, Takes]] = {
     "prompts": _or_none(Takes("a template, a list of them, or a dict of them by name", _is_one_or_many)),
     "repair": _SWITCH,
     "retry_failed": _SWITCH,
-    "samples": Takes("a whole number from 1 on", lambda value: value is not None),
+    "samples": Takes("a whole number from 1 on", lambda value: _is_whole(value, 1), _GIVE_OR_LEAVE_OUT),
     "schema": _ANY,
     "scorer": _or_none(Takes("a scorer's name, or a function of an answer and the truth", _is_text_or_function)),
     "stop_when_clear": _SWITCH,
@@ -106,15 +114,11 @@ TAKES: Final[Mapping[str, Takes]] = {
 }
 
 
-def _is_whole(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral)
-
-
 def _within(low: float, high: float) -> Callable[[Any], bool]:
     return lambda value: not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high
 
 
-_TOKENS: Final = _or_none(Takes("a whole number above 0", lambda value: _is_whole(value) and value > 0))
+_TOKENS: Final = _or_none(Takes("a whole number above 0", lambda value: _is_whole(value, 1)))
 # Parameters of the service that options have too, with the same limits.
 PARAMETERS: Final[Mapping[str, Takes]] = {
     "temperature": _or_none(Takes("a number from {} to {}".format(*TEMPERATURES), _within(*TEMPERATURES))),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import SAMPLING, thinking_parameters
 from ..errors import InferenceError
 from ..messages import (
-    DEFAULT_THREAD,
     REPLY_TOKENS,
     Origin,
     PreparedRequest,
@@ -27,66 +26,12 @@ if TYPE_CHECKING:
     from ..catalog import Model
     from ..config import Resolved
     from ..messages import Content, Threads, Turn
-    from ..schemas import Schema, Toolbox
     from ..session import Command
+    from .spec import ChatSpec
 
 
 NOWHERE: Final = Origin()
 UNSEEN: Final = "This model reads text only: the {what} of earlier turns were not sent; each was replaced by {marks}."
-
-
-@dataclass(frozen=True, slots=True)
-class ChatSpec:
-    """One prompt and how to send it.
-
-    Attributes
-    ----------
-    prompt : Content
-    model, system : str or None
-        None to use the value of the thread or the settings.
-    parameters : tuple of (name, value)
-        Parameters of the service.
-    think : str or None
-        Whether, or how much, the model thinks: `on`, `off`, or a level such as `low`.
-    thread : str or None
-        The thread to continue. None for no history: none is read or written.
-    new : bool
-        Whether to clear the thread first.
-    fork : str or None
-        The thread to copy at the start.
-    stream : bool
-        Whether to stream the reply.
-    schema : Schema or None
-        What the answer must look like.
-    repair : bool
-        Whether to ask once more if the answer does not fit the schema.
-    json : bool
-        Whether the answer must be JSON. It is requested in JSON mode.
-    tools : Toolbox or None
-        The functions the model may call.
-    notices : tuple of str
-        What the user should know about the prompt.
-    """
-
-    prompt: Content
-    model: str | None = None
-    system: str | None = None
-    parameters: tuple[tuple[str, Any], ...] = ()
-    think: str | None = None
-    thread: str | None = DEFAULT_THREAD
-    new: bool = False
-    fork: str | None = None
-    stream: bool = True
-    schema: Schema | None = None
-    repair: bool = True
-    json: bool = False
-    tools: Toolbox | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def adds_json_mode(self) -> bool:
-        """Whether the request is sent in JSON mode. A schema, or a response format of the user's, takes its place."""
-        return self.json and self.schema is None and "response_format" not in dict(self.parameters)
 
 
 def prepare_request(command: Command, spec: ChatSpec, origin: Origin = NOWHERE) -> PreparedRequest:

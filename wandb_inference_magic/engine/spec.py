@@ -1,24 +1,79 @@
-"""Build a ChatSpec from a magic's options and text, with the notebook's values, schemas and tools."""
+"""A ChatSpec, and how to build one from a magic's options and text, with the notebook's values, schemas and tools."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..catalog import check_parameter
 from ..errors import InferenceError
+from ..messages import DEFAULT_THREAD
 from ..prompts import Image, TextOfImages, as_prompt, read_image, refuse_empty, render, with_images, with_text_after
 from ..schemas import ResultText, read_schema, read_tools, schema_of
 from .python_arguments import json_values
-from .request import ChatSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..arguments import ChatOptions, PromptOptions
     from ..messages import Content
+    from ..schemas import Schema, Toolbox
 
 QUESTION: Final = "Explain this error, and how to fix it."
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSpec:
+    """One prompt and how to send it.
+
+    Attributes
+    ----------
+    prompt : Content
+    model, system : str or None
+        None to use the value of the thread or the settings.
+    parameters : tuple of (name, value)
+        Parameters of the service.
+    think : str or None
+        Whether, or how much, the model thinks: `on`, `off`, or a level such as `low`.
+    thread : str or None
+        The thread to continue. None for no history: none is read or written.
+    new : bool
+        Whether to clear the thread first.
+    fork : str or None
+        The thread to copy at the start.
+    stream : bool
+        Whether to stream the reply.
+    schema : Schema or None
+        What the answer must look like.
+    repair : bool
+        Whether to ask once more if the answer does not fit the schema.
+    json : bool
+        Whether the answer must be JSON. It is requested in JSON mode.
+    tools : Toolbox or None
+        The functions the model may call.
+    notices : tuple of str
+        What the user should know about the prompt.
+    """
+
+    prompt: Content
+    model: str | None = None
+    system: str | None = None
+    parameters: tuple[tuple[str, Any], ...] = ()
+    think: str | None = None
+    thread: str | None = DEFAULT_THREAD
+    new: bool = False
+    fork: str | None = None
+    stream: bool = True
+    schema: Schema | None = None
+    repair: bool = True
+    json: bool = False
+    tools: Toolbox | None = None
+    notices: tuple[str, ...] = ()
+
+    @property
+    def adds_json_mode(self) -> bool:
+        """Whether the request is sent in JSON mode. A schema, or a response format of the user's, takes its place."""
+        return self.json and self.schema is None and "response_format" not in dict(self.parameters)
 
 
 def build_spec(

@@ -67,7 +67,7 @@ class Publication:
         InferenceError
             If Weave fails.
         """
-        with self._tracer.heard() as heard:
+        with self._tracer.captured_warnings() as handler:
             try:
                 link = self._publish(candidates, facts)
             except InferenceError:
@@ -75,7 +75,7 @@ class Publication:
             except Exception as error:  # noqa: BLE001 - Weave and what it is built on raise errors of many kinds
                 raise _not_published(describe_exception(error)) from None
             late = self._tracer.flush()
-            if error_text := heard.said or late:
+            if error_text := handler.said or late:
                 raise _not_published(error_text)
         return link
 

@@ -13,7 +13,7 @@ from ..frames import ANY, NO_VALUE, Kind, with_value
 from ..messages import data_frame
 from ..rendering import line_bundle, table_bundle
 from ..statistics import BOOTSTRAP, SHARE, Comparison, bootstrap, compare_all, share_interval, whole
-from ..text import counted
+from ..text import counted, sum_or_none
 from .candidate import fill_in_the_worst, frame_of
 from .plot import Plot, bar
 from .review import Review
@@ -276,7 +276,7 @@ class Evaluation:
         return rows if self.samples == 1 else f"{len(self.source) * self.samples:,} answers to {rows}"
 
     @property
-    def facts_in_words(self) -> list[str]:
+    def remarks(self) -> list[str]:
         """What else there is to know: rows left out or spared, failures, the judge, and the cost."""
         lines = []
         if self.left_out:
@@ -316,8 +316,7 @@ class Evaluation:
             lines += self.judged.sentences()
             if self.judged.is_empty and self._has_truth:
                 lines.append(f"The comparison is by {self.truth} instead.")
-        costs = [run.cost for run in (*(one.run for one in self.candidates), *([judge] if judge else []))]
-        cost = None if None in costs else sum(one for one in costs if one is not None)
+        cost = sum_or_none([run.cost for run in (*(one.run for one in self.candidates), *([judge] if judge else []))])
         counts = {
             "answers kept from before": sum(one.run.kept for one in self.candidates),
             "replayed": sum(one.run.replayed for one in self.candidates),
@@ -356,7 +355,7 @@ class Evaluation:
         from .publish import Publication
 
         facts = [self._facts(one) for one in self.candidates]
-        remarks: dict[str, Any] = {"says": f"{self.sentences} {' '.join(self.facts_in_words)}"}
+        remarks: dict[str, Any] = {"says": f"{self.sentences} {' '.join(self.remarks)}"}
         remarks["comparisons"] = [_record(one) for one in self.found]
         with tracing.publishing(project) as tracer:
             publication = Publication(tracer, self.source, self.truth, self.scorer, remarks, stopped)
@@ -371,7 +370,7 @@ class Evaluation:
     def bundle(self, name: str = "") -> dict[str, Any]:
         """Return how it shows itself, as a MIME bundle: table, bars with intervals, and sentences."""
         if not self.source:
-            return line_bundle(" ".join((self.sentences, *self.facts_in_words, *self.notices)))
+            return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices)))
         several = len({one.prompt for one in self.candidates}) > 1
         rows = []
         for one in self.candidates:
@@ -392,7 +391,7 @@ class Evaluation:
         right = f"right of {len(_known(self.candidates[0].right)) * self.samples:,}"
         figures = (right, "share (95% interval)", "0 to 100 %", *measured, "cost")
         headings = ("model", *(["prompt"] if several else []), *figures)
-        below = " ".join((*self.facts_in_words, *self.notices, f"In {name}." if name else "")).strip()
+        below = " ".join((*self.remarks, *self.notices, f"In {name}." if name else "")).strip()
         return table_bundle(headings, rows, above=self.sentences, below=below)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002

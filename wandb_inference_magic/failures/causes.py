@@ -44,7 +44,7 @@ class ErrorForm:
     ----------
     cause : Cause
     what, why, remedy : str
-        The message. Fields in braces are filled in by `convert.py`: the service, the model, the status, who asked.
+        The message. `convert.py` fills in the fields in braces: the service, the model, the status, who asked.
     statuses : collection of (int or None)
         Empty: any. None is an error in a stream that names no status.
     words : str
@@ -198,8 +198,7 @@ CAUSES: Final = (
     ErrorForm(
         "network",
         "{service} answered with a web page.",
-        "Check the address: %wbconfig shows it, and it usually ends in /v1. If it is right, ask who runs the network "
-        "or the proxy.",
+        _CHECK_ADDRESS + " If it is right, ask who runs the network or the proxy.",
         (400, 403, 404, 405, 406, 410, 418, 421, 426, 451, 511),
         why="A proxy, a firewall or a page to sign in answered, or the address is not that of an API.",
         at="page",

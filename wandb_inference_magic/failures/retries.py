@@ -1,4 +1,4 @@
-"""Retries: compute how long to wait before one, and wait."""
+"""Compute how long to wait before a retry."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from random import uniform
-from threading import Event
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ _NOTHING: Final = re.compile(r"\s*-?0+(\.0+)?\s*")
 _SPENT: Final = re.compile(r"\br=0;\s*t=(\d{1,9})\b")
 _SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|m|s|h|d)", re.IGNORECASE)
 _SECONDS: Final = {"ms": 0.001, "milli": 0.001, "m": 60.0, "s": 1.0, "h": 3600.0, "d": 86400.0}
-LONGEST_SLICE: Final = 0.2
 
 
 def retry_delay(error: InferenceError, tries: int, max_retries: int) -> float | None:
@@ -134,11 +132,3 @@ def read_retry_after(header: str | None) -> float | None:
 def _plausible(seconds: float) -> float | None:
     """Return a number of seconds that is not negative, or None if it is no time that a service can mean."""
     return max(0.0, seconds) if seconds < LONGEST_MEANT else None
-
-
-def wait(seconds: float) -> None:
-    """Wait. Kernel > Interrupt and Ctrl-C end the wait immediately."""
-    until = monotonic() + seconds
-    # In slices, because on Windows an interrupt is handled only between two waits.
-    while (left := until - monotonic()) > 0:
-        Event().wait(min(left, LONGEST_SLICE))

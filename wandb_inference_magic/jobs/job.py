@@ -10,13 +10,13 @@ from threading import Event, RLock, Thread
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..batch import Counts, JobView, cost_of, longest_wait, sum_or_none
+from ..batch import Counts, JobView, cost_of, longest_wait
 from ..catalog import usd
 from ..concurrency import SECONDS_BETWEEN_LOOKS, deferred_interrupts
 from ..errors import InferenceError, Interrupted, describe_exception, quoted, shortened
 from ..rendering import line_bundle
 from ..session import JobRecord, RecordFile, forget_same
-from ..text import counted, duration
+from ..text import counted, duration, sum_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ SECONDS_TO_END: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job.
+    """The outcome of a job.
 
     Attributes
     ----------
@@ -389,6 +389,7 @@ class Job:
         return f"{self.what} · job {self.id} · {self._progress_text()}"
 
     def last_bundle(self) -> dict[str, Any]:
+        """Return what takes the place of the job's line when it has ended; until then the line."""
         return (self._outcome.shown if self._outcome else None) or self.bundle()
 
     def news(self) -> str:

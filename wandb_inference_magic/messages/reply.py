@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text import counted, duration
+from ..text import counted, duration, sum_or_none
 from . import display
 from .extract import code_blocks, to_records
 from .frames import data_frame
@@ -238,6 +238,7 @@ class Reply:
 
 
 def is_cut(limit: int | None, finish_reason: str | None, usage: Usage | None) -> bool:
+    """Return whether a reply was cut by the limit that a budget added."""
     # With fewer tokens than the limit, the model's context was full.
     return limit is not None and finish_reason == "length" and (usage is None or usage.completion_tokens >= limit)
 
@@ -258,14 +259,13 @@ def added_up(replies: Sequence[Reply]) -> Reply:
     if len(replies) == 1:
         return last
     counted = [reply.usage for reply in replies if reply.usage]
-    costs = [reply.cost for reply in replies if reply.cost is not None]
     return replace(
         last,
         reasoning="\n\n".join(reply.reasoning for reply in replies if reply.reasoning),
         usage=sum(counted[1:], counted[0]) if counted else None,
         usage_is_estimate=any(reply.usage_is_estimate for reply in replies),
         notices=tuple(dict.fromkeys(notice for reply in replies for notice in reply.notices)),
-        cost=sum(costs) if len(costs) == len(replies) else None,
+        cost=sum_or_none([reply.cost for reply in replies]),
         seconds=sum(reply.seconds for reply in replies),
         seconds_to_first=replies[0].seconds_to_first,
         seconds_thinking=sum(reply.seconds_thinking or 0.0 for reply in replies) or None,

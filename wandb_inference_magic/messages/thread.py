@@ -44,7 +44,7 @@ class Turn(NamedTuple):
 
     @property
     def messages(self) -> list[Message]:
-        # Reasoning is never sent back (service.md): a turn keeps only the text of the reply.
+        # Reasoning is never sent back: a turn keeps only the text of the reply.
         return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.reply}]
 
     @property

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from ..client import practice_server as local
+from ..client import practice_server
 from ..config import (
     FILE,
     PROJECT_VARIABLE,
@@ -15,18 +15,17 @@ from ..config import (
     WANDB_URL,
     Endpoint,
     Key,
+    Note,
     check_key,
     expanded,
-    ignored_among,
     ignored_key_error,
     ignored_keys,
     is_wandb,
     no_key_error,
-    not_read_among,
-    of_another_server_among,
     resolve_key,
     resolve_server_key,
     secrets_in,
+    texts_of,
 )
 from ..errors import InferenceError, quoted
 from ..text import passwords_in
@@ -61,7 +60,7 @@ class Keys:
         self._typed: dict[str, Key] = {}
         # Keys found in the secrets of Colab or Kaggle, by source. A store may ask the user each time it is read.
         self._from_stores: dict[str, Key] = {}
-        self._found: dict[bool, tuple[Key | None, list[str]]] = {}
+        self._found: dict[bool, tuple[Key | None, list[Note]]] = {}
         self._secrets: tuple[str, ...] | None = None
 
     def refresh(self) -> None:
@@ -79,15 +78,15 @@ class Keys:
         """Return the key for an endpoint: the one typed in this session, else the first one found."""
         return self._typed.get(url) or self._search(url)[0]
 
-    def notes(self, url: str) -> list[str]:
+    def notes(self, url: str) -> list[Note]:
         """Return what the search for an endpoint's key found: unusable keys, or the places that are empty."""
         return self._search(url)[1]
 
-    def _search(self, url: str) -> tuple[Key | None, list[str]]:
+    def _search(self, url: str) -> tuple[Key | None, list[Note]]:
         for_wandb = is_wandb(url)
         found = self._found
         if for_wandb not in found:
-            notes: list[str] = []
+            notes: list[Note] = []
             key = resolve_key(os.environ, for_wandb=for_wandb, notes=notes, kept=self._from_stores)
             found[for_wandb] = key, notes
         return found[for_wandb]
@@ -98,12 +97,12 @@ class Keys:
 
     def not_read(self, url: str) -> tuple[str, ...]:
         """Return the places of keys that cannot be read, each with the reason."""
-        return not_read_among(self.notes(url))
+        return texts_of("not read", self.notes(url))
 
     def of_another_server(self) -> tuple[str, ...]:
         """Return why the keys of another W&B server are not used for W&B's endpoint, if there is one."""
         # Without that variable there is none, and no secret store is asked.
-        return of_another_server_among(self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
+        return texts_of("of another server", self.notes(WANDB_URL)) if os.environ.get("WANDB_BASE_URL") else ()
 
     def ignored(self, url: str) -> tuple[str, ...]:
         """Return the places that have an unusable key for an endpoint, each with the reason."""
@@ -156,7 +155,7 @@ def resolve_endpoint(
     cassette: Cassette | None,
     *,
     dry: bool,
-    start: Callable[[Path | None], local.PracticeModel],
+    start: Callable[[Path | None], practice_server.PracticeModel],
 ) -> Endpoint:
     """Return the endpoint that the settings name, with its key.
 
@@ -176,20 +175,20 @@ def resolve_endpoint(
         When there is no key for W&B, or no practice model, unless `dry` is true.
     """
     if cassette is not None and (cassette.endpoint is not None or not cassette.records):
-        found = _recorded_endpoint(cassette, settings, keys, start=None if dry else start)
+        found = _recorded_endpoint(cassette, settings, keys, dry=dry, start=start)
         if not found.default_model and cassette.endpoint == found.name:
             return replace(found, default_model=cassette.model or "")
         return found
-    return _live_endpoint(_name(settings, keys), settings, keys, asks=not dry, start=None if dry else start)
+    return _live_endpoint(_name(settings, keys), settings, keys, dry=dry, asks=not dry, start=start)
 
 
 def _name(settings: Resolved, keys: Keys) -> str:
     if settings.endpoint != "auto":
         return settings.endpoint
-    if keys.find(WANDB_URL) is not None or ignored_among(keys.notes(WANDB_URL)):
+    if keys.find(WANDB_URL) is not None or texts_of("ignored", keys.notes(WANDB_URL)):
         # An unusable key is reported, not hidden by the practice model.
         return "wandb"
-    return "local" if local.installed(_path(settings.weights)) else "wandb"
+    return "local" if practice_server.installed(_path(settings.weights)) else "wandb"
 
 
 def _live_endpoint(
@@ -197,22 +196,23 @@ def _live_endpoint(
     settings: Resolved,
     keys: Keys,
     *,
+    dry: bool,
     asks: bool,
-    start: Callable[[Path | None], local.PracticeModel] | None,
+    start: Callable[[Path | None], practice_server.PracticeModel],
 ) -> Endpoint:
     if name == "local":
-        return _practice_endpoint(_path(settings.weights), start)
+        return _practice_endpoint(_path(settings.weights), dry=dry, start=start)
     if name != "wandb":
-        return _custom_endpoint(name, settings, keys, will_send=start is not None)
+        return _custom_endpoint(name, settings, keys, dry=dry)
     key = keys.find(WANDB_URL) or (keys.prompt_for(WANDB_URL) if asks else None)
-    if key is None and start is not None:
+    if key is None and not dry:
         raise no_key_error(keys.notes(WANDB_URL))
     return Endpoint("wandb", WANDB_URL, key, settings.project, default_model=DEFAULT_MODEL)
 
 
-def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, will_send: bool) -> Endpoint:
+def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, dry: bool) -> Endpoint:
     key = keys.find(url)
-    if key is None and will_send and (ignored := keys.ignored(url)):
+    if key is None and not dry and (ignored := keys.ignored(url)):
         raise ignored_key_error(ignored)
     source = settings.sources["endpoint"]
     origin = "the setting `endpoint` of this session" if source == SESSION else source
@@ -223,9 +223,11 @@ def _custom_endpoint(url: str, settings: Resolved, keys: Keys, *, will_send: boo
     return Endpoint("custom", url, key, settings.project if is_for_us else "", origin=origin)
 
 
-def _practice_endpoint(weights: Path | None, start: Callable[[Path | None], local.PracticeModel] | None) -> Endpoint:
-    if start is None:
-        return Endpoint("local", "", default_model=local.model_id(weights))
+def _practice_endpoint(
+    weights: Path | None, *, dry: bool, start: Callable[[Path | None], practice_server.PracticeModel]
+) -> Endpoint:
+    if dry:
+        return Endpoint("local", "", default_model=practice_server.model_id(weights))
     practice = start(weights)
     key = Key(practice.key, "made for this session")
     return Endpoint("local", practice.base_url, key, default_model=practice.model)
@@ -236,7 +238,8 @@ def _recorded_endpoint(
     settings: Resolved,
     keys: Keys,
     *,
-    start: Callable[[Path | None], local.PracticeModel] | None,
+    dry: bool,
+    start: Callable[[Path | None], practice_server.PracticeModel],
 ) -> Endpoint:
     """Return the endpoint that a cassette was recorded from. Neither a key nor the practice model is needed."""
     recorded = cassette.endpoint if settings.endpoint == "auto" else None
@@ -248,11 +251,11 @@ def _recorded_endpoint(
         unreachable = _only_recorded(cassette, name)
     elif cassette.records:
         try:
-            return _live_endpoint(name, settings, keys, asks=False, start=start)
+            return _live_endpoint(name, settings, keys, dry=dry, asks=False, start=start)
         except InferenceError as error:
             unreachable = error
     if name == "local":
-        model = cassette.model or local.model_id(_path(settings.weights))
+        model = cassette.model or practice_server.model_id(_path(settings.weights))
         return Endpoint("local", RECORDED_URL, default_model=model, out_of_reach=unreachable)
     if name == "wandb":
         return Endpoint("wandb", WANDB_URL, default_model=DEFAULT_MODEL, out_of_reach=unreachable)

@@ -68,7 +68,7 @@ class Limiters:
 class Limiter:
     """An adaptive number of slots, shared fairly. The slots are changed on the event loop only.
 
-    The service limits requests in flight per project, user and model, and publishes no figure (service.md). The limit
+    The service limits requests in flight per project, user and model, and publishes no figure. The limit
     is halved when the service refuses a request as one too many, and raised slowly by answers. When the service fails
     for everyone, requests wait; then one is tried, and its answer lets the others follow.
 

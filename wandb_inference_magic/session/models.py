@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakSet
 
 from ..catalog import Catalog, join, read_listing, read_modelsdev, snapshot
-from ..client import practice_server as local
+from ..client import practice_server
 from ..config import is_wandb
 from ..errors import InferenceError, quoted, shortened
 from ..spending import unknown_price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from openai import AsyncOpenAI
 
@@ -87,7 +87,7 @@ class Models:
         # W&B's public feed, once it was fetched, and what is known of W&B's models by it, without their list.
         self._feed: Mapping[str, Model] | None = None
         self._by_feed: Catalog | None = None
-        self._fetching: Running[None] | None = None
+        self._fetching: Running[Mapping[str, Model]] | None = None
         # The replies whose price is not known yet.
         self._unpriced: WeakSet[Reply] = WeakSet()
 
@@ -107,7 +107,7 @@ class Models:
     def known(self, endpoint: Endpoint) -> Catalog:
         """Return what is known of the endpoint's models without a request."""
         if endpoint.is_local:
-            return Catalog(models=(local.facts(endpoint.default_model),), live=True)
+            return Catalog(models=(practice_server.facts(endpoint.default_model),), live=True)
         if endpoint.url in self._catalogs:
             return self._catalogs[endpoint.url]
         if not endpoint.is_wandb:
@@ -119,17 +119,17 @@ class Models:
 
         If the list cannot be fetched, the catalog has what is known without it, and its `note` says so.
 
-        Raises
-        ------
-        InferenceError
-            When no request can be made, or nothing is known without the list and it could not be fetched, other than
-        from an endpoint that has none.
-
         Parameters
         ----------
         command : Command
         refresh : bool
             Whether to fetch the list again.
+
+        Raises
+        ------
+        InferenceError
+            When no request can be made, or nothing is known without the list and it could not be fetched, other than
+            from an endpoint that has none.
         """
         endpoint = command.endpoint
         if endpoint.is_local:
@@ -154,14 +154,12 @@ class Models:
 
     def _fetch(self, command: Context, meanwhile: Callable[[], None]) -> Catalog:
         # Imported here, because completion uses this module too, and the SDK takes long to import.
-        from ..client import fetch_feed, fetch_model_list
+        from ..client import fetch_model_list
 
         endpoint, client = command.endpoint, command.client()
-
-        def fetched(fetch: Callable[[AsyncOpenAI], Coroutine[Any, Any, object]], read: Callable[[Any], Any]) -> Any:
-            return read(command.loop.run(fetch(client), meanwhile=meanwhile))
-
-        listing, failure = self._try(lambda: fetched(fetch_model_list, read_listing), endpoint)
+        listing, failure = self._try(
+            lambda: read_listing(command.loop.run(fetch_model_list(client), meanwhile=meanwhile)), endpoint
+        )
         self._failures.pop(endpoint.url, None)
         notes = []
         if failure is not None:
@@ -175,9 +173,7 @@ class Models:
             return join(listing or [], None, None, notes=notes)
         feed = None
         if command.settings.catalog:
-            feed, _ = self._try(lambda: fetched(fetch_feed, read_modelsdev), endpoint)
-        if feed is not None:
-            self._take_feed(feed)
+            feed, _ = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=meanwhile), endpoint)
         return join(listing, feed, snapshot(), notes=notes)
 
     def fetch_prices(self, command: Context, client: AsyncOpenAI) -> None:
@@ -188,17 +184,15 @@ class Models:
         if self._feed is not None or self._fetching is not None:
             return
         if command.endpoint.is_wandb and command.cassette is None and command.settings.catalog:
-            self._fetching = command.loop.begin(self._fetch_feed(client))
+            self._fetching = command.loop.begin(self._load_feed(client))
 
-    async def _fetch_feed(self, client: AsyncOpenAI) -> None:
+    async def _load_feed(self, client: AsyncOpenAI) -> Mapping[str, Model]:
+        """Fetch W&B's public feed, and use its prices. If that fails, they stay unknown."""
         from ..client import fetch_feed
 
-        # %wbmodels tries again.
-        try:
-            feed = read_modelsdev(await fetch_feed(client))
-        except Exception:  # noqa: BLE001 - whatever went wrong, prices stay unknown
-            return
+        feed = read_modelsdev(await fetch_feed(client))
         self._take_feed(feed)
+        return feed
 
     def _take_feed(self, feed: Mapping[str, Model]) -> None:
         # The thread of a cell can store a list, or build a reply, at the same moment.
@@ -322,7 +316,7 @@ class Models:
     def price(self, model: str, endpoint: Endpoint) -> Price | None:
         """Return the price of a model, or None if it is not known."""
         if endpoint.is_local:
-            return local.FREE
+            return practice_server.FREE
         found = self.known(endpoint).find(model)
         return found.price if found else None
 
@@ -344,14 +338,9 @@ class Models:
             return None
         if not command.settings.catalog:
             raise unknown_price(model, "The setting catalog is off: W&B's public list of prices is not asked.")
-        from ..client import fetch_feed
-
         client = command.client()
         with command.listener.waiting(f"asking for the price of {model}") as redraw:
-            feed, failure = self._try(
-                lambda: read_modelsdev(command.loop.run(fetch_feed(client), meanwhile=redraw)), endpoint
-            )
+            _, failure = self._try(lambda: command.loop.run(self._load_feed(client), meanwhile=redraw), endpoint)
         if failure is not None:
             raise unknown_price(model, f"W&B's public list of prices could not be fetched. {failure.what}")
-        self._take_feed(feed)
         return self.price(model, endpoint)

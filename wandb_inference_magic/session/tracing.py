@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
-from ..config import ignored_among, resolve_server_key
+from ..config import Note, resolve_server_key, texts_of
 from ..errors import InferenceError, describe_exception, quoted
 from ..imports import import_quietly, no_warnings
 from ..text import hidden, library_message
@@ -158,7 +158,7 @@ class Tracer:
         self._has_reported = False
         self._level = logging.NOTSET
         self._muted: dict[logging.Handler, int] = {}
-        self._listener = _Listener()
+        self._handler = _WarningHandler()
 
     def is_for(self, project: str, key: Key | None, theirs: Any) -> bool:
         """Return whether this tracer was made for these."""
@@ -186,11 +186,11 @@ class Tracer:
                 f"Weave is not installed: {self._nothing_done}.", remedy=f"Run: {INSTALL_COMMAND}", cause="missing"
             )
         if self._key is None:
-            notes: list[str] = []
+            notes: list[Note] = []
             resolve_server_key(os.environ, notes=notes, secrets=())
             raise InferenceError(
                 f"There is no key for W&B: {self._nothing_done}.",
-                why="; ".join(ignored_among(notes)),
+                why="; ".join(texts_of("ignored", notes)),
                 remedy="Set one with %wbconfig --key while the endpoint is W&B's, or in WANDB_API_KEY.",
                 cause="key",
             )
@@ -219,7 +219,7 @@ class Tracer:
             )
         logger = logging.getLogger("weave")
         self._level = logger.level
-        logger.addHandler(self._listener)
+        logger.addHandler(self._handler)
         # With `settings` alone, Weave would still print messages while it connects.
         # It imports its integrations, some of which warn on some versions of Python.
         with (
@@ -240,7 +240,7 @@ class Tracer:
             )
         # Weave would print its messages into the running cell. They are reported once instead.
         for handler in logger.handlers:
-            if handler is not self._listener:
+            if handler is not self._handler:
                 self._muted[handler] = handler.level
                 handler.setLevel(logging.CRITICAL + 1)
         self._is_ours = True
@@ -260,7 +260,7 @@ class Tracer:
                 )
                 trace.link = str(call.ui_url)
             except Exception as error:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-                self._listener.observe(describe_exception(error))
+                self._handler.report(describe_exception(error))
         return trace, call
 
     @property
@@ -274,7 +274,7 @@ class Tracer:
             self.start()
         except InferenceError as error:
             self._has_failed = True
-            self._listener.observe(str(error))
+            self._handler.report(str(error))
 
     def end(self, call: Any, trace: Trace, error: BaseException | None = None) -> None:
         """End a call with its output or its error."""
@@ -285,7 +285,7 @@ class Tracer:
             shown = None if error is None else _renamed(error, self.hidden(str(error)))
             self._client.finish_call(call, output=self.hidden(trace.output), exception=shown)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._listener.observe(describe_exception(failure))
+            self._handler.report(describe_exception(failure))
 
     @contextmanager
     def child(self, parent: Any, request: PreparedRequest, seen: ObservedCall) -> Iterator[None]:
@@ -295,7 +295,7 @@ class Tracer:
             body = self.hidden(request.flat_body)
             call = self._client.create_call("model_call", body, parent=parent, use_stack=False)
         except Exception as failure:  # noqa: BLE001 - whatever Weave raises, the chat goes on
-            self._listener.observe(describe_exception(failure))
+            self._handler.report(describe_exception(failure))
         error: BaseException | None = None
         try:
             yield
@@ -308,20 +308,20 @@ class Tracer:
 
     def _news(self) -> tuple[str, ...]:
         """Return the first error as a notice, once."""
-        if not self._listener.said or self._has_reported:
+        if not self._handler.said or self._has_reported:
             return ()
         self._has_reported = True
-        return (f"Tracing does not work: {quoted(library_message(self._listener.said))}",)
+        return (f"Tracing does not work: {quoted(library_message(self._handler.said))}",)
 
     @contextmanager
-    def heard(self) -> Iterator[_Listener]:
+    def captured_warnings(self) -> Iterator[_WarningHandler]:
         """Give what Weave reports inside the `with` block, also by a client of the user's."""
-        logger, listener = logging.getLogger("weave"), _Listener()
-        logger.addHandler(listener)
+        logger, handler = logging.getLogger("weave"), _WarningHandler()
+        logger.addHandler(handler)
         try:
-            yield listener
+            yield handler
         finally:
-            logger.removeHandler(listener)
+            logger.removeHandler(handler)
 
     def flush(self) -> str:
         """Send what is left, for a limited time. Return what is to be said if that was too short."""
@@ -333,7 +333,7 @@ class Tracer:
     def close(self) -> None:
         """Send what is left, for a limited time, and restore Weave as it was before."""
         logger = logging.getLogger("weave")
-        logger.removeHandler(self._listener)
+        logger.removeHandler(self._handler)
         client, self._client = self._client, None
         if client is None or not self._is_ours:
             return
@@ -403,7 +403,7 @@ def _renamed(error: BaseException, words: str) -> Exception:
     return named(words)
 
 
-class _Listener(logging.Handler):
+class _WarningHandler(logging.Handler):
     """Keeps the first warning that Weave logs, mostly from one of Weave's own threads."""
 
     def __init__(self) -> None:
@@ -413,9 +413,9 @@ class _Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # A reply that broke off is reported by the chat itself.
         if not record.getMessage().startswith("Error capturing call output"):
-            self.observe(record.getMessage())
+            self.report(record.getMessage())
 
-    def observe(self, words: str) -> None:
+    def report(self, words: str) -> None:
         self.said = self.said or words
 
 

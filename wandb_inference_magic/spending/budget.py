@@ -78,11 +78,6 @@ class Budget:
         worst.fit(0.0)
         return worst.usd <= left + reserved + ROUNDING
 
-    @property
-    def is_set(self) -> bool:
-        """Whether costs are checked, or shared with other kernels that may check them."""
-        return self.limit is not None or self.shared is not None
-
     def preview(self, requests: Sequence[PreparedRequest]) -> list[PreparedRequest]:
         """Return requests that are sent together as the budget would allow them now, with the notices it would add."""
         with ExitStack() as stack:

@@ -10,6 +10,7 @@ from .figures import (
     duration as duration,
     is_number as is_number,
     shortest as shortest,
+    sum_or_none as sum_or_none,
     ungrouped as ungrouped,
 )
 from .json_text import (

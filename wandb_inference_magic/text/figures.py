@@ -6,7 +6,12 @@ import re
 from contextlib import suppress
 from math import isfinite
 from struct import pack, unpack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Number = TypeVar("Number", int, float)
 
 # How `struct` packs them, and more than the decimals that a float of 32 bits needs.
 _SHORT_FLOATS: Final = {"float32": "f", "float16": "e"}
@@ -16,6 +21,12 @@ _DIGITS: Final = 10
 def counted(number: int, noun: str) -> str:
     """Return a count with its noun: `1 row`, `1,234 rows`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def sum_or_none(numbers: Sequence[Number | None]) -> Number | None:
+    """Return a sum, or None if one of the numbers is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
 
 
 # 2,102,650 is a number. 1,5 does not match: the comma can be a decimal comma.

@@ -70,7 +70,7 @@ class JobLine:
             self._button.describe(bundle[PLAIN])
 
     def end(self, bundle: dict[str, Any], line: str) -> None:
-        """Draw what came of the job, and remove the button. `line` stays for a page that is reloaded."""
+        """Draw the outcome of the job, and remove the button. `line` stays for a page that is reloaded."""
         if self._is_over:
             return
         self._is_over = True
