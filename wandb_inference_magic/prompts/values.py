@@ -173,12 +173,12 @@ def json_of(value: Any, indent: int | None = None) -> str:
 def _record_of(value: Any) -> dict[str, Any] | None:
     """Return the fields of a record, as a dataclass, a named tuple or a row of a database; None for any other.
 
-    Fields that their class keeps out of its own text, by `repr=False`, may be secrets.
+    Fields that an attrs class keeps out of its own text, by `repr=False`, may be secrets.
     """
     if isinstance(value, type):
         return None
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value) if field.repr}
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     if callable(getattr(type(value), "_asdict", None)):
         return dict(value._asdict())
     if isinstance(value, SimpleNamespace):
