@@ -204,6 +204,13 @@ def test_text_on_the_cell_magics_line_is_refused() -> None:
         read_line(ChatOptions, "%%wbchat", "-t 1 Tell me")
 
 
+@pytest.mark.parametrize("line", ["--model a/b # cheap", "model=openai/gpt-oss-20b", "--endpoint http://x y", "foo"])
+def test_what_is_too_short_for_a_key_is_not_taken_for_one(line: str) -> None:
+    with pytest.raises(InferenceError, match="takes options only, and no comment") as caught:
+        read_line(ConfigOptions, "%wbconfig", line)
+    assert "key" not in str(caught.value)
+
+
 def test_a_key_in_a_cell_is_refused_and_never_quoted() -> None:
     with pytest.raises(InferenceError) as caught:
         read_line(ConfigOptions, "%wbconfig", "--key 0123456789abcdef")

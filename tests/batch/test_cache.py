@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from threading import Thread
 from types import ModuleType
 
 import pytest
-from service import Service, completion
+from python_processes import run_python
+from service import Answer as Answering, Service, completion
 
 from wandb_inference_magic.arguments import ConfigOptions
 from wandb_inference_magic.batch.cache import Answer, AnswerCache
@@ -227,3 +229,22 @@ def test_without_a_home_folder_a_map_runs_and_says_that_answers_are_not_kept(
     with pytest.warns(InferenceWarning, match="Answers are not kept on disk: .*home directory"):
         out = api.map_prompts(["a"], "{{ text }}")
     assert out["reply"].tolist() == ["yes"]
+
+
+MAPPED = "from wandb_inference_magic import map_prompts\nmap_prompts(list('abcde'), '{{ text }}', concurrency=1)"
+
+
+def test_what_another_process_has_answered_meanwhile_is_not_asked_again(api: ModuleType, service: Service) -> None:
+    """A run of one row at a time: while its first row is answered, another process asks for all of them."""
+    others: list[subprocess.CompletedProcess[str]] = []
+
+    def answer(one: Answering) -> None:
+        if not others:
+            others.append(subprocess.CompletedProcess("", 0))
+            others[0] = run_python("-c", MAPPED, environment=os.environ)
+        completion("Good.")(one)
+
+    service.always = answer
+    assert api.map_prompts(list("abcde"), "{{ text }}", concurrency=1).reply.tolist() == ["Good."] * 5
+    assert others[0].returncode == 0, others[0].stderr
+    assert len(service.chats) == 6

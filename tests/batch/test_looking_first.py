@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -151,6 +153,17 @@ def test_a_prompt_without_a_column_is_a_warning_with_the_columns(
     assert found[0].filename == __file__
     if "{" in prompt:
         assert "{{ review }}" in str(found[0].message)
+
+
+@pytest.mark.parametrize("name", [0, "my col", "a-b", "True", "none", 'a "b"', ("a", "id"), "\U0001f600"])
+def test_the_advice_for_a_column_works_for_any_name(api: ModuleType, service: Service, name: Any) -> None:
+    service.always = echo
+    frame = pd.DataFrame({name: ["x", "y"]})
+    with pytest.warns(InferenceWarning, match="names no column") as found:
+        api.map_prompts(frame, "Translate.")
+    advised = re.search(r"\{\{.*\}\}", str(found[0].message))
+    assert advised is not None
+    assert api.map_prompts(frame, advised[0]).reply.tolist() == ["<x>", "<y>"]
 
 
 @pytest.mark.parametrize("prompt", ["{{ review }}", "{{ row }}", "{% if stars %}x{% endif %}", "{{ row.review }}"])

@@ -429,7 +429,7 @@ def test_an_interrupt_while_a_repair_waits_is_no_failure_for_good(api: ModuleTyp
 
 def test_an_address_that_was_not_found_is_asked_again(api: ModuleType, service: Service) -> None:
     service.then(*[completion("yes")] * 4)
-    service.always = refused(404, "default backend - 404")
+    service.always = refused(404, "gone for a while")
     texts = list("abcdefghijklmnopqrstuvwxyz")
     with pytest.raises(InferenceError):
         api.map_prompts(texts, "{{ text }}", concurrency=1)

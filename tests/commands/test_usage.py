@@ -139,6 +139,8 @@ def test_an_unknown_price_makes_the_total_cost_a_lower_bound(kernel_with_catalog
 
 
 def test_the_figures_are_returned_as_a_frame(kernel: Kernel, service: Service) -> None:
+    kernel.run("%wbusage -o unused")
+    assert kernel.value("(len(unused), unused.calls.tolist(), 'cost_usd' in unused)") == (0, [], True)
     kernel.run("%wbchat hi")
     run = kernel.run("%wbusage -o used --reset")
     assert "Counting starts again from zero." in run.text

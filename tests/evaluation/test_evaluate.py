@@ -547,6 +547,7 @@ def test_a_truth_that_is_no_number_has_no_error(api: ModuleType, service: Servic
     found = evaluate(api, frame, "{{ x }}", truth="truth", scorer="error")
     assert found.summary["score"].tolist() == [1.0]
     assert "The truth 6 km is no number: such rows are left out of the score." in repr(found)
+    assert "is right on 0 of 1 row" in found.sentences
     assert "gave no number" not in repr(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import UserList
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -69,6 +70,12 @@ def from_parquet(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet(file)
 
 
+class SqlRow(UserList[Any]):
+    """A row as SQLAlchemy has it: a sequence with names, and no tuple."""
+
+    _fields = ("name", "pay")
+
+
 @pytest.mark.parametrize(
     ("make", "columns"),
     [
@@ -82,6 +89,7 @@ def from_parquet(frame: pd.DataFrame) -> pd.DataFrame:
         pytest.param(FRAME.iterrows, INDEXED, id="iterrows"),
         pytest.param(lambda: [row for _, row in FRAME.iterrows()], COLUMNS, id="Series"),
         pytest.param(lambda: FRAME.to_records(index=False), COLUMNS, id="records of NumPy"),
+        pytest.param(lambda: [SqlRow(one) for one in PEOPLE], COLUMNS, id="rows of SQLAlchemy"),
         pytest.param(lambda: pd.MultiIndex.from_frame(FRAME), COLUMNS, id="an index of levels"),
     ],
 )

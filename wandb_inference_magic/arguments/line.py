@@ -31,6 +31,8 @@ _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
 _WORD_PART = re.compile(
     rf"""(?P<mark>["'])(?P<quoted>(?:\\(?P=mark)|(?!(?P=mark)).)*)(?P=mark)|[^{_SPACES}"']+""", re.DOTALL
 )
+# A key is longer. What is shorter is an id, a comment or a part of an address.
+_MAY_BE_KEY = re.compile(r"[\w-]{12,}")
 _INDEXED = re.compile(r"[^\W\d][\w.]*[\[(]")
 _TEMPLATE_WORD = re.compile(r"""[^\s'"{}]*\{\{.*?\}\}(?:\{\{.*?\}\}|\S)*""")
 
@@ -411,6 +413,11 @@ def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
 
 
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
+    if "--key" in known and not _MAY_BE_KEY.search(rest):
+        return _refused(
+            f"{magic} takes options only, and no comment.",
+            f"Write a value behind its option, such as {magic} --model ID. `{magic}?` lists the options.",
+        )
     if "--key" in known:
         # Never quoted in the message: the text may be a key.
         return _refused(

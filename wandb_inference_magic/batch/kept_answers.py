@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..messages import Message, PreparedRequest
     from ..schemas import Schema
+    from ..session import Share
     from .cache import Answer, AnswerCache, RunPart
 
 
@@ -110,6 +112,14 @@ class KeptAnswers:
             self._give_up(error)
             return {}
         return {key: answer for key in keys if (answer := found.get(key) or found.get(self._older.get(key, "")))}
+
+    def state(self, share: Share) -> tuple[object, int]:
+        """Return what changes when an answer may have come to the disk, from this kernel or another one."""
+        version = 0
+        # What is wrong with the file is reported when it is next read or written.
+        with suppress(OSError, sqlite3.Error):
+            version = 0 if self.cache is None else self.cache.version
+        return share.limiter.latest_end, version
 
     def key_beside(self, key: str, kept: Answer) -> str:
         """Return the key of what is asked in place of an answer on disk that does not fit the schema any more."""

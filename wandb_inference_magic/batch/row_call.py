@@ -179,8 +179,8 @@ class RowCall(ModelCall):
         self.asked = request
         self.number = number
         self.key = key
-        # The limiter's `latest_end` before its answer was looked for on disk.
-        self.seen_end: object = None
+        # The state of the answers before its answer was looked for on disk.
+        self.seen: object = None
         self.is_repaired = False
         self.was_sent = False
         # Whether no other run may ask its question meanwhile, and whether one does all the same: this one was paused.

@@ -148,10 +148,10 @@ class BatchRun(RunResults):
 
     def _not_kept(self, rows: Sequence[RowCall]) -> list[RowCall]:
         """Take the answers that are on disk, and return the rows that have none there."""
-        latest_end = self.share.limiter.latest_end
+        seen = self._kept_answers.state(self.share)
         kept = self._kept_answers.find([row.key for row in rows])
         for row in rows:
-            row.seen_end = latest_end
+            row.seen = seen
         return [row for row in rows if not self._take_kept(row, kept.get(row.key))]
 
     def _read_rows(self, rows: list[RowCall]) -> None:
@@ -173,7 +173,7 @@ class BatchRun(RunResults):
         if not self._claim(row):
             self._aside.append(row)
             return True
-        if row.seen_end is not self.share.limiter.latest_end and not self._not_kept([row]):
+        if row.seen != self._kept_answers.state(self.share) and not self._not_kept([row]):
             return True
         if not self._reserve(row):
             self.share.give_up_claim(row.key)

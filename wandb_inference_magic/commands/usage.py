@@ -38,7 +38,9 @@ def show_usage(context: MagicContext, options: UsageOptions) -> None:
     usage, canvas = context.session.usage, context.canvas()
     by_model = usage.by_model()
     if options.output:
-        context.put(options.output, data_frame(usage_rows(by_model)))
+        # Its columns are there before the first call, too.
+        columns = [*usage_rows([("", "", usage.total())])[0]]
+        context.put(options.output, data_frame(usage_rows(by_model), columns))
     elif by_model:
         canvas.show(
             _table(

@@ -236,7 +236,9 @@ class Evaluation:
         if len(self.candidates) == 1:
             facts = self._facts(self.candidates[0])
             share = _percent(facts["share"], facts["low"], facts["high"])
-            return f"{self.candidates[0].label} is right on {facts['right']:,} of {self._asked()}: {share}."
+            return (
+                f"{self.candidates[0].label} is right on {facts['right']:,} of {self._asked(facts['rows'])}: {share}."
+            )
         if len(self.found) == 1:
             return self.found[0].sentences
         return _of_several(self.found, self._best())
@@ -271,9 +273,9 @@ class Evaluation:
         sign = -1 if self.scorer.measure.lower_is_better else 1
         return max(self.candidates, key=lambda one: sign * fmean(_known(one.scores) or [0.0])).label
 
-    def _asked(self) -> str:
-        rows = counted(len(self.source), "row")
-        return rows if self.samples == 1 else f"{len(self.source) * self.samples:,} answers to {rows}"
+    def _asked(self, number: int) -> str:
+        rows = counted(number, "row")
+        return rows if self.samples == 1 else f"{number * self.samples:,} answers to {rows}"
 
     @property
     def remarks(self) -> list[str]:

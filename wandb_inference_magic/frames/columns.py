@@ -94,8 +94,9 @@ def fields_of(value: Any) -> Mapping[Any, Any] | None:
         return {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
     if is_dataclass(value):
         return {one.name: getattr(value, one.name, None) for one in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return dict(zip(value._fields, value, strict=True))
+    # Rows of SQLAlchemy are no tuples.
+    if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
+        return dict(zip(names, value, strict=True))
     described = getattr(type(value), "__attrs_attrs__", None)
     return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
 

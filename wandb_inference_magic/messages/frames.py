@@ -10,8 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) -> Any:
     """Return rows as a pandas DataFrame. Whole numbers that no float holds stay whole beside missing ones.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+    columns : list of str, optional
+        The names of the columns, for a frame that may have no rows.
 
     Raises
     ------
@@ -26,7 +32,7 @@ def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
             remedy="Run: pip install pandas",
             cause="missing",
         ) from None
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=columns)
     for name in [name for name, kind in frame.dtypes.items() if kind.kind == "f"]:
         values = [row.get(name) for row in rows]
         if _are_whole(values):
