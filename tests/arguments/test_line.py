@@ -206,7 +206,7 @@ def test_text_on_the_cell_magics_line_is_refused() -> None:
 
 @pytest.mark.parametrize("line", ["--model a/b # cheap", "model=openai/gpt-oss-20b", "--endpoint http://x y", "foo"])
 def test_what_is_too_short_for_a_key_is_not_taken_for_one(line: str) -> None:
-    with pytest.raises(InferenceError, match="takes options only, and no comment") as caught:
+    with pytest.raises(InferenceError, match="takes options only: other text, or a comment") as caught:
         read_line(ConfigOptions, "%wbconfig", line)
     assert "key" not in str(caught.value)
 

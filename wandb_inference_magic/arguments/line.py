@@ -415,7 +415,7 @@ def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
 def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if "--key" in known and not _MAY_BE_KEY.search(rest):
         return _refused(
-            f"{magic} takes options only, and no comment.",
+            f"{magic} takes options only: other text, or a comment, cannot stand on its line.",
             f"Write a value behind its option, such as {magic} --model ID. `{magic}?` lists the options.",
         )
     if "--key" in known:

@@ -169,10 +169,10 @@ class ChunkReader:
             chunk = chunk if self._choice in (0, "0") else renumbered(chunk, self._choice)
         if (error := error_in(chunk)) is not None:
             raise ServiceError(error, has_begun=self._has_begun)
-        if self._foreign is None and _is_foreign(chunk):
-            self._foreign = chunk
         if (choice := first_choice(chunk)) is not None:
             self.completeness.take(choice.get("finish_reason"), adds=adds(choice))
+        elif self._foreign is None and _is_foreign(chunk):
+            self._foreign = chunk
         self._has_begun = True
         return chunk
 

@@ -278,7 +278,7 @@ class _RunningHere(Generic[T]):
         import asyncio
 
         self.task = asyncio.ensure_future(coroutine)
-        # Marks an error as seen, in case nobody waits for it.
+        # Marks an error as seen, in case no command waits for it.
         self.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         if ended is not None:
             self.task.add_done_callback(lambda _: ended())

@@ -169,9 +169,9 @@ def _first(places: Iterable[_Place], notes: list[Note]) -> Key | None:
             # Only the type: the message of a parser may quote the line with the key.
             if not isinstance(error, _UnusableError):
                 error = _UnusableError("not read", f"could not be read ({type(error).__name__})")
-            if (
-                note := Note(error.kind, f"{place.name} {error}")
-            ) not in notes:  # a netrc file is searched for two machines
+            note = Note(error.kind, f"{place.name} {error}")
+            # A netrc file is searched for two machines.
+            if note not in notes:
                 notes.append(note)
             continue
         if value:
