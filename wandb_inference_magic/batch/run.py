@@ -127,7 +127,8 @@ class BatchRun(RunResults):
         has_started = False
         while self._pending and self._free and self._start_row(self._pending[0], start):
             self._pending.popleft()
-            has_started = True
+            # Not before: another thread may look at the state while the next row is tried.
+            has_started, self._is_short = True, False
         # A row that needs no request is done. After the last one, the run may be over.
         return has_started or (len(self.answers), self._has_drawn_all) != before
 
@@ -169,7 +170,6 @@ class BatchRun(RunResults):
 
     def _start_row(self, row: RowCall, start: Callable[[RowCall], None]) -> bool:
         """Start a row's request, take its answer from the cache, or set it aside. Return False if it must wait."""
-        self._is_short = False
         if not self._claim(row):
             self._aside.append(row)
             return True
