@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import signal
 from collections.abc import Callable
@@ -69,6 +70,24 @@ def test_the_summary_says_how_often_each_model_is_right(api: ModuleType, service
     assert (summary.seconds > 0).all()
     assert summary.cost_usd.isna().all(), "no price is known"
     assert "1 failed or cut, counted as not right. Row 3 of `rows`, test/y:" in str(found)
+
+
+def is_short(answer: str, truth: str) -> float:
+    return float(len(answer) < 6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"scorer": "precision"}, {"scorer": is_short}, {"samples": 2}],
+    ids=["equal", "precision", "function", "samples"],
+)
+def test_an_evaluation_can_be_pickled(api: ModuleType, service: Service, options: dict[str, Any]) -> None:
+    by_model(service, x="good good bad bad", y="good bad bad -")
+    found = evaluated(api, **options)
+    again = pickle.loads(pickle.dumps(found))
+    assert str(again) == str(found)
+    pd.testing.assert_frame_equal(again.rows, found.rows)
+    assert str(again.reviewed()) == str(found.reviewed())
 
 
 def test_the_comparison_says_what_four_rows_do_not_tell(api: ModuleType, service: Service) -> None:

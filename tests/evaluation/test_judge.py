@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from types import ModuleType
@@ -56,6 +57,7 @@ def test_the_comparison_follows_a_judge_who_agrees_with_itself(api: ModuleType, 
     said = str(found)
     assert said.startswith("test/x is better than test/y: its share of rows that the judge prefers is 100 points")
     assert "Judged by test/judge, in both orders: it contradicted itself on 0 of 24 pairs (0%)." in said
+    assert str(pickle.loads(pickle.dumps(found))) == said
     # The shares are those of the 12 rows whose truth is known.
     assert found.summary[["rows", "right"]].values.tolist() == [[12, 12], [12, 0]]
 

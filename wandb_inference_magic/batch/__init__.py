@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         longest_wait as longest_wait,
     )
     from .run import BatchRun as BatchRun
+    from .run_results import RunTotals as RunTotals
     from .spec import BatchSpec as BatchSpec, Permits as Permits
     from .start import estimate as estimate, start_dry as start_dry
 
@@ -49,6 +50,7 @@ __getattr__ = lazy_exports(
             "longest_wait",
         ),
         "run": ("BatchRun",),
+        "run_results": ("RunTotals",),
         "spec": ("BatchSpec", "Permits"),
         "start": ("estimate", "start_dry"),
     },

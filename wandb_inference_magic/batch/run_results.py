@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from ..messages import Reply, Usage
 
 
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """What a run took.
+
+    Attributes
+    ----------
+    tokens : int
+        Those of all its calls, in and out.
+    cost : float or None
+        In USD; None if the cost of a call is not known.
+    kept, replayed : int
+        The number of rows whose result was on disk, and of those that were on a cassette.
+    """
+
+    tokens: int
+    cost: float | None
+    kept: int
+    replayed: int
+
+
 @dataclass(kw_only=True)
 class RunResults:
     """The results of one model's run over rows, during the run and after it.
@@ -84,6 +104,11 @@ class RunResults:
     def failed(self) -> int:
         """The number of rows without an answer."""
         return len(self.errors) - self.flawed
+
+    @property
+    def totals(self) -> RunTotals:
+        """What it took so far, as values that do not hold the run."""
+        return RunTotals(self.usage.total_tokens, self.cost, self.kept, self.replayed)
 
     def add_row(self) -> None:
         """Add a row that was read."""

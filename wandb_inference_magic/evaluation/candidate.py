@@ -13,7 +13,7 @@ from ..text import counted
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 
-    from ..batch import BatchRun
+    from ..batch import RunTotals
     from ..frames import Kind, Row, TypedColumn
 
 
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 class Candidate:
     """A model with a prompt, and how it did.
 
-    `answers`, `errors` and `seconds` hold a list for each row, with one entry for each sample, and `samples` their
-    scores. `scores` holds the mean score of each row, and `right` the share of its samples that are right: None for a
-    row without truth.
+    `request` holds what all its requests have in common: the prompt, the system prompt and the parameters. `answers`,
+    `errors` and `seconds` hold a list for each row, with one entry for each sample, and `samples` their scores.
+    `scores` holds the mean score of each row, and `right` the share of its samples that are right: None for a row
+    without truth.
     """
 
     model: str
     prompt: str
     label: str
-    run: BatchRun
+    request: Mapping[str, Any]
+    totals: RunTotals
     answers: list[list[Any]] = field(default_factory=list)
     errors: list[list[str]] = field(default_factory=list)
     seconds: list[list[float]] = field(default_factory=list)

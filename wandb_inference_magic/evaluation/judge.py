@@ -17,7 +17,7 @@ from ..text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..batch import BatchRun, Progress, Ran
+    from ..batch import BatchRun, Progress, Ran, RunTotals
     from ..session import Command
     from .candidate import Candidate
 
@@ -61,9 +61,11 @@ class Judgement:
 
     Attributes
     ----------
-    run : BatchRun or None
-        None if all answers were the same.
     pairs : list of Pair
+    model : str
+        The judge.
+    totals : RunTotals or None
+        What its run took. None if all answers were the same.
     first, second : int
         How often it chose the answer shown first, or second, in both orders: it contradicted itself.
     asked : int
@@ -76,8 +78,9 @@ class Judgement:
         The column in which people said what is right.
     """
 
-    run: BatchRun | None
     pairs: list[Pair]
+    model: str
+    totals: RunTotals | None = None
     first: int = 0
     second: int = 0
     asked: int = 0
@@ -122,14 +125,13 @@ class Judgement:
 
     def sentences(self) -> list[str]:
         """What is to be said about the judge itself."""
-        model = self.run.model if self.run else "The judge"
         if not self.asked:
             if not self.failed:
                 return ["There were no different answers to judge."]
-            return [f"{model} judged nothing.", self._missing()]
+            return [f"{self.model} judged nothing.", self._missing()]
         changed = self.first + self.second
         of = f"{changed:,} of {self.asked:,} pairs ({self.contradictions:.0%})"
-        said = [f"Judged by {model}, in both orders: it contradicted itself on {of}."]
+        said = [f"Judged by {self.model}, in both orders: it contradicted itself on {of}."]
         p = mcnemar(self.first, self.second)
         if changed and p <= ALPHA:
             place = "first" if self.first > self.second else "second"
@@ -163,6 +165,7 @@ def judge(
     command: Command,
     model: str,
     candidates: Sequence[Candidate],
+    runs: Sequence[BatchRun],
     rows: Sequence[Any],
     *,
     truth: str,
@@ -171,21 +174,24 @@ def judge(
 ) -> tuple[Judgement, Ran | None]:
     """Ask a model which answer is better, in both orders, for every two candidates and each row.
 
+    `runs` are those of the candidates, in the same order.
+
     Raises
     ------
     InferenceError
         If it cannot start.
     """
-    judged = Judgement(None, [Pair(a, b) for a, b in combinations(candidates, 2)], truth=truth)
+    pairs = [(run, Pair(a, b)) for (a, run), (b, _) in combinations(zip(candidates, runs, strict=True), 2)]
+    judged = Judgement([pair for _, pair in pairs], model, truth=truth)
     asked: list[tuple[Pair, int]] = []
     questions = []
-    for pair in judged.pairs:
+    for run, pair in pairs:
         for number, row in enumerate(rows):
             # An answer that was cut counts as none, as in the scores.
             one, other = (None if each.errors[number][0] else each.answers[number][0] for each in (pair.a, pair.b))
             pair.preferred.append(_without_judge(one, other))
             if pair.preferred[-1] is None:
-                question = readable(pair.a.run.prompts.of(number, row))
+                question = readable(run.prompts.of(number, row))
                 first, second = readable(one), readable(other)
                 asked.append((pair, number))
                 questions += [
@@ -194,15 +200,16 @@ def judge(
                 ]
     if not questions:
         return judged, None
-    spec = _spec(candidates[0].run.spec)
+    spec = _spec(runs[0].spec)
     asked_rows = ListRows(iter(questions), len(questions), is_made=True)
     prepared = PreparedRuns(command, [(asked_rows, spec, model)], magic="wbeval", use_cache=use_cache)
     ran = prepared.send(progress=progress)
-    judged.run = ran.runs[0]
-    said = [None if one is None else one["better"] for one in judged.run.answers]
+    judging = ran.runs[0]
+    judged.totals = judging.totals
+    said = [None if one is None else one["better"] for one in judging.answers]
     said += [None] * (len(questions) - len(said))
     for place, (pair, number) in enumerate(asked):
-        why = next(filter(None, map(judged.run.errors.get, (2 * place, 2 * place + 1))), "")
+        why = next(filter(None, map(judging.errors.get, (2 * place, 2 * place + 1))), "")
         _note(judged, pair, number, said[2 * place], said[2 * place + 1], why)
     return judged, ran
 

@@ -85,7 +85,7 @@ class Publication:
         # Once, so that all evaluations are over the same version.
         weave.publish(dataset)
         evaluations = {self._publish_one(dataset, one, its) for one, its in zip(candidates, facts, strict=True)}
-        measured = [] if self._scorer.measure is SHARE else [("score", self._scorer.measure.lower_is_better)]
+        measured = [] if self._scorer.measure == SHARE else [("score", self._scorer.measure.lower_is_better)]
         columns = [
             # A scorer's name and a path in the summary of an evaluation: `output` is the summary as it was given.
             boards.LeaderboardColumn(
@@ -102,16 +102,13 @@ class Publication:
 
     def _publish_one(self, dataset: Any, candidate: Candidate, facts: Mapping[str, Any]) -> str:
         """Publish one candidate, and return the reference of the Evaluation: the same for all over one dataset."""
-        spec = candidate.run.spec
         model = {
             "name": _class_name(candidate.label),
             "model": candidate.model,
             "prompt_name": candidate.prompt,
-            "prompt": spec.text,
-            "system": spec.chat.system,
-            "parameters": dict(spec.chat.parameters),
+            **candidate.request,
         }
-        measured = [] if self._scorer.measure is SHARE else [self._scorer.name]
+        measured = [] if self._scorer.measure == SHARE else [self._scorer.name]
         logger = import_quietly("weave").EvaluationLogger(
             name=self._tracer.hidden(candidate.label),
             model=self._as_json(model),

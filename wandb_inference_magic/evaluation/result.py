@@ -127,11 +127,11 @@ class Evaluation:
             "share": fmean(right) if right else None,
             "low": low,
             "high": high,
-            "cost_usd": candidate.run.cost,
+            "cost_usd": candidate.totals.cost,
             "seconds": median(seconds) if seconds else None,
-            "tokens": candidate.run.usage.total_tokens,
+            "tokens": candidate.totals.tokens,
         }
-        if self.scorer.measure is not SHARE:
+        if self.scorer.measure != SHARE:
             scores = _known(candidate.scores)
             low, high = bootstrap(scores)
             is_known = isfinite(low) and isfinite(high)
@@ -218,7 +218,7 @@ class Evaluation:
         kind = self.kind if self.samples == 1 else Kind(ANY)
         by_hand = [self.by_hand.get(number) for number in range(len(self.source))]
         more = {f"{self.truth} reviewed": by_hand} if self.by_hand else {}
-        has_scores = self.scorer.measure is not SHARE
+        has_scores = self.scorer.measure != SHARE
         return frame_of(self.source, self.candidates, kind, more, has_scores=has_scores)
 
     @property
@@ -313,15 +313,16 @@ class Evaluation:
                 f"No answer is right: compare the answers in .rows with {self.truth}. A schema limits what a model "
                 'may answer: --schema "label good|bad".'
             )
-        judge = self.judged.run if self.judged else None
+        totals = [one.totals for one in self.candidates]
         if self.judged:
             lines += self.judged.sentences()
             if self.judged.is_empty and self._has_truth:
                 lines.append(f"The comparison is by {self.truth} instead.")
-        cost = sum_or_none([run.cost for run in (*(one.run for one in self.candidates), *([judge] if judge else []))])
+        judging = [self.judged.totals] if self.judged and self.judged.totals else []
+        cost = sum_or_none([one.cost for one in (*totals, *judging)])
         counts = {
-            "answers kept from before": sum(one.run.kept for one in self.candidates),
-            "replayed": sum(one.run.replayed for one in self.candidates),
+            "answers kept from before": sum(one.kept for one in totals),
+            "replayed": sum(one.replayed for one in totals),
         }
         notes = [f"{count:,} {what}" for what, count in counts.items() if count]
         total = "unknown" if cost is None else usd(cost)
@@ -377,7 +378,7 @@ class Evaluation:
         rows = []
         for one in self.candidates:
             facts = self._facts(one)
-            score = [] if self.scorer.measure is SHARE else [_figure(facts["score"])]
+            score = [] if self.scorer.measure == SHARE else [_figure(facts["score"])]
             rows.append(
                 (
                     one.model,
@@ -386,10 +387,10 @@ class Evaluation:
                     _percent(facts["share"], facts["low"], facts["high"]),
                     bar(facts["share"], facts["low"], facts["high"]),
                     *score,
-                    "unknown" if one.run.cost is None else usd(one.run.cost),
+                    "unknown" if one.totals.cost is None else usd(one.totals.cost),
                 )
             )
-        measured = [] if self.scorer.measure is SHARE else [self.scorer.measure.name]
+        measured = [] if self.scorer.measure == SHARE else [self.scorer.measure.name]
         right = f"right of {len(_known(self.candidates[0].right)) * self.samples:,}"
         figures = (right, "share (95% interval)", "0 to 100 %", *measured, "cost")
         headings = ("model", *(["prompt"] if several else []), *figures)

@@ -218,6 +218,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
                     self._command,
                     self._judge,
                     evaluation.candidates,
+                    self._scores.runs,
                     evaluation.source,
                     truth=self._spec.truth,
                     use_cache=self._use_cache,
@@ -247,7 +248,7 @@ class PreparedEvaluation(PreparedBatch[Evaluation]):
         prompts = [name for name in spec.prompts for _ in range(len(models) // len(spec.prompts))]
         labels = _labels(models, prompts)
         candidates = [
-            _candidate(scores, place, numbers, Candidate(run.model, prompt, label, run))
+            _candidate(scores, place, numbers, Candidate(run.model, prompt, label, _request(run.spec), run.totals))
             for place, (run, prompt, label) in enumerate(zip(scores.runs, prompts, labels, strict=True))
         ]
         own = fill_in_the_worst(candidates, span([known[number].get(spec.truth) for number in numbers]))
@@ -279,6 +280,10 @@ def _candidate(scores: Scores, place: int, numbers: Sequence[int], candidate: Ca
         candidate.errors.append([run.errors.get(place, "") for place in places])
         candidate.seconds.append([run.seconds[place] for place in places])
     return candidate
+
+
+def _request(spec: BatchSpec) -> dict[str, Any]:
+    return {"prompt": spec.text, "system": spec.chat.system, "parameters": dict(spec.chat.parameters)}
 
 
 def _labels(models: Sequence[str], prompts: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set as AnySet
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
 from numbers import Real
 from statistics import fmean
@@ -143,29 +144,30 @@ def _async_scorer(name: str) -> InferenceError:
 
 def _of_function(function: Callable[[Any, Any], Any]) -> Scorer:
     name = _name_of(function)
+    return Scorer(name, partial(_score_by, function), ScoreMeasure(f"mean {name}"))
 
-    def score(answer: Any, truth: Any, _: Kind) -> float:
-        try:
-            returned = function(answer, truth)
-        except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
-            said = quoted(describe_exception(error))
-            raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
-        if iscoroutine(returned):
-            # A lambda that calls an async function.
-            returned.close()
-            raise _async_scorer(name)
-        try:
-            found = float(returned)
-        except Exception:  # noqa: BLE001 - the user's own types can raise anything
-            kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
-            raise InferenceError(
-                f"The scorer {name} returned {kind}: it must be a number from 0 to 1.", cause="option"
-            ) from None
-        if not 0 <= found <= 1:
-            raise InferenceError(f"The scorer {name} returned {found:g}: it must be from 0 to 1.", cause="option")
-        return found
 
-    return Scorer(name, score, ScoreMeasure(f"mean {name}"))
+def _score_by(function: Callable[[Any, Any], Any], answer: Any, truth: Any, _: Kind) -> float:
+    name = _name_of(function)
+    try:
+        returned = function(answer, truth)
+    except (Exception, *LEAVING) as error:  # noqa: BLE001 - the user's own code can raise anything
+        said = quoted(describe_exception(error))
+        raise InferenceError(f"The scorer {name} raised {said}.", cause="option") from None
+    if iscoroutine(returned):
+        # A lambda that calls an async function.
+        returned.close()
+        raise _async_scorer(name)
+    try:
+        found = float(returned)
+    except Exception:  # noqa: BLE001 - the user's own types can raise anything
+        kind = "None" if returned is None else f"a value of type {type(returned).__name__}"
+        raise InferenceError(
+            f"The scorer {name} returned {kind}: it must be a number from 0 to 1.", cause="option"
+        ) from None
+    if not 0 <= found <= 1:
+        raise InferenceError(f"The scorer {name} returned {found:g}: it must be from 0 to 1.", cause="option")
+    return found
 
 
 def _equal(answer: Any, truth: Any, kind: Kind) -> float:
@@ -209,6 +211,14 @@ def _distinct(items: list[Any], kind: Kind) -> list[Any]:
     return kept
 
 
+def _precision(answer: Any, truth: Any, kind: Kind) -> float:
+    return _found(answer, truth, kind)[0]
+
+
+def _recall(answer: Any, truth: Any, kind: Kind) -> float:
+    return _found(answer, truth, kind)[1]
+
+
 def _f1(answer: Any, truth: Any, kind: Kind) -> float:
     precision, recall = _found(answer, truth, kind)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -246,8 +256,8 @@ SCORERS: Final = {
     for one in (
         Scorer("equal", _equal),
         Scorer("exact", _exact),
-        Scorer("precision", lambda *given: _found(*given)[0], ScoreMeasure("mean precision")),
-        Scorer("recall", lambda *given: _found(*given)[1], ScoreMeasure("mean recall")),
+        Scorer("precision", _precision, ScoreMeasure("mean precision")),
+        Scorer("recall", _recall, ScoreMeasure("mean recall")),
         Scorer("f1", _f1, ScoreMeasure("mean F1")),
         Scorer(
             "error", _error, ScoreMeasure("mean error", "", lower_is_better=True, is_bounded=False), needs_numbers=True
