@@ -179,6 +179,7 @@ def test_a_value_may_be_negative() -> None:
         ("-o 2x hi", ["--output", "a variable's name"]),
         ("-s ' ' hi", ["--system", "a text in quotes"]),
         ("-s 'open hi", ["quotation mark is not closed"]),
+        ("-s 'It's wet' hi", ["An apostrophe ends the text", "double quotes"]),
         ("--format markdwon hi", ["'markdwon' is not one of", "Did you mean markdown"]),
         ("--param top_k hi", ["a name and a value"]),
         ("--param messages=[] hi", ["messages is not set with --param"]),

@@ -28,6 +28,7 @@ _SPACES = " \t\r\n\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
 # An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
 _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
 # A last backslash before the closing quote, as in a folder of Windows, is one of the text.
+_DOUBLE_QUOTES: Final = """Put a text with an apostrophe into double quotes: "don't"."""
 _WORD_PART = re.compile(
     rf"""(?P<mark>["'])(?P<quoted>(?:\\(?P=mark)|(?!(?P=mark)).)*)(?P=mark)|[^{_SPACES}"']+""", re.DOTALL
 )
@@ -378,6 +379,8 @@ def _next_word(text: str) -> tuple[str, str]:
         mark = part["mark"]
         word += part[0] if mark is None else part["quoted"].replace(f"\\{mark}", mark)
         position = part.end()
+        if mark == "'" and text[position : position + 1].isalpha():
+            raise _refused(f"An apostrophe ends the text in single quotes: {shortened(text)}", _DOUBLE_QUOTES)
     if text[position : position + 1] in ("'", '"'):
         raise _refused(f"A quotation mark is not closed: {shortened(text)}", "Close it, or leave it out.")
     return word, text[position:].lstrip()
@@ -428,7 +431,9 @@ def _stray(magic: str, rest: str, known: dict[str, Any]) -> InferenceError:
     if magic.startswith("%%"):
         return _refused(
             f"The {magic} line takes options only; found {shortened(rest)!r}.",
-            f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
+            _DOUBLE_QUOTES
+            if rest.count("'") % 2
+            else f"Put the prompt on the lines below, or use {magic[1:]} for a prompt on one line.",
         )
     return _refused(f"{magic} does not take {shortened(rest)!r}.", f"`{magic}?` lists its options.")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..messages import ToolCall
-from ..text import read_json_text
+from ..text import json_or_none, json_values, read_json_text
 
 if TYPE_CHECKING:
     from .forms import CallPart
@@ -120,15 +121,19 @@ def _is_object(text: str) -> bool:
 
 
 def _decoded(arguments: str) -> str:
-    """Return arguments that were encoded or written twice, or that are null, as the object that they are."""
+    """Return arguments as the object that they are: encoded or written twice, null, in a code block, or before marks."""
     if arguments.strip() == "null":
         return "{}"
     half = arguments[: len(arguments) // 2]
     if half * 2 == arguments and _is_object(half):
         return half
-    if arguments.startswith('"'):
-        with suppress(ValueError):
-            inner = read_json_text(arguments)
-            if isinstance(inner, str) and _is_object(inner):
-                return inner
+    with suppress(ValueError, RecursionError):
+        if not isinstance(json.loads(arguments), str):
+            return arguments
+    inner = json_or_none(arguments)
+    with suppress(ValueError):
+        # Of two objects, nothing says which is meant.
+        found = [inner] if isinstance(inner, dict) else [*json_values(inner if isinstance(inner, str) else arguments)]
+        if len(found) == 1 and isinstance(found[0], dict):
+            return json.dumps(found[0], ensure_ascii=False)
     return arguments
