@@ -171,6 +171,9 @@ def test_models_are_filtered_by_text() -> None:
         "Qwen/Qwen3.6-35B-A3B",
     }
     assert catalog.matching("no such") == []
+    for wrong in ({"text": None}, {"text": "", "sort": "cheap"}, {"text": "", "min_context": "128k"}):
+        with pytest.raises(InferenceError, match="Give "):
+            catalog.matching(**wrong)
     assert len(catalog.matching("")) == 20
 
 

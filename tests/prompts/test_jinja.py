@@ -161,6 +161,8 @@ ROWS = [{"a": 2, "price": 1.5}, {"a": None, "price": None}, {"a": 1, "price": 2}
     ("text", "expected"),
     [
         ("{{ [x, 3, x, 1] | sort }}", "[1, 3, null, null]"),
+        ("{{ [x, 1, x, 1, 2] | unique | list }}", "[1, 2, null]"),
+        ("{{ rows | unique(attribute='a') | map(attribute='a') | list }}", "[2, 1, null]"),
         ("{{ [3, x, 1] | sort(reverse=true) }}", "[3, 1, null]"),
         ("{{ [x, 3, 1] | max }}{{ [3, x, 1] | min }}{{ [1, x, 2] | sum }}", "313"),
         ("{{ [x] | max }}|{{ [x, x] | min }}|{{ [x] | sum }}", "||0"),

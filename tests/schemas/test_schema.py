@@ -522,6 +522,7 @@ PROBLEMS: list[tuple[Any, str, list[str]]] = [
     (Movie, '{"title": "A"}', ["year: Field required"]),
     (list[Movie], '[{"title": 1, "year": 1}]', ["0.title: Input should be a valid string, not 1"]),
     (Movie, "no json", ["the answer is not JSON"]),
+    (Movie, '{"title" "a"}', ["the answer is not JSON: Expecting ':' delimiter: line 1 column 10 (char 9)"]),
     (NAMES["shape"], '{"n": "x"}', ["n: integer is expected, not 'x'"]),
     (NAMES["shape"], "[1]", ["the answer: object is expected, not [1]"]),
 ]

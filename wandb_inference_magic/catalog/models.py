@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import InferenceError, did_you_mean
-from .ids import is_lora, least_context
+from ..errors import InferenceError, did_you_mean, shortened
+from .ids import SORTS, is_lora, least_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +97,18 @@ class Catalog:
             One of SORTS. A model whose value is not known comes last.
         min_context : int
             The smallest context, in tokens. A model whose context is not known has none.
+
+        Raises
+        ------
+        InferenceError
+            If an argument is of another type, or there is no such order.
         """
+        if not isinstance(text, str):
+            raise _refused("text", text, 'words of an id or of facts: matching("llama tools")')
+        if sort not in SORTS:
+            raise _refused("sort", sort, f"one of {', '.join(SORTS)}")
+        if isinstance(min_context, bool) or not isinstance(min_context, int):
+            raise _refused("min_context", min_context, "a whole number of tokens: 128_000")
         words = text.lower().split()
         found = [
             model
@@ -338,3 +349,7 @@ def rows(models: Sequence[Model]) -> list[dict[str, object]]:
         }
         for model in models
     ]
+
+
+def _refused(name: str, value: object, wanted: str) -> InferenceError:
+    return InferenceError(f"{name} is {shortened(repr(value))}.", remedy=f"Give {wanted}.", cause="option")

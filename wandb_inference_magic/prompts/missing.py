@@ -27,7 +27,7 @@ _TEXTS: Final = (
     *("trim", "truncate", "upper", "urlize", "wordwrap"),
 )
 _LISTS: Final = (
-    *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice", "unique"),
+    *("batch", "items", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr", "slice"),
 )
 # They leave missing items out, as pandas does, or put them last.
 _SKIPPING: Final = ("max", "min", "sum")
@@ -45,6 +45,10 @@ def _as_group(items: list[Any]) -> list[Any]:
     return [Group(None, items)] if items else []
 
 
+def _one_of(items: list[Any]) -> list[Any]:
+    return items[:1]
+
+
 class Group(NamedTuple):
     """A group of items as the filter `groupby` gives it."""
 
@@ -53,7 +57,12 @@ class Group(NamedTuple):
 
 
 # What comes of the missing items, after the others.
-_SORTING: Final[dict[str, Callable[[list[Any]], list[Any]]]] = {"dictsort": list, "groupby": _as_group, "sort": list}
+_SORTING: Final[dict[str, Callable[[list[Any]], list[Any]]]] = {
+    "dictsort": list,
+    "groupby": _as_group,
+    "sort": list,
+    "unique": _one_of,
+}
 
 
 def filters_for_missing(filters: Mapping[str, Filter]) -> dict[str, Filter]:

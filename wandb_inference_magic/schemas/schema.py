@@ -127,7 +127,9 @@ class Schema:
         try:
             found = [json_in(text), *deque(json_values(with_backslashes(text)), maxlen=MAX_VALUES)]
         except ValueError as error:
-            raise Mismatch([f"the answer is not JSON: {error}"]) from None
+            # A text without JSON breaks off at its first character: that explains nothing.
+            where = "" if getattr(error, "pos", None) == 0 else f": {error}"
+            raise Mismatch([f"the answer is not JSON{where}"]) from None
         values = [self._unwrapped(value) for value in found]
         kind = {"": dict, "items": list}.get(self.wrapped, object)
         unfit: list[Mismatch] = []
