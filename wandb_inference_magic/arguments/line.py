@@ -17,6 +17,7 @@ TextForm = Literal["none", "rest", "words", "expression"]
 Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
 # `-5 degrees` and `- a point` are text; `--` alone ends the options.
+_DOUBLE_QUOTES = """Put a text with an apostrophe into double quotes: "don't"."""
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 # What word processors and slides make of dashes, quotes and spaces.
 _DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
@@ -28,7 +29,6 @@ _SPACES = " \t\r\n\xa0\u2002\u2003\u2007\u2009\u202f\u3000"
 # An option's name and `=` may come before a template, and more text after it: `--system={{ who }}-{{ place }}`.
 _QUOTED = re.compile(r"""(["'])(?:\\.|(?!\1)[^\\])*\1""")
 # A last backslash before the closing quote, as in a folder of Windows, is one of the text.
-_DOUBLE_QUOTES: Final = """Put a text with an apostrophe into double quotes: "don't"."""
 _WORD_PART = re.compile(
     rf"""(?P<mark>["'])(?P<quoted>(?:\\(?P=mark)|(?!(?P=mark)).)*)(?P=mark)|[^{_SPACES}"']+""", re.DOTALL
 )

@@ -121,7 +121,7 @@ def _is_object(text: str) -> bool:
 
 
 def _decoded(arguments: str) -> str:
-    """Return arguments as the object that they are: encoded or written twice, null, in a code block, or before marks."""
+    """Return arguments that are encoded, written twice, null, in a code block or among words as the object in them."""
     if arguments.strip() == "null":
         return "{}"
     half = arguments[: len(arguments) // 2]
