@@ -16,8 +16,8 @@ T = TypeVar("T", bound="Options")
 TextForm = Literal["none", "rest", "words", "expression"]
 Completes = Literal["", "model", "thread", "variable", "value", "callable", "type", "file"]
 
-# `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _DOUBLE_QUOTES = """Put a text with an apostrophe into double quotes: "don't"."""
+# `-5 degrees` and `- a point` are text; `--` alone ends the options.
 _OPTION = re.compile(r"--?[A-Za-z]|--(?=\s|$)")
 # What word processors and slides make of dashes, quotes and spaces.
 _DASHED = re.compile(r"-?[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]-?(?P<name>[A-Za-z][\w-]*)(?=[\s=]|$)")
