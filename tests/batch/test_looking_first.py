@@ -14,7 +14,7 @@ from service import Answer, Service, completion
 
 from wandb_inference_magic import InferenceError, InferenceWarning
 from wandb_inference_magic.arguments import MapOptions, read_line
-from wandb_inference_magic.commands.map import value_of
+from wandb_inference_magic.commands.batch import value_of
 from wandb_inference_magic.session import current_session
 
 FRAME = """\

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         MapOptions as MapOptions,
         ModelsOptions as ModelsOptions,
         PromptOptions as PromptOptions,
+        RowsOptions as RowsOptions,
         ThreadOptions as ThreadOptions,
         UsageOptions as UsageOptions,
     )
@@ -42,6 +43,7 @@ __getattr__ = lazy_exports(
             "EvalOptions",
             "JobsOptions",
             "MapOptions",
+            "RowsOptions",
             "ModelsOptions",
             "ThreadOptions",
             "UsageOptions",

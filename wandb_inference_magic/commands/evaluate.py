@@ -9,9 +9,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
-from ..batch import BatchSpec, start_dry
+from ..batch import start_dry
 from ..config import expanded
-from ..engine import spec_from_options
 from ..errors import InferenceError, quoted, shortened
 from ..evaluation import (
     NOT_PUBLISHED,
@@ -26,12 +25,10 @@ from ..evaluation import (
     scorer_of,
 )
 from ..frames import read_rows
-from ..frontend import Spinner, shown_whole
+from ..frontend import Spinner
 from ..jobs import is_dask
-from ..rendering import line_bundle
 from ..session import Command
-from .jobs import start_batch
-from .map import map_progress, refuse_frame_as_output, rows_to_look_at, value_of
+from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
@@ -74,25 +71,11 @@ def run_evaluation_magic(context: MagicContext, options: EvalOptions, frame: str
     what, rows = f"%%wbeval {shortened(frame, 60)}", read_rows(value, options.limit, copy=options.bg)
     prepare = partial(PreparedEvaluation, command, rows, spec, use_cache=not options.no_cache)
 
-    def published(result: BatchResult[Evaluation], place: str) -> dict[str, Any]:
+    def published(result: BatchResult[Evaluation], place: str, news: Sequence[str]) -> dict[str, Any]:
         _publish(command, result, options.publish, name)
-        return result.value.bundle(place)
+        return result.value.bundle((f"In {place}.", *news))
 
-    if options.bg:
-        start_batch(context, what, prepare, name, canvas, summary=lambda result: published(result, f"{name}.wait()"))
-        return
-    with shown_whole(command, canvas, what, name) as interrupts:
-        with interrupts.allowed():
-            prepared = prepare()
-        result = prepared.run(progress=map_progress(context, canvas))
-        context.put(name, result.value)
-        shown = published(result, name)
-        canvas.clear()
-        canvas.show(shown)
-        news = " ".join(context.session.jobs.news())
-        canvas.append_below(line_bundle(news) if news else {})
-    if error := result.ended_early(name):
-        raise error
+    run_batch(context, canvas, prepare, published, what=what, name=name, in_job="wait", is_job=options.bg)
 
 
 def _publish(command: Command, result: BatchResult[Evaluation], project: str | None, name: str) -> None:
@@ -132,19 +115,8 @@ def _spec(context: MagicContext, command: Command, options: EvalOptions, text: s
             cause="option",
         )
     prompts = named_prompts(text, _read_prompts(options.prompt))
-    chat = replace(spec_from_options(options, context.names), stream=False)
-    asked = [
-        BatchSpec(
-            text=prompt,
-            chat=chat,
-            names=context.names,
-            value_tokens=command.settings.value_tokens,
-            raw=options.raw,
-            concurrency=options.concurrency,
-            retry_failed=options.retry_failed,
-        )
-        for prompt in prompts.values()
-    ]
+    first = spec_of_rows(context, command, options)
+    asked = [replace(first, text=prompt) for prompt in prompts.values()]
     return EvaluationSpec(
         asked,
         list(prompts),

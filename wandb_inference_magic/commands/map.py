@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from ast import literal_eval
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..batch import (
     BatchRun,
     BatchSpec,
-    MapProgress,
     PreparedMap,
     Ran,
     answers_bundle,
@@ -23,29 +18,25 @@ from ..batch import (
 )
 from ..catalog import describe_cost
 from ..config import INTO
-from ..engine import spec_from_options
-from ..errors import InferenceError, describe_exception, quoted, shortened
+from ..errors import InferenceError, shortened
 from ..frames import read_rows
-from ..frontend import Spinner, is_notebook, shown_whole
+from ..frontend import Spinner
 from ..jobs import check_rows, dask_job, is_dask, map_lazily
 from ..messages import BUDGET_REMEDY
-from ..prompts import how_to_define
 from ..rendering import line_bundle
 from ..session import Command
 from ..text import counted, duration
-from .jobs import begin, start_batch
+from .batch import refuse_frame_as_output, rows_to_look_at, run_batch, spec_of_rows, value_of
+from .jobs import begin
 from .preview import rows_preview_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..arguments import MapOptions
-    from ..batch import Progress
-    from ..frames import Rows
     from ..frontend import Canvas, MagicContext
 
 OUTPUT: Final = "_wbmap"
-_A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
 _LAZY: Final = (
     "a Dask DataFrame: its rows are asked for when it is computed. What workers in other processes spend is not in "
     "%wbusage."
@@ -75,16 +66,7 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
         raise InferenceError(
             "There is no prompt: nothing was sent.", remedy="Write it on the lines below %%wbmap.", cause="option"
         )
-    spec = BatchSpec(
-        text=text,
-        chat=replace(spec_from_options(options, context.names), stream=False),
-        names=context.names,
-        value_tokens=command.settings.value_tokens,
-        raw=options.raw,
-        concurrency=options.concurrency,
-        retry_failed=options.retry_failed,
-        distinct=options.distinct,
-    )
+    spec = spec_of_rows(context, command, options, text, distinct=options.distinct)
     if options.dry_run:
         rows = rows_to_look_at(value, options.limit)
         runs = list(start_dry(command, rows, spec, options.model))
@@ -109,19 +91,16 @@ def run_map_magic(context: MagicContext, options: MapOptions, frame: str, text: 
     )
     if options.bg:
         check_rows(rows)
-        start_batch(
-            context, what, prepare, name, canvas, summary=lambda mapped: summary_bundle(mapped.ran, f"{name}.frame()")
-        )
-        return
-    with shown_whole(command, canvas, what, name) as interrupts:
-        with interrupts.allowed():
-            prepared = prepare()
-        mapped = prepared.run(progress=map_progress(context, canvas))
-        context.put(name, mapped.value)
-        canvas.clear()
-        canvas.show(summary_bundle(mapped.ran, name, news=context.session.jobs.news()))
-    if error := mapped.ended_early(name):
-        raise error
+    run_batch(
+        context,
+        canvas,
+        prepare,
+        lambda mapped, place, news: summary_bundle(mapped.ran, place, news=news),
+        what=what,
+        name=name,
+        in_job="frame",
+        is_job=options.bg,
+    )
 
 
 def _map_dask(
@@ -142,69 +121,6 @@ def _map_dask(
         return
     context.put(name, lazy)
     canvas.show(line_bundle(f"{name} is {_LAZY}"))
-
-
-def map_progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
-    """Return what shows the progress of runs in a cell."""
-    return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
-
-
-def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
-    """Return the value of the expression that names the frame. It may be in quotes as a whole."""
-    if not expression:
-        raise InferenceError(
-            f"{magic} needs a frame: nothing was sent.",
-            remedy=f"Name a DataFrame of the notebook after it: {magic} reviews.",
-            cause="option",
-        )
-    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-        expression = inner if isinstance(inner := literal_eval(expression), str) else expression
-    try:
-        # A copy: names that the expression binds stay out of the notebook.
-        return eval(compile(expression.strip(), "<FRAME>", "eval"), dict(names))
-    except SyntaxError as error:
-        what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
-    except NameError as error:
-        name = str(getattr(error, "name", "") or expression)
-        what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
-    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
-        what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
-        remedy = "Try it in a cell of its own."
-    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
-
-
-def refuse_frame_as_output(frame: str, name: str, *, limit: int | None = None, is_job: bool = False) -> None:
-    """Raise if the result would replace the frame, and rows would be lost: those beyond the limit, or all by a job.
-
-    Raises
-    ------
-    InferenceError
-    """
-    if frame.strip() != name:
-        return
-    if limit is not None:
-        raise InferenceError(
-            f"{name} would keep only its first {limit:,} rows, because of --limit. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_first.",
-            cause="option",
-        )
-    if is_job:
-        raise InferenceError(
-            f"The job would replace the frame {name}. Nothing was sent.",
-            remedy=f"Name another variable: -o {name}_job.",
-            cause="option",
-        )
-
-
-def rows_to_look_at(value: Any, limit: int | None) -> Rows:
-    """Return the rows of a value, if looking at them neither takes them away nor computes them."""
-    if is_dask(value) or isinstance(value, Iterator):
-        raise InferenceError(
-            f"To show rows of a {type(value).__name__}, they would be {'computed' if is_dask(value) else 'used up'}.",
-            remedy="Put some of them into a variable first, and name that.",
-            cause="option",
-        )
-    return read_rows(value, limit)
 
 
 def summary_bundle(ran: Ran, name: str, *, news: Sequence[str] = ()) -> dict[str, Any]:

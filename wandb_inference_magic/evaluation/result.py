@@ -370,10 +370,10 @@ class Evaluation:
         ends = [(name, each["share"], each["low"], each["high"]) for name, each in facts]
         return Plot([(name, _percent(*figures), *figures) for name, *figures in ends])
 
-    def bundle(self, name: str = "") -> dict[str, Any]:
-        """Return how it shows itself, as a MIME bundle: table, bars with intervals, and sentences."""
+    def bundle(self, more: Sequence[str] = ()) -> dict[str, Any]:
+        """Return how it shows itself, as a MIME bundle: table, bars with intervals, sentences, and `more` of them."""
         if not self.source:
-            return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices)))
+            return line_bundle(" ".join((self.sentences, *self.remarks, *self.notices, *more)))
         several = len({one.prompt for one in self.candidates}) > 1
         rows = []
         for one in self.candidates:
@@ -394,7 +394,7 @@ class Evaluation:
         right = f"right of {len(_known(self.candidates[0].right)) * self.samples:,}"
         figures = (right, "share (95% interval)", "0 to 100 %", *measured, "cost")
         headings = ("model", *(["prompt"] if several else []), *figures)
-        below = " ".join((*self.remarks, *self.notices, f"In {name}." if name else "")).strip()
+        below = " ".join((*self.remarks, *self.notices, *more))
         return table_bundle(headings, rows, above=self.sentences, below=below)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002

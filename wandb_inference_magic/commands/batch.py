@@ -1,0 +1,161 @@
+"""What `%%wbmap` and `%%wbeval` have in common: the frame that their line names, and their run or job."""
+
+from __future__ import annotations
+
+from ast import literal_eval
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..batch import BatchSpec, MapProgress
+from ..engine import spec_from_options
+from ..errors import InferenceError, describe_exception, quoted, shortened
+from ..frames import read_rows
+from ..frontend import is_notebook, shown_whole
+from ..jobs import is_dask
+from ..prompts import how_to_define
+from .jobs import start_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ..arguments import RowsOptions
+    from ..batch import BatchResult, BatchRun, PreparedBatch, Progress
+    from ..frames import Rows
+    from ..frontend import Canvas, MagicContext
+    from ..session import Command
+
+T = TypeVar("T")
+
+_A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
+
+
+def run_batch(
+    context: MagicContext,
+    canvas: Canvas,
+    prepare: Callable[[], PreparedBatch[T]],
+    show: Callable[[BatchResult[T], str, Sequence[str]], dict[str, Any]],
+    *,
+    what: str,
+    name: str,
+    in_job: str,
+    is_job: bool,
+) -> None:
+    """Run a map or an evaluation in the cell, or start a job for it, and put what comes of it into a variable.
+
+    Parameters
+    ----------
+    context : MagicContext
+    canvas : Canvas
+    prepare : callable
+        Returns what is ready to start.
+    show : callable
+        Takes the result, where the user finds its value, and news of jobs; returns the final output.
+    what : str
+        What runs, for the list of jobs.
+    name : str
+        The variable.
+    in_job : str
+        The method of a job that returns the value.
+    is_job : bool
+        Whether to start a job.
+
+    Raises
+    ------
+    InferenceError
+        When it cannot start or ends early. What the rows so far give is in the variable.
+    Interrupted
+        When the user interrupts. What the rows so far give is in the variable.
+    """
+    if is_job:
+        start_batch(context, what, prepare, name, canvas, summary=lambda result: show(result, f"{name}.{in_job}()", ()))
+        return
+    with shown_whole(context.command, canvas, what, name) as interrupts:
+        with interrupts.allowed():
+            prepared = prepare()
+        result = prepared.run(progress=_progress(context, canvas))
+        context.put(name, result.value)
+        shown = show(result, name, context.session.jobs.news())
+        canvas.clear()
+        canvas.show(shown)
+    if error := result.ended_early(name):
+        raise error
+
+
+def _progress(context: MagicContext, canvas: Canvas) -> Callable[[Sequence[BatchRun]], Progress]:
+    return lambda runs: MapProgress(canvas, runs, bar=context.cell.is_interactive, preview=is_notebook(context.shell))
+
+
+def spec_of_rows(
+    context: MagicContext, command: Command, options: RowsOptions, text: str = "", *, distinct: bool = False
+) -> BatchSpec:
+    """Return what a prompt and the options ask about every row. `distinct`: rows with equal prompts share an answer."""
+    return BatchSpec(
+        text=text,
+        chat=replace(spec_from_options(options, context.names), stream=False),
+        names=context.names,
+        value_tokens=command.settings.value_tokens,
+        raw=options.raw,
+        concurrency=options.concurrency,
+        retry_failed=options.retry_failed,
+        distinct=distinct,
+    )
+
+
+def value_of(expression: str, names: Mapping[str, Any], magic: str) -> Any:
+    """Return the value of the expression that names the frame. It may be in quotes as a whole."""
+    if not expression:
+        raise InferenceError(
+            f"{magic} needs a frame: nothing was sent.",
+            remedy=f"Name a DataFrame of the notebook after it: {magic} reviews.",
+            cause="option",
+        )
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        expression = inner if isinstance(inner := literal_eval(expression), str) else expression
+    try:
+        # A copy: names that the expression binds stay out of the notebook.
+        return eval(compile(expression.strip(), "<FRAME>", "eval"), dict(names))
+    except SyntaxError as error:
+        what, remedy = f"{shortened(expression)!r} is not a Python expression ({error.msg})", _A_FRAME
+    except NameError as error:
+        name = str(getattr(error, "name", "") or expression)
+        what, remedy = f"There is no {shortened(name)!r} in the notebook", how_to_define(name, names)
+    except Exception as error:  # noqa: BLE001 - the user's own code can raise anything
+        what = f"{shortened(expression)!r} raised {quoted(describe_exception(error))}".rstrip(".")
+        remedy = "Try it in a cell of its own."
+    raise InferenceError(f"{what}. Nothing was sent.", remedy=remedy, cause="option")
+
+
+def refuse_frame_as_output(frame: str, name: str, *, limit: int | None = None, is_job: bool = False) -> None:
+    """Raise if the result would replace the frame, and rows would be lost: those beyond the limit, or all by a job.
+
+    Raises
+    ------
+    InferenceError
+    """
+    if frame.strip() != name:
+        return
+    if limit is not None:
+        raise InferenceError(
+            f"{name} would keep only its first {limit:,} rows, because of --limit. Nothing was sent.",
+            remedy=f"Name another variable: -o {name}_first.",
+            cause="option",
+        )
+    if is_job:
+        raise InferenceError(
+            f"The job would replace the frame {name}. Nothing was sent.",
+            remedy=f"Name another variable: -o {name}_job.",
+            cause="option",
+        )
+
+
+def rows_to_look_at(value: Any, limit: int | None) -> Rows:
+    """Return the rows of a value, if looking at them neither takes them away nor computes them."""
+    if is_dask(value) or isinstance(value, Iterator):
+        raise InferenceError(
+            f"To show rows of a {type(value).__name__}, they would be {'computed' if is_dask(value) else 'used up'}.",
+            remedy="Put some of them into a variable first, and name that.",
+            cause="option",
+        )
+    return read_rows(value, limit)
