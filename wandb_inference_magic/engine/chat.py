@@ -116,7 +116,7 @@ def _run(run: _ChatRun, trace: Trace) -> Reply:
         reply = run.run()
     except KeyboardInterrupt:
         partial = run.reply("interrupted")
-        trace.came(partial)
+        trace.record(partial)
         run.keep_partial(partial)
         kept = f"The partial reply is in {run.place}" if _holds_something(partial) else "Nothing has arrived yet"
         interrupted = Interrupted(f"{kept}; the thread is unchanged.")
@@ -124,11 +124,11 @@ def _run(run: _ChatRun, trace: Trace) -> Reply:
         raise interrupted from None
     except InferenceError as error:
         partial = run.reply(INCOMPLETE.get(error.cause, "the reply broke off"))
-        trace.came(partial)
+        trace.record(partial)
         run.keep_partial(partial)
         error.partial = partial
         raise
-    trace.came(reply)
+    trace.record(reply)
     return reply
 
 

@@ -108,7 +108,7 @@ def _compared(
         interrupted = "interrupted"
     replies = [one.reply(interrupted) for one in contenders]
     # One trace holds all replies, so there is one link.
-    trace.came(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
+    trace.record(next((reply for reply in reversed(replies) if reply.text), replies[-1]))
     trace.output = {one.asked_model: {"text": one.text, "reasoning": one.reasoning, **one.facts()} for one in replies}
     trace.summary = {"cost_usd": {one.asked_model: one.cost for one in replies}}
     command.session.last_comparison = replies

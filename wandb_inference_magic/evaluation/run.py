@@ -42,7 +42,7 @@ class Scores:
         self.decided_after: int | None = None
         # In their order, each once.
         self.notices: dict[str, None] = {}
-        self._field, self.kind = spec.kind
+        self._field, self.kind = spec.compared_field
         self._looked = 0
         self._scores: list[list[float]] = []
         # The scores of each row that is done, for each run: the user's function is called once for an answer.

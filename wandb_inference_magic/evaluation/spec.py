@@ -61,7 +61,7 @@ class EvaluationSpec:
         return self.asked[0].chat.schema
 
     @property
-    def kind(self) -> tuple[str | None, Kind]:
+    def compared_field(self) -> tuple[str | None, Kind]:
         """The name of the field that is compared, or None for the whole answer; and its type."""
         kinds, wanted = schema_kinds(self.schema), self.field or self.truth
         name = wanted if wanted in kinds else next(iter(kinds)) if len(kinds) == 1 else None
@@ -123,7 +123,7 @@ class EvaluationSpec:
                 cause="option",
             )
         fields = () if self.schema is None else tuple(self.schema.fields)
-        if self.kind[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
+        if self.compared_field[0] is not None or len(fields) < 2 or self.scorer is not SCORERS.get(self.scorer.name):
             return
         known = [plain(one) for one in given]
         if known and not any(isinstance(one, dict) or str(one).lstrip()[:1] == "{" for one in known):

@@ -362,7 +362,7 @@ class KeyPlugin:
 
 
 def share_key(cluster_client: Any) -> None:
-    """Give the current key to all workers of a cluster, including those that join later.
+    """Give the current key to all workers of a cluster, including those that join later. Do nothing if there is none.
 
     The key is sent over the cluster's own connections (use `tls://` if they leave your machines). It is kept only in
     the workers' memory, never in the graph or on disk.
@@ -370,11 +370,6 @@ def share_key(cluster_client: Any) -> None:
     Parameters
     ----------
     cluster_client : distributed.Client
-
-    Raises
-    ------
-    InferenceError
-        If there is no key here.
     """
     from distributed import WorkerPlugin
 

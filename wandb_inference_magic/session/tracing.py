@@ -45,7 +45,7 @@ class Trace:
     output: dict[str, Any] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
 
-    def came(self, reply: Reply) -> None:
+    def record(self, reply: Reply) -> None:
         """Record a reply, and add the link and the notices to it."""
         reply.trace = self.link
         reply.notices = (*reply.notices, *self.news())
