@@ -11,7 +11,7 @@ from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
-from ..text import counted, duration, read_json_text, safe_plain
+from ..text import counted, duration, read_json_text, safe_plain, whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,6 +36,8 @@ LAST_LINES: Final = (
     "font-size: 80%; border-left: 3px solid; padding-left: 0.8em"
 )
 
+# So many characters of a source's address are shown as the text of its link.
+MAX_OF_SOURCE: Final = 100
 # What an address in a link keeps as it is.
 IN_ADDRESS: Final = ":/?=&%#+,;@~"
 
@@ -198,7 +200,9 @@ def _is_in_reasoning(reply: Reply) -> bool:
 def _footer(reply: Reply) -> list[DocumentPart]:
     lines = [safe_inline(notice) for notice in reply.notices]
     if reply.sources:
-        lines.append(f"Sources: {' '.join(_link(text, address) for text, address in _sources(reply))}")
+        lines.append(
+            f"Sources: {' '.join(_link(shortened(text, MAX_OF_SOURCE), address) for text, address in _sources(reply))}"
+        )
     trace = f" · {_link('trace', reply.trace)}" if is_link(reply.trace) else ""
     lines.append(safe_inline(footer(reply)) + trace)
     return [f"\n\n<small>{line}</small>" for line in lines]
@@ -206,7 +210,7 @@ def _footer(reply: Reply) -> list[DocumentPart]:
 
 def _link(text: str, address: str) -> str:
     """Return a text as Markdown, linked to an address if that leads to the web."""
-    return f"[{safe_inline(text)}]({quote(address, safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
+    return f"[{safe_inline(text)}]({quote(whole(address), safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
 
 
 def reply_plain(reply: Reply) -> str:
