@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kernels import Kernel, Run, SharedKernel
-from service import MODEL, Service, Streamed, completion, usage
+from service import MODEL, Answer, Service, Streamed, completion, usage
 
 WORDS = [f"word{number} " for number in range(500)]
 
@@ -308,3 +308,35 @@ def test_help_is_shown_and_nothing_is_sent(shared: SharedKernel) -> None:
         assert max(map(len, run.text.splitlines())) <= 82
     assert "FRAME" in shared.kernel.run("%%wbmap --help").text
     assert shared.service.received == []
+
+
+HALF = "\ud800"
+
+
+def with_halves(answer: Answer) -> None:
+    """Answer with half a character in every text: JSON can hold one, and the messages of a kernel cannot."""
+    message = {
+        "role": "assistant",
+        "content": f"See http://a.example/{HALF}, `{HALF}` and $x{HALF}$.",
+        "reasoning_content": f"So {HALF}.",
+        "annotations": [{"type": "url_citation", "url_citation": {"url": f"https://b.example/{HALF}"}}],
+    }
+    choice = {"index": 0, "finish_reason": f"stop{HALF}", "message": message}
+    body = {"id": HALF, "object": "chat.completion", "model": f"m{HALF}", "choices": [choice], "usage": usage(3, 2)}
+    answer.json(body | {"system_fingerprint": HALF})
+
+
+@pytest.mark.parametrize("magic", ["%%wbchat", "%%wbchat --once --code", "%%wbchat -m test/a -m test/b"])
+def test_half_a_character_anywhere_in_a_reply_is_replaced(kernel: Kernel, service: Service, magic: str) -> None:
+    service.always = with_halves
+    run = kernel.run(f"{magic}\nhi")
+    assert run.ok
+    assert "See http://a.example/\ufffd" in run.text
+    assert kernel.run("_wbreply").ok
+    assert kernel.run("%wbthread --show").ok
+
+
+def test_half_a_character_in_the_name_of_a_thread_does_not_lose_the_reply(kernel: Kernel, service: Service) -> None:
+    service.then(Streamed(["Hello."]))
+    kernel.run(r"get_ipython().run_line_magic('wbthread', '\ud800')")
+    assert "Hello." in kernel.run("%wbchat hi").text

@@ -201,9 +201,8 @@ def test_sources_are_links_that_show_where_they_lead() -> None:
     ] == ("[1] https://a.example/x_(y)?q=1#part [2] javascript:alert(1) [3] https://b.example/<b>|")
 
 
-@pytest.mark.parametrize("address", [f"https://a.example/{'x' * 5000}", "https://a.example/\ud800"])
-def test_an_odd_address_of_a_source_leaves_the_reply_readable(address: str) -> None:
-    bundle = reply_bundle(Reply("See [1].", "m", "m", "wandb", sources=(address,)))
+def test_the_long_address_of_a_source_is_shortened() -> None:
+    bundle = reply_bundle(Reply("See [1].", "m", "m", "wandb", sources=(f"https://a.example/{'x' * 5000}",)))
     page = markdown2html_mistune(bundle["text/markdown"])
     (shown,) = re.findall(r'<a href="https://a.example/[^"]*">([^<]*)</a>', page)
     assert len(shown) <= 100

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError
-from ..text import counted, duration, sum_or_none
+from ..text import counted, duration, sum_or_none, whole
 from . import display
 from .extract import code_blocks, to_records
 from .frames import data_frame
@@ -230,7 +230,8 @@ class Reply:
             "seconds_to_first": None if self.seconds_to_first is None else round(self.seconds_to_first, 3),
             "request_id": self.request_id,
             "calls": self.calls,
-            "thread": self.thread,
+            # A front end takes no message with half a character.
+            "thread": None if self.thread is None else whole(self.thread),
             "turn": self.turn,
             "earlier_messages": self.earlier_messages,
             "replayed": self.replayed,

@@ -11,7 +11,7 @@ from ..catalog import describe_cost
 from ..errors import quoted, shortened
 from ..markup import Untrusted, fenced, is_link, is_ordinary, page_parser, safe_document, safe_inline
 from ..messages import BUDGET_REMEDY, estimate, pretty_json
-from ..text import counted, duration, read_json_text, safe_plain, whole
+from ..text import counted, duration, read_json_text, safe_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -210,7 +210,7 @@ def _footer(reply: Reply) -> list[DocumentPart]:
 
 def _link(text: str, address: str) -> str:
     """Return a text as Markdown, linked to an address if that leads to the web."""
-    return f"[{safe_inline(text)}]({quote(whole(address), safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
+    return f"[{safe_inline(text)}]({quote(address, safe=IN_ADDRESS)})" if is_link(address) else safe_inline(text)
 
 
 def reply_plain(reply: Reply) -> str:
