@@ -39,6 +39,18 @@ def test_two_dashes_end_the_options() -> None:
     assert chat("--once -- --new is an option") == (ChatOptions(once=True), "--new is an option")
 
 
+def test_a_line_end_ends_a_reply() -> None:
+    assert chat(r"--stop '\n' --stop '\n\n###' hi")[0].stop == ("\n", "\n\n###")
+
+
+@pytest.mark.parametrize(
+    ("flag", "setting"), [("--temp", "temperature"), ("--max-tokens", "max_tokens"), ("--system", "system")]
+)
+def test_a_setting_without_an_option_is_set_with_config(flag: str, setting: str) -> None:
+    with pytest.raises(InferenceError, match=f"Set it with %config WandbInference.{setting} = "):
+        read_line(ConfigOptions, "%wbconfig", f"{flag} 1")
+
+
 def test_a_quoted_value_may_contain_spaces() -> None:
     options, text = chat("""-s "You are brief." --stop '"' --stop 'a b' hi""")
     assert (options.system, options.stop, text) == ("You are brief.", ('"', "a b"), "hi")

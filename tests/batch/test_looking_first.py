@@ -80,6 +80,7 @@ def test_the_expression_may_be_quoted_as_a_whole(expression: str) -> None:
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("df.head(", "is not a Python expression"),
         ("df = 3", "is not a Python expression"),
+        ("df are kind", "Put an option's value with spaces into quotes"),
         ("import os", "is not a Python expression"),
         ("a\x00b", "null"),
         ("[" * 5000, "Nothing was sent"),

@@ -260,6 +260,21 @@ def test_templates_are_rendered_in_the_prompt_and_in_option_values(kernel: Kerne
     assert service.last.body["messages"][-1]["content"] == "and ADA?"
 
 
+def test_names_and_settings_on_a_line_are_rendered(kernel: Kernel, service: Service) -> None:
+    kernel.run("who = 'Ada'; which = 'test/model-b'")
+    assert "the thread for Ada" in kernel.run("%wbthread 'for {{ who }}'").text
+    assert kernel.run("%wbconfig --model {{ which }}").ok
+    assert "turn 1 of for Ada" in kernel.run("%wbchat Hi").text
+    assert service.last.body["model"] == "test/model-b"
+    assert "'nobody' is undefined" in kernel.run("%wbthread {{ nobody }}").error
+    # As IPython's own magics have it.
+    run = kernel.run("%wbchat -m $which Hi")
+    assert "$which in the option --model is not replaced by the variable. Write {{ which }}" in run.error.replace(
+        "\nWhat to do:", ""
+    )
+    assert len(service.chats) == 1
+
+
 def test_a_prompt_that_is_empty_after_rendering_is_not_sent(kernel: Kernel, service: Service) -> None:
     kernel.run("nothing = ''")
     for body in ("{# only a note #}", "{{ nothing }}\n\n"):

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
+from ..config import setting_named
 from ..errors import HelpRequested, InferenceError, did_you_mean, shortened
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def read_line(
         `words`: words may come before, between and after the options. `expression`: as `words`, for the parts of a
         Python expression, which keep their quotes; within brackets and quotes there are no options.
     render : callable, optional
-        Called with each value and its option's name before the value is parsed. Returns the rendered value.
+        Called with each value of an option, before it is parsed, and with each of the words; also with what it is.
+        Returns it rendered.
 
     Returns
     -------
@@ -217,7 +219,7 @@ def read_line(
             continue
         word, rest = _next_word(rest)
         if not is_option:
-            words.append(word)
+            words.append(render(word, f"the text of {magic}") if render else word)
             continue
         if word == "--":
             break
@@ -233,7 +235,8 @@ def read_line(
             given, rest = _value_word(one, one.value, rest, is_text_free=text == "none")
         elif one.value is not None and (expression := _indexed(one.value, before[len(flag) + 1 :])):
             given, rest = expression
-        value = True if one.value is None else _read_value(one, one.value, render(given, one.name) if render else given)
+        given = render(given, f"the option {one.name}") if render and one.value is not None else given
+        value = True if one.value is None else _read_value(one, one.value, given)
         _check_end(one, given, before.removesuffix(rest), rest)
         if one.field in values and not one.repeats:
             raise _refused(f"The option {one.name} is given twice.", "Give it once.")
@@ -412,6 +415,8 @@ def _read_value(one: Option, value: Value, text: str) -> Any:
 
 def _unknown(magic: str, flag: str, known: dict[str, Any]) -> InferenceError:
     near = did_you_mean(flag, [*known, HELP.name])
+    if magic == "%wbconfig" and (setting := setting_named(flag)):
+        near = f"Set it with %config WandbInference.{setting} = ..."
     return _refused(f"{magic} has no option {shortened(flag)}.", near or f"`{magic}?` lists its options.")
 
 

@@ -53,6 +53,11 @@ def _read_text(given: str) -> str:
     return given
 
 
+def _read_stop(given: str) -> str:
+    r"""Return a text in which `\n` and `\t` are a line end and a tab: a line of a magic cannot hold them."""
+    return _read_text(given).replace("\\n", "\n").replace("\\t", "\t")
+
+
 def choice(*names: str) -> Value:
     """Return the Value for one of the given names."""
     return Value("|".join(names), f"one of {', '.join(names)}", one_of(*names), words=names)
@@ -127,6 +132,7 @@ def _not_json(name: str, value: str) -> InferenceError:
 
 
 TEXT = text("TEXT", "a text in quotes")
+STOP = Value("TEXT", "a text in quotes", _read_stop)
 VARIABLE = Value("NAME", "a variable's name, such as answer", _read_variable, "variable")
 COUNT = integer(1, "a whole number above 0")
 PARAMETER = Value(

@@ -14,6 +14,7 @@ from .option_values import (
     MODEL,
     PARAMETER,
     PROJECT,
+    STOP,
     TEXT,
     THREAD,
     TIMEOUT,
@@ -47,7 +48,9 @@ class PromptOptions(Options):
     seed: int | None = option(
         "Ask for the same reply each time, as far as the model supports it.", integer(-(2**63), "a whole number")
     )
-    stop: tuple[str, ...] = option("End the reply before this text. May repeat.", TEXT, repeats=True)
+    stop: tuple[str, ...] = option(
+        r"End the reply before this text; `\n` is a line end. May repeat.", STOP, repeats=True
+    )
     param: tuple[tuple[str, Any], ...] = option(
         "Any other parameter of the service. May repeat.", PARAMETER, repeats=True
     )

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_A_FRAME: Final = "Name a variable, or write an expression such as df.head(40); put a - between parts in parentheses."
+_A_FRAME: Final = (
+    "Name a variable, or write an expression such as df.head(40). Put an option's value with spaces into quotes, and a "
+    "- between parts into parentheses."
+)
 
 
 def run_batch(

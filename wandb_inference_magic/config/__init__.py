@@ -61,4 +61,5 @@ from .settings import (
     WandbInference as WandbInference,
     check_trace as check_trace,
     one_of as one_of,
+    setting_named as setting_named,
 )

@@ -300,3 +300,9 @@ class Resolved:
 
 
 SETTING_NAMES: Final = tuple(field.name for field in fields(Resolved) if field.name != "sources")
+
+
+def setting_named(flag: str) -> str:
+    """Return the setting whose name a flag such as `--temp` begins or is; an empty string if there is none."""
+    begun = flag.strip("-").replace("-", "_")
+    return next((name for name in SETTING_NAMES if name.startswith(begun)), "") if len(begun) > 2 else ""

@@ -110,7 +110,7 @@ class InferenceMagics(Magics):
         from ..commands.chat import chat
 
         magic = "%wbchat" if cell is None else "%%wbchat"
-        options, text = self._read(ChatOptions, magic, line, templates=True)
+        options, text = self._read(ChatOptions, magic, line)
         prompt = text if cell is None else cell.strip("\n")
         if not prompt.strip() and not options.error:
             raise _no_prompt(magic)
@@ -148,7 +148,7 @@ class InferenceMagics(Magics):
         from ..arguments import ThreadOptions
         from ..commands.threads import manage
 
-        options, name = self._read(ThreadOptions, "%wbthread", line, templates=True)
+        options, name = self._read(ThreadOptions, "%wbthread", line)
         manage(self._context("wbthread"), options, name)
 
     @no_var_expand
@@ -162,7 +162,7 @@ class InferenceMagics(Magics):
         from ..arguments import MapOptions
         from ..commands.map import run_map_magic
 
-        options, frame = self._read(MapOptions, "%%wbmap", line, templates=True)
+        options, frame = self._read(MapOptions, "%%wbmap", line)
         run_map_magic(self._context("wbmap"), options, frame, cell.strip("\n"))
 
     @no_var_expand
@@ -176,7 +176,7 @@ class InferenceMagics(Magics):
         from ..arguments import EvalOptions
         from ..commands.evaluate import run_evaluation_magic
 
-        options, frame = self._read(EvalOptions, "%%wbeval", line, templates=True)
+        options, frame = self._read(EvalOptions, "%%wbeval", line)
         run_evaluation_magic(self._context("wbeval"), options, frame, cell.strip("\n"))
 
     @no_var_expand
@@ -221,22 +221,30 @@ class InferenceMagics(Magics):
         options, _ = self._read(ConfigOptions, "%wbconfig", line)
         configure(self.session, options, self._context("wbconfig").canvas())
 
-    def _read(self, declared: type[T], magic: str, line: str, *, templates: bool = False) -> tuple[T, str]:
-        """Parse the line of a magic. With `templates`, the options' values may use the syntax of the prompt."""
+    def _read(self, declared: type[T], magic: str, line: str) -> tuple[T, str]:
+        """Parse the line of a magic. Values of options, and names, may use the syntax of the prompt."""
         from ..arguments import MAGICS, read_line
 
         self._shown_by_options = None
-        return read_line(declared, magic, line, text=MAGICS[magic][1], render=self._render if templates else None)
+        return read_line(declared, magic, line, text=MAGICS[magic][1], render=self._render)
 
-    def _render(self, value: str, option: str) -> str:
-        """Render an option's value, with the same names as the prompt."""
+    def _render(self, value: str, what: str) -> str:
+        """Render a part of a line, with the same names as the prompt."""
+        if value.startswith("$") and value[1:] in self.shell.user_ns:
+            raise InferenceError(
+                f"{value} in {what} is not replaced by the variable.",
+                remedy=f"Write {{{{ {value[1:]} }}}}, as in a prompt.",
+                cause="option",
+            )
+        if "{" not in value:
+            return value
         from ..frontend import UserOutput, names_in_scope
         from ..prompts import render_text
 
         shown = self._shown_by_options = self._shown_by_options or UserOutput(self.shell)
         tokens = self.session.settings.value_tokens
         with shown.watched():
-            return render_text(value, names_in_scope(self.shell), tokens=tokens, what=f"the option {option}")
+            return render_text(value, names_in_scope(self.shell), tokens=tokens, what=what)
 
     def _context(self, magic: str) -> MagicContext:
         from ..frontend import ExecutionInfo, MagicContext
