@@ -372,6 +372,16 @@ def test_a_short_form_in_python_knows_no_types_of_the_program() -> None:
     assert "Give the type itself: schema=list[Movie]." in refused.value.remedy
 
 
+@pytest.mark.parametrize("text", ["int", "list[str]", "int | None", "Literal['a', 'b']", "label good|bad", "list"])
+def test_a_text_in_python_means_what_it_means_in_a_magic(text: str) -> None:
+    assert schema_of(text).json_schema == read_schema(text, {}).json_schema
+
+
+def test_a_text_in_python_names_no_type_of_the_program() -> None:
+    with pytest.raises(InferenceError, match="give the type itself, schema=Person"):
+        schema_of("list[Person]")
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

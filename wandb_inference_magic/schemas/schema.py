@@ -169,16 +169,16 @@ def _held_in(value: Any) -> dict[str, Any] | None:
     return held if isinstance(held, dict) else None
 
 
-def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
-    """Return the schema that `--schema` names: a type of the notebook, or a short form.
+def read_schema(words: str, names: Mapping[str, Any] | None) -> Schema:
+    """Return the schema that a text names: a type, a short form, or a JSON schema.
 
     Parameters
     ----------
     words : str
         A name, an annotation such as `list[Person]`, or fields such as `name, age int, tags list`. Only names,
         attributes, subscripts and `|` are evaluated.
-    names : mapping
-        The notebook's names.
+    names : mapping or None
+        The notebook's names; None if there is no notebook.
 
     Raises
     ------
@@ -186,15 +186,20 @@ def read_schema(words: str, names: Mapping[str, Any]) -> Schema:
         If it does not name anything that can be a schema.
     """
     tree = _annotation(words)
-    types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
+    types = None
+    if names is not None:
+        types = {name: value for name, value in names.items() if isinstance(value, type) or typing.get_origin(value)}
+    names = names or {}
     if tree is None:
-        return schema_of(words, types)
+        return _of_text(words, types)
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     unknown = [name for name in used if name not in names and name not in _KNOWN]
     if not unknown:
         return schema_of(_evaluated(tree, names), types)
     if isinstance(tree.body, ast.Name) and words == words.lower():
-        return schema_of(words, types)
+        return _of_text(words, types)
+    if types is None:
+        raise _no_schema(f"A text cannot name the type {unknown[0]}: give the type itself, schema={unknown[0]}.")
     raise InferenceError(
         f"There is no type {unknown[0]!r} in the notebook. Nothing was sent.",
         remedy=did_you_mean(unknown[0], types) or EXAMPLE,
@@ -219,19 +224,18 @@ def schema_of(value: Any, types: Mapping[str, Any] | None = None) -> Schema:
         If it is none of these.
     """
     if isinstance(value, str):
-        written = _written_schema(value)
-        return _of_annotation(annotation_of(value, types), "answer") if written is None else _of_json_schema(written)
+        return read_schema(value, types)
     if isinstance(value, Mapping):
         return _of_json_schema(value)
     return _of_annotation(value, getattr(value, "__name__", "answer"))
 
 
-def _written_schema(text: str) -> Mapping[str, Any] | None:
-    """Return a JSON schema that is given as text, or None for a short form."""
+def _of_text(text: str, types: Mapping[str, Any] | None) -> Schema:
+    """Return the schema of a short form, or of a JSON schema that is given as text."""
     with suppress(ValueError):
         if text.lstrip().startswith("{") and isinstance(found := read_json_text(text), Mapping):
-            return found
-    return None
+            return _of_json_schema(found)
+    return _of_annotation(annotation_of(text, types), "answer")
 
 
 # Annotations -------------------------------------------------------------------------------------------------
