@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 from environments import NO_NETWORK
 from hypothesis import given, strategies as st
@@ -1013,6 +1015,23 @@ def test_credentials_in_an_address_are_not_recorded(kernel: Kernel, service: Ser
 def take(path: Path, *texts: str) -> None:
     lines = [line_of(Exchange("wandb", "/chat/completions", {"q": one}, 0.1, {"a": one})) for one in texts]
     path.write_bytes(HEADER + b"".join(lines))
+
+
+def test_a_request_that_only_a_cassette_could_answer_is_a_new_error_each_time(
+    start_api: Callable[..., ModuleType], tmp_path: Path
+) -> None:
+    """A run that ends early adds to its error: the next run must not find that."""
+    path = tmp_path / "a.jsonl"
+    exchange = Exchange("http://elsewhere.example/v1", "/chat/completions", {"model": "m", "messages": []}, 0.1, {})
+    path.write_bytes(HEADER + line_of(exchange))
+    api = start_api(WANDB_INFERENCE_CASSETTE=str(path), WANDB_INFERENCE_CASSETTE_MODE="auto")
+    errors = []
+    for size in (2, 3):
+        with pytest.raises(InferenceError, match="was recorded at") as failed:
+            api.map_prompts(pd.DataFrame({"a": range(size)}), "Is {{ a }} so?")
+        errors.append(failed.value)
+    assert [str(error).count("The run stopped") for error in errors] == [1, 1]
+    assert [len(error.partial) for error in errors] == [2, 3]
 
 
 def test_a_read_only_cassette_replays_what_it_holds_and_the_rest_is_not_sent(

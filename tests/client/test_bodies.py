@@ -356,9 +356,7 @@ def test_a_cassette_limits_the_number_of_events_that_it_keeps(tmp_path: Path, mo
     for pieces, kept in ((3, 1), (4, 1), (5, 1)):
         recording = cassette_client._Recording(("e", "/chat/completions", {}), added.append)  # type: ignore[arg-type]
         body = [b'data: {"choices": [{"finish_reason": "stop"}]}\n\n'] * pieces + [b"data: [DONE]\n\n"]
-        response = SimpleNamespace(
-            status_code=200, headers={"content-type": "text/event-stream"}, extensions={}, stream=body
-        )
+        response = SimpleNamespace(status_code=200, headers={}, extensions={}, stream=body, charset_encoding=None)
         assert list(recording.of(response).stream) == body
         assert len(added) == kept
         assert len(recording._events) == (3 if pieces == 3 else 0)

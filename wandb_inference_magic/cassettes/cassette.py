@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import copy
 from errno import ENOSPC
 from itertools import chain, zip_longest
 from os import SEEK_END
@@ -168,7 +169,8 @@ class Cassette:
 
     def _check_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            # A copy: a run that ends early adds to its error.
+            raise copy(self._failure)
 
     def _may_be_written(self) -> bool:
         return os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -15,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..client import DONE, EXTENSION, LIMITED, ChunkReader, http_library
+from ..client import DONE, EXTENSION, LIMITED, ChunkReader, charset_of, http_library
 from ..concurrency import wait
 from ..config import port_of
 from ..errors import InferenceError
@@ -113,7 +114,8 @@ class _Exchanges:
         try:
             found = self._cassette.find(*asked)
             if found is None and self._endpoint.out_of_reach is not None:
-                raise self._endpoint.out_of_reach
+                # A copy: a run that ends early adds to its error.
+                raise copy(self._endpoint.out_of_reach)
         except InferenceError as error:
             error.is_unsent = True
             raise
@@ -226,7 +228,7 @@ class _Recording:
         response.extensions[EXTENSION] = self._timing
         self._response, self._body = response, response.stream
         if response.status_code < 300 and self._asked[1].endswith("/completions"):
-            self._reader = ChunkReader()
+            self._reader = ChunkReader(charset_of(response))
         self._is_good = response.status_code < 300 or response.status_code in REFUSALS
         response.stream = self
         return response

@@ -14,7 +14,7 @@ from ..errors import InferenceError, quoted
 from ..failures import ServiceError
 from ..replies import Completeness, adds, error_in, first_choice, is_known_object, number_of_choice, renumbered
 from ..text import json_or_none, read_json_text
-from .sse import DONE, ERROR_EVENTS, Event, EventReader
+from .sse import BEFORE_FIELD, DONE, ERROR_EVENTS, UTF_8, Event, EventReader, decoded
 
 Chunk = Mapping[str, Any]
 
@@ -29,13 +29,18 @@ _ERROR_WORDS: Final = re.compile(r"error|exception|fail|denied|abort|memory", re
 FIRST_BYTES: Final = 8
 _EVENTS: Final = re.compile(rb":|(data|event|id|retry|error)[ \t]*:")
 _BEGUN_OBJECT: Final = re.compile(r'\{\s*("|$)')
-_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+_BLANK: Final = BEFORE_FIELD + b"\r\n"
 
 
 class ChunkReader:
     """Turns the bytes of a response into chunks. The first bytes tell whether it is a stream or one document.
 
     Call `feed` with the received bytes until `is_done`, then `close`.
+
+    Parameters
+    ----------
+    charset : str
+        As `EventReader` takes it.
 
     Raises
     ------
@@ -45,7 +50,9 @@ class ChunkReader:
         When it reports an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charset: str = UTF_8) -> None:
+        self._charset = charset
+        self._has_ended = False
         self.completeness = Completeness()
         self._events: EventReader | None = None
         # Whether the response is one document, not a stream.
@@ -79,6 +86,7 @@ class ChunkReader:
 
     def close(self) -> Iterator[Chunk]:
         """Yield the chunks that are left at the end of the response. Raise if the reply is not complete."""
+        self._has_ended = True
         if self._events is None:
             yield from self._read_document(b"".join(self._document) or self._first)
         else:
@@ -95,7 +103,7 @@ class ChunkReader:
         """Decide whether the response is a stream. Return False if the bytes so far do not tell."""
         begin = self._first
         if _EVENTS.match(begin):
-            self._events = EventReader()
+            self._events = EventReader(self._charset)
         elif begin[:1] in (b"{", b"[", b"<") or len(begin) >= FIRST_BYTES:
             self.is_document = bool(begin)
         return self._events is not None or self.is_document
@@ -128,10 +136,12 @@ class ChunkReader:
             for one in several:
                 yield self._check(one)
         elif found is None and not self.completeness.has_finished and not _is_keep_alive(data):
+            if self._has_ended and _BEGUN_OBJECT.match(data):
+                raise _cut_off("")
             raise _not_readable(data) if self._has_begun else _not_a_reply(data)
 
     def _read_document(self, data: bytes) -> Iterator[Chunk]:
-        text = data.decode("utf-8", "replace").strip().removeprefix("\ufeff")
+        text = decoded(data, self._charset).strip().removeprefix("\ufeff")
         if not text:
             return
         found = json_or_none(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,17 +14,23 @@ if TYPE_CHECKING:
 
 # The maximum size of one event in bytes, so that a line without an end does not fill the memory.
 MAX_EVENT: Final = 32 * MB
+UTF_8: Final = "utf-8"
 DONE: Final = "[DONE]"
 # Names of events that report an error.
 ERROR_EVENTS: Final = ("error", "exception", "failure", "fatal")
 _FIELD: Final = re.compile(rb":|[A-Za-z][\w-]*:|[A-Za-z][\w-]*$")
 # Blanks, and byte order marks.
-_BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
+BEFORE_FIELD: Final = b" \t\x00\xef\xbb\xbf"
 # The extension of a response in which a cassette passes its clock.
 EXTENSION: Final = "wandb_inference_cassette"
 # Whether a budget added `max_tokens` to the request of this context. A cassette does not count it as part of the
 # request.
 LIMITED: Final[ContextVar[bool]] = ContextVar("wandb_inference_limited", default=False)
+
+
+def charset_of(response: Any) -> str:
+    """Return the charset that a response names, or UTF-8."""
+    return response.charset_encoding or UTF_8
 
 
 def is_stream(response: Any) -> bool:
@@ -42,7 +49,11 @@ class EventReader:
     """Takes the bytes of a stream, split anywhere, and yields each event once it is complete.
 
     Only CR, LF and CRLF end a line. `str.splitlines` would also split at U+2028, which JSON may contain unescaped.
-    Bytes that are not UTF-8 become U+FFFD.
+
+    Parameters
+    ----------
+    charset : str
+        What the response says of its text; for bytes that are not UTF-8.
 
     Raises
     ------
@@ -57,7 +68,8 @@ class EventReader:
     other line that is no field is one named `stray`. Blank characters before a field are ignored.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, charset: str = UTF_8) -> None:
+        self._charset = charset
         self._rest = bytearray()
         self._after_cr = False
         self._name = ""
@@ -76,23 +88,23 @@ class EventReader:
         yield from self._line(b"")
 
     def _line(self, line: bytes) -> Iterator[Event]:
-        line = line.lstrip(_BEFORE_FIELD)
+        line = line.lstrip(BEFORE_FIELD)
         if line.startswith(b"data:"):
             self._held += len(line)
             if self._held > MAX_EVENT:
                 raise too_large(MAX_EVENT)
             self._data.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
-            self._name = _decoded(line[6:]).strip()
+            self._name = self._decoded(line[6:]).strip()
         elif line.startswith(b"error:"):
-            yield Event("error", _decoded(line[6:]).strip())
+            yield Event("error", self._decoded(line[6:]).strip())
         elif line.startswith(b"{"):
-            yield Event("", _decoded(line))
+            yield Event("", self._decoded(line))
         elif line and not _FIELD.match(line):
-            yield Event("stray", _decoded(line))
+            yield Event("stray", self._decoded(line))
         elif not line:
             if self._data or self._name in ERROR_EVENTS:
-                yield Event(self._name, _decoded(b"\n".join(self._data)))
+                yield Event(self._name, self._decoded(b"\n".join(self._data)))
             self._name, self._held = "", 0
             self._data.clear()
 
@@ -111,6 +123,15 @@ class EventReader:
         for line in lines:
             yield bytes(line).rstrip(b"\r\n")
 
+    def _decoded(self, data: bytes) -> str:
+        return decoded(data, self._charset)
 
-def _decoded(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
+
+def decoded(data: bytes, charset: str) -> str:
+    """Return the text of bytes: in UTF-8, else in the charset that a response names. Some name one and send UTF-8."""
+    with suppress(UnicodeDecodeError):
+        return data.decode()
+    try:
+        return data.decode(charset, "replace")
+    except LookupError:
+        return data.decode(errors="replace")

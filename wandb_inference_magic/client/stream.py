@@ -21,7 +21,7 @@ from ..failures import BROKE_OFF, ServiceError
 from ..replies import ALL_REASONING, error_in
 from ..text import read_json_text, whole
 from .chunks import ChunkReader, describe_sent
-from .sse import EXTENSION, LIMITED
+from .sse import EXTENSION, LIMITED, charset_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping
@@ -61,7 +61,7 @@ def _stream_classes() -> tuple[Any, Any]:
         """The chunks of a reply: those of a stream, or the one completion of an endpoint that does not stream."""
 
         async def __stream__(self) -> AsyncIterator[Any]:
-            reader = ChunkReader()
+            reader = ChunkReader(charset_of(self.response))
             # The bytes are closed before the response, which cannot be closed while they are read.
             async with aclosing(self.response.aiter_bytes()) as data:
                 with _network_errors(self.response):
