@@ -1017,6 +1017,29 @@ def take(path: Path, *texts: str) -> None:
     path.write_bytes(HEADER + b"".join(lines))
 
 
+def test_a_reply_that_could_not_be_recorded_says_so(
+    start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cassettes"
+    folder.mkdir()
+    api = start_api(
+        **service.environment, WANDB_INFERENCE_CASSETTE=str(folder / "a.jsonl"), WANDB_INFERENCE_CASSETTE_MODE="record"
+    )
+
+    def answer(one: Answer) -> None:
+        folder.rmdir()
+        completion("Yes.")(one)
+
+    service.then(answer)
+    reply = api.chat("Is it so?")
+    assert reply.text == "Yes."
+    (notice,) = reply.notices
+    assert notice.startswith(f"Not recorded: The cassette {folder / 'a.jsonl'} cannot be used. No such file")
+    with pytest.raises(InferenceError, match="The run stopped"):
+        api.map_prompts(pd.DataFrame({"a": range(20)}), "Is {{ a }} so?")
+    assert len(service.chats) == 1
+
+
 def test_a_request_that_only_a_cassette_could_answer_is_a_new_error_each_time(
     start_api: Callable[..., ModuleType], tmp_path: Path
 ) -> None:

@@ -175,8 +175,8 @@ class Cassette:
     def _may_be_written(self) -> bool:
         return os.access(self.path if self.path.exists() else self.path.parent, os.W_OK)
 
-    def add(self, exchange: Exchange) -> None:
-        """Record an exchange without secrets. If the file cannot be written, the next request reports the error."""
+    def add(self, exchange: Exchange) -> str:
+        """Record an exchange without secrets. Return why it could not be recorded; then no more requests are sent."""
         exchange = without_secrets(exchange, self._secrets())
         line = line_of(exchange)
         with self._lock:
@@ -187,6 +187,7 @@ class Cassette:
                 self._failure = unusable(self.path, error)
             except InferenceError as error:
                 self._failure = error
+            return "" if self._failure is None else str(self._failure)
 
     def _write(self, line: bytes) -> None:
         """Append a line in a single write, because another kernel may be adding to the file."""

@@ -209,7 +209,7 @@ class _Replay:
 class _Recording:
     """The body of a response that is passed on. It is added to the cassette if it is complete."""
 
-    def __init__(self, asked: tuple[str, str, Any], add: Callable[[Exchange], None]) -> None:
+    def __init__(self, asked: tuple[str, str, Any], add: Callable[[Exchange], str]) -> None:
         self._asked = asked
         self._add = add
         self._timing = Timing(replayed=False)
@@ -286,7 +286,7 @@ class _Recording:
             else:
                 events = tuple(self._events)
         if self._is_good and (events or document is not None):
-            self._add(
+            self._timing.failure = self._add(
                 Exchange(
                     *self._asked,
                     seconds=self._timing.seconds,

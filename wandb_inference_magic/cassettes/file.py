@@ -374,4 +374,5 @@ def unusable(path: Path, error: OSError) -> InferenceError:
         why=quoted(error.strerror or str(error)),
         remedy="Name a file in an existing folder that you can write to: %wbconfig --cassette FILE.",
         cause="option",
+        affects_all=True,
     )

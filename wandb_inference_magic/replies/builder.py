@@ -35,11 +35,12 @@ class Timing:
     """The clock of a recorded exchange.
 
     `seconds` is the time from the request to the last chunk received so far. `replayed` is true if the exchange is
-    read from a cassette, false if it is being recorded into one.
+    read from a cassette, false if it is being recorded into one. `failure` says why it could not be recorded.
     """
 
     replayed: bool
     seconds: float = 0.0
+    failure: str = ""
 
 
 @dataclass(slots=True)
@@ -282,6 +283,11 @@ class ReplyBuilder:
         """Whether the reply comes from a cassette."""
         return self.arrival.timing is not None and self.arrival.timing.replayed
 
+    @property
+    def _not_recorded(self) -> tuple[str, ...]:
+        timing = self.arrival.timing
+        return () if timing is None or not timing.failure else (f"Not recorded: {timing.failure}",)
+
     def now(self) -> float:
         """Return the time by the clock of this reply (the cassette's, if there is one), comparable with `started`."""
         timing = self.arrival.timing
@@ -318,7 +324,7 @@ class ReplyBuilder:
             messages=tuple(messages),
             sources=tuple(map(whole, self._sources)),
             request_id=self.arrival.request_id,
-            notices=self.notices,
+            notices=(*self.notices, *self._not_recorded),
             replayed=self.is_replayed,
             # A budget does not apply to a replayed reply.
             budget_limit=None if self.is_replayed else self.budget_limit,
