@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ..concurrency import forget_in_children
 from ..config import CERTIFICATES, named_certificates, names_proxies
 from ..errors import InferenceError, quoted
-from ..text import addresses
+from ..text import addresses, redacted, redacted_json
 from .bodies import NOT_PACKED, bounded, bounded_async
 from .transport import limits, transport
 
@@ -137,7 +137,7 @@ def build_own_client(options: ClientOptions) -> AsyncOpenAI:
 
     hooks: Hooks = {"request": [check], "response": [bounded_async(http_library())]}
     http = _http_client(_with_recorder(openai.DefaultAsyncHttpxClient, options), options, hooks)
-    made = openai.AsyncOpenAI(http_client=http, max_retries=0, **_sdk_options(options))
+    made = with_hidden_secrets(openai.AsyncOpenAI)(http_client=http, max_retries=0, **_sdk_options(options))
     return _without_openai_identity(made, options.endpoint)
 
 
@@ -153,6 +153,19 @@ def build_users_client(options: ClientOptions, meter: Meter) -> OpenAI:
     http = _http_client(http_class, options, hooks)
     made = metered_client(meter)(http_client=http, max_retries=options.max_retries, **_sdk_options(options))
     return _without_openai_identity(made, options.endpoint)
+
+
+def with_hidden_secrets(base: type[Sdk]) -> type[Sdk]:
+    """Return a subclass of the SDK's client whose errors do not show a secret that the service quotes.
+
+    A traceback shows them, also as the reason of an error of ours.
+    """
+
+    class HiddenSecrets(base):  # type: ignore[valid-type,misc]
+        def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+            return super()._make_status_error(redacted(err_msg), body=redacted_json(body), response=response)
+
+    return HiddenSecrets
 
 
 def _with_recorder(base: type, options: ClientOptions) -> type:
