@@ -1017,6 +1017,12 @@ def take(path: Path, *texts: str) -> None:
     path.write_bytes(HEADER + b"".join(lines))
 
 
+def test_the_variable_that_names_a_missing_cassette_is_named(start_api: Callable[..., ModuleType]) -> None:
+    api = start_api(WANDB_INFERENCE_CASSETTE="/nowhere/a.jsonl", WANDB_INFERENCE_CASSETTE_MODE="replay")
+    with pytest.raises(InferenceError, match="name of the file comes from WANDB_INFERENCE_CASSETTE"):
+        api.chat("hi")
+
+
 def test_a_reply_that_could_not_be_recorded_says_so(
     start_api: Callable[..., ModuleType], service: Service, tmp_path: Path
 ) -> None:
