@@ -375,9 +375,14 @@ def _result(command: Command, what: str, prepared: PreparedBatch[T], *, backgrou
     for notice in prepared.notices:
         _warn(notice)
     result = prepared.run()
-    for notice in result.notices:
-        if notice not in prepared.notices:
-            _warn(notice)
+    try:
+        for notice in result.notices:
+            if notice not in prepared.notices:
+                _warn(notice)
+    except InferenceWarning as warning:
+        # Warnings are errors here, and the answers are paid for.
+        warning.partial = result.value
+        raise
     if error := result.ended_early("`partial` of this error"):
         raise error
     return result.value

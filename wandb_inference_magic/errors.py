@@ -148,7 +148,12 @@ class HelpRequested(Exception):  # noqa: N818 - not a failure
 
 
 class InferenceWarning(UserWarning):
-    """A notice about a result, given as a warning from Python. In a notebook, the magics show it in the output."""
+    """A notice about a result, given as a warning from Python. In a notebook, the magics show it in the output.
+
+    `partial` is that result, if warnings are errors.
+    """
+
+    partial: Any = None
 
 
 class Interrupted(KeyboardInterrupt):

@@ -727,3 +727,7 @@ def test_fields_that_a_schema_does_not_name_are_reported(api: ModuleType, servic
     with pytest.warns(InferenceWarning, match="the schema does not name are left out: q"):
         out = api.map_prompts(kind({"x": ["a"]}), "{{ x }}", schema=Open)
     assert list(out.columns) == ["x", "a"]
+    # Warnings are errors in tests. What is paid for is not lost.
+    with pytest.raises(InferenceWarning) as warned:
+        api.map_prompts(kind({"x": ["a"]}), "{{ x }}", schema=Open)
+    assert warned.value.partial.equals(out)
