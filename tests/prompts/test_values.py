@@ -103,6 +103,7 @@ def halve(x: float) -> float:
     return x / 2
 
 
+REPLY = Reply(text="the answer", asked_model="m", model="m", endpoint="wandb")
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
     (None, ""),
@@ -127,13 +128,19 @@ SIMPLE: list[tuple[Any, str]] = [
     (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
     (Plain, 'class Plain:\n    def __str__(self) -> str:\n        return "plainly"'),
-    (Reply(text="the answer", asked_model="m", model="m", endpoint="wandb"), "the answer"),
+    (REPLY, "the answer"),
+    ([REPLY], '["the answer"]'),
+    ({"a": REPLY}, '{"a": "the answer"}'),
 ]
 
 
 @pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
 def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+def test_a_reply_as_json_is_its_text() -> None:
+    assert json_of({"a": [REPLY]}) == '{"a": ["the answer"]}'
 
 
 def test_a_row_of_a_database_is_written_with_its_columns() -> None:

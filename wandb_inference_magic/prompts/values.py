@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import InferenceError, quoted
 from ..imports import is_instance, loaded
-from ..messages import Reply
 from ..text import safe_plain
 from . import charts, frames, images
 from .code import describe_exception, describe_module, describe_source
@@ -138,11 +137,6 @@ _register(ModuleType)(describe_module)
 @as_prompt.register
 def _(value: Image) -> Image:
     return value
-
-
-@as_prompt.register
-def _(value: Reply) -> str:
-    return value.text
 
 
 @_register(dict, list, tuple, set, frozenset, deque)
