@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from keyword import iskeyword
 from typing import TYPE_CHECKING, Final
 
 from ..catalog import describe_cost, usd
 from ..engine import prepare_request
 from ..errors import InferenceError
 from ..messages import REPLY_TOKENS
+from ..prompts import in_template
 from ..spending import Reservation
 from ..text import counted
 from .row_call import not_drawn
@@ -117,14 +116,8 @@ def _likely_mistakes(rows: Rows, spec: BatchSpec) -> Iterator[str]:
     shown = ", ".join(columns[:SHOWN_COLUMNS]) + ", ..." * (len(columns) > SHOWN_COLUMNS)
     braced = [name for name in re.findall(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})", spec.text) if name in columns]
     name = braced[0] if braced else columns[0]
-    means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {_in_template(name)} }}}}."
+    means = "" if spec.raw else f" A column is written with doubled braces: {{{{ {in_template(name)} }}}}."
     yield f"The prompt names no column of the frame, so all rows may get the same prompt. Columns: {shown}.{means}"
-
-
-def _in_template(name: str) -> str:
-    """Return how a template writes a column: by its name if that is one of Jinja2, else as a part of `row`."""
-    is_name = name.isidentifier() and not iskeyword(name) and name.lower() not in ("true", "false", "none")
-    return name if is_name else f"row[{json.dumps(name, ensure_ascii=False)}]"
 
 
 def _system_not_filled(rows: Rows, spec: BatchSpec) -> Iterator[str]:

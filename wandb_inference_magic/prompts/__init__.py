@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .template import (
         Template as Template,
         how_to_define as how_to_define,
+        in_template as in_template,
         is_template as is_template,
         prompt_with as prompt_with,
         read_image as read_image,
@@ -42,6 +43,7 @@ __getattr__ = lazy_exports(
         "template": (
             "Template",
             "how_to_define",
+            "in_template",
             "is_template",
             "prompt_with",
             "read_image",

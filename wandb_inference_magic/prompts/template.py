@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
-from ..errors import InferenceError, describe_exception, did_you_mean, quoted, shortened
+from ..errors import InferenceError, describe_exception, did_you_mean, near_names, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import parts_of
 from .files import no_image_file
@@ -50,6 +52,8 @@ SPACED: Final = 'A column whose name has a space is {{ row["its name"] }}.'
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
+# The cells and their values, which nobody misspells.
+_OF_IPYTHON: Final = ("In", "Out")
 # The most columns or keys named in a message.
 MAX_LISTED: Final = 12
 _TEMPLATE: Final = "<template>"
@@ -360,17 +364,33 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     if owner is not None:
         labels = _labels(owner)
         return did_you_mean(name, labels) or _listed("It has", labels)
-    if near := did_you_mean(name, [one for one in names if not one.startswith("_")]):
-        written = near.removeprefix("Did you mean ").removesuffix("?")
-        is_plain = written.isidentifier() or not isinstance(names.get("row"), Mapping)
-        return near if is_plain else f'{near} Write {{{{ row["{written}"] }}}}.'
-    if isinstance(row := names.get("row"), Mapping):
+    row = names.get("row")
+    has_row = isinstance(row, Mapping)
+    if not has_row and (said := _column_of(name, names, least=1)):
+        return said
+    known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
+    if near := near_names(name, known):
+        unlike = [written for one in near if (written := in_template(one)) != one] if has_row else ()
+        said = f"Did you mean {' or '.join(near)}?"
+        return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
+    if has_row:
         return f"{_listed('The columns are', _labels(row))} {DEFINE}"
+    return _column_of(name, names, least=0.6) or DEFINE
+
+
+def in_template(name: str) -> str:
+    """Return how a template writes a column of its row: by its name, or as a part of `row` if Jinja2 takes no such."""
+    is_name = name.isidentifier() and not iskeyword(name) and name.lower() not in ("true", "false", "none")
+    return name if is_name else f"row[{json.dumps(name, ensure_ascii=False)}]"
+
+
+def _column_of(name: str, names: Mapping[str, Any], *, least: float) -> str:
+    """Return how a column like `name` of one of the frames in `names` is written; empty if there is none."""
     for owner, value in list(names.items()):
-        if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1)):
+        if not owner.startswith("_") and (columns := get_close_matches(name, columns_of(value), n=1, cutoff=least)):
             written = f"{owner}.{columns[0]}" if columns[0].isidentifier() else f"{owner}[{columns[0]!r}]"
             return f"{shortened(columns[0])} {IS_COLUMN} {owner}: write {written}."
-    return DEFINE
+    return ""
 
 
 def _labels(value: Any) -> list[str]:
