@@ -244,6 +244,7 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
         # A column comes before the index, and the index before the notebook.
         "{{ people }} {{ city }}": frame.set_index(frame.people.rename("people") * 10),
         "{{ row[0] }} {{ row['0'] }}": pd.DataFrame([["a", "b"]]),
+        "{{ row['cust id'] }} {{ row }}": pd.DataFrame({"a": [1]}, index=pd.Index(["c1"], name="cust id")),
     }
     sent = []
     for prompt, rows in prompts.items():
@@ -252,9 +253,13 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
         sent.append([chat.body["messages"][-1]["content"] for chat in service.chats[sum(map(len, sent)) :]])
     assert sent == [
         ["Paris: 8", "Rome: 4"],
-        ['Paris 1 3 {"people": 3}', 'Rome 1 4 {"people": 4}', 'Paris 2 5 {"people": 5}'],
+        [
+            f'{city} {year} {people} {{"city": "{city}", "year": {year}, "people": {people}}}'
+            for city, year, people in frame.itertuples(index=False)
+        ],
         ["3 Paris", "4 Rome", "5 Paris"],
         ["a a"],
+        ['c1 {"cust id": "c1", "a": 1}'],
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
-from ..frames import index_of
+from ..frames import with_index
 from ..prompts import Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ class BatchSpec:
     Attributes
     ----------
     text : str
-        The template of the prompt. Names are looked up in the row's columns first, then in `names`. The whole row is
-        available as `row`.
+        The template of the prompt. Names are looked up in the row's columns first, then in its index, then in `names`.
+        The whole row is available as `row`, with the levels of its index that have names.
     chat : ChatSpec
         How to send the request. Its prompt is not used.
     names : mapping
@@ -75,7 +75,12 @@ class BatchSpec:
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)
         names = dict(self.names)
-        return lambda row: template.render(ChainMap({"row": row}, dict(row), dict(index_of(row)), names))
+
+        def rendered(row: Row) -> Content:
+            whole = with_index(row)
+            return template.render(ChainMap({"row": whole}, dict(whole), names))
+
+        return rendered
 
     def at_once(self, endpoint: Endpoint) -> int:
         """Return the maximum number of requests in flight.

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 1000
 
 
-def index_of(row: Row) -> Mapping[str, Any]:
-    """Return the values of a row's index by the names of its levels."""
-    return row.index if isinstance(row, FrameRow) else {}
+def with_index(row: Row) -> Row:
+    """Return a row with the levels of its index that have names of their own, before the columns."""
+    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
 
 
 def with_value(row: Row, name: str, value: Any) -> Row:
