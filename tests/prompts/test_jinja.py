@@ -119,6 +119,10 @@ MISSING = [
         ("{{ 'yes' if x else 'no' }}", "no"),
         ("{{ x | default('unknown') }} {{ x | d('unknown', true) }} {{ x or 'unknown' }}", "unknown unknown unknown"),
         ("[{{ x | trim }}{{ x | upper }}{{ x | truncate(5) }}{{ 'a' ~ x }}]", "[a]"),
+        (
+            "[{{ x | safe }}{{ x | urlencode }}{{ x | forceescape }}{{ x | format }}] {{ 'a b' | urlencode }}",
+            "[] a%20b",
+        ),
         ("{{ [x, 1] | join(';') }}", ";1"),
         ("{{ [x, 1] | select | list }} {{ [x, 1] | reject | list | length }}", "[1] 1"),
         ("{% for one in [x, 1] if one %}{{ one }}{% endfor %}", "1"),
