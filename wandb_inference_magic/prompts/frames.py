@@ -19,7 +19,7 @@ from ..imports import is_instance
 from ..text import counted, safe_plain, shortest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 HEAD_ROWS: Final = 20
 TAIL_ROWS: Final = 5
@@ -43,6 +43,14 @@ _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
+
+
+def _no_text(_: object) -> None:
+    return None
+
+
+# Returns the text that a user's type has in prompts; None for any other value. `values` sets it when it is imported.
+own_text: Callable[[object], str | None] = _no_text
 
 
 def is_missing(value: object) -> bool:
@@ -189,11 +197,19 @@ def describe_array(array: Any) -> str:
         return str(array)
     # With many dimensions, three values at each end of each dimension are still too many.
     ends = 3 if array.ndim <= MAX_DIMENSIONS else 1
-    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH):
+    of_objects: Any = {"object": _item}
+    with np.printoptions(threshold=MAX_VALUES, edgeitems=ends, linewidth=LINE_WIDTH, formatter=of_objects):
         shown = without_addresses(str(array if array.ndim <= 2 * MAX_DIMENSIONS else array.reshape(-1)))
     if len(shown) > LONGEST_ARRAY:
         shown = f"{shown[:LONGEST_ARRAY]} [...]"
     return f"array of shape {array.shape}, {array.dtype}{_array_summary(array)}\n{shown}"
+
+
+def _item(value: Any) -> str:
+    """Return an item of an array of objects."""
+    if (text := own_text(value)) is not None:
+        return text
+    return _cell(value) if is_container(value) else repr(value)
 
 
 def _array_summary(array: Any) -> str:
@@ -269,12 +285,13 @@ def _cells(row: Sequence[Any], kinds: Sequence[str]) -> list[str]:
 def _cell(value: Any) -> str:
     if is_missing(value):
         return ""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return size_of(value)
-    if is_container(value):
-        with suppress(ValueError, RecursionError):
-            value = json.dumps(_plain(value), ensure_ascii=False)
-    text = _words(value)
+    if (text := own_text(value)) is None:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return size_of(value)
+        if is_container(value):
+            with suppress(ValueError, RecursionError):
+                value = json.dumps(_plain(value), ensure_ascii=False)
+        text = _words(value)
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}[...]"
 
 
@@ -282,6 +299,8 @@ def _plain(value: Any) -> Any:
     """Return a container in a cell as JSON types, and any other value as text."""
     if is_missing(value):
         return None
+    if (text := own_text(value)) is not None:
+        return text
     if is_container(value) and isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     if is_container(value):

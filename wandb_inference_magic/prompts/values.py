@@ -225,8 +225,7 @@ class _Plain:
         if frames.is_missing(value):
             return None
         if isinstance(value, int | float | str):
-            is_huge = isinstance(value, int) and abs(value) >= LARGEST_INTEGER
-            if is_huge:
+            if isinstance(value, int) and abs(value) >= LARGEST_INTEGER:
                 return _words(value)
             # JSON has no number for infinity.
             return str(value) if isinstance(value, float) and isinf(value) else value
@@ -239,9 +238,8 @@ class _Plain:
             self._above.pop()
 
     def _of_container(self, value: Any) -> Any:
-        if (form := as_prompt.dispatch(type(value))) not in _OURS:
-            return self._text_of(form(value))
-        if (shown := value if isinstance(value, Image) else _encoded_image(value) or _ai_form(value)) is not None:
+        shown = value if isinstance(value, Image) else _own_form(value)
+        if shown is not None or (shown := _encoded_image(value)) is not None:
             return self._text_of(shown)
         if is_instance(value, "pyarrow.Scalar"):
             return self.of(value.as_py())
@@ -272,9 +270,8 @@ class _Plain:
         if isinstance(value, PurePath):
             # A path in a container stands for its name. Only a path that is itself the value is read.
             return str(value)
-        if known := _form_of(type(value)):
-            return self._text_of(known(value))
-        return _readable(value)
+        known = _form_of(type(value))
+        return self._text_of(known(value)) if known else _readable(value)
 
     def _of_model(self, value: Any) -> Any:
         try:
@@ -413,6 +410,19 @@ _FORMS: Final[dict[str, Form]] = {
 
 # Any other function for a type was registered by the user.
 _OURS: Final = frozenset(as_prompt.registry.values())
+
+
+def _own_form(value: object) -> str | Image | None:
+    """Return the form that the user registered for a type, or that its class has by `_ai_repr_`; None for any other."""
+    form = as_prompt.dispatch(type(value))
+    return _ai_form(value) if form in _OURS else form(value)
+
+
+def _own_text(value: object) -> str | None:
+    return _IMAGE if isinstance(shown := _own_form(value), Image) else shown
+
+
+frames.own_text = _own_text
 
 
 def _form_of(kind: type) -> Form | None:
