@@ -263,6 +263,12 @@ def test_the_index_of_a_frame_has_names_too(api: ModuleType, service: Service) -
     ]
 
 
+def test_a_column_whose_name_jinja_cannot_read_is_answered_with_what_works(api: ModuleType) -> None:
+    with pytest.raises(InferenceError) as refused:
+        api.map_prompts(pd.DataFrame({"price €": [1]}), "{{ price € }}")
+    assert 'A column whose name has spaces or signs is {{ row["its name"] }}.' in refused.value.remedy
+
+
 @pytest.mark.parametrize("is_dask", [False, True])
 def test_an_answer_does_not_take_the_name_of_an_index(api: ModuleType, service: Service, is_dask: bool) -> None:
     service.always = completion('{"city": "a city", "size": 3}')

@@ -155,7 +155,10 @@ def test_functions_of_python_are_called_and_compared(text: str, expected: str) -
     ("text", "says"),
     [
         ("{{ Review_text }}", 'Did you mean Review text? Write {{ row["Review text"] }}.'),
-        ("{{ Review text }}", '{{ row["its name"] }}'),
+        *(
+            (f"{{{{ {name} }}}}", '{{ row["its name"] }}')
+            for name in ("Review text", "price €", "qty#", "price ($)", "`a b`")
+        ),
         ("{{ user.name }}", '? Write {{ row["user.name"] }} or {{ row["user.id"] }}.'),
         ("{{ user.name }}", "Did you mean user.name or user.id or uses?"),
         ("{{ quote }}", r'Did you mean quote"? Write {{ row["quote\""] }}.'),
@@ -167,6 +170,13 @@ def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, 
         render(text, {**row, "row": row})
     assert says in refused.value.remedy
     assert render('{{ row["Review text"] }}', {**row, "row": row}) == "Fine."
+
+
+@pytest.mark.parametrize("text", ["{{ Review text }}", "{{ price € }}"])
+def test_outside_a_map_there_is_no_row_to_write(text: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        render(text, {"df": pd.DataFrame({"Review text": ["Fine."]})})
+    assert "row" not in refused.value.remedy
 
 
 def test_a_column_that_a_row_does_not_have_is_called_so() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..client import practice_server
 from ..config import CONCURRENCY
 from ..frames import with_index
-from ..prompts import Template, is_template, refuse_empty
+from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,6 +46,8 @@ class BatchSpec:
         Whether rows with the same prompt share one answer.
     part : RunPart, optional
         The part of a larger run that this is.
+    what : str
+        A name for the template in messages.
     """
 
     text: str
@@ -57,6 +59,7 @@ class BatchSpec:
     retry_failed: bool = False
     distinct: bool = False
     part: RunPart | None = None
+    what: str = THE_PROMPT
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -73,7 +76,7 @@ class BatchSpec:
         """Return a function that renders the template for a row, also to an empty text."""
         if self.raw or not is_template(self.text):
             return lambda _: self.text
-        template = Template(self.text, tokens=self.value_tokens)
+        template = self._template()
         names = dict(self.names)
 
         def rendered(row: Row) -> Content:
@@ -93,7 +96,10 @@ class BatchSpec:
         """Return the names that the template uses: columns and names of the notebook."""
         if self.raw or not is_template(self.text):
             return set()
-        return Template(self.text, tokens=self.value_tokens).names
+        return self._template().names
+
+    def _template(self) -> Template:
+        return Template(self.text, tokens=self.value_tokens, what=self.what, has_row=True)
 
 
 class Permits(Protocol):

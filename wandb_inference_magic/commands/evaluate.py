@@ -136,7 +136,7 @@ def _read_prompts(paths: Sequence[str]) -> dict[str, str]:
     names = Counter(Path(path).name for path in dict.fromkeys(paths))
     for path in dict.fromkeys(paths):
         try:
-            text = expanded(path).read_text(encoding="utf-8")
+            text = expanded(path).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not a text in UTF-8"
             raise InferenceError(

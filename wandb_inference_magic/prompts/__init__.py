@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         with_text_after as with_text_after,
     )
     from .template import (
+        THE_PROMPT as THE_PROMPT,
         Template as Template,
         how_to_define as how_to_define,
         in_template as in_template,
@@ -41,6 +42,7 @@ __getattr__ = lazy_exports(
         "images": ("Image",),
         "marked": ("cut", "cut_values", "fit_values", "with_text_after"),
         "template": (
+            "THE_PROMPT",
             "Template",
             "how_to_define",
             "in_template",

@@ -45,10 +45,13 @@ _PIECE: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
+THE_PROMPT: Final = "the prompt"
 OF_NONE: Final = "Check why it is None. Where values may be missing, write {}, which is then empty."
 AS_IT_STANDS: Final = "To send braces as they are: --raw, or {% raw %} ... {% endraw %}."
 COMPUTE: Final = "Braces take simple expressions only: compute the value in a cell, and write {{ name }}."
-SPACED: Final = 'A column whose name has a space is {{ row["its name"] }}.'
+SPACED: Final = 'A column whose name has spaces or signs is {{ row["its name"] }}.'
+# What Jinja2 says of two words, and of a sign.
+_OF_NAMES: Final = ("'end of print statement'", "unexpected char")
 DEFINE: Final = "If it is a variable, run the cell that defines it first."
 IS_COLUMN: Final = "is a column of"
 AN_IMAGE: Final = "Give a figure, a PIL image, or the path of an image file that is there."
@@ -66,7 +69,7 @@ def is_template(text: str) -> bool:
     return any(piece["text"] is None for piece in _PIECE.finditer(text))
 
 
-def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, what: str = "the prompt") -> Content:
+def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, what: str = THE_PROMPT) -> Content:
     """Render a template once. The result is never rendered again.
 
     Parameters
@@ -91,13 +94,18 @@ def render(text: str, names: Mapping[str, Any], *, tokens: int | None = None, wh
     InferenceError
         For an undefined name, a syntax error or an expression that raises, with the line number.
     """
-    return Template(text, tokens=tokens, what=what).render(names) if is_template(text) else text
+    if not is_template(text):
+        return text
+    return Template(text, tokens=tokens, what=what, has_row=_has_row(names)).render(names)
 
 
 class Template:
-    """A template that can be rendered many times, by one thread at a time. See `render`."""
+    """A template that can be rendered many times, by one thread at a time. See `render`.
 
-    def __init__(self, text: str, *, tokens: int | None = None, what: str = "the prompt") -> None:
+    `has_row` says that `row` will be one of its names, for the advice in messages.
+    """
+
+    def __init__(self, text: str, *, tokens: int | None = None, what: str = THE_PROMPT, has_row: bool = False) -> None:
         self._tokens = tokens
         self._what = what
         # The images of one rendering. Each leaves a unique mark with its number in the text.
@@ -105,7 +113,7 @@ class Template:
         self._mark = f"\ue000{uuid4().hex}"
         self._environment = _environment(self._piece)
         self._text = _PIECE.sub(_apart, text)
-        self._compiled = _evaluated(self._compile, {}, what)
+        self._compiled = _evaluated(self._compile, {"row": {}} if has_row else {}, what)
 
     def _compile(self) -> CompiledTemplate:
         from jinja2 import nodes
@@ -334,8 +342,8 @@ def _evaluated(evaluate: Callable[[], T], names: Mapping[str, Any], what: str, r
         return evaluate()
     except TemplateSyntaxError as error:
         where = f"Line {error.lineno} of {what}" if remedy == AS_IT_STANDS else f"In {what}"
-        # What Jinja2 says of two words.
-        help = f"{COMPUTE} {SPACED}" if "'end of print statement'" in str(error.message) else COMPUTE
+        is_name = _has_row(names) and any(one in str(error.message) for one in _OF_NAMES)
+        help = f"{COMPUTE} {SPACED}" if is_name else COMPUTE
         raise _refused(f"{where}: {error.message}", f"{help} {remedy}") from None
     except UndefinedError as error:
         said = str(error).replace("self_of_method", "self")
@@ -364,8 +372,7 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
     if owner is not None:
         labels = _labels(owner)
         return did_you_mean(name, labels) or _listed("It has", labels)
-    row = names.get("row")
-    has_row = isinstance(row, Mapping)
+    has_row = _has_row(names)
     if not has_row and (said := _column_of(name, names, least=1)):
         return said
     known = [one for one in names if not one.startswith("_") and one not in _OF_IPYTHON]
@@ -374,8 +381,12 @@ def how_to_define(name: Any, names: Mapping[str, Any], owner: Any = None) -> str
         said = f"Did you mean {' or '.join(near)}?"
         return f"{said} Write {' or '.join(f'{{{{ {one} }}}}' for one in unlike)}." if unlike else said
     if has_row:
-        return f"{_listed('The columns are', _labels(row))} {DEFINE}"
+        return f"{_listed('The columns are', _labels(names['row']))} {DEFINE}"
     return _column_of(name, names, least=0.6) or DEFINE
+
+
+def _has_row(names: Mapping[str, Any]) -> bool:
+    return isinstance(names.get("row"), Mapping)
 
 
 def in_template(name: str) -> str:
