@@ -269,6 +269,25 @@ def test_a_column_whose_name_jinja_cannot_read_is_answered_with_what_works(api: 
     assert 'A column whose name has spaces or signs is {{ row["its name"] }}.' in refused.value.remedy
 
 
+def test_likely_mistakes_are_said_of_a_frame_of_dask_too(api: ModuleType) -> None:
+    import dask.dataframe as dd
+
+    frame = dd.from_pandas(pd.DataFrame({"review": ["Good."], "stars": [3]}).set_index("stars"), npartitions=1)
+    with pytest.warns(InferenceWarning, match=r"names no column.*Columns: review\..*{{ review }}"):
+        api.map_prompts(frame, "Translate {review}")
+    with pytest.warns(InferenceWarning, match="The system prompt is sent as it is, with {{ stars }} in it"):
+        api.map_prompts(frame, "Translate {{ review }}", system="Stars: {{ stars }}")
+
+
+def test_a_frame_of_dask_is_not_evaluated(api: ModuleType, service: Service) -> None:
+    import dask.dataframe as dd
+
+    frame = dd.from_pandas(pd.DataFrame({"review": ["Good."], "label": ["good"]}), npartitions=1)
+    with pytest.raises(InferenceError, match="Only a map takes a Dask DataFrame"):
+        api.evaluate(frame, "{{ review }}", truth="label")
+    assert service.chats == []
+
+
 @pytest.mark.parametrize("is_dask", [False, True])
 def test_an_answer_does_not_take_the_name_of_an_index(api: ModuleType, service: Service, is_dask: bool) -> None:
     service.always = completion('{"city": "a city", "size": 3}')

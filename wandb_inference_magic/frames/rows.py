@@ -96,10 +96,16 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name.
     """
     import narwhals as nw
 
+    if nw.dependencies.is_dask_dataframe(value):
+        raise InferenceError(
+            "Only a map takes a Dask DataFrame. Nothing was sent.",
+            remedy="Take some of its rows: df.head(100).",
+            cause="option",
+        )
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)

@@ -42,6 +42,7 @@ _SAYS_NOTHING: Final = re.compile(
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 # Sequences with a text of their own.
 _NO_CONTAINERS: Final = (str, UserString, bytes, bytearray, memoryview, range)
+DASK: Final = ("dask.dataframe.DataFrame", "dask.dataframe.Series")
 _TIME_UNIT: Final = re.compile(r"((?:datetime|timedelta)64)\[\w+(?:, (.*))?\]")
 
 
@@ -98,6 +99,8 @@ def columns_of(value: object) -> list[str]:
 
 def records_of(value: Any) -> Any:
     """Return a frame as the list of its rows, each a dict, a series as its values, and any other value as it is."""
+    if any(is_instance(value, name) for name in DASK):
+        value = value.compute()
     if type(value).__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow"):
         return value
     import narwhals as nw
@@ -119,8 +122,11 @@ def _native(value: Any) -> Any:
     return pa.Table.from_batches([value])
 
 
-def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
-    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed."""
+def describe_pandas(frame: Any, kind: str = "DataFrame", *, is_head: bool = False) -> str:
+    """Describe a pandas DataFrame. Column names may be duplicates or tuples, and any kind of index is allowed.
+
+    `is_head` is whether it has only the first rows of what is described.
+    """
     width = min(frame.shape[1], MAX_COLUMNS)
     is_whole = len(frame) <= HEAD_ROWS + TAIL_ROWS
     # Select rows first: before pandas 3, selecting columns copies all of their rows.
@@ -130,10 +136,10 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
     # An index that only counts the rows is left out.
     has_index = not (type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1)
     index_name = ", ".join(str(name) for name in index.names if name is not None) or "index"
-    counted = len(frame) * width <= MAX_COUNTED
+    counted = not is_head and len(frame) * width <= MAX_COUNTED
     return _described(
         kind,
-        len(frame),
+        None if is_head else len(frame),
         names=[", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in frame.columns],
         types=[_pandas_type(frame.iloc[:, number]) for number in range(width)],
         missing=[int(count) for count in frame.iloc[:, :width].isna().sum()] if counted else (),
@@ -146,6 +152,14 @@ def describe_pandas(frame: Any, kind: str = "DataFrame") -> str:
 def describe_pandas_series(series: Any) -> str:
     """Describe a pandas Series."""
     return describe_pandas(series.to_frame("values" if series.name is None else series.name), "Series")
+
+
+def describe_dask(value: Any) -> str:
+    """Describe a DataFrame or a Series of Dask by its first rows. Only these are computed."""
+    is_series = is_instance(value, DASK[1])
+    frame = value.to_frame("values" if value.name is None else value.name) if is_series else value
+    kind = "lazy Series" if is_series else "lazy DataFrame"
+    return describe_pandas(frame.head(HEAD_ROWS, npartitions=-1), kind, is_head=True)
 
 
 def _pandas_type(series: Any) -> str:
