@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
+from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest
 from .columns import ERROR_SUFFIX
@@ -100,7 +101,7 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     """
     import narwhals as nw
 
-    if nw.dependencies.is_dask_dataframe(value):
+    if is_instance(value, "dask.dataframe.DataFrame"):
         raise InferenceError(
             "Only a map takes a Dask DataFrame. Nothing was sent.",
             remedy="Take some of its rows: df.head(100).",
