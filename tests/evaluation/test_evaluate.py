@@ -431,6 +431,24 @@ def test_one_text_is_one_prompt_and_names_are_texts(api: ModuleType, service: Se
     assert len(service.chats) == sent
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"prompts": {"long": "\n{{ txt }}"}}, "Line 2 of the prompt 'long': 'txt' is undefined."),
+        ({"prompts": {"long": "{{ text"}}, "Line 1 of the prompt 'long': unexpected end of template"),
+        ({"prompts": ["{{ txt }}"]}, "Line 1 of the prompt 'prompt 2': 'txt' is undefined."),
+        ({"prompt": "{{ txt }}", "prompts": ["Fine: {{ text }}"]}, "Line 1 of the prompt: 'txt' is undefined."),
+    ],
+)
+def test_a_prompt_that_cannot_be_rendered_is_named(
+    api: ModuleType, service: Service, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InferenceError) as refused:
+        evaluated(api, models="test/x", **options)
+    assert says in refused.value.what
+    assert service.chats == []
+
+
 def test_how_many_more_rows_a_sequential_test_needs_is_not_claimed(api: ModuleType, service: Service) -> None:
     frame = by_number(service, lambda model, number: model == "x" or number > 2)
     found = evaluated(api, frame, prompt="{{ n }}?", stop_when_clear=True)

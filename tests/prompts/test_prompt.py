@@ -97,7 +97,10 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("{{ reveiw }}", "review is a column of df: write df.review."),
+        ("{{ labl }}", "my label is a column of df: write df['my label']."),
+        # A variable is like it.
+        ("{{ review }}", "review is a column of df: write df.review."),
+        ("{{ count }}", "If it is a variable, run the cell that defines it first."),
         ("{{ df.reveiw }}", "Did you mean review?"),
         ("{{ df.zzz }}", "It has review, my label."),
         ("{{ mylabel }}", "write df['my label']."),
@@ -108,7 +111,7 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
 def test_an_undefined_name_is_answered_with_what_there_is(text: str, remedy: str) -> None:
     frame = pd.DataFrame({"review": ["good"], "my label": [1]})
     with pytest.raises(InferenceError) as refused:
-        render(text, {"df": frame, "_hidden": frame, "config": {"color": 1}})
+        render(text, {"df": frame, "_hidden": frame, "config": {"color": 1}, "reviews": 1, "Out": {}})
     assert remedy in refused.value.remedy
 
 
@@ -152,15 +155,28 @@ def test_functions_of_python_are_called_and_compared(text: str, expected: str) -
     ("text", "says"),
     [
         ("{{ Review_text }}", 'Did you mean Review text? Write {{ row["Review text"] }}.'),
-        ("{{ Review text }}", '{{ row["its name"] }}'),
+        *(
+            (f"{{{{ {name} }}}}", '{{ row["its name"] }}')
+            for name in ("Review text", "price €", "qty#", "price ($)", "`a b`")
+        ),
+        ("{{ user.name }}", '? Write {{ row["user.name"] }} or {{ row["user.id"] }}.'),
+        ("{{ user.name }}", "Did you mean user.name or user.id or uses?"),
+        ("{{ quote }}", r'Did you mean quote"? Write {{ row["quote\""] }}.'),
     ],
 )
 def test_a_column_whose_name_has_a_space_is_answered_with_what_works(text: str, says: str) -> None:
-    row = {"Review text": "Fine."}
+    row = {"Review text": "Fine.", "user.name": "Bo", "user.id": 1, "uses": 2, 'quote"': ""}
     with pytest.raises(InferenceError) as refused:
         render(text, {**row, "row": row})
     assert says in refused.value.remedy
     assert render('{{ row["Review text"] }}', {**row, "row": row}) == "Fine."
+
+
+@pytest.mark.parametrize("text", ["{{ Review text }}", "{{ price € }}"])
+def test_outside_a_map_there_is_no_row_to_write(text: str) -> None:
+    with pytest.raises(InferenceError) as refused:
+        render(text, {"df": pd.DataFrame({"Review text": ["Fine."]})})
+    assert "row" not in refused.value.remedy
 
 
 def test_a_column_that_a_row_does_not_have_is_called_so() -> None:

@@ -103,6 +103,7 @@ def halve(x: float) -> float:
     return x / 2
 
 
+REPLY = Reply(text="the answer", asked_model="m", model="m", endpoint="wandb")
 SIMPLE: list[tuple[Any, str]] = [
     ("text {{ x }} $y$", "text {{ x }} $y$"),
     (None, ""),
@@ -127,13 +128,19 @@ SIMPLE: list[tuple[Any, str]] = [
     (next(pd.DataFrame({"name": ["Bo"], "pay": [3]}).itertuples()), '{"Index": 0, "name": "Bo", "pay": 3}'),
     (halve, 'def halve(x: float) -> float:\n    """Halve it."""\n    return x / 2'),
     (Plain, 'class Plain:\n    def __str__(self) -> str:\n        return "plainly"'),
-    (Reply(text="the answer", asked_model="m", model="m", endpoint="wandb"), "the answer"),
+    (REPLY, "the answer"),
+    ([REPLY], '["the answer"]'),
+    ({"a": REPLY}, '{"a": "the answer"}'),
 ]
 
 
 @pytest.mark.parametrize(("value", "text"), SIMPLE, ids=[type(one[0]).__name__ for one in SIMPLE])
 def test_a_simple_value_is_written_as_text(value: object, text: str) -> None:
     assert text_of(value) == text
+
+
+def test_a_reply_as_json_is_its_text() -> None:
+    assert json_of({"a": [REPLY]}) == '{"a": ["the answer"]}'
 
 
 def test_a_row_of_a_database_is_written_with_its_columns() -> None:
@@ -330,6 +337,23 @@ def test_column_types_are_the_same_for_every_version_of_pandas() -> None:
     assert text_of(pd.Series(["a", "b"])).splitlines()[1] == "Columns: values (str)"
 
 
+def test_a_frame_of_dask_shows_its_first_rows_without_a_warning_of_narwhals() -> None:
+    import dask
+    import dask.dataframe as dd
+
+    frame = pd.DataFrame({"n": range(100)}, index=range(100, 200))
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.from_pandas(frame, npartitions=20)
+        shown = text_of(lazy).splitlines()
+        assert shown[:3] == ["lazy DataFrame, 1 column; its first rows, at most 20:", "Columns: n (int64)", ""]
+        assert shown[3:] == ["index,n", *(f"{100 + n},{n}" for n in range(20))]
+        series = text_of(lazy.n)
+        assert series.splitlines() == [shown[0].replace("DataFrame", "Series"), *shown[1:]]
+        assert text_of([lazy.n]) == json.dumps([series], indent=2)
+        assert json.loads(json_of(lazy)) == frame.to_dict("records")
+        assert json.loads(json_of(lazy.n)) == frame.n.tolist()
+
+
 def test_a_lazy_frame_shows_its_first_rows() -> None:
     lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
     assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
@@ -481,6 +505,39 @@ def test_a_registered_class_has_its_own_form_in_a_container_whatever_it_is_made_
     kind = type("Registered", (UserDict,), {})
     as_prompt.register(kind, lambda value: "registered")
     assert text_of([Recipe("soup"), kind(a=1)]) == '["soup", "registered"]'
+    assert text_of([Recipe("")]) == '[""]'
+
+
+@dataclass
+class Patient:
+    name: str
+    diagnosis: str = "a secret"
+
+
+@as_prompt.register
+def _of_patient(patient: Patient) -> str:
+    return f"patient {patient.name}"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda one: pd.DataFrame({"p": [one]}),
+        lambda one: pd.Series([one], index=[one]),
+        lambda one: pd.DataFrame({"p": [[one, {"a": one}]]}),
+        lambda one: pl.DataFrame({"p": pl.Series([one], dtype=pl.Object)}),
+        lambda one: pd.DataFrame({"p": [one]}).values,
+        lambda one: np.array([[one, None], [1, [one]]], dtype=object),
+        lambda one: [pd.DataFrame({"p": [one]})],
+    ],
+)
+def test_a_registered_class_has_its_own_form_in_a_frame_and_in_an_array(of: Callable[[Any], Any]) -> None:
+    shown = text_of(of(Patient("Bo")))
+    assert "patient Bo" in shown
+    assert "secret" not in shown
+    shown = text_of(of(REPLY))
+    assert "the answer" in shown
+    assert "asked_model" not in shown
 
 
 def test_a_container_that_notebooks_show_by_a_summary_is_that_summary() -> None:

@@ -11,6 +11,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..errors import InferenceError
+from ..imports import is_instance
 from ..messages import data_frame
 from ..text import shortest
 from .columns import ERROR_SUFFIX
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 1000
 
 
-def index_of(row: Row) -> Mapping[str, Any]:
-    """Return the values of a row's index by the names of its levels."""
-    return row.index if isinstance(row, FrameRow) else {}
+def with_index(row: Row) -> Row:
+    """Return a row with the levels of its index that have names of their own, before the columns."""
+    return FrameRow({**row.index, **row}) if isinstance(row, FrameRow) and row.index else row
 
 
 def with_value(row: Row, name: str, value: Any) -> Row:
@@ -96,10 +97,16 @@ def read_rows(value: Any, limit: int | None = None, *, copy: bool = False) -> Ro
     Raises
     ------
     InferenceError
-        For any other value, and if two columns have the same name.
+        For any other value, such as a frame of Dask, and if two columns have the same name.
     """
     import narwhals as nw
 
+    if is_instance(value, "dask.dataframe.DataFrame"):
+        raise InferenceError(
+            "Only a map takes a Dask DataFrame. Nothing was sent.",
+            remedy="Take some of its rows: df.head(100).",
+            cause="option",
+        )
     value = as_table(value, limit)
     try:
         frame = nw.from_native(value, pass_through=True, allow_series=True)

@@ -170,6 +170,9 @@ class Reply:
         state = f", {self.incomplete}" if self.incomplete else ""
         return f"<Reply {words!r} from {self.model}, {tokens}, {duration(self.seconds)}{state}>"
 
+    def _ai_repr_(self) -> str:
+        return self.text
+
     @property
     def code_blocks(self) -> tuple[CodeBlock, ...]:
         """The code blocks of the answer, each with its `language` and `text`."""
