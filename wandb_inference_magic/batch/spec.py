@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
-from ..frames import index_of
+from ..frames import index_of, without_columns
 from ..prompts import Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set as AnySet
 
     from ..config import Endpoint
     from ..engine import ChatSpec
@@ -46,6 +46,8 @@ class BatchSpec:
         Whether rows with the same prompt share one answer.
     part : RunPart, optional
         The part of a larger run that this is.
+    replaced : set of str
+        The columns that the answers replace. A row has only those of them that the template names.
     """
 
     text: str
@@ -57,6 +59,7 @@ class BatchSpec:
     retry_failed: bool = False
     distinct: bool = False
     part: RunPart | None = None
+    replaced: AnySet[str] = frozenset()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -74,8 +77,13 @@ class BatchSpec:
         if self.raw or not is_template(self.text):
             return lambda _: self.text
         template = Template(self.text, tokens=self.value_tokens)
-        names = dict(self.names)
-        return lambda row: template.render(ChainMap({"row": row}, dict(row), dict(index_of(row)), names))
+        names, hidden = dict(self.names), self.replaced - template.mentioned
+
+        def rendered(row: Row) -> Content:
+            row = without_columns(row, hidden)
+            return template.render(ChainMap({"row": row}, dict(row), dict(index_of(row)), names))
+
+        return rendered
 
     def at_once(self, endpoint: Endpoint) -> int:
         """Return the maximum number of requests in flight.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         TypedColumn as TypedColumn,
         column_of as column_of,
         json_text as json_text,
-        name_columns as name_columns,
         plain as plain,
         plain_fields as plain_fields,
         reasons_column as reasons_column,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         typed_column as typed_column,
     )
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
+    from .names import WrittenColumns as WrittenColumns, name_columns as name_columns
     from .native_columns import pandas_array as pandas_array
     from .rows import (
         ListRows as ListRows,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         with_label as with_label,
         with_pandas_columns as with_pandas_columns,
         with_value as with_value,
+        without_columns as without_columns,
     )
 
 __getattr__ = lazy_exports(
@@ -47,7 +48,6 @@ __getattr__ = lazy_exports(
             "TypedColumn",
             "column_of",
             "json_text",
-            "name_columns",
             "plain",
             "plain_fields",
             "reasons_column",
@@ -56,7 +56,18 @@ __getattr__ = lazy_exports(
             "typed_column",
         ),
         "kinds": ("ANY", "STRUCT", "Kind"),
+        "names": ("WrittenColumns", "name_columns"),
         "native_columns": ("pandas_array",),
-        "rows": ("ListRows", "Row", "Rows", "index_of", "read_rows", "with_label", "with_pandas_columns", "with_value"),
+        "rows": (
+            "ListRows",
+            "Row",
+            "Rows",
+            "index_of",
+            "read_rows",
+            "with_label",
+            "with_pandas_columns",
+            "with_value",
+            "without_columns",
+        ),
     },
 )
