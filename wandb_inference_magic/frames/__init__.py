@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same
+    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same, read_nested as read_nested
     from .columns import (
         ONLY as ONLY,
         Names as Names,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "agreement": ("NO_VALUE", "means_same"),
+        "agreement": ("NO_VALUE", "means_same", "read_nested"),
         "columns": (
             "ONLY",
             "Names",
