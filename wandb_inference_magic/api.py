@@ -175,7 +175,8 @@ def map_prompts(
     system : str, optional
         The system prompt. It is no template: it is sent as it is, the same for all rows.
     into : str
-        The column for the answers. `<into>_error` says why a row has none; it exists only if a row failed.
+        The column for the answers. `<into>_error` says why a row has none; it exists only if there is
+        such a row.
     schema : object, optional
         What each answer must look like, as for `chat`; each field becomes a column.
     repair : bool

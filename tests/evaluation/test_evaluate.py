@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -176,6 +177,15 @@ def test_several_candidates_are_summed_up_around_the_best(api: ModuleType, servi
     assert said.startswith(
         "test/x is better than test/z. These 40 rows do not tell test/x and test/y apart (difference 5 points, "
     )
+
+
+@pytest.mark.parametrize("scorer", ["equal", "f1"])
+def test_lists_that_went_through_csv_are_read(api: ModuleType, service: Service, scorer: str) -> None:
+    service.always = completion('{"tags": ["refund", "it\'s, odd"]}')
+    frame = pd.DataFrame({"text": ["p"], "tags": [["refund", "it's, odd"]]})
+    again = pd.read_csv(StringIO(frame.to_csv(index=False)))
+    found = evaluated(api, again, models="test/x", truth="tags", schema="tags list", scorer=scorer)
+    assert found.summary.right.tolist() == [1]
 
 
 def test_scorers_and_functions_score_answers(api: ModuleType, service: Service) -> None:

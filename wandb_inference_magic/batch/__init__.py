@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         PreparedMap as PreparedMap,
         PreparedRuns as PreparedRuns,
         Ran as Ran,
-        report_names as report_names,
+        without_replaced as without_replaced,
     )
     from .progress import (
         Counts as Counts,
@@ -38,7 +38,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "cache": ("RunPart", "open_cache"),
-        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "report_names"),
+        "map": ("BatchResult", "PreparedBatch", "PreparedMap", "PreparedRuns", "Ran", "without_replaced"),
         "progress": (
             "Counts",
             "JobView",

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..client import practice_server
 from ..config import CONCURRENCY
-from ..frames import with_index
+from ..frames import with_index, without_columns
 from ..prompts import THE_PROMPT, Template, is_template, refuse_empty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Set as AnySet
 
     from ..config import Endpoint
     from ..engine import ChatSpec
@@ -48,6 +48,8 @@ class BatchSpec:
         The part of a larger run that this is.
     what : str
         A name for the template in messages.
+    replaced : set of str
+        The columns that the answers replace. A row has only those of them that the template names.
     """
 
     text: str
@@ -60,6 +62,7 @@ class BatchSpec:
     distinct: bool = False
     part: RunPart | None = None
     what: str = THE_PROMPT
+    replaced: AnySet[str] = frozenset()
 
     def prompts(self) -> Callable[[Row], Content]:
         """Return a function that makes the prompt of a row. It raises InferenceError if that is empty."""
@@ -77,10 +80,10 @@ class BatchSpec:
         if self.raw or not is_template(self.text):
             return lambda _: self.text
         template = self._template()
-        names = dict(self.names)
+        names, hidden = dict(self.names), self.replaced - template.mentioned
 
         def rendered(row: Row) -> Content:
-            whole = with_index(row)
+            whole = with_index(without_columns(row, hidden))
             return template.render(ChainMap({"row": whole}, dict(whole), names))
 
         return rendered

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from ..imports import lazy_exports
 
 if TYPE_CHECKING:
-    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same
+    from .agreement import NO_VALUE as NO_VALUE, means_same as means_same, read_nested as read_nested
     from .columns import (
         ONLY as ONLY,
         Names as Names,
         TypedColumn as TypedColumn,
         column_of as column_of,
         json_text as json_text,
-        name_columns as name_columns,
         plain as plain,
         plain_fields as plain_fields,
         reasons_column as reasons_column,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         typed_column as typed_column,
     )
     from .kinds import ANY as ANY, STRUCT as STRUCT, Kind as Kind
+    from .names import WrittenColumns as WrittenColumns, name_columns as name_columns
     from .native_columns import pandas_array as pandas_array
     from .rows import (
         ListRows as ListRows,
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
         with_label as with_label,
         with_pandas_columns as with_pandas_columns,
         with_value as with_value,
+        without_columns as without_columns,
     )
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "agreement": ("NO_VALUE", "means_same"),
+        "agreement": ("NO_VALUE", "means_same", "read_nested"),
         "columns": (
             "ONLY",
             "Names",
             "TypedColumn",
             "column_of",
             "json_text",
-            "name_columns",
             "plain",
             "plain_fields",
             "reasons_column",
@@ -56,6 +56,7 @@ __getattr__ = lazy_exports(
             "typed_column",
         ),
         "kinds": ("ANY", "STRUCT", "Kind"),
+        "names": ("WrittenColumns", "name_columns"),
         "native_columns": ("pandas_array",),
         "rows": (
             "ListRows",
@@ -66,6 +67,7 @@ __getattr__ = lazy_exports(
             "with_label",
             "with_pandas_columns",
             "with_value",
+            "without_columns",
         ),
     },
 )

@@ -116,7 +116,8 @@ def map_lazily(
         _refuse_budget(command.settings)
     columns = tuple(str(name) for name in frame.columns)
     index_names = [str(name) for name in frame.index._meta.names if name is not None and str(name) not in columns]
-    (names,), _, notices = name_columns(_Columns(columns, index_names), spec.chat.schema, into, ())
+    table = _Columns(columns, index_names)
+    (names,), _, notices = name_columns(table, spec.chat.schema, into, (), command.session.written)
     for notice in (*notices, *likely_mistakes(spec, columns, index_names)):
         warnings.warn(notice, InferenceWarning, stacklevel=3)
     # The graph holds only those of the notebook's names that the prompt uses.
@@ -160,8 +161,7 @@ class _Columns:
     columns: Sequence[str]
     index_names: Sequence[str]
 
-    def answered_before(self, error: str) -> Sequence[str]:  # noqa: ARG002
-        return ()
+    def values(self, name: str) -> None: ...
 
 
 def _settings(command: Command, endpoint: str) -> dict[str, Any]:

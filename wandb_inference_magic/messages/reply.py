@@ -207,7 +207,7 @@ class Reply:
                 remedy='Ask for a table in the prompt, or use --schema "list of name, age int".',
                 cause="answer",
             )
-        return data_frame(records)
+        return data_frame(*records)
 
     def _ipython_display_(self) -> None:
         # On NotImplementedError IPython falls back to `_repr_mimebundle_`. If this returns, nothing is shown.

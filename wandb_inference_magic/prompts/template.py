@@ -146,6 +146,15 @@ class Template:
         found = find_undeclared_variables(self._tree)
         return {"self" if name == SELF else name for name in found}
 
+    @property
+    def mentioned(self) -> set[str]:
+        """The names, attributes and texts in its expressions: each may be that of a column."""
+        from jinja2 import nodes
+
+        attributes = {one.attr for one in self._tree.find_all(nodes.Getattr)}
+        texts = {one.value for one in self._tree.find_all(nodes.Const) if isinstance(one.value, str)}
+        return self.names | attributes | texts
+
     def render(self, names: Mapping[str, Any]) -> Content:
         """Render the template with these names."""
         self._images = []
