@@ -66,7 +66,7 @@ def to_inference_error(failure: Exception, context: FailureContext) -> Inference
         why=quoted(library_message(describe_exception(failure))),
         remedy="Check the options of the cell and the settings (%wbconfig). "
         "%config WandbInference.debug = True shows the whole of it the next time.",
-        cause="request",
+        cause="reply",
     )
 
 
