@@ -201,7 +201,7 @@ def _bodies(library: Any) -> Any:
                     yield from self._reader.feed(chunk)
                     if self._reader.is_full:
                         return
-            except library.TransportError:
+            except (library.TransportError, OSError):
                 if self._reader.is_strict:
                     raise
             self._reader.end()
@@ -221,7 +221,7 @@ def _bodies(library: Any) -> Any:
                         yield piece
                     if self._reader.is_full:
                         return
-            except library.TransportError:
+            except (library.TransportError, OSError):
                 # The status of an error says what it means, however much of its body came.
                 if self._reader.is_strict:
                     raise

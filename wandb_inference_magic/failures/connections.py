@@ -31,6 +31,8 @@ REFUSED: Final = {
     62: "Its certificate is for another host name: check the address.",
     64: "Its certificate is not for this IP address: use the host name that it is for.",
 }
+# What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
+_ONLY_THIS_ONE: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
 NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
 _NETWORK_REMEDY: Final = (
     "Check the network of the machine the kernel runs on, then run the cell again. "
@@ -62,17 +64,16 @@ def _described(failure: Exception, endpoint: Endpoint) -> InferenceError | None:
     if proxy is not None and (error := _of_proxy(proxy, beneath, endpoint)) is not None:
         return error
     if isinstance(failure, openai.APITimeoutError):
-        through = f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
         if any(type(one).__name__ == "ConnectTimeout" for one in beneath):
             return InferenceError(
                 f"{endpoint.label} could not be reached in time.",
-                why=f"No connection could be made.{through}",
+                why=f"No connection could be made.{_through(proxy)}",
                 remedy=_NETWORK_REMEDY,
                 cause="network",
             )
         return InferenceError(
             f"{endpoint.label} sent nothing in time.",
-            why=f"The waiting time is the `timeout` setting.{through}",
+            why=f"The waiting time is the `timeout` setting.{_through(proxy)}",
             remedy="Run the cell again, or wait longer: %wbconfig --timeout 300.",
             cause="network",
         )
@@ -129,7 +130,7 @@ def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) ->
     tls = any(isinstance(error, ssl.SSLError) for error in beneath)
     if tls and proxy.address.lower().startswith("https:") and _speaks_no_tls(beneath):
         why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
-    elif not tls and names & {"ConnectError", "ConnectTimeout"}:
+    elif not tls and _is_connecting(beneath):
         why, may_pass = _describe_unreachable(beneath)
     else:
         return None
@@ -166,7 +167,7 @@ def _wire(
     if "illegal status line" in said and r"\x15\x03" in said:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
-        return _of_tls(beneath, endpoint, proxy)
+        return _of_tls(beneath, endpoint, proxy, has_begun=has_begun)
     if any(isinstance(error, NotImplementedError) for error in beneath):
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
@@ -180,7 +181,7 @@ def _wire(
     why, may_pass = _describe_unreachable(beneath)
     remedy = _NETWORK_REMEDY
     if proxy is not None:
-        why = f"{why} The way to it is the proxy {proxy.place} in {proxy.variable}.".strip()
+        why = f"{why}{_through(proxy)}".strip()
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
         remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
@@ -188,27 +189,38 @@ def _wire(
     return why, remedy, may_pass or endpoint.is_wandb
 
 
-def _of_tls(beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
-    if _speaks_no_tls(beneath):
-        return "The server does not speak TLS at this port.", _set_address(endpoint, "http"), False
+def _of_tls(
+    beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool
+) -> tuple[str, str, bool]:
+    origin = endpoint.described_origin
+    between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
+    is_encrypted = not _is_connecting(beneath)
+    if not is_encrypted and _speaks_no_tls(beneath):
+        if endpoint.is_wandb:
+            why = "Something else answered in its place, without TLS."
+            return why, f"{between}, a firewall or a page to sign in did so: ask the people who run the network.", False
+        remedy = _set_address(endpoint, "http")
+        return "The server does not speak TLS at this port.", f"{remedy}{_through(proxy)}", False
     said = f"The encrypted connection failed: {quoted(library_message(_describe_cause(beneath)))}"
     codes = [error.verify_code for error in beneath if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
-        return said, f"{remedy} {endpoint.described_origin}", False
-    named, origin = named_certificates(), endpoint.described_origin
-    between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
+        return said, f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
         # The certificate is not at fault: the other side ended it.
-        return (
-            said,
-            f"{between} or the server ended it. Ask the people who run them what they expect. {origin}",
-            False,
-        )
+        may_pass = has_begun or bool(re.search(_ONLY_THIS_ONE, said)) or (is_encrypted and "_ALERT_" not in said)
+        again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
+        remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
+        return said, remedy, may_pass
+    named = named_certificates()
     remedy = (
         f"{between} or a virus scanner may be in between, or the server uses a self-signed certificate: ask your "
         f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
     )
     return said + (f". The known certificates are those of {named}." if named else ""), remedy, False
+
+
+def _through(proxy: Proxy | None) -> str:
+    return f" The way to it is the proxy {proxy.place} in {proxy.variable}." if proxy is not None else ""
 
 
 def _other_address(endpoint: Endpoint, scheme: str) -> str:
@@ -218,6 +230,11 @@ def _other_address(endpoint: Endpoint, scheme: str) -> str:
 def _set_address(endpoint: Endpoint, scheme: str) -> str:
     address = _other_address(endpoint, scheme)
     return f"Its address is probably {address}: set it with %wbconfig --endpoint. {endpoint.described_origin}"
+
+
+def _is_connecting(beneath: list[BaseException]) -> bool:
+    """Return whether the connection was not made yet, its encryption included."""
+    return any(type(error).__name__ in ("ConnectError", "ConnectTimeout") for error in beneath)
 
 
 def _speaks_no_tls(beneath: list[BaseException]) -> bool:
