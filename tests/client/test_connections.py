@@ -419,6 +419,18 @@ def test_a_server_that_ends_the_handshake_is_not_a_matter_of_certificates(
             assert "SSL_CERT_FILE" not in error
 
 
+@pytest.mark.parametrize("path", ["", "/v2"])
+def test_another_address_of_wandbs_host_is_told_the_right_one(
+    start_api: Callable[..., ModuleType], wandb: Wandb, path: str
+) -> None:
+    wandb.api.always = wandb.api.listing_script = refused(404, "Not Found")
+    api = start_api(WANDB_API_KEY=KEY, WANDB_INFERENCE_BASE_URL=f"https://{wandb.API}{path}", **wandb.environment)
+    for error in errors(api, {name: WAYS[name] for name in ("chat", "map", "check")}):
+        assert "W&B Inference does not know this address. Its address is https://api.inference.wandb.ai/v1." in error
+        assert "The address in use comes from WANDB_INFERENCE_BASE_URL." in error
+        assert "test/m" not in error
+
+
 # What a server sends before it closes the connection: nothing, or TLS's alert `internal error`.
 CUT_HANDSHAKES = {"cut": b"", "internal error": b"\x15\x03\x03\x00\x02\x02\x50"}
 ANSWERED = b'{"choices": [{"message": {"content": "Four."}, "finish_reason": "stop"}]}'
