@@ -237,6 +237,43 @@ def test_a_proxy_that_speaks_no_tls_is_named(start_api: Callable[..., ModuleType
             assert "its address probably begins with http://" in error
 
 
+@pytest.mark.parametrize("fault", ["expired", "another host", "unknown authority"])
+def test_a_proxy_whose_certificate_is_refused_is_named(
+    start_api: Callable[..., ModuleType], tmp_path: Path, fault: str
+) -> None:
+    validity, name, expected = CERTIFICATE_FAULTS[fault]
+    with tls_server(tmp_path, name, **validity) as (place, file):
+        named = {} if fault == "unknown authority" else {"SSL_CERT_FILE": file}
+        # Of an encrypted endpoint it could be its own, unless the host is named.
+        endpoints = [CUSTOM, "https://service.example/v1"] if fault == "another host" else [CUSTOM]
+        for endpoint in endpoints:
+            proxies = {"HTTP_PROXY": f"https://{place}", "HTTPS_PROXY": f"https://{place}"}
+            api = start_api(WANDB_INFERENCE_BASE_URL=endpoint, **proxies, **named)
+            for error in errors(api, {"chat": WAYS["chat"]}):
+                assert error.startswith(f"The proxy {place} in HTTP")
+                assert expected in error
+                assert "Check HTTP" in error
+                assert "WANDB_INFERENCE_BASE_URL" not in error
+
+
+def test_a_proxy_that_has_connected_to_the_endpoint_is_not_said_to_be_out_of_reach(
+    start_api: Callable[..., ModuleType],
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.recv(1)
+        # With a linger time of zero, closing the socket sends a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with listening(serve) as place:
+        api = start_api(WANDB_INFERENCE_BASE_URL="https://service.example/v1", HTTPS_PROXY=f"http://{place}")
+        current_session().settings.set(max_retries=0)
+        for error in errors(api, {"chat": WAYS["chat"]}):
+            assert error.startswith("The endpoint https://service.example/v1 could not be reached")
+            assert f"The way to it is the proxy {place} in HTTPS_PROXY." in error
+
+
 @pytest.mark.parametrize(
     "endpoint", [f"http://{DEAD}/v1", "http://localhost:9/v1", "http://[::1]:9/v1", "http://0.0.0.0:9/v1"]
 )

@@ -6,6 +6,7 @@ import re
 import ssl
 from socket import EAI_AGAIN, gaierror
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from ..config import find_proxy, named_certificates
 from ..errors import InferenceError, quoted
@@ -33,6 +34,8 @@ REFUSED: Final = {
 }
 # What OpenSSL says where only this connection broke: it was cut, or bytes were changed on their way.
 _ONLY_THIS_ONE: Final = r"UNEXPECTED_EOF|EOF occurred|ALERT_INTERNAL_ERROR|BAD_RECORD_MAC"
+# What the HTTP library raises beneath its own errors where the other side has ended a connection that was made.
+_ENDED: Final = ("BrokenResourceError", "EndOfStream")
 NO_PROXY_REMEDY: Final = "Or name the hosts that need no proxy in NO_PROXY. Then restart the kernel."
 _NETWORK_REMEDY: Final = (
     "Check the network of the machine the kernel runs on, then run the cell again. "
@@ -127,17 +130,29 @@ def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) ->
     names = {type(error).__name__ for error in beneath}
     if "ProxyError" in names:
         return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
-    tls = any(isinstance(error, ssl.SSLError) for error in beneath)
-    if tls and proxy.address.lower().startswith("https:") and _speaks_no_tls(beneath):
-        why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
-    elif not tls and _is_connecting(beneath):
-        why, may_pass = _describe_unreachable(beneath)
-    else:
+    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
+    is_encrypted = proxy.address.lower().startswith("https:")
+    if not _is_connecting(beneath):
         return None
+    if any(isinstance(error, ssl.SSLError) for error in beneath):
+        # To the proxy, or through it to the endpoint. OpenSSL may name the host.
+        names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in _describe_cause(beneath)
+        is_of_proxy = endpoint.url.startswith("http:") or names_proxy
+        if not is_encrypted or not (is_of_proxy or _speaks_no_tls(beneath)):
+            return None
+        if _speaks_no_tls(beneath):
+            why, may_pass = "It does not speak TLS at this port: its address probably begins with http://.", False
+        else:
+            why, remedy, may_pass = _of_tls(beneath, None, remedy, has_begun=False)
+    elif not is_encrypted and not names.isdisjoint(_ENDED):
+        # Only the endpoint is spoken to in TLS, once the proxy is connected to it.
+        return None
+    else:
+        why, may_pass = _describe_unreachable(beneath)
     return InferenceError(
         f"The proxy {proxy.place} in {proxy.variable} could not be reached; nothing was sent.",
         why=why,
-        remedy=f"Check {proxy.variable}. {NO_PROXY_REMEDY}",
+        remedy=remedy,
         cause="network",
         retryable=may_pass,
     )
@@ -167,7 +182,9 @@ def _wire(
     if "illegal status line" in said and r"\x15\x03" in said:
         return "The server speaks TLS at this port.", _set_address(endpoint, "https"), False
     if any(isinstance(error, ssl.SSLError) for error in beneath) or "CERTIFICATE_VERIFY_FAILED" in said:
-        return _of_tls(beneath, endpoint, proxy, has_begun=has_begun)
+        if _is_connecting(beneath) and _speaks_no_tls(beneath):
+            return _without_tls(endpoint, proxy)
+        return _of_tls(beneath, proxy, endpoint.described_origin, has_begun=has_begun)
     if any(isinstance(error, NotImplementedError) for error in beneath):
         remedy = (
             "Install the httpx of Pyodide's own distribution, which uses the browser's fetch, and restart the kernel. "
@@ -189,25 +206,32 @@ def _wire(
     return why, remedy, may_pass or endpoint.is_wandb
 
 
+def _without_tls(endpoint: Endpoint, proxy: Proxy | None) -> tuple[str, str, bool]:
+    if endpoint.is_wandb:
+        why = "Something else answered in its place, without TLS."
+        return (
+            why,
+            f"{_between(proxy)}, a firewall or a page to sign in did so: ask the people who run the network.",
+            False,
+        )
+    return "The server does not speak TLS at this port.", f"{_set_address(endpoint, 'http')}{_through(proxy)}", False
+
+
 def _of_tls(
-    beneath: list[BaseException], endpoint: Endpoint, proxy: Proxy | None, *, has_begun: bool
+    beneath: list[BaseException], proxy: Proxy | None, origin: str, *, has_begun: bool
 ) -> tuple[str, str, bool]:
-    origin = endpoint.described_origin
-    between = f"The proxy {proxy.place} in {proxy.variable}" if proxy else "A proxy"
-    is_encrypted = not _is_connecting(beneath)
-    if not is_encrypted and _speaks_no_tls(beneath):
-        if endpoint.is_wandb:
-            why = "Something else answered in its place, without TLS."
-            return why, f"{between}, a firewall or a page to sign in did so: ask the people who run the network.", False
-        remedy = _set_address(endpoint, "http")
-        return "The server does not speak TLS at this port.", f"{remedy}{_through(proxy)}", False
+    between = _between(proxy)
     said = f"The encrypted connection failed: {quoted(library_message(_describe_cause(beneath)))}"
     codes = [error.verify_code for error in beneath if isinstance(error, ssl.SSLCertVerificationError)]
     if remedy := next((REFUSED[code] for code in codes if code in REFUSED), ""):
-        return said, f"{remedy} {origin}", False
+        return f"{said}.{_through(proxy)}", f"{remedy} {origin}", False
     if not codes and "CERTIFICATE_VERIFY_FAILED" not in said:
         # The certificate is not at fault: the other side ended it.
-        may_pass = has_begun or bool(re.search(_ONLY_THIS_ONE, said)) or (is_encrypted and "_ALERT_" not in said)
+        may_pass = (
+            has_begun
+            or bool(re.search(_ONLY_THIS_ONE, said))
+            or ("_ALERT_" not in said and not _is_connecting(beneath))
+        )
         again = "Run the cell again. If it fails again, ask" if may_pass else "Ask"
         remedy = f"{between} or the server ended it. {again} the people who run them what they expect. {origin}"
         return said, remedy, may_pass
@@ -217,6 +241,10 @@ def _of_tls(
         f"administrator for its certificate and name it in the environment variable SSL_CERT_FILE. {origin}"
     )
     return said + (f". The known certificates are those of {named}." if named else ""), remedy, False
+
+
+def _between(proxy: Proxy | None) -> str:
+    return f"The proxy {proxy.place} in {proxy.variable}" if proxy is not None else "A proxy"
 
 
 def _through(proxy: Proxy | None) -> str:
