@@ -517,6 +517,24 @@ def test_half_a_character_is_replaced_and_reported() -> None:
     assert notices == ("'reply' holds halves of characters: they are replaced.",)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["fine", "x\ud83d"],
+        [{"text": "fine"}, {"text": "x\ud83d"}],
+        [("fine",), ("x\ud83d",)],
+        [{"text": 1, "x\ud83d": 2}, {"text": 2, "x\ud83d": 3}],
+    ],
+    ids=["texts", "dicts", "tuples", "names"],
+)
+def test_half_a_character_in_a_row_is_replaced_and_reported(source: list[Any]) -> None:
+    out, notices = framed(source, ["yes", "no"], None)
+    assert out["reply"].to_list() == ["yes", "no"]
+    name = next((one for one in out if "\ufffd" in one), next(iter(out)))
+    assert "x\ufffd" in [name, *out[name]]
+    assert notices == (f"{name!r} holds halves of characters: they are replaced.",)
+
+
 def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:
     schema = schema_of("price float")
     answers = [schema.read('{"price": NaN}'), None]
