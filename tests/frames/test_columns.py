@@ -272,7 +272,7 @@ def read_by(schema: Schema, value: Any) -> Any:
     try:
         return None if value is None else schema.read(json.dumps({schema.wrapped: value} if schema.wrapped else value))
     except Mismatch:
-        # Pydantic takes no lone surrogate, for example.
+        # Not every value that is drawn fits.
         return None
 
 

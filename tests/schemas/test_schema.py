@@ -91,6 +91,11 @@ def objects(node: Any) -> Iterator[dict[str, Any]]:
             yield from objects(one)
 
 
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
 KINDS: list[tuple[Any, str, Any]] = [
     (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
     (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
@@ -103,6 +108,15 @@ KINDS: list[tuple[Any, str, Any]] = [
     (list[Movie], '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
     (list[int] | None, '{"value": null}', None),
     (Literal["yes", "no"], '{"value": "no"}', "no"),
+    (Literal[1, 2], '{"value": "2"}', 2),
+    (Literal[True] | None, '{"value": "true"}', True),
+    (list[Literal[1, 2] | str], '["1"]', ["1"]),
+    (
+        "score 1|2|3, half 0.5|1, more 1|null",
+        '{"score": "3", "half": "1.0", "more": "1"}',
+        {"score": 3, "half": 1, "more": 1},
+    ),
+    (dict[str, list[Level]], '{"a": ["1", 2]}', {"a": [Level.LOW, Level.HIGH]}),
     (int, '{"value": 3}', 3),
     (TypeAdapter(list[date]), '{"items": ["2026-01-02"]}', [date(2026, 1, 2)]),
     (
@@ -112,6 +126,7 @@ KINDS: list[tuple[Any, str, Any]] = [
     ),
     (dict[str, int], '{"a": 1}', {"a": 1}),
     ("name, age int", '{"name": "Ada", "age": 36}', {"name": "Ada", "age": 36}),
+    ("name, age int", '{"name": "Ada \\ud83d", "age": 36}', {"name": "Ada \ufffd", "age": 36}),
     ("list of name, age int?", '{"items": [{"name": "Ada", "age": null}]}', [{"name": "Ada", "age": None}]),
     ({"type": "object", "properties": {"n": {"type": "integer"}}}, '{"n": 1}', {"n": 1}),
     ({"type": "array", "items": {"type": "string"}}, '{"items": ["a"]}', ["a"]),
