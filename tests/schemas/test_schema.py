@@ -10,16 +10,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.schemas.schema import Mismatch, Schema, read_schema, schema_of
+from wandb_inference_magic.schemas.tools import toolbox_of
 
 pytestmark = pytest.mark.short
 
@@ -867,6 +878,33 @@ def test_an_alias_that_is_a_path_is_refused_unless_the_name_is_read_too() -> Non
         model_config = ConfigDict(populate_by_name=True)
 
     assert schema_of(Named).read('{"city": "Oslo"}').city == "Oslo"
+
+
+async def later(value: int) -> int:
+    return value
+
+
+class Later(BaseModel):
+    number: int
+
+    @model_validator(mode="after")
+    async def later(self) -> Later:
+        return self
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[int, AfterValidator(later)], Annotated[int, PlainValidator(partial(later))], Later, list[Later]]
+)
+def test_an_async_validator_is_refused(kind: Any) -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(list[kind])
+    assert refused.value.why == "The validator later is async, and never awaited: write it with def, without async."
+
+    def tool(value: int) -> None: ...
+
+    tool.__annotations__["value"] = kind
+    with pytest.raises(InferenceError, match="The validator later is async"):
+        toolbox_of([tool])
 
 
 def test_a_class_without_annotations_is_refused_by_its_name() -> None:
