@@ -273,7 +273,7 @@ def read_by(schema: Schema, value: Any) -> Any:
     try:
         return None if value is None else schema.read(json.dumps({schema.wrapped: value} if schema.wrapped else value))
     except Mismatch:
-        # Pydantic takes no lone surrogate, for example.
+        # Not every value that is drawn fits.
         return None
 
 
@@ -516,6 +516,24 @@ def test_half_a_character_is_replaced_and_reported() -> None:
     out, notices = framed(pl.DataFrame({"text": ["a", "b"]}), ["x\ud83d", "y"], None)
     assert out["reply"].to_list() == ["x�", "y"]
     assert notices == ("'reply' holds halves of characters: they are replaced.",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ["fine", "x\ud83d"],
+        [{"text": "fine"}, {"text": "x\ud83d"}],
+        [("fine",), ("x\ud83d",)],
+        [{"text": 1, "x\ud83d": 2}, {"text": 2, "x\ud83d": 3}],
+    ],
+    ids=["texts", "dicts", "tuples", "names"],
+)
+def test_half_a_character_in_a_row_is_replaced_and_reported(source: list[Any]) -> None:
+    out, notices = framed(source, ["yes", "no"], None)
+    assert out["reply"].to_list() == ["yes", "no"]
+    name = next((one for one in out if "\ufffd" in one), next(iter(out)))
+    assert "x\ufffd" in [name, *out[name]]
+    assert notices == (f"{name!r} holds halves of characters: they are replaced.",)
 
 
 def test_a_nan_that_was_answered_is_not_a_missing_answer() -> None:

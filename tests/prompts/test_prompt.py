@@ -105,13 +105,15 @@ def test_an_invalid_template_is_refused_with_its_line_number(text: str, message:
         ("{{ df.zzz }}", "It has review, my label."),
         ("{{ mylabel }}", "write df['my label']."),
         ("{{ config.colour }}", "Did you mean color?"),
+        ("{{ groups.zzz }}", ""),
         ("{{ zzz }}", "If it is a variable, run the cell that defines it first. To send braces as they are: --raw"),
     ],
 )
 def test_an_undefined_name_is_answered_with_what_there_is(text: str, remedy: str) -> None:
     frame = pd.DataFrame({"review": ["good"], "my label": [1]})
     with pytest.raises(InferenceError) as refused:
-        render(text, {"df": frame, "_hidden": frame, "config": {"color": 1}, "reviews": 1, "Out": {}})
+        names = {"groups": frame.groupby("review"), "df": frame, "_hidden": frame, "config": {"color": 1}}
+        render(text, {**names, "reviews": 1, "Out": {}})
     assert remedy in refused.value.remedy
 
 

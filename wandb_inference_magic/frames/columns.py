@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
+# How a notice says that texts were changed.
+HALVES: Final = "halves of characters: they are replaced"
 # The types that values do not change, and those that they hold.
 _FIXED: Final = {name: (name,) for name in (BOOLEAN, FLOAT, STRING, TEXT, JSON, DURATION)} | {INTEGER: (INTEGER, LONG)}
 
@@ -183,7 +185,7 @@ class _Converter:
             self.reports["times with a time zone and times without one: those without are read as UTC"] = None
             return value.replace(tzinfo=timezone.utc)
         if kind.name == STRING and (text := whole(value)) != value:
-            self.reports["halves of characters: they are replaced"] = None
+            self.reports[HALVES] = None
             return text
         return value
 

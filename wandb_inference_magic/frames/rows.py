@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ..errors import InferenceError
 from ..imports import is_instance
 from ..messages import data_frame
-from ..text import shortest
+from ..text import shortest, whole
+from .columns import HALVES
 from .native_columns import arrow_array, built, pandas_array, polars_series
 from .records import TEXT, FrameRow, Row as Row, as_row, as_table, column_names, storable
 
@@ -309,16 +310,22 @@ class ListRows:
         """Return a pandas DataFrame if pandas is installed, else a list of dicts."""
         # Some rows may have been read for an estimate without a request being sent for them.
         size = len(self._drawn)
-        whole = {name: column.padded(size) for name, column in columns.items()}
+        added = {name: column.padded(size) for name, column in columns.items()}
         try:
             frame = data_frame(rows := [storable(row) for row in self._drawn])
         except InferenceError:
-            return [_merged(row, number, whole, dropped) for number, row in enumerate(rows)], []
-        return with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), whole)
+            return [_merged(row, number, added, dropped) for number, row in enumerate(rows)], []
+        cut = dict.fromkeys(whole(str(name)) for row in rows for name, one in row.items() if _is_cut(name, one))
+        frame, notices = with_pandas_columns(frame.drop(columns=[name for name in dropped if name in frame]), added)
+        return frame, [*(f"{name!r} holds {HALVES}." for name in cut), *notices]
 
 
 def _text_length(row: Row) -> int:
     return sum(len(value) for value in row.values() if isinstance(value, str))
+
+
+def _is_cut(*values: Any) -> bool:
+    return any(isinstance(value, str) and whole(value) != value for value in values)
 
 
 def _merged(row: Row, number: int, columns: Mapping[str, TypedColumn], dropped: Sequence[str]) -> dict[str, Any]:

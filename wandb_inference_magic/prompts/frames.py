@@ -92,9 +92,10 @@ def is_container(value: object) -> bool:
 def columns_of(value: object) -> list[str]:
     """Return the names of a frame's columns. Empty for any other value, of which nothing is read, and a lazy frame."""
     kind = type(value)
-    if kind.__module__.partition(".")[0] not in ("pandas", "polars", "pyarrow", "dask") or "Frame" not in kind.__name__:
+    # Not DataFrameGroupBy, which has no columns, and not LazyFrame, which would compute them.
+    if kind.__module__.partition(".")[0] not in ("pandas", "polars", "dask") or kind.__name__ != "DataFrame":
         return []
-    return [] if kind.__name__ == "LazyFrame" else [one for one in value.columns if isinstance(one, str)]  # type: ignore[attr-defined]
+    return [one for one in value.columns if isinstance(one, str)]  # type: ignore[attr-defined]
 
 
 def records_of(value: Any) -> Any:
