@@ -137,6 +137,16 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("[`Vec<T>`](https://ok.example)", "[`Vec<T>`](https://ok.example)"),
         ("a\n:-\n`<b> | c`", "a\n:-\n\\`&lt;b> \\| c\\`"),
         ("| `a \\| <b>` |\n|---|\n| ~~c~~ |", "| `a \\| <b>` |\n|---|\n| ~~c~~ |"),
+        # In a table a pipe ends the cell, unless it is escaped. Before the table, JupyterLab would read `\\|` as TeX.
+        ("| `a|b` | c |\n|-|-|\n| `d || e` | $|x|$ |", "| `a\\|b` | c |\n|-|-|\n| `d \\|\\| e` | $\\vert x\\vert$ |"),
+        (
+            "> |a|b|\n> |-|-|\n> |\\(\\|x\\|\\)|$\\text{y|z}$|",
+            "> |a|b|\n> |-|-|\n> |$\\Vert x\\Vert$|$\\text{y\u2223z}$|",
+        ),
+        ("- |a|b|\n  |-|-|\n  | 1 | 2 | 3 |\n  | 1 | 2 | |", "- |a|b|\n  |-|-|\n  | 1 | 2 \\| 3 |\n  | 1 | 2 | |"),
+        ("|a|b|\n|-|-|\n| `d | e` | f |\n- `x|y|z`", "|a|b|\n|-|-|\n| `d \\| e` | f |\n- `x|y|z`"),
+        ("```\n|`a|b`|c|\n|-|-|\n```", "```\n|`a|b`|c|\n|-|-|\n```"),
+        ("x | `a|b`\n:-", "x | `a|b`\n:-"),
         ("a\n: b", "a\n&#58; b"),
         # VS Code takes a mark at the start of a line for an opening one and reads up to the end of the text.
         ("so $$\nx\n$$ and", "so $$\nx\n{}$$ and"),

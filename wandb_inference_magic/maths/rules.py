@@ -31,6 +31,8 @@ CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\
 _BACKTICKS: Final = re.compile("`+")
 # A name that models use and MathJax does not know, and labels, which show nothing.
 _BOLD: Final = re.compile(r"\\bm(?![A-Za-z])")
+# Bars, and what they must not be confused with: a line break, and the text in a formula.
+_BAR: Final = re.compile(r"\\text[a-z]*\s*\{[^{}]*\}|\\\\|\\?\|")
 _LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
 
 
@@ -88,6 +90,17 @@ def block_lines(lines: list[str], opener: str) -> list[str] | None:
 def in_line(text: str) -> str:
     """Return display maths as inline maths; any other text unchanged."""
     return rf"$\displaystyle {text[2:-2].strip()}$" if text.startswith("$$") else text
+
+
+def in_cell(text: str) -> str:
+    r"""Return maths without `|`: front ends that read it before the table would take the backslash of `\|` for TeX."""
+
+    def without(found: re.Match[str]) -> str:
+        name = {"|": r"\vert", r"\|": r"\Vert"}.get(found[0])
+        space = " " if text[found.end() : found.end() + 1].isalpha() else ""
+        return found[0].replace("|", "\u2223") if name is None else name + space
+
+    return _BAR.sub(without, text)
 
 
 def unmarked(source: str) -> str:

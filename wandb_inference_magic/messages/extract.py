@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # Leading zeros carry meaning, as do the plus of a phone number and the E of a name. Python would ignore underscores,
 # and read names such as Nan.
 _NO_NUMBER: Final = re.compile(r"[+-]?0\d|.*_|\+\d{7}|\d+[eE]\d|[+-]?[a-zA-Z]")
-# In a Markdown table a pipe ends the cell, in code too, unless it is escaped. Models write `x|y`.
-_CODE: Final = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
-_PIPE: Final = re.compile(r"(?<=[^\s\\`])\|(?=[^\s`])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +118,11 @@ def to_records(text: str, parsed: Any = None) -> Records | None:
     if (records := _records(parsed)) is not None:
         return Records(records)
     sources = (text, *(block.text for block in code_blocks(text)))
+    from ..markup import keep_cells
+
     # The table comes before JSON: bracketed text beside the table would be read as JSON.
     for source in sources:
-        escaped = _CODE.sub(lambda code: _PIPE.sub(r"\|", code[0]), source)
-        if (table := next(_tables(_blocks(escaped)), None)) is not None:
+        if (table := next(_tables(_blocks(keep_cells(source))), None)) is not None:
             return table
     if lines := _json_lines(sources):
         return Records(lines)
@@ -251,9 +249,10 @@ def _blocks(markdown: str) -> list[Token]:
 @cache
 def _parser() -> MarkdownIt:
     """Return a parser that finds blocks only. The content of a table cell is parsed later, by `_words`."""
-    from ..markup import commonmark_parser
+    from ..markup import commonmark_parser, maths_as_written
 
     # Definitions of links are no blocks, and looking for them takes quadratic time for many brackets.
     parser = commonmark_parser().enable("table").disable("reference")
     parser.core.ruler.enableOnly(["normalize", "block"])
+    parser.inline.ruler.before("escape", "maths", maths_as_written)
     return parser

@@ -39,9 +39,7 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
     class SentSchemaGenerator(GenerateJsonSchema):
         def generate(self, schema: Any, mode: Any = "validation") -> Any:
             if name := next(_async_validators(schema), ""):
-                raise ValueError(
-                    f"The validator {name} is async, and never awaited: write it with def, without async."
-                )
+                raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
             return super().generate(schema, mode)
 
         def field_is_present(self, field: Any) -> bool:
