@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ from service import Service, Wandb
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.frames.records import FrameRow
 from wandb_inference_magic.prompts.template import is_template, read_image, render, render_text, with_images
-from wandb_inference_magic.prompts.values import Image, as_prompt
+from wandb_inference_magic.prompts.values import Image, as_prompt, json_of
 
 IMAGE = Image("data:image/png;base64,AAAA")
 NAMES: dict[str, Any] = {"name": "Ada", "ages": [3, 5], "nested": "{{ name }} {% if %} {#", "word": "x" * 10_000}
@@ -191,6 +192,23 @@ def test_an_undefined_name_in_a_row_is_answered_with_the_columns() -> None:
     with pytest.raises(InferenceError) as refused:
         render("{{ zzz }}", {"row": {"review": "good", "label": 1}, "review": "good", "label": 1})
     assert refused.value.remedy.startswith("The columns are review, label. If it is a variable, run the cell")
+
+
+def test_a_frame_of_dask_shows_its_first_rows_without_a_warning_of_narwhals() -> None:
+    import dask
+    import dask.dataframe as dd
+
+    frame = pd.DataFrame({"n": range(100)}, index=range(100, 200))
+    with dask.config.set(scheduler="synchronous"):
+        lazy = dd.from_pandas(frame, npartitions=20)
+        shown = str(as_prompt(lazy)).splitlines()
+        assert shown[:3] == ["lazy DataFrame, 1 column; its first rows, at most 20:", "Columns: n (int64)", ""]
+        assert shown[3:] == ["index,n", *(f"{100 + n},{n}" for n in range(20))]
+        series = str(as_prompt(lazy.n))
+        assert series.splitlines() == [shown[0].replace("DataFrame", "Series"), *shown[1:]]
+        assert str(as_prompt([lazy.n])) == json.dumps([series], indent=2)
+        assert json.loads(json_of(lazy)) == frame.to_dict("records")
+        assert json.loads(json_of(lazy.n)) == frame.n.tolist()
 
 
 def test_a_long_value_is_cut_visibly_unless_the_whole_filter_is_used() -> None:

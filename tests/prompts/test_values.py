@@ -337,23 +337,6 @@ def test_column_types_are_the_same_for_every_version_of_pandas() -> None:
     assert text_of(pd.Series(["a", "b"])).splitlines()[1] == "Columns: values (str)"
 
 
-def test_a_frame_of_dask_shows_its_first_rows_without_a_warning_of_narwhals() -> None:
-    import dask
-    import dask.dataframe as dd
-
-    frame = pd.DataFrame({"n": range(100)}, index=range(100, 200))
-    with dask.config.set(scheduler="synchronous"):
-        lazy = dd.from_pandas(frame, npartitions=20)
-        shown = text_of(lazy).splitlines()
-        assert shown[:3] == ["lazy DataFrame, 1 column; its first rows, at most 20:", "Columns: n (int64)", ""]
-        assert shown[3:] == ["index,n", *(f"{100 + n},{n}" for n in range(20))]
-        series = text_of(lazy.n)
-        assert series.splitlines() == [shown[0].replace("DataFrame", "Series"), *shown[1:]]
-        assert text_of([lazy.n]) == json.dumps([series], indent=2)
-        assert json.loads(json_of(lazy)) == frame.to_dict("records")
-        assert json.loads(json_of(lazy.n)) == frame.n.tolist()
-
-
 def test_a_lazy_frame_shows_its_first_rows() -> None:
     lines = text_of(pl.LazyFrame({"n": range(100)})).splitlines()
     assert lines[0] == "lazy DataFrame, 1 column; its first rows, at most 20:"
