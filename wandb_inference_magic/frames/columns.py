@@ -11,6 +11,7 @@ from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final
 
+from ..imports import is_instance
 from ..text import whole
 from .kinds import (
     ANY,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # Stands for the name of a field where an answer is no record.
 ONLY: Final = ""
+_COMPUTED: Final = "pydantic.fields.ComputedFieldInfo"
 # How a notice says that texts were changed.
 HALVES: Final = "halves of characters: they are replaced"
 # The types that values do not change, and those that they hold.
@@ -83,20 +85,41 @@ def _plain(value: Any) -> Any:
 
 
 def fields_of(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value."""
+    """Return the fields of a model, a dataclass or a named tuple, by their names; None for any other value.
+
+    Those that pydantic computes are fields too.
+    """
     from pydantic import BaseModel, RootModel
 
     if isinstance(value, type | RootModel):
         return None
+    found: dict[str, Any] | None = None
     if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
-    if is_dataclass(value):
-        return {one.name: getattr(value, one.name, None) for one in fields(value)}
+        found = {name: getattr(value, name) for name in (*type(value).model_fields, *(value.model_extra or ()))}
+    elif is_dataclass(value):
+        found = {one.name: getattr(value, one.name, None) for one in fields(value)}
+    if found is not None:
+        return found | {name: _computed(value, name) for name in _computed_names(type(value))}
     # Rows of SQLAlchemy are no tuples.
     if isinstance(value, Sequence) and isinstance(names := getattr(value, "_fields", None), tuple):
         return dict(zip(names, value, strict=True))
     described = getattr(type(value), "__attrs_attrs__", None)
     return None if described is None else {one.name: getattr(value, one.name, None) for one in described}
+
+
+def _computed_names(kind: type) -> Iterable[str]:
+    """Return the names of the computed fields of a class, which pydantic collects unless it is a plain dataclass."""
+    if known := getattr(kind, "__pydantic_decorators__", None):
+        return known.computed_fields  # type: ignore[no-any-return]
+    held = chain.from_iterable(vars(one).items() for one in kind.__mro__)
+    return [name for name, one in held if is_instance(getattr(one, "decorator_info", None), _COMPUTED)]
+
+
+def _computed(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception as error:  # noqa: BLE001 - the user's own properties can raise anything
+        return f"<{type(error).__name__}>"
 
 
 def _of_object(value: Any) -> Any:
