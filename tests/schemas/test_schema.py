@@ -10,16 +10,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from wandb_inference_magic.errors import InferenceError
 from wandb_inference_magic.schemas.schema import Mismatch, Schema, read_schema, schema_of
+from wandb_inference_magic.schemas.tools import toolbox_of
 
 pytestmark = pytest.mark.short
 
@@ -91,6 +102,11 @@ def objects(node: Any) -> Iterator[dict[str, Any]]:
             yield from objects(one)
 
 
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
 KINDS: list[tuple[Any, str, Any]] = [
     (Address, '{"street": "Main", "number": 2}', Address(street="Main", number=2)),
     (Point, '{"x": 1, "y": 2}', Point(1.0, 2.0)),
@@ -103,6 +119,15 @@ KINDS: list[tuple[Any, str, Any]] = [
     (list[Movie], '[{"title": "A", "year": 1}]', [{"title": "A", "year": 1}]),
     (list[int] | None, '{"value": null}', None),
     (Literal["yes", "no"], '{"value": "no"}', "no"),
+    (Literal[1, 2], '{"value": "2"}', 2),
+    (Literal[True] | None, '{"value": "true"}', True),
+    (list[Literal[1, 2] | str], '["1"]', ["1"]),
+    (
+        "score 1|2|3, half 0.5|1, more 1|null",
+        '{"score": "3", "half": "1.0", "more": "1"}',
+        {"score": 3, "half": 1, "more": 1},
+    ),
+    (dict[str, list[Level]], '{"a": ["1", 2]}', {"a": [Level.LOW, Level.HIGH]}),
     (int, '{"value": 3}', 3),
     (TypeAdapter(list[date]), '{"items": ["2026-01-02"]}', [date(2026, 1, 2)]),
     (
@@ -112,6 +137,7 @@ KINDS: list[tuple[Any, str, Any]] = [
     ),
     (dict[str, int], '{"a": 1}', {"a": 1}),
     ("name, age int", '{"name": "Ada", "age": 36}', {"name": "Ada", "age": 36}),
+    ("name, age int", '{"name": "Ada \\ud83d", "age": 36}', {"name": "Ada \ufffd", "age": 36}),
     ("list of name, age int?", '{"items": [{"name": "Ada", "age": null}]}', [{"name": "Ada", "age": None}]),
     ({"type": "object", "properties": {"n": {"type": "integer"}}}, '{"n": 1}', {"n": 1}),
     ({"type": "array", "items": {"type": "string"}}, '{"items": ["a"]}', ["a"]),
@@ -852,6 +878,33 @@ def test_an_alias_that_is_a_path_is_refused_unless_the_name_is_read_too() -> Non
         model_config = ConfigDict(populate_by_name=True)
 
     assert schema_of(Named).read('{"city": "Oslo"}').city == "Oslo"
+
+
+async def later(value: int) -> int:
+    return value
+
+
+class Later(BaseModel):
+    number: int
+
+    @model_validator(mode="after")
+    async def later(self) -> Later:
+        return self
+
+
+@pytest.mark.parametrize(
+    "kind", [Annotated[int, AfterValidator(later)], Annotated[int, PlainValidator(partial(later))], Later, list[Later]]
+)
+def test_an_async_validator_is_refused(kind: Any) -> None:
+    with pytest.raises(InferenceError) as refused:
+        schema_of(list[kind])
+    assert refused.value.why == "The validator later is async, and never awaited: write it with def, without async."
+
+    def tool(value: int) -> None: ...
+
+    tool.__annotations__["value"] = kind
+    with pytest.raises(InferenceError, match="The validator later is async"):
+        toolbox_of([tool])
 
 
 def test_a_class_without_annotations_is_refused_by_its_name() -> None:

@@ -508,6 +508,25 @@ def test_a_default_of_the_annotation_is_used() -> None:
     assert received(tool, {}) == [7]
 
 
+def test_a_field_as_the_default_describes_its_parameter() -> None:
+    def tool(
+        city: str = Field(description="English name"),
+        days: int = Field(default=3, ge=1, le=7),
+        tags: list[str] = Field(default_factory=list),  # noqa: B008
+        note: str = Field(None),
+        other=Field(4),  # noqa: B008
+    ):
+        return [city, days, tags, note, other]
+
+    schema = parameters(tool)
+    assert schema["required"] == ["city"]
+    assert schema["properties"]["city"] == {"type": "string", "description": "English name"}
+    assert schema["properties"]["days"] == {"type": "integer", "default": 3, "minimum": 1, "maximum": 7}
+    assert received(tool, {"city": "Oslo"}) == ["Oslo", 3, [], None, 4]
+    assert received(tool, {"city": "Oslo", "days": 5, "note": None}) == ["Oslo", 5, [], None, 4]
+    assert "days" in step(tool, '{"city": "Oslo", "days": 8}').result
+
+
 def test_the_default_of_the_function_overrides_that_of_the_annotation() -> None:
     def tool(a: Annotated[int, Field(default=7)] = 3):
         return [a]

@@ -5,15 +5,19 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..spending import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..errors import InferenceError
     from ..messages import Reply, Usage
+
+
+# The reason of a row that a run has not come to, or that it was interrupted at.
+UNANSWERED: Final = "Not answered yet."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ class RunResults:
     def has_ended(self, number: int) -> bool:
         """Return whether a row has an answer, which may be null, or has failed."""
         return number < len(self._ended) and bool(self._ended[number])
+
+    def reasons(self, length: int | None) -> Mapping[int, str]:
+        """Return why rows have no answer, or a flawed one, also those that were not answered yet, by row number."""
+        size = max(len(self.answers), length or 0)
+        return {number: UNANSWERED for number in range(size) if not self.has_ended(number)} | self.errors
 
     def end_row(self, number: int) -> None:
         """Count a row as done."""

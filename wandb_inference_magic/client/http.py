@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from errno import ENOENT
 from functools import cache
@@ -123,7 +124,14 @@ class Clients:
 def _environment() -> tuple[object, ...]:
     """Return what a client takes from the environment: the proxies, the certificates, the SDK's extra headers."""
     named = (*CERTIFICATES, "NO_PROXY", "no_proxy", "OPENAI_CUSTOM_HEADERS")
-    return (*addresses(os.environ), *(os.environ.get(name) for name in named))
+    return (*addresses(os.environ), *(os.environ.get(name) for name in named), _changed_at())
+
+
+def _changed_at() -> int | None:
+    """Return when the file of certificates that the environment names was changed, in ns; None without one."""
+    with suppress(OSError, ValueError):
+        return Path(os.environ["SSL_CERT_FILE"]).stat().st_mtime_ns if os.environ.get("SSL_CERT_FILE") else None
+    return None
 
 
 def build_own_client(options: ClientOptions) -> AsyncOpenAI:
@@ -215,7 +223,7 @@ def certificates() -> Any:
     """Return the SSL context that checks the certificate of a server.
 
     Reading the certificates takes longer than the rest of building a client. They are read once, and again if
-    the environment names others.
+    the environment names others, or the file that it names has changed.
 
     Raises
     ------
@@ -223,7 +231,7 @@ def certificates() -> Any:
         When SSL_CERT_FILE or SSL_CERT_DIR names no certificates.
     """
     try:
-        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return _certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _changed_at())
     except OSError as error:
         if (log := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(log).parent, os.W_OK):
             raise InferenceError(
@@ -244,7 +252,7 @@ def certificates() -> Any:
 
 
 @cache
-def _certificates(file: str | None, folders: str | None) -> Any:
+def _certificates(file: str | None, folders: str | None, _changed_at: int | None) -> Any:
     if file:
         return create_default_context(cafile=file)
     if not folders:

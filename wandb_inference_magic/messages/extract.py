@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import InferenceError
 from ..text import json_values, read_json_text, ungrouped, with_backslashes
@@ -98,7 +98,14 @@ def pretty_json(text: str) -> str | None:
         return None
 
 
-def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
+class Records(NamedTuple):
+    """The rows of an answer. `columns` are the headings of a table, which may have no rows; None for other rows."""
+
+    rows: list[dict[str, Any]]
+    columns: list[str] | None = None
+
+
+def to_records(text: str, parsed: Any = None) -> Records | None:
     """Return the rows of an answer: its list of records or its first Markdown table. Return None if it has neither.
 
     Parameters
@@ -109,7 +116,7 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
         The object parsed from the answer, if a schema was given. Its records are used first.
     """
     if (records := _records(parsed)) is not None:
-        return records
+        return Records(records)
     sources = (text, *(block.text for block in code_blocks(text)))
     from ..markup import keep_cells
 
@@ -118,14 +125,14 @@ def to_records(text: str, parsed: Any = None) -> list[dict[str, Any]] | None:
         if (table := next(_tables(_blocks(keep_cells(source))), None)) is not None:
             return table
     if lines := _json_lines(sources):
-        return lines
+        return Records(lines)
     try:
         value = json_in(text)
     except (ValueError, RecursionError):
         return None
     # `[ ]` among words is a check box.
     is_list = value != [] or any("".join(source.split()) == "[]" for source in sources)
-    return _records(value) if is_list else None
+    return Records(found) if is_list and (found := _records(value)) is not None else None
 
 
 def _json_lines(sources: Iterable[str]) -> list[dict[str, Any]]:
@@ -174,7 +181,7 @@ def _record(value: Any) -> dict[str, Any] | None:
     return dict(as_dict()) if as_dict is not None else None
 
 
-def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
+def _tables(tokens: Sequence[Token]) -> Iterator[Records]:
     """Yield each Markdown table as records. If all cells of a column are numbers, they are converted to numbers."""
     rows: list[list[str]] = []
     for token, following in zip(tokens, (*tokens[1:], None), strict=False):
@@ -188,7 +195,7 @@ def _tables(tokens: Sequence[Token]) -> Iterator[list[dict[str, Any]]]:
             heads, *body = rows
             names = _distinct(heads)
             columns = [_typed([row[number] for row in body]) for number in range(len(heads))]
-            yield [dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+            yield Records([dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True)], names)
 
 
 def _distinct(heads: Sequence[str]) -> list[str]:

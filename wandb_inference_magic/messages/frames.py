@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InferenceError
+from ..text import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) -> Any:
-    """Return rows as a pandas DataFrame. Whole numbers that no float holds stay whole beside missing ones.
+    """Return rows as a pandas DataFrame.
+
+    Whole numbers that no float holds stay whole beside missing ones. Halves of characters are replaced: columns of text
+    and messages to a front end are UTF-8.
 
     Parameters
     ----------
@@ -32,12 +36,17 @@ def data_frame(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = No
             remedy="Run: pip install pandas",
             cause="missing",
         ) from None
+    rows = [{_whole(name): _whole(one) for name, one in row.items()} for row in rows]
     frame = pd.DataFrame(rows, columns=columns)
     for name in [name for name, kind in frame.dtypes.items() if kind.kind == "f"]:
         values = [row.get(name) for row in rows]
         if _are_whole(values):
             frame[name] = pd.array(values, dtype="Int64")
     return frame
+
+
+def _whole(value: Any) -> Any:
+    return whole(value) if isinstance(value, str) else value
 
 
 def _are_whole(values: Sequence[Any]) -> bool:

@@ -78,6 +78,18 @@ def export(thread: Thread, file: str) -> Path:
     return path
 
 
+def left_out_of(thread: Thread, path: Path) -> tuple[str, ...]:
+    """Return descriptions of what the replies of a thread have, and the file that it was written to has not."""
+    if path.suffix.lower() != ".json":
+        return ()
+    replies = [turn.answer for turn in thread.turns if turn.answer is not None]
+    calls, thoughts = sum(len(reply.steps) for reply in replies), sum(bool(reply.reasoning) for reply in replies)
+    return (
+        *([counted(calls, "tool call")] if calls else []),
+        *([f"the reasoning of {thoughts:,} {'reply' if thoughts == 1 else 'replies'}"] if thoughts else []),
+    )
+
+
 def import_(name: str, file: str) -> Imported:
     """Read a thread from a .json file of OpenAI messages.
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 import typing
+from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass, make_dataclass
 from functools import cache, reduce
+from inspect import iscoroutinefunction
 from operator import or_
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ForwardRef, Literal, get_args, get_origin
 
+from .docstrings import target_of
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from dataclasses import Field
 
     from pydantic.json_schema import GenerateJsonSchema
@@ -32,6 +37,11 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
     from pydantic.json_schema import GenerateJsonSchema
 
     class SentSchemaGenerator(GenerateJsonSchema):
+        def generate(self, schema: Any, mode: Any = "validation") -> Any:
+            if name := next(_async_validators(schema), ""):
+                raise ValueError(f"The validator {name} is async, and never awaited: write it with def, without async.")
+            return super().generate(schema, mode)
+
         def field_is_present(self, field: Any) -> bool:
             # A dataclass sets a field with init=False itself: what is written there is not used.
             if not super().field_is_present(field) or field.get("init") is False:
@@ -47,6 +57,19 @@ def sent_schema_generator() -> type[GenerateJsonSchema]:
             return True
 
     return SentSchemaGenerator
+
+
+def _async_validators(schema: Any) -> Iterator[str]:
+    """Yield the names of the async validators in a schema of pydantic's core: their values would be coroutines."""
+    if isinstance(schema, list | tuple):
+        for one in schema:
+            yield from _async_validators(one)
+    elif isinstance(schema, Mapping):
+        if iscoroutinefunction(function := schema.get("function")):
+            yield getattr(target_of(function), "__name__", "of a field")
+        for name, one in schema.items():
+            if name not in ("metadata", "serialization"):
+                yield from _async_validators(one)
 
 
 @cache

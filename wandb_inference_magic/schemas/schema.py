@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LEAVING, InferenceError, describe_exception, did_you_mean, quoted, shortened
 from ..libraries import check_libraries
 from ..messages import json_in
-from ..text import json_values, read_json_text, with_backslashes
+from ..text import json_values, read_json_text, whole, with_backslashes
 from .annotations import has_quoted_name, object_schema_generator, sent_schema_generator, with_known_typed_dicts
 from .short_form import annotation_of
-from .validation import compile_check, numbers_for_times
+from .validation import compile_check, numbers_for_times, with_numbers_for_texts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -307,8 +307,10 @@ def _validated(adapter: TypeAdapter[Any], value: Any) -> Any:
 
     try:
         # Validate as JSON: in JSON a date is a string, but as a Python value a string is not a date.
-        return adapter.validate_json(json.dumps(value).encode("utf-8", "replace"))
+        return adapter.validate_json(whole(json.dumps(value, ensure_ascii=False)).encode())
     except ValidationError as error:
+        if (changed := with_numbers_for_texts(value, error)) is not None:
+            return _validated(adapter, changed)
         raise Mismatch(_problems(error)) from None
     except RecursionError:
         raise

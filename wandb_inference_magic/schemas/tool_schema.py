@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Optional, get_origin, get_type_hints
 
 from ..errors import InferenceError, quoted
+from ..imports import is_instance
 from ..text import whole
 from .annotations import sent_schema_generator, with_known_typed_dicts
 from .docstrings import read_docstring, target_of
@@ -92,7 +93,7 @@ def describe(function: object, name: str) -> Tool:
             "A tool's name is 1 to 64 ASCII letters, digits, _ and -.",
             "Give it a name: def name(...), with a docstring that says what it does.",
         )
-    parameters = [_annotated(name, function, parameter) for parameter in _parameters(name, function)]
+    parameters = [_annotated(name, function, _without_field(one)) for one in _parameters(name, function)]
     others = parameters.pop() if parameters and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else None
     arguments = _arguments(parameters, takes_others=others is not None)
     description, texts = read_docstring(function)
@@ -150,6 +151,16 @@ def _is_unbound(function: object) -> bool:
 def _bound(function: object) -> dict[str, Any]:
     """Return the keyword arguments that the user has bound. The model cannot set them, although Python allows it."""
     return function.keywords if isinstance(function, functools.partial) else {}
+
+
+def _without_field(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter with the `Field(...)` of pydantic that is its default in its annotation instead."""
+    if not is_instance(parameter.default, "pydantic.fields.FieldInfo"):
+        return parameter
+    annotation = Any if parameter.annotation is parameter.empty else parameter.annotation
+    if parameter.default.default is None:
+        annotation = Optional[annotation]  # noqa: UP045 - it can be a text
+    return parameter.replace(annotation=Annotated[annotation, parameter.default], default=parameter.empty)
 
 
 def _annotated(name: str, function: Callable[..., Any], parameter: inspect.Parameter) -> inspect.Parameter:

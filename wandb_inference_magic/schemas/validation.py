@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import shortened
-from ..text import is_number
+from ..text import is_number, json_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from fastjsonschema import JsonSchemaValueException
+    from pydantic import ValidationError
 
 # The formats of texts that pydantic also reads from numbers.
 TIMES: Final = ("date", "date-time", "time")
@@ -109,6 +111,30 @@ def _of_alternatives(error: JsonSchemaValueException, root: Mapping[str, Any], p
     except (ValueError, TypeError):
         return []
     return min(found, key=len, default=[])[:1]
+
+
+def with_numbers_for_texts(value: Any, error: ValidationError) -> Any:
+    """Return a copy of a value in which each text that is one of the numbers or booleans asked for is that one.
+
+    Pydantic reads `"3"` as an int, but not as `Literal[1, 2, 3]`. `error` is what it said of the value. None if there
+    is no such text.
+    """
+    held, is_changed = [deepcopy(value)], False
+    for one in error.errors(include_url=False):
+        if one["type"] not in ("literal_error", "enum") or not isinstance(text := one["input"], str):
+            continue
+        place: Any = held
+        key: Any = 0
+        # Names of alternatives in a path are no parts of the value.
+        for part in one["loc"]:
+            inner = place[key]
+            if (isinstance(inner, dict) and part in inner) or (isinstance(inner, list) and isinstance(part, int)):
+                place, key = inner, part
+        found = json_or_none(text.lower())
+        allowed = [json_or_none(word.lower()) for word in re.split(", | or ", one["ctx"]["expected"])]
+        if place[key] == text and isinstance(found, int | float) and found in allowed:
+            place[key], is_changed = found, True
+    return held[0] if is_changed else None
 
 
 def numbers_for_times(schema: Mapping[str, Any], value: Any, where: str = "", root: Any = None) -> Iterator[str]:
