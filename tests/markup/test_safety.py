@@ -82,6 +82,7 @@ BENIGN = [
     "| a | b |\n|---|:-:|\n| `x\\|y` | *z* |",
     "A [link](https://ok.example/a?b=c&d=e#f) and mail to [me](mailto:me@ok.example).",
     "Inline $x_1 + y^{2}$ and\n\n$$\nE = mc^2\n$$\n\nas it is.",
+    r"($f(x)$) $[0,1)$, $]0,1]$, $\left.x\right)$ and $x \bigr)$",
     "a --- b ... c; 3 * 4 * 5; snake_case_name; 50% {braces} @at",
     "![dot](data:image/png;base64,iVBORw0KGgo=)",
     "```make\nall:\n\tgcc $$x <a.c\n```",
@@ -110,6 +111,8 @@ def test_harmless_markdown_is_unchanged(text: str) -> None:
         ("```\n\\[ code \\]\n```", "```\n\\[ code \\]\n```"),
         # An element of its own keeps JupyterLab from reading the text between two dollars as maths.
         ("It costs $5 and $6.", r"It costs <span>\$</span>5 and <span>\$</span>6."),
+        ("In ($/kg) or ($/lb)", r"In (<span>\$</span>/kg) or (<span>\$</span>/lb)"),
+        ("Price ($): 5. f(x) ($M)", r"Price (<span>\$</span>): 5. f(x) (<span>\$</span>M)"),
         ("pay $5 for $x$", r"pay <span>\$</span>5 for $x$"),
         ("[$5 or $6](https://ok.example)", r"[<span>\$</span>5 or <span>\$</span>6](https://ok.example)"),
         ("It costs $5, or `$6`.", r"It costs \$5, or `$6`."),

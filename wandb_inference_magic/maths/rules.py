@@ -26,6 +26,7 @@ _INLINE: Final = re.compile(
     r"|\\begin\{(?P<name>[A-Za-z]+\*?)\}(?P<body>[^$]{0,4000}?)\\end\{(?P=name)\}",
     re.DOTALL,
 )
+_BRACKET: Final = re.compile(r"(?:\\(?:left|right|[Bb]igg?[lmr]?)\s*)?[()[\]]")
 _OPENER: Final = re.compile(r"\\\[|\$\$|\\begin\{[A-Za-z]+\*?\}")
 CLOSERS: Final = {"$": "$", "$$": "$$", r"\(": r"\)", r"\[": r"\]", r"\\(": r"\\)", r"\\[": r"\\]"}
 _BACKTICKS: Final = re.compile("`+")
@@ -39,7 +40,22 @@ _LABEL: Final = re.compile(r"\\label\s*\{[\w:.\- ]{1,60}\}")
 def match_inline(text: str, position: int, end: int) -> re.Match[str] | None:
     """Match inline maths that begins at `position`."""
     found = _INLINE.match(text, position, end)
-    return found if found and "\n\n" not in found.group() else None
+    if found is None or "\n\n" in found[0] or (found["single"] and _closes_unopened(found["single"])):
+        return None
+    return found
+
+
+def _closes_unopened(tex: str) -> bool:
+    """Whether text closes a bracket that it has not opened, as between prices: `($/kg) and ($/lb)`."""
+    depth = 0
+    for mark in _BRACKET.findall(tex):
+        if mark[-1] in "([":
+            depth += 1
+        elif depth:
+            depth -= 1
+        elif mark == ")":
+            return True
+    return False
 
 
 def inline_text(found: re.Match[str]) -> str | None:
