@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from ..imports import is_instance
@@ -34,6 +35,8 @@ from .kinds import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..schemas import Schema
 
 # Stands for the name of a field where an answer is no record.
