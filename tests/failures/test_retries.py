@@ -67,6 +67,9 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     ("headers", "seconds"),
     [
         ({"retry-after-ms": "1500", "retry-after": "30"}, 1.5),
+        ({"retry-after-ms": "0", "retry-after": "20"}, 20),
+        ({"retry-after-ms": "-1", "retry-after": "20"}, 20),
+        ({"retry-after-ms": "0"}, 0),
         ({"retry-after": "1e300"}, None),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0.5s"}, 360.5),
         ({"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "30s"}, None),
