@@ -132,10 +132,10 @@ def _of_proxy(proxy: Proxy, beneath: list[BaseException], endpoint: Endpoint) ->
     names = {type(error).__name__ for error in beneath}
     if "ProxyError" in names:
         return _proxy_refused(proxy, _describe_cause(beneath), endpoint)
-    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
-    is_encrypted = proxy.address.lower().startswith("https:")
     if not _is_connecting(beneath):
         return None
+    remedy = f"Check {proxy.variable}. {NO_PROXY_REMEDY}"
+    is_encrypted = proxy.address.lower().startswith("https:")
     if any(isinstance(error, ssl.SSLError) for error in beneath):
         # To the proxy, or through it to the endpoint. OpenSSL may name the host.
         names_proxy = f"'{urlsplit(f'//{proxy.place}').hostname}'" in _describe_cause(beneath)
@@ -204,7 +204,7 @@ def _wire(
     why, may_pass = _describe_unreachable(beneath)
     remedy = _NETWORK_REMEDY
     if proxy is not None:
-        why = f"{why}{_through(proxy)}".strip()
+        why += _through(proxy)
     elif not endpoint.is_wandb and any(isinstance(one, ConnectionRefusedError | gaierror) for one in beneath):
         remedy = f"Check that it runs, and its address. {endpoint.described_origin}"
     elif endpoint.url.startswith("http:") and not has_begun:
