@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from evaluations import evaluate
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 from service import Answer, Service, completion, refused, usage
 
 from wandb_inference_magic.errors import InferenceError
@@ -553,6 +553,21 @@ def test_rows_hold_answers_as_the_columns_of_a_map_do(api: ModuleType, service: 
     whole = api.evaluate(frame, "{{ x }}", truth="truth", schema=Answered, **everything).rows
     assert whole["answer"].tolist()[0] == {"number": large, "items": [{"a": 1}]}
     whole.to_parquet(tmp_path / "rows.parquet")
+
+
+def test_a_field_that_the_type_computes_can_be_compared(api: ModuleType, service: Service) -> None:
+    class Answered(BaseModel):
+        number: int
+
+        @computed_field
+        def share(self) -> float:
+            return 1 / self.number
+
+    frame = pd.DataFrame({"x": answers_in_turn(service, '{"number": 2}', '{"number": 0}'), "truth": [0.5, 1]})
+    found = api.evaluate(frame, "{{ x }}", truth="truth", field="share", schema=Answered)
+    assert found.summary["right"].tolist() == [1]
+    pairs = pd.DataFrame({"x": frame["x"], "truth": ['{"number": 2}', '{"number": 1}']})
+    assert api.evaluate(pairs, "{{ x }}", truth="truth", schema=Answered).summary["right"].tolist() == [1]
 
 
 def test_an_allowed_null_is_an_answer(api: ModuleType, service: Service) -> None:

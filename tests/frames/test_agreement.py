@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from wandb_inference_magic.frames.agreement import means_same
 from wandb_inference_magic.frames.kinds import BOOLEAN, Kind
@@ -26,6 +26,12 @@ class Mood(Enum):
 class Place(BaseModel):
     city: str
     size: float | None = None
+
+
+class Town(Place):
+    @computed_field
+    def label(self) -> str:
+        return self.city.upper()
 
 
 @pytest.mark.parametrize(
@@ -69,6 +75,8 @@ class Place(BaseModel):
         ({"city": "Oslo", "size": None}, {"city": "oslo"}, None),
         (Place(city="Oslo"), '{"city": "Oslo"}', None),
         (Place(city="Oslo", size=2), {"city": "Oslo", "size": Decimal("2.0")}, None),
+        (Town(city="Oslo"), {"city": "Oslo"}, None),
+        ([Town(city="Oslo")], [{"city": "Oslo", "size": None}], None),
         ([True, False], [1, "no"], Kind("list", item=BOOL)),
         (None, float("nan"), None),
         ([None], [pd.NA], None),

@@ -62,8 +62,8 @@ def means_same(one: Any, other: Any, kind: Kind | None = None) -> bool:
     if is_missing(one) or is_missing(other):
         return is_missing(one) and is_missing(other)
     if isinstance(one, AnySet) or isinstance(other, AnySet):
-        return _same_sets(plain(one), plain(other), kind.item)
-    one, other = plain(one), plain(other)
+        return _same_sets(plain(one, computed=False), plain(other, computed=False), kind.item)
+    one, other = plain(one, computed=False), plain(other, computed=False)
     if isinstance(one, str) != isinstance(other, str):
         # A text is read as what the other value is.
         one, other = (_read(one, other), other) if isinstance(one, str) else (one, _read(other, one))
